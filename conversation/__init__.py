@@ -1,0 +1,1 @@
+"""How callers talk to the log: HTTP endpoints, settings and commands."""

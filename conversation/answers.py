@@ -1,0 +1,165 @@
+"""What the API answers, for its contract (/openapi.json); the tests hold the answers against it."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from logging_store.records import InteractionStatus, Outcome, SessionStatus
+
+Stored = Literal["created", "filled", "duplicate"]
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of the store in the order that people read it in; jsonb sorts its keys by length."""
+        return {name: row[name] for name in cls.model_fields}
+
+
+class SessionView(Answer):
+    """A session, with counts derived from its interactions."""
+
+    session_id: UUID
+    key: str | None
+    user_id: str | None
+    title: str | None
+    status: SessionStatus
+    implicit: bool
+    tags: list[str]
+    metadata: dict[str, Any]
+    started_at: datetime | None
+    ended_at: datetime | None
+    created_at: datetime
+    erased_at: datetime | None
+    interaction_count: int
+    last_activity_at: datetime | None
+
+
+class SessionKept(Answer):
+    """`fields` are those that this call filled."""
+
+    session_id: UUID
+    key: str | None
+    receipt: Stored
+    fields: list[str]
+    session: SessionView
+
+
+class SessionNamed(Answer):
+    """`session_id` is spelled as it was given."""
+
+    session_id: str
+    receipt: Stored
+
+
+class SessionPage(Answer):
+    sessions: list[SessionView]
+    next: str | None
+
+
+class Erased(Answer):
+    session_id: UUID
+    erased_at: datetime
+    interactions: int
+
+
+class InteractionView(Answer):
+    interaction_id: UUID
+    key: str | None
+    session_id: UUID
+    prompt: str | list[dict[str, Any]] | None
+    response: str | list[dict[str, Any]] | None
+    model: str | None
+    provider: str | None
+    status: InteractionStatus
+    error: str | None
+    finish_reason: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    latency_ms: float | None
+    time_to_first_token_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    participant: str | None
+    reply_to: UUID | None
+    turn: int | None
+    tags: list[str]
+    metadata: dict[str, Any]
+    created_at: datetime
+
+
+class Transcript(Answer):
+    session_id: UUID
+    key: str | None
+    interactions: list[InteractionView]
+    next: str | None
+
+
+class InteractionKept(Answer):
+    """`fields` are those that this call filled."""
+
+    session_id: UUID
+    session_key: str | None
+    interaction_id: UUID
+    interaction_key: str | None
+    receipt: Stored
+    fields: list[str]
+
+
+class InteractionNamed(Answer):
+    """The ids are spelled as they were given."""
+
+    session_id: str
+    interaction_id: str
+    receipt: Stored
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class FieldProblem(Answer):
+    path: str
+    detail: str
+
+
+class BatchReceipt(BaseModel):
+    """What became of one item; `fields` says which were filled, or what is wrong with which."""
+
+    model_config = ConfigDict(extra="allow")
+
+    index: int
+    receipt: Outcome
+    fields: list[str] | list[FieldProblem]
+    session_id: UUID | None = None
+    session_key: str | None = None
+    interaction_id: UUID | None = None
+    interaction_key: str | None = None
+    reason: str | None = None
+
+
+class BatchKept(Answer):
+    receipts: list[BatchReceipt]
+    counts: dict[Outcome, int]
+
+
+class Readiness(Answer):
+    status: Literal["writable"]
+    store: str
+    schema_version: str
+
+
+class Liveness(Answer):
+    status: Literal["alive"]

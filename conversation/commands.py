@@ -1,0 +1,76 @@
+"""`flask --app app …`: what operators run."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import psycopg
+from flask import Blueprint, current_app
+
+from conversation.settings import Settings
+from logging_store import migrations
+from logging_store.embedded import EmbeddedPostgres
+from logging_store.errors import StoreUnavailable, TurnlogError
+
+# a failed log-in has no SQLSTATE in libpq, only words
+_REFUSED = re.compile(r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|not permitted")
+
+blueprint = Blueprint("commands", __name__, cli_group=None)
+
+
+@blueprint.cli.command("migrate")
+@click.option("--print", "print_only", is_flag=True, help="Show the SQL and connect to nothing.")
+def migrate(*, print_only: bool) -> None:
+    """Bring the database's schema up to date."""
+    if print_only:
+        for migration in migrations.available():
+            click.echo(f"-- {migration.version}_{migration.name}\n{migration.sql}")
+        return
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    try:
+        with database(settings) as conninfo:
+            applied = apply_migrations(conninfo)
+    except TurnlogError as error:
+        raise click.ClickException(str(error)) from error
+    for migration in applied:
+        click.echo(f"applied {migration.version}_{migration.name}")
+    click.echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
+
+
+def apply_migrations(conninfo: str) -> list[migrations.Migration]:
+    """Bring a database up to date and return what was applied.
+
+    Raises `StoreUnavailable` if it can't be reached now, another `TurnlogError` if somebody has to mend something.
+    """
+    try:
+        with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
+            return list(migrations.apply(connection))
+    except psycopg.OperationalError as error:
+        if _REFUSED.search(str(error)):
+            raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error
+        raise StoreUnavailable(f"The database can't be reached: {error}") from error
+    except psycopg.Error as error:
+        raise TurnlogError(f"The migration failed and was rolled back: {error}") from error
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """Yield how to connect to the database itself; the embedded one runs meanwhile."""
+    match settings.store_kind:
+        case "supabase":
+            raise TurnlogError(
+                "Supabase's API can't change the schema. Run `supabase db push`, paste the output of "
+                "`flask --app app migrate --print` into the SQL editor, or set DATABASE_URL to the project's "
+                "connection string instead of SUPABASE_URL"
+            )
+        case "postgres":
+            assert settings.database_url is not None  # noqa: S101 - what store_kind says
+            yield settings.database_url.get_secret_value()
+        case "embedded":
+            server = EmbeddedPostgres(settings.data_dir)
+            server.start()
+            try:
+                yield server.conninfo()
+            finally:
+                server.stop()

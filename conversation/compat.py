@@ -1,0 +1,46 @@
+"""The spellings that existing frontends already call, over the same repository.
+
+They send the ids they made up themselves and expect them back, so `session_id` is answered as it was given.
+"""
+
+from flask import Blueprint, Response, jsonify, request
+
+from conversation import access, answers, body, http, problems
+from conversation.interactions import interaction_ids
+from conversation.openapi import describe
+from conversation.sessions import session_ids
+from logging_store.records import Interaction, Session
+
+blueprint = access.guard(Blueprint("compat", __name__))
+
+
+@blueprint.post("/session/create")
+@describe("Create a session (older spelling)", Session, {201: answers.SessionNamed, 200: answers.SessionNamed})
+def create_session() -> Response:
+    stated = body.read(request, Session)
+    kept = http.repository().ensure_session(stated)
+    if not kept.receipt.stored:
+        return problems.refused(kept.receipt, session_ids(kept))
+    answer = jsonify(session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt)
+    answer.status_code = 201 if kept.receipt.receipt == "created" else 200
+    return answer
+
+
+@blueprint.post("/interaction/log")
+@describe(
+    "Log an interaction (older spelling)",
+    Interaction,
+    {201: answers.InteractionNamed, 200: answers.InteractionNamed},
+)
+def log_interaction() -> Response:
+    stated = body.read(request, Interaction)
+    (kept,) = http.repository().log([stated])
+    if not kept.receipt.stored or kept.interaction is None:
+        return problems.refused(kept.receipt, interaction_ids(kept))
+    answer = jsonify(
+        session_id=stated.session_id or kept.session.id,
+        interaction_id=stated.interaction_id or kept.interaction.id,
+        receipt=kept.receipt.receipt,
+    )
+    answer.status_code = 201 if kept.receipt.receipt == "created" else 200
+    return answer

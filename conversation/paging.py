@@ -1,0 +1,146 @@
+"""Pages of a list: filters, page sizes and cursors, from and to the query string.
+
+A cursor is a place in a list, spelled in hexadecimal digits of fixed length: any text of that form is some place,
+so a cursor that somebody made up or cut is refused or does no harm.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from flask import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from conversation.body import InvalidBody
+from logging_store import shapes
+from logging_store.records import SessionStatus
+from logging_store.values import MAX_EXACT_INTEGER, Text, Time
+
+DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
+
+_Query = TypeVar("_Query", bound="Page")
+
+_EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
+_TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
+
+
+def read(request: Request, model: type[_Query]) -> _Query:
+    """Return a request's query string as a model. Raises `InvalidBody`, naming each parameter as ?name."""
+    if repeated := [name for name in request.args if len(request.args.getlist(name)) > 1]:
+        raise InvalidBody([{"path": f"?{name}", "detail": "Given more than once"} for name in repeated])
+    try:
+        return model.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise InvalidBody(
+            [
+                {
+                    "path": f"?{detail['loc'][0]}",
+                    "detail": "Not a parameter of this call" if detail["type"] == "extra_forbidden" else detail["msg"],
+                }
+                for detail in error.errors(include_url=False)
+            ]
+        ) from None
+
+
+def session_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of sessions, as the store gives it: `{at, session_id}`."""
+    return _spell_time(place["at"]) + UUID(place["session_id"]).hex if place else None
+
+
+def transcript_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of a transcript: `{turn, at, interaction_id}`."""
+    if not place:
+        return None
+    turn = place["turn"] if place["turn"] <= MAX_EXACT_INTEGER else 16**_TURN - 1
+    return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
+
+
+def _spell_time(text: str) -> str:
+    return f"{(datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND:0{_AT}x}"
+
+
+def _time_of(digits: str) -> str:
+    return (_EPOCH + min(int(digits, 16) * _MICROSECOND, _LAST - _EPOCH)).isoformat()
+
+
+def _digits(cursor: object, count: int) -> str:
+    if isinstance(cursor, str) and re.fullmatch(f"[0-9a-f]{{{count}}}", cursor):
+        return cursor
+    raise PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
+
+
+def _session_place(cursor: object) -> dict[str, Any]:
+    digits = _digits(cursor, _AT + _ID)
+    return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
+
+
+def _transcript_place(cursor: object) -> dict[str, Any]:
+    digits = _digits(cursor, _TURN + _AT + _ID)
+    turn, at, interaction = digits[:_TURN], digits[_TURN:-_ID], digits[-_ID:]
+    counted = int(turn, 16) <= MAX_EXACT_INTEGER
+    return {
+        "turn": int(turn, 16) if counted else _UNCOUNTED,
+        "at": _time_of(at),
+        "interaction_id": str(UUID(interaction)),
+    }
+
+
+def _size(text: object) -> int:
+    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= LARGEST_PAGE:
+        return int(text)
+    raise PydanticCustomError("limit", f"Must be a number from 1 to {LARGEST_PAGE}")
+
+
+def _with_plus(text: object) -> object:
+    # in a query string a plus that was not encoded means a space
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
+
+
+def _digits_schema(count: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^[0-9a-f]{{{count}}}$"})
+
+
+def _optional(description: str, *, alias: str | None = None) -> Any:
+    return Field(default=None, alias=alias, description=description, json_schema_extra=shapes.never_null)
+
+
+def _cursor() -> Any:
+    return Field(
+        default=None,
+        validation_alias="cursor",
+        description="`next` of the page before",
+        json_schema_extra=shapes.never_null,
+    )
+
+
+_QueryTime = Annotated[Time, BeforeValidator(_with_plus)]
+_Place = dict[str, Any]
+
+
+class Page(BaseModel):
+    """What every list takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE, description="Page size"), BeforeValidator(_size)] = DEFAULT_PAGE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the store's lists take."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class SessionQuery(Page):
+    user_id: Text | None = _optional("Only this user's")
+    tag: Text | None = _optional("Only those with this tag")
+    status: SessionStatus | None = _optional("Only those in this status")
+    not_before: _QueryTime | None = _optional("Not before this time", alias="from")
+    before: _QueryTime | None = _optional("Before this time", alias="to")
+    after: Annotated[_Place, BeforeValidator(_session_place), _digits_schema(_AT + _ID)] | None = _cursor()
+
+
+class TranscriptQuery(Page):
+    after: Annotated[_Place, BeforeValidator(_transcript_place), _digits_schema(_TURN + _AT + _ID)] | None = _cursor()

@@ -1,0 +1,158 @@
+"""Every error as RFC 9457 problem details, decided in one place.
+
+`type` is a stable name; beside title, status and detail a problem carries what helps to mend it: `fields` (each with
+its JSON path), `constraint`, `columns`, `attempted`, `retry_after`.
+"""
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from conversation.body import MAX_BODY, InvalidBody, discard_rest, json_path
+from logging_store import errors
+from logging_store.records import Receipt
+from logging_store.repository import receipt_of
+
+_log = logging.getLogger(__name__)
+
+_TYPES = {
+    400: "malformed",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    409: "conflict",
+    410: "erased",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "invalid",
+    500: "internal",
+    503: "unavailable",
+}
+
+
+def problem(status: int, title: str, detail: str, **more: Any) -> Response:
+    body = {
+        "type": f"urn:turnlog:problem:{_TYPES.get(status, 'other')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    response = jsonify(body | more)
+    response.status_code, response.mimetype = status, "application/problem+json"
+    if "retry_after" in more:
+        response.headers["Retry-After"] = str(more["retry_after"])
+    return response
+
+
+def refused(receipt: Receipt, ids: dict[str, Any]) -> Response:
+    """Answer for one record whose receipt is conflict or rejected. `ids` says which record."""
+    more: dict[str, Any] = {"receipt": receipt.receipt, **ids}
+    if receipt.receipt == "rejected" and receipt.reason == "erased":
+        return problem(410, "Erased", "The session was erased; nothing can be added to it", reason="erased", **more)
+    if receipt.receipt == "rejected":
+        fields = [{"path": f"$.{field}", "detail": receipt.reason} for field in receipt.fields]
+        return problem(
+            422,
+            "Refused by the store",
+            receipt.reason or "The store refused the record",
+            fields=fields,
+            **more,
+        )
+    if receipt.constraint:
+        rule = f"{receipt.constraint} ({', '.join(receipt.columns)})"
+        more |= clash(receipt)
+        return problem(
+            409, "Conflict", f"The unique rule {rule} is held by another record; nothing was changed", **more
+        )
+    if not receipt.fields:
+        return problem(409, "Conflict", receipt.reason or "The store holds something else", **more)
+    names = ", ".join(receipt.fields)
+    fields = [{"path": json_path(field.split(".", 1)), "detail": "Another value is stored"} for field in receipt.fields]
+    return problem(409, "Conflict", f"Contradicts what is stored: {names}; nothing was changed", fields=fields, **more)
+
+
+def clash(receipt: Receipt) -> dict[str, Any]:
+    """Name the unique rule that a receipt met, and the values tried."""
+    held_by: dict[str, str] = {"held_by": receipt.held_by} if receipt.held_by else {}
+    return {
+        "constraint": receipt.constraint,
+        "columns": receipt.columns,
+        "attempted": receipt.attempted,
+        **held_by,
+    }
+
+
+def register(app: Flask) -> None:
+    app.after_request(discard_rest)  # what is refused is refused before its body is read
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(InvalidBody, _invalid)
+    app.register_error_handler(errors.SessionNotFound, _not_found)
+    app.register_error_handler(errors.SessionErased, _erased)
+    app.register_error_handler(errors.StoreUnavailable, _unavailable)
+    app.register_error_handler(errors.Invalid, _refused_by_the_store)
+    app.register_error_handler(errors.Conflict, _refused_by_the_store)
+    app.register_error_handler(errors.StoreError, _store_failed)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    detail = error.description or ""
+    if status == 413:  # noqa: PLR2004
+        detail = f"The body may hold {MAX_BODY // 1024 // 1024} MB, also after decompression; send smaller batches"
+    answer = problem(status, error.name, detail)
+    if status == 401:  # noqa: PLR2004
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if status == 405 and (valid := getattr(error, "valid_methods", None)):  # noqa: PLR2004
+        answer.headers["Allow"] = ", ".join(valid)
+    return answer
+
+
+def _invalid(error: InvalidBody) -> Response:
+    names = ", ".join(dict.fromkeys(field["path"] for field in error.fields))
+    return problem(422, "Invalid", f"Not what this call takes: {names}", fields=error.fields)
+
+
+def _not_found(error: errors.SessionNotFound) -> Response:
+    return problem(404, "Not Found", str(error))
+
+
+def _erased(error: errors.SessionErased) -> Response:
+    return problem(410, "Erased", str(error), session_id=error.session_id, erased_at=error.erased_at)
+
+
+def _unavailable(error: errors.StoreUnavailable) -> Response:
+    _log.warning("store unavailable: %s", error)
+    return problem(
+        503,
+        "Store Unavailable",
+        "The store can't answer now and nothing was acknowledged; send the same call again",
+        retry_after=error.retry_after,
+    )
+
+
+def _refused_by_the_store(error: errors.Invalid | errors.Conflict) -> Response:
+    return refused(receipt_of(error), {})
+
+
+def _store_failed(error: errors.StoreError) -> Response:
+    # set up wrongly, or an answer of the store that no caller can mend: a person has to look
+    _log.error("store: %s", error)
+    return problem(
+        503,
+        "Store Misconfigured",
+        "The store is not set up for Turnlog; its operator finds the cause in the log",
+        retry_after=60,
+    )
+
+
+def _unexpected(error: Exception) -> Response:
+    _log.error("unexpected error", exc_info=error)
+    return problem(
+        500,
+        "Internal Error",
+        "Unexpected; whether the record was stored is unknown. Send the same call again",
+    )

@@ -1,0 +1,141 @@
+"""All settings, from one mapping of strings; the only reader of the environment.
+
+An empty value counts as unset, so that a compose file may pass variables through. Secrets print as asterisks. A
+setting that contradicts another, or one of ours that doesn't exist, is an error at start in one sentence.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from logging_store.errors import Misconfigured
+
+StoreKind = Literal["embedded", "postgres", "supabase"]
+
+_OURS = "TURNLOG_"
+_SHORTEST_KEY = 16  # characters; what is shorter is soon guessed
+
+
+def _reveal_nothing(value: object) -> object:
+    """Refuse a malformed URL without quoting it: it may hold a password."""
+    url = urlsplit(str(value))
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise ValueError("must be the project's URL, as in https://abcdefgh.supabase.co")
+    return value
+
+
+def _connection_string(value: object) -> object:
+    """Refuse what libpq can't read, without quoting it: libpq would, with the password."""
+    example = "postgresql://user:password@host:5432/database"
+    try:
+        parts = conninfo_to_dict(str(value))
+    except psycopg.ProgrammingError:
+        raise ValueError(f"must be a connection string of PostgreSQL, as in {example}") from None
+    if "@" in str(parts.get("host", "")) or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
+        # part of a password was taken for the host or the port, and would be named in errors
+        raise ValueError(f"needs the special characters of its password percent-encoded, as in {example}")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not (len(key) >= _SHORTEST_KEY and key.isascii() and key.isprintable() and key == key.strip()):
+        raise ValueError(f"must be {_SHORTEST_KEY} or more visible ASCII characters, as in openssl rand -hex 24")
+    return value
+
+
+class Settings(BaseModel):
+    """Each field is named by the environment variable that sets it, in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: Annotated[SecretStr, BeforeValidator(_connection_string)] | None = None
+    supabase_url: Annotated[str, BeforeValidator(_reveal_nothing)] | None = None
+    supabase_secret_key: SecretStr | None = None
+    supabase_service_role_key: SecretStr | None = None
+    data_dir: Path = Path("data")
+    port: int = Field(default=8000, ge=1, le=65535)
+
+    turnlog_host: str = "127.0.0.1"
+    turnlog_api_key: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    turnlog_project: str = Field(default="default", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    turnlog_workers: int = Field(default=2, ge=1, le=64)
+    turnlog_threads: int = Field(default=16, ge=1, le=256)
+    turnlog_pool_size: int = Field(default=8, ge=1, le=100)
+    turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        return cls.from_mapping(os.environ)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
+        """Read the settings from strings. Raises `Misconfigured` with one sentence that names the variable."""
+        known = {name.upper(): name for name in cls.model_fields}
+        if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in known):
+            raise Misconfigured(f"{unknown[0]} is not a setting of Turnlog; there are: {', '.join(sorted(known))}")
+        stated = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
+        try:
+            return cls.model_validate(stated)
+        except ValidationError as error:
+            raise Misconfigured(_sentence(error.errors(include_url=False)[0])) from None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.database_url and self.supabase_url:
+            raise ValueError("DATABASE_URL and SUPABASE_URL are both set: keep the one that the log shall go to")
+        if self.supabase_url and not self.supabase_key:
+            raise ValueError("SUPABASE_URL is set without SUPABASE_SECRET_KEY: add the project's secret key")
+        if self.supabase_key and not self.supabase_url:
+            raise ValueError("SUPABASE_SECRET_KEY is set without SUPABASE_URL: add the project's URL")
+        if not self.turnlog_api_key and not is_loopback(self.turnlog_host):
+            raise ValueError(
+                f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_API_KEY is not set: "
+                "set a key, or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def supabase_key(self) -> SecretStr | None:
+        return self.supabase_secret_key or self.supabase_service_role_key
+
+    @property
+    def store_kind(self) -> StoreKind:
+        if self.supabase_url:
+            return "supabase"
+        return "postgres" if self.database_url else "embedded"
+
+
+@lru_cache(maxsize=256)  # asked for each request without a key
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    variable = ".".join(str(part) for part in error["loc"]).upper()
+    return f"{variable}: {message}" if variable else message

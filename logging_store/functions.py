@@ -1,0 +1,122 @@
+"""A store whose every operation is one database function.
+
+The rules live in the functions (supabase/migrations), so a subclass only says how to call one. Calls that fail for a
+reason that passes are made again here, with jitter: an error may arrive after the commit, and identity decides then.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, get_args
+
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from logging_store.errors import Misconfigured, StoreUnavailable
+from logging_store.migrations import SCHEMA_VERSION
+from logging_store.records import Batch, BatchReceipts, Outcome, Receipt
+
+_PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
+_ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
+
+
+class FunctionStore(ABC):
+    """Calls Turnlog's database functions.
+
+    `deadline_s`: how long one operation may take, all its attempts together.
+    """
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        #: Seconds for one attempt; with no new attempt after this long, an operation keeps its deadline.
+        self.attempt_s = deadline_s / 2
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(self.attempt_s),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )
+
+    @abstractmethod
+    def _call(self, function: str, argument: str, value: dict[str, Any]) -> Any:
+        """Run a function that takes one jsonb argument; return its jsonb result, parsed. Raises `StoreError`."""
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        answer = self._retrying(self._call, "turnlog_write_v1", "batch", batch.to_json())
+        receipts = BatchReceipts(
+            [_receipt(receipt) for receipt in answer["sessions"]],
+            [_receipt(receipt) for receipt in answer["interactions"]],
+        )
+        if len(receipts.sessions) != len(batch.sessions) or len(receipts.interactions) != len(batch.interactions):
+            raise Misconfigured("the store answered with fewer receipts than records: its functions are not ours")
+        return receipts
+
+    def session(self, project: str, session_id: str) -> dict[str, Any] | None:
+        session: dict[str, Any] | None = self._request("turnlog_session_v1", project, session_id)
+        return session
+
+    def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_sessions_v1", project, **query)
+        return page
+
+    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_transcript_v1", project, session_id, **query)
+        return page
+
+    def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+        session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
+        return session
+
+    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
+        report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id)
+        return report
+
+    def ping(self) -> dict[str, Any]:
+        settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {})
+        _require_trustworthy(settings)
+        return settings
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def _request(self, function: str, project: str, session_id: str | None = None, **more: Any) -> Any:
+        request = {"project": project, **more}
+        if session_id is not None:
+            request["session_id"] = session_id
+        return self._retrying(self._call, function, "request", request)
+
+
+def _receipt(answered: dict[str, Any]) -> Receipt:
+    # most say one word; receipts are frozen, so those that say the same may be the same
+    return _PLAIN[answered["receipt"]] if len(answered) == 1 else Receipt.model_validate(answered)
+
+
+def _require_trustworthy(settings: dict[str, Any]) -> None:
+    """Raise `Misconfigured` unless an acknowledgement of this server means kept."""
+    if settings["schema"] < SCHEMA_VERSION:
+        raise Misconfigured(
+            f"the database has schema {settings['schema']}, this service needs {SCHEMA_VERSION}: "
+            "run `flask --app app migrate`"
+        )
+    if settings["schema"] > SCHEMA_VERSION:
+        raise Misconfigured(
+            f"the database has schema {settings['schema']}, this version of Turnlog knows {SCHEMA_VERSION}: "
+            "run the newer version"
+        )
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        if settings[setting] == "off":
+            raise Misconfigured(f"the database runs with {setting} = off and may lose what it acknowledged: turn it on")
+    if settings["transaction_isolation"] != "read committed":
+        raise Misconfigured(
+            "Turnlog's functions need transaction isolation 'read committed', this role or database defaults to "
+            f"{settings['transaction_isolation']!r}: alter role … reset default_transaction_isolation"
+        )
+    if settings["rows_hidden"]:
+        raise Misconfigured(
+            "row-level security hides the tables from this role: connect as their owner, or as service_role"
+        )
+    if settings["read_only"]:
+        raise StoreUnavailable("the database is read-only: a standby, or its disk is full")

@@ -1,0 +1,143 @@
+"""A store that merges concurrent writes into one transaction, so that one commit is paid by many.
+
+A caller that finds nobody writing writes at once. Who comes meanwhile waits; when that write is done, the first of
+those that wait leads the next one, for all of them. So there is no timer and no thread of its own: the load decides
+the size of a group, and an idle service adds no delay. Each caller waits for its own receipts, so an acknowledgement
+still means committed, and to shut down is to let the callers finish.
+"""
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from logging_store.errors import Conflict, Invalid, StoreUnavailable
+from logging_store.records import Batch, BatchReceipts
+from logging_store.store import Store
+
+#: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
+MAX_RECORDS = 1000
+
+
+class _Call:
+    """A caller's batch, and what became of it: receipts, an error, or the lead of the next group."""
+
+    __slots__ = ("batch", "outcome", "released")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.outcome: BatchReceipts | Exception | None = None
+        self.released = threading.Lock()  # waited for once: cheaper than an event
+        self.released.acquire()
+
+    def settle(self, outcome: BatchReceipts | Exception) -> None:
+        self.outcome = outcome
+        self.released.release()
+
+    def result(self) -> BatchReceipts:
+        if isinstance(self.outcome, BatchReceipts):
+            return self.outcome
+        assert self.outcome is not None  # noqa: S101 - who is released has an outcome
+        # a copy: several threads raise what one call ended with
+        raise copy.copy(self.outcome) from self.outcome
+
+
+class GroupCommit:
+    """Writes concurrent batches to `inner` as one; everything else passes through.
+
+    `patience_s`: the longest that a call waits for its turn, before its own group is written.
+    """
+
+    def __init__(self, inner: Store, patience_s: float) -> None:
+        self.inner = inner
+        self._patience_s = patience_s
+        self._lock = threading.Lock()
+        self._waiting: deque[_Call] = deque()
+        self._writing = False
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        call = _Call(batch)
+        with self._lock:
+            leads, self._writing = not self._writing, True
+            if not leads:
+                self._waiting.append(call)
+        if not leads:
+            self._await_turn(call)
+            leads = call.outcome is None
+        if leads:
+            self._lead(call)
+        return call.result()
+
+    def session(self, project: str, session_id: str) -> dict[str, Any] | None:
+        return self.inner.session(project, session_id)
+
+    def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.sessions(project, query)
+
+    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.transcript(project, session_id, query)
+
+    def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+        return self.inner.edit(project, session_id, changes)
+
+    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
+        return self.inner.erase(project, session_id)
+
+    def ping(self) -> dict[str, Any]:
+        return self.inner.ping()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _await_turn(self, call: _Call) -> None:
+        if call.released.acquire(timeout=self._patience_s):
+            return
+        with self._lock:
+            if call in self._waiting:
+                self._waiting.remove(call)
+                raise StoreUnavailable("the store is still busy with earlier writes")
+        call.released.acquire()  # its group is being written, within the inner store's deadline, or it leads
+
+    def _lead(self, call: _Call) -> None:
+        """Write this call's batch with all that fits of those that wait, then pass the lead on."""
+        group = [call]
+        try:
+            group += self._take_along(call)
+            self._write(group)
+        finally:
+            for left in group:
+                if left.outcome is None:  # this thread is being ended: nobody may wait for it
+                    left.settle(StoreUnavailable("the write was interrupted"))
+            with self._lock:
+                if self._waiting:
+                    self._waiting.popleft().released.release()
+                else:
+                    self._writing = False
+
+    def _take_along(self, leader: _Call) -> list[_Call]:
+        """Take the calls at the head of the queue that fit into the leader's group."""
+        group: list[_Call] = []
+        room = MAX_RECORDS - leader.batch.size
+        with self._lock:
+            while self._waiting and room >= self._waiting[0].batch.size and leader.batch.fits(self._waiting[0].batch):
+                room -= self._waiting[0].batch.size
+                group.append(self._waiting.popleft())
+        return group
+
+    def _write(self, group: Sequence[_Call]) -> None:
+        """Write a group in one call; if the data of somebody fails it, halve it until that one stands alone."""
+        try:
+            receipts = self.inner.write(Batch.merge([call.batch for call in group]))
+        except (Invalid, Conflict) as error:
+            if len(group) == 1:
+                group[0].settle(error)
+                return
+            self._write(group[: len(group) // 2])
+            self._write(group[len(group) // 2 :])
+        except Exception as error:  # noqa: BLE001 - each caller raises it
+            for call in group:
+                call.settle(error)
+        else:
+            for call, own in zip(group, receipts.split([call.batch for call in group]), strict=True):
+                call.settle(own)

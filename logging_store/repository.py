@@ -1,0 +1,163 @@
+"""Turns what callers state into batches, and batches' receipts into answers.
+
+A child brings its parent along: whatever is logged names its session, and the session is part of the same batch. One
+record is a batch of one. A batch that the store refuses for the data of some record is halved until that record
+stands alone, so that it never harms the others.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from logging_store import identity
+from logging_store.errors import Conflict, Invalid, SessionErased, SessionNotFound
+from logging_store.identity import Identity
+from logging_store.records import Batch, Interaction, Receipt, Session, SessionChanges
+from logging_store.store import Store
+from logging_store.values import restore_numbers
+
+
+class Kept(NamedTuple):
+    """What became of a record, and who it is: `interaction` is None for a session's own record."""
+
+    receipt: Receipt
+    session: Identity
+    interaction: Identity | None = None
+
+
+class _Addressed(NamedTuple):
+    """An interaction with its identity and its row."""
+
+    session: Identity
+    interaction: Identity
+    row: dict[str, Any]
+
+
+class ConversationRepository:
+    """The log of one project. `clock` tells when a record was received."""
+
+    def __init__(self, store: Store, project: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.store = store
+        self.project = project
+        self._clock = clock
+
+    def ensure_session(self, session: Session) -> Kept:
+        """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
+        who = identity.session(self.project, session.session_id)
+        row = {**session.facts("session_id"), **_session_row(who, self._clock(), implicit=False)}
+        try:
+            receipts = self.store.write(Batch(self.project, sessions=[row], return_sessions=True))
+        except (Invalid, Conflict) as error:
+            return Kept(receipt_of(error), who)
+        receipt = receipts.sessions[0]
+        if receipt.session is not None:
+            receipt = receipt.model_copy(update={"session": restore_numbers(receipt.session)})
+        return Kept(receipt, who)
+
+    def log(self, interactions: Sequence[Interaction]) -> list[Kept]:
+        """Store interactions with their sessions, all in one transaction; answer in the same order."""
+        received_at = self._clock()
+        # a microsecond apart, so that a batch without turns is read back in its order
+        addressed = [
+            self._address(interaction, received_at + timedelta(microseconds=n))
+            for n, interaction in enumerate(interactions)
+        ]
+        return [
+            Kept(receipt, each.session, each.interaction)
+            for each, receipt in zip(addressed, self._write(addressed, received_at), strict=True)
+        ]
+
+    def session(self, name: str) -> dict[str, Any]:
+        """Return a session. Raises `SessionNotFound` or `SessionErased`."""
+        who = identity.session(self.project, name)
+        return restore_numbers(_present(self.store.session(self.project, who.id)))
+
+    def sessions(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of sessions, newest first: see `Store.sessions`."""
+        return restore_numbers(self.store.sessions(self.project, query))
+
+    def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of a session's interactions. Raises `SessionNotFound` or `SessionErased`."""
+        who = identity.session(self.project, name)
+        try:
+            page = self.store.transcript(self.project, who.id, query)
+        except Invalid:
+            # a thousand turns of megabytes are more than PostgreSQL builds into one answer: a page may be shorter
+            if query["limit"] == 1:
+                raise
+            return self.transcript(name, {**query, "limit": query["limit"] // 2})
+        _present(page["session"])
+        # not in `after`, which is the store's own: rounded, its numbers would name another place
+        return {**page, "interactions": restore_numbers(page["interactions"])}
+
+    def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
+        """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
+        who = identity.session(self.project, name)
+        stated = changes.model_dump(mode="json", exclude_unset=True)
+        return restore_numbers(_present(self.store.edit(self.project, who.id, stated)))
+
+    def erase(self, name: str) -> dict[str, Any]:
+        """Delete a session's content and leave a tombstone. Raises `SessionNotFound`."""
+        report = self.store.erase(self.project, identity.session(self.project, name).id)
+        if report is None:
+            raise SessionNotFound
+        return report
+
+    def _address(self, interaction: Interaction, received_at: datetime) -> _Addressed:
+        session = identity.session(self.project, interaction.session_id)
+        own = identity.interaction(self.project, session.id, interaction.interaction_id)
+        row = interaction.facts("session_id", "interaction_id", "reply_to")
+        row["session_id"] = session.id
+        row["id"] = own.id
+        row["created_at"] = received_at.isoformat()
+        if own.key is not None:
+            row["key"] = own.key
+        if interaction.reply_to is not None:
+            row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
+        if row.get("status") == "pending":
+            del row["status"]  # not a fact of its own: an interaction is pending until another status is known
+        return _Addressed(session, own, row)
+
+    def _write(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
+        # the same session may be named by its id and by its key: the key is one more fact about it
+        parents = {each.session.id: each.session for each in sorted(addressed, key=lambda a: a.session.key is not None)}
+        batch = Batch(
+            self.project,
+            sessions=[_session_row(parent, received_at, implicit=True) for parent in parents.values()],
+            interactions=[each.row for each in addressed],
+        )
+        try:
+            return self.store.write(batch).interactions
+        except (Invalid, Conflict) as error:
+            if len(addressed) == 1:
+                return [receipt_of(error)]
+            middle = len(addressed) // 2
+            return self._write(addressed[:middle], received_at) + self._write(addressed[middle:], received_at)
+
+
+def _session_row(who: Identity, received_at: datetime, *, implicit: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at.isoformat()}
+    if who.key is not None:
+        row["key"] = who.key
+    return row
+
+
+def _present(session: dict[str, Any] | None) -> dict[str, Any]:
+    if session is None:
+        raise SessionNotFound
+    if session["erased_at"] is not None:
+        raise SessionErased(session["session_id"], session["erased_at"])
+    return session
+
+
+def receipt_of(error: Invalid | Conflict) -> Receipt:
+    """Return the receipt of a record that the store refused with an error."""
+    if isinstance(error, Conflict):
+        return Receipt(
+            receipt="conflict",
+            reason=str(error),
+            constraint=error.constraint,
+            columns=error.columns,
+            attempted=error.attempted,
+        )
+    return Receipt(receipt="rejected", reason=str(error), fields=(error.field,) if error.field else ())

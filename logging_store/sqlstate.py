@@ -1,0 +1,84 @@
+"""What a failure of the database means, whichever way we called it.
+
+Both drivers hand over Postgres' SQLSTATE (PostgREST passes it on as the body's `code`, beside codes of its own), so
+the decision is made here once, by code and never by HTTP status.
+"""
+
+import re
+from collections.abc import Mapping
+
+from logging_store.errors import Conflict, Invalid, Misconfigured, StoreError, StoreUnavailable
+
+_UNAVAILABLE = re.compile(
+    r"08...|40001|40003|40P01|55P03|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: poolers' refusals
+)
+_MISCONFIGURED = re.compile(r"42...|28...|3D000|3F000|0A000|PGRST.*")
+_INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
+
+_SETUP_HINT = "apply the migrations (`flask --app app migrate`, or supabase/migrations/*.sql in the SQL editor)"
+_HINTS = {
+    "42501": "the key or role may not run Turnlog's functions: use the secret (service_role) key, or the tables' owner",
+    "42883": _SETUP_HINT,
+    "42P01": _SETUP_HINT,
+    "PGRST202": _SETUP_HINT + "; on Supabase, `notify pgrst, 'reload schema'` afterwards",
+    "PGRST106": "expose the schema `public` in the API settings",
+    "PGRST301": "the key is not one of this project's: check SUPABASE_SECRET_KEY",
+    "PGRST303": "the key has expired: make a new secret key",
+    "22023": "the key names a role that the database doesn't have: use the secret (service_role) key",
+    "28P01": "check the user and password in DATABASE_URL",
+    "28000": "check the user and password in DATABASE_URL",
+    "3D000": "the database in DATABASE_URL doesn't exist",
+}
+
+_KEY_VALUES = re.compile(r"Key \((?P<columns>.*?)\)=\((?P<values>.*)\) ", re.DOTALL)
+_QUOTED = re.compile(r'"([^"]+)"')
+
+
+def classify(
+    code: str,
+    message: str,
+    *,
+    detail: str | None = None,
+    constraint: str | None = None,
+    column: str | None = None,
+) -> StoreError:
+    """Return our error for a database error; the caller raises it from the driver's own."""
+    if code == "22023" and not message.startswith("role "):
+        return Invalid(message)
+    if code in {"23505", "23503", "23P01"}:
+        return _clash(message, detail, constraint)
+    if hint := _HINTS.get(code):
+        return Misconfigured(f"{message} ({code}): {hint}")
+    if _UNAVAILABLE.fullmatch(code):
+        return StoreUnavailable(f"{message} ({code})")
+    if _INVALID.fullmatch(code):
+        return Invalid(f"{message} ({code})", field=column or _field_of(message, constraint))
+    if _MISCONFIGURED.fullmatch(code):
+        return Misconfigured(f"{message} ({code})")
+    return StoreUnavailable(f"{message} ({code})")
+
+
+def _clash(message: str, detail: str | None, constraint: str | None) -> Conflict:
+    """Report a unique or foreign-key clash by its rule and the values tried."""
+    if constraint is None and (quoted := _QUOTED.findall(message)):
+        constraint = quoted[-1]
+    columns: tuple[str, ...] = ()
+    attempted: Mapping[str, str | None] = {}
+    if key := _KEY_VALUES.match(detail or ""):
+        columns = tuple(key["columns"].split(", "))
+        values = key["values"].split(", ")
+        # a value may hold the separator itself: then the values are named as one
+        attempted = (
+            dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {key["columns"]: key["values"]}
+        )
+    return Conflict(message, constraint=constraint, columns=columns, attempted=attempted)
+
+
+def _field_of(message: str, constraint: str | None) -> str | None:
+    """Name the field that a check or not-null failure is about; our checks are called TABLE_FIELD_check."""
+    name = constraint or next(iter(reversed(_QUOTED.findall(message))), None)
+    if name and (check := re.fullmatch(r"ai_[a-z]+?s_(\w+)_check", name)):
+        return check[1]
+    if quoted := re.search(r'column "([^"]+)"', message):
+        return quoted[1]
+    return None

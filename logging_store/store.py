@@ -1,0 +1,44 @@
+"""The contract between the log and whatever keeps it.
+
+A `Store` that wraps a `Store` is one too, so they stack; all of them pass the same conformance tests. Each method
+may raise `StoreUnavailable` (the same call may be made again: every write is idempotent) or `Misconfigured`.
+"""
+
+from typing import Any, Protocol
+
+from logging_store.records import Batch, BatchReceipts
+
+
+class Store(Protocol):
+    def write(self, batch: Batch) -> BatchReceipts:
+        """Store a batch in one transaction; when this returns, what the receipts say is durable.
+
+        Raises `Invalid` or `Conflict` if the data of some record makes the whole batch fail.
+        """
+
+    def session(self, project: str, session_id: str) -> dict[str, Any] | None:
+        """Return a session with its derived counts, a tombstone (`erased_at` set), or None."""
+
+    def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{sessions, after}`, newest first.
+
+        `query`: limit, and any of user_id, tag, status, from, to, after. `after` is null on the last page.
+        """
+
+    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{session, interactions, after}` in order. `query`: limit, and after."""
+
+    def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+        """Replace fields that people edit; return what `session` does."""
+
+    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
+        """Delete a session's content, leave a tombstone; return `{session_id, erased_at, interactions}` or None."""
+
+    def ping(self) -> dict[str, Any]:
+        """Ask whether the store may be trusted with an acknowledgement; return its settings.
+
+        Raises `Misconfigured` if its schema is not ours or it doesn't keep what it acknowledges.
+        """
+
+    def close(self) -> None:
+        """Release what the store holds; it may be used again afterwards."""

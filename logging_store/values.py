@@ -1,0 +1,171 @@
+"""The kinds of values that records are made of, and what each refuses.
+
+Nothing is silently changed: a value is either kept as it was sent or refused with its path. The limits are those
+of the narrowest reader: Postgres text holds no NUL, and JSON numbers are exact in JavaScript only to 2**53.
+"""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from logging_store import shapes
+
+MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
+MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
+MAX_NAME = 200  # characters of an id, a user, a model: they are index keys
+
+_Json = TypeVar("_Json")
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def _refuse(kind: str, message: str, path: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    return PydanticCustomError(kind, message, {"path": path})
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise _refuse("nul", "Text can't hold the NUL character")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise _refuse("blank", "Must not be blank; leave it out instead")
+    if _CONTROL_CHARACTER.search(text):
+        raise _refuse("control_character", "Must not hold control characters")
+    return text
+
+
+def _identifier(text: str) -> str:
+    _name(text)
+    if text.lower() in _PLACEHOLDERS:
+        raise _refuse("placeholder", "Looks like a missing id turned into text; leave it out instead")
+    if text in {".", ".."}:
+        raise _refuse("unaddressable", "Can't be part of a URL")
+    if text == "00000000-0000-0000-0000-000000000000":
+        raise _refuse("nil", "The nil UUID identifies nothing; leave it out instead")
+    return text
+
+
+def _written_time(value: object) -> object:
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return value
+    raise _refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+
+
+def _plausible_time(value: datetime) -> datetime:
+    if not _EARLIEST <= value < _LATEST:
+        raise _refuse("time_range", "Must be after the year 1900 and before the year 9000")
+    return value.astimezone(UTC)
+
+
+def _whole(value: object) -> object:
+    # JSON has one kind of number: 5.0 is the integer 5, and some languages write it so
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_json(value: object, path: tuple[str | int, ...]) -> None:
+    """Raise for the first part of a JSON value that could not be kept as it is."""
+    match value:
+        case list() | dict() if len(path) >= MAX_DEPTH:
+            raise _refuse("depth", f"Nested more than {MAX_DEPTH} levels deep", path)
+        case str() if "\0" in value:
+            raise _refuse("nul", "Text can't hold the NUL character", path)
+        case int() if abs(value) > MAX_EXACT_INTEGER:
+            raise _refuse("integer", "Integers past 2^53 lose digits on the way; send it as text", path)
+        case float() if not math.isfinite(value):
+            raise _refuse("number", "Not a finite number", path)
+        case list():
+            for index, item in enumerate(value):
+                _check_json(item, (*path, index))
+        case dict():
+            for key, item in value.items():
+                _check_json(key, path)
+                _check_json(item, (*path, key))
+
+
+def _json_object(value: dict[str, Any]) -> dict[str, Any]:
+    _check_json(value, ())
+    return value
+
+
+def _content(value: object) -> str | list[dict[str, Any]]:
+    match value:
+        case str():
+            return _without_nul(value)
+        case []:
+            raise _refuse("empty", "An empty list of messages says nothing; leave it out instead")
+        case list():
+            for index, message in enumerate(value):
+                if not isinstance(message, dict):
+                    raise _refuse("message", "Must be an object with a role and a content", (index,))
+                if not isinstance(message.get("role"), str):
+                    raise _refuse("role", "A message needs a role, a text", (index, "role"))
+            _check_json(value, ())
+            return value
+        case _:
+            raise _refuse("content", "Must be a text or a list of messages")
+
+
+def restore_numbers(value: _Json) -> _Json:
+    """Return a JSON value read from the store with its large numbers as they were sent.
+
+    Postgres writes 1e300 out as 301 digits. Integers past 2**53 are refused on the way in, so one on the way out was
+    a float.
+    """
+    match value:
+        case int() if abs(value) > MAX_EXACT_INTEGER:
+            return float(value)  # type: ignore[return-value]
+        case list():
+            return [restore_numbers(item) for item in value]  # type: ignore[return-value]
+        case dict():
+            return {key: restore_numbers(item) for key, item in value.items()}  # type: ignore[return-value]
+    return value
+
+
+Text = Annotated[str, Field(json_schema_extra=shapes.NO_NUL), AfterValidator(_without_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, json_schema_extra=shapes.NAME), AfterValidator(_name)]
+Identifier = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="A UUID, or any other text of the caller's own.",
+        json_schema_extra=shapes.IDENTIFIER,
+    ),
+    AfterValidator(_identifier),
+]
+Tag = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=shapes.NAME), AfterValidator(_name)]
+Tags = Annotated[list[Tag], Field(max_length=100)]
+Time = Annotated[
+    AwareDatetime,
+    Field(
+        strict=False,
+        description="ISO 8601 with a zone; kept in UTC, to the microsecond.",
+        json_schema_extra=shapes.TIME,
+    ),
+    BeforeValidator(_written_time),
+    AfterValidator(_plausible_time),
+]
+Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), BeforeValidator(_whole)]
+Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+JsonObject = Annotated[
+    dict[str, Any],
+    AfterValidator(_json_object),
+    shapes.ShapedAs(shapes.Object),
+    Field(description="Any JSON; gains keys, keeps values."),
+]
+Content = Annotated[
+    Any,
+    AfterValidator(_content),
+    shapes.ShapedAs(shapes.Content),
+    Field(description="A text, or a list of messages."),
+]

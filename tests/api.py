@@ -1,0 +1,38 @@
+"""Calls of the HTTP API that many tests make, and what every refusal has."""
+
+from typing import Any
+from urllib.parse import quote
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+
+def in_path(name: str) -> str:
+    return f"/v1/sessions/{quote(name, safe='')}"
+
+
+def create(client: FlaskClient, **fields: Any) -> TestResponse:
+    return client.post("/v1/sessions", json=fields)
+
+
+def log(client: FlaskClient, **fields: Any) -> TestResponse:
+    return client.post("/v1/interactions", json=fields)
+
+
+def transcript(client: FlaskClient, name: str) -> list[dict[str, Any]]:
+    interactions: list[dict[str, Any]] = client.get(f"{in_path(name)}/interactions").get_json()["interactions"]
+    return interactions
+
+
+def problem(answer: TestResponse) -> dict[str, Any]:
+    """Return an answer's problem details; its status and type are as they must be."""
+    assert answer.mimetype == "application/problem+json"
+    body: dict[str, Any] = answer.get_json()
+    assert body["status"] == answer.status_code
+    assert body["type"].startswith("urn:turnlog:problem:")
+    return body
+
+
+def paths(answer: TestResponse) -> list[str]:
+    """Return the JSON paths of the fields that a refusal names."""
+    return [field["path"] for field in problem(answer)["fields"]]

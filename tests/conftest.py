@@ -1,0 +1,88 @@
+"""Fixtures shared by all tests. A store fixture is one parameter: a new kind of store is one more."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.postgres import PostgresStore
+from logging_store.repository import ConversationRepository
+from logging_store.store import Store
+from logging_store.supabase import SupabaseStore
+from tests.databases import TestServer, running_server
+from tests.postgrest import PostgrestStandIn
+
+PROJECT = "default"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[TestServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: TestServer) -> Iterator[str]:
+    """Yield how to connect to a fresh, migrated database."""
+    with postgres_server.database() as name:
+        yield postgres_server.conninfo(name)
+
+
+@dataclass
+class Backend:
+    """A database and one way to call it; what it opens is closed with it."""
+
+    name: str
+    database: str
+    _open: Callable[[], Store]
+    environment: dict[str, str]
+    stores: list[Store] = field(default_factory=list)
+
+    def open(self) -> Store:
+        """Return a store of its own, as another process would have."""
+        self.stores.append(self._open())
+        return self.stores[-1]
+
+
+@contextmanager
+def open_backend(name: str, server: TestServer) -> Iterator[Backend]:
+    """Yield one way to call the functions, over a fresh database."""
+    with server.database() as database, ExitStack() as closing:
+        conninfo = server.conninfo(database)
+        if name == "postgres":
+            backend = Backend(name, conninfo, lambda: PostgresStore(conninfo), {"DATABASE_URL": conninfo})
+        else:
+            login = server.conninfo(database, user="authenticator")
+            standin = closing.enter_context(PostgrestStandIn(login, pool_size=16))
+            key = standin.key("service_role")
+            environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": key}
+            backend = Backend(name, conninfo, lambda: SupabaseStore(standin.url, key), environment)
+        yield backend
+        for store in backend.stores:
+            store.close()
+
+
+@pytest.fixture(params=["postgres", "supabase"])
+def backend(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[Backend]:
+    with open_backend(request.param, postgres_server) as backend:
+        yield backend
+
+
+@pytest.fixture
+def store(backend: Backend) -> Store:
+    return backend.open()
+
+
+@pytest.fixture
+def repository(store: Store) -> ConversationRepository:
+    return ConversationRepository(store, PROJECT)
+
+
+@pytest.fixture
+def client(store: Store) -> FlaskClient:
+    """Return a client of the whole application over each kind of store."""
+    return create_app(Settings.from_mapping({}), store).test_client()

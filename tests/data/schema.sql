@@ -1,0 +1,571 @@
+CREATE FUNCTION public.turnlog_close_v1() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    object text;
+    has_service_role constant boolean := exists (select from pg_catalog.pg_roles where rolname = 'service_role');
+    others constant text := (
+        select concat_ws(', ', 'public', string_agg(quote_ident(r.rolname), ', '))
+          from pg_catalog.pg_roles as r
+         where r.rolname in ('anon', 'authenticated'));
+begin
+    foreach object in array array['public.ai_sessions', 'public.ai_interactions'] loop
+        execute format('alter table %s enable row level security', object);
+        execute format('revoke all on table %s from %s', object, others);
+        if has_service_role then
+            execute format('grant select, insert, update, delete on table %s to service_role', object);
+        end if;
+    end loop;
+    for object in
+        select p.oid::regprocedure::text
+          from pg_catalog.pg_proc as p
+         where p.pronamespace = 'public'::regnamespace and p.proname like 'turnlog\_%'
+    loop
+        execute format('revoke all on function %s from %s', object, others);
+        if has_service_role then
+            execute format('grant execute on function %s to service_role', object);
+        end if;
+    end loop;
+end
+$$;
+CREATE FUNCTION public.turnlog_edit_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    changes constant jsonb := request -> 'changes';
+begin
+    update public.ai_sessions as s
+       set (title, tags, status, metadata) = (
+               select m.title, m.tags, coalesce(m.status, 'open'), m.metadata from jsonb_populate_record(s, changes) as m),
+           edited = array(
+               select f from unnest(s.edited) as f
+               union
+               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'metadata'))
+     where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid and s.erased_at is null;
+    return public.turnlog_session_v1(request);
+end
+$$;
+CREATE FUNCTION public.turnlog_erase_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    gone_at timestamptz;
+    gone bigint;
+begin
+    -- the lock comes first, in a statement of its own: the delete below then sees every append that won
+    select coalesce(s.erased_at, statement_timestamp())
+      into gone_at
+      from public.ai_sessions as s
+     where s.project = in_project and s.id = of_session
+       for update;
+    if not found then
+        return null;
+    end if;
+    delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+    get diagnostics gone = row_count;
+    update public.ai_sessions as s
+       set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
+           started_at = null, ended_at = null, erased_at = gone_at
+     where s.project = in_project and s.id = of_session and s.erased_at is null;
+    return jsonb_build_object('session_id', of_session, 'erased_at', gone_at, 'interactions', gone);
+end
+$$;
+CREATE FUNCTION public.turnlog_fill_rule_v1(stored jsonb, stated jsonb, OUT fills jsonb, OUT conflicts text[]) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+    field text;
+    value jsonb;
+    held jsonb;
+    gained jsonb;
+begin
+    for field, value in select s.key, s.value from jsonb_each(stated) as s where s.value not in ('null', '[]', '{}') loop
+        held := nullif(stored -> field, 'null');
+        if held = value then
+            continue;
+        elsif held is null then
+            gained := value;
+        elsif field = 'tags' then
+            gained := held || coalesce(
+                (select jsonb_agg(t.tag order by t.n)
+                   from jsonb_array_elements(value) with ordinality as t (tag, n) where not held @> t.tag), '[]');
+        elsif field = 'metadata' then
+            gained := held || value;
+            conflicts := conflicts || array(
+                select 'metadata.' || m.key from jsonb_each(value) as m where held -> m.key <> m.value order by m.key);
+        else
+            gained := held;
+            conflicts := conflicts || field;
+        end if;
+        if gained is distinct from held then
+            fills := coalesce(fills, '{}') || jsonb_build_object(field, gained);
+        end if;
+    end loop;
+    conflicts := nullif(conflicts, '{}');
+end
+$$;
+CREATE FUNCTION public.turnlog_key_clash_v1(in_project text, session_key text, in_session uuid DEFAULT NULL::uuid, interaction_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select case when session_holder.id is not null and session_holder.id is distinct from in_session
+        then jsonb_build_object(
+            'receipt', 'conflict', 'constraint', 'ai_sessions_project_key_key', 'columns', array['project', 'key'],
+            'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', session_holder.id)
+        else jsonb_build_object(
+            'receipt', 'conflict', 'constraint', 'ai_interactions_session_key_key',
+            'columns', array['project', 'session_id', 'key'],
+            'attempted', jsonb_build_object('project', in_project, 'session_id', in_session, 'key', interaction_key),
+            'held_by', (select i.id from public.ai_interactions as i
+                         where i.project = in_project and i.session_id = in_session and i.key = interaction_key))
+        end
+    from (select 1) as one
+    left join public.ai_sessions as session_holder
+        on session_holder.project = in_project and session_holder.key = session_key
+$$;
+CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select jsonb_build_object(
+        'schema', '20261121000200',
+        'server_version', current_setting('server_version'),
+        'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
+        'fsync', current_setting('fsync'),
+        'synchronous_commit', current_setting('synchronous_commit'),
+        'full_page_writes', current_setting('full_page_writes'),
+        'transaction_isolation', current_setting('transaction_isolation'),
+        'rows_hidden', row_security_active('public.ai_sessions'))
+$$;
+CREATE FUNCTION public.turnlog_session_rows_v1(of_project text, ids uuid[]) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+    select coalesce(jsonb_agg(
+        jsonb_build_object(
+            'session_id', s.id, 'key', s.key, 'user_id', s.user_id, 'title', s.title,
+            'status', s.status, 'implicit', s.implicit,
+            'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
+            'started_at', s.started_at, 'ended_at', s.ended_at,
+            'created_at', s.created_at, 'erased_at', s.erased_at,
+            'interaction_count', coalesce(i.interaction_count, 0), 'last_activity_at', i.last_activity_at
+        ) order by wanted.n), '[]')
+    from unnest(ids) with ordinality as wanted (id, n)
+    join public.ai_sessions as s on s.project = of_project and s.id = wanted.id
+    left join (
+        select c.session_id, count(*) as interaction_count,
+               max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
+          from public.ai_interactions as c
+         where c.project = of_project and c.session_id = any (ids)
+         group by c.session_id
+    ) as i on i.session_id = s.id
+$$;
+CREATE FUNCTION public.turnlog_session_v1(request jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select public.turnlog_session_rows_v1(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0
+$$;
+CREATE FUNCTION public.turnlog_sessions_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    of_user constant text := request ->> 'user_id';
+    of_tag constant text := request ->> 'tag';
+    of_status constant text := request ->> 'status';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_id constant uuid := request #>> '{after,session_id}';
+    ids uuid[];
+    times timestamptz[];
+begin
+    -- one more than the page, to know whether there is a next one
+    select array_agg(page.id), array_agg(page.at)
+      into ids, times
+      from (select s.id, coalesce(s.started_at, s.created_at) as at
+              from public.ai_sessions as s
+             where s.project = in_project and s.erased_at is null
+               and (of_user is null or s.user_id = of_user)
+               and (of_tag is null or s.tags @> array[of_tag])
+               and (of_status is null or s.status = of_status)
+               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+               and (before is null or coalesce(s.started_at, s.created_at) < before)
+               and (after_at is null or (coalesce(s.started_at, s.created_at), s.id) < (after_at, after_id))
+             order by coalesce(s.started_at, s.created_at) desc, s.id desc
+             limit page_size + 1) as page;
+    return jsonb_build_object(
+        'sessions', public.turnlog_session_rows_v1(in_project, coalesce(ids[:page_size], '{}')),
+        'after', case when cardinality(ids) > page_size
+            then jsonb_build_object('at', times[page_size], 'session_id', ids[page_size]) end);
+end
+$$;
+CREATE FUNCTION public.turnlog_transcript_v1(request jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+    with wanted as (
+        select request ->> 'project' as project, (request ->> 'session_id')::uuid as session_id,
+               (request ->> 'limit')::integer as page_size,
+               (request #>> '{after,turn}')::bigint as after_turn, (request #>> '{after,at}')::timestamptz as after_at,
+               (request #>> '{after,interaction_id}')::uuid as after_id
+    ), page as (
+        -- interactions without a turn come after those with one
+        select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
+               row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n
+          from wanted as w
+          join public.ai_interactions as i on i.project = w.project and i.session_id = w.session_id
+         where w.after_id is null
+            or (coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id)
+                > (w.after_turn, w.after_at, w.after_id)
+         order by n
+         limit (select w.page_size + 1 from wanted as w)
+    )
+    select jsonb_build_object(
+        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                      from public.ai_sessions as s join wanted as w on s.project = w.project and s.id = w.session_id),
+        'interactions', (
+            select coalesce(jsonb_agg(
+                jsonb_build_object(
+                    'interaction_id', i.id, 'key', i.key, 'session_id', i.session_id,
+                    'prompt', i.prompt, 'response', i.response, 'model', i.model, 'provider', i.provider,
+                    'status', coalesce(i.status, case
+                        when i.error <> '' then 'failed'
+                        when i.response is not null then 'completed'
+                        else 'pending' end),
+                    'error', i.error, 'finish_reason', i.finish_reason,
+                    'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
+                    'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
+                    'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
+                || jsonb_build_object(
+                    'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at)
+                order by p.n), '[]')
+              from page as p
+              join wanted as w on true
+              join public.ai_interactions as i on i.project = w.project and i.session_id = w.session_id and i.id = p.id
+             where p.n <= w.page_size),
+        'after', (
+            select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
+              from page as p
+              join wanted as w on p.n = w.page_size
+             where exists (select from page as next where next.n > w.page_size)))
+$$;
+CREATE FUNCTION public.turnlog_write_v1(batch jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := batch ->> 'project';
+    sessions constant public.ai_sessions[] := array(
+        select r from jsonb_populate_recordset(null::public.ai_sessions, coalesce(batch -> 'sessions', '[]')) as r);
+    interactions constant public.ai_interactions[] := array(
+        select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
+    parents uuid[];               -- every session that the batch names, distinct
+    parents_born uuid[] := '{}';  -- those that this batch inserted
+    parents_present uuid[];       -- those that have a row now
+    parents_erased uuid[];
+    keys_missing boolean;         -- some parent doesn't know its key yet
+    all_open boolean;             -- every parent is present and none is erased
+    born_sessions uuid[];         -- session and id of the interactions that this batch inserted
+    born_ids uuid[];
+    born bigint[];                -- their positions
+    occurrence bigint[];    -- by position: the how-manieth record of its id in this batch
+    rounds bigint;
+    weighed jsonb;          -- position -> receipt, of one round
+    session_receipts jsonb := '{}';
+    interaction_receipts jsonb := '{}';
+    return_sessions constant boolean := coalesce((batch ->> 'return_sessions')::boolean, false);
+begin
+    if in_project is null then
+        raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
+    end if;
+    parents := array(
+        select s.id from unnest(sessions) as s
+        union
+        select i.session_id from unnest(interactions) as i);
+    -- Twice at most: a single parent is looked for first, since it is mostly there. With several, those that are
+    -- missing must come first, or one batch could hold what another waits for.
+    for attempt in (case when cardinality(parents) = 1 then 1 else 2 end) .. 2 loop
+        -- 1. The missing parents, in the order of their ids.
+        if attempt = 2 then
+            with named as (
+                select distinct on (p.id) p.*
+                  from (select s.id, s.key, s.user_id, s.title, s.tags, s.metadata, s.started_at, s.ended_at,
+                               coalesce(s.implicit, false) as implicit, s.created_at, s.ordinality
+                          from unnest(sessions) with ordinality as s
+                        union all
+                        select i.session_id, null, null, null, null, null, null, null, true, i.created_at, null
+                          from unnest(interactions) as i) as p
+                 order by p.id, p.implicit, p.key is null, p.ordinality
+            ), inserted as (
+                insert into public.ai_sessions
+                       (project, id, key, user_id, title, tags, metadata, started_at, ended_at, implicit, created_at)
+                select in_project, n.id, n.key, n.user_id, n.title, n.tags, n.metadata, n.started_at, n.ended_at,
+                       n.implicit, coalesce(n.created_at, statement_timestamp())
+                  from named as n
+                 order by n.id
+                    on conflict do nothing
+                returning id
+            )
+            select coalesce(array_agg(i.id), '{}') into parents_born from inserted as i;
+        end if;
+        -- 2. All parents, locked in the order of their ids: no erase and no other write slips under this one.
+        select coalesce(array_agg(p.id), '{}'), coalesce(array_agg(p.id) filter (where p.erased_at is not null), '{}'),
+               bool_or(p.key is null)
+          into parents_present, parents_erased, keys_missing
+          from (select s.id, s.key, s.erased_at
+                  from public.ai_sessions as s
+                 where s.project = in_project and s.id = any (parents)
+                 order by s.id
+                   for no key update) as p;
+        exit when cardinality(parents_present) = cardinality(parents);
+    end loop;
+    all_open := cardinality(parents_present) = cardinality(parents) and parents_erased = '{}';
+    -- 3. What the batch says of sessions that were there. Records of one id are weighed in turn, a round each.
+    -- A parent that only came along with its child states its key and nothing else, so mostly there is nothing to weigh.
+    if exists (select from unnest(sessions) as s where s.implicit is not true or keys_missing and s.key is not null) then
+        select array_agg(s.nth order by s.ordinality), max(s.nth)
+          into occurrence, rounds
+          from (select s.ordinality, case when s.implicit is not true or s.key is not null then
+                       row_number() over (partition by s.id order by coalesce(s.implicit, false), s.key is null, s.ordinality)
+                       end as nth
+                  from unnest(sessions) with ordinality as s) as s;
+    end if;
+    for this_round in 1 .. coalesce(rounds, 0) loop
+        with weighed_now as (
+            select r.ordinality, r.held, rule.fills, rule.conflicts,
+                   (r.held).implicit and not coalesce(r.implicit, false) as adopts
+              -- one look by primary key a record, and an upsert below: a join would be planned by statistics,
+              -- and those of an empty table make it read the whole project
+              from (select r.*, (select held from public.ai_sessions as held
+                                  where held.project = in_project and held.id = r.id) as held
+                      from unnest(sessions) with ordinality as r
+                     where occurrence[r.ordinality] = this_round and r.id <> all (parents_erased)
+                       and not (this_round = 1 and r.id = any (parents_born))
+                    offset 0) as r
+             cross join lateral public.turnlog_fill_rule_v1(
+                   to_jsonb(r.held),
+                   to_jsonb(r) - '{project,id,status,implicit,created_at,erased_at,edited,ordinality,held}'::text[]
+                               - coalesce((r.held).edited, '{}')) as rule
+             where (r.held).id is not null
+               and not (coalesce(r.implicit, false) and (r.held).key is not null)
+        ), filled as (
+            insert into public.ai_sessions as held
+                   (project, id, key, user_id, title, tags, metadata, started_at, ended_at, implicit, created_at)
+            select m.project, m.id, m.key, m.user_id, m.title, m.tags, m.metadata, m.started_at, m.ended_at,
+                   m.implicit and not w.adopts, m.created_at
+              from weighed_now as w
+             cross join lateral jsonb_populate_record(w.held, coalesce(w.fills, '{}')) as m
+             where w.conflicts is null and (w.fills is not null or w.adopts)
+             order by m.id
+                on conflict (project, id) do update
+               set (key, user_id, title, tags, metadata, started_at, ended_at, implicit) = (
+                   excluded.key, excluded.user_id, excluded.title, excluded.tags, excluded.metadata,
+                   excluded.started_at, excluded.ended_at, excluded.implicit)
+        )
+        select jsonb_object_agg(w.ordinality, case
+                   when w.conflicts is not null
+                       then jsonb_build_object('receipt', 'conflict', 'fields', w.conflicts)
+                   when w.fills is not null or w.adopts
+                       then jsonb_build_object('receipt', 'filled', 'fields',
+                                array(select f from jsonb_object_keys(w.fills) as f order by f))
+                   else '{"receipt": "duplicate"}'
+               end)
+          into weighed
+          from weighed_now as w;
+        session_receipts := session_receipts || coalesce(weighed, '{}');
+    end loop;
+    -- 4. The interactions that are new.
+    if cardinality(interactions) = 1 then
+        occurrence := '{1}';
+        rounds := 1;
+    else
+        select array_agg(i.nth order by i.ordinality), max(i.nth)
+          into occurrence, rounds
+          from (select i.ordinality, row_number() over (partition by i.session_id, i.id order by i.ordinality) as nth
+                  from unnest(interactions) with ordinality as i) as i;
+    end if;
+    with inserted as (
+        insert into public.ai_interactions
+               (project, session_id, id, key, prompt, response, model, provider, status, error, finish_reason,
+                started_at, completed_at, latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd,
+                participant, reply_to, turn, tags, metadata, created_at)
+        select in_project, i.session_id, i.id, i.key, i.prompt, i.response, i.model, i.provider, i.status, i.error,
+               i.finish_reason, i.started_at, i.completed_at, i.latency_ms, i.time_to_first_token_ms, i.input_tokens,
+               i.output_tokens, i.cost_usd, i.participant, i.reply_to, i.turn, i.tags, i.metadata,
+               coalesce(i.created_at, statement_timestamp())
+          from unnest(interactions) with ordinality as i
+         where occurrence[i.ordinality] = 1
+           and (all_open or i.session_id = any (parents_present) and i.session_id <> all (parents_erased))
+            on conflict do nothing
+        returning session_id, id
+    )
+    select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}')
+      into born_sessions, born_ids
+      from inserted as n;
+    -- 5. The interactions that were there already, a round for each record of one id.
+    if cardinality(born_ids) < cardinality(interactions) then
+        -- by grouping: a join of two lists of unknown length is planned as a nested loop
+        select coalesce(array_agg(first.position), '{}')
+          into born
+          from (select min(known.position) as position
+                  from (select i.session_id, i.id, i.ordinality as position from unnest(interactions) with ordinality as i
+                        union all
+                        select n.session_id, n.id, null from unnest(born_sessions, born_ids) as n (session_id, id)) as known
+                 group by known.session_id, known.id
+                having bool_or(known.position is null)) as first;
+        for this_round in 1 .. rounds loop
+            with weighed_now as (
+                select r.ordinality, r.held, rule.fills, rule.conflicts
+                  from (select r.*, (select held from public.ai_interactions as held
+                                      where held.project = in_project and held.session_id = r.session_id
+                                        and held.id = r.id) as held
+                          from unnest(interactions) with ordinality as r
+                         where occurrence[r.ordinality] = this_round and r.ordinality <> all (born)
+                        offset 0) as r
+                 cross join lateral public.turnlog_fill_rule_v1(
+                       to_jsonb(r.held),
+                       to_jsonb(r) - '{project,session_id,id,created_at,ordinality,held}'::text[]) as rule
+                 where (r.held).id is not null
+            ), filled as (
+                insert into public.ai_interactions as held
+                select m.*
+                  from weighed_now as w
+                 cross join lateral jsonb_populate_record(w.held, w.fills) as m
+                 where w.conflicts is null and w.fills is not null
+                    on conflict (project, session_id, id) do update
+                   set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at,
+                        latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant,
+                        reply_to, turn, tags, metadata) = (
+                        excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider,
+                        excluded.status, excluded.error, excluded.finish_reason, excluded.started_at,
+                        excluded.completed_at, excluded.latency_ms, excluded.time_to_first_token_ms,
+                        excluded.input_tokens, excluded.output_tokens, excluded.cost_usd, excluded.participant,
+                        excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
+            )
+            select jsonb_object_agg(w.ordinality, case
+                       when w.conflicts is not null
+                           then jsonb_build_object('receipt', 'conflict', 'fields', w.conflicts)
+                       when w.fills is not null
+                           then jsonb_build_object('receipt', 'filled', 'fields',
+                                    array(select f from jsonb_object_keys(w.fills) as f order by f))
+                       else '{"receipt": "duplicate"}'
+                   end)
+              into weighed
+              from weighed_now as w;
+            interaction_receipts := interaction_receipts || coalesce(weighed, '{}');
+        end loop;
+    end if;
+    -- 6. The receipts. A record with neither a row of its own nor an erased session met another row's natural key.
+    return jsonb_build_object(
+        'sessions', (
+            select coalesce(jsonb_agg(coalesce(
+                       session_receipts -> s.ordinality::text,
+                       case when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
+                            when s.id = any (parents_born) then '{"receipt": "created"}'
+                            when s.id = any (parents_present) then '{"receipt": "duplicate"}'
+                            else public.turnlog_key_clash_v1(in_project, s.key)
+                       end) || case when return_sessions and s.implicit is not true then jsonb_build_object(
+                                   'session', public.turnlog_session_rows_v1(in_project, array[s.id]) -> 0)
+                               else '{}' end
+                   order by s.ordinality), '[]')
+              from unnest(sessions) with ordinality as s),
+        'interactions', case
+            when cardinality(born_ids) = cardinality(interactions)
+                then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(born_ids)]))
+            else (
+                select jsonb_agg(coalesce(
+                           interaction_receipts -> i.ordinality::text,
+                           case when i.ordinality = any (born) then '{"receipt": "created"}'::jsonb
+                                when i.session_id = any (parents_erased)
+                                    then '{"receipt": "rejected", "reason": "erased"}'
+                                else public.turnlog_key_clash_v1(in_project,
+                                         (select s.key from unnest(sessions) as s where s.id = i.session_id limit 1),
+                                         i.session_id, i.key)
+                           end) order by i.ordinality)
+                  from unnest(interactions) with ordinality as i)
+            end);
+end
+$$;
+CREATE TABLE public.ai_interactions (
+    project text NOT NULL,
+    session_id uuid NOT NULL,
+    id uuid NOT NULL,
+    key text,
+    prompt jsonb,
+    response jsonb,
+    model text,
+    provider text,
+    status text,
+    error text,
+    finish_reason text,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    latency_ms double precision,
+    time_to_first_token_ms double precision,
+    input_tokens bigint,
+    output_tokens bigint,
+    cost_usd numeric,
+    participant text,
+    reply_to uuid,
+    turn bigint,
+    tags text[],
+    metadata jsonb,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ai_interactions_key_check CHECK (((key !~ '^\s*$'::text) AND (length(key) <= 200))),
+    CONSTRAINT ai_interactions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT ai_interactions_prompt_check CHECK ((jsonb_typeof(prompt) = ANY (ARRAY['string'::text, 'array'::text]))),
+    CONSTRAINT ai_interactions_response_check CHECK ((jsonb_typeof(response) = ANY (ARRAY['string'::text, 'array'::text]))),
+    CONSTRAINT ai_interactions_status_check CHECK ((status = ANY (ARRAY['completed'::text, 'failed'::text, 'abandoned'::text])))
+);
+CREATE TABLE public.ai_sessions (
+    project text NOT NULL,
+    id uuid NOT NULL,
+    key text,
+    user_id text,
+    title text,
+    status text DEFAULT 'open'::text NOT NULL,
+    implicit boolean DEFAULT false NOT NULL,
+    tags text[],
+    metadata jsonb,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    edited text[],
+    CONSTRAINT ai_sessions_key_check CHECK (((key !~ '^\s*$'::text) AND (length(key) <= 200))),
+    CONSTRAINT ai_sessions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT ai_sessions_project_check CHECK ((project <> ''::text)),
+    CONSTRAINT ai_sessions_status_check CHECK ((status = ANY (ARRAY['locked'::text, 'open'::text, 'closed'::text])))
+);
+ALTER TABLE ONLY public.ai_interactions
+    ADD CONSTRAINT ai_interactions_pkey PRIMARY KEY (project, session_id, id);
+ALTER TABLE ONLY public.ai_sessions
+    ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
+CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (key IS NOT NULL);
+CREATE INDEX ai_sessions_newest_idx ON public.ai_sessions USING btree (project, COALESCE(started_at, created_at) DESC, id DESC) WHERE (erased_at IS NULL);
+CREATE UNIQUE INDEX ai_sessions_project_key_key ON public.ai_sessions USING btree (project, key) WHERE (key IS NOT NULL);
+CREATE INDEX ai_sessions_tags_idx ON public.ai_sessions USING gin (tags) WHERE (tags IS NOT NULL);
+CREATE INDEX ai_sessions_user_newest_idx ON public.ai_sessions USING btree (project, user_id, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND (user_id IS NOT NULL));
+ALTER TABLE ONLY public.ai_interactions
+    ADD CONSTRAINT ai_interactions_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
+ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_sessions ENABLE ROW LEVEL SECURITY;

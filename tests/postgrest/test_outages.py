@@ -1,0 +1,215 @@
+"""What goes wrong around a call, as recorded from the real one: locks, a full pool, Postgres away."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.postgrest import PostgrestStandIn
+from tests.postgrest.recordings import SCENES, recorded, replay
+
+pytest_plugins = ["tests.postgrest.fixtures"]
+
+Admin = psycopg.Connection[Any]
+Call = Callable[..., httpx.Response]
+
+DEADLINE_S = 10
+SLEEPING = """
+    select pid from pg_stat_activity
+    where application_name = 'postgrest stand-in' and state = 'active' and wait_event = 'PgSleep'
+"""
+END_BACKENDS = """
+    select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'postgrest stand-in'
+"""
+
+
+@pytest.fixture
+def own(authenticator_dsn: str, admin: Admin) -> Iterator[PostgrestStandIn]:
+    """Yield a stand-in for one test, with short waits."""
+    with PostgrestStandIn(
+        authenticator_dsn,
+        lock_timeout="100ms",
+        pool_size=2,
+        pool_timeout_s=0.2,
+        serialization_retries=20,
+        reload_pause_s=0,
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def call(own: PostgrestStandIn, http: httpx.Client) -> Call:
+    """Return a way to call a function of `own` with a valid key."""
+    key = own.key()
+
+    def post(function: str, **arguments: Any) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return http.post(f"{own.url}/rest/v1/rpc/{function}", json=arguments, headers=headers)
+
+    return post
+
+
+@pytest.fixture
+def others() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as threads:
+        yield threads
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def sleeper(admin: Admin) -> int:
+    """Wait until a call is inside `pg_sleep`; return its backend's process id."""
+    eventually(lambda: admin.execute(SLEEPING).fetchone() is not None)
+    row = admin.execute(SLEEPING).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@contextlib.contextmanager
+def postgres_away(admin: Admin) -> Iterator[None]:
+    """Refuse connections to all but superusers: to everybody else, Postgres has stopped."""
+    limit = sql.SQL("alter database {} connection limit {}")
+    name = sql.Identifier(admin.info.dbname)
+    admin.execute(limit.format(name, 0))
+    admin.execute(END_BACKENDS)
+    try:
+        yield
+    finally:
+        admin.execute(limit.format(name, -1))
+
+
+def test_a_row_that_another_call_holds_ends_in_a_lock_timeout(
+    own: PostgrestStandIn, http: httpx.Client, call: Call, admin: Admin, others: ThreadPoolExecutor
+) -> None:
+    holding = others.submit(call, "hold_lock", a=1, s=0.4)
+    sleeper(admin)
+    scene = SCENES["lock_timeout_55P03"]
+    assert replay(http, own, scene) == recorded(scene)
+    assert holding.result().status_code == 204
+
+
+def test_a_deadlock_ends_one_of_the_two_calls(
+    authenticator_dsn: str, http: httpx.Client, admin: Admin, others: ThreadPoolExecutor
+) -> None:
+    with PostgrestStandIn(authenticator_dsn) as standin:
+        url, headers = f"{standin.url}/rpc/lock_two", {"authorization": f"Bearer {standin.key()}"}
+        other = others.submit(http.post, url, json={"a": 1, "b": 2}, headers=headers)
+        one = http.post(url, json={"a": 2, "b": 1}, headers=headers)
+        done, failed = sorted([one, other.result()], key=lambda answer: answer.status_code)
+    assert (done.status_code, failed.status_code) == (204, 500)
+    assert failed.headers["proxy-status"] == "PostgREST; error=40P01"
+    assert failed.json()["message"] == "deadlock detected"
+
+
+def test_serialization_failures_are_healed_unseen(
+    standin: PostgrestStandIn, http: httpx.Client, admin: Admin, others: ThreadPoolExecutor
+) -> None:
+    url, headers = f"{standin.url}/rpc/bump_serializable", {"authorization": f"Bearer {standin.key()}"}
+    answers = [others.submit(http.post, url, json={}, headers=headers) for _ in range(4)]
+    assert sorted(answer.result().json() for answer in answers) == [1, 2, 3, 4]
+
+
+def test_a_bound_on_serialization_retries_ends_them(call: Call, admin: Admin) -> None:
+    answer = call("e_40001_times", k=1_000_000)
+    assert (answer.status_code, answer.json()["code"]) == (500, "40001")
+    assert admin.execute("select last_value from runs").fetchone() == (21,)
+
+
+def test_without_a_bound_they_go_on_when_the_client_has_left(authenticator_dsn: str, admin: Admin) -> None:
+    runs = "select last_value from runs"
+    with PostgrestStandIn(authenticator_dsn) as standin, httpx.Client() as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"{standin.url}/rpc/e_40001_times", json={"k": 1_000_000}, timeout=0.1)
+        when_the_client_left = admin.execute(runs).fetchone()
+        eventually(lambda: admin.execute(runs).fetchone() != when_the_client_left)
+
+
+def test_a_client_that_gives_up_cancels_nothing(own: PostgrestStandIn, http: httpx.Client, admin: Admin) -> None:
+    headers = {"authorization": f"Bearer {own.key()}"}
+    with pytest.raises(httpx.ReadTimeout):
+        http.post(f"{own.url}/rpc/slow_insert", json={"i": 1, "s": 0.3}, headers=headers, timeout=0.1)
+    assert admin.execute("select id from checked").fetchall() == []
+    eventually(lambda: admin.execute("select id from checked").fetchall() == [(1,)])
+
+
+def test_a_pool_without_a_free_connection_is_told_as_recorded(
+    own: PostgrestStandIn, http: httpx.Client, call: Call, admin: Admin, others: ThreadPoolExecutor
+) -> None:
+    slow = [others.submit(call, "slow", s=0.6) for _ in range(2)]
+    eventually(lambda: len(admin.execute(SLEEPING).fetchall()) == 2)
+    scene = SCENES["pool_exhausted"]
+    assert replay(http, own, scene) == recorded(scene)
+    assert [answer.result().status_code for answer in slow] == [204, 204]
+
+
+def test_functions_are_known_as_of_the_last_reload(own: PostgrestStandIn, http: httpx.Client, admin: Admin) -> None:
+    def replayed_as_recorded(name: str) -> bool:
+        return replay(http, own, SCENES[name]) == recorded(SCENES[name])
+
+    admin.execute("create function newly_made(x int) returns int language sql as 'select x'")
+    try:
+        assert replayed_as_recorded("function_created_after_start")
+        own.reload()
+        assert replayed_as_recorded("function_created_after_reload")
+    finally:
+        admin.execute("drop function newly_made(int)")
+    assert replayed_as_recorded("function_dropped_after_start_42883")
+
+
+@pytest.mark.parametrize(
+    ("name", "what_happens"),
+    [
+        ("backend_cancelled_mid_request_57014", "select pg_cancel_backend(%s)"),
+        ("backend_terminated_mid_request_57P01", "select pg_terminate_backend(%s)"),
+    ],
+)
+def test_a_call_that_postgres_ends_is_told_as_recorded(
+    *,
+    name: str,
+    what_happens: str,
+    own: PostgrestStandIn,
+    http: httpx.Client,
+    admin: Admin,
+    others: ThreadPoolExecutor,
+) -> None:
+    answer = others.submit(replay, http, own, SCENES[name])
+    admin.execute(what_happens, [sleeper(admin)])
+    assert answer.result() == recorded(SCENES[name])
+
+
+def test_connections_that_died_while_idle_are_not_noticed(
+    own: PostgrestStandIn, http: httpx.Client, call: Call, admin: Admin
+) -> None:
+    call("f_scalar")
+    admin.execute(END_BACKENDS)
+    scene = SCENES["all_backends_terminated_then_call"]
+    assert replay(http, own, scene) == recorded(scene)
+
+
+def test_while_postgres_is_away_only_keys_are_checked_until_it_is_back(
+    own: PostgrestStandIn, http: httpx.Client, call: Call, admin: Admin
+) -> None:
+    call("f_scalar")
+    with postgres_away(admin):
+        for name in ("postgres_stopped_rpc", "postgres_stopped_unknown_function", "postgres_stopped_expired_jwt"):
+            assert replay(http, own, SCENES[name]) == recorded(SCENES[name])
+    assert call("f_scalar").json() == 42
+
+
+def test_it_can_start_before_postgres(authenticator_dsn: str, http: httpx.Client, admin: Admin) -> None:
+    with contextlib.ExitStack() as stack:
+        with postgres_away(admin):
+            standin = stack.enter_context(PostgrestStandIn(authenticator_dsn, reload_pause_s=0))
+            assert http.post(f"{standin.url}/rpc/f_scalar", json={}).json()["code"] == "PGRST002"
+        assert http.post(f"{standin.url}/rpc/f_scalar", json={}).json() == 42

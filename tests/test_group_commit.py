@@ -1,0 +1,153 @@
+"""Writes that arrive while another is under way are written as one, and each caller is told its own."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from logging_store import errors
+from logging_store.group_commit import MAX_RECORDS, GroupCommit
+from logging_store.records import Batch, BatchReceipts, Receipt
+from tests.conftest import PROJECT, Backend
+from tests.test_store_conformance import interaction_row, new_id
+
+
+class GatedStore:
+    """Keeps what it is given; each write waits until it is let through, and fails for rows marked as bad."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.fail: Exception | None = None
+        self._arrived = threading.Semaphore(0)
+        self._gate = threading.Semaphore(0)
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        self.groups.append([row["prompt"] for row in batch.interactions])
+        self._arrived.release()
+        assert self._gate.acquire(timeout=10)
+        if self.fail:
+            raise self.fail
+        if any(row["prompt"] == "bad" for row in batch.interactions):
+            raise errors.Invalid("bad data", field="prompt")
+        return BatchReceipts([], [Receipt(receipt="created", reason=row["prompt"]) for row in batch.interactions])
+
+    def wait_for_a_write(self) -> None:
+        assert self._arrived.acquire(timeout=10)
+
+    def let_through(self, writes: int) -> None:
+        self._gate.release(writes)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} is not of this test")
+
+
+def saying(*prompts: str, project: str = PROJECT) -> Batch:
+    return Batch(project, interactions=[{"prompt": prompt} for prompt in prompts])
+
+
+def behind_a_first_write(
+    inner: GatedStore, batches: Sequence[Batch], then: Callable[[], None]
+) -> list[Future[BatchReceipts]]:
+    """Write `batches` at once, in their order, while a first write is under way; then let everything through."""
+    group = GroupCommit(inner, patience_s=10)
+    with ThreadPoolExecutor(len(batches) + 1) as threads:
+        first = threads.submit(group.write, saying("first"))
+        inner.wait_for_a_write()
+        others = []
+        for n, batch in enumerate(batches):
+            others.append(threads.submit(group.write, batch))
+            give_up = time.monotonic() + 10
+            while len(group._waiting) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
+                assert time.monotonic() < give_up
+        then()
+        inner.let_through(100)
+        assert [receipt.reason for receipt in first.result(10)] == ["first"]
+    return others
+
+
+def test_writes_that_wait_become_one_group() -> None:
+    inner = GatedStore()
+    others = behind_a_first_write(inner, [saying("a", "b"), saying("c"), saying("d")], lambda: None)
+    assert inner.groups == [["first"], ["a", "b", "c", "d"]]
+    assert [[receipt.reason for receipt in other.result(10)] for other in others] == [["a", "b"], ["c"], ["d"]]
+
+
+def test_an_idle_writer_does_not_wait() -> None:
+    inner = GatedStore()
+    inner.let_through(2)
+    group = GroupCommit(inner, patience_s=10)
+    group.write(saying("a"))
+    group.write(saying("b"))
+    assert inner.groups == [["a"], ["b"]]
+
+
+def test_a_group_is_bounded() -> None:
+    inner = GatedStore()
+    large = saying(*["x"] * MAX_RECORDS)
+    behind_a_first_write(inner, [saying("a"), large, saying("b")], lambda: None)
+    assert [len(group) for group in inner.groups] == [1, 1, MAX_RECORDS, 1]
+
+
+def test_projects_are_not_mixed() -> None:
+    inner = GatedStore()
+    behind_a_first_write(inner, [saying("a"), saying("b", project="other"), saying("c")], lambda: None)
+    assert inner.groups == [["first"], ["a"], ["b"], ["c"]]
+
+
+def test_bad_data_harms_only_its_own_caller() -> None:
+    inner = GatedStore()
+    a, bad, c = behind_a_first_write(inner, [saying("a"), saying("bad"), saying("c")], lambda: None)
+    assert [receipt.receipt for other in (a, c) for receipt in other.result(10)] == ["created", "created"]
+    with pytest.raises(errors.Invalid, match="bad data") as caught:
+        bad.result(10)
+    assert caught.value.field == "prompt"
+
+
+def test_an_outage_reaches_everyone_in_the_group() -> None:
+    inner = GatedStore()
+    group = GroupCommit(inner, patience_s=10)
+    inner.fail = errors.StoreUnavailable("away")
+    with ThreadPoolExecutor(9) as threads:
+        writes = [threads.submit(group.write, saying(str(n))) for n in range(9)]
+        inner.let_through(9)
+        for write in writes:
+            with pytest.raises(errors.StoreUnavailable, match="away"):
+                write.result(10)
+    inner.fail = None
+    inner.let_through(1)
+    assert [receipt.receipt for receipt in group.write(saying("after"))] == ["created"]
+
+
+def test_nobody_waits_for_a_turn_longer_than_their_patience() -> None:
+    inner = GatedStore()
+    group = GroupCommit(inner, patience_s=0.1)
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(group.write, saying("slow"))
+        inner.wait_for_a_write()
+        with pytest.raises(errors.StoreUnavailable, match="busy with earlier writes"):
+            threads.submit(group.write, saying("impatient")).result(10)
+        inner.let_through(2)
+        assert [receipt.reason for receipt in slow.result(10)] == ["slow"]
+        assert [receipt.reason for receipt in group.write(saying("next"))] == ["next"]
+    assert inner.groups == [["slow"], ["next"]]
+
+
+def test_callers_who_contradict_each_other_in_a_group_are_told_their_own(backend: Backend) -> None:
+    group = GroupCommit(backend.open(), patience_s=10)
+    session, one = new_id(), new_id()
+    with ThreadPoolExecutor(32) as threads:
+        writes = [
+            threads.submit(group.write, Batch(PROJECT, interactions=[interaction_row(session, one, prompt=str(n % 2))]))
+            for n in range(64)
+        ]
+        told = [(n % 2, write.result(30).interactions[0].receipt) for n, write in enumerate(writes)]
+    (kept,) = group.transcript(PROJECT, session, {"limit": 1})["interactions"]
+    winner = int(kept["prompt"])
+    assert sorted(receipt for side, receipt in told if side == winner) == ["created"] + ["duplicate"] * 31
+    assert {receipt for side, receipt in told if side != winner} == {"conflict"}

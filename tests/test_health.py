@@ -1,0 +1,46 @@
+"""The process is up; the store would keep a write. Two questions, two answers."""
+
+import psycopg
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.migrations import SCHEMA_VERSION
+from logging_store.postgres import PostgresStore
+from tests.api import problem
+from tests.conftest import Backend
+
+
+def test_ready_means_that_a_write_would_be_kept(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.get_json() == {"status": "writable", "store": "embedded", "schema_version": SCHEMA_VERSION}
+
+
+def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: FlaskClient, backend: Backend) -> None:
+    with psycopg.connect(backend.database) as connection:
+        connection.execute("drop function public.turnlog_ping_v1(jsonb)")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "migrat" in problem(answer)["detail"]
+    assert client.get("/livez").get_json() == {"status": "alive"}
+
+
+def test_a_database_that_is_away_is_not_ready_but_the_process_lives() -> None:
+    store = PostgresStore("host=127.0.0.1 port=1 dbname=none", deadline_s=1)
+    client = create_app(Settings.from_mapping({}), store).test_client()
+    answers = [client.get("/readyz"), client.post("/v1/interactions", json={"prompt": "Hello"})]
+    assert [problem(answer)["status"] for answer in answers] == [503, 503]
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+    assert client.get("/livez").status_code == 200
+    store.close()
+
+
+def test_a_read_only_database_is_not_ready(client: FlaskClient, backend: Backend) -> None:
+    # what a project becomes when its disk is full
+    with psycopg.connect(backend.database, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"alter database {name} set default_transaction_read_only = on".encode())
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]

@@ -1,0 +1,86 @@
+"""The contract is true: whatever it allows is answered as it says, and whatever it forbids is refused."""
+
+import tomllib
+from pathlib import Path
+
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import Status, events, from_schema
+from schemathesis.engine.recorder import ScenarioRecorder
+from schemathesis.schemas import BaseSchema
+
+from app import create_app
+from conversation.settings import Settings
+from tests.conftest import Backend
+
+_CONFIG = Path(__file__).parent.parent / "schemathesis.toml"
+_KEY = "correct horse battery staple"
+
+
+def contract(app: Flask, *, systematic: bool) -> BaseSchema:
+    """Return an app's contract, ready to be tried. `systematic`: also try every boundary of every field."""
+    config = tomllib.loads(_CONFIG.read_text()) | {
+        "seed": 20261121,
+        "generation": {"max-examples": 8},
+        "phases": {"coverage": {"enabled": systematic}, "stateful": {"max-steps": 4}},
+    }
+    return schemathesis.openapi.from_wsgi("/openapi.json", app, config=SchemathesisConfig.from_dict(config))
+
+
+def failures(schema: BaseSchema) -> list[str]:
+    """Run everything that schemathesis has: boundary values, random requests, and sequences of calls."""
+    found: list[str] = []
+    tried = 0
+    for event in from_schema(schema).execute():
+        match event:
+            case events.ScenarioFinished(recorder=recorder):
+                tried += len(recorder.interactions)
+                found += failed_checks(recorder)
+            case events.NonFatalError(value=error) | events.FatalError(exception=error):
+                found.append(repr(error))
+    assert tried > 50
+    return found
+
+
+def failed_checks(recorder: ScenarioRecorder) -> list[str]:
+    return [
+        f"{check.failure_info.failure}\n{check.failure_info.code_sample}\n{recorder.interactions[case].response}"
+        for case, checks in recorder.checks.items()
+        for check in checks
+        if check.status == Status.FAILURE and check.failure_info is not None
+    ]
+
+
+def test_the_api_keeps_its_contract(client: FlaskClient, backend: Backend) -> None:
+    # boundaries are judged before a store is asked, so they are walked over one store only
+    assert failures(contract(client.application, systematic=backend.name == "postgres")) == []
+
+
+def test_every_route_is_described() -> None:
+    app = create_app(Settings.from_mapping({}))
+    paths = app.test_client().get("/openapi.json").get_json()["paths"]
+    described = {(path, method.upper()) for path, methods in paths.items() for method in methods}
+    routes = {
+        (rule.rule.replace("<session:session>", "{session}"), method)
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.endpoint.partition(".")[0] not in {"openapi", "swagger_ui"}
+    }
+    assert described == routes
+
+
+def test_a_key_is_part_of_the_contract_where_there_is_one() -> None:
+    with_key = (
+        create_app(Settings.from_mapping({"TURNLOG_API_KEY": _KEY})).test_client().get("/openapi.json").get_json()
+    )
+    without = create_app(Settings.from_mapping({})).test_client().get("/openapi.json").get_json()
+    assert with_key["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    for path, methods in with_key["paths"].items():
+        asks_for_key = path not in {"/livez", "/readyz"}
+        for name, operation in methods.items():
+            assert (operation.get("security") == [{"key": []}]) == asks_for_key
+            assert ("401" in operation["responses"]) == asks_for_key
+            assert "security" not in without["paths"][path][name]
+            assert "401" not in without["paths"][path][name]["responses"]

@@ -1,0 +1,105 @@
+"""Settings come from one mapping; what contradicts or doesn't exist is refused in a sentence, and no secret is told."""
+
+import traceback
+
+import pytest
+
+from conversation.settings import Settings
+from logging_store.errors import Misconfigured
+
+SECRET = "hunter2-hunter2-hunter2"  # noqa: S105 - to be looked for where it must not be
+ANYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens here
+POSTGRES = f"postgresql://turnlog:{SECRET}@db.example:5432/turnlog"
+SUPABASE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_SECRET_KEY": SECRET}
+
+
+def test_without_settings_everything_stays_on_this_machine() -> None:
+    settings = Settings.from_mapping({})
+    assert (settings.store_kind, str(settings.data_dir)) == ("embedded", "data")
+    assert (settings.turnlog_host, settings.port, settings.turnlog_api_key) == ("127.0.0.1", 8000, None)
+
+
+def test_the_store_is_the_one_that_is_named() -> None:
+    service_role = {"SUPABASE_URL": SUPABASE["SUPABASE_URL"], "SUPABASE_SERVICE_ROLE_KEY": SECRET}
+    kinds = [Settings.from_mapping(each).store_kind for each in ({"DATABASE_URL": POSTGRES}, SUPABASE, service_role)]
+    assert kinds == ["postgres", "supabase", "supabase"]
+    older = Settings.from_mapping(service_role).supabase_key
+    newer = Settings.from_mapping(service_role | {"SUPABASE_SECRET_KEY": "the newer one"}).supabase_key
+    assert older is not None
+    assert newer is not None
+    assert (older.get_secret_value(), newer.get_secret_value()) == (SECRET, "the newer one")
+
+
+def test_an_empty_value_is_unset() -> None:
+    names = [name.upper() for name in Settings.model_fields]
+    assert Settings.from_mapping(dict.fromkeys(names, "")) == Settings.from_mapping({})
+
+
+def test_what_others_set_is_ignored() -> None:
+    assert Settings.from_mapping({"PATH": "/bin", "HOST": ANYWHERE, "turnlog_host": "x"}) == Settings.from_mapping({})
+
+
+def test_strings_become_what_they_mean() -> None:
+    settings = Settings.from_mapping({"PORT": "8080", "TURNLOG_DEADLINE_S": "2.5", "DATA_DIR": "/data"})
+    assert (settings.port, settings.turnlog_deadline_s, settings.data_dir.parts) == (8080, 2.5, ("/", "data"))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        (SUPABASE | {"DATABASE_URL": POSTGRES}, "DATABASE_URL and SUPABASE_URL are both set"),
+        ({"SUPABASE_URL": SUPABASE["SUPABASE_URL"]}, "SUPABASE_URL is set without SUPABASE_SECRET_KEY"),
+        ({"SUPABASE_SECRET_KEY": SECRET}, "SUPABASE_SECRET_KEY is set without SUPABASE_URL"),
+        ({"SUPABASE_SERVICE_ROLE_KEY": SECRET}, "SUPABASE_SECRET_KEY is set without SUPABASE_URL"),
+        ({"TURNLOG_HOST": ANYWHERE}, "TURNLOG_HOST is 0.0.0.0"),
+        ({"TURNLOG_HOST": "::"}, "TURNLOG_HOST is ::"),
+        ({"TURNLOG_HOST": "192.168.0.1"}, "TURNLOG_HOST is 192.168.0.1"),
+        ({"TURNLOG_HOST": "turnlog.example"}, "TURNLOG_HOST is turnlog.example"),
+        ({"TURNLOG_API_KEYS": SECRET}, "TURNLOG_API_KEYS is not a setting"),
+        ({"TURNLOG_PORT": ""}, "TURNLOG_PORT is not a setting"),
+        ({"PORT": "http"}, "PORT: "),
+        ({"PORT": "0"}, "PORT: "),
+        ({"PORT": "65536"}, "PORT: "),
+        ({"TURNLOG_WORKERS": "0"}, "TURNLOG_WORKERS: "),
+        ({"TURNLOG_WORKERS": "1.5"}, "TURNLOG_WORKERS: "),
+        ({"TURNLOG_DEADLINE_S": "nan"}, "TURNLOG_DEADLINE_S: "),
+        ({"TURNLOG_DEADLINE_S": "inf"}, "TURNLOG_DEADLINE_S: "),
+        ({"TURNLOG_PROJECT": "two words"}, "TURNLOG_PROJECT: "),
+        ({"TURNLOG_PROJECT": "a\nb"}, "TURNLOG_PROJECT: "),
+        ({"TURNLOG_PROJECT": "x" * 101}, "TURNLOG_PROJECT: "),
+        ({"TURNLOG_API_KEY": "hunter2"}, "TURNLOG_API_KEY: must be 16 or more"),
+        ({"TURNLOG_API_KEY": f"{SECRET} "}, "TURNLOG_API_KEY: must be"),
+        ({"TURNLOG_API_KEY": f"{SECRET}\n"}, "TURNLOG_API_KEY: must be"),
+        ({"TURNLOG_API_KEY": f"{SECRET}é"}, "TURNLOG_API_KEY: must be"),
+        ({"SUPABASE_URL": "abcdefgh.supabase.co", "SUPABASE_SECRET_KEY": SECRET}, "SUPABASE_URL: must be"),
+        ({"SUPABASE_URL": POSTGRES, "SUPABASE_SECRET_KEY": SECRET}, "SUPABASE_URL: must be"),
+        ({"SUPABASE_URL": "https://", "SUPABASE_SECRET_KEY": SECRET}, "SUPABASE_URL: must be"),
+        ({"DATABASE_URL": f"mysql://turnlog:{SECRET}@db/turnlog"}, "DATABASE_URL: must be"),
+        ({"DATABASE_URL": f"postgresql//turnlog:{SECRET}@db/turnlog"}, "DATABASE_URL: must be"),
+        ({"DATABASE_URL": SECRET}, "DATABASE_URL: must be"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_contradiction_is_one_sentence_that_tells_no_secret(mapping: dict[str, str], said: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        Settings.from_mapping(mapping)
+    sentence = str(caught.value)
+    assert sentence.startswith(said)
+    assert "\n" not in sentence
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert Settings.from_mapping({"TURNLOG_HOST": host}).turnlog_host == host
+
+
+def test_with_a_key_the_service_may_listen_anywhere() -> None:
+    assert Settings.from_mapping({"TURNLOG_HOST": ANYWHERE, "TURNLOG_API_KEY": SECRET}).turnlog_host == ANYWHERE
+
+
+@pytest.mark.parametrize("mapping", [SUPABASE, {"DATABASE_URL": POSTGRES}, {"TURNLOG_API_KEY": SECRET}])
+def test_settings_print_without_their_secrets(mapping: dict[str, str]) -> None:
+    settings = Settings.from_mapping(mapping)
+    for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
+        assert "hunter2" not in text

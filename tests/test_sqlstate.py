@@ -1,0 +1,181 @@
+"""What each failure means, decided by code alone: to be tried again, to be mended by a person, or the data's fault."""
+
+from typing import Any
+
+import pytest
+
+from logging_store import errors
+from logging_store.functions import FunctionStore
+from logging_store.migrations import SCHEMA_VERSION
+from logging_store.sqlstate import classify
+
+TRUSTWORTHY = {
+    "schema": SCHEMA_VERSION,
+    "server_version": "18.6",
+    "read_only": False,
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "transaction_isolation": "read committed",
+    "rows_hidden": False,
+}
+
+
+class Answering(FunctionStore):
+    """Gives the same answer to every call."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(deadline_s=1)
+        self.answer = answer
+
+    def _call(self, function: str, argument: str, value: dict[str, Any]) -> Any:  # noqa: ARG002 - whatever is asked
+        return self.answer
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("08006", "connection_failure"),
+        ("25006", "read_only_sql_transaction, after a failover"),
+        ("25P03", "idle_in_transaction_session_timeout"),
+        ("25P04", "transaction_timeout"),
+        ("40001", "serialization_failure"),
+        ("40003", "statement_completion_unknown"),
+        ("40P01", "deadlock_detected"),
+        ("53100", "disk_full"),
+        ("53300", "too_many_connections"),
+        ("55P03", "lock_not_available"),
+        ("57014", "query_canceled, by statement_timeout"),
+        ("57P01", "admin_shutdown"),
+        ("57P03", "cannot_connect_now"),
+        ("58030", "io_error"),
+        ("XX000", "internal_error, a pooler's refusal"),
+        ("PGRST000", "PostgREST: no connection"),
+        ("PGRST001", "PostgREST: lost connection"),
+        ("PGRST002", "PostgREST: no schema cache"),
+        ("PGRST003", "PostgREST: pool timeout"),
+        ("XX002", "unknown to us: nothing is lost by trying again"),
+        ("P0001", "unknown to us"),
+        ("99999", "unknown to everybody"),
+    ],
+)
+def test_what_passes_by_itself_is_unavailable(code: str, why: str) -> None:
+    error = classify(code, "it failed")
+    assert (type(error), str(error)) == (errors.StoreUnavailable, f"it failed ({code})"), why
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "known", "field"),
+    [
+        ("22P02", "invalid input syntax for type uuid", {"column": "session_id"}, "session_id"),
+        ("22P02", 'invalid input syntax for type integer: "x"', {}, None),
+        ("22003", "value out of range", {"column": "input_tokens"}, "input_tokens"),
+        ("22P05", "unsupported Unicode escape sequence", {}, None),
+        ("22023", "cannot extract elements from a scalar", {}, None),
+        ("23502", 'null value in column "created_at" of relation "ai_sessions"', {}, "created_at"),
+        ("23502", "null value", {"column": "created_at"}, "created_at"),
+        ("23514", "violates check", {"constraint": "ai_interactions_prompt_check"}, "prompt"),
+        ("23514", "violates check", {"constraint": "ai_sessions_user_id_check"}, "user_id"),
+        (
+            "23514",
+            'new row for relation "ai_interactions" violates check constraint "ai_interactions_metadata_check"',
+            {},
+            "metadata",
+        ),
+        ("23514", "violates check", {"constraint": "their_own_rule"}, None),
+        ("54000", "row is too big", {}, None),
+        ("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time", {}, None),
+    ],
+)
+def test_what_the_data_is_to_blame_for_names_the_field(
+    code: str, message: str, known: dict[str, str], field: str | None
+) -> None:
+    error = classify(code, message, **known)
+    assert isinstance(error, errors.Invalid)
+    assert error.field == field
+    assert message in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "to_do"),
+    [
+        ("42P01", 'relation "public.ai_sessions" does not exist', "apply the migrations"),
+        ("42883", "function public.turnlog_write_v1(jsonb) does not exist", "apply the migrations"),
+        ("PGRST202", "Could not find the function", "notify pgrst, 'reload schema'"),
+        ("42501", "permission denied for function turnlog_write_v1", r"use the secret \(service_role\) key"),
+        ("22023", 'role "somebody" does not exist', r"use the secret \(service_role\) key"),
+        ("28P01", "password authentication failed", "check the user and password in DATABASE_URL"),
+        ("28000", 'role "somebody" does not exist', "check the user and password in DATABASE_URL"),
+        ("3D000", 'database "nowhere" does not exist', "the database in DATABASE_URL doesn't exist"),
+        ("PGRST106", "Invalid schema: public", "expose the schema"),
+        ("PGRST301", "No suitable key or wrong key type", "check SUPABASE_SECRET_KEY"),
+        ("PGRST303", "JWT expired", "make a new secret key"),
+        ("42703", 'column "x" does not exist', "42703"),
+        ("PGRST102", "Empty or invalid json", "PGRST102"),
+    ],
+)
+def test_what_a_person_has_to_mend_says_how(code: str, message: str, to_do: str) -> None:
+    with pytest.raises(errors.Misconfigured, match=to_do) as caught:
+        raise classify(code, message)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("detail", "columns", "attempted"),
+    [
+        ("Key (project, key)=(p, chat-1) already exists.", ("project", "key"), {"project": "p", "key": "chat-1"}),
+        ("Key (key)=(chat-1) already exists.", ("key",), {"key": "chat-1"}),
+        # a comma alone separates nothing; with a space after it the values can't be told apart
+        ("Key (project, key)=(p, a,b) already exists.", ("project", "key"), {"project": "p", "key": "a,b"}),
+        ("Key (project, key)=(p, a, b) already exists.", ("project", "key"), {"project, key": "p, a, b"}),
+        ("Key (project, key)=(p, a) (b) already exists.", ("project", "key"), {"project": "p", "key": "a) (b"}),
+        (
+            "Key (project, key)=(p, two\nlines) already exists.",
+            ("project", "key"),
+            {"project": "p", "key": "two\nlines"},
+        ),
+        (None, (), {}),
+        ("something else", (), {}),
+    ],
+)
+def test_a_clash_names_the_rule_and_the_values_tried(
+    detail: str | None, columns: tuple[str, ...], attempted: dict[str, str]
+) -> None:
+    message = 'duplicate key value violates unique constraint "ai_sessions_project_key_key"'
+    for constraint in ("ai_sessions_project_key_key", None):  # PostgREST doesn't say it apart from the message
+        clash = classify("23505", message, detail=detail, constraint=constraint)
+        assert isinstance(clash, errors.Conflict)
+        assert clash.constraint == "ai_sessions_project_key_key"
+        assert (clash.columns, clash.attempted) == (columns, attempted)
+
+
+def test_a_store_that_keeps_what_it_acknowledges_is_trusted() -> None:
+    assert Answering(TRUSTWORTHY).ping() == TRUSTWORTHY
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "kind", "sentence"),
+    [
+        ("fsync", "off", errors.Misconfigured, "fsync = off and may lose what it acknowledged: turn it on"),
+        ("synchronous_commit", "off", errors.Misconfigured, "synchronous_commit = off and may lose"),
+        ("full_page_writes", "off", errors.Misconfigured, "full_page_writes = off and may lose"),
+        ("transaction_isolation", "serializable", errors.Misconfigured, "reset default_transaction_isolation"),
+        ("transaction_isolation", "repeatable read", errors.Misconfigured, "'repeatable read'"),
+        ("rows_hidden", True, errors.Misconfigured, "connect as their owner, or as service_role"),
+        (
+            "schema",
+            "20200101000000",
+            errors.Misconfigured,
+            f"schema 20200101000000, this service needs {SCHEMA_VERSION}",
+        ),
+        ("read_only", True, errors.StoreUnavailable, "read-only"),
+        ("schema", "99991231000000", errors.Misconfigured, "run the newer version"),
+    ],
+)
+def test_a_store_that_may_lose_what_it_acknowledges_is_refused(
+    setting: str, value: Any, kind: type[errors.StoreError], sentence: str
+) -> None:
+    with pytest.raises(kind, match=sentence):
+        Answering({**TRUSTWORTHY, setting: value}).ping()

@@ -1,0 +1,256 @@
+"""What every store keeps to, whichever way it calls the functions and whatever wraps it.
+
+A store is one more parameter of `store`. With SUPABASE_URL and its key set, a real project is one too; it is only
+spoken to through the store, and in a Turnlog project of its own.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app import create_store
+from conversation.settings import Settings
+from logging_store.group_commit import GroupCommit
+from logging_store.records import Batch
+from logging_store.store import Store
+from tests.conftest import open_backend
+from tests.databases import TestServer
+
+AT = "2026-11-21T06:30:00+00:00"
+PROJECT = f"conformance-{uuid.uuid4()}"
+KINDS = ["postgres", "supabase", "group commit"] + ["real Supabase"] * ("SUPABASE_URL" in os.environ)
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[Store]:
+    if request.param == "real Supabase":
+        real = create_store(Settings.from_mapping({k: v for k, v in os.environ.items() if k.startswith("SUPABASE_")}))
+        yield real
+        real.close()
+    elif request.param == "group commit":
+        with open_backend("postgres", postgres_server) as backend:
+            yield GroupCommit(backend.open(), patience_s=10)
+    else:
+        with open_backend(request.param, postgres_server) as backend:
+            yield backend.open()
+
+
+def session_row(session_id: str, **facts: object) -> dict[str, object]:
+    return {"id": session_id, "created_at": AT, **facts}
+
+
+def interaction_row(session_id: str, interaction_id: str, **facts: object) -> dict[str, object]:
+    return {"session_id": session_id, "id": interaction_id, "created_at": AT, **facts}
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def outcomes(store: Store, *rows: dict[str, object]) -> list[str]:
+    return [receipt.receipt for receipt in store.write(Batch(PROJECT, interactions=rows)).interactions]
+
+
+def transcript(store: Store, session_id: str) -> list[dict[str, Any]]:
+    interactions: list[dict[str, Any]] = store.transcript(PROJECT, session_id, {"limit": 10})["interactions"]
+    return interactions
+
+
+def session_of(store: Store, session_id: str) -> dict[str, Any]:
+    session = store.session(PROJECT, session_id)
+    assert session is not None
+    return session
+
+
+def test_an_interaction_brings_its_session_along(store: Store) -> None:
+    session, one = new_id(), new_id()
+    assert outcomes(store, interaction_row(session, one, prompt="Hello")) == ["created"]
+    assert session_of(store, session)["implicit"] is True
+    assert [(kept["interaction_id"], kept["prompt"]) for kept in transcript(store, session)] == [(one, "Hello")]
+
+
+def test_the_same_fact_again_is_a_duplicate(store: Store) -> None:
+    row = interaction_row(new_id(), new_id(), prompt="Hello", metadata={"a": {"b": None}}, tags=["x"], cost_usd=0.1)
+    assert outcomes(store, row) == ["created"]
+    assert outcomes(store, row) == ["duplicate"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_response_completes_its_prompt_in_either_order(store: Store, order: tuple[int, int]) -> None:
+    session, one = new_id(), new_id()
+    halves = [interaction_row(session, one, prompt="Hello"), interaction_row(session, one, response="Hi")]
+    assert [outcomes(store, halves[n]) for n in order] == [["created"], ["filled"]]
+    (kept,) = transcript(store, session)
+    assert (kept["prompt"], kept["response"], kept["status"]) == ("Hello", "Hi", "completed")
+
+
+def test_a_contradiction_names_its_fields_and_changes_nothing(store: Store) -> None:
+    session, one = new_id(), new_id()
+    outcomes(store, interaction_row(session, one, prompt="Hello", metadata={"a": 1}))
+    (receipt,) = store.write(
+        Batch(PROJECT, interactions=[interaction_row(session, one, prompt="Bye", metadata={"a": 2}, model="m")])
+    ).interactions
+    assert (receipt.receipt, receipt.fields) == ("conflict", ("prompt", "metadata.a"))
+    (kept,) = transcript(store, session)
+    assert (kept["prompt"], kept["metadata"], kept["model"]) == ("Hello", {"a": 1}, None)
+
+
+def test_tags_and_metadata_gain_entries(store: Store) -> None:
+    session, one = new_id(), new_id()
+    outcomes(store, interaction_row(session, one, prompt="Hello", tags=["b"], metadata={"a": 1}))
+    more = interaction_row(session, one, tags=["a", "b"], metadata={"b": [2]})
+    assert outcomes(store, more) == ["filled"]
+    assert outcomes(store, more) == ["duplicate"]
+    (kept,) = transcript(store, session)
+    assert (kept["tags"], kept["metadata"]) == (["b", "a"], {"a": 1, "b": [2]})
+
+
+def test_one_id_many_times_in_a_batch_is_weighed_in_order(store: Store) -> None:
+    session, one, two = new_id(), new_id(), new_id()
+    assert outcomes(
+        store,
+        interaction_row(session, one, prompt="Hello"),
+        interaction_row(session, two, prompt="Other"),
+        interaction_row(session, one, response="Hi"),
+        interaction_row(session, one, response="Ho"),
+        interaction_row(session, one, prompt="Hello", response="Hi"),
+    ) == ["created", "created", "filled", "conflict", "duplicate"]
+
+
+def test_a_create_adopts_a_session_that_an_interaction_made(store: Store) -> None:
+    session = new_id()
+    outcomes(store, interaction_row(session, new_id(), prompt="Hello"))
+    create = Batch(PROJECT, sessions=[session_row(session, title="T")], return_sessions=True)
+    (filled,) = store.write(create).sessions
+    (again,) = store.write(create).sessions
+    assert (filled.receipt, filled.fields, again.receipt) == ("filled", ("title",), "duplicate")
+    assert again.session is not None
+    assert (again.session["implicit"], again.session["title"], again.session["interaction_count"]) == (False, "T", 1)
+
+
+def test_an_edited_field_is_the_editors(store: Store) -> None:
+    session = new_id()
+    create = Batch(PROJECT, sessions=[session_row(session, title="T")])
+    store.write(create)
+    edited = store.edit(PROJECT, session, {"title": "Mended", "status": "closed"})
+    assert edited is not None
+    assert (edited["title"], edited["status"]) == ("Mended", "closed")
+    assert store.write(create).sessions[0].receipt == "duplicate"
+    assert store.session(PROJECT, session) == edited
+
+
+def test_an_erased_session_stays_erased(store: Store) -> None:
+    session, one = new_id(), new_id()
+    late = Batch(
+        PROJECT,
+        sessions=[session_row(session, key="k", title="T")],
+        interactions=[interaction_row(session, one, prompt="Hello"), interaction_row(new_id(), one, prompt="Other")],
+    )
+    store.write(late)
+    report = store.erase(PROJECT, session)
+    assert report is not None
+    assert report["interactions"] == 1
+    assert store.erase(PROJECT, session) == report | {"interactions": 0}
+    receipts = store.write(late)
+    assert [(r.receipt, r.reason) for r in receipts] == [
+        ("rejected", "erased"),
+        ("rejected", "erased"),
+        ("duplicate", None),
+    ]
+    tombstone = session_of(store, session)
+    assert (tombstone["key"], tombstone["title"], tombstone["erased_at"]) == (None, None, report["erased_at"])
+
+
+def test_projects_do_not_meet(store: Store) -> None:
+    session, one = new_id(), new_id()
+    here, there = f"{PROJECT}-here", f"{PROJECT}-there"
+    for project in (here, there):
+        batch = Batch(project, interactions=[interaction_row(session, one, prompt=project)])
+        assert store.write(batch).interactions[0].receipt == "created"
+    assert store.session(PROJECT, session) is None
+    assert store.erase(here, session) is not None
+    left = store.transcript(there, session, {"limit": 10})["interactions"]
+    assert [interaction["prompt"] for interaction in left] == [there]
+
+
+def test_a_transcript_is_ordered_by_turn_then_time_and_pages_without_gaps(store: Store) -> None:
+    session = new_id()
+    turns = [3, 1, 2, None, 5, None, 4]
+    outcomes(
+        store,
+        *(
+            interaction_row(
+                session, new_id(), prompt=f"{turn}-{n}", turn=turn, started_at=f"2026-11-21T06:3{9 - n}:00+00:00"
+            )
+            for n, turn in enumerate(turns)
+        ),
+    )
+    seen: list[str] = []
+    query: dict[str, object] = {"limit": 2}
+    while True:
+        page = store.transcript(PROJECT, session, query)
+        seen += [interaction["prompt"] for interaction in page["interactions"]]
+        if page["after"] is None:
+            break
+        query["after"] = page["after"]
+    assert seen == ["1-1", "2-2", "3-0", "4-6", "5-4", "None-5", "None-3"]
+
+
+def test_the_list_filters_and_pages_newest_first(store: Store) -> None:
+    sessions = [new_id() for _ in range(7)]
+    store.write(
+        Batch(
+            PROJECT,
+            sessions=[
+                session_row(
+                    session,
+                    user_id="ada" if n % 2 else "bob",
+                    tags=["even"] if n % 2 == 0 else None,
+                    started_at=f"2026-11-0{n + 1}T00:00:00+00:00",
+                )
+                for n, session in enumerate(sessions)
+            ],
+        )
+    )
+    store.edit(PROJECT, sessions[4], {"status": "closed"})
+    store.erase(PROJECT, sessions[6])
+
+    def listed(**query: object) -> list[int]:
+        found: list[int] = []
+        while True:
+            page = store.sessions(PROJECT, {"limit": 2, **query})
+            # other tests' sessions are of another time
+            found += [sessions.index(s["session_id"]) for s in page["sessions"] if s["session_id"] in sessions]
+            if page["after"] is None:
+                return found
+            query["after"] = page["after"]
+
+    assert listed(**{"from": "2026-11-01T00:00:00+00:00", "to": "2026-11-08T00:00:00+00:00"}) == [5, 4, 3, 2, 1, 0]
+    assert listed(user_id="ada") == [5, 3, 1]
+    assert listed(tag="even") == [4, 2, 0]
+    assert listed(status="closed") == [4]
+    assert listed(**{"from": "2026-11-02T00:00:00+00:00", "to": "2026-11-04T00:00:00+00:00"}) == [2, 1]
+    assert listed(user_id="nobody") == []
+
+
+def test_a_session_that_nobody_logged_is_not_there(store: Store) -> None:
+    nowhere = new_id()
+    assert store.session(PROJECT, nowhere) is None
+    assert store.edit(PROJECT, nowhere, {"title": "T"}) is None
+    assert store.erase(PROJECT, nowhere) is None
+    assert store.transcript(PROJECT, nowhere, {"limit": 1}) == {"session": None, "interactions": [], "after": None}
+
+
+def test_a_store_says_that_it_keeps_what_it_acknowledges(store: Store) -> None:
+    settings = store.ping()
+    assert (settings["fsync"], settings["full_page_writes"], settings["synchronous_commit"]) == ("on", "on", "on")
+
+
+def test_a_closed_store_opens_again(store: Store) -> None:
+    row = interaction_row(new_id(), new_id(), prompt="Hello")
+    assert outcomes(store, row) == ["created"]
+    store.close()
+    assert outcomes(store, row) == ["duplicate"]

@@ -1,0 +1,161 @@
+"""The kinds of values: what each takes unchanged, and what it refuses."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from logging_store.values import (
+    MAX_DEPTH,
+    MAX_EXACT_INTEGER,
+    Amount,
+    Content,
+    Count,
+    Identifier,
+    JsonObject,
+    Name,
+    Tags,
+    Time,
+    restore_numbers,
+)
+
+
+def taken(kind: Any, value: Any) -> Any:
+    return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+
+
+def refused(kind: Any, value: Any) -> str:
+    """Return the kind of refusal."""
+    with pytest.raises(ValidationError) as caught:
+        taken(kind, value)
+    return caught.value.errors()[0]["type"]
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-11-21T06:30:00Z", "2026-11-21T06:30:00+00:00"),
+        ("2026-11-21t06:30:00z", "2026-11-21T06:30:00+00:00"),
+        ("2026-11-21 06:30:00Z", "2026-11-21T06:30:00+00:00"),
+        ("2026-11-21T06:30Z", "2026-11-21T06:30:00+00:00"),
+        ("2026-11-21T06:30:00-00:00", "2026-11-21T06:30:00+00:00"),
+        ("2026-11-21T06:30:00+05:45", "2026-11-21T00:45:00+00:00"),
+        ("2026-11-21T06:30:00-0330", "2026-11-21T10:00:00+00:00"),
+        ("2026-01-01T00:00:00+14:00", "2025-12-31T10:00:00+00:00"),
+        ("2026-11-21T06:30:00.1Z", "2026-11-21T06:30:00.100000+00:00"),
+        ("2026-11-21T06:30:00.123456789Z", "2026-11-21T06:30:00.123456+00:00"),
+        ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00+00:00"),
+        ("1900-01-01T00:00:00Z", "1900-01-01T00:00:00+00:00"),
+        ("8999-12-31T23:59:59.999999Z", "8999-12-31T23:59:59.999999+00:00"),
+    ],
+)
+def test_a_time_with_a_zone_becomes_utc(text: str, utc: str) -> None:
+    assert taken(Time, text).isoformat() == utc
+
+
+@given(
+    st.datetimes(datetime(1900, 1, 3), datetime(8999, 12, 29)),  # noqa: DTZ001 - the zone is drawn on its own
+    st.timezones() | st.just(UTC),
+)
+def test_any_time_that_python_writes_is_the_same_instant(naive: datetime, zone: Any) -> None:
+    time = naive.replace(tzinfo=zone)
+    if (offset := time.utcoffset()) is not None and offset % timedelta(minutes=1):
+        assert refused(Time, time.isoformat()) == "time"  # local mean times of old have seconds, RFC 3339 has none
+    else:
+        assert taken(Time, time.isoformat()) == time
+
+
+@pytest.mark.parametrize("kind", [Identifier, Name])
+@pytest.mark.parametrize(
+    "text", ["x", "a b", " a ", "é" * 200, "0", "-", "/", "\x80", "\uffff", "nullable", "...", "%00"]
+)
+def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
+    assert taken(kind, text) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        (Identifier, "", "string_too_short"),
+        (Identifier, "x" * 201, "string_too_long"),
+        (Identifier, "\u3000", "blank"),
+        (Identifier, "a\0", "control_character"),
+        (Identifier, "a\x7fb", "control_character"),
+        (Identifier, "uNdEfInEd", "placeholder"),
+        (Identifier, "..", "unaddressable"),
+        (Identifier, "00000000-0000-0000-0000-000000000000", "nil"),
+        (Identifier, b"x", "string_type"),
+        (Name, "\n", "blank"),
+        (Tags, ["x" * 101], "string_too_long"),
+        (Tags, ["x"] * 101, "too_long"),
+        (Tags, ("x",), "list_type"),
+        (Count, -1, "greater_than_equal"),
+        (Count, MAX_EXACT_INTEGER + 1, "less_than_equal"),
+        (Count, 0.5, "int_type"),
+        (Count, math.inf, "int_type"),
+        (Count, math.nan, "int_type"),
+        (Count, 1e300, "less_than_equal"),
+        (Count, True, "int_type"),
+        (Count, "1", "int_type"),
+        (Amount, math.nan, "finite_number"),
+        (Amount, math.inf, "finite_number"),
+        (Amount, -1e-9, "greater_than_equal"),
+        (Amount, 1e12 + 1, "less_than_equal"),
+        (Amount, True, "float_type"),
+        (Time, datetime(2026, 11, 21, tzinfo=UTC), "time"),
+        (Time, 1795242600, "time"),
+        (Content, [], "empty"),
+        (Content, 1, "content"),
+        (Content, [1], "message"),
+        (Content, [{}], "role"),
+        (JsonObject, [], "dict_type"),
+        (JsonObject, {"a": "\0"}, "nul"),
+        (JsonObject, {"a": [MAX_EXACT_INTEGER + 1]}, "integer"),
+        (JsonObject, {"a": -math.inf}, "number"),
+    ],
+)
+def test_what_could_not_be_kept_as_it_is_is_refused(kind: Any, value: Any, why: str) -> None:
+    assert refused(kind, value) == why
+
+
+def nested(levels: int, innermost: Any) -> dict[str, Any]:
+    return {"a": nested(levels - 1, innermost) if levels > 1 else innermost}
+
+
+@pytest.mark.parametrize(
+    ("value", "taken_so"),
+    [
+        (nested(MAX_DEPTH, 1), True),
+        (nested(MAX_DEPTH - 1, {}), True),
+        (nested(MAX_DEPTH - 1, [[]]), False),
+        (nested(MAX_DEPTH, []), False),
+        (nested(MAX_DEPTH + 1, 1), False),
+    ],
+)
+def test_json_is_at_most_64_levels_deep(value: dict[str, Any], taken_so: bool) -> None:
+    if taken_so:
+        assert taken(JsonObject, value) == value
+    else:
+        assert refused(JsonObject, value) == "depth"
+
+
+@pytest.mark.parametrize("value", [0, 5, 5.0, -0.0, MAX_EXACT_INTEGER, float(MAX_EXACT_INTEGER)])
+def test_a_count_is_a_whole_number_however_it_is_written(value: float) -> None:
+    count = taken(Count, value)
+    assert (count, type(count)) == (value, int)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_large_numbers_come_back_as_the_floats_they_were(number: float) -> None:
+    # a store may write a whole float out in digits, as Postgres does with 1e300
+    written = int(number) if number.is_integer() else number
+    assert restore_numbers({"a": [written, "text", None, True]}) == {"a": [number, "text", None, True]}
+
+
+def test_numbers_that_were_integers_stay_integers() -> None:
+    restored = restore_numbers([MAX_EXACT_INTEGER, -MAX_EXACT_INTEGER, 0, True])
+    assert [type(each) for each in restored] == [int, int, int, bool]
