@@ -84,7 +84,9 @@ class TestServer:
         give_up = time.monotonic() + 10
         with self.connect("postgres") as connection:
             while left := connection.execute(
-                "select application_name, state, query from pg_stat_activity where datname = %s", [name]
+                "select application_name, state, query from pg_stat_activity"
+                " where datname = %s and backend_type = 'client backend'",
+                [name],
             ).fetchall():
                 assert time.monotonic() < give_up, f"connections leaked: {left}"
                 time.sleep(0.02)

@@ -46,9 +46,13 @@ class Arena:
 
     def _transactions_rolled_back(self) -> dict[str, int]:
         """Count what the store's own retries would hide; backends hand in their counts when they end."""
-        others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        clients = (
+            "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            " and backend_type = 'client backend'"
+        )
         give_up = time.monotonic() + 10
-        while self.rows(f"select pg_terminate_backend(pid) {others}"):
+        # only idle ones are ended: autovacuum's transaction, or that of a log-in, would count as rolled back
+        while self.rows(f"select case when state = 'idle' then pg_terminate_backend(pid) end {clients}"):
             assert time.monotonic() < give_up, "backends that don't end"
             time.sleep(0.02)
         (counted,) = self.rows(
