@@ -23,6 +23,7 @@ from logging_store.embedded import EmbeddedPostgres
 from logging_store.group_commit import GroupCommit
 from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
+from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
@@ -49,11 +50,17 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
 
 def create_store(settings: Settings) -> Store:
     """Return the store that the settings name, unopened."""
-    return GroupCommit(_database_store(settings), patience_s=settings.turnlog_deadline_s / 2)
+    spool = Spool(
+        _database_store(settings),
+        settings.data_dir / "spool",
+        Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
+    )
+    return GroupCommit(spool, patience_s=settings.turnlog_deadline_s / 2)
 
 
 def _database_store(settings: Settings) -> Store:
-    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s
+    # a write may wait as long for its turn as it then takes itself
+    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
     if settings.supabase_url and settings.supabase_key:
         key = settings.supabase_key.get_secret_value()
         return SupabaseStore(settings.supabase_url, key, pool_size=size, deadline_s=deadline_s)

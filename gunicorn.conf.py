@@ -16,6 +16,7 @@ from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
+from logging_store.store import Store
 
 try:
     _settings = Settings.from_environment()
@@ -29,8 +30,8 @@ workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
 keepalive = 10  # seconds; a stop waits for idle connections, and a proxy has to let go of them earlier than this
 timeout = 60  # seconds without a sign of life until a worker is replaced
-# a write waits for its turn for half the deadline at most, and then has the whole of it
-graceful_timeout = int(_settings.turnlog_deadline_s * 1.5) + 5
+# requests keep the deadline and a second; then the spool's thread ends what it delivers
+graceful_timeout = int(_settings.turnlog_deadline_s * 1.5) + 10
 max_requests = 0  # a worker that never leaks need never be replaced
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
@@ -48,18 +49,25 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
 
 
-def post_worker_init(worker: Any) -> None:  # noqa: ARG001
+def post_worker_init(worker: Any) -> None:
     # what was imported never becomes garbage, and a batch makes thousands of objects without a cycle among them:
     # looking for cycles less often took a quarter of the CPU off batches
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    for store in _stores(worker):
+        store.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    for store in _stores(worker):
+        store.close()
+
+
+def _stores(worker: Any) -> list[Store]:
+    # none if another application is served, or if ours failed to load
     repository = getattr(worker.wsgi, "extensions", {}).get("conversation_repository")
-    if repository is not None:
-        repository.store.close()
+    return [repository.store] if repository else []
 
 
 def _refuse_to_be_open(address: str | tuple[str, int]) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from logging_store.records import InteractionStatus, Outcome, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate"]
+Kept = Literal["created", "filled", "duplicate", "spooled"]
 
 
 class Answer(BaseModel):
@@ -49,11 +50,20 @@ class SessionKept(Answer):
     session: SessionView
 
 
+class SessionSpooled(Answer):
+    """The store is away: the session is kept on the service's disk and delivered later."""
+
+    session_id: UUID
+    key: str | None
+    receipt: Literal["spooled"]
+    fields: list[str]
+
+
 class SessionNamed(Answer):
     """`session_id` is spelled as it was given."""
 
     session_id: str
-    receipt: Stored
+    receipt: Kept
 
 
 class SessionPage(Answer):
@@ -91,12 +101,20 @@ class InteractionView(Answer):
     tags: list[str]
     metadata: dict[str, Any]
     created_at: datetime
+    spooled: bool
+
+    @classmethod
+    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
+        return super().arrange({"spooled": False} | row)
 
 
 class Transcript(Answer):
+    """`complete` is false while the store is away: then only what waits on the service's disk is shown."""
+
     session_id: UUID
     key: str | None
     interactions: list[InteractionView]
+    complete: bool
     next: str | None
 
 
@@ -111,12 +129,23 @@ class InteractionKept(Answer):
     fields: list[str]
 
 
+class InteractionSpooled(Answer):
+    """The store is away: the record is kept on the service's disk and delivered later."""
+
+    session_id: UUID
+    session_key: str | None
+    interaction_id: UUID
+    interaction_key: str | None
+    receipt: Literal["spooled"]
+    fields: list[str]
+
+
 class InteractionNamed(Answer):
     """The ids are spelled as they were given."""
 
     session_id: str
     interaction_id: str
-    receipt: Stored
+    receipt: Kept
 
 
 class Problem(BaseModel):

@@ -15,14 +15,18 @@ blueprint = access.guard(Blueprint("compat", __name__))
 
 
 @blueprint.post("/session/create")
-@describe("Create a session (older spelling)", Session, {201: answers.SessionNamed, 200: answers.SessionNamed})
+@describe(
+    "Create a session (older spelling)",
+    Session,
+    {201: answers.SessionNamed, 200: answers.SessionNamed, 202: answers.SessionNamed},
+)
 def create_session() -> Response:
     stated = body.read(request, Session)
     kept = http.repository().ensure_session(stated)
-    if not kept.receipt.stored:
+    if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt)
-    answer.status_code = 201 if kept.receipt.receipt == "created" else 200
+    answer.status_code = http.status_of(kept.receipt)
     return answer
 
 
@@ -30,17 +34,17 @@ def create_session() -> Response:
 @describe(
     "Log an interaction (older spelling)",
     Interaction,
-    {201: answers.InteractionNamed, 200: answers.InteractionNamed},
+    {201: answers.InteractionNamed, 200: answers.InteractionNamed, 202: answers.InteractionNamed},
 )
 def log_interaction() -> Response:
     stated = body.read(request, Interaction)
     (kept,) = http.repository().log([stated])
-    if not kept.receipt.stored or kept.interaction is None:
+    if not kept.receipt.kept or kept.interaction is None:
         return problems.refused(kept.receipt, interaction_ids(kept))
     answer = jsonify(
         session_id=stated.session_id or kept.session.id,
         interaction_id=stated.interaction_id or kept.interaction.id,
         receipt=kept.receipt.receipt,
     )
-    answer.status_code = 201 if kept.receipt.receipt == "created" else 200
+    answer.status_code = http.status_of(kept.receipt)
     return answer

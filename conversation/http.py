@@ -11,9 +11,15 @@ from pydantic_core import to_json
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
+from logging_store.records import Receipt
 from logging_store.repository import ConversationRepository
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def status_of(receipt: Receipt) -> int:
+    """Return the status that tells of a record that was kept: created, here already, or accepted for later."""
+    return {"created": 201, "spooled": 202}.get(receipt.receipt, 200)
 
 
 def repository() -> ConversationRepository:

@@ -45,14 +45,14 @@ def receipt_body(kept: Kept) -> dict[str, Any]:
 @describe(
     "Log an interaction; its session is ensured in the same transaction",
     Interaction,
-    {201: answers.InteractionKept, 200: answers.InteractionKept},
+    {201: answers.InteractionKept, 200: answers.InteractionKept, 202: answers.InteractionSpooled},
 )
 def log_interaction() -> Response:
     (kept,) = http.repository().log([body.read(request, Interaction)])
-    if not kept.receipt.stored:
+    if not kept.receipt.kept:
         return problems.refused(kept.receipt, interaction_ids(kept))
     answer = jsonify(receipt_body(kept))
-    answer.status_code = 201 if kept.receipt.receipt == "created" else 200
+    answer.status_code = http.status_of(kept.receipt)
     return answer
 
 
@@ -60,7 +60,7 @@ def log_interaction() -> Response:
 @describe(
     "Log up to 1,000 interactions in one transaction, with a receipt for each",
     DescribedBatch,
-    {200: answers.BatchKept, 207: answers.BatchKept},
+    {200: answers.BatchKept, 202: answers.BatchKept, 207: answers.BatchKept},
 )
 def log_batch() -> Response:
     items = body.read(request, InteractionBatch).interactions
@@ -81,14 +81,14 @@ def log_batch() -> Response:
             receipts[index] = {"index": index} | _item(kept, index)
     counts = Counter(receipt["receipt"] for receipt in receipts)
     answer = jsonify(receipts=receipts, counts=counts)
-    answer.status_code = 207 if counts["rejected"] or counts["conflict"] else 200
+    answer.status_code = 207 if counts["rejected"] or counts["conflict"] else 202 if counts["spooled"] else 200
     return answer
 
 
 def _item(kept: Kept, index: int) -> dict[str, Any]:
     receipt = kept.receipt
     item = receipt_body(kept)
-    if not receipt.stored:
+    if not receipt.kept:
         detail = receipt.reason or "Another value is stored"
         item["fields"] = [
             {"path": body.json_path(("interactions", index, *field.split(".", 1))), "detail": detail}

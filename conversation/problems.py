@@ -12,8 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from conversation.body import MAX_BODY, InvalidBody, discard_rest, json_path
 from logging_store import errors
-from logging_store.records import Receipt
-from logging_store.repository import receipt_of
+from logging_store.records import Receipt, receipt_of
 
 _log = logging.getLogger(__name__)
 

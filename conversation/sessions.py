@@ -17,18 +17,22 @@ def session_ids(kept: Kept) -> dict[str, Any]:
 
 
 @blueprint.post("/v1/sessions")
-@describe("Create a session, unless it is there", Session, {201: answers.SessionKept, 200: answers.SessionKept})
+@describe(
+    "Create a session, unless it is there",
+    Session,
+    {201: answers.SessionKept, 200: answers.SessionKept, 202: answers.SessionSpooled},
+)
 def create_session() -> Response:
     kept = http.repository().ensure_session(body.read(request, Session))
-    if not kept.receipt.stored:
+    if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(
         session_ids(kept)
         | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
         | ({"session": answers.SessionView.arrange(kept.receipt.session)} if kept.receipt.session else {})
     )
+    answer.status_code = http.status_of(kept.receipt)
     if kept.receipt.receipt == "created":
-        answer.status_code = 201
         answer.headers["Location"] = url_for(".get_session", session=kept.session.id)
     return answer
 
@@ -67,5 +71,6 @@ def get_transcript(session: str) -> Response:
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
         interactions=[answers.InteractionView.arrange(row) for row in page["interactions"]],
+        complete=page.get("complete", True),
         next=paging.transcript_cursor(page["after"]),
     )

@@ -81,6 +81,8 @@ class Settings(BaseModel):
     turnlog_threads: int = Field(default=16, ge=1, le=256)
     turnlog_pool_size: int = Field(default=8, ge=1, le=100)
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
+    turnlog_spool_max_mb: int = Field(default=1024, ge=1)
+    turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
 
     @classmethod
     def from_environment(cls) -> Self:

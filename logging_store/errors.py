@@ -3,6 +3,8 @@
     TurnlogError
     ├── StoreError
     │   ├── StoreUnavailable   the store can't answer now; the same call may succeed later
+    │   │   ├── StoreBusy      it answers, but not for this: a lock is held, or it took too long
+    │   │   └── SpoolFull      it is away, and nothing more may be kept on this machine's disk
     │   ├── Misconfigured      a person has to change something first
     │   ├── Invalid            the store refuses the data of a record, and will again
     │   └── Conflict           a unique rule is held by another row
@@ -31,6 +33,16 @@ class StoreUnavailable(StoreError):  # noqa: N818 - states what is, as the store
 
     #: Seconds after which asking again makes sense.
     retry_after = 2
+
+
+class StoreBusy(StoreUnavailable):
+    """The store answers, but what was asked is held up: somebody has a lock, or it takes too long."""
+
+
+class SpoolFull(StoreUnavailable):
+    """The store is away, and the spool has no room for more."""
+
+    retry_after = 10
 
 
 class Misconfigured(StoreError):  # noqa: N818

@@ -4,18 +4,19 @@ The rules live in the functions (supabase/migrations), so a subclass only says h
 reason that passes are made again here, with jitter: an error may arrive after the commit, and identity decides then.
 """
 
+import time
 from abc import ABC, abstractmethod
 from typing import Any, get_args
 
 from tenacity import (
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     stop_after_delay,
     wait_random_exponential,
 )
 
-from logging_store.errors import Misconfigured, StoreUnavailable
+from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
 from logging_store.migrations import SCHEMA_VERSION
 from logging_store.records import Batch, BatchReceipts, Outcome, Receipt
 
@@ -31,21 +32,25 @@ class FunctionStore(ABC):
 
     def __init__(self, deadline_s: float) -> None:
         self.deadline_s = deadline_s
-        #: Seconds for one attempt; with no new attempt after this long, an operation keeps its deadline.
-        self.attempt_s = deadline_s / 2
         self._retrying = Retrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(self.attempt_s),
+            retry=retry_if_exception(_passes),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(deadline_s / 2),
             wait=wait_random_exponential(multiplier=0.05, max=1),
             reraise=True,
         )
 
     @abstractmethod
-    def _call(self, function: str, argument: str, value: dict[str, Any]) -> Any:
-        """Run a function that takes one jsonb argument; return its jsonb result, parsed. Raises `StoreError`."""
+    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:
+        """Run a function that takes one jsonb argument; return its jsonb result, parsed.
+
+        Raises `StoreError`, at the time `ends` (of the monotonic clock) at the latest.
+        """
+
+    def start(self) -> None:  # noqa: B027 - no subclass needs to
+        """Do nothing: connections open with the first call."""
 
     def write(self, batch: Batch) -> BatchReceipts:
-        answer = self._retrying(self._call, "turnlog_write_v1", "batch", batch.to_json())
+        answer = self._retrying(self._call, "turnlog_write_v1", "batch", batch.to_json(), self._end())
         receipts = BatchReceipts(
             [_receipt(receipt) for receipt in answer["sessions"]],
             [_receipt(receipt) for receipt in answer["interactions"]],
@@ -75,7 +80,7 @@ class FunctionStore(ABC):
         return report
 
     def ping(self) -> dict[str, Any]:
-        settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {})
+        settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, self._end())
         _require_trustworthy(settings)
         return settings
 
@@ -86,7 +91,15 @@ class FunctionStore(ABC):
         request = {"project": project, **more}
         if session_id is not None:
             request["session_id"] = session_id
-        return self._retrying(self._call, function, "request", request)
+        return self._retrying(self._call, function, "request", request, self._end())
+
+    def _end(self) -> float:
+        return time.monotonic() + self.deadline_s
+
+
+def _passes(error: BaseException) -> bool:
+    """Tell whether a failure may be gone in a moment: a lock that wasn't had in time isn't."""
+    return isinstance(error, StoreUnavailable) and not isinstance(error, StoreBusy)
 
 
 def _receipt(answered: dict[str, Any]) -> Receipt:

@@ -56,6 +56,9 @@ class GroupCommit:
         self._waiting: deque[_Call] = deque()
         self._writing = False
 
+    def start(self) -> None:
+        self.inner.start()
+
     def write(self, batch: Batch) -> BatchReceipts:
         call = _Call(batch)
         with self._lock:

@@ -39,9 +39,8 @@ class PostgresStore(FunctionStore):
         self._opening = threading.Lock()
         self._opened: tuple[int, ConnectionPool, Watchdog] | None = None
 
-    def _call(self, function: str, argument: str, value: dict[str, Any]) -> Any:  # noqa: ARG002 - called by position
+    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:  # noqa: ARG002 - called by position
         pool, watchdog = self._resources()
-        ends = time.monotonic() + self.attempt_s  # waiting for a connection counts
         with _driver_errors(), _live_connection(pool, ends) as connection:
             with watchdog.limit(connection.fileno(), ends - time.monotonic()):
                 row = connection.execute(
@@ -71,8 +70,8 @@ class PostgresStore(FunctionStore):
             self._conninfo,
             min_size=1,
             max_size=self._pool_size,
-            timeout=self.attempt_s,
-            reconnect_timeout=self.attempt_s,  # the next caller tries afresh; the pool's own pauses grow to minutes
+            timeout=self.deadline_s,
+            reconnect_timeout=self.deadline_s,  # the next caller tries afresh; the pool's own pauses grow to minutes
             configure=self._configure,
             open=True,
             name="turnlog",
@@ -87,7 +86,7 @@ class PostgresStore(FunctionStore):
 
     def _configure(self, connection: psycopg.Connection) -> None:
         set_json_loads(_from_json, connection)
-        timeout_ms = int(self.attempt_s * 1000)
+        timeout_ms = int(self.deadline_s * 1000)
         connection.execute(f"set statement_timeout = {timeout_ms}".encode())
 
 

@@ -5,8 +5,8 @@ later record of the same identity may fill it. `Batch` is what a store writes in
 the truth about one record.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
@@ -14,14 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from logging_store import shapes
+from logging_store.errors import Conflict, Invalid
 from logging_store.values import Amount, Content, Count, Identifier, JsonObject, Name, Tags, Text, Time
 
-Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected"]
+Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
 SessionStatus = Literal["locked", "open", "closed"]
 InteractionStatus = Literal["pending", "completed", "failed", "abandoned"]
 
 #: Receipts that mean: what the record says is in the store.
 STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate"})
+#: Receipts that acknowledge: what the record says is in the store, or on this machine's disk and will be.
+KEPT: frozenset[Outcome] = STORED | {"spooled"}
 
 
 class Record(BaseModel):
@@ -135,6 +138,41 @@ class Batch:
             any(batch.return_sessions for batch in batches),
         )
 
+    def session_ids(self) -> set[str]:
+        """Return the ids of all sessions that the records are of."""
+        return {row["id"] for row in self.sessions} | {row["session_id"] for row in self.interactions}
+
+    def of_sessions(self, ids: Container[str]) -> Self:
+        """Return the part of the batch that is of some of its sessions."""
+        return replace(
+            self,
+            sessions=[row for row in self.sessions if row["id"] in ids],
+            interactions=[row for row in self.interactions if row["session_id"] in ids],
+        )
+
+    def alone(self, row: dict[str, Any]) -> Self:
+        """Return one record of the batch with what it needs: an interaction brings its session along."""
+        if any(row is session for session in self.sessions):
+            return replace(self, sessions=[row], interactions=())
+        parents = [session for session in self.sessions if session["id"] == row["session_id"]]
+        return replace(self, sessions=parents, interactions=[row])
+
+    def halves(self) -> tuple[Self, ...]:
+        """Return the batch in two parts, each with the parents of what it holds; none if it can't be parted."""
+        ids = sorted(self.session_ids())
+        if len(ids) > 1:
+            middle = len(ids) // 2
+            return self.of_sessions(set(ids[:middle])), self.of_sessions(set(ids[middle:]))
+        if len(self.interactions) > 1:
+            middle = len(self.interactions) // 2
+            return (
+                replace(self, interactions=self.interactions[:middle]),
+                replace(self, interactions=self.interactions[middle:]),
+            )
+        if len(self.sessions) > 1:  # several statements about one session
+            return replace(self, sessions=self.sessions[:1], interactions=()), replace(self, sessions=self.sessions[1:])
+        return ()
+
     def to_json(self) -> dict[str, Any]:
         return {
             "project": self.project,
@@ -159,8 +197,8 @@ class Receipt(BaseModel):
     session: dict[str, Any] | None = None
 
     @property
-    def stored(self) -> bool:
-        return self.receipt in STORED
+    def kept(self) -> bool:
+        return self.receipt in KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +219,16 @@ class BatchReceipts:
     def __iter__(self) -> Iterator[Receipt]:
         yield from self.sessions
         yield from self.interactions
+
+
+def receipt_of(error: Invalid | Conflict) -> Receipt:
+    """Return the receipt of a record that the store refused with an error."""
+    if isinstance(error, Conflict):
+        return Receipt(
+            receipt="conflict",
+            reason=str(error),
+            constraint=error.constraint,
+            columns=error.columns,
+            attempted=error.attempted,
+        )
+    return Receipt(receipt="rejected", reason=str(error), fields=(error.field,) if error.field else ())

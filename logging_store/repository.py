@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from logging_store import identity
 from logging_store.errors import Conflict, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
-from logging_store.records import Batch, Interaction, Receipt, Session, SessionChanges
+from logging_store.records import Batch, Interaction, Receipt, Session, SessionChanges, receipt_of
 from logging_store.store import Store
 from logging_store.values import restore_numbers
 
@@ -148,16 +148,3 @@ def _present(session: dict[str, Any] | None) -> dict[str, Any]:
     if session["erased_at"] is not None:
         raise SessionErased(session["session_id"], session["erased_at"])
     return session
-
-
-def receipt_of(error: Invalid | Conflict) -> Receipt:
-    """Return the receipt of a record that the store refused with an error."""
-    if isinstance(error, Conflict):
-        return Receipt(
-            receipt="conflict",
-            reason=str(error),
-            constraint=error.constraint,
-            columns=error.columns,
-            attempted=error.attempted,
-        )
-    return Receipt(receipt="rejected", reason=str(error), fields=(error.field,) if error.field else ())

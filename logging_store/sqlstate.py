@@ -7,11 +7,12 @@ the decision is made here once, by code and never by HTTP status.
 import re
 from collections.abc import Mapping
 
-from logging_store.errors import Conflict, Invalid, Misconfigured, StoreError, StoreUnavailable
+from logging_store.errors import Conflict, Invalid, Misconfigured, StoreBusy, StoreError, StoreUnavailable
 
 _UNAVAILABLE = re.compile(
-    r"08...|40001|40003|40P01|55P03|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: poolers' refusals
+    r"08...|40001|40003|40P01|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: poolers' refusals
 )
+_BUSY = re.compile(r"55P03|57014")  # a lock wasn't to be had in time, or the statement took too long
 _MISCONFIGURED = re.compile(r"42...|28...|3D000|3F000|0A000|PGRST.*")
 _INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
 
@@ -49,6 +50,8 @@ def classify(
         return _clash(message, detail, constraint)
     if hint := _HINTS.get(code):
         return Misconfigured(f"{message} ({code}): {hint}")
+    if _BUSY.fullmatch(code):
+        return StoreBusy(f"{message} ({code})")
     if _UNAVAILABLE.fullmatch(code):
         return StoreUnavailable(f"{message} ({code})")
     if _INVALID.fullmatch(code):

@@ -10,6 +10,9 @@ from logging_store.records import Batch, BatchReceipts
 
 
 class Store(Protocol):
+    def start(self) -> None:
+        """Begin what needs no caller, in the process that serves. A store that was not started works as well."""
+
     def write(self, batch: Batch) -> BatchReceipts:
         """Store a batch in one transaction; when this returns, what the receipts say is durable.
 

@@ -14,6 +14,7 @@ import httpx
 from postgrest.exceptions import APIError
 from supabase_auth import SyncMemoryStorage
 
+from logging_store import http_deadline
 from logging_store.errors import Invalid, Misconfigured, StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.sqlstate import classify
@@ -37,10 +38,10 @@ class SupabaseStore(FunctionStore):
         self._opened: tuple[int, Client, httpx.Client] | None = None
         self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
 
-    def _call(self, function: str, argument: str, value: dict[str, Any]) -> Any:
+    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:
         client = self._client()
         self._answered.status = None
-        with self._driver_errors():
+        with self._driver_errors(), http_deadline.until(ends):
             data = client.rpc(function, {argument: value}).execute().data
         if isinstance(data, str) or data == []:
             # something between us and PostgREST answered 200 in its place, or cut the answer short
@@ -65,10 +66,11 @@ class SupabaseStore(FunctionStore):
     def _open_client(self) -> tuple[Client, httpx.Client]:
         http = httpx.Client(
             http2=False,  # one connection for all threads would be shared state under load, with no gain in latency
-            timeout=httpx.Timeout(self.attempt_s, connect=min(_CONNECT_S, self.attempt_s)),
+            timeout=httpx.Timeout(self.deadline_s, connect=min(_CONNECT_S, self.deadline_s)),
             limits=httpx.Limits(max_connections=self._pool_size, max_keepalive_connections=self._pool_size),
             event_hooks={"response": [self._remember_status]},
         )
+        http_deadline.install(http)
         options = ClientOptions(
             storage=SyncMemoryStorage(),
             auto_refresh_token=False,

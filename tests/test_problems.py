@@ -28,6 +28,8 @@ class FailingStore:
     def _fail(self, *_: Any) -> Any:
         raise self.error
 
+    def start(self) -> None: ...
+
     write = session = sessions = transcript = edit = erase = ping = _fail
 
     def close(self) -> None: ...

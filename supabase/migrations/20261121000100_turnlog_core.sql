@@ -193,6 +193,7 @@ set search_path = ''
 set timezone = 'UTC'
 set plan_cache_mode = 'force_generic_plan' -- planning anew took a third of a call
 set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
+set lock_timeout = '3s' -- who waits longer for a lock shall know that it is one, not that the store is away
 as $$
 declare
     in_project constant text := batch ->> 'project';

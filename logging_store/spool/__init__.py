@@ -1,0 +1,196 @@
+"""A store that keeps writes on this machine's disk while the inner one is away, and delivers them when it is back.
+
+What is kept is synced before the receipt says `spooled`. Nothing is ever dropped to make room: past its limits the
+spool refuses. What the store refuses for good after all goes to the dead letters.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
+from logging_store.records import Batch, BatchReceipts, Receipt
+from logging_store.spool import reading
+from logging_store.spool.breaker import CircuitBreaker
+from logging_store.spool.dead_letters import DeadLetters
+from logging_store.spool.directory import Limits, SpoolDirectory
+from logging_store.spool.drain import Drain
+from logging_store.store import Store
+
+__all__ = ["CircuitBreaker", "DeadLetters", "Limits", "Spool", "SpoolDirectory"]
+
+_log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+_SPOOLED = Receipt(receipt="spooled")
+_STOP_S = 5  # for a delivery under way; what isn't noted as delivered is delivered again
+
+
+class Spool:
+    """Writes to `inner`, or to `path` while that is away.
+
+    `revive`: called before the store is asked whether it is back, where this service can start it itself.
+    `on_delivered`: told what became of each record that had waited.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        path: Path,
+        limits: Limits | None = None,
+        *,
+        breaker: CircuitBreaker | None = None,
+        revive: Callable[[], None] | None = None,
+        on_delivered: Callable[[Receipt], None] = lambda _: None,
+    ) -> None:
+        self.inner = inner
+        self.breaker = breaker or CircuitBreaker()
+        self.directory = SpoolDirectory(path, limits or Limits())
+        self.dead_letters = DeadLetters(path)
+        self._drain = Drain(
+            inner, self.directory, self.dead_letters, self.breaker, revive=revive, on_delivered=on_delivered
+        )
+        self._starting = threading.Lock()
+        self._draining: tuple[int, threading.Thread] | None = None
+
+    def start(self) -> None:
+        """Begin to deliver what earlier processes left. The first write that is kept starts it as well."""
+        self.inner.start()
+        if self._draining is None or self._draining[0] != os.getpid():  # threads don't survive a fork
+            with self._starting:
+                if self._draining is None or self._draining[0] != os.getpid():
+                    self._drain.begin()
+                    thread = threading.Thread(target=self._drain.run, name="spool-drain", daemon=True)
+                    self._draining = (os.getpid(), thread)
+                    thread.start()
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        """Store a batch, or keep it. Raises `SpoolFull` or `StoreUnavailable` if it can be neither."""
+        if held := self._drain.held_sessions(batch):
+            return self._write_around(batch, held)
+        if self.breaker.is_closed:
+            try:
+                return self.inner.write(batch)
+            except StoreBusy as error:
+                _log.warning("spool: a write is held up and kept for later: %s", error)
+            except (StoreUnavailable, Misconfigured) as error:
+                self._failed(error)
+        return self._keep(batch)
+
+    def session(self, project: str, session_id: str) -> dict[str, Any] | None:
+        batches = self.directory.batches_of(project, session_id)
+        waiting = reading.session_row(session_id, batches)
+        try:
+            stored = self._read(lambda: self.inner.session(project, session_id))
+        except StoreUnavailable:
+            if waiting is None:
+                raise
+            stored = None
+        return stored or waiting
+
+    def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.sessions(project, query))
+
+    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return what `Store.transcript` does; rows with something that waits here are marked `spooled`.
+
+        `complete` is False while only what waits can be shown, since the store is away.
+        """
+        # the spool first: what is delivered in between is seen twice, and told apart by its id
+        batches = self.directory.batches_of(project, session_id)
+        waiting = reading.interactions_of(session_id, batches)
+        try:
+            page = self._read(lambda: self.inner.transcript(project, session_id, query))
+        except StoreUnavailable:
+            session = reading.session_row(session_id, batches)
+            if session is None:
+                raise
+            rows = reading.in_order(reading.interaction_row(each) for each in waiting.values())
+            return {"session": session, "interactions": rows, "after": None, "complete": False}
+        if not waiting or (page["session"] and page["session"]["erased_at"]):
+            return page
+        rows = [
+            reading.interaction_row(waiting[row["interaction_id"]], row) if row["interaction_id"] in waiting else row
+            for row in page["interactions"]
+        ]
+        if page["after"] is None:
+            known = self._stored_ids(project, session_id)
+            new = (reading.interaction_row(each) for id_, each in waiting.items() if id_ not in known)
+            rows = reading.in_order([*rows, *new])
+        return {
+            **page,
+            "session": page["session"] or reading.session_row(session_id, batches),
+            "interactions": rows,
+        }
+
+    def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+        return self._read(lambda: self.inner.edit(project, session_id, changes))
+
+    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
+        erased = self._read(lambda: self.inner.erase(project, session_id))
+        if erased is None and self.directory.batches_of(project, session_id):
+            raise StoreBusy("the session waits in the spool, and can be erased once it is delivered")
+        return erased
+
+    def ping(self) -> dict[str, Any]:
+        return self._read(self.inner.ping)
+
+    def close(self) -> None:
+        """Stop delivering and let go of the files; what still waits is adopted by the next process."""
+        draining, self._draining = self._draining, None
+        if draining and draining[0] == os.getpid():
+            self._drain.end()
+            draining[1].join(_STOP_S)
+        self.directory.close()
+        self.inner.close()
+
+    def _keep(self, batch: Batch) -> BatchReceipts:
+        self.directory.keep(batch)
+        self.start()
+        self._drain.wake()
+        return BatchReceipts([_SPOOLED] * len(batch.sessions), [_SPOOLED] * len(batch.interactions))
+
+    def _write_around(self, batch: Batch, held: set[str]) -> BatchReceipts:
+        """Keep what somebody's lock holds up, and write the rest."""
+        free = batch.session_ids() - held
+        receipts = {id(row): _SPOOLED for row in (*batch.sessions, *batch.interactions)}
+        if free:
+            part = batch.of_sessions(free)
+            written = self.write(part)
+            rows = (*part.sessions, *part.interactions)
+            receipts |= {id(row): receipt for row, receipt in zip(rows, written, strict=True)}
+        self._keep(batch.of_sessions(held))
+        return BatchReceipts(
+            [receipts[id(row)] for row in batch.sessions], [receipts[id(row)] for row in batch.interactions]
+        )
+
+    def _read(self, call: Callable[[], _Answer]) -> _Answer:
+        """Make a call that can't be kept for later: while the store is away it fails at once."""
+        if not self.breaker.is_closed:
+            raise StoreUnavailable(f"the store is away: {self.breaker.reason}")
+        try:
+            return call()
+        except StoreBusy:
+            raise
+        except StoreUnavailable as error:
+            self._failed(error)
+            raise
+
+    def _failed(self, error: Exception) -> None:
+        if self.breaker.fail(error):
+            _log.warning("spool: the store is away, writes are kept on this disk: %s", error)
+        self.start()
+        self._drain.wake()
+
+    def _stored_ids(self, project: str, session_id: str) -> set[str]:
+        known: set[str] = set()
+        query: dict[str, Any] = {"limit": 1000}
+        while True:
+            page = self.inner.transcript(project, session_id, query)
+            known |= {row["interaction_id"] for row in page["interactions"]}
+            if page["after"] is None:
+                return known
+            query["after"] = page["after"]

@@ -1,0 +1,128 @@
+"""Records that the store refused for good after they had been acknowledged: kept until a person decides.
+
+One SQLite file for all processes of a machine. Each letter is a batch of one record with its parent, so that it can be
+sent again as it is.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+import jiter
+from pydantic_core import to_json
+
+from logging_store.errors import SpoolFull
+from logging_store.records import Batch, Receipt
+from logging_store.spool.files import read_batch
+
+_NAME = "dead-letters.sqlite3"
+_BUSY_MS = 5000
+_SCHEMA = """
+create table if not exists dead_letters (
+    number     integer primary key autoincrement,
+    digest     blob not null unique,    -- of the batch: a letter that is written again after a crash is the same
+    project    text not null,
+    session_id text not null,
+    record_id  text not null,
+    kept_at    real not null,           -- seconds since the epoch, as refused_at
+    refused_at real not null,
+    receipt    text not null,           -- JSON
+    batch      blob not null            -- JSON
+)
+"""
+_COLUMNS = "number, project, session_id, record_id, kept_at, refused_at, receipt, batch"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A refused record. `receipt`: what the store said. Times in seconds since the epoch."""
+
+    number: int
+    project: str
+    session_id: str
+    record_id: str
+    kept_at: float
+    refused_at: float
+    receipt: dict[str, Any]
+    batch: Batch
+
+
+class DeadLetters:
+    """The dead letters of a spool's folder; the file is made with the first of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / _NAME
+
+    def add(self, batch: Batch, receipt: Receipt, kept_at: float) -> None:
+        """Keep a record that was refused; it is on the disk when this returns. Raises `SpoolFull` if it can't be."""
+        record = batch.interactions[0] if batch.interactions else batch.sessions[0]
+        data = to_json(batch.to_json())
+        try:
+            with self._open() as connection:
+                connection.execute(
+                    "insert into dead_letters"
+                    " (digest, project, session_id, record_id, kept_at, refused_at, receipt, batch)"
+                    " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (digest) do nothing",
+                    (
+                        hashlib.sha256(data).digest(),
+                        batch.project,
+                        record.get("session_id", record["id"]),
+                        record["id"],
+                        kept_at,
+                        time.time(),
+                        receipt.model_dump_json(exclude_defaults=True),
+                        data,
+                    ),
+                )
+        except apsw.Error as error:
+            raise SpoolFull(f"the dead letters can't be written: {error}") from error
+
+    def count(self) -> int:
+        if not self._path.exists():
+            return 0
+        with self._open() as connection:
+            counted: int = connection.execute("select count(*) from dead_letters").get
+            return counted
+
+    def list(self, limit: int = 100, after: int = 0) -> list[DeadLetter]:
+        """Return letters in the order of their numbers."""
+        if not self._path.exists():
+            return []
+        with self._open() as connection:
+            rows = connection.execute(
+                f"select {_COLUMNS} from dead_letters where number > ? order by number limit ?",  # noqa: S608
+                (after, limit),
+            )
+            return [
+                DeadLetter(
+                    *(number, project, session_id, record_id, kept_at, refused_at),
+                    receipt=jiter.from_json(receipt.encode()),
+                    batch=read_batch(batch),
+                )
+                for number, project, session_id, record_id, kept_at, refused_at, receipt, batch in rows
+            ]
+
+    def get(self, number: int) -> DeadLetter | None:
+        found = self.list(limit=1, after=number - 1)
+        return found[0] if found and found[0].number == number else None
+
+    def remove(self, number: int) -> None:
+        with self._open() as connection:
+            connection.execute("delete from dead_letters where number = ?", (number,))
+
+    @contextmanager
+    def _open(self) -> Iterator[apsw.Connection]:
+        connection = apsw.Connection(str(self._path))
+        try:
+            connection.set_busy_timeout(_BUSY_MS)
+            connection.execute("pragma journal_mode = truncate")
+            connection.execute("pragma synchronous = full")
+            connection.execute(_SCHEMA)
+            yield connection
+        finally:
+            connection.close()

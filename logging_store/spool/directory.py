@@ -1,0 +1,263 @@
+"""All the files of a spool: this process' own, those of its siblings, and those that dead ones left.
+
+Beside the files lie marks: `.lock` (who holds it owns the file) and `.broken` (the disk failed under the file; its
+entries are copied out of it, and it is never written again).
+"""
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+import uuid_utils
+
+from logging_store.errors import SpoolFull, StoreUnavailable
+from logging_store.records import Batch
+from logging_store.spool.files import (
+    BROKEN,
+    LOCK,
+    PREFIX,
+    SUFFIX,
+    Depth,
+    SpoolFile,
+    journal_of,
+    lock_of,
+    read_batch,
+    reading,
+    sync_directory,
+    take_lock,
+)
+
+_log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the spool may take of its disk, in bytes: of its own, and what it leaves to others."""
+
+    max_bytes: int = 1 << 30
+    min_free_bytes: int = 256 << 20
+
+
+class SpoolDirectory:
+    """The spool's folder, as one process uses it. It is made when it is first needed."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path = path
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._own: tuple[int, SpoolFile] | None = None
+        self._adopted: list[SpoolFile] = []
+        self._unreadable: set[Path] = set()
+
+    def keep(self, batch: Batch) -> None:
+        """Put a batch on the disk. Raises `SpoolFull` past the limits, `StoreUnavailable` if the disk fails."""
+        with self._lock:
+            self.require_room()
+            for last in (False, True):
+                try:
+                    self._own_file().keep([batch])
+                except apsw.FullError as error:
+                    raise SpoolFull("the disk of the spool is full") from error
+                except (apsw.Error, OSError) as error:
+                    # what this file holds is in doubt now; a new one may do
+                    self._abandon_own(error)
+                    if last:
+                        raise StoreUnavailable(f"the spool's disk fails: {error}") from error
+                else:
+                    return
+
+    def require_room(self) -> None:
+        """Raise `SpoolFull` if nothing more may be kept."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.path).free
+        except OSError as error:
+            raise StoreUnavailable(f"the spool's folder can't be used: {error}") from error
+        if free < self.limits.min_free_bytes:
+            raise SpoolFull(f"only {free >> 20} MB are free on the disk of the spool")
+        if (used := self.used_bytes()) >= self.limits.max_bytes:
+            raise SpoolFull(f"the spool holds {used >> 20} MB and may not hold more")
+
+    def used_bytes(self) -> int:
+        used = 0
+        with suppress(FileNotFoundError), os.scandir(self.path) as files:
+            for file in files:
+                with suppress(FileNotFoundError):  # drained and removed just now
+                    used += file.stat().st_size
+        return used
+
+    def to_drain(self) -> Iterator[SpoolFile]:
+        """Yield the files that are this process' to drain, its own first."""
+        with self._lock:
+            files = [self._own[1]] if self._own and self._own[0] == os.getpid() else []
+            files += self._adopted
+        yield from files
+
+    def adopt_orphans(self) -> None:
+        """Take over the files whose owners have ended."""
+        for path in self._files():
+            if path in self._unreadable or any(path == file.path for file in self.to_drain()):
+                continue
+            try:
+                broken = path.with_suffix(BROKEN).exists()
+                file = self._rescue(path) if broken else SpoolFile.adopt(path)
+            except (apsw.CorruptError, apsw.NotADBError) as error:
+                self._unreadable.add(path)
+                _log.error("spool: %s can't be read and is left for a person to look at: %s", path, error)
+            except (apsw.Error, OSError) as error:
+                _log.warning("spool: %s can't be adopted now: %s", path, error)
+            else:
+                if file is not None:
+                    with self._lock:
+                        self._adopted.append(file)
+        self._remove_stray_locks()
+
+    def retire(self, file: SpoolFile) -> bool:
+        """Remove a file if it is empty; tell whether it was."""
+        with self._lock:
+            if not file.is_empty():
+                return False
+            self._let_go(file)
+            file.retire()
+        return True
+
+    def abandon(self, file: SpoolFile) -> None:
+        """Give up a file under which the disk failed; the next look for orphans works on a copy."""
+        with self._lock:
+            self._let_go(file)
+            file.abandon()
+
+    def depth(self) -> Depth:
+        """Return how much waits on this machine, in the files of all processes."""
+        depth = Depth()
+        now = time.time()
+
+        def measure(connection: apsw.Connection) -> Depth:
+            entries, records, size, oldest = connection.execute(
+                "select count(*), coalesce(sum(records), 0), coalesce(sum(length(batch)), 0), min(kept_at) from entries"
+            ).get
+            return Depth(entries, records, size, max(0, now - oldest) if entries else 0)
+
+        for one in self._ask_each(measure):
+            depth += one
+        return depth
+
+    def batches_of(self, project: str, session_id: str) -> list[Batch]:
+        """Return the batches that wait with something of a session in them, in the order of their arrival."""
+
+        def find(connection: apsw.Connection) -> list[tuple[float, Batch]]:
+            rows = connection.execute(
+                "select kept_at, batch from entries"
+                " where project = ? and seq in (select seq from entry_sessions where session_id = ?) order by seq",
+                (project, session_id),
+            )
+            return [(kept_at, read_batch(batch)) for kept_at, batch in rows]
+
+        found = [each for one in self._ask_each(find) for each in one]
+        return [batch for _, batch in sorted(found, key=lambda each: each[0])]
+
+    def unreadable(self) -> list[Path]:
+        return sorted(self._unreadable)
+
+    def close(self) -> None:
+        with self._lock:
+            for file in [*([self._own[1]] if self._own and self._own[0] == os.getpid() else []), *self._adopted]:
+                if file.is_empty():
+                    file.retire()
+                else:
+                    file.close()
+            self._own, self._adopted = None, []
+
+    def _own_file(self) -> SpoolFile:
+        if self._own is None or self._own[0] != os.getpid():  # what was open before a fork is the parent's
+            self._own = (os.getpid(), SpoolFile.create(self.path))
+            self._adopted = []
+        return self._own[1]
+
+    def _abandon_own(self, error: Exception) -> None:
+        _log.error("spool: the disk failed, a new file is begun: %s", error)
+        if self._own:
+            file = self._own[1]
+            self._own = None
+            file.abandon()
+
+    def _let_go(self, file: SpoolFile) -> None:
+        if self._own and self._own[1] is file:
+            self._own = None
+        self._adopted = [adopted for adopted in self._adopted if adopted is not file]
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.glob(f"{PREFIX}*{SUFFIX}"))
+
+    def _ask_each(self, question: Callable[[apsw.Connection], _Answer]) -> Iterator[_Answer]:
+        for path in self._files():
+            try:
+                with reading(path) as connection:
+                    answer = question(connection)
+            except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.SQLError):
+                continue  # just made, just removed, or about to be recovered by who adopts it
+            except apsw.Error as error:
+                _log.warning("spool: %s can't be read now: %s", path, error)
+            else:
+                yield answer
+
+    def _rescue(self, path: Path) -> SpoolFile | None:
+        """Return a copy of a broken file, recovered; the broken one is removed once the copy is on the disk."""
+        owned = take_lock(path)
+        if owned is None:
+            return None
+        try:
+            copy = self.path / f"{PREFIX}{uuid_utils.uuid7().hex}{SUFFIX}"
+            with _removed_on_failure(copy, journal_of(copy), lock_of(copy)):
+                copy_owned = take_lock(copy)
+                assert copy_owned is not None, "a name that nobody else has"  # noqa: S101
+                try:
+                    # the journal first: without it a file in the middle of a commit looks whole
+                    for source, target in ((journal_of(path), journal_of(copy)), (path, copy)):
+                        if source.exists():
+                            _copy_to_disk(source, target)
+                    sync_directory(self.path)
+                    file = SpoolFile(copy, copy_owned)
+                except BaseException:
+                    os.close(copy_owned)
+                    raise
+            for left in (path, journal_of(path), path.with_suffix(BROKEN), lock_of(path)):
+                left.unlink(missing_ok=True)
+            return file
+        finally:
+            os.close(owned)
+
+    def _remove_stray_locks(self) -> None:
+        for lock in self.path.glob(f"{PREFIX}*{LOCK}"):
+            path = lock.with_suffix(SUFFIX)
+            if not path.exists() and (owned := take_lock(path)) is not None:
+                if not path.exists():
+                    lock.unlink(missing_ok=True)
+                os.close(owned)
+
+
+def _copy_to_disk(source: Path, target: Path) -> None:
+    with source.open("rb") as original, target.open("wb") as copy:
+        shutil.copyfileobj(original, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+@contextmanager
+def _removed_on_failure(*paths: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,241 @@
+"""A file of batches that wait for the store: SQLite, written by one process, synced before anything is acknowledged.
+
+Who holds the lock beside a file owns it. A lock goes with its process, so the file of a worker that died is adopted
+by whoever takes its lock next. A file lives as long as an outage: emptied, it is removed.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import apsw
+import jiter
+import uuid_utils
+from pydantic_core import to_json
+
+from logging_store.records import Batch
+
+PREFIX, SUFFIX, LOCK, BROKEN = "spool-", ".sqlite3", ".lock", ".broken"
+
+_BUSY_MS = 5000  # `flask spool` and readers of other workers hold a file for milliseconds
+_SCHEMA = """
+create table if not exists entries (
+    seq      integer primary key autoincrement,  -- a number is never used again: see Drain
+    project  text not null,
+    kept_at  real not null,     -- seconds since the epoch
+    records  integer not null,
+    batch    blob not null      -- JSON, as turnlog_write_v1 takes it
+);
+create table if not exists entry_sessions (
+    session_id text not null,
+    seq        integer not null references entries (seq),
+    primary key (session_id, seq)
+) without rowid;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch in the spool. `kept_at`: seconds since the epoch."""
+
+    seq: int
+    kept_at: float
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much waits. `oldest_s`: seconds that the oldest has waited."""
+
+    entries: int = 0
+    records: int = 0
+    bytes: int = 0
+    oldest_s: float = 0
+
+    def __add__(self, other: Self) -> "Depth":
+        return Depth(
+            self.entries + other.entries,
+            self.records + other.records,
+            self.bytes + other.bytes,
+            max(self.oldest_s, other.oldest_s),
+        )
+
+
+class SpoolFile:
+    """One file, owned by this process until `close`. Safe to use from any thread.
+
+    Raises `apsw.FullError` when the disk is full: nothing was kept then, and the file is as it was. Raises
+    `apsw.IOError` when the disk fails: what the file holds is in doubt and it must not be written again.
+    """
+
+    def __init__(self, path: Path, owned: int) -> None:
+        self.path = path
+        self._owned = owned  # the descriptor that holds the lock
+        self._lock = threading.Lock()
+        self._connection = apsw.Connection(str(path))
+        self._connection.set_busy_timeout(_BUSY_MS)
+        # a rollback journal, truncated and synced at each commit: other processes may read beside us, and a commit
+        # is on the disk when it returns
+        self._connection.execute("pragma journal_mode = truncate")
+        self._connection.execute("pragma synchronous = full")
+        with self._transaction():
+            self._connection.execute(_SCHEMA)
+
+    @classmethod
+    def create(cls, directory: Path) -> Self:
+        path = directory / f"{PREFIX}{uuid_utils.uuid7().hex}{SUFFIX}"
+        owned = take_lock(path)
+        assert owned is not None, "a name that nobody else has"  # noqa: S101
+        try:
+            file = cls(path, owned)
+            sync_directory(directory)
+        except BaseException:
+            os.close(owned)
+            raise
+        return file
+
+    @classmethod
+    def adopt(cls, path: Path) -> Self | None:
+        """Return the file of a process that ended; None if its owner lives, or if it is gone."""
+        owned = take_lock(path)
+        if owned is None:
+            return None
+        try:
+            if path.exists():
+                return cls(path, owned)
+            lock_of(path).unlink(missing_ok=True)  # its owner ended between removing the file and its lock
+        except BaseException:
+            os.close(owned)
+            raise
+        os.close(owned)
+        return None
+
+    def keep(self, batches: Sequence[Batch], kept_at: float | None = None) -> None:
+        """Append batches; they are on the disk when this returns."""
+        with self._lock, self._transaction():
+            self._append(batches, time.time() if kept_at is None else kept_at)
+
+    def oldest(self, records: int, aside: Collection[int] = ()) -> list[Entry]:
+        """Return the first entries, up to about so many records, but for those set aside."""
+        found: list[Entry] = []
+        with self._lock:
+            for seq, kept_at, batch in self._connection.execute("select seq, kept_at, batch from entries order by seq"):
+                if seq in aside:
+                    continue
+                entry = Entry(seq, kept_at, read_batch(batch))
+                records -= entry.batch.size
+                if found and records < 0:
+                    break
+                found.append(entry)
+        return found
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        with self._lock, self._transaction():
+            self._delete(entries)
+
+    def split(self, entry: Entry, parts: Sequence[Batch]) -> None:
+        """Put the parts of an entry in its place."""
+        with self._lock, self._transaction():
+            self._delete([entry])
+            self._append(parts, entry.kept_at)
+
+    def is_empty(self) -> bool:
+        with self._lock:
+            return not self._connection.execute("select exists (select 1 from entries)").get
+
+    def close(self) -> None:
+        """Let go of the file; whoever comes next may adopt it."""
+        with self._lock:
+            self._connection.close()
+            with suppress(OSError):
+                os.close(self._owned)
+
+    def retire(self) -> None:
+        """Remove the file, which is empty."""
+        with self._lock:
+            self._connection.close()
+            for left in (self.path, journal_of(self.path), lock_of(self.path)):
+                left.unlink(missing_ok=True)
+            os.close(self._owned)
+
+    def abandon(self) -> None:
+        """Never write this file again, after the disk failed under it: whoever adopts it works on a copy."""
+        with suppress(OSError):  # on a disk that is out of order the mark may fail, too
+            self.path.with_suffix(BROKEN).touch()
+        self.close()
+
+    def _append(self, batches: Sequence[Batch], kept_at: float) -> None:
+        for batch in batches:
+            self._connection.execute(
+                "insert into entries (project, kept_at, records, batch) values (?, ?, ?, ?)",
+                (batch.project, kept_at, batch.size, to_json(batch.to_json())),
+            )
+            seq = self._connection.last_insert_rowid()
+            self._connection.executemany(
+                "insert into entry_sessions values (?, ?)", ((session_id, seq) for session_id in batch.session_ids())
+            )
+
+    def _delete(self, entries: Sequence[Entry]) -> None:
+        for table in ("entry_sessions", "entries"):
+            self._connection.executemany(f"delete from {table} where seq = ?", ((entry.seq,) for entry in entries))  # noqa: S608
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("begin immediate")
+        try:
+            yield
+            self._connection.execute("commit")
+        except BaseException:
+            with suppress(apsw.Error):  # SQLite has rolled back by itself where it could
+                if self._connection.in_transaction:
+                    self._connection.execute("rollback")
+            raise
+
+
+def read_batch(data: bytes) -> Batch:
+    return Batch(**jiter.from_json(data))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[apsw.Connection]:
+    """Yield a file of any owner, to read from."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(_BUSY_MS)
+        yield connection
+    finally:
+        connection.close()
+
+
+def take_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock of a file, or None if another process does."""
+    descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names that were added or removed durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_suffix(LOCK)
+
+
+def journal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-journal")

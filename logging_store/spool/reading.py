@@ -1,0 +1,103 @@
+"""Records that still wait in the spool, as their readers will see them once they are delivered.
+
+A row of the store gains what a waiting record fills, by the fill rule: the store's value stands where both have one.
+Each row that holds something that waits is marked `spooled`.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from logging_store.records import Batch
+
+Row = dict[str, Any]
+
+_NOT_FACTS = frozenset({"id", "session_id", "created_at"})
+_INTERACTION: Row = dict.fromkeys(
+    (
+        "interaction_id", "key", "session_id", "prompt", "response", "model", "provider", "status", "error",
+        "finish_reason", "started_at", "completed_at", "latency_ms", "time_to_first_token_ms", "input_tokens",
+        "output_tokens", "cost_usd", "participant", "reply_to", "turn",
+    )
+)  # fmt: skip
+_SESSION: Row = dict.fromkeys(("session_id", "key", "user_id", "title", "started_at", "ended_at", "erased_at"))
+
+
+def interactions_of(session_id: str, batches: Iterable[Batch]) -> dict[str, list[Row]]:
+    """Return the waiting statements about each interaction of a session, by id, in the order of arrival."""
+    found: dict[str, list[Row]] = {}
+    for batch in batches:
+        for row in batch.interactions:
+            if row["session_id"] == session_id:
+                found.setdefault(row["id"], []).append(row)
+    return found
+
+
+def interaction_row(statements: list[Row], stored: Row | None = None) -> Row:
+    """Return an interaction as the transcript shows it, with what waits filled in."""
+    first = statements[0]
+    row = stored or _INTERACTION | {
+        "interaction_id": first["id"],
+        "session_id": first["session_id"],
+        "created_at": _as_utc(first["created_at"]),
+        "tags": [],
+        "metadata": {},
+    }
+    own_status = row["status"] if stored and row["status"] not in {"pending", "completed"} else None
+    row = _filled(row, statements)
+    row["status"] = own_status or next((each["status"] for each in statements if each.get("status")), None)
+    if row["status"] is None:
+        row["status"] = "failed" if row["error"] else "completed" if row["response"] is not None else "pending"
+    return row | {"spooled": True}
+
+
+def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
+    """Return a session that the store doesn't know yet, or None if nothing waits for it."""
+    batches = list(batches)
+    statements = [row for batch in batches for row in batch.sessions if row["id"] == session_id]
+    if not statements:
+        return None
+    interactions = [interaction_row(waiting) for waiting in interactions_of(session_id, batches).values()]
+    row = _SESSION | {
+        "session_id": session_id,
+        "status": "open",
+        "implicit": all(each.get("implicit") for each in statements),
+        "created_at": _as_utc(statements[0]["created_at"]),
+        "tags": [],
+        "metadata": {},
+        "interaction_count": len(interactions),
+        "last_activity_at": max(
+            (each["completed_at"] or each["started_at"] or each["created_at"] for each in interactions), default=None
+        ),
+    }
+    return _filled(row, [{k: v for k, v in each.items() if k != "implicit"} for each in statements])
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Sort interactions as a transcript does: by turn, then by time, then by id."""
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["turn"] is None,
+            row["turn"] or 0,
+            datetime.fromisoformat(row["started_at"] or row["created_at"]),
+            row["interaction_id"],
+        ),
+    )
+
+
+def _filled(row: Row, statements: list[Row]) -> Row:
+    row = dict(row)
+    for stated in statements:
+        for field, value in stated.items():
+            if field == "tags":
+                row["tags"] = [*row["tags"], *(tag for tag in value if tag not in row["tags"])]
+            elif field == "metadata":
+                row["metadata"] = {**value, **row["metadata"]}
+            elif field not in _NOT_FACTS and row.get(field) is None:
+                row[field] = value
+    return row
+
+
+def _as_utc(time: str) -> str:
+    return datetime.fromisoformat(time).astimezone(UTC).isoformat()

@@ -1,0 +1,63 @@
+"""A spool in front of a real store that can be taken away."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from logging_store.postgres import PostgresStore
+from logging_store.spool import CircuitBreaker, Limits, Spool
+from tests.spool.away import Removable
+
+PATIENCE_S = 30
+
+
+def eventually(look: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not look():
+        assert time.monotonic() < give_up, what
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def inner(database: str) -> Iterator[Removable]:
+    store = PostgresStore(database, deadline_s=5)
+    yield Removable(store)
+    store.close()
+
+
+@pytest.fixture
+def open_spool(inner: Removable, tmp_path: Path) -> Iterator[Callable[..., Spool]]:
+    """Return a way to open a spool over the store, as each process has its own; without pauses between probes."""
+    with ExitStack() as closing:
+
+        def open_(limits: Limits | None = None, folder: Path = tmp_path / "spool") -> Spool:
+            spool = Spool(
+                inner,
+                folder,
+                limits or Limits(min_free_bytes=0),
+                breaker=CircuitBreaker(shortest_s=0.01, longest_s=0.05),
+            )
+            closing.callback(spool.close)
+            return spool
+
+        yield open_
+
+
+@pytest.fixture
+def spool(open_spool: Callable[..., Spool]) -> Spool:
+    return open_spool()
+
+
+@pytest.fixture
+def prompts(database: str) -> Callable[[], list[str]]:
+    """Return a way to read every prompt that the database holds."""
+
+    def read() -> list[str]:
+        with psycopg.connect(database) as connection:
+            return [row[0] for row in connection.execute("select prompt #>> '{}' from ai_interactions order by 1")]
+
+    return read

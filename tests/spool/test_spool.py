@@ -1,0 +1,194 @@
+"""While the store is away writes are kept and told so; when it is back they are delivered, each as itself."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from logging_store.errors import Invalid, Misconfigured, SpoolFull, StoreUnavailable
+from logging_store.records import Batch
+from logging_store.spool import Limits, Spool
+from tests.spool.away import PROJECT, Removable, said
+from tests.spool.conftest import eventually
+
+AWAY = StoreUnavailable("nobody answers")
+Prompts = Callable[[], list[str]]
+
+
+def test_a_write_goes_through_while_the_store_is_there(spool: Spool, prompts: Prompts) -> None:
+    receipts = spool.write(said("Hello"))
+    assert [receipt.receipt for receipt in receipts] == ["created", "created"]
+    assert prompts() == ["Hello"]
+    assert not spool.directory.path.exists()
+
+
+@pytest.mark.parametrize("away", [AWAY, Misconfigured("the key was taken back")])
+def test_while_the_store_is_away_writes_are_spooled_and_later_delivered(
+    spool: Spool, inner: Removable, prompts: Prompts, away: Exception
+) -> None:
+    inner.away = away
+    receipts = [receipt.receipt for n in range(5) for receipt in spool.write(said(f"Said {n}"))]
+    assert receipts == ["spooled"] * 10
+    assert spool.directory.depth().records == 10
+    assert prompts() == []
+
+    inner.away = None
+    eventually(lambda: len(prompts()) == 5, "delivered")
+    assert prompts() == [f"Said {n}" for n in range(5)]
+    eventually(lambda: not list(spool.directory.path.glob("spool-*")), "an empty spool leaves no file behind")
+    assert [receipt.receipt for receipt in spool.write(said("and again"))] == ["created", "created"]
+
+
+def test_what_was_kept_is_on_the_disk_when_the_receipt_says_so(spool: Spool, inner: Removable) -> None:
+    inner.away = AWAY
+    spool.write(said("Kept"))
+    (file,) = spool.directory.path.glob("spool-*.sqlite3")
+    # read by another library, past every cache of ours
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+        (batch,) = connection.execute("select batch from entries").fetchone()
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert b'"prompt":"Kept"' in batch
+    assert os.stat(spool.directory.path).st_mode & 0o077 == 0, "conversations are nobody else's to read"  # noqa: PTH116
+
+
+def test_only_the_first_caller_waits_for_a_store_that_is_away(spool: Spool, inner: Removable) -> None:
+    inner.away = AWAY
+    spool.breaker._shortest_s = spool.breaker._longest_s = 3600  # noqa: SLF001 - no probe during this test
+    spool.breaker._chance = lambda: 1.0  # noqa: SLF001
+    for n in range(20):
+        spool.write(said(f"Said {n}"))
+    assert inner.asked == 1
+    with pytest.raises(StoreUnavailable, match="nobody answers"):
+        spool.sessions(PROJECT, {"limit": 10})
+    assert inner.asked == 1, "a read fails at once"
+
+
+def test_a_lost_answer_doubles_nothing(spool: Spool, inner: Removable, prompts: Prompts) -> None:
+    inner.lost_answers = 1
+    assert {receipt.receipt for receipt in spool.write(said("Once"))} == {"spooled"}
+    eventually(lambda: spool.directory.depth().entries == 0, "delivered")
+    assert prompts() == ["Once"]
+
+
+def test_the_file_of_a_process_that_ended_is_adopted(
+    open_spool: Callable[..., Spool], inner: Removable, prompts: Prompts
+) -> None:
+    first = open_spool()
+    inner.away = AWAY
+    first.write(said("Left behind"))
+    first.close()
+    assert list(first.directory.path.glob("spool-*.sqlite3"))
+
+    inner.away = None
+    second = open_spool()
+    second.start()
+    eventually(lambda: prompts() == ["Left behind"], "adopted and delivered")
+    eventually(lambda: not list(second.directory.path.glob("spool-*")), "removed")
+
+
+def test_the_file_of_a_living_process_is_left_to_it(open_spool: Callable[..., Spool], inner: Removable) -> None:
+    owner, other = open_spool(), open_spool()
+    inner.away = AWAY
+    owner.write(said("Mine"))
+    other.directory.adopt_orphans()
+    assert list(other.directory.to_drain()) == []
+
+
+def test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other(
+    spool: Spool, inner: Removable, prompts: Prompts
+) -> None:
+    session_id = "00000000-0000-0000-0000-00000000000a"
+    spool.write(said("first", session_id=session_id, id_="00000000-0000-0000-0000-000000000001"))
+    inner.away = AWAY
+    inner.refuses = lambda batch: (
+        Invalid("poison", field="prompt") if any(row["prompt"] == "poison" for row in batch.interactions) else None
+    )
+    rows = [row for n in range(9) for row in said(f"Said {n}", session_id=session_id).interactions]
+    rows.insert(4, said("poison", session_id=session_id).interactions[0])
+    spool.write(Batch(PROJECT, said("", session_id=session_id).sessions, rows))
+    spool.write(said("contradiction", session_id=session_id, id_="00000000-0000-0000-0000-000000000001"))
+
+    inner.away = None
+    eventually(lambda: spool.directory.depth().entries == 0, "delivered")
+    assert prompts() == sorted(["first", *(f"Said {n}" for n in range(9))])
+    letters = spool.dead_letters.list()
+    assert [(each.batch.interactions[0]["prompt"], each.receipt) for each in letters] == [
+        ("poison", {"receipt": "rejected", "reason": "poison", "fields": ["prompt"]}),
+        ("contradiction", {"receipt": "conflict", "fields": ["prompt"]}),
+    ]
+    assert all(each.batch.sessions for each in letters), "a dead letter can be sent again as it is"
+    spool.dead_letters.remove(letters[0].number)
+    assert spool.dead_letters.get(letters[0].number) is None
+    assert spool.dead_letters.count() == 1
+
+
+def test_what_was_erased_meanwhile_is_forgotten_here_as_well(
+    spool: Spool, inner: Removable, prompts: Prompts, database: str
+) -> None:
+    session_id = "00000000-0000-0000-0000-00000000000a"
+    spool.write(said("first", session_id=session_id))
+    inner.away = AWAY
+    spool.write(said("late", session_id=session_id))
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "select turnlog_erase_v1(jsonb_build_object('project', %s::text, 'session_id', %s::text))",
+            (PROJECT, session_id),
+        )
+    inner.away = None
+    eventually(lambda: spool.directory.depth().entries == 0, "delivered")
+    assert prompts() == []
+    assert spool.dead_letters.count() == 0
+
+
+def test_past_its_quota_the_spool_refuses_and_drops_nothing(
+    open_spool: Callable[..., Spool], inner: Removable, prompts: Prompts
+) -> None:
+    spool = open_spool(Limits(max_bytes=200_000, min_free_bytes=0))
+    inner.away = AWAY
+    kept = 0
+    with pytest.raises(SpoolFull, match="may not hold more"):
+        while True:
+            spool.write(said("x" * 10_000))
+            kept += 1
+    assert kept > 5
+    assert spool.directory.depth().entries == kept
+    inner.away = None
+    eventually(lambda: len(prompts()) == kept, "everything that was acknowledged is delivered")
+
+
+def test_a_floor_of_free_space_is_left_to_others(open_spool: Callable[..., Spool], inner: Removable) -> None:
+    spool = open_spool(Limits(min_free_bytes=1 << 60))
+    inner.away = AWAY
+    with pytest.raises(SpoolFull, match="free"):
+        spool.write(said("Hello"))
+
+
+def test_a_folder_that_cannot_be_used_is_an_honest_error(
+    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    spool = open_spool(folder=tmp_path / "file" / "spool")
+    inner.away = AWAY
+    with pytest.raises(StoreUnavailable, match="can't be used"):
+        spool.write(said("Hello"))
+
+
+def test_a_lock_on_one_session_keeps_back_only_that_session(
+    spool: Spool, inner: Removable, prompts: Prompts, database: str
+) -> None:
+    locked, free = (f"00000000-0000-0000-0000-00000000000{n}" for n in "ab")
+    spool.write(Batch(PROJECT, [*said("", session_id=locked).sessions, *said("", session_id=free).sessions]))
+    with psycopg.connect(database) as holder:
+        holder.execute("select from ai_sessions where id = %s for update", [locked])
+        both = [said("held up", session_id=locked), said("on its way", session_id=free)]
+        assert {receipt.receipt for receipt in spool.write(Batch.merge(both))} == {"spooled"}
+        eventually(lambda: prompts() == ["on its way"], "the other session is delivered beside the lock")
+        eventually(lambda: bool(spool._drain.held_sessions(both[0])), "the lock is found")  # noqa: SLF001
+
+        around = spool.write(Batch.merge([said("more", session_id=locked), said("at once", session_id=free)]))
+        assert [receipt.receipt for receipt in around.interactions] == ["spooled", "created"]
+        assert spool.breaker.is_closed, "a lock is not an outage"
+    eventually(lambda: len(prompts()) == 4, "delivered once the lock is gone")
