@@ -54,6 +54,7 @@ def create_store(settings: Settings) -> Store:
         _database_store(settings),
         settings.data_dir / "spool",
         Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
+        revive=EmbeddedPostgres(settings.data_dir).revive if settings.store_kind == "embedded" else None,
     )
     return GroupCommit(spool, patience_s=settings.turnlog_deadline_s / 2)
 
