@@ -14,16 +14,20 @@ from conversation import (
     health,
     http,
     interactions,
+    metrics,
     openapi,
     problems,
     sessions,
+    spool_commands,
 )
 from conversation.settings import Settings
+from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.group_commit import GroupCommit
+from logging_store.ledger import Ledger
 from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
-from logging_store.spool import Limits, Spool
+from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
@@ -35,28 +39,34 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
+    counts = ledger.of_this_process()
     app.extensions["conversation_repository"] = ConversationRepository(
-        store or create_store(settings), settings.turnlog_project
+        store or create_store(settings, counts), settings.turnlog_project, ledger=counts
     )
     app.url_map.converters["session"] = http.SessionName
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings)
     problems.register(app)
-    for area in (sessions, interactions, compat, health, commands):
+    for area in (sessions, interactions, compat, health, metrics, commands, spool_commands):
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app
 
 
-def create_store(settings: Settings) -> Store:
+def create_store(settings: Settings, counts: Ledger | None = None) -> Store:
     """Return the store that the settings name, unopened."""
+    counts = counts or Ledger()
     spool = Spool(
         _database_store(settings),
-        settings.data_dir / "spool",
+        settings.spool_dir,
         Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
         revive=EmbeddedPostgres(settings.data_dir).revive if settings.store_kind == "embedded" else None,
+        breaker=CircuitBreaker(on_change=counts.breaker),
+        on_delivered=counts.delivered,
     )
-    return GroupCommit(spool, patience_s=settings.turnlog_deadline_s / 2)
+    return GroupCommit(
+        spool, patience_s=settings.turnlog_deadline_s / 2, overflow=spool.keep, on_written=counts.written
+    )
 
 
 def _database_store(settings: Settings) -> Store:

@@ -14,6 +14,7 @@ from typing import Any
 from app import create_store
 from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
+from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.store import Store
@@ -38,6 +39,9 @@ errorlog = "-"
 loglevel = "info"
 control_socket_disable = True
 
+# made before the workers are, so that each of them can tell what all of them count
+_ledger = ledger.share(slots=workers * 2 + 16)
+
 
 def on_starting(server: Any) -> None:
     try:
@@ -47,6 +51,18 @@ def on_starting(server: Any) -> None:
     except TurnlogError as error:
         server.log.error("turnlog: %s", error)  # noqa: TRY400 - a sentence, not a traceback
         sys.exit(1)
+
+
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+    worker.ledger, worker.ledger_slot = _ledger, _ledger.take_slot()
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+    worker.ledger.counters.join(worker.ledger_slot)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    worker.ledger.release_slot(worker.ledger_slot)  # its own: a reload of this file makes a new one
 
 
 def post_worker_init(worker: Any) -> None:

@@ -184,10 +184,23 @@ class BatchKept(Answer):
     counts: dict[Outcome, int]
 
 
+class Waiting(Answer):
+    """What waits on the service's disk for the store to be back. `oldest_s`: seconds."""
+
+    records: int
+    bytes: int
+    oldest_s: float
+
+
 class Readiness(Answer):
-    status: Literal["writable"]
+    """Writable: a write is stored. Degraded: it is kept on the service's disk. Full: it is refused with 503."""
+
+    status: Literal["writable", "degraded", "full"]
     store: str
-    schema_version: str
+    schema_version: str | None = None
+    reason: str | None = None
+    spool: Waiting
+    dead_letters: int
 
 
 class Liveness(Answer):

@@ -1,20 +1,31 @@
 """What the endpoints share: the repository, how answers are written, and paths that hold any text."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import jiter
-from flask import current_app
+from flask import current_app, request
 from flask.json.provider import JSONProvider
 from pydantic_core import to_json
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from logging_store.records import Receipt
+from conversation import body
+from logging_store.records import Receipt, Record
 from logging_store.repository import ConversationRepository
 
+_Record = TypeVar("_Record", bound=Record)
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def read_record(model: type[_Record]) -> _Record:
+    """Return the request's body as a record; one that is not counts as rejected."""
+    try:
+        return body.read(request, model)
+    except body.InvalidBody:
+        repository().ledger.reject(1)
+        raise
 
 
 def status_of(receipt: Receipt) -> int:

@@ -48,7 +48,7 @@ def receipt_body(kept: Kept) -> dict[str, Any]:
     {201: answers.InteractionKept, 200: answers.InteractionKept, 202: answers.InteractionSpooled},
 )
 def log_interaction() -> Response:
-    (kept,) = http.repository().log([body.read(request, Interaction)])
+    (kept,) = http.repository().log([http.read_record(Interaction)])
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, interaction_ids(kept))
     answer = jsonify(receipt_body(kept))
@@ -76,6 +76,7 @@ def log_batch() -> Response:
                 "reason": "invalid",
                 "fields": error.fields,
             }
+    http.repository().ledger.reject(len(items) - len(valid))
     if valid:
         for index, kept in zip(valid, http.repository().log(list(valid.values())), strict=True):
             receipts[index] = {"index": index} | _item(kept, index)

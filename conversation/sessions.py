@@ -23,7 +23,7 @@ def session_ids(kept: Kept) -> dict[str, Any]:
     {201: answers.SessionKept, 200: answers.SessionKept, 202: answers.SessionSpooled},
 )
 def create_session() -> Response:
-    kept = http.repository().ensure_session(body.read(request, Session))
+    kept = http.repository().ensure_session(http.read_record(Session))
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(

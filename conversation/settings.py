@@ -120,6 +120,10 @@ class Settings(BaseModel):
         return self.supabase_secret_key or self.supabase_service_role_key
 
     @property
+    def spool_dir(self) -> Path:
+        return self.data_dir / "spool"
+
+    @property
     def store_kind(self) -> StoreKind:
         if self.supabase_url:
             return "supabase"

@@ -19,6 +19,7 @@ from tenacity import (
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
 from logging_store.migrations import SCHEMA_VERSION
 from logging_store.records import Batch, BatchReceipts, Outcome, Receipt
+from logging_store.store import Backlog
 
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
@@ -83,6 +84,9 @@ class FunctionStore(ABC):
         settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, self._end())
         _require_trustworthy(settings)
         return settings
+
+    def backlog(self) -> Backlog:
+        return Backlog()
 
     @abstractmethod
     def close(self) -> None: ...

@@ -8,13 +8,14 @@ still means committed, and to shut down is to let the callers finish.
 
 import copy
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from logging_store.errors import Conflict, Invalid, StoreUnavailable
 from logging_store.records import Batch, BatchReceipts
-from logging_store.store import Store
+from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
 MAX_RECORDS = 1000
@@ -47,11 +48,22 @@ class GroupCommit:
     """Writes concurrent batches to `inner` as one; everything else passes through.
 
     `patience_s`: the longest that a call waits for its turn, before its own group is written.
+    `overflow`: what takes the batch of a call that has waited so long; without it the call fails.
+    `on_written`: told of each write to `inner`: its records, and the seconds it took.
     """
 
-    def __init__(self, inner: Store, patience_s: float) -> None:
+    def __init__(
+        self,
+        inner: Store,
+        patience_s: float,
+        *,
+        overflow: Callable[[Batch], BatchReceipts] | None = None,
+        on_written: Callable[[int, float], None] = lambda _records, _seconds: None,
+    ) -> None:
         self.inner = inner
         self._patience_s = patience_s
+        self._overflow = overflow
+        self._on_written = on_written
         self._lock = threading.Lock()
         self._waiting: deque[_Call] = deque()
         self._writing = False
@@ -66,7 +78,8 @@ class GroupCommit:
             if not leads:
                 self._waiting.append(call)
         if not leads:
-            self._await_turn(call)
+            if not self._await_turn(call):
+                return self._give_up_waiting(batch)
             leads = call.outcome is None
         if leads:
             self._lead(call)
@@ -90,17 +103,27 @@ class GroupCommit:
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()
 
+    def backlog(self) -> Backlog:
+        return self.inner.backlog()
+
     def close(self) -> None:
         self.inner.close()
 
-    def _await_turn(self, call: _Call) -> None:
+    def _await_turn(self, call: _Call) -> bool:
+        """Wait until the call was written, or shall write; tell whether its turn came in time."""
         if call.released.acquire(timeout=self._patience_s):
-            return
+            return True
         with self._lock:
             if call in self._waiting:
                 self._waiting.remove(call)
-                raise StoreUnavailable("the store is still busy with earlier writes")
+                return False
         call.released.acquire()  # its group is being written, within the inner store's deadline, or it leads
+        return True
+
+    def _give_up_waiting(self, batch: Batch) -> BatchReceipts:
+        if self._overflow is None:
+            raise StoreUnavailable("the store is still busy with earlier writes")
+        return self._overflow(batch)
 
     def _lead(self, call: _Call) -> None:
         """Write this call's batch with all that fits of those that wait, then pass the lead on."""
@@ -130,8 +153,10 @@ class GroupCommit:
 
     def _write(self, group: Sequence[_Call]) -> None:
         """Write a group in one call; if the data of somebody fails it, halve it until that one stands alone."""
+        together = Batch.merge([call.batch for call in group])
+        started = time.monotonic()
         try:
-            receipts = self.inner.write(Batch.merge([call.batch for call in group]))
+            receipts = self.inner.write(together)
         except (Invalid, Conflict) as error:
             if len(group) == 1:
                 group[0].settle(error)
@@ -142,5 +167,6 @@ class GroupCommit:
             for call in group:
                 call.settle(error)
         else:
+            self._on_written(together.size, time.monotonic() - started)
             for call, own in zip(group, receipts.split([call.batch for call in group]), strict=True):
                 call.settle(own)

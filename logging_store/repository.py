@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from logging_store import identity
 from logging_store.errors import Conflict, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
+from logging_store.ledger import Ledger
 from logging_store.records import Batch, Interaction, Receipt, Session, SessionChanges, receipt_of
 from logging_store.store import Store
 from logging_store.values import restore_numbers
@@ -34,22 +35,30 @@ class _Addressed(NamedTuple):
 
 
 class ConversationRepository:
-    """The log of one project. `clock` tells when a record was received."""
+    """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it."""
 
-    def __init__(self, store: Store, project: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        store: Store,
+        project: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ledger: Ledger | None = None,
+    ) -> None:
         self.store = store
         self.project = project
+        self.ledger = ledger or Ledger()
         self._clock = clock
 
     def ensure_session(self, session: Session) -> Kept:
         """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
         who = identity.session(self.project, session.session_id)
         row = {**session.facts("session_id"), **_session_row(who, self._clock(), implicit=False)}
-        try:
-            receipts = self.store.write(Batch(self.project, sessions=[row], return_sessions=True))
-        except (Invalid, Conflict) as error:
-            return Kept(receipt_of(error), who)
-        receipt = receipts.sessions[0]
+        with self.ledger.receiving(1) as receipts:
+            try:
+                receipts.extend(self.store.write(Batch(self.project, sessions=[row], return_sessions=True)).sessions)
+            except (Invalid, Conflict) as error:
+                receipts.append(receipt_of(error))
+        (receipt,) = receipts
         if receipt.session is not None:
             receipt = receipt.model_copy(update={"session": restore_numbers(receipt.session)})
         return Kept(receipt, who)
@@ -62,9 +71,10 @@ class ConversationRepository:
             self._address(interaction, received_at + timedelta(microseconds=n))
             for n, interaction in enumerate(interactions)
         ]
+        with self.ledger.receiving(len(addressed)) as receipts:
+            receipts.extend(self._write(addressed, received_at))
         return [
-            Kept(receipt, each.session, each.interaction)
-            for each, receipt in zip(addressed, self._write(addressed, received_at), strict=True)
+            Kept(receipt, each.session, each.interaction) for each, receipt in zip(addressed, receipts, strict=True)
         ]
 
     def session(self, name: str) -> dict[str, Any]:

@@ -4,9 +4,21 @@ A `Store` that wraps a `Store` is one too, so they stack; all of them pass the s
 may raise `StoreUnavailable` (the same call may be made again: every write is idempotent) or `Misconfigured`.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from logging_store.records import Batch, BatchReceipts
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a store has acknowledged and not delivered yet. `has_room`: whether it would keep more."""
+
+    has_room: bool = False
+    records: int = 0
+    bytes: int = 0
+    oldest_s: float = 0
+    dead_letters: int = 0
 
 
 class Store(Protocol):
@@ -42,6 +54,9 @@ class Store(Protocol):
 
         Raises `Misconfigured` if its schema is not ours or it doesn't keep what it acknowledges.
         """
+
+    def backlog(self) -> Backlog:
+        """Return what waits on this machine. Never raises for a store that is away."""
 
     def close(self) -> None:
         """Release what the store holds; it may be used again afterwards."""

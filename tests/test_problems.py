@@ -11,6 +11,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.records import Batch, BatchReceipts, Receipt
+from logging_store.store import Backlog
 from tests.api import problem
 
 INSIDE = "host=db.internal password=hunter2"
@@ -31,6 +32,9 @@ class FailingStore:
     def start(self) -> None: ...
 
     write = session = sessions = transcript = edit = erase = ping = _fail
+
+    def backlog(self) -> Backlog:
+        return Backlog()
 
     def close(self) -> None: ...
 
