@@ -119,9 +119,7 @@ def _every() -> Iterator[DeadLetter]:
 def _find(number: int) -> DeadLetter:
     letter = _dead_letters().get(number)
     if letter is None:
-        raise click.ClickException(
-            f"There is no dead letter {number}; see: flask --app app spool list"
-        )
+        raise click.ClickException(f"There is no dead letter {number}; see: flask --app app spool list")
     return letter
 
 
