@@ -69,3 +69,10 @@ def get_transcript(session: str) -> Response:
         interactions=[answers.InteractionView.arrange(row) for row in page["interactions"]],
         next=paging.transcript_cursor(page["after"]),
     )
+
+
+@blueprint.get("/v1/sessions/<session:session>/gaps")
+@describe("Find gaps in a session's turns", None, {200: answers.Gaps}, query=paging.GapsQuery)
+def get_gaps(session: str) -> Response:
+    ranges = paging.read(request, paging.GapsQuery).limit
+    return jsonify(answers.Gaps.arrange(http.repository().gaps(session, ranges)))
