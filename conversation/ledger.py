@@ -4,9 +4,13 @@ The client's file is JSON lines, of any length and in any order. In memory are o
 session; a session is compared page by page with its transcript, and texts are read again from the file for it.
 """
 
+import threading
 from array import array
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -17,6 +21,8 @@ from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.records import STORED
 from logging_store.repository import ConversationRepository
 
+_AT_ONCE = 8  # sessions: the time goes into waiting for the store
+_HANDED_OUT = 256  # sessions; a future for each of a million would weigh more than their places
 _PAGE = 100  # rows of a transcript read at once: their texts are in memory then
 _TEXTS = ("prompt", "response")
 _REFUSED = frozenset({"conflict", "rejected"})
@@ -61,6 +67,26 @@ class Comparison:
         """Tell whether all that was sent is accounted for."""
         return not (self.missing or self.differing or self.unreadable)
 
+    def find(self, finding: Finding) -> None:
+        """Count a finding and keep it."""
+        counter = finding.verdict.replace(" ", "_")
+        setattr(self, counter, getattr(self, counter) + 1)
+        self.findings.append(finding)
+
+    def add(self, other: "Comparison", listed: int | None) -> None:
+        """Add the counts of another, and of its findings as many as may be listed of each verdict."""
+        if listed is None:
+            self.findings += other.findings
+        else:
+            kept = Counter(finding.verdict for finding in self.findings)
+            for finding in other.findings:
+                kept[finding.verdict] += 1
+                if kept[finding.verdict] <= listed:
+                    self.findings.append(finding)
+        for counter in fields(self):
+            if counter.name != "findings":
+                setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -73,6 +99,9 @@ class _Line(NamedTuple):
     said: dict[str, Any]
     answered: bool
     receipt: str | None
+
+    def finding(self, verdict: Verdict, detail: str) -> Finding:
+        return Finding(verdict, self.session, self.interaction, detail)
 
 
 def compare(
@@ -91,64 +120,70 @@ class _Comparer:
     def __init__(self, repository: ConversationRepository, lines: BinaryIO, listed: int | None) -> None:
         self._repository = repository
         self._lines = lines
+        self._reading = threading.Lock()
         self._listed = listed
         self._result = Comparison()
 
     def compare(self, session: str | None) -> Comparison:
         only = identity.session(self._repository.project, session).id if session is not None else None
-        for session_id, places in self._places(only).items():
-            self._compare_session(session_id, places)
+        sessions = iter(self._places(only).items())
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as threads:
+            while some := list(islice(sessions, _HANDED_OUT)):
+                for found in threads.map(lambda each: self._compare_session(*each), some):
+                    self._result.add(found, self._listed)
         return self._result
 
     def _places(self, only: str | None) -> dict[str, "array[int]"]:
-        """Return where in the file each session's lines are."""
+        """Return where in the file each session's lines are; count those that tell no place to look at."""
         places: dict[str, array[int]] = {}
         place = 0
         for number, raw in enumerate(self._lines, start=1):
             here, place = place, place + len(raw)
             if not raw.strip():
                 continue
+            told = Comparison(lines=1)
             try:
                 line = _read(raw)
             except ValueError as error:
-                self._result.lines += 1
-                self._found(
-                    "unreadable", _Line(None, None, {}, answered=False, receipt=None), f"line {number}: {error}"
-                )
+                told.find(Finding("unreadable", None, None, f"line {number}: {error}"))
+                self._result.add(told, self._listed)
                 continue
             # without a name, identity would make a new one
             who = identity.session(self._repository.project, line.session).id if line.session is not None else None
             if only is not None and who != only:
                 continue
-            self._result.lines += 1
             if who is not None and line.interaction is not None:
                 places.setdefault(who, array("Q")).append(here)
+                self._result.lines += 1
                 continue
-            self._result.sent += 1
+            told.sent = 1
             if line.receipt in _REFUSED:
-                self._result.refused += 1
+                told.refused = 1
             else:
                 unnamed = "interaction_id" if line.interaction is None else "session_id"
-                self._found("in doubt", line, f"line {number} has no {unnamed} to look for")
+                told.find(line.finding("in doubt", f"line {number} has no {unnamed} to look for"))
+            self._result.add(told, self._listed)
         return places
 
-    def _compare_session(self, session_id: str, places: "array[int]") -> None:
+    def _compare_session(self, session_id: str, places: "array[int]") -> Comparison:
+        found = Comparison()
         sent: dict[str, list[int]] = {}
         for place in places:
             name = self._line_at(place).interaction
             sent.setdefault(identity.interaction(self._repository.project, session_id, name).id, []).append(place)
-        self._result.sent += len(sent)
+        found.sent = len(sent)
         try:
             for row in self._transcript(session_id):
                 if said := sent.pop(row["interaction_id"], None):
-                    self._weigh([self._line_at(place) for place in said], row)
+                    _weigh(found, [self._line_at(place) for place in said], row)
         except SessionNotFound:
             pass  # nothing of it was ever stored: what is left in `sent` says so
         except SessionErased:
-            self._result.erased += len(sent)
-            return
+            found.erased += len(sent)
+            return found
         for said in sent.values():
-            self._miss([self._line_at(place) for place in said])
+            _miss(found, [self._line_at(place) for place in said])
+        return found
 
     def _transcript(self, session_id: str) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": _PAGE}
@@ -159,42 +194,35 @@ class _Comparer:
                 return
             query["after"] = page["after"]
 
-    def _weigh(self, lines: list[_Line], row: dict[str, Any]) -> None:
-        """Count an interaction that is there. What a client was told is refused need not be in it."""
-        differing = {
-            name
-            for line in lines
-            if line.receipt not in _REFUSED
-            for name, text in line.said.items()
-            if row[name] != text
-        }
-        if differing:
-            self._found("differing", lines[0], ", ".join(sorted(differing)))
-        elif row.get("spooled"):
-            self._result.spooled += 1
-        else:
-            self._result.stored += 1
-
-    def _miss(self, lines: list[_Line]) -> None:
-        """Count an interaction that is not there."""
-        promised = next((line for line in lines if line.receipt in _ACKNOWLEDGED), None)
-        if promised or any(not line.answered for line in lines):
-            self._found("missing", lines[0], f"was told {promised.receipt}" if promised else "was sent")
-        elif all(line.receipt in _REFUSED for line in lines):
-            self._result.refused += 1
-        else:
-            self._found("in doubt", lines[0], "got no answer, and is not there: send it again")
-
-    def _found(self, verdict: Verdict, line: _Line, detail: str) -> None:
-        counter = verdict.replace(" ", "_")
-        count = getattr(self._result, counter)
-        setattr(self._result, counter, count + 1)
-        if self._listed is None or count < self._listed:
-            self._result.findings.append(Finding(verdict, line.session, line.interaction, detail))
-
     def _line_at(self, place: int) -> _Line:
-        self._lines.seek(place)
-        return _read(self._lines.readline())
+        with self._reading:
+            self._lines.seek(place)
+            raw = self._lines.readline()
+        return _read(raw)
+
+
+def _weigh(found: Comparison, lines: list[_Line], row: dict[str, Any]) -> None:
+    """Count an interaction that is there. What a client was told is refused need not be in it."""
+    differing = {
+        name for line in lines if line.receipt not in _REFUSED for name, text in line.said.items() if row[name] != text
+    }
+    if differing:
+        found.find(lines[0].finding("differing", ", ".join(sorted(differing))))
+    elif row.get("spooled"):
+        found.spooled += 1
+    else:
+        found.stored += 1
+
+
+def _miss(found: Comparison, lines: list[_Line]) -> None:
+    """Count an interaction that is not there."""
+    promised = next((line for line in lines if line.receipt in _ACKNOWLEDGED), None)
+    if promised or any(not line.answered for line in lines):
+        found.find(lines[0].finding("missing", f"was told {promised.receipt}" if promised else "was sent"))
+    elif all(line.receipt in _REFUSED for line in lines):
+        found.refused += 1
+    else:
+        found.find(lines[0].finding("in doubt", "got no answer, and is not there: send it again"))
 
 
 def _read(raw: bytes) -> _Line:
