@@ -74,3 +74,10 @@ def get_transcript(session: str) -> Response:
         complete=page.get("complete", True),
         next=paging.transcript_cursor(page["after"]),
     )
+
+
+@blueprint.get("/v1/sessions/<session:session>/gaps")
+@describe("Find gaps in a session's turns", None, {200: answers.Gaps}, query=paging.GapsQuery)
+def get_gaps(session: str) -> Response:
+    ranges = paging.read(request, paging.GapsQuery).limit
+    return jsonify(answers.Gaps.arrange(http.repository().gaps(session, ranges)))

@@ -23,6 +23,7 @@ from logging_store.store import Backlog
 
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
+_FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
 
 
 class FunctionStore(ABC):
@@ -72,12 +73,20 @@ class FunctionStore(ABC):
         page: dict[str, Any] = self._request("turnlog_transcript_v1", project, session_id, **query)
         return page
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_gaps_v1", project, session_id, **query)
+        return page
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
         return session
 
     def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
         report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id)
+        return report
+
+    def forget(self, project: str) -> dict[str, Any]:
+        report: dict[str, Any] = self._request("turnlog_forget_project_v1", project, limit=_FORGOTTEN_AT_ONCE)
         return report
 
     def ping(self) -> dict[str, Any]:

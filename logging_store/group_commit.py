@@ -94,11 +94,17 @@ class GroupCommit:
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.transcript(project, session_id, query)
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.gaps(project, session_id, query)
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self.inner.edit(project, session_id, changes)
 
     def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
         return self.inner.erase(project, session_id)
+
+    def forget(self, project: str) -> dict[str, Any]:
+        return self.inner.forget(project)
 
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()

@@ -100,6 +100,16 @@ class ConversationRepository:
         # not in `after`, which is the store's own: rounded, its numbers would name another place
         return {**page, "interactions": restore_numbers(page["interactions"])}
 
+    def gaps(self, name: str, ranges: int) -> dict[str, Any]:
+        """Return what a session's turn counter lacks: see `Store.gaps`. Raises `SessionNotFound` or `SessionErased`."""
+        who = identity.session(self.project, name)
+        found = self.store.gaps(self.project, who.id, {"ranges": ranges})["sessions"]
+        return _present(found[0] if found else None)
+
+    def sessions_with_gaps(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of the sessions whose turn counters lack something: see `Store.gaps`."""
+        return self.store.gaps(self.project, None, query)
+
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)

@@ -31,7 +31,7 @@ class FailingStore:
 
     def start(self) -> None: ...
 
-    write = session = sessions = transcript = edit = erase = ping = _fail
+    write = session = sessions = transcript = gaps = edit = erase = forget = ping = _fail
 
     def backlog(self) -> Backlog:
         return Backlog()
@@ -69,6 +69,7 @@ def every_call(client: FlaskClient) -> list[TestResponse]:
         client.get("/v1/sessions"),
         client.get("/v1/sessions/s"),
         client.get("/v1/sessions/s/interactions"),
+        client.get("/v1/sessions/s/gaps"),
         client.patch("/v1/sessions/s", json={"title": "T"}),
         client.delete("/v1/sessions/s"),
     ]

@@ -111,6 +111,107 @@ begin
     conflicts := nullif(conflicts, '{}');
 end
 $$;
+CREATE FUNCTION public.turnlog_forget_project_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+    in_project constant text := coalesce(request ->> 'project', '');
+    most constant integer := request ->> 'limit';
+    gone_interactions bigint;
+    gone_sessions bigint := 0;
+begin
+    if in_project !~ '^selftest-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        raise exception using errcode = '22023', column = 'project',
+            message = format('only the project of a self-test can be forgotten, not %L', in_project);
+    end if;
+    -- by address, found first: joined, a plan without statistics compared each row with each
+    delete from public.ai_interactions as i
+     where i.ctid = any (array(
+           select d.ctid from public.ai_interactions as d where d.project = in_project limit most));
+    get diagnostics gone_interactions = row_count;
+    if gone_interactions < most then
+        delete from public.ai_sessions as s
+         where s.ctid = any (array(
+               select d.ctid from public.ai_sessions as d where d.project = in_project limit most));
+        get diagnostics gone_sessions = row_count;
+    end if;
+    return jsonb_build_object(
+        'interactions', gone_interactions, 'sessions', gone_sessions,
+        'left', (select count(*) from public.ai_interactions as i where i.project = in_project)
+              + (select count(*) from public.ai_sessions as s where s.project = in_project));
+end
+$_$;
+CREATE FUNCTION public.turnlog_gaps_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant integer := coalesce((request ->> 'limit')::integer, 1);
+    most constant integer := request ->> 'ranges';
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+begin
+    if of_session is not null then
+        ids := array[of_session];
+    else
+        -- one more than the page, to know whether there is a next one
+        ids := array(
+            select s.id
+              from public.ai_sessions as s
+             where s.project = in_project and s.erased_at is null and s.id > after_id
+             order by s.id
+             limit page_size + 1);
+    end if;
+    return jsonb_build_object(
+        'sessions', (
+            with used as (
+                select i.session_id, i.turn, count(*) as interactions
+                  from public.ai_interactions as i
+                 where i.project = in_project and i.session_id = any (ids[:page_size]) and i.turn is not null
+                 group by i.session_id, i.turn
+            ), stepped as (
+                select u.session_id, u.turn, u.interactions, u.interactions > 1 as doubled,
+                       lead(u.turn) over upwards as next, lead(u.turn) over upwards > u.turn + 1 as gap
+                  from used as u
+                window upwards as (partition by u.session_id order by u.turn)
+            ), numbered as (
+                select s.*, count(*) filter (where s.gap) over upwards as nth_gap,
+                       count(*) filter (where s.doubled) over upwards as nth_doubled
+                  from stepped as s
+                window upwards as (partition by s.session_id order by s.turn)
+            ), summed as (
+                select n.session_id, min(n.turn) as first, max(n.turn) as last, sum(n.interactions) as counted,
+                       coalesce(sum(n.next - n.turn - 1), 0) as missing,
+                       count(*) filter (where n.gap) as gap_count,
+                       jsonb_agg(jsonb_build_object('from', n.turn + 1, 'to', n.next - 1) order by n.turn)
+                           filter (where n.gap and n.nth_gap <= most) as gaps,
+                       count(*) filter (where n.doubled) as doubled_count,
+                       jsonb_agg(jsonb_build_object('turn', n.turn, 'interactions', n.interactions) order by n.turn)
+                           filter (where n.doubled and n.nth_doubled <= most) as doubled
+                  from numbered as n
+                 group by n.session_id
+            )
+            select coalesce(jsonb_agg(
+                jsonb_build_object(
+                    'session_id', s.id, 'key', s.key, 'erased_at', s.erased_at,
+                    'first', m.first, 'last', m.last, 'counted', coalesce(m.counted, 0),
+                    'missing', coalesce(m.missing, 0),
+                    'gap_count', coalesce(m.gap_count, 0), 'gaps', coalesce(m.gaps, '[]'),
+                    'doubled_count', coalesce(m.doubled_count, 0), 'doubled', coalesce(m.doubled, '[]'))
+                order by s.id), '[]')
+              from public.ai_sessions as s
+              left join summed as m on m.session_id = s.id
+             where s.project = in_project and s.id = any (ids[:page_size])
+               and (of_session is not null or m.missing > 0 or m.doubled_count > 0)),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
 CREATE FUNCTION public.turnlog_key_clash_v1(in_project text, session_key text, in_session uuid DEFAULT NULL::uuid, interaction_key text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -135,7 +236,7 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
     SET search_path TO ''
     AS $$
     select jsonb_build_object(
-        'schema', '20261121000200',
+        'schema', '20261121000300',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
