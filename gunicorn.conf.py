@@ -14,6 +14,7 @@ from typing import Any
 from app import create_store
 from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
+from conversation.slow_clients import PATIENCE_S
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 
@@ -24,13 +25,14 @@ except TurnlogError as error:
 
 _host = f"[{_settings.turnlog_host}]" if ":" in _settings.turnlog_host else _settings.turnlog_host
 bind = f"{_host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "conversation.slow_clients.Worker"  # gthread, safe from slow clients
 workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
 keepalive = 10  # seconds; a stop waits for idle connections, and a proxy has to let go of them earlier than this
 timeout = 60  # seconds without a sign of life until a worker is replaced
-# a write waits for its turn for half the deadline at most, and then has the whole of it
-graceful_timeout = int(_settings.turnlog_deadline_s * 1.5) + 5
+sendfile = False  # it would write past the pace that clients have to keep up
+# a request arrives in time, a write waits for its turn for half the deadline at most, and then has the whole of it
+graceful_timeout = int(PATIENCE_S + _settings.turnlog_deadline_s * 1.5) + 5
 max_requests = 0  # a worker that never leaks need never be replaced
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
@@ -57,7 +59,7 @@ def post_worker_init(worker: Any) -> None:  # noqa: ARG001
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
-    repository = getattr(worker.wsgi, "extensions", {}).get("conversation_repository")
+    repository = getattr(worker.app.callable, "extensions", {}).get("conversation_repository")
     if repository is not None:
         repository.store.close()
 
