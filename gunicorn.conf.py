@@ -31,9 +31,9 @@ threads = _settings.turnlog_threads
 keepalive = 10  # seconds; a stop waits for idle connections, and a proxy has to let go of them earlier than this
 timeout = 60  # seconds without a sign of life until a worker is replaced
 sendfile = False  # it would write past the pace that clients have to keep up
-# a request arrives in time, a write waits for its turn for half the deadline at most, and then has the whole of it
-graceful_timeout = int(PATIENCE_S + _settings.turnlog_deadline_s * 1.5) + 5
-max_requests = 0  # a worker that never leaks need never be replaced
+# a request arrives, gets its turn, and then a write waits for a group for half the deadline and has the whole of it
+graceful_timeout = int(2 * PATIENCE_S + _settings.turnlog_deadline_s * 1.5) + 5
+max_requests = 0  # a worker that never leaks need never be replaced; with a number goes max_requests_jitter
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
 loglevel = "info"

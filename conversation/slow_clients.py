@@ -7,6 +7,7 @@ a thread can wait for is never waited for in the loop that serves all connection
 TLS is left to the proxy: over gunicorn's own there is no pace.
 """
 
+import json
 import select
 import selectors
 import socket
@@ -25,9 +26,22 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from conversation.body import receive
 
-PATIENCE_S = 10.0  # for a request to arrive, from its first byte to its last, and for its answer to be taken
+PATIENCE_S = 10.0  # for a request to arrive, to get its turn, and for its answer to be taken
 PACE = 32 * 1024  # bytes that earn one more second, up to PATIENCE_S ahead: 4 MB may take two minutes
 WAITING = 8  # threads for each request worked on at once: 128 at 16, mostly never started
+
+_YIELD_S = 50e-6  # for each connection that a worker has: long enough for another to wake up
+_LONGEST_YIELD_S = 1.25e-3
+
+_BUSY = json.dumps(
+    {
+        "type": "urn:turnlog:problem:unavailable",
+        "title": "Too Busy",
+        "status": 503,
+        "detail": "Others were served first for too long, and nothing was done; send the same call again",
+        "retry_after": 1,
+    }
+).encode()
 
 
 class TooSlow(ConnectionResetError):  # noqa: N818 - states what is
@@ -99,8 +113,14 @@ class InTurn:
             environ["wsgi.input"] = receive(environ["wsgi.input"], environ.get("CONTENT_LENGTH"))
         except (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize) as error:
             raise InvalidHeader(str(error)) from error  # answered with 400, and the connection closed
-        with self._turns:
+        if not self._turns.acquire(timeout=PATIENCE_S):
+            headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(_BUSY)))]
+            start_response("503 Service Unavailable", [*headers, ("Retry-After", "1")])
+            return [_BUSY]
+        try:
             answer = self._application(environ, start_response)
+        finally:
+            self._turns.release()
         _start_the_clock(environ["gunicorn.socket"])
         return answer
 
@@ -114,6 +134,11 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self.wsgi = InTurn(self.wsgi, self.cfg.threads)  # type: ignore[has-type]
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, later the more there are, so that a worker with fewer comes first."""
+        time.sleep(min(self.nr_conns * _YIELD_S, _LONGEST_YIELD_S))
+        super().accept(listener)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Hand a connection to a thread, a new one only when it says something."""
