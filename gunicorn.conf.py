@@ -14,6 +14,7 @@ from typing import Any
 from app import create_store
 from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
+from conversation.slow_clients import PATIENCE_S
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
@@ -26,14 +27,15 @@ except TurnlogError as error:
 
 _host = f"[{_settings.turnlog_host}]" if ":" in _settings.turnlog_host else _settings.turnlog_host
 bind = f"{_host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "conversation.slow_clients.Worker"  # gthread, safe from slow clients
 workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
 keepalive = 10  # seconds; a stop waits for idle connections, and a proxy has to let go of them earlier than this
 timeout = 60  # seconds without a sign of life until a worker is replaced
-# requests keep the deadline and a second; then the spool's thread ends what it delivers
-graceful_timeout = int(_settings.turnlog_deadline_s * 1.5) + 10
-max_requests = 0  # a worker that never leaks need never be replaced
+sendfile = False  # it would write past the pace that clients have to keep up
+# a request arrives, gets its turn and is answered within the deadline; then the spool ends what it is delivering
+graceful_timeout = int(2 * PATIENCE_S + _settings.turnlog_deadline_s) + 10
+max_requests = 0  # a worker that never leaks need never be replaced; with a number goes max_requests_jitter
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
 loglevel = "info"
@@ -82,7 +84,7 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 def _stores(worker: Any) -> list[Store]:
     # none if another application is served, or if ours failed to load
-    repository = getattr(worker.wsgi, "extensions", {}).get("conversation_repository")
+    repository = getattr(worker.app.callable, "extensions", {}).get("conversation_repository")
     return [repository.store] if repository else []
 
 

@@ -4,13 +4,15 @@ Parsed once, strictly: duplicate keys, lone surrogates, NaN and bytes that aren'
 is behind, so that no store has a rule of its own. What is refused is named by its JSON path.
 """
 
+import io
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from errno import ECONNRESET
+from typing import IO, Any, TypeVar
 
 import jiter
-from flask import Request, Response, request
+from flask import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
@@ -37,17 +39,21 @@ def read(sent: Request, model: type[_Model]) -> _Model:
     return validate(model, _parse(_bytes_of(sent)))
 
 
-def discard_rest(answer: Response) -> Response:
-    """Read what an answer left unread of its request's body.
+def receive(stream: IO[bytes], length: str | None) -> io.BytesIO:
+    """Read a request's body to its end and return what is kept of it: one byte more than may be, at most.
 
-    A client may send its next request as soon as it has the answer; gunicorn, discarding the body only then, may take
-    the beginning of that request for a part of it, and wait for one that has come already.
+    `length` is the one that was declared. Raises `ConnectionResetError` when less than that comes.
+
+    It is read to its end since a client may send its next request as soon as it has the answer; gunicorn, discarding
+    the rest only then, may take the beginning of that request for a part of it.
     """
-    if request.environ.get("wsgi.input_terminated"):
-        stream, left = request.environ["wsgi.input"], _READ_ON
-        while left > 0 and (read := stream.read(_CHUNK)):
-            left -= len(read)
-    return answer
+    kept = stream.read(MAX_BODY + 1)
+    size = len(kept)
+    while size < _READ_ON and (forgotten := stream.read(_CHUNK)):
+        size += len(forgotten)
+    if length and size < min(int(length), _READ_ON):
+        raise ConnectionResetError(ECONNRESET, "The client went before its request was complete")
+    return io.BytesIO(kept)
 
 
 def validate(model: type[_Model], value: Any, path: Sequence[str | int] = ()) -> _Model:

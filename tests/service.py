@@ -27,7 +27,7 @@ from logging_store.embedded import EmbeddedPostgres
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60  # the first start of an embedded database runs initdb
-_STOP_S = 30  # twice the time that requests under way get to end
+_STOP_S = 50  # more than requests under way get to end
 _LOG_LINES = 40
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ")  # no setting of the caller's own reaches the service
 
