@@ -108,7 +108,8 @@ def launch(
     port = _free_port()
     variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     variables |= {"PORT": str(port), "TURNLOG_WORKERS": str(workers), **environment}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="turnlog-test-") as data_dir:
+        variables.setdefault("DATA_DIR", data_dir)  # of its own: what one service spools is not another's to deliver
         service = Service(
             f"http://127.0.0.1:{variables['PORT']}",
             subprocess.Popen(

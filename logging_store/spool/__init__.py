@@ -133,6 +133,9 @@ class Spool:
             "interactions": rows,
         }
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.gaps(project, session_id, query))
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self._read(lambda: self.inner.edit(project, session_id, changes))
 
@@ -141,6 +144,9 @@ class Spool:
         if erased is None and self.directory.batches_of(project, session_id):
             raise StoreBusy("the session waits in the spool, and can be erased once it is delivered")
         return erased
+
+    def forget(self, project: str) -> dict[str, Any]:
+        return self._read(lambda: self.inner.forget(project))
 
     def ping(self) -> dict[str, Any]:
         return self._read(self.inner.ping)

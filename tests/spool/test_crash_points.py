@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -57,11 +58,19 @@ def assert_kept(folder: Path, where: str) -> None:
     assert not list((folder / "spool").glob("spool-*")), f"{where}: something was left behind"
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Path]:
+    """Yield a place for scenarios, in memory where there is such: what is synced is decided by the scenario itself."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("wrong", ["kill", "power", "error", "full", "dead"])
-def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, tmp_path: Path, wrong: str) -> None:
+def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, folders: Path, wrong: str) -> None:
     reached = 0
     for at in count(1):
-        folder = tmp_path / str(at)
+        folder = folders / str(at)
         folder.mkdir()
         status = runner.run(folder, "first", at=at, wrong=wrong, writes=WRITES)
         where = f"{wrong} at operation {at}"
@@ -79,14 +88,12 @@ def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, tmp_path: Path
 
 
 @pytest.mark.parametrize("wrong", ["kill", "power"])
-def test_a_recovery_may_be_ended_too(
-    runner: Runner, tmp_path: Path, wrong: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_recovery_may_be_ended_too(runner: Runner, folders: Path, wrong: str, request: pytest.FixtureRequest) -> None:
     seed = random.randrange(2**32)
     print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails
     dice = random.Random(seed)
     for at in range(1, 200, 3):
-        folder = tmp_path / str(at)
+        folder = folders / str(at)
         folder.mkdir()
         runner.run(folder, "first", at=at, wrong=wrong, writes=WRITES)
         for crash in range(RECOVERIES):
