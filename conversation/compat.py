@@ -3,7 +3,7 @@
 They send the ids they made up themselves and expect them back, so `session_id` is answered as it was given.
 """
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from conversation import access, answers, body, http, problems
 from conversation.interactions import interaction_ids
@@ -17,7 +17,7 @@ blueprint = access.guard(Blueprint("compat", __name__))
 @blueprint.post("/session/create")
 @describe("Create a session (older spelling)", Session, {201: answers.SessionNamed, 200: answers.SessionNamed})
 def create_session() -> Response:
-    stated = body.read(request, Session)
+    stated = body.read(Session)
     kept = http.repository().ensure_session(stated)
     if not kept.receipt.stored:
         return problems.refused(kept.receipt, session_ids(kept))
@@ -33,7 +33,7 @@ def create_session() -> Response:
     {201: answers.InteractionNamed, 200: answers.InteractionNamed},
 )
 def log_interaction() -> Response:
-    stated = body.read(request, Interaction)
+    stated = body.read(Interaction)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.stored or kept.interaction is None:
         return problems.refused(kept.receipt, interaction_ids(kept))

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
 from conversation import access, answers, body, http, problems
@@ -48,7 +48,7 @@ def receipt_body(kept: Kept) -> dict[str, Any]:
     {201: answers.InteractionKept, 200: answers.InteractionKept},
 )
 def log_interaction() -> Response:
-    (kept,) = http.repository().log([body.read(request, Interaction)])
+    (kept,) = http.repository().log([body.read(Interaction)])
     if not kept.receipt.stored:
         return problems.refused(kept.receipt, interaction_ids(kept))
     answer = jsonify(receipt_body(kept))
@@ -63,7 +63,7 @@ def log_interaction() -> Response:
     {200: answers.BatchKept, 207: answers.BatchKept},
 )
 def log_batch() -> Response:
-    items = body.read(request, InteractionBatch).interactions
+    items = body.read(InteractionBatch).interactions
     receipts: list[dict[str, Any]] = [{} for _ in items]
     valid: dict[int, Interaction] = {}
     for index, item in enumerate(items):

@@ -19,7 +19,7 @@ def session_ids(kept: Kept) -> dict[str, Any]:
 @blueprint.post("/v1/sessions")
 @describe("Create a session, unless it is there", Session, {201: answers.SessionKept, 200: answers.SessionKept})
 def create_session() -> Response:
-    kept = http.repository().ensure_session(body.read(request, Session))
+    kept = http.repository().ensure_session(body.read(Session))
     if not kept.receipt.stored:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(
@@ -50,7 +50,7 @@ def get_session(session: str) -> Response:
 @blueprint.patch("/v1/sessions/<session:session>")
 @describe("Edit a session", SessionChanges, {200: answers.SessionView})
 def edit_session(session: str) -> Response:
-    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(request, SessionChanges))))
+    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
 
 
 @blueprint.delete("/v1/sessions/<session:session>")

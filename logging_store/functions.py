@@ -4,6 +4,7 @@ The rules live in the functions (supabase/migrations), so a subclass only says h
 reason that passes are made again here, with jitter: an error may arrive after the commit, and identity decides then.
 """
 
+import time
 from abc import ABC, abstractmethod
 from typing import Any, get_args
 
@@ -33,19 +34,13 @@ class FunctionStore(ABC):
         self.deadline_s = deadline_s
         #: Seconds for one attempt; with no new attempt after this long, an operation keeps its deadline.
         self.attempt_s = deadline_s / 2
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(self.attempt_s),
-            wait=wait_random_exponential(multiplier=0.05, max=1),
-            reraise=True,
-        )
 
     @abstractmethod
     def _call(self, function: str, argument: str, value: dict[str, Any]) -> Any:
         """Run a function that takes one jsonb argument; return its jsonb result, parsed. Raises `StoreError`."""
 
     def write(self, batch: Batch) -> BatchReceipts:
-        answer = self._retrying(self._call, "turnlog_write_v1", "batch", batch.to_json())
+        answer = self._persist("turnlog_write_v1", "batch", batch.to_json())
         receipts = BatchReceipts(
             [_receipt(receipt) for receipt in answer["sessions"]],
             [_receipt(receipt) for receipt in answer["interactions"]],
@@ -86,7 +81,27 @@ class FunctionStore(ABC):
         request = {"project": project, **more}
         if session_id is not None:
             request["session_id"] = session_id
-        return self._retrying(self._call, function, "request", request)
+        return self._persist(function, "request", request)
+
+    def _persist(self, function: str, argument: str, value: dict[str, Any]) -> Any:
+        """Call a function, and again if it fails for a reason that passes."""
+        begun = time.monotonic()
+        try:
+            return self._call(function, argument, value)  # tenacity costs as much as the rest of the call's Python
+        except StoreUnavailable as error:
+            failed, left_s = [error], self.attempt_s - (time.monotonic() - begun)
+
+        def attempt() -> Any:
+            if failed:
+                raise failed.pop()  # the first attempt counts
+            return self._call(function, argument, value)
+
+        return Retrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(left_s),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )(attempt)
 
 
 def _receipt(answered: dict[str, Any]) -> Receipt:
