@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from conversation import access, answers, body, http, problems
@@ -51,9 +51,7 @@ def log_interaction() -> Response:
     (kept,) = http.repository().log([body.read(Interaction)])
     if not kept.receipt.stored:
         return problems.refused(kept.receipt, interaction_ids(kept))
-    answer = jsonify(receipt_body(kept))
-    answer.status_code = 201 if kept.receipt.receipt == "created" else 200
-    return answer
+    return http.answer(201 if kept.receipt.receipt == "created" else 200, receipt_body(kept))
 
 
 @blueprint.post("/v1/interactions/batch")
@@ -80,9 +78,8 @@ def log_batch() -> Response:
         for index, kept in zip(valid, http.repository().log(list(valid.values())), strict=True):
             receipts[index] = {"index": index} | _item(kept, index)
     counts = Counter(receipt["receipt"] for receipt in receipts)
-    answer = jsonify(receipts=receipts, counts=counts)
-    answer.status_code = 207 if counts["rejected"] or counts["conflict"] else 200
-    return answer
+    status = 207 if counts["rejected"] or counts["conflict"] else 200
+    return http.answer(status, {"receipts": receipts, "counts": counts})
 
 
 def _item(kept: Kept, index: int) -> dict[str, Any]:
