@@ -36,7 +36,7 @@ from logging_store.supabase import SupabaseStore
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
     settings = settings or Settings.from_environment()
-    app = Flask(__name__, static_folder=None)
+    app = http.App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings

@@ -54,7 +54,7 @@ def get_session(session: str) -> Response:
 @blueprint.patch("/v1/sessions/<session:session>")
 @describe("Edit a session", SessionChanges, {200: answers.SessionView})
 def edit_session(session: str) -> Response:
-    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(request, SessionChanges))))
+    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
 
 
 @blueprint.delete("/v1/sessions/<session:session>")

@@ -131,6 +131,7 @@ class Settings(BaseModel):
 
 
 @lru_cache(maxsize=256)  # asked for each request without a key
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach an address."""
     if host == "localhost" or host.startswith("unix:"):

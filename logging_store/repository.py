@@ -66,9 +66,11 @@ class ConversationRepository:
     def log(self, interactions: Sequence[Interaction]) -> list[Kept]:
         """Store interactions with their sessions, all in one transaction; answer in the same order."""
         received_at = self._clock()
-        # a microsecond apart, so that a batch without turns is read back in its order
+        named = {each.session_id for each in interactions if each.session_id is not None}
+        sessions: dict[str | None, Identity] = {name: identity.session(self.project, name) for name in named}
         addressed = [
-            self._address(interaction, received_at + timedelta(microseconds=n))
+            # a microsecond apart, so that a batch without turns is read back in its order
+            self._address(interaction, sessions.get(interaction.session_id), received_at + timedelta(microseconds=n))
             for n, interaction in enumerate(interactions)
         ]
         with self.ledger.receiving(len(addressed)) as receipts:
@@ -123,8 +125,8 @@ class ConversationRepository:
             raise SessionNotFound
         return report
 
-    def _address(self, interaction: Interaction, received_at: datetime) -> _Addressed:
-        session = identity.session(self.project, interaction.session_id)
+    def _address(self, interaction: Interaction, named: Identity | None, received_at: datetime) -> _Addressed:
+        session = named or identity.session(self.project, None)
         own = identity.interaction(self.project, session.id, interaction.interaction_id)
         row = interaction.facts("session_id", "interaction_id", "reply_to")
         row["session_id"] = session.id
