@@ -1,4 +1,7 @@
-"""`/metrics`: the ledger and the spool in the format of Prometheus, the same whichever worker answers."""
+"""`/metrics`: the ledger and the spool in the format of Prometheus, the same whichever worker answers.
+
+Not JSON, so not part of the contract in /openapi.json.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from conversation import access, http
-from conversation.openapi import describe
 from logging_store import ledger
 from logging_store.store import Store
 
@@ -16,7 +18,6 @@ blueprint = access.guard(Blueprint("metrics", __name__))
 
 
 @blueprint.get("/metrics")
-@describe("Metrics for Prometheus", None, {})
 def metrics() -> Response:
     registry = CollectorRegistry()
     registry.register(_Turnlog(http.repository().ledger, http.repository().store))

@@ -372,6 +372,7 @@ CREATE FUNCTION public.turnlog_write_v1(batch jsonb) RETURNS jsonb
     SET "TimeZone" TO 'UTC'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
     AS $$
 declare
     in_project constant text := batch ->> 'project';
