@@ -19,15 +19,18 @@ from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
 MAX_RECORDS = 1000
+#: Characters of prompts and responses in one group; a single larger batch is written by itself.
+MAX_TEXT = 8_000_000
 
 
 class _Call:
     """A caller's batch, and what became of it: receipts, an error, or the lead of the next group."""
 
-    __slots__ = ("batch", "outcome", "released")
+    __slots__ = ("batch", "outcome", "released", "text")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.text = _text_of(batch)
         self.outcome: BatchReceipts | Exception | None = None
         self.released = threading.Lock()  # waited for once: cheaper than an event
         self.released.acquire()
@@ -150,10 +153,13 @@ class GroupCommit:
     def _take_along(self, leader: _Call) -> list[_Call]:
         """Take the calls at the head of the queue that fit into the leader's group."""
         group: list[_Call] = []
-        room = MAX_RECORDS - leader.batch.size
+        records, text = MAX_RECORDS - leader.batch.size, MAX_TEXT - leader.text
         with self._lock:
-            while self._waiting and room >= self._waiting[0].batch.size and leader.batch.fits(self._waiting[0].batch):
-                room -= self._waiting[0].batch.size
+            while self._waiting:
+                next_ = self._waiting[0]
+                records, text = records - next_.batch.size, text - next_.text
+                if records < 0 or text < 0 or not leader.batch.fits(next_.batch):
+                    break
                 group.append(self._waiting.popleft())
         return group
 
@@ -176,3 +182,12 @@ class GroupCommit:
             self._on_written(together.size, time.monotonic() - started)
             for call, own in zip(group, receipts.split([call.batch for call in group]), strict=True):
                 call.settle(own)
+
+
+def _text_of(batch: Batch) -> int:
+    """Return about how many characters a batch's prompts and responses have, which make up most of its size."""
+    return sum(
+        len(value) if isinstance(value, str) else len(repr(value))
+        for row in batch.interactions
+        for value in (row.get("prompt"), row.get("response"))
+    )

@@ -103,7 +103,9 @@ def _observed(histogram: str, value: float) -> Iterable[tuple[str, float]]:
 
 
 def _of_the_ended(own: dict[str, float]) -> dict[str, float]:
-    return own | {"in_flight": 0, "open_breakers": 0, "failed": own["failed"] + own["in_flight"]}
+    # what was in flight, or was just being counted when the process ended, nobody answered for
+    answered = sum(own[outcome] for outcome in OUTCOMES if outcome != "failed")
+    return own | {"in_flight": 0, "open_breakers": 0, "failed": own["received"] - answered}
 
 
 _shared: Ledger | None = None
