@@ -77,6 +77,13 @@ def post_worker_init(worker: Any) -> None:
         store.start()
 
 
+def pre_request(worker: Any, request: Any) -> None:  # noqa: ARG001
+    # a worker whose master was killed closes its connections after their next answer, so that it ends, and the next
+    # master gets the port, although its clients go on calling
+    if worker.ppid != os.getppid():
+        worker.alive = False
+
+
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     for store in _stores(worker):
         store.close()

@@ -189,9 +189,10 @@ class SpoolDirectory:
             self._own, self._adopted = None, []
 
     def _own_file(self) -> SpoolFile:
-        if self._own is None or self._own[0] != os.getpid():  # what was open before a fork is the parent's
+        if self._own is not None and self._own[0] != os.getpid():
+            self._own, self._adopted = None, []  # what was open before a fork is the parent's
+        if self._own is None:
             self._own = (os.getpid(), SpoolFile.create(self.path))
-            self._adopted = []
         return self._own[1]
 
     def _abandon_own(self, error: Exception) -> None:
