@@ -4,6 +4,8 @@ Importing opens nothing, and neither does `create_app`: stores connect at their 
 makes it.
 """
 
+from collections.abc import Callable
+
 from flask import Flask
 
 from conversation import (
@@ -24,6 +26,7 @@ from conversation import (
 from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
+from logging_store.errors import Misconfigured
 from logging_store.group_commit import GroupCommit
 from logging_store.ledger import Ledger
 from logging_store.postgres import PostgresStore
@@ -57,11 +60,12 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
 def create_store(settings: Settings, counts: Ledger | None = None) -> Store:
     """Return the store that the settings name, unopened."""
     counts = counts or Ledger()
+    database = create_database_store(settings)
     spool = Spool(
-        _database_store(settings),
+        database,
         settings.spool_dir,
         Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
-        revive=EmbeddedPostgres(settings.data_dir).revive if settings.store_kind == "embedded" else None,
+        revive=_reviver(settings, database),
         breaker=CircuitBreaker(on_change=counts.breaker),
         on_delivered=counts.delivered,
     )
@@ -70,7 +74,8 @@ def create_store(settings: Settings, counts: Ledger | None = None) -> Store:
     )
 
 
-def _database_store(settings: Settings) -> Store:
+def create_database_store(settings: Settings) -> Store:
+    """Return the database that the settings name, unopened, with nothing around it."""
     # a write may wait as long for its turn as it then takes itself
     size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
     if settings.supabase_url and settings.supabase_key:
@@ -81,3 +86,21 @@ def _database_store(settings: Settings) -> Store:
     else:
         conninfo = EmbeddedPostgres(settings.data_dir).conninfo()
     return PostgresStore(conninfo, pool_size=size, deadline_s=deadline_s)
+
+
+def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:
+    """Return what this service can do for a database that was away, before it asks whether that is back."""
+    if settings.store_kind == "embedded":
+        return EmbeddedPostgres(settings.data_dir).revive
+    if settings.database_url is None:
+        return None
+    conninfo = settings.database_url.get_secret_value()
+
+    def bring_up_to_date() -> None:
+        # away when this service started, it could not be migrated then
+        try:
+            database.ping()
+        except Misconfigured:
+            commands.apply_migrations(conninfo)
+
+    return bring_up_to_date

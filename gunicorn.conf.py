@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from app import create_store
+from app import create_database_store
 from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
 from conversation.slow_clients import PATIENCE_S
@@ -111,13 +111,13 @@ def _prepare_database(log: logging.Logger) -> None:
         atexit.register(lambda: server.stop() if os.getpid() == master else None)
         log.info("PostgreSQL runs in %s", server.directory)
         _migrate(server.conninfo(), log)
-    store = create_store(_settings)
+    store = create_database_store(_settings)
     try:
         if _settings.database_url:
             _migrate(_settings.database_url.get_secret_value(), log)
         store.ping()
     except StoreUnavailable as error:
-        log.warning("the store doesn't answer yet, /readyz will tell when it does: %s", error)
+        log.warning("the store doesn't answer yet, writes are kept in %s until it does: %s", _settings.spool_dir, error)
     finally:
         store.close()
 

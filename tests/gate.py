@@ -12,12 +12,14 @@ class Gate:
     """A TCP address in front of another; closed, it accepts connections and keeps everything for itself."""
 
     connect: Callable[[], socket.socket]
+    at_port: int = 0  # any that is free
     open: threading.Event = field(default_factory=threading.Event)
-    _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    _listener: socket.socket = field(init=False)
     _sockets: list[socket.socket] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.at_port))
         self.open.set()
         self._run(self._accept)
 

@@ -58,13 +58,13 @@ def postgres_server() -> Iterator[TestServer]:
         server.stop()
 
 
-def postgres_gate(database: str) -> Gate:
+def postgres_gate(database: str, port: int = 0) -> Gate:
     def connect() -> socket.socket:
         target = socket.socket(socket.AF_UNIX)
         target.connect(f"{conninfo_to_dict(database)['host']}/.s.PGSQL.5432")
         return target
 
-    return Gate(connect)
+    return Gate(connect, port)
 
 
 @pytest.fixture(params=["postgres", "supabase"])
