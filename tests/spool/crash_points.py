@@ -8,12 +8,15 @@ Each scenario runs in a process of its own, forked from this one. What goes wron
 - `power`: the same, and whatever was not synced is gone
 - `error`: the disk answers EIO to this operation, `dead`: to this and every later one
 - `full`: it answers ENOSPC to this operation
+
+`largest_file` (bytes) makes the kernel refuse to let any file grow further, with EFBIG, while the store is away.
 """
 
 import contextlib
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -141,6 +144,8 @@ class FileStore:
 def run(folder: Path, scenario: dict[str, Any]) -> None:
     """Write while the store is away, let it come back, and wait until all is delivered; note what is acknowledged."""
     drain.LOOK_FOR_ORPHANS_S = 0.02
+    if scenario["largest_file"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (scenario["largest_file"], resource.RLIM_INFINITY))
     points = Points(scenario["at"], scenario["wrong"])
     disk = FaultyDisk(points)
     store = FileStore(folder / "stored", points)
@@ -151,8 +156,10 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
         for n in range(scenario["writes"]):
             prompt = f"{scenario['name']}-{n}"
             with contextlib.suppress(StoreUnavailable):
-                if {receipt.receipt for receipt in spool.write(said(prompt))} <= {"spooled", "created"}:
+                text = scenario["filler"] * "x"
+                if {receipt.receipt for receipt in spool.write(said(prompt, response=text))} <= {"spooled", "created"}:
                     acknowledged.write(f"{prompt}\n".encode())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     store.away = False
     spool.start()
     give_up = time.monotonic() + _PATIENCE_S

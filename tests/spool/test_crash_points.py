@@ -27,7 +27,8 @@ class Runner:
     def run(self, folder: Path, name: str, **scenario: Any) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = json.dumps({"folder": str(folder), "name": name, "at": 0, "wrong": "kill", "writes": 0} | scenario)
+        usual = {"at": 10**9, "wrong": "kill", "writes": 0, "filler": 0, "largest_file": 0}
+        line = json.dumps(usual | {"folder": str(folder), "name": name} | scenario)
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         status: int = json.loads(self._process.stdout.readline())["status"]
@@ -78,8 +79,8 @@ def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, folders: Path,
         if status != NOT_REACHED:
             assert status == (KILLED if wrong in {"kill", "power"} else DONE), where
             reached += 1
-        # the next process finds what the first one left; 0 is an operation that never comes
-        assert runner.run(folder, "recovery", at=10**9) == NOT_REACHED, f"{where}: not recovered"
+        # the next process finds what the first one left
+        assert runner.run(folder, "recovery") == NOT_REACHED, f"{where}: not recovered"
         assert_kept(folder, where)
         if status == NOT_REACHED:
             assert lines(folder / "acknowledged") == [f"first-{n}" for n in range(WRITES)]
@@ -98,5 +99,18 @@ def test_a_recovery_may_be_ended_too(runner: Runner, folders: Path, wrong: str, 
         runner.run(folder, "first", at=at, wrong=wrong, writes=WRITES)
         for crash in range(RECOVERIES):
             runner.run(folder, "again", at=dice.randrange(1, 60), wrong=wrong, writes=WRITES if crash else 0)
-        assert runner.run(folder, "recovery", at=10**9) == NOT_REACHED
+        assert runner.run(folder, "recovery") == NOT_REACHED
         assert_kept(folder, f"{wrong} at {at} and in recovery")
+
+
+def test_no_file_may_grow_any_further(runner: Runner, folders: Path) -> None:
+    acknowledged = set()
+    for pages in range(1, 24):
+        folder = folders / str(pages)
+        folder.mkdir()
+        scenario = {"writes": WRITES, "filler": 5000, "largest_file": pages * 4096}
+        assert runner.run(folder, "first", **scenario) == NOT_REACHED, f"{pages} pages: never delivered"
+        assert runner.run(folder, "recovery") == NOT_REACHED
+        assert_kept(folder, f"{pages} pages")
+        acknowledged.add(len(lines(folder / "acknowledged")))
+    assert {0, WRITES} <= acknowledged, "from far too little to enough for all"
