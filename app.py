@@ -44,8 +44,9 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
     counts = ledger.of_this_process()
+    app.extensions["turnlog_database"] = database = store or create_database_store(settings)
     app.extensions["conversation_repository"] = ConversationRepository(
-        store or create_store(settings, counts), settings.turnlog_project, ledger=counts
+        store or create_store(settings, database, counts), settings.turnlog_project, ledger=counts
     )
     app.url_map.converters["session"] = http.SessionName
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -57,10 +58,8 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     return app
 
 
-def create_store(settings: Settings, counts: Ledger | None = None) -> Store:
-    """Return the store that the settings name, unopened."""
-    counts = counts or Ledger()
-    database = create_database_store(settings)
+def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
+    """Return what keeps the log in a database: groups of writes, over a spool, over that."""
     spool = Spool(
         database,
         settings.spool_dir,

@@ -250,4 +250,4 @@ def test_a_store_that_is_away_is_said_to_be(arguments: list[str]) -> None:
     settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere", "TURNLOG_DEADLINE_S": "1"}
     result = create_app(Settings.from_mapping(settings)).test_cli_runner().invoke(args=arguments)
     assert result.exit_code == 1
-    assert result.output.startswith("Error: no connection to PostgreSQL could be had in time")
+    assert result.output.startswith("Error: the connection to PostgreSQL failed: ")

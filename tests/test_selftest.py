@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from click.testing import Result
 
-from app import create_app, create_store
+from app import create_app, create_database_store
 from conversation import selftest
 from conversation.settings import Settings
 from logging_store import errors
@@ -194,7 +194,7 @@ TURNS, GONE = "turns have no gap", "nothing is left behind"
 )
 def test_a_lie_is_found_out(database: str, liar: type[Liar], promises: set[str]) -> None:
     environment = {"DATABASE_URL": database}
-    store = liar(create_store(Settings.from_mapping(environment)))
+    store = liar(create_database_store(Settings.from_mapping(environment)))
     result = invoke(environment, "--writers", "4", "--rounds", "1", store=store)
     assert result.exit_code == 1, result.output
     # what is lied about is found; a turn that was refused may be missed in its row, its text and its count, too
@@ -207,7 +207,7 @@ def test_a_lie_is_found_out(database: str, liar: type[Liar], promises: set[str])
 @pytest.mark.parametrize("seed", range(3))
 def test_one_write_that_is_lost_is_missed(database: str, liar: type[Liar], seed: int) -> None:
     # a single writer says each half once, so nobody else's retry heals the loss
-    store = liar(create_store(Settings.from_mapping({"DATABASE_URL": database})))
+    store = liar(create_database_store(Settings.from_mapping({"DATABASE_URL": database})))
     log = ConversationRepository(store, selftest.new_project())
     report = selftest.run(log, writers=1, rounds=2, chance=random.Random(seed))
     store.close()
@@ -219,7 +219,7 @@ def test_one_write_that_is_lost_is_missed(database: str, liar: type[Liar], seed:
 
 def test_rows_that_stay_are_told(database: str) -> None:
     environment = {"DATABASE_URL": database}
-    store = create_store(Settings.from_mapping(environment))
+    store = create_database_store(Settings.from_mapping(environment))
     result = invoke(environment, "--writers", "2", "--rounds", "1", store=Keeps(store))
     assert result.exit_code == 1
     assert broken(result.output) == {GONE}
@@ -237,7 +237,7 @@ class Interrupts(Liar):
 
 def test_an_interrupted_test_leaves_nothing_either(database: str) -> None:
     environment = {"DATABASE_URL": database}
-    store = Interrupts(create_store(Settings.from_mapping(environment)))
+    store = Interrupts(create_database_store(Settings.from_mapping(environment)))
     result = invoke(environment, "--writers", "4", "--rounds", "1", store=store)
     assert (result.exit_code, "Aborted!" in result.output) == (1, True)
     assert rows_left(database) == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app import create_store
+from app import create_database_store
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.group_commit import GroupCommit
@@ -28,7 +28,9 @@ KINDS = ["postgres", "supabase", "group commit"] + ["real Supabase"] * ("SUPABAS
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[Store]:
     if request.param == "real Supabase":
-        real = create_store(Settings.from_mapping({k: v for k, v in os.environ.items() if k.startswith("SUPABASE_")}))
+        real = create_database_store(
+            Settings.from_mapping({k: v for k, v in os.environ.items() if k.startswith("SUPABASE_")})
+        )
         yield real
         real.close()
     elif request.param == "group commit":

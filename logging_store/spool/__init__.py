@@ -167,8 +167,10 @@ class Spool:
         if draining and draining[0] == os.getpid():
             self._drain.end()
             draining[1].join(_STOP_S)
-        self.directory.close()
-        self.inner.close()
+        try:
+            self.directory.close()
+        finally:
+            self.inner.close()
 
     def _write_around(self, batch: Batch, held: set[str]) -> BatchReceipts:
         """Keep what somebody's lock holds up, and write the rest."""

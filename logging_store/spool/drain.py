@@ -24,7 +24,7 @@ from logging_store.store import Store
 
 _log = logging.getLogger(__name__)
 
-RECORDS_A_CALL = 1000
+RECORDS_A_CALL, BYTES_A_CALL = 1000, 8_000_000
 LOOK_FOR_ORPHANS_S = 3.0  # a dead worker's file waits no longer than this, and a jitter as long
 HELD_UP_S = 5.0  # an entry that only a lock holds up is tried again after about so long
 
@@ -128,7 +128,7 @@ class Drain:
         """Deliver the oldest entries of a file; tell whether there were any."""
         now = time.monotonic()
         aside = [seq for (of, seq), until in self._aside.items() if of == file.path and until > now]
-        entries = file.oldest(RECORDS_A_CALL, aside)
+        entries = file.oldest(RECORDS_A_CALL, BYTES_A_CALL, aside)
         if not entries:
             if not aside:
                 self._directory.retire(file)

@@ -121,18 +121,19 @@ class SpoolFile:
         with self._lock, self._transaction():
             self._append(batches, time.time() if kept_at is None else kept_at)
 
-    def oldest(self, records: int, aside: Collection[int] = ()) -> list[Entry]:
-        """Return the first entries, up to about so many records, but for those set aside."""
+    def oldest(self, records: int, size: int, aside: Collection[int] = ()) -> list[Entry]:
+        """Return the first entries but for those set aside: the first, and more up to so many records and bytes."""
         found: list[Entry] = []
         with self._lock:
-            for seq, kept_at, batch in self._connection.execute("select seq, kept_at, batch from entries order by seq"):
+            for seq, kept_at, of_entry, batch in self._connection.execute(
+                "select seq, kept_at, records, batch from entries order by seq"
+            ):
                 if seq in aside:
                     continue
-                entry = Entry(seq, kept_at, read_batch(batch))
-                records -= entry.batch.size
-                if found and records < 0:
+                records, size = records - of_entry, size - len(batch)
+                if found and (records < 0 or size < 0):
                     break
-                found.append(entry)
+                found.append(Entry(seq, kept_at, read_batch(batch)))
         return found
 
     def remove(self, entries: Sequence[Entry]) -> None:

@@ -12,7 +12,7 @@ from tests.faults import sizes
 from tests.faults.scene import Scene, scene
 from tests.faults.server import OwnServer
 
-collect_ignore = [] if sizes.SOAK else ["test_soak.py"]
+collect_ignore = [] if sizes.SOAK else ["test_soak.py", "test_kernel_errors.py"]
 
 OpenScene = Callable[..., AbstractContextManager[Scene]]
 
