@@ -98,6 +98,9 @@ class Drain:
                 _log.error("spool: the disk failed under %s: %s", file.path, error)
                 self._directory.abandon(file)
                 continue
+            except OSError as error:
+                _log.warning("spool: a file can't be removed now: %s", error)
+                continue
             except apsw.FullError:
                 # what was delivered can't be removed: it will be again, which changes nothing
                 _log.warning("spool: no room on the disk to note what was delivered")

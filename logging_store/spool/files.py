@@ -161,9 +161,11 @@ class SpoolFile:
         """Remove the file, which is empty."""
         with self._lock:
             self._connection.close()
-            for left in (self.path, journal_of(self.path), lock_of(self.path)):
-                left.unlink(missing_ok=True)
-            os.close(self._owned)
+            try:
+                for left in (self.path, journal_of(self.path), lock_of(self.path)):
+                    left.unlink(missing_ok=True)
+            finally:
+                os.close(self._owned)  # what could not be removed is adopted, and removed then
 
     def abandon(self) -> None:
         """Never write this file again, after the disk failed under it: whoever adopts it works on a copy."""
