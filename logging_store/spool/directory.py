@@ -120,7 +120,7 @@ class SpoolDirectory:
                 if file is not None:
                     with self._lock:
                         self._adopted.append(file)
-        self._remove_stray_locks()
+        self._remove_remains()
 
     def retire(self, file: SpoolFile) -> bool:
         """Remove a file if it is empty; tell whether it was."""
@@ -248,13 +248,16 @@ class SpoolDirectory:
         finally:
             os.close(owned)
 
-    def _remove_stray_locks(self) -> None:
+    def _remove_remains(self) -> None:
         for lock in self.path.glob(f"{PREFIX}*{LOCK}"):
             path = lock.with_suffix(SUFFIX)
             if not path.exists() and (owned := take_lock(path)) is not None:
-                if not path.exists():
-                    lock.unlink(missing_ok=True)
-                os.close(owned)
+                try:
+                    if not path.exists():
+                        for left in (journal_of(path), path.with_suffix(BROKEN), lock):
+                            left.unlink(missing_ok=True)
+                finally:
+                    os.close(owned)
 
 
 def _copy_to_disk(source: Path, target: Path) -> None:

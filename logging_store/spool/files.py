@@ -109,7 +109,6 @@ class SpoolFile:
         try:
             if path.exists():
                 return cls(path, owned)
-            lock_of(path).unlink(missing_ok=True)  # its owner ended between removing the file and its lock
         except BaseException:
             os.close(owned)
             raise
