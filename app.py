@@ -27,6 +27,10 @@ from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
+#: The part of the deadline that a write may take by itself; the rest it may wait for its turn. That has to be longer:
+#: who waits behind the write that finds out that the store hangs shall still be there to be spooled.
+_OWN_PART = 0.4
+
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
@@ -55,12 +59,11 @@ def create_store(settings: Settings) -> Store:
         settings.data_dir / "spool",
         Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
     )
-    return GroupCommit(spool, patience_s=settings.turnlog_deadline_s / 2)
+    return GroupCommit(spool, patience_s=settings.turnlog_deadline_s * (1 - _OWN_PART))
 
 
 def _database_store(settings: Settings) -> Store:
-    # a write may wait as long for its turn as it then takes itself
-    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
+    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s * _OWN_PART
     if settings.supabase_url and settings.supabase_key:
         key = settings.supabase_key.get_secret_value()
         return SupabaseStore(settings.supabase_url, key, pool_size=size, deadline_s=deadline_s)
