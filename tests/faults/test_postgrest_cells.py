@@ -5,7 +5,7 @@ The stack is the one that serves (`app.create_store`), in front of the PostgREST
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from tests.conftest import PROJECT
 from tests.databases import TestServer
 from tests.postgrest import Action, Disconnect, Fault, PostgrestStandIn, Respond, Stall, Trickle, Truncate
 from tests.postgrest.faults import When
+from tests.spool.conftest import eventually
 
 DEADLINE_S = 2.0
 GRACE_S = 1.0
 BUSY_MACHINE_S = 1.0
 FRESH_AGAIN_S = 10
-PATIENCE_S = 30
 WRITERS = 4
 TEXT = '  Größe\n\t👩‍👩‍👧 e\u0301 \ud7ff \u2028 \x7f \'"\\ {"a": [1]} </html> '
 
@@ -106,13 +106,6 @@ def cell(api: tuple[PostgrestStandIn, str], tmp_path: Path) -> Iterator[Cell]:
     yield Cell(standin, database, store)
     standin.faults.clear()
     store.close()
-
-
-def eventually(look: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    give_up = time.monotonic() + patience_s
-    while not look():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from tests.spool.away import Removable
 PATIENCE_S = 30
 
 
-def eventually(look: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + PATIENCE_S
+def eventually(look: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    give_up = time.monotonic() + patience_s
     while not look():
         assert time.monotonic() < give_up, what
         time.sleep(0.01)
