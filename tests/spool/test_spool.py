@@ -11,7 +11,7 @@ import pytest
 
 from logging_store.errors import Invalid, Misconfigured, SpoolFull, StoreUnavailable
 from logging_store.records import Batch
-from logging_store.spool import Limits, Spool
+from logging_store.spool import Limits, Spool, drain
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import eventually
 
@@ -72,6 +72,21 @@ def test_a_lost_answer_doubles_nothing(spool: Spool, inner: Removable, prompts: 
     assert {receipt.receipt for receipt in spool.write(said("Once"))} == {"spooled"}
     eventually(lambda: spool.directory.depth().entries == 0, "delivered")
     assert prompts() == ["Once"]
+
+
+def test_what_could_not_be_delivered_goes_on_waiting(
+    spool: Spool, inner: Removable, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "HELD_UP_S", 0.1)
+    inner.away = AWAY
+    for n in range(3):
+        spool.write(said(f"Said {n}"))
+    tries = iter(range(10_000))
+    inner.refuses = lambda _: StoreUnavailable("not now") if next(tries) < 10 else None
+    inner.away = None
+    eventually(lambda: len(prompts()) == 3, "delivered in the end")
+    eventually(lambda: spool.directory.depth().entries == 0, "nothing waits any more")
+    assert next(tries) >= 10
 
 
 def test_the_file_of_a_process_that_ended_is_adopted(
@@ -194,8 +209,11 @@ def test_a_folder_that_cannot_be_used_is_an_honest_error(
 
 
 def test_a_lock_on_one_session_keeps_back_only_that_session(
-    spool: Spool, inner: Removable, prompts: Prompts, database: str
+    spool: Spool, inner: Removable, prompts: Prompts, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(drain, "HELD_UP_S", 1.0)
+    with psycopg.connect(database) as admin:
+        admin.execute("alter function turnlog_write_v1 set lock_timeout = '300ms'")
     locked, free = (f"00000000-0000-0000-0000-00000000000{n}" for n in "ab")
     spool.write(Batch(PROJECT, [*said("", session_id=locked).sessions, *said("", session_id=free).sessions]))
     with psycopg.connect(database) as holder:
