@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: run test check bench lock clean
+.PHONY: run test check bench soak lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
@@ -20,6 +20,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+# Hours of faults; `python -m tests.faults --sizes soak --only NAME` runs some of them.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.faults --sizes soak
 
 # Pins every dependency with its hashes; run after editing a *.in file.
 lock: $(VENV)/.dev

@@ -9,61 +9,70 @@ from flask import Flask
 from conversation import (
     access,
     body,
+    checking,
     commands,
     compat,
     health,
     http,
     interactions,
+    metrics,
     openapi,
     problems,
     sessions,
+    spool_commands,
 )
 from conversation.settings import Settings
+from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.group_commit import GroupCommit
+from logging_store.ledger import Ledger
 from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
-from logging_store.spool import Limits, Spool
+from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
-
-#: The part of the deadline that a write may take by itself; the rest it may wait for its turn. That has to be longer:
-#: who waits behind the write that finds out that the store hangs shall still be there to be spooled.
-_OWN_PART = 0.4
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
     settings = settings or Settings.from_environment()
-    app = Flask(__name__, static_folder=None)
+    app = http.App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
+    counts = ledger.of_this_process()
     app.extensions["conversation_repository"] = ConversationRepository(
-        store or create_store(settings), settings.turnlog_project
+        store or create_store(settings, counts), settings.turnlog_project, ledger=counts
     )
     app.url_map.converters["session"] = http.SessionName
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings)
     problems.register(app)
-    for area in (sessions, interactions, compat, health, commands):
+    for area in (sessions, interactions, compat, health, metrics, commands, spool_commands, checking):
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app
 
 
-def create_store(settings: Settings) -> Store:
+def create_store(settings: Settings, counts: Ledger | None = None) -> Store:
     """Return the store that the settings name, unopened."""
+    counts = counts or Ledger()
     spool = Spool(
         _database_store(settings),
-        settings.data_dir / "spool",
+        settings.spool_dir,
         Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
+        revive=EmbeddedPostgres(settings.data_dir).revive if settings.store_kind == "embedded" else None,
+        breaker=CircuitBreaker(on_change=counts.breaker),
+        on_delivered=counts.delivered,
     )
-    return GroupCommit(spool, patience_s=settings.turnlog_deadline_s * (1 - _OWN_PART))
+    return GroupCommit(
+        spool, patience_s=settings.turnlog_deadline_s / 2, overflow=spool.keep, on_written=counts.written
+    )
 
 
 def _database_store(settings: Settings) -> Store:
-    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s * _OWN_PART
+    # a write may wait as long for its turn as it then takes itself
+    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
     if settings.supabase_url and settings.supabase_key:
         key = settings.supabase_key.get_secret_value()
         return SupabaseStore(settings.supabase_url, key, pool_size=size, deadline_s=deadline_s)

@@ -14,6 +14,8 @@ from typing import Any
 from app import create_store
 from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
+from conversation.slow_clients import PATIENCE_S
+from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.store import Store
@@ -25,18 +27,22 @@ except TurnlogError as error:
 
 _host = f"[{_settings.turnlog_host}]" if ":" in _settings.turnlog_host else _settings.turnlog_host
 bind = f"{_host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "conversation.slow_clients.Worker"  # gthread, safe from slow clients
 workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
 keepalive = 10  # seconds; a stop waits for idle connections, and a proxy has to let go of them earlier than this
 timeout = 60  # seconds without a sign of life until a worker is replaced
-# requests keep the deadline and a second; then the spool's thread ends what it delivers
-graceful_timeout = int(_settings.turnlog_deadline_s * 1.5) + 10
-max_requests = 0  # a worker that never leaks need never be replaced
+sendfile = False  # it would write past the pace that clients have to keep up
+# a request arrives, gets its turn and is answered within the deadline; then the spool ends what it is delivering
+graceful_timeout = int(2 * PATIENCE_S + _settings.turnlog_deadline_s) + 10
+max_requests = 0  # a worker that never leaks need never be replaced; with a number goes max_requests_jitter
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
 loglevel = "info"
 control_socket_disable = True
+
+# made before the workers are, so that each of them can tell what all of them count
+_ledger = ledger.share(slots=workers * 2 + 16)
 
 
 def on_starting(server: Any) -> None:
@@ -49,6 +55,18 @@ def on_starting(server: Any) -> None:
         sys.exit(1)
 
 
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+    worker.ledger, worker.ledger_slot = _ledger, _ledger.take_slot()
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+    worker.ledger.counters.join(worker.ledger_slot)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    worker.ledger.release_slot(worker.ledger_slot)  # its own: a reload of this file makes a new one
+
+
 def post_worker_init(worker: Any) -> None:
     # what was imported never becomes garbage, and a batch makes thousands of objects without a cycle among them:
     # looking for cycles less often took a quarter of the CPU off batches
@@ -59,6 +77,13 @@ def post_worker_init(worker: Any) -> None:
         store.start()
 
 
+def pre_request(worker: Any, request: Any) -> None:  # noqa: ARG001
+    # a worker whose master was killed closes its connections after their next answer, so that it ends, and the next
+    # master gets the port, although its clients go on calling
+    if worker.ppid != os.getppid():
+        worker.alive = False
+
+
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     for store in _stores(worker):
         store.close()
@@ -66,7 +91,7 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 def _stores(worker: Any) -> list[Store]:
     # none if another application is served, or if ours failed to load
-    repository = getattr(worker.wsgi, "extensions", {}).get("conversation_repository")
+    repository = getattr(worker.app.callable, "extensions", {}).get("conversation_repository")
     return [repository.store] if repository else []
 
 

@@ -4,9 +4,11 @@ With `TURNLOG_API_KEY` set, every call of the log carries it as a Bearer token. 
 """
 
 import hmac
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, current_app, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from conversation.settings import Settings, is_loopback
@@ -35,9 +37,15 @@ def _require_key() -> None:
 
 def _require_this_machine() -> None:
     # the service listens on loopback then; this holds under any other server, too
-    if request.remote_addr and not is_loopback(request.remote_addr):
+    sent = request_ctx.request  # itself: each look through the proxy `request` costs
+    if sent.remote_addr and not is_loopback(sent.remote_addr):
         raise Forbidden("Without TURNLOG_API_KEY only this machine may call")
     # a page from elsewhere, in a browser on this machine, gives itself away by its own name
-    for url in (f"//{request.host}", request.headers.get("Origin", "//localhost")):
-        if not is_loopback(urlsplit(url).hostname or ""):
+    for url in (f"//{sent.host}", sent.environ.get("HTTP_ORIGIN", "//localhost")):
+        if not _names_this_machine(url):
             raise Forbidden("Without TURNLOG_API_KEY no page of another site may call")
+
+
+@lru_cache(maxsize=64)
+def _names_this_machine(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")

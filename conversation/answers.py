@@ -1,10 +1,10 @@
 """What the API answers, for its contract (/openapi.json); the tests hold the answers against it."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from logging_store.records import InteractionStatus, Outcome, SessionStatus
 
@@ -18,7 +18,8 @@ class Answer(BaseModel):
     @classmethod
     def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row of the store in the order that people read it in; jsonb sorts its keys by length."""
-        return {name: row[name] for name in cls.model_fields}
+        names = (field.alias or name for name, field in cls.model_fields.items())
+        return {name: row[name] for name in names}
 
 
 class SessionView(Answer):
@@ -118,6 +119,44 @@ class Transcript(Answer):
     next: str | None
 
 
+class TurnRange(Answer):
+    """Turns that no interaction has; both ends are part of it."""
+
+    first: Annotated[int, Field(alias="from")]
+    last: Annotated[int, Field(alias="to")]
+
+
+class DoubledTurn(Answer):
+    turn: int
+    interactions: int
+
+
+class Gaps(Answer):
+    """What the caller's own turn counter lacks between the lowest and the highest turn seen, `first` and `last`.
+
+    What is missing before `first` or after `last` can't be known; a session that begins at turn 5 says so by `first`.
+    `gap_count` and `doubled_count` count all of those of which the lists may hold only the lowest.
+    """
+
+    session_id: UUID
+    key: str | None
+    first: int | None
+    last: int | None
+    counted: Annotated[int, Field(description="Interactions that have a turn")]
+    missing: Annotated[int, Field(description="Turns between first and last that no interaction has")]
+    gap_count: int
+    gaps: list[TurnRange]
+    doubled_count: int
+    doubled: Annotated[list[DoubledTurn], Field(description="Turns that several interactions have")]
+
+    @classmethod
+    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
+        return super().arrange(row) | {
+            "gaps": [TurnRange.arrange(gap) for gap in row["gaps"]],
+            "doubled": [DoubledTurn.arrange(turn) for turn in row["doubled"]],
+        }
+
+
 class InteractionKept(Answer):
     """`fields` are those that this call filled."""
 
@@ -184,10 +223,23 @@ class BatchKept(Answer):
     counts: dict[Outcome, int]
 
 
+class Waiting(Answer):
+    """What waits on the service's disk for the store to be back. `oldest_s`: seconds."""
+
+    records: int
+    bytes: int
+    oldest_s: float
+
+
 class Readiness(Answer):
-    status: Literal["writable"]
+    """Writable: a write is stored. Degraded: it is kept on the service's disk. Full: it is refused with 503."""
+
+    status: Literal["writable", "degraded", "full"]
     store: str
-    schema_version: str
+    schema_version: str | None = None
+    reason: str | None = None
+    spool: Waiting
+    dead_letters: int
 
 
 class Liveness(Answer):

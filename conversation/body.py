@@ -4,13 +4,16 @@ Parsed once, strictly: duplicate keys, lone surrogates, NaN and bytes that aren'
 is behind, so that no store has a rule of its own. What is refused is named by its JSON path.
 """
 
+import io
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from errno import ECONNRESET
+from typing import IO, Any, TypeVar
 
 import jiter
-from flask import Request, Response, request
+from flask import Request
+from flask.globals import request_ctx
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
@@ -32,22 +35,26 @@ class InvalidBody(Exception):  # noqa: N818
         self.fields = fields
 
 
-def read(sent: Request, model: type[_Model]) -> _Model:
+def read(model: type[_Model]) -> _Model:
     """Return the request's body as a record. No body at all is an empty object."""
-    return validate(model, _parse(_bytes_of(sent)))
+    return validate(model, _parse(_bytes_of(request_ctx.request)))
 
 
-def discard_rest(answer: Response) -> Response:
-    """Read what an answer left unread of its request's body.
+def receive(stream: IO[bytes], length: str | None) -> io.BytesIO:
+    """Read a request's body to its end and return what is kept of it: one byte more than may be, at most.
 
-    A client may send its next request as soon as it has the answer; gunicorn, discarding the body only then, may take
-    the beginning of that request for a part of it, and wait for one that has come already.
+    `length` is the one that was declared. Raises `ConnectionResetError` when less than that comes.
+
+    It is read to its end since a client may send its next request as soon as it has the answer; gunicorn, discarding
+    the rest only then, may take the beginning of that request for a part of it.
     """
-    if request.environ.get("wsgi.input_terminated"):
-        stream, left = request.environ["wsgi.input"], _READ_ON
-        while left > 0 and (read := stream.read(_CHUNK)):
-            left -= len(read)
-    return answer
+    kept = stream.read(MAX_BODY + 1)
+    size = len(kept)
+    while size < _READ_ON and (forgotten := stream.read(_CHUNK)):
+        size += len(forgotten)
+    if length and size < min(int(length), _READ_ON):
+        raise ConnectionResetError(ECONNRESET, "The client went before its request was complete")
+    return io.BytesIO(kept)
 
 
 def validate(model: type[_Model], value: Any, path: Sequence[str | int] = ()) -> _Model:
@@ -73,22 +80,34 @@ def json_path(path: Sequence[str | int]) -> str:
 
 
 def _bytes_of(sent: Request) -> bytes:
-    # one byte more than may be: a body without a length is cut at the limit, not refused
-    sent.max_content_length = MAX_BODY + 1
-    body = sent.get_data(cache=False)
-    if len(body) > MAX_BODY:
-        raise RequestEntityTooLarge
+    body = _received(sent)
     if not body and not sent.mimetype:
         return b"{}"
-    if not (sent.is_json and sent.mimetype_params.get("charset", "utf-8").lower() in {"utf-8", "utf8"}):
+    # spelled as most spell it, a type need not be taken apart
+    if sent.environ.get("CONTENT_TYPE") != "application/json" and not (
+        sent.is_json and sent.mimetype_params.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
+    ):
         raise UnsupportedMediaType("Send JSON in UTF-8, with Content-Type: application/json")
-    match sent.headers.get("Content-Encoding", "identity").strip().lower():
+    match sent.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower():
         case "identity":
             return body or b"{}"
         case "gzip" | "x-gzip":
             return _gunzip(body)
         case other:
             raise UnsupportedMediaType(f"Content-Encoding {other!r} is not understood; send identity or gzip")
+
+
+def _received(sent: Request) -> bytes:
+    environ = sent.environ
+    if environ.get("wsgi.input_terminated") and 0 < (length := sent.content_length or 0) <= MAX_BODY:
+        body: bytes = environ["wsgi.input"].read(length)  # Werkzeug's own stream around it cost more than the read
+        return body
+    # one byte more than may be: a body without a length is cut at the limit, not refused
+    sent.max_content_length = MAX_BODY + 1
+    body = sent.get_data(cache=False)
+    if len(body) > MAX_BODY:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _gunzip(body: bytes) -> bytes:

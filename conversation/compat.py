@@ -3,9 +3,9 @@
 They send the ids they made up themselves and expect them back, so `session_id` is answered as it was given.
 """
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
-from conversation import access, answers, body, http, problems
+from conversation import access, answers, http, problems
 from conversation.interactions import interaction_ids
 from conversation.openapi import describe
 from conversation.sessions import session_ids
@@ -21,7 +21,7 @@ blueprint = access.guard(Blueprint("compat", __name__))
     {201: answers.SessionNamed, 200: answers.SessionNamed, 202: answers.SessionNamed},
 )
 def create_session() -> Response:
-    stated = body.read(request, Session)
+    stated = http.read_record(Session)
     kept = http.repository().ensure_session(stated)
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept))
@@ -37,7 +37,7 @@ def create_session() -> Response:
     {201: answers.InteractionNamed, 200: answers.InteractionNamed, 202: answers.InteractionNamed},
 )
 def log_interaction() -> Response:
-    stated = body.read(request, Interaction)
+    stated = http.read_record(Interaction)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.kept or kept.interaction is None:
         return problems.refused(kept.receipt, interaction_ids(kept))

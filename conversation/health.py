@@ -1,11 +1,13 @@
 """Two different questions: is the process up, and would a write be kept?"""
 
+from typing import Any
+
 from flask import Blueprint, Response, current_app, jsonify
 
-from conversation import answers, http, problems
+from conversation import answers, http
 from conversation.openapi import describe
 from conversation.settings import Settings
-from logging_store.errors import Misconfigured
+from logging_store.errors import Misconfigured, SpoolFull, StoreUnavailable
 
 blueprint = Blueprint("health", __name__)
 
@@ -17,11 +19,22 @@ def livez() -> Response:
 
 
 @blueprint.get("/readyz")
-@describe("The store answers, and keeps what it acknowledges", None, {200: answers.Readiness})
+@describe("Would a write be stored, spooled or refused?", None, {200: answers.Readiness, 503: answers.Readiness})
 def readyz() -> Response:
     configured: Settings = current_app.extensions["turnlog_settings"]
+    store = http.repository().store
+    backlog = store.backlog()
+    answer: dict[str, Any] = {"status": "writable", "store": configured.store_kind}
     try:
-        settings = http.repository().store.ping()
-    except Misconfigured as error:
-        return problems.problem(503, "Store Misconfigured", str(error))
-    return jsonify(status="writable", store=configured.store_kind, schema_version=settings["schema"])
+        answer["schema_version"] = store.ping()["schema"]
+    except (StoreUnavailable, Misconfigured) as error:
+        answer["status"] = "degraded" if backlog.has_room else "full"
+        if isinstance(error, Misconfigured):
+            answer["reason"] = str(error)
+    answer["spool"] = {"records": backlog.records, "bytes": backlog.bytes, "oldest_s": round(backlog.oldest_s, 1)}
+    answer["dead_letters"] = backlog.dead_letters
+    response = jsonify(answer)
+    if answer["status"] == "full":
+        response.status_code = 503
+        response.headers["Retry-After"] = str(SpoolFull.retry_after)
+    return response

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from conversation import access, answers, body, http, problems
@@ -51,12 +51,10 @@ def receipt_body(kept: Kept) -> dict[str, Any]:
     {201: answers.InteractionKept, 200: answers.InteractionKept, 202: answers.InteractionSpooled},
 )
 def log_interaction() -> Response:
-    (kept,) = http.repository().log([body.read(request, Interaction)])
+    (kept,) = http.repository().log([http.read_record(Interaction)])
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, interaction_ids(kept))
-    answer = jsonify(receipt_body(kept))
-    answer.status_code = http.status_of(kept.receipt)
-    return answer
+    return http.answer(http.status_of(kept.receipt), receipt_body(kept))
 
 
 @blueprint.post("/v1/interactions/batch")
@@ -66,7 +64,7 @@ def log_interaction() -> Response:
     {200: answers.BatchKept, 202: answers.BatchKept, 207: answers.BatchKept},
 )
 def log_batch() -> Response:
-    items = body.read(request, InteractionBatch).interactions
+    items = body.read(InteractionBatch).interactions
     receipts: list[dict[str, Any]] = [{} for _ in items]
     valid: dict[int, Interaction] = {}
     for index, item in enumerate(items):
@@ -79,13 +77,13 @@ def log_batch() -> Response:
                 "reason": "invalid",
                 "fields": error.fields,
             }
+    http.repository().ledger.reject(len(items) - len(valid))
     if valid:
         for index, kept in zip(valid, http.repository().log(list(valid.values())), strict=True):
             receipts[index] = {"index": index} | _item(kept, index)
     counts = Counter(receipt["receipt"] for receipt in receipts)
-    answer = jsonify(receipts=receipts, counts=counts)
-    answer.status_code = 207 if counts["rejected"] or counts["conflict"] else 202 if counts["spooled"] else 200
-    return answer
+    status = 207 if counts["rejected"] or counts["conflict"] else 202 if counts["spooled"] else 200
+    return http.answer(status, {"receipts": receipts, "counts": counts})
 
 
 def _item(kept: Kept, index: int) -> dict[str, Any]:

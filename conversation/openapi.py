@@ -126,6 +126,7 @@ def _operation(rule: Rule, description: Description, *, with_key: bool) -> dict[
         | {
             str(status): {"description": text, "content": {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}}
             for status, text in sorted(_problems(area, names, description, with_key=with_key).items())
+            if status not in description.answers
         },
     }
     if description.request:

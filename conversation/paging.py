@@ -142,5 +142,13 @@ class SessionQuery(Page):
     after: Annotated[_Place, BeforeValidator(_session_place), _digits_schema(_AT + _ID)] | None = _cursor()
 
 
+class GapsQuery(Page):
+    limit: Annotated[
+        int,
+        Field(ge=1, le=LARGEST_PAGE, description="The most gaps, and the most doubled turns, listed"),
+        BeforeValidator(_size),
+    ] = DEFAULT_PAGE
+
+
 class TranscriptQuery(Page):
     after: Annotated[_Place, BeforeValidator(_transcript_place), _digits_schema(_TURN + _AT + _ID)] | None = _cursor()

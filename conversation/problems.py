@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from conversation.body import MAX_BODY, InvalidBody, discard_rest, json_path
+from conversation.body import MAX_BODY, InvalidBody, json_path
 from logging_store import errors
 from logging_store.records import Receipt, receipt_of
 
@@ -85,7 +85,6 @@ def clash(receipt: Receipt) -> dict[str, Any]:
 
 
 def register(app: Flask) -> None:
-    app.after_request(discard_rest)  # what is refused is refused before its body is read
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _not_found)

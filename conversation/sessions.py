@@ -23,7 +23,7 @@ def session_ids(kept: Kept) -> dict[str, Any]:
     {201: answers.SessionKept, 200: answers.SessionKept, 202: answers.SessionSpooled},
 )
 def create_session() -> Response:
-    kept = http.repository().ensure_session(body.read(request, Session))
+    kept = http.repository().ensure_session(http.read_record(Session))
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(
@@ -54,7 +54,7 @@ def get_session(session: str) -> Response:
 @blueprint.patch("/v1/sessions/<session:session>")
 @describe("Edit a session", SessionChanges, {200: answers.SessionView})
 def edit_session(session: str) -> Response:
-    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(request, SessionChanges))))
+    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
 
 
 @blueprint.delete("/v1/sessions/<session:session>")
@@ -74,3 +74,10 @@ def get_transcript(session: str) -> Response:
         complete=page.get("complete", True),
         next=paging.transcript_cursor(page["after"]),
     )
+
+
+@blueprint.get("/v1/sessions/<session:session>/gaps")
+@describe("Find gaps in a session's turns", None, {200: answers.Gaps}, query=paging.GapsQuery)
+def get_gaps(session: str) -> Response:
+    ranges = paging.read(request, paging.GapsQuery).limit
+    return jsonify(answers.Gaps.arrange(http.repository().gaps(session, ranges)))

@@ -120,6 +120,10 @@ class Settings(BaseModel):
         return self.supabase_secret_key or self.supabase_service_role_key
 
     @property
+    def spool_dir(self) -> Path:
+        return self.data_dir / "spool"
+
+    @property
     def store_kind(self) -> StoreKind:
         if self.supabase_url:
             return "supabase"
@@ -127,6 +131,7 @@ class Settings(BaseModel):
 
 
 @lru_cache(maxsize=256)  # asked for each request without a key
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach an address."""
     if host == "localhost" or host.startswith("unix:"):

@@ -87,6 +87,11 @@ class EmbeddedPostgres:
                 self._holding = os.open(self.directory / "holders.lock", os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(self._holding, fcntl.LOCK_SH)
 
+    def revive(self) -> None:
+        """Start the server again if it has died."""
+        if not self.is_running():
+            self.start()
+
     def stop(self) -> None:
         """Let go of the server; stop it if nobody else holds it."""
         if self._holding is None:
@@ -180,7 +185,7 @@ class EmbeddedPostgres:
         give_up = time.monotonic() + _START_S
         while True:
             try:
-                with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+                with psycopg.connect(self.conninfo("postgres"), autocommit=True, connect_timeout=5) as connection:
                     if not connection.execute("select 1 from pg_database where datname = %s", [_DATABASE]).fetchone():
                         connection.execute(f"create database {_DATABASE}".encode())
                     return

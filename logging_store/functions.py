@@ -6,6 +6,7 @@ reason that passes are made again here, with jitter: an error may arrive after t
 
 import time
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, get_args
 
 from tenacity import (
@@ -19,9 +20,11 @@ from tenacity import (
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
 from logging_store.migrations import SCHEMA_VERSION
 from logging_store.records import Batch, BatchReceipts, Outcome, Receipt
+from logging_store.store import Backlog
 
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
+_FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
 
 
 class FunctionStore(ABC):
@@ -32,12 +35,6 @@ class FunctionStore(ABC):
 
     def __init__(self, deadline_s: float) -> None:
         self.deadline_s = deadline_s
-        self._retrying = Retrying(
-            retry=retry_if_exception(_passes),
-            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(deadline_s / 2),
-            wait=wait_random_exponential(multiplier=0.05, max=1),
-            reraise=True,
-        )
 
     @abstractmethod
     def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:
@@ -50,7 +47,7 @@ class FunctionStore(ABC):
         """Do nothing: connections open with the first call."""
 
     def write(self, batch: Batch) -> BatchReceipts:
-        answer = self._retrying(self._call, "turnlog_write_v1", "batch", batch.to_json(), self._end())
+        answer = self._persist("turnlog_write_v1", "batch", batch.to_json())
         receipts = BatchReceipts(
             [_receipt(receipt) for receipt in answer["sessions"]],
             [_receipt(receipt) for receipt in answer["interactions"]],
@@ -71,6 +68,10 @@ class FunctionStore(ABC):
         page: dict[str, Any] = self._request("turnlog_transcript_v1", project, session_id, **query)
         return page
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_gaps_v1", project, session_id, **query)
+        return page
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
         return session
@@ -79,10 +80,17 @@ class FunctionStore(ABC):
         report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id)
         return report
 
+    def forget(self, project: str) -> dict[str, Any]:
+        report: dict[str, Any] = self._request("turnlog_forget_project_v1", project, limit=_FORGOTTEN_AT_ONCE)
+        return report
+
     def ping(self) -> dict[str, Any]:
-        settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, self._end())
+        settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, time.monotonic() + self.deadline_s)
         _require_trustworthy(settings)
         return settings
+
+    def backlog(self) -> Backlog:
+        return Backlog()
 
     @abstractmethod
     def close(self) -> None: ...
@@ -91,10 +99,30 @@ class FunctionStore(ABC):
         request = {"project": project, **more}
         if session_id is not None:
             request["session_id"] = session_id
-        return self._retrying(self._call, function, "request", request, self._end())
+        return self._persist(function, "request", request)
 
-    def _end(self) -> float:
-        return time.monotonic() + self.deadline_s
+    def _persist(self, function: str, argument: str, value: dict[str, Any]) -> Any:
+        """Call a function, and again if it fails for a reason that passes."""
+        begun = time.monotonic()
+        attempt = partial(self._call, function, argument, value, begun + self.deadline_s)
+        try:
+            return attempt()  # tenacity costs as much as the rest of the call's Python
+        except StoreUnavailable as error:
+            if not _passes(error):
+                raise
+            failed = [error]
+
+        def attempt_again() -> Any:
+            if failed:
+                raise failed.pop()  # the first attempt counts
+            return attempt()
+
+        return Retrying(
+            retry=retry_if_exception(_passes),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(begun + self.deadline_s / 2 - time.monotonic()),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )(attempt_again)
 
 
 def _passes(error: BaseException) -> bool:

@@ -8,25 +8,29 @@ still means committed, and to shut down is to let the callers finish.
 
 import copy
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from logging_store.errors import Conflict, Invalid, StoreUnavailable
 from logging_store.records import Batch, BatchReceipts
-from logging_store.store import Store
+from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
 MAX_RECORDS = 1000
+#: Characters of prompts and responses in one group; a single larger batch is written by itself.
+MAX_TEXT = 8_000_000
 
 
 class _Call:
     """A caller's batch, and what became of it: receipts, an error, or the lead of the next group."""
 
-    __slots__ = ("batch", "outcome", "released")
+    __slots__ = ("batch", "outcome", "released", "text")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.text = _text_of(batch)
         self.outcome: BatchReceipts | Exception | None = None
         self.released = threading.Lock()  # waited for once: cheaper than an event
         self.released.acquire()
@@ -47,11 +51,22 @@ class GroupCommit:
     """Writes concurrent batches to `inner` as one; everything else passes through.
 
     `patience_s`: the longest that a call waits for its turn, before its own group is written.
+    `overflow`: what takes the batch of a call that has waited so long; without it the call fails.
+    `on_written`: told of each write to `inner`: its records, and the seconds it took.
     """
 
-    def __init__(self, inner: Store, patience_s: float) -> None:
+    def __init__(
+        self,
+        inner: Store,
+        patience_s: float,
+        *,
+        overflow: Callable[[Batch], BatchReceipts] | None = None,
+        on_written: Callable[[int, float], None] = lambda _records, _seconds: None,
+    ) -> None:
         self.inner = inner
         self._patience_s = patience_s
+        self._overflow = overflow
+        self._on_written = on_written
         self._lock = threading.Lock()
         self._waiting: deque[_Call] = deque()
         self._writing = False
@@ -66,7 +81,8 @@ class GroupCommit:
             if not leads:
                 self._waiting.append(call)
         if not leads:
-            self._await_turn(call)
+            if not self._await_turn(call):
+                return self._give_up_waiting(batch)
             leads = call.outcome is None
         if leads:
             self._lead(call)
@@ -81,26 +97,42 @@ class GroupCommit:
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.transcript(project, session_id, query)
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.gaps(project, session_id, query)
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self.inner.edit(project, session_id, changes)
 
     def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
         return self.inner.erase(project, session_id)
 
+    def forget(self, project: str) -> dict[str, Any]:
+        return self.inner.forget(project)
+
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()
+
+    def backlog(self) -> Backlog:
+        return self.inner.backlog()
 
     def close(self) -> None:
         self.inner.close()
 
-    def _await_turn(self, call: _Call) -> None:
+    def _await_turn(self, call: _Call) -> bool:
+        """Wait until the call was written, or shall write; tell whether its turn came in time."""
         if call.released.acquire(timeout=self._patience_s):
-            return
+            return True
         with self._lock:
             if call in self._waiting:
                 self._waiting.remove(call)
-                raise StoreUnavailable("the store is still busy with earlier writes")
+                return False
         call.released.acquire()  # its group is being written, within the inner store's deadline, or it leads
+        return True
+
+    def _give_up_waiting(self, batch: Batch) -> BatchReceipts:
+        if self._overflow is None:
+            raise StoreUnavailable("the store is still busy with earlier writes")
+        return self._overflow(batch)
 
     def _lead(self, call: _Call) -> None:
         """Write this call's batch with all that fits of those that wait, then pass the lead on."""
@@ -121,17 +153,22 @@ class GroupCommit:
     def _take_along(self, leader: _Call) -> list[_Call]:
         """Take the calls at the head of the queue that fit into the leader's group."""
         group: list[_Call] = []
-        room = MAX_RECORDS - leader.batch.size
+        records, text = MAX_RECORDS - leader.batch.size, MAX_TEXT - leader.text
         with self._lock:
-            while self._waiting and room >= self._waiting[0].batch.size and leader.batch.fits(self._waiting[0].batch):
-                room -= self._waiting[0].batch.size
+            while self._waiting:
+                next_ = self._waiting[0]
+                records, text = records - next_.batch.size, text - next_.text
+                if records < 0 or text < 0 or not leader.batch.fits(next_.batch):
+                    break
                 group.append(self._waiting.popleft())
         return group
 
     def _write(self, group: Sequence[_Call]) -> None:
         """Write a group in one call; if the data of somebody fails it, halve it until that one stands alone."""
+        together = Batch.merge([call.batch for call in group])
+        started = time.monotonic()
         try:
-            receipts = self.inner.write(Batch.merge([call.batch for call in group]))
+            receipts = self.inner.write(together)
         except (Invalid, Conflict) as error:
             if len(group) == 1:
                 group[0].settle(error)
@@ -142,5 +179,15 @@ class GroupCommit:
             for call in group:
                 call.settle(error)
         else:
+            self._on_written(together.size, time.monotonic() - started)
             for call, own in zip(group, receipts.split([call.batch for call in group]), strict=True):
                 call.settle(own)
+
+
+def _text_of(batch: Batch) -> int:
+    """Return about how many characters a batch's prompts and responses have, which make up most of its size."""
+    return sum(
+        len(value) if isinstance(value, str) else len(repr(value))
+        for row in batch.interactions
+        for value in (row.get("prompt"), row.get("response"))
+    )

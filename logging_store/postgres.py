@@ -5,6 +5,7 @@ in the process that makes it, since gunicorn forks.
 """
 
 import os
+import re
 import select
 import threading
 import time
@@ -23,6 +24,8 @@ from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.sqlstate import classify
 
+_SOON_S = 0.25  # until a pool without a free connection is asked why
+_NO_SLOT = re.compile(r"too many (clients|connections)|remaining connection slots")  # libpq has words only
 _CONNECT_S = 5  # a healthy server answers in milliseconds, a pooler under load in a second or two
 
 
@@ -41,7 +44,7 @@ class PostgresStore(FunctionStore):
 
     def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:  # noqa: ARG002 - called by position
         pool, watchdog = self._resources()
-        with _driver_errors(), _live_connection(pool, ends) as connection:
+        with _driver_errors(), self._live_connection(pool, ends) as connection:
             with watchdog.limit(connection.fileno(), ends - time.monotonic()):
                 row = connection.execute(
                     f"select public.{function}(%s)".encode(),
@@ -55,6 +58,37 @@ class PostgresStore(FunctionStore):
         if opened and opened[0] == os.getpid():
             opened[1].close()
             opened[2].close()
+
+    @contextmanager
+    def _live_connection(self, pool: ConnectionPool, ends: float) -> Iterator[psycopg.Connection]:
+        """Lend a connection, passing over those that the server has ended. Raises `PoolTimeout` at the time `ends`."""
+        # the pool's own check sleeps for seconds after each dead one; after a restart of the server all of them are
+        while _was_ended(connection := self._lend(pool, ends)):
+            connection.close()
+            pool.putconn(connection)
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
+
+    def _lend(self, pool: ConnectionPool, ends: float) -> psycopg.Connection:
+        if (left := ends - time.monotonic()) <= _SOON_S:
+            return pool.getconn(left)
+        try:
+            return pool.getconn(_SOON_S)
+        except PoolTimeout:
+            # the pool knows no more than that; by connecting ourselves we learn at once whether and why nobody answers
+            self._connect_once(ends)
+            return pool.getconn(ends - time.monotonic())
+
+    def _connect_once(self, ends: float) -> None:
+        """Raise the server's own words if it doesn't let us in; that it has no more connections to give may pass."""
+        seconds = max(1, min(_CONNECT_S, int(ends - time.monotonic())))
+        try:
+            psycopg.connect(self._conninfo, connect_timeout=seconds, application_name="turnlog").close()
+        except psycopg.OperationalError as error:
+            if not _NO_SLOT.search(str(error)):
+                raise
 
     def _resources(self) -> tuple[ConnectionPool, Watchdog]:
         opened = self._opened
@@ -92,19 +126,6 @@ class PostgresStore(FunctionStore):
 
 def _from_json(text: str | bytes) -> Any:
     return jiter.from_json(text if isinstance(text, bytes) else text.encode())
-
-
-@contextmanager
-def _live_connection(pool: ConnectionPool, ends: float) -> Iterator[psycopg.Connection]:
-    """Lend a connection, passing over those that the server has ended. Raises `PoolTimeout` at the time `ends`."""
-    # the pool's own check sleeps for seconds after each dead one; after a restart of the server all of them are
-    while _was_ended(connection := pool.getconn(ends - time.monotonic())):
-        connection.close()
-        pool.putconn(connection)
-    try:
-        yield connection
-    finally:
-        pool.putconn(connection)
 
 
 def _was_ended(connection: psycopg.Connection) -> bool:

@@ -205,6 +205,10 @@ class Receipt(BaseModel):
     session: dict[str, Any] | None = None
 
     @property
+    def stored(self) -> bool:
+        return self.receipt in STORED
+
+    @property
     def kept(self) -> bool:
         return self.receipt in KEPT
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from logging_store import identity
 from logging_store.errors import Conflict, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
+from logging_store.ledger import Ledger
 from logging_store.records import (
     MAX_REPEATS,
     Batch,
@@ -49,22 +50,30 @@ class _Addressed(NamedTuple):
 
 
 class ConversationRepository:
-    """The log of one project. `clock` tells when a record was received."""
+    """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it."""
 
-    def __init__(self, store: Store, project: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        store: Store,
+        project: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ledger: Ledger | None = None,
+    ) -> None:
         self.store = store
         self.project = project
+        self.ledger = ledger or Ledger()
         self._clock = clock
 
     def ensure_session(self, session: Session) -> Kept:
         """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
         who = identity.session(self.project, session.session_id)
         row = {**session.facts("session_id"), **_session_row(who, self._clock(), implicit=False)}
-        try:
-            receipts = self.store.write(Batch(self.project, sessions=[row], return_sessions=True))
-        except (Invalid, Conflict) as error:
-            return Kept(receipt_of(error), who)
-        receipt = receipts.sessions[0]
+        with self.ledger.receiving(1) as receipts:
+            try:
+                receipts.extend(self.store.write(Batch(self.project, sessions=[row], return_sessions=True)).sessions)
+            except (Invalid, Conflict) as error:
+                receipts.append(receipt_of(error))
+        (receipt,) = receipts
         if receipt.session is not None:
             receipt = receipt.model_copy(update={"session": restore_numbers(receipt.session)})
         return Kept(receipt, who)
@@ -72,16 +81,17 @@ class ConversationRepository:
     def log(self, interactions: Sequence[Interaction]) -> list[Kept]:
         """Store interactions with their sessions, all in one transaction; answer in the same order."""
         received_at = self._clock()
-        # a microsecond apart, so that a batch without turns is read back in its order
+        named = {each.session_id for each in interactions if each.session_id is not None}
+        sessions: dict[str | None, Identity] = {name: identity.session(self.project, name) for name in named}
         addressed = [
-            self._address(interaction, received_at + timedelta(microseconds=n))
+            # a microsecond apart, so that a batch without turns is read back in its order
+            self._address(interaction, sessions.get(interaction.session_id), received_at + timedelta(microseconds=n))
             for n, interaction in enumerate(interactions)
         ]
-        too_many = _repeated_too_often(addressed)
-        receipts = iter(self._write([each for n, each in enumerate(addressed) if n not in too_many], received_at))
+        with self.ledger.receiving(len(addressed)) as receipts:
+            receipts.extend(self._weigh(addressed, received_at))
         return [
-            Kept(_REPEATED if n in too_many else next(receipts), each.session, each.interaction)
-            for n, each in enumerate(addressed)
+            Kept(receipt, each.session, each.interaction) for each, receipt in zip(addressed, receipts, strict=True)
         ]
 
     def session(self, name: str) -> dict[str, Any]:
@@ -107,6 +117,16 @@ class ConversationRepository:
         # not in `after`, which is the store's own: rounded, its numbers would name another place
         return {**page, "interactions": restore_numbers(page["interactions"])}
 
+    def gaps(self, name: str, ranges: int) -> dict[str, Any]:
+        """Return what a session's turn counter lacks: see `Store.gaps`. Raises `SessionNotFound` or `SessionErased`."""
+        who = identity.session(self.project, name)
+        found = self.store.gaps(self.project, who.id, {"ranges": ranges})["sessions"]
+        return _present(found[0] if found else None)
+
+    def sessions_with_gaps(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of the sessions whose turn counters lack something: see `Store.gaps`."""
+        return self.store.gaps(self.project, None, query)
+
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)
@@ -120,8 +140,8 @@ class ConversationRepository:
             raise SessionNotFound
         return report
 
-    def _address(self, interaction: Interaction, received_at: datetime) -> _Addressed:
-        session = identity.session(self.project, interaction.session_id)
+    def _address(self, interaction: Interaction, named: Identity | None, received_at: datetime) -> _Addressed:
+        session = named or identity.session(self.project, None)
         own = identity.interaction(self.project, session.id, interaction.interaction_id)
         row = interaction.facts("session_id", "interaction_id", "reply_to")
         row["session_id"] = session.id
@@ -134,6 +154,12 @@ class ConversationRepository:
         if row.get("status") == "pending":
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
         return _Addressed(session, own, row)
+
+    def _weigh(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
+        """Write what doesn't name an interaction too often."""
+        too_many = _repeated_too_often(addressed)
+        written = iter(self._write([each for n, each in enumerate(addressed) if n not in too_many], received_at))
+        return [_REPEATED if n in too_many else next(written) for n in range(len(addressed))]
 
     def _write(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
         # the same session may be named by its id and by its key: the key is one more fact about it

@@ -4,9 +4,21 @@ A `Store` that wraps a `Store` is one too, so they stack; all of them pass the s
 may raise `StoreUnavailable` (the same call may be made again: every write is idempotent) or `Misconfigured`.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from logging_store.records import Batch, BatchReceipts
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a store has acknowledged and not delivered yet. `has_room`: whether it would keep more."""
+
+    has_room: bool = False
+    records: int = 0
+    bytes: int = 0
+    oldest_s: float = 0
+    dead_letters: int = 0
 
 
 class Store(Protocol):
@@ -31,17 +43,34 @@ class Store(Protocol):
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{session, interactions, after}` in order. `query`: limit, and after."""
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{sessions, after}`: what the callers' own turn counters lack.
+
+        Of one session, whatever its state (none if it isn't there); or, for None, of the next `limit` sessions those
+        that lack a turn or have one twice: a page may be short, `after` is null on the last one. `query`: ranges (the
+        most gaps and doubled turns that are listed of a session), and limit and after for None.
+        """
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         """Replace fields that people edit; return what `session` does."""
 
     def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
         """Delete a session's content, leave a tombstone; return `{session_id, erased_at, interactions}` or None."""
 
+    def forget(self, project: str) -> dict[str, Any]:
+        """Delete some thousand rows of a self-test's project for good; return `{sessions, interactions, left}`.
+
+        Ask again until nothing is `left`. Raises `Invalid` for any other project.
+        """
+
     def ping(self) -> dict[str, Any]:
         """Ask whether the store may be trusted with an acknowledgement; return its settings.
 
         Raises `Misconfigured` if its schema is not ours or it doesn't keep what it acknowledges.
         """
+
+    def backlog(self) -> Backlog:
+        """Return what waits on this machine. Never raises for a store that is away."""
 
     def close(self) -> None:
         """Release what the store holds; it may be used again afterwards."""

@@ -27,7 +27,7 @@ from logging_store.embedded import EmbeddedPostgres
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60  # the first start of an embedded database runs initdb
-_STOP_S = 30  # twice the time that requests under way get to end
+_STOP_S = 50  # more than requests under way get to end
 _LOG_LINES = 40
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ")  # no setting of the caller's own reaches the service
 
@@ -39,6 +39,7 @@ class Service:
     url: str
     process: subprocess.Popen[bytes]
     environment: Mapping[str, str]
+    application: str
     _log: IO[bytes]
 
     @property
@@ -69,6 +70,10 @@ class Service:
                     answer = f"{response.status_code} {response.text}"
                 assert time.monotonic() < give_up, f"not ready after {seconds} s; {path} answered {answer}"
                 time.sleep(0.05)
+
+    def start_again(self) -> None:
+        """Start another master in the place of one that was killed: the same settings, port and log."""
+        self.process = _start(self.environment, self.application, self._log)
 
     def stop(self) -> None:
         """End the service as an operator does, and by force what is left after that. Raises if force was needed."""
@@ -108,17 +113,15 @@ def launch(
     port = _free_port()
     variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     variables |= {"PORT": str(port), "TURNLOG_WORKERS": str(workers), **environment}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="turnlog-test-") as data_dir:
+        variables.setdefault("DATA_DIR", data_dir)  # of its own: what one service spools is not another's to deliver
         service = Service(
             f"http://127.0.0.1:{variables['PORT']}",
-            subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", application],
-                cwd=_ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,  # a group of its own, so that none of it can be left behind
-            ),
+            _start(variables, application, log),
             variables,
+            application,
             log,
-        )  # fmt: skip
+        )
         try:
             yield service
         except BaseException as error:
@@ -133,6 +136,14 @@ def launch(
             raise
         finally:
             service.kill()
+
+
+def _start(variables: Mapping[str, str], application: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", application],
+        cwd=_ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        start_new_session=True,  # a group of its own, so that none of it can be left behind
+    )  # fmt: skip
 
 
 def _free_port() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from logging_store import errors
-from logging_store.group_commit import MAX_RECORDS, GroupCommit
+from logging_store.group_commit import MAX_RECORDS, MAX_TEXT, GroupCommit
 from logging_store.records import Batch, BatchReceipts, Receipt
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id
@@ -94,6 +94,13 @@ def test_a_group_is_bounded() -> None:
     assert [len(group) for group in inner.groups] == [1, 1, MAX_RECORDS, 1]
 
 
+def test_a_group_is_bounded_in_text_too() -> None:
+    inner = GatedStore()
+    half = "x" * (MAX_TEXT // 2)
+    behind_a_first_write(inner, [saying("a"), saying(half), saying(half), saying("b")], lambda: None)
+    assert [[len(prompt) for prompt in group] for group in inner.groups] == [[5], [1, len(half)], [len(half), 1]]
+
+
 def test_projects_are_not_mixed() -> None:
     inner = GatedStore()
     behind_a_first_write(inner, [saying("a"), saying("b", project="other"), saying("c")], lambda: None)
@@ -136,6 +143,26 @@ def test_nobody_waits_for_a_turn_longer_than_their_patience() -> None:
         assert [receipt.reason for receipt in slow.result(10)] == ["slow"]
         assert [receipt.reason for receipt in group.write(saying("next"))] == ["next"]
     assert inner.groups == [["slow"], ["next"]]
+
+
+def test_whose_turn_does_not_come_is_kept_elsewhere() -> None:
+    inner = GatedStore()
+    elsewhere: list[Batch] = []
+
+    def keep(batch: Batch) -> BatchReceipts:
+        elsewhere.append(batch)
+        return BatchReceipts([], [Receipt(receipt="spooled")])
+
+    group = GroupCommit(inner, patience_s=0.1, overflow=keep)
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(group.write, saying("slow"))
+        inner.wait_for_a_write()
+        kept = threads.submit(group.write, saying("impatient")).result(10)
+        inner.let_through(1)
+        slow.result(10)
+    assert [receipt.receipt for receipt in kept] == ["spooled"]
+    assert elsewhere == [saying("impatient")]
+    assert inner.groups == [["slow"]]
 
 
 def test_callers_who_contradict_each_other_in_a_group_are_told_their_own(backend: Backend) -> None:

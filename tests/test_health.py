@@ -14,7 +14,13 @@ from tests.conftest import Backend
 def test_ready_means_that_a_write_would_be_kept(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.get_json() == {"status": "writable", "store": "embedded", "schema_version": SCHEMA_VERSION}
+    assert answer.get_json() == {
+        "status": "writable",
+        "store": "embedded",
+        "schema_version": SCHEMA_VERSION,
+        "spool": {"records": 0, "bytes": 0, "oldest_s": 0},
+        "dead_letters": 0,
+    }
 
 
 def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: FlaskClient, backend: Backend) -> None:
@@ -22,7 +28,8 @@ def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: 
         connection.execute("drop function public.turnlog_ping_v1(jsonb)")
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert "migrat" in problem(answer)["detail"]
+    assert answer.get_json()["status"] == "full", "this store has no spool"
+    assert "migrat" in answer.get_json()["reason"]
     assert client.get("/livez").get_json() == {"status": "alive"}
 
 
@@ -30,7 +37,9 @@ def test_a_database_that_is_away_is_not_ready_but_the_process_lives() -> None:
     store = PostgresStore("host=127.0.0.1 port=1 dbname=none", deadline_s=1)
     client = create_app(Settings.from_mapping({}), store).test_client()
     answers = [client.get("/readyz"), client.post("/v1/interactions", json={"prompt": "Hello"})]
-    assert [problem(answer)["status"] for answer in answers] == [503, 503]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert answers[0].get_json()["status"] == "full", "this store has no spool"
+    assert problem(answers[1])["status"] == 503
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
     assert client.get("/livez").status_code == 200
     store.close()

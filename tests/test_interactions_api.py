@@ -53,6 +53,7 @@ def test_every_field_comes_back(client: FlaskClient) -> None:
         "session_id": kept["session_id"],
         "reply_to": before["interaction_id"],
         "created_at": read["created_at"],
+        "spooled": False,
     }
 
 

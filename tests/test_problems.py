@@ -11,6 +11,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.records import Batch, BatchReceipts, Receipt
+from logging_store.store import Backlog
 from tests.api import problem
 
 INSIDE = "host=db.internal password=hunter2"
@@ -30,7 +31,10 @@ class FailingStore:
 
     def start(self) -> None: ...
 
-    write = session = sessions = transcript = edit = erase = ping = _fail
+    write = session = sessions = transcript = gaps = edit = erase = forget = ping = _fail
+
+    def backlog(self) -> Backlog:
+        return Backlog()
 
     def close(self) -> None: ...
 
@@ -65,6 +69,7 @@ def every_call(client: FlaskClient) -> list[TestResponse]:
         client.get("/v1/sessions"),
         client.get("/v1/sessions/s"),
         client.get("/v1/sessions/s/interactions"),
+        client.get("/v1/sessions/s/gaps"),
         client.patch("/v1/sessions/s", json={"title": "T"}),
         client.delete("/v1/sessions/s"),
     ]

@@ -46,8 +46,6 @@ class Answering(FunctionStore):
         ("40P01", "deadlock_detected"),
         ("53100", "disk_full"),
         ("53300", "too_many_connections"),
-        ("55P03", "lock_not_available"),
-        ("57014", "query_canceled, by statement_timeout"),
         ("57P01", "admin_shutdown"),
         ("57P03", "cannot_connect_now"),
         ("58030", "io_error"),
@@ -64,6 +62,11 @@ class Answering(FunctionStore):
 def test_what_passes_by_itself_is_unavailable(code: str, why: str) -> None:
     error = classify(code, "it failed")
     assert (type(error), str(error)) == (errors.StoreUnavailable, f"it failed ({code})"), why
+
+
+@pytest.mark.parametrize("code", ["55P03", "57014"])
+def test_a_lock_or_a_slow_statement_is_told_from_a_store_that_is_away(code: str) -> None:
+    assert type(classify(code, "it failed")) is errors.StoreBusy
 
 
 @pytest.mark.parametrize(

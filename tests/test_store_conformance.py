@@ -14,6 +14,7 @@ import pytest
 
 from app import create_store
 from conversation.settings import Settings
+from logging_store import errors
 from logging_store.group_commit import GroupCommit
 from logging_store.records import Batch
 from logging_store.spool import Limits, Spool
@@ -252,6 +253,42 @@ def test_the_list_filters_and_pages_newest_first(store: Store) -> None:
     assert listed(status="closed") == [4]
     assert listed(**{"from": "2026-11-02T00:00:00+00:00", "to": "2026-11-04T00:00:00+00:00"}) == [2, 1]
     assert listed(user_id="nobody") == []
+
+
+def test_gaps_in_the_callers_turns_are_found(store: Store) -> None:
+    project = f"{PROJECT}-gaps"
+    gappy, whole, erased = (new_id() for _ in range(3))
+    for session, turns in {gappy: [2, 3, 7, 7], whole: [1, 2], erased: [1, 3]}.items():
+        rows = [interaction_row(session, new_id(), prompt="Hello", turn=turn) for turn in turns]
+        store.write(Batch(project, interactions=rows))
+    store.erase(project, erased)
+    lacking = {
+        "session_id": gappy, "key": None, "erased_at": None, "first": 2, "last": 7, "counted": 4,
+        "missing": 3, "gap_count": 1, "gaps": [{"from": 4, "to": 6}],
+        "doubled_count": 1, "doubled": [{"turn": 7, "interactions": 2}],
+    }  # fmt: skip
+    assert store.gaps(project, gappy, {"ranges": 10}) == {"sessions": [lacking], "after": None}
+    assert store.gaps(project, new_id(), {"ranges": 10}) == {"sessions": [], "after": None}
+    (tombstone,) = store.gaps(project, erased, {"ranges": 10})["sessions"]
+    assert (tombstone["erased_at"] is None, tombstone["counted"]) == (False, 0)
+    first_page = store.gaps(project, None, {"limit": 1, "ranges": 10})
+    assert first_page["after"] == min(gappy, whole)
+    last_page = store.gaps(project, None, {"limit": 1, "ranges": 10, "after": first_page["after"]})
+    assert last_page["after"] is None
+    assert first_page["sessions"] + last_page["sessions"] == [lacking]
+
+
+def test_only_a_self_test_is_forgotten(store: Store) -> None:
+    session, project = new_id(), f"selftest-{uuid.uuid4()}"
+    for each in (project, PROJECT):
+        store.write(Batch(each, interactions=[interaction_row(session, new_id(), prompt="Hello")]))
+    assert store.forget(project) == {"sessions": 1, "interactions": 1, "left": 0}
+    assert store.forget(project) == {"sessions": 0, "interactions": 0, "left": 0}
+    assert store.session(project, session) is None
+    for other in (PROJECT, "selftest-", "selftest-mine", f"{project}-2", f"x{project}", f"{project}\n"):
+        with pytest.raises(errors.Invalid, match="only the project of a self-test"):
+            store.forget(other)
+    assert len(transcript(store, session)) == 1
 
 
 def test_a_session_that_nobody_logged_is_not_there(store: Store) -> None:

@@ -18,7 +18,7 @@ from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
-from logging_store.store import Store
+from logging_store.store import Backlog, Store
 
 __all__ = ["CircuitBreaker", "DeadLetters", "Limits", "Spool", "SpoolDirectory"]
 
@@ -78,7 +78,14 @@ class Spool:
                 _log.warning("spool: a write is held up and kept for later: %s", error)
             except (StoreUnavailable, Misconfigured) as error:
                 self._failed(error)
-        return self._keep(batch)
+        return self.keep(batch)
+
+    def keep(self, batch: Batch) -> BatchReceipts:
+        """Keep a batch for later, whether the store is there or not."""
+        self.directory.keep(batch)
+        self.start()
+        self._drain.wake()
+        return BatchReceipts([_SPOOLED] * len(batch.sessions), [_SPOOLED] * len(batch.interactions))
 
     def session(self, project: str, session_id: str) -> dict[str, Any] | None:
         batches = self.directory.batches_of(project, session_id)
@@ -126,6 +133,9 @@ class Spool:
             "interactions": rows,
         }
 
+    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.gaps(project, session_id, query))
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self._read(lambda: self.inner.edit(project, session_id, changes))
 
@@ -135,8 +145,21 @@ class Spool:
             raise StoreBusy("the session waits in the spool, and can be erased once it is delivered")
         return erased
 
+    def forget(self, project: str) -> dict[str, Any]:
+        return self._read(lambda: self.inner.forget(project))
+
     def ping(self) -> dict[str, Any]:
         return self._read(self.inner.ping)
+
+    def backlog(self) -> Backlog:
+        depth = self.directory.depth()
+        try:
+            self.directory.require_room()
+        except StoreUnavailable:
+            has_room = False
+        else:
+            has_room = True
+        return Backlog(has_room, depth.records, depth.bytes, depth.oldest_s, self.dead_letters.count())
 
     def close(self) -> None:
         """Stop delivering and let go of the files; what still waits is adopted by the next process."""
@@ -147,12 +170,6 @@ class Spool:
         self.directory.close()
         self.inner.close()
 
-    def _keep(self, batch: Batch) -> BatchReceipts:
-        self.directory.keep(batch)
-        self.start()
-        self._drain.wake()
-        return BatchReceipts([_SPOOLED] * len(batch.sessions), [_SPOOLED] * len(batch.interactions))
-
     def _write_around(self, batch: Batch, held: set[str]) -> BatchReceipts:
         """Keep what somebody's lock holds up, and write the rest."""
         free = batch.session_ids() - held
@@ -162,7 +179,7 @@ class Spool:
             written = self.write(part)
             rows = (*part.sessions, *part.interactions)
             receipts |= {id(row): receipt for row, receipt in zip(rows, written, strict=True)}
-        self._keep(batch.of_sessions(held))
+        self.keep(batch.of_sessions(held))
         return BatchReceipts(
             [receipts[id(row)] for row in batch.sessions], [receipts[id(row)] for row in batch.interactions]
         )

@@ -4,9 +4,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
-
-State = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
@@ -21,9 +18,11 @@ class CircuitBreaker:
         longest_s: float = 4,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        on_change: Callable[[int], None] = lambda _opened: None,
     ) -> None:
         self._shortest_s, self._longest_s = shortest_s, longest_s
         self._clock, self._chance = clock, chance
+        self._on_change = on_change  # told 1 when it opens and -1 when it closes
         self._lock = threading.Lock()
         self._failures = 0  # in a row
         self._probe_at = 0.0
@@ -33,12 +32,6 @@ class CircuitBreaker:
     @property
     def is_closed(self) -> bool:
         return self._failures == 0
-
-    @property
-    def state(self) -> State:
-        if self.is_closed:
-            return "closed"
-        return "half-open" if self._probing else "open"
 
     def fail(self, error: Exception) -> bool:
         """Take note of a failure. Return whether the store was thought to be well until now."""
@@ -50,10 +43,14 @@ class CircuitBreaker:
                 self._probe_at = self._clock() + limit * self._chance()
             self._probing = False
             self.reason = str(error)
+            if was_closed:
+                self._on_change(1)
             return was_closed
 
     def succeed(self) -> None:
         with self._lock:
+            if not self.is_closed:
+                self._on_change(-1)
             self._failures = 0
             self._probing = False
             self.reason = ""

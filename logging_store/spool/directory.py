@@ -166,8 +166,18 @@ class SpoolDirectory:
         found = [each for one in self._ask_each(find) for each in one]
         return [batch for _, batch in sorted(found, key=lambda each: each[0])]
 
-    def unreadable(self) -> list[Path]:
-        return sorted(self._unreadable)
+    def find_unreadable(self) -> list[Path]:
+        """Return the files that nobody can read: they are left for a person to look at."""
+        found: list[Path] = []
+        for path in self._files():
+            try:
+                with reading(path) as connection:
+                    connection.execute("select count(*) from entries").fetchall()
+            except (apsw.CorruptError, apsw.NotADBError):
+                found.append(path)
+            except apsw.Error:
+                continue  # in use, or about to be recovered
+        return found
 
     def close(self) -> None:
         with self._lock:
@@ -179,9 +189,10 @@ class SpoolDirectory:
             self._own, self._adopted = None, []
 
     def _own_file(self) -> SpoolFile:
-        if self._own is None or self._own[0] != os.getpid():  # what was open before a fork is the parent's
+        if self._own is not None and self._own[0] != os.getpid():
+            self._own, self._adopted = None, []  # what was open before a fork is the parent's
+        if self._own is None:
             self._own = (os.getpid(), SpoolFile.create(self.path))
-            self._adopted = []
         return self._own[1]
 
     def _abandon_own(self, error: Exception) -> None:

@@ -202,6 +202,9 @@ declare
     interactions constant public.ai_interactions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
     parents uuid[];               -- every session that the batch names, distinct
+    ids bigint;                   -- how many different ids the interactions have
+    any_created boolean;          -- some session is stated for itself, not only brought along by a child
+    any_keyed boolean;
     parents_born uuid[] := '{}';  -- those that this batch inserted
     parents_present uuid[];       -- those that have a row now
     parents_erased uuid[];
@@ -221,14 +224,22 @@ begin
         raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
     end if;
 
-    parents := array(
-        select s.id from unnest(sessions) as s
-        union
-        select i.session_id from unnest(interactions) as i);
+    select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
+           coalesce(bool_or(named.created), false), coalesce(bool_or(named.keyed), false)
+      into parents, ids, any_created, any_keyed
+      from (select s.id as session_id, null::uuid as id, s.implicit is not true as created, s.key is not null as keyed
+              from unnest(sessions) as s
+            union all
+            select i.session_id, i.id, false, false from unnest(interactions) as i) as named;
 
-    -- Twice at most: a single parent is looked for first, since it is mostly there. With several, those that are
-    -- missing must come first, or one batch could hold what another waits for.
-    for attempt in (case when cardinality(parents) = 1 then 1 else 2 end) .. 2 loop
+    -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
+    -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
+    -- the look has seen is still there to be locked. Each by its primary key, for the reason given below.
+    for attempt in (case when cardinality(parents) > 1 and exists (
+                             select from unnest(parents) as p (id)
+                              where (select s.id from public.ai_sessions as s
+                                      where s.project = in_project and s.id = p.id) is null)
+                         then 2 else 1 end) .. 2 loop
         -- 1. The missing parents, in the order of their ids.
         if attempt = 2 then
             with named as (
@@ -268,7 +279,7 @@ begin
 
     -- 3. What the batch says of sessions that were there. Records of one id are weighed in turn, a round each.
     -- A parent that only came along with its child states its key and nothing else, so mostly there is nothing to weigh.
-    if exists (select from unnest(sessions) as s where s.implicit is not true or keys_missing and s.key is not null) then
+    if any_created or keys_missing and any_keyed then
         select array_agg(s.nth order by s.ordinality), max(s.nth)
           into occurrence, rounds
           from (select s.ordinality, case when s.implicit is not true or s.key is not null then
@@ -323,8 +334,8 @@ begin
     end loop;
 
     -- 4. The interactions that are new.
-    if cardinality(interactions) = 1 then
-        occurrence := '{1}';
+    if ids = cardinality(interactions) then
+        occurrence := null; -- each is the first of its id
         rounds := 1;
     else
         select array_agg(i.nth order by i.ordinality), max(i.nth)
@@ -343,7 +354,7 @@ begin
                i.output_tokens, i.cost_usd, i.participant, i.reply_to, i.turn, i.tags, i.metadata,
                coalesce(i.created_at, statement_timestamp())
           from unnest(interactions) with ordinality as i
-         where occurrence[i.ordinality] = 1
+         where (occurrence is null or occurrence[i.ordinality] = 1)
            and (all_open or i.session_id = any (parents_present) and i.session_id <> all (parents_erased))
             on conflict do nothing
         returning session_id, id
@@ -371,7 +382,8 @@ begin
                                       where held.project = in_project and held.session_id = r.session_id
                                         and held.id = r.id) as held
                           from unnest(interactions) with ordinality as r
-                         where occurrence[r.ordinality] = this_round and r.ordinality <> all (born)
+                         where (occurrence is null or occurrence[r.ordinality] = this_round)
+                           and r.ordinality <> all (born)
                         offset 0) as r
                  cross join lateral public.turnlog_fill_rule_v1(
                        to_jsonb(r.held),
@@ -409,7 +421,13 @@ begin
 
     -- 6. The receipts. A record with neither a row of its own nor an erased session met another row's natural key.
     return jsonb_build_object(
-        'sessions', (
+        'sessions', case
+            when all_open and session_receipts = '{}' and not return_sessions and parents_born = '{}'
+                then to_jsonb(array_fill('{"receipt": "duplicate"}'::jsonb, array[cardinality(sessions)]))
+            when all_open and session_receipts = '{}' and not return_sessions
+                 and cardinality(parents_born) = cardinality(parents)
+                then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(sessions)]))
+            else (
             select coalesce(jsonb_agg(coalesce(
                        session_receipts -> s.ordinality::text,
                        case when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
@@ -420,7 +438,8 @@ begin
                                    'session', public.turnlog_session_rows_v1(in_project, array[s.id]) -> 0)
                                else '{}' end
                    order by s.ordinality), '[]')
-              from unnest(sessions) with ordinality as s),
+              from unnest(sessions) with ordinality as s)
+            end,
         'interactions', case
             when cardinality(born_ids) = cardinality(interactions)
                 then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(born_ids)]))

@@ -111,6 +111,107 @@ begin
     conflicts := nullif(conflicts, '{}');
 end
 $$;
+CREATE FUNCTION public.turnlog_forget_project_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+    in_project constant text := coalesce(request ->> 'project', '');
+    most constant integer := request ->> 'limit';
+    gone_interactions bigint;
+    gone_sessions bigint := 0;
+begin
+    if in_project !~ '^selftest-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        raise exception using errcode = '22023', column = 'project',
+            message = format('only the project of a self-test can be forgotten, not %L', in_project);
+    end if;
+    -- by address, found first: joined, a plan without statistics compared each row with each
+    delete from public.ai_interactions as i
+     where i.ctid = any (array(
+           select d.ctid from public.ai_interactions as d where d.project = in_project limit most));
+    get diagnostics gone_interactions = row_count;
+    if gone_interactions < most then
+        delete from public.ai_sessions as s
+         where s.ctid = any (array(
+               select d.ctid from public.ai_sessions as d where d.project = in_project limit most));
+        get diagnostics gone_sessions = row_count;
+    end if;
+    return jsonb_build_object(
+        'interactions', gone_interactions, 'sessions', gone_sessions,
+        'left', (select count(*) from public.ai_interactions as i where i.project = in_project)
+              + (select count(*) from public.ai_sessions as s where s.project = in_project));
+end
+$_$;
+CREATE FUNCTION public.turnlog_gaps_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant integer := coalesce((request ->> 'limit')::integer, 1);
+    most constant integer := request ->> 'ranges';
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+begin
+    if of_session is not null then
+        ids := array[of_session];
+    else
+        -- one more than the page, to know whether there is a next one
+        ids := array(
+            select s.id
+              from public.ai_sessions as s
+             where s.project = in_project and s.erased_at is null and s.id > after_id
+             order by s.id
+             limit page_size + 1);
+    end if;
+    return jsonb_build_object(
+        'sessions', (
+            with used as (
+                select i.session_id, i.turn, count(*) as interactions
+                  from public.ai_interactions as i
+                 where i.project = in_project and i.session_id = any (ids[:page_size]) and i.turn is not null
+                 group by i.session_id, i.turn
+            ), stepped as (
+                select u.session_id, u.turn, u.interactions, u.interactions > 1 as doubled,
+                       lead(u.turn) over upwards as next, lead(u.turn) over upwards > u.turn + 1 as gap
+                  from used as u
+                window upwards as (partition by u.session_id order by u.turn)
+            ), numbered as (
+                select s.*, count(*) filter (where s.gap) over upwards as nth_gap,
+                       count(*) filter (where s.doubled) over upwards as nth_doubled
+                  from stepped as s
+                window upwards as (partition by s.session_id order by s.turn)
+            ), summed as (
+                select n.session_id, min(n.turn) as first, max(n.turn) as last, sum(n.interactions) as counted,
+                       coalesce(sum(n.next - n.turn - 1), 0) as missing,
+                       count(*) filter (where n.gap) as gap_count,
+                       jsonb_agg(jsonb_build_object('from', n.turn + 1, 'to', n.next - 1) order by n.turn)
+                           filter (where n.gap and n.nth_gap <= most) as gaps,
+                       count(*) filter (where n.doubled) as doubled_count,
+                       jsonb_agg(jsonb_build_object('turn', n.turn, 'interactions', n.interactions) order by n.turn)
+                           filter (where n.doubled and n.nth_doubled <= most) as doubled
+                  from numbered as n
+                 group by n.session_id
+            )
+            select coalesce(jsonb_agg(
+                jsonb_build_object(
+                    'session_id', s.id, 'key', s.key, 'erased_at', s.erased_at,
+                    'first', m.first, 'last', m.last, 'counted', coalesce(m.counted, 0),
+                    'missing', coalesce(m.missing, 0),
+                    'gap_count', coalesce(m.gap_count, 0), 'gaps', coalesce(m.gaps, '[]'),
+                    'doubled_count', coalesce(m.doubled_count, 0), 'doubled', coalesce(m.doubled, '[]'))
+                order by s.id), '[]')
+              from public.ai_sessions as s
+              left join summed as m on m.session_id = s.id
+             where s.project = in_project and s.id = any (ids[:page_size])
+               and (of_session is not null or m.missing > 0 or m.doubled_count > 0)),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
 CREATE FUNCTION public.turnlog_key_clash_v1(in_project text, session_key text, in_session uuid DEFAULT NULL::uuid, interaction_key text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -135,7 +236,7 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
     SET search_path TO ''
     AS $$
     select jsonb_build_object(
-        'schema', '20261121000200',
+        'schema', '20261121000300',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -271,6 +372,7 @@ CREATE FUNCTION public.turnlog_write_v1(batch jsonb) RETURNS jsonb
     SET "TimeZone" TO 'UTC'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
     AS $$
 declare
     in_project constant text := batch ->> 'project';
@@ -279,6 +381,9 @@ declare
     interactions constant public.ai_interactions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
     parents uuid[];               -- every session that the batch names, distinct
+    ids bigint;                   -- how many different ids the interactions have
+    any_created boolean;          -- some session is stated for itself, not only brought along by a child
+    any_keyed boolean;
     parents_born uuid[] := '{}';  -- those that this batch inserted
     parents_present uuid[];       -- those that have a row now
     parents_erased uuid[];
@@ -297,13 +402,21 @@ begin
     if in_project is null then
         raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
     end if;
-    parents := array(
-        select s.id from unnest(sessions) as s
-        union
-        select i.session_id from unnest(interactions) as i);
-    -- Twice at most: a single parent is looked for first, since it is mostly there. With several, those that are
-    -- missing must come first, or one batch could hold what another waits for.
-    for attempt in (case when cardinality(parents) = 1 then 1 else 2 end) .. 2 loop
+    select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
+           coalesce(bool_or(named.created), false), coalesce(bool_or(named.keyed), false)
+      into parents, ids, any_created, any_keyed
+      from (select s.id as session_id, null::uuid as id, s.implicit is not true as created, s.key is not null as keyed
+              from unnest(sessions) as s
+            union all
+            select i.session_id, i.id, false, false from unnest(interactions) as i) as named;
+    -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
+    -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
+    -- the look has seen is still there to be locked. Each by its primary key, for the reason given below.
+    for attempt in (case when cardinality(parents) > 1 and exists (
+                             select from unnest(parents) as p (id)
+                              where (select s.id from public.ai_sessions as s
+                                      where s.project = in_project and s.id = p.id) is null)
+                         then 2 else 1 end) .. 2 loop
         -- 1. The missing parents, in the order of their ids.
         if attempt = 2 then
             with named as (
@@ -341,7 +454,7 @@ begin
     all_open := cardinality(parents_present) = cardinality(parents) and parents_erased = '{}';
     -- 3. What the batch says of sessions that were there. Records of one id are weighed in turn, a round each.
     -- A parent that only came along with its child states its key and nothing else, so mostly there is nothing to weigh.
-    if exists (select from unnest(sessions) as s where s.implicit is not true or keys_missing and s.key is not null) then
+    if any_created or keys_missing and any_keyed then
         select array_agg(s.nth order by s.ordinality), max(s.nth)
           into occurrence, rounds
           from (select s.ordinality, case when s.implicit is not true or s.key is not null then
@@ -394,8 +507,8 @@ begin
         session_receipts := session_receipts || coalesce(weighed, '{}');
     end loop;
     -- 4. The interactions that are new.
-    if cardinality(interactions) = 1 then
-        occurrence := '{1}';
+    if ids = cardinality(interactions) then
+        occurrence := null; -- each is the first of its id
         rounds := 1;
     else
         select array_agg(i.nth order by i.ordinality), max(i.nth)
@@ -413,7 +526,7 @@ begin
                i.output_tokens, i.cost_usd, i.participant, i.reply_to, i.turn, i.tags, i.metadata,
                coalesce(i.created_at, statement_timestamp())
           from unnest(interactions) with ordinality as i
-         where occurrence[i.ordinality] = 1
+         where (occurrence is null or occurrence[i.ordinality] = 1)
            and (all_open or i.session_id = any (parents_present) and i.session_id <> all (parents_erased))
             on conflict do nothing
         returning session_id, id
@@ -439,7 +552,8 @@ begin
                                       where held.project = in_project and held.session_id = r.session_id
                                         and held.id = r.id) as held
                           from unnest(interactions) with ordinality as r
-                         where occurrence[r.ordinality] = this_round and r.ordinality <> all (born)
+                         where (occurrence is null or occurrence[r.ordinality] = this_round)
+                           and r.ordinality <> all (born)
                         offset 0) as r
                  cross join lateral public.turnlog_fill_rule_v1(
                        to_jsonb(r.held),
@@ -476,7 +590,13 @@ begin
     end if;
     -- 6. The receipts. A record with neither a row of its own nor an erased session met another row's natural key.
     return jsonb_build_object(
-        'sessions', (
+        'sessions', case
+            when all_open and session_receipts = '{}' and not return_sessions and parents_born = '{}'
+                then to_jsonb(array_fill('{"receipt": "duplicate"}'::jsonb, array[cardinality(sessions)]))
+            when all_open and session_receipts = '{}' and not return_sessions
+                 and cardinality(parents_born) = cardinality(parents)
+                then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(sessions)]))
+            else (
             select coalesce(jsonb_agg(coalesce(
                        session_receipts -> s.ordinality::text,
                        case when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
@@ -487,7 +607,8 @@ begin
                                    'session', public.turnlog_session_rows_v1(in_project, array[s.id]) -> 0)
                                else '{}' end
                    order by s.ordinality), '[]')
-              from unnest(sessions) with ordinality as s),
+              from unnest(sessions) with ordinality as s)
+            end,
         'interactions', case
             when cardinality(born_ids) = cardinality(interactions)
                 then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(born_ids)]))

@@ -1,0 +1,174 @@
+"""`flask --app app ledger` and `selftest`: what operators run to see for themselves that nothing is lost."""
+
+import json
+import random
+import signal
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Blueprint, current_app
+
+from conversation import ledger, selftest
+from conversation.commands import database
+from conversation.settings import Settings
+from logging_store.errors import SessionErased, SessionNotFound, TurnlogError
+from logging_store.repository import ConversationRepository
+
+_SHOWN = 20  # findings of a kind, and gaps of a session, that people read; --json has more
+_SESSIONS_AT_ONCE = 1000
+_RANGES = 1000  # the most gaps of one session that --json lists
+
+blueprint = Blueprint("checking", __name__, cli_group=None)
+
+
+@blueprint.cli.command("ledger")
+@click.option(
+    "--client-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines of what a client sent: bodies of POST /v1/interactions, each perhaps with its receipt.",
+)
+@click.option("--session", help="Look at this session only, named by its UUID or by your own key.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with everything that was found.")
+def show_ledger(*, client_file: Path | None, session: str | None, as_json: bool) -> None:
+    """Compare what a client says it sent with what is stored; without a file, list gaps in the callers' turns.
+
+    The exit status is 1 if anything is missing, differs or can't be read.
+    """
+    with _repository() as repository:
+        if client_file:
+            comparison = ledger.compare(repository, client_file, session=session, listed=None if as_json else _SHOWN)
+            click.echo(json.dumps(comparison.to_json()) if as_json else _told(comparison))
+            holds = comparison.holds
+        else:
+            holds = _show_gaps(repository, session, as_json=as_json)
+    sys.exit(0 if holds else 1)
+
+
+@blueprint.cli.command("selftest")
+@click.option("--writers", type=click.IntRange(1, 500), default=50, show_default=True, help="Threads that write.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Each on new sessions.")
+def run_selftest(*, writers: int, rounds: int) -> None:
+    """Prove on your own database that nothing is lost or doubled, whatever the order; leave nothing behind.
+
+    It writes into a project of its own, reads everything back, and deletes it for good. The exit status is 1 if any
+    promise was broken.
+    """
+    with _repository() as repository, _ended_like_an_interrupt():
+        project = selftest.new_project()
+        click.echo(f"Writing into the project {project}, which is deleted afterwards …")
+        report = selftest.run(
+            ConversationRepository(repository.store, project),
+            writers=writers,
+            rounds=rounds,
+            chance=random.Random(),  # noqa: S311 - of the calls' order
+        )
+    milliseconds = {share: f"{report.latency_s(share) * 1000:.0f} ms" for share in (0.5, 0.99)}
+    click.echo(
+        f"{writers} writers, {rounds} rounds: {report.calls:,} calls in {report.seconds:.1f} s, "
+        f"{report.calls / report.seconds:,.0f} calls/s, p50 {milliseconds[0.5]}, p99 {milliseconds[0.99]}\n"
+    )
+    rows = [[check.name, f"{check.looked_at:,}", f"{len(check.wrong):,}"] for check in report.checks]
+    click.echo(_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
+    for check in report.checks:
+        for sentence in check.wrong[:_SHOWN]:
+            click.echo(f"{check.name}: {sentence}")
+    click.echo("\nEvery promise was kept." if report.holds else "\nFAILED")
+    sys.exit(0 if report.holds else 1)
+
+
+@contextmanager
+def _repository() -> Iterator[ConversationRepository]:
+    """Yield the log, once its store says that it may be trusted; the embedded database runs meanwhile."""
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    repository: ConversationRepository = current_app.extensions["conversation_repository"]
+    try:
+        with ExitStack() as closing:
+            if settings.store_kind == "embedded":
+                closing.enter_context(database(settings))
+            closing.callback(repository.store.close)
+            repository.store.ping()
+            yield repository
+    except TurnlogError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _ended_like_an_interrupt() -> Iterator[None]:
+    """Let SIGTERM, too, end the work in order: there are records to take away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _told(comparison: ledger.Comparison) -> str:
+    counts = {name: count for name, count in comparison.to_json().items() if name != "findings"}
+    lines = [_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})]
+    for finding in comparison.findings:
+        names = " ".join(
+            json.dumps(name, ensure_ascii=False) for name in (finding.session_id, finding.interaction_id) if name
+        )
+        lines.append(
+            f"{finding.verdict}: {names} ({finding.detail})" if names else f"{finding.verdict}: {finding.detail}"
+        )
+    lines.append("All that was sent is accounted for." if comparison.holds else "NOT all that was sent is there.")
+    return "\n".join(lines)
+
+
+def _show_gaps(repository: ConversationRepository, session: str | None, *, as_json: bool) -> bool:
+    """Print the sessions whose turn counters lack something; return whether no turn is missing."""
+    ranges = _RANGES if as_json else _SHOWN
+    found = (
+        list(_sessions_with_gaps(repository, ranges)) if session is None else [_gaps_of(repository, session, ranges)]
+    )
+    missing, doubled = (sum(row[count] for row in found) for count in ("missing", "doubled_count"))
+    if as_json:
+        sessions = [{name: value for name, value in row.items() if name != "erased_at"} for row in found]
+        click.echo(json.dumps({"sessions": sessions, "missing": missing, "doubled": doubled}))
+        return not missing
+    if found:
+        header = ["session", "first", "last", "missing", "doubled", "gaps"]
+        click.echo(_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
+    click.echo(f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions.")
+    return not missing
+
+
+def _sessions_with_gaps(repository: ConversationRepository, ranges: int) -> Iterator[dict[str, Any]]:
+    query: dict[str, Any] = {"limit": _SESSIONS_AT_ONCE, "ranges": ranges}
+    while True:
+        page = repository.sessions_with_gaps(query)
+        yield from page["sessions"]
+        if page["after"] is None:
+            return
+        query["after"] = page["after"]
+
+
+def _gaps_of(repository: ConversationRepository, session: str, ranges: int) -> dict[str, Any]:
+    try:
+        return repository.gaps(session, ranges)
+    except (SessionNotFound, SessionErased) as error:
+        raise click.ClickException(f"{session}: {error}") from error
+
+
+def _gap_row(row: dict[str, Any]) -> list[str]:
+    gaps = [str(gap["from"]) if gap["from"] == gap["to"] else f"{gap['from']}–{gap['to']}" for gap in row["gaps"]]  # noqa: RUF001
+    more = ["…"] if row["gap_count"] > len(gaps) else []
+    counts = [str(row[name]) for name in ("first", "last", "missing", "doubled_count")]
+    return [row["key"] or row["session_id"], *counts, ", ".join([*gaps, *more])]
+
+
+def _columns(rows: Sequence[Sequence[str]], *, numbers: Collection[int]) -> str:
+    """Set rows of text in columns: words to the left, `numbers` to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in numbers else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

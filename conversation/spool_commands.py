@@ -1,0 +1,152 @@
+"""`flask --app app spool …`: what waits on this machine's disk, and what the store has refused after all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from flask import Blueprint, current_app
+from pydantic_core import to_json
+
+from conversation import http
+from conversation.settings import Settings
+from logging_store.errors import Conflict, Invalid, TurnlogError
+from logging_store.records import Receipt, receipt_of
+from logging_store.spool import DeadLetters, Limits, SpoolDirectory
+from logging_store.spool.dead_letters import DeadLetter
+
+blueprint = Blueprint("spool_commands", __name__, cli_group="spool")
+blueprint.cli.help = "What waits on this machine's disk, and what the store refused."
+
+_PAGE = 100
+_number = click.argument("number", type=click.IntRange(min=1))
+
+
+@blueprint.cli.command("status")
+def status() -> None:
+    """Tell how much waits to be delivered, and how many dead letters there are."""
+    directory = _directory()
+    depth = directory.depth()
+    click.echo(f"waiting: {depth.records} records in {depth.entries} batches, {depth.bytes} bytes")
+    if depth.entries:
+        click.echo(f"oldest: {depth.oldest_s:.0f} s")
+    click.echo(f"dead letters: {_dead_letters().count()}")
+    for path in directory.find_unreadable():
+        click.echo(f"unreadable: {path}")
+
+
+@blueprint.cli.command("list")
+@click.option("--after", default=0, help="Begin after this number.")
+def list_dead_letters(after: int) -> None:
+    """List the dead letters: number, when they were refused, what, and why."""
+    letters = _dead_letters().list(_PAGE, after)
+    for letter in letters:
+        click.echo(
+            f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
+            f"{_why(letter)}"
+        )
+    if len(letters) == _PAGE:
+        click.echo(f"There may be more: --after {letters[-1].number}")
+
+
+@blueprint.cli.command("show")
+@_number
+def show(number: int) -> None:
+    """Show a dead letter, with the record as it was acknowledged."""
+    letter = _find(number)
+    click.echo(
+        to_json(
+            {
+                "number": letter.number,
+                "acknowledged_at": _time(letter.kept_at),
+                "refused_at": _time(letter.refused_at),
+                "receipt": letter.receipt,
+                "batch": letter.batch.to_json(),
+            },
+            indent=2,
+        ).decode()
+    )
+
+
+@blueprint.cli.command("retry")
+@click.argument("number", type=click.IntRange(min=1), required=False)
+@click.option("--all", "every", is_flag=True, help="Send all dead letters again.")
+def retry(number: int | None, *, every: bool) -> None:
+    """Send a dead letter to the store again; it is removed once it is kept."""
+    if (number is None) != every:
+        raise click.UsageError("Give the number of one dead letter, or --all")
+    refused = 0
+    with _errors_as_messages():
+        for letter in _every() if number is None else [_find(number)]:
+            receipt = _send(letter)
+            if receipt.kept:  # if the store is away, it waits again
+                _dead_letters().remove(letter.number)
+            refused += not receipt.kept
+            click.echo(f"{letter.number}  {receipt.receipt}  {receipt.reason or ', '.join(receipt.fields)}".rstrip())
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+@blueprint.cli.command("discard")
+@_number
+@click.option("--yes", is_flag=True, help="Yes, drop an acknowledged record for good.")
+def discard(number: int, *, yes: bool) -> None:
+    """Drop a dead letter for good."""
+    letter = _find(number)
+    if not yes:
+        raise click.UsageError(f"This drops record {letter.record_id}, which was acknowledged. If so: --yes")
+    _dead_letters().remove(number)
+    click.echo(f"{number}  discarded")
+
+
+def _send(letter: DeadLetter) -> Receipt:
+    store = http.repository().store
+    try:
+        receipts = store.write(letter.batch)
+    except (Invalid, Conflict) as error:
+        return receipt_of(error)
+    return (receipts.interactions or receipts.sessions)[0]
+
+
+def _every() -> Iterator[DeadLetter]:
+    after = 0
+    while page := _dead_letters().list(_PAGE, after):
+        yield from page
+        after = page[-1].number
+
+
+def _find(number: int) -> DeadLetter:
+    letter = _dead_letters().get(number)
+    if letter is None:
+        raise click.ClickException(f"There is no dead letter {number}; see: flask --app app spool list")
+    return letter
+
+
+@contextmanager
+def _errors_as_messages() -> Iterator[None]:
+    try:
+        yield
+    except TurnlogError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        http.repository().store.close()
+
+
+def _directory() -> SpoolDirectory:
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    return SpoolDirectory(settings.spool_dir, Limits())
+
+
+def _dead_letters() -> DeadLetters:
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    return DeadLetters(settings.spool_dir)
+
+
+def _why(letter: DeadLetter) -> str:
+    receipt: dict[str, Any] = letter.receipt
+    return f"{receipt['receipt']}: {receipt.get('reason') or ', '.join(receipt.get('fields', ()))}"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

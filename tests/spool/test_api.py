@@ -1,0 +1,218 @@
+"""What callers and operators see while the store is away: 202, what waits marked as such, degraded, full."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.errors import Invalid, StoreUnavailable
+from logging_store.ledger import Ledger
+from logging_store.repository import ConversationRepository
+from logging_store.spool import Limits, Spool
+from tests.api import log, problem, transcript
+from tests.spool.away import Removable
+from tests.spool.conftest import eventually
+
+AWAY = StoreUnavailable("nobody answers")
+
+
+@pytest.fixture
+def app(spool: Spool, tmp_path: Path) -> Flask:
+    """Return the application over the spool, with the settings under which `flask spool` finds it."""
+    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def delivered(spool: Spool) -> None:
+    eventually(lambda: spool.breaker.is_closed and spool.directory.depth().entries == 0, "delivered")
+
+
+def test_every_way_to_write_answers_202_and_says_spooled(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    inner.away = AWAY
+    one = log(client, session_id="s", interaction_id="i", prompt="Hello")
+    assert (one.status_code, one.get_json()["receipt"], one.get_json()["interaction_key"]) == (202, "spooled", "i")
+    session = client.post("/v1/sessions", json={"session_id": "s", "title": "T"})
+    assert (session.status_code, session.get_json()["receipt"]) == (202, "spooled")
+    older = client.post("/interaction/log", json={"session_id": "s", "prompt": "older"})
+    assert (older.status_code, older.get_json()["receipt"]) == (202, "spooled")
+    batch = client.post("/v1/interactions/batch", json={"interactions": [{"session_id": "s", "prompt": "in a batch"}]})
+    assert (batch.status_code, batch.get_json()["counts"]) == (202, {"spooled": 1})
+    mixed = client.post("/v1/interactions/batch", json={"interactions": [{"prompt": "good"}, {"promt": "bad"}]})
+    assert (mixed.status_code, mixed.get_json()["counts"]) == (207, {"spooled": 1, "rejected": 1})
+
+    inner.away = None
+    delivered(spool)
+    assert [row["prompt"] for row in transcript(client, "s")] == ["Hello", "older", "in a batch"]
+    assert client.get("/v1/sessions/s").get_json()["title"] == "T"
+
+
+def test_what_waits_is_shown_in_its_session_and_marked(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="stored", turn=1)
+    log(client, session_id="s", interaction_id="3", prompt="half", turn=3)
+    inner.away = AWAY
+    log(client, session_id="s", interaction_id="3", response="the other half", tags=["late"], metadata={"a": 1})
+    log(client, session_id="s", interaction_id="2", prompt="new", response="and complete", turn=2)
+    log(client, session_id="other", prompt="not of this session")
+
+    page = client.get("/v1/sessions/s/interactions").get_json()
+    assert page["complete"] is False
+    assert [(row["prompt"], row["response"], row["spooled"]) for row in page["interactions"]] == [
+        ("new", "and complete", True),
+        (None, "the other half", True),
+    ]
+    assert client.get("/v1/sessions/unknown/interactions").status_code == 503
+
+    # the store is back, and nothing has been delivered yet
+    inner.away, inner.refuses = None, lambda _: StoreUnavailable("not yet")
+    eventually(lambda: spool.breaker.is_closed and transcript_is_complete(client), "the probe succeeds")
+    page = client.get("/v1/sessions/s/interactions").get_json()
+    assert [(row["prompt"], row["response"], row["status"], row["spooled"]) for row in page["interactions"]] == [
+        ("stored", None, "pending", False),
+        ("new", "and complete", "completed", True),
+        ("half", "the other half", "completed", True),
+    ]
+    assert (page["interactions"][2]["tags"], page["interactions"][2]["metadata"]) == (["late"], {"a": 1})
+    assert [row["spooled"] for row in client.get("/v1/sessions/other/interactions").get_json()["interactions"]] == [
+        True
+    ]
+    assert client.get("/v1/sessions/other").get_json()["interaction_count"] == 1
+
+    inner.refuses = lambda _: None
+    delivered(spool)
+    assert [(row["prompt"], row["spooled"]) for row in transcript(client, "s")] == [
+        ("stored", False),
+        ("new", False),
+        ("half", False),
+    ]
+
+
+def transcript_is_complete(client: FlaskClient) -> bool:
+    answer = client.get("/v1/sessions/s/interactions")
+    return answer.status_code == 200 and answer.get_json()["complete"]
+
+
+def test_paging_shows_a_waiting_record_once(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    for turn in range(5):
+        log(client, session_id="s", interaction_id=str(turn), prompt=f"Said {turn}", turn=turn)
+    inner.refuses = lambda _: StoreUnavailable("not now")
+    log(client, session_id="s", interaction_id="1", response="filled later")
+    log(client, session_id="s", interaction_id="9", prompt="Said 9", turn=9)
+    rows: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
+        answer = client.get(f"/v1/sessions/s/interactions?limit=2{after}")
+        if answer.status_code == 503 or not answer.get_json()["complete"]:
+            continue  # the drain has just tried again
+        rows += answer.get_json()["interactions"]
+        if answer.get_json()["next"] is None:
+            break
+        after = f"&cursor={answer.get_json()['next']}"
+    assert [(row["prompt"], row["spooled"]) for row in rows] == [
+        *((f"Said {turn}", turn == 1) for turn in range(5)),
+        ("Said 9", True),
+    ]
+
+
+def test_a_session_that_waits_is_not_said_to_be_unknown_when_it_shall_be_erased(
+    client: FlaskClient, spool: Spool, inner: Removable
+) -> None:
+    inner.refuses = lambda _: StoreUnavailable("not now")
+    log(client, session_id="s", prompt="Hello")
+    assert problem(client.delete("/v1/sessions/s"))["status"] == 503
+    inner.refuses = lambda _: None
+    delivered(spool)
+    assert client.delete("/v1/sessions/s").get_json()["interactions"] == 1
+
+
+def test_readiness_tells_writable_degraded_and_full_apart(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    assert client.get("/readyz").get_json()["status"] == "writable"
+    inner.away = AWAY
+    log(client, session_id="s", prompt="Hello")
+    degraded = client.get("/readyz")
+    assert (degraded.status_code, degraded.get_json()["status"]) == (200, "degraded")
+    assert degraded.get_json()["spool"]["records"] == 2
+    spool.directory.limits = Limits(min_free_bytes=1 << 60)
+    full = client.get("/readyz")
+    assert (full.status_code, full.get_json()["status"], "Retry-After" in full.headers) == (503, "full", True)
+    refused = log(client, session_id="s", prompt="Hello")
+    assert (problem(refused)["status"], int(refused.headers["Retry-After"])) == (503, 10)
+    inner.away = None
+    delivered(spool)
+    assert client.get("/readyz").get_json()["status"] == "writable"
+
+
+def test_every_record_is_in_the_ledger(spool: Spool, inner: Removable, tmp_path: Path) -> None:
+    counts = Ledger()
+    app = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+    app.extensions["conversation_repository"] = ConversationRepository(spool, "default", ledger=counts)
+    client = app.test_client()
+    log(client, session_id="s", interaction_id="i", prompt="Hello")  # created
+    log(client, session_id="s", interaction_id="i", response="Hi")  # filled
+    log(client, session_id="s", interaction_id="i", prompt="Hello")  # duplicate
+    log(client, session_id="s", interaction_id="i", prompt="Other")  # conflict
+    log(client, session_id="s")  # rejected
+    client.post("/v1/interactions/batch", json={"interactions": [{"prompt": "created"}, {}]})
+    inner.away = AWAY
+    client.post("/v1/sessions", json={})  # spooled
+    spool.directory.limits = Limits(min_free_bytes=1 << 60)
+    log(client, prompt="kept nowhere")  # failed
+
+    told = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in client.get("/metrics").text.splitlines()
+        if not line.startswith("#")
+    }
+    outcomes = {name: told[f'turnlog_records_total{{outcome="{name}"}}'] for name in (
+        "created", "filled", "duplicate", "conflict", "rejected", "spooled", "failed")}  # fmt: skip
+    assert outcomes == {
+        "created": 2, "filled": 1, "duplicate": 1, "conflict": 1, "rejected": 2, "spooled": 1, "failed": 1,
+    }  # fmt: skip
+    assert told["turnlog_records_received_total"] == sum(outcomes.values())
+    assert told["turnlog_records_in_flight"] == 0
+    assert told["turnlog_spool_records"] == 1
+    assert told["turnlog_write_seconds_count"] == 7
+    assert told['turnlog_write_seconds_bucket{le="+Inf"}'] == 7
+
+
+def test_operators_see_send_again_and_discard_dead_letters(
+    app: Flask, client: FlaskClient, spool: Spool, inner: Removable
+) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        result = app.test_cli_runner().invoke(args=["spool", *arguments])
+        return result.exit_code, result.output
+
+    inner.away = AWAY
+    for n in range(3):
+        log(client, session_id="s", interaction_id=f"i{n}", prompt=f"Said {n}")
+    assert "waiting: 6 records in 3 batches" in run("status")[1]
+    inner.refuses = lambda batch: Invalid("no good", field="prompt") if batch.interactions else None
+    inner.away = None
+    delivered(spool)
+
+    assert "dead letters: 3" in run("status")[1]
+    code, listed = run("list")
+    assert code == 0
+    assert [line.split()[0] for line in listed.splitlines()] == ["1", "2", "3"]
+    assert "rejected: no good" in listed
+    assert '"prompt": "Said 1"' in run("show", "2")[1]
+    assert run("show", "99")[0] == 1
+    code, told = run("retry", "1")
+    assert (code, "rejected  no good" in told) == (1, True)
+    assert run("retry")[0] == 2
+    assert run("discard", "3")[0] == 2
+    assert "Said 2" in run("show", "3")[1], "it is still there"
+    assert run("discard", "3", "--yes") == (0, "3  discarded\n")
+
+    inner.refuses = lambda _: None
+    assert run("retry", "--all") == (0, "1  created\n2  created\n")
+    assert "dead letters: 0" in run("status")[1]
+    assert [row["prompt"] for row in transcript(client, "s")] == ["Said 0", "Said 1"]
