@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: run test check bench soak lock clean
+.PHONY: run test mutants check bench soak lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Tests the tests: puts bugs into a copy of the code and tells which of them no test notices.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

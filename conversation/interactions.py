@@ -25,7 +25,10 @@ class InteractionBatch(BaseModel):
 
 
 class DescribedBatch(InteractionBatch):
-    """Up to 1,000 interactions, of any sessions; each is checked by itself, so that a bad one harms no other."""
+    """Up to 1,000 interactions, of any sessions; each is checked by itself, so that a bad one harms no other.
+
+    One interaction may stand in it a hundred times.
+    """
 
     interactions: Annotated[list[Interaction], Field(min_length=1, max_length=LARGEST_BATCH)]
 

@@ -26,6 +26,10 @@ STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate"})
 #: Receipts that acknowledge: what the record says is in the store, or on this machine's disk and will be.
 KEPT: frozenset[Outcome] = STORED | {"spooled"}
 
+#: Statements about one interaction in one batch. The store weighs them one after another, each in a round that goes
+#: through the whole batch: a thousand take seconds.
+MAX_REPEATS = 100
+
 
 class Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -141,6 +145,10 @@ class Batch:
     def session_ids(self) -> set[str]:
         """Return the ids of all sessions that the records are of."""
         return {row["id"] for row in self.sessions} | {row["session_id"] for row in self.interactions}
+
+    def interaction_ids(self) -> list[tuple[str, str]]:
+        """Return session and id of each interaction."""
+        return [(row["session_id"], row["id"]) for row in self.interactions]
 
     def of_sessions(self, ids: Container[str]) -> Self:
         """Return the part of the batch that is of some of its sessions."""

@@ -5,6 +5,7 @@ record is a batch of one. A batch that the store refuses for the data of some re
 stands alone, so that it never harms the others.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -13,9 +14,23 @@ from logging_store import identity
 from logging_store.errors import Conflict, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
-from logging_store.records import Batch, Interaction, Receipt, Session, SessionChanges, receipt_of
+from logging_store.records import (
+    MAX_REPEATS,
+    Batch,
+    Interaction,
+    Receipt,
+    Session,
+    SessionChanges,
+    receipt_of,
+)
 from logging_store.store import Store
 from logging_store.values import restore_numbers
+
+_REPEATED = Receipt(
+    receipt="rejected",
+    fields=("interaction_id",),
+    reason=f"More than {MAX_REPEATS} statements about one interaction in one batch; send this one in another",
+)
 
 
 class Kept(NamedTuple):
@@ -74,7 +89,7 @@ class ConversationRepository:
             for n, interaction in enumerate(interactions)
         ]
         with self.ledger.receiving(len(addressed)) as receipts:
-            receipts.extend(self._write(addressed, received_at))
+            receipts.extend(self._weigh(addressed, received_at))
         return [
             Kept(receipt, each.session, each.interaction) for each, receipt in zip(addressed, receipts, strict=True)
         ]
@@ -140,6 +155,12 @@ class ConversationRepository:
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
         return _Addressed(session, own, row)
 
+    def _weigh(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
+        """Write what doesn't name an interaction too often."""
+        too_many = _repeated_too_often(addressed)
+        written = iter(self._write([each for n, each in enumerate(addressed) if n not in too_many], received_at))
+        return [_REPEATED if n in too_many else next(written) for n in range(len(addressed))]
+
     def _write(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
         # the same session may be named by its id and by its key: the key is one more fact about it
         parents = {each.session.id: each.session for each in sorted(addressed, key=lambda a: a.session.key is not None)}
@@ -155,6 +176,20 @@ class ConversationRepository:
                 return [receipt_of(error)]
             middle = len(addressed) // 2
             return self._write(addressed[:middle], received_at) + self._write(addressed[middle:], received_at)
+
+
+def _repeated_too_often(addressed: Sequence[_Addressed]) -> set[int]:
+    """Return the places of the records whose interaction the batch has named `MAX_REPEATS` times before."""
+    if len(addressed) <= MAX_REPEATS:
+        return set()
+    named: Counter[tuple[str, str]] = Counter()
+    too_many = set()
+    for place, each in enumerate(addressed):
+        who = each.session.id, each.interaction.id
+        named[who] += 1
+        if named[who] > MAX_REPEATS:
+            too_many.add(place)
+    return too_many
 
 
 def _session_row(who: Identity, received_at: datetime, *, implicit: bool) -> dict[str, Any]:

@@ -92,6 +92,13 @@ def _check_json(value: object, path: tuple[str | int, ...]) -> None:
                 _check_json(item, (*path, key))
 
 
+def _distinct(tags: list[str]) -> list[str]:
+    for index, tag in enumerate(tags):
+        if tag in tags[:index]:
+            raise _refuse("repeated", "Tags are a set, and this one is there already", (index,))
+    return tags
+
+
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     _check_json(value, ())
     return value
@@ -144,7 +151,15 @@ Identifier = Annotated[
     AfterValidator(_identifier),
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=shapes.NAME), AfterValidator(_name)]
-Tags = Annotated[list[Tag], Field(max_length=100)]
+Tags = Annotated[
+    list[Tag],
+    Field(
+        max_length=100,
+        description="A set: shown in the order in which its tags first arrived.",
+        json_schema_extra={"uniqueItems": True},
+    ),
+    AfterValidator(_distinct),
+]
 Time = Annotated[
     AwareDatetime,
     Field(

@@ -226,6 +226,7 @@ INVALID = [
     Bad("tags of other types", _json(tags=["a", 1, "", None, "x" * 101]), 422,
         ("$.tags[1]", "$.tags[2]", "$.tags[3]", "$.tags[4]")),
     Bad("101 tags", _json(tags=[str(n) for n in range(101)]), 422, ("$.tags",)),
+    Bad("a tag twice", _json(tags=["a", "b", "a", "A"]), 422, ("$.tags[2]",)),
     Bad("several at once", _json(turn=-1, status="x", model="", y=1), 422,
         ("$.model", "$.status", "$.turn", "$.y")),
     *(

@@ -92,10 +92,10 @@ class Model:
 
     def log(self, interactions: Sequence[Interaction]) -> list[Told]:
         for interaction in interactions:
-            self._bring_along(interaction.session_id)
+            self.bring_along(interaction.session_id)
         return [self._log_one(interaction, nth) for nth, interaction in enumerate(interactions)]
 
-    def _bring_along(self, name: str | None) -> None:
+    def bring_along(self, name: str | None) -> None:
         """Make sure of the session; if it is called by its key, the key is one more fact about it."""
         who = identity.session(self.project, name)
         session = self.held.setdefault(who.id, StoredSession(who.id, implicit=True, created_at=self._now(), facts={}))

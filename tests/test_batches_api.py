@@ -43,6 +43,7 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
     "a time without a zone": (GOOD | {"started_at": "2026-11-21T06:30:00"}, ".started_at"),
     "an unknown status": (GOOD | {"status": "done"}, ".status"),
     "a blank tag": (GOOD | {"tags": ["a", ""]}, ".tags[1]"),
+    "a tag twice": (GOOD | {"tags": ["a", "a"]}, ".tags[1]"),
     "too many tags": (GOOD | {"tags": [str(n) for n in range(101)]}, ".tags"),
 }
 
@@ -96,6 +97,22 @@ def test_a_single_call_refuses_what_a_batch_rejects(client: FlaskClient) -> None
         answer = client.post("/v1/interactions", json=item)
         assert (answer.status_code, paths(answer)) == (422, [f"${path}"]), name
     assert client.get("/v1/sessions").get_json()["sessions"] == []
+
+
+def test_one_interaction_is_weighed_a_hundred_times_in_a_batch_and_no_more(client: FlaskClient) -> None:
+    hot, other = {"session_id": "s", "interaction_id": "hot"}, {"session_id": "t", "interaction_id": "hot"}
+    answer = send(client, *({**hot, "prompt": "Hello", "metadata": {f"k{n}": n}} for n in range(102)),
+                  *({**other, "prompt": "Hello", "metadata": {f"k{n}": n}} for n in range(100)))  # fmt: skip
+    assert answer.status_code == 207
+    assert answer.get_json()["counts"] == {"created": 2, "filled": 198, "rejected": 2}
+    for index in (100, 101):
+        item = answer.get_json()["receipts"][index]
+        assert (item["receipt"], item["interaction_key"]) == ("rejected", "hot")
+        assert item["reason"].startswith("More than 100 statements about one interaction")
+        assert [field["path"] for field in item["fields"]] == [f"$.interactions[{index}].interaction_id"]
+    (stored,) = transcript(client, "s")
+    assert stored["metadata"] == {f"k{n}": n for n in range(100)}
+    assert send(client, {**hot, "prompt": "Hello", "metadata": {"k101": 101}}).get_json()["counts"] == {"filled": 1}
 
 
 def test_the_same_id_twice_is_weighed_in_order(client: FlaskClient) -> None:

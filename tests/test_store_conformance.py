@@ -6,7 +6,8 @@ spoken to through the store, and in a Turnlog project of its own.
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,29 +17,46 @@ from conversation.settings import Settings
 from logging_store import errors
 from logging_store.group_commit import GroupCommit
 from logging_store.records import Batch
+from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from tests.conftest import open_backend
 from tests.databases import TestServer
 
 AT = "2026-11-21T06:30:00+00:00"
 PROJECT = f"conformance-{uuid.uuid4()}"
-KINDS = ["postgres", "supabase", "group commit"] + ["real Supabase"] * ("SUPABASE_URL" in os.environ)
+WRAPPED: dict[str, Callable[[Store, Path], Store]] = {
+    "group commit": lambda store, _: GroupCommit(store, patience_s=10),
+    "spool": lambda store, path: Spool(store, path, Limits(min_free_bytes=0)),
+    "group commit over spool": lambda store, path: GroupCommit(
+        Spool(store, path, Limits(min_free_bytes=0)), patience_s=10
+    ),
+}
+KINDS = ["postgres", "supabase", *WRAPPED] + ["real Supabase"] * ("SUPABASE_URL" in os.environ)
 
 
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[Store]:
+@pytest.fixture(params=KINDS, scope="module")
+def store(
+    request: pytest.FixtureRequest, postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """Yield one store for all tests of a kind: they don't meet, as they mustn't in a real project."""
     if request.param == "real Supabase":
         real = create_database_store(
             Settings.from_mapping({k: v for k, v in os.environ.items() if k.startswith("SUPABASE_")})
         )
         yield real
         real.close()
-    elif request.param == "group commit":
-        with open_backend("postgres", postgres_server) as backend:
-            yield GroupCommit(backend.open(), patience_s=10)
-    else:
-        with open_backend(request.param, postgres_server) as backend:
-            yield backend.open()
+        return
+    plain = request.param not in WRAPPED
+    with open_backend(request.param if plain else "postgres", postgres_server) as backend:
+        store = backend.open()
+        if plain:
+            yield store
+            return
+        folder = tmp_path_factory.mktemp("spool") / "of the store"
+        store = WRAPPED[request.param](store, folder)
+        yield store
+        store.close()
+        assert not folder.exists(), "nothing was spooled: the store was there all the time"
 
 
 def session_row(session_id: str, **facts: object) -> dict[str, object]:

@@ -93,6 +93,7 @@ def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
         (Tags, ["x" * 101], "string_too_long"),
         (Tags, ["x"] * 101, "too_long"),
         (Tags, ("x",), "list_type"),
+        (Tags, ["x", "y", "x"], "repeated"),
         (Count, -1, "greater_than_equal"),
         (Count, MAX_EXACT_INTEGER + 1, "less_than_equal"),
         (Count, 0.5, "int_type"),

@@ -117,8 +117,9 @@ class Spool:
                 raise
             rows = reading.in_order(reading.interaction_row(each) for each in waiting.values())
             return {"session": session, "interactions": rows, "after": None, "complete": False}
-        if not waiting or (page["session"] and page["session"]["erased_at"]):
-            return page
+        session = page["session"] or reading.session_row(session_id, batches)
+        if not waiting or (session and session["erased_at"]):
+            return {**page, "session": session}
         rows = [
             reading.interaction_row(waiting[row["interaction_id"]], row) if row["interaction_id"] in waiting else row
             for row in page["interactions"]
@@ -127,11 +128,7 @@ class Spool:
             known = self._stored_ids(project, session_id)
             new = (reading.interaction_row(each) for id_, each in waiting.items() if id_ not in known)
             rows = reading.in_order([*rows, *new])
-        return {
-            **page,
-            "session": page["session"] or reading.session_row(session_id, batches),
-            "interactions": rows,
-        }
+        return {**page, "session": session, "interactions": rows}
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.gaps(project, session_id, query))

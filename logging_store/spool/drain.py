@@ -8,6 +8,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import apsw
 
 from logging_store.errors import Conflict, Invalid, Misconfigured, StoreError, StoreUnavailable
-from logging_store.records import Batch, BatchReceipts, Receipt, receipt_of
+from logging_store.records import MAX_REPEATS, Batch, BatchReceipts, Receipt, receipt_of
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import SpoolDirectory
@@ -136,7 +137,7 @@ class Drain:
             if not aside:
                 self._directory.retire(file)
             return False
-        together = [entry for entry in entries if entries[0].batch.fits(entry.batch)]
+        together = _together(entries)
         try:
             self._deliver(Batch.merge([entry.batch for entry in together]), together)
         except (StoreUnavailable, Misconfigured) as error:
@@ -205,6 +206,21 @@ class Drain:
         now = time.monotonic()
         self._aside = {key: until for key, until in self._aside.items() if until > now - HELD_UP_S}
         return min((until - now for until in self._aside.values()), default=LOOK_FOR_ORPHANS_S)
+
+
+def _together(entries: list[Entry]) -> list[Entry]:
+    """Return what may be delivered with the first entry: of its project, and without weighing one record for ever."""
+    chosen: list[Entry] = []
+    named: Counter[tuple[str, str]] = Counter()
+    for entry in entries:
+        if not entries[0].batch.fits(entry.batch):
+            continue
+        ids = entry.batch.interaction_ids()
+        named.update(ids)
+        if chosen and any(named[each] > MAX_REPEATS for each in ids):
+            break
+        chosen.append(entry)
+    return chosen
 
 
 def _records(batch: Batch, receipts: BatchReceipts) -> list[tuple[dict[str, Any], Receipt]]:

@@ -7,11 +7,12 @@ the way gateways and networks do: see `faults`.
 """
 
 from tests.postgrest.answers import Answer
-from tests.postgrest.faults import Disconnect, Fault, Faults, Respond, Stall, Truncate
+from tests.postgrest.faults import Action, Disconnect, Fault, Faults, Respond, Stall, Trickle, Truncate
 from tests.postgrest.keys import sign
 from tests.postgrest.standin import PostgrestStandIn
 
 __all__ = [
+    "Action",
     "Answer",
     "Disconnect",
     "Fault",
@@ -19,6 +20,7 @@ __all__ = [
     "PostgrestStandIn",
     "Respond",
     "Stall",
+    "Trickle",
     "Truncate",
     "sign",
 ]

@@ -30,7 +30,9 @@ class Respond:
 
 @dataclass(frozen=True)
 class Disconnect:
-    """Close the connection without an answer."""
+    """Close the connection without an answer; with a `reset`, as a router that forgot it does."""
+
+    reset: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,24 @@ class Truncate:
 
 
 @dataclass(frozen=True)
+class Trickle:
+    """Send the whole answer, a byte at a time, so that each single read ends soon and the answer late.
+
+    Before the commit there is no answer yet, and `instead` takes its place.
+    """
+
+    pause_s: float = 0.1
+    instead: Answer = field(default_factory=lambda: Answer(200, b'{"sent": "a byte at a time"}'))
+
+
+@dataclass(frozen=True)
 class Stall:
     """Go on as usual after so many seconds."""
 
     seconds: float
+
+
+Action = Respond | Disconnect | Truncate | Trickle | Stall
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class Fault:
     don't count.
     """
 
-    do: Respond | Disconnect | Truncate | Stall
+    do: Action
     function: str | None = None
     when: When = "before"
     times: int | None = 1

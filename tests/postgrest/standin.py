@@ -11,13 +11,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.postgrest import keys
+from tests.postgrest.answers import Answer
 from tests.postgrest.database import Database
-from tests.postgrest.faults import Disconnect, Faults, Respond, Stall, Truncate, When
+from tests.postgrest.faults import Disconnect, Faults, Respond, Stall, Trickle, Truncate, When
 from tests.postgrest.rpc import Rpc
 from tests.postgrest.wire import Request, Wire
 
 DEFAULT_SECRET = "a secret for tests, longer than thirty-two bytes"  # noqa: S105 - it guards nothing
 CANCEL_AGAIN_AFTER_S = 0.05
+
+_Sent = Disconnect | Respond | Trickle | Truncate
 
 
 class PostgrestStandIn:
@@ -141,22 +144,28 @@ class PostgrestStandIn:
         """Answer one request; False when the connection is to be closed."""
         if self.latency_s:
             self._closing.wait(self.latency_s)
-        fault = self._fault(request, "before")
-        if isinstance(fault, Disconnect):
-            return False
-        if isinstance(fault, Truncate):
-            return wire.send_part(fault.instead, fault.keep_bytes)
-        if isinstance(fault, Respond):
-            return wire.send(fault.answer)
+        if fault := self._fault(request, "before"):
+            return self._send_faulty(wire, fault, None)
         answer = self._rpc.answer(request)
-        fault = self._fault(request, "after") if answer.committed else None
-        if isinstance(fault, Disconnect) or self._closing.is_set():
-            return False
-        if isinstance(fault, Truncate):
-            return wire.send_part(answer, fault.keep_bytes)
-        return wire.send(fault.answer if isinstance(fault, Respond) else answer)
+        if answer.committed and (fault := self._fault(request, "after")):
+            return self._send_faulty(wire, fault, answer)
+        return not self._closing.is_set() and wire.send(answer)
 
-    def _fault(self, request: Request, when: When) -> Disconnect | Respond | Truncate | None:
+    def _send_faulty(self, wire: Wire, fault: _Sent, answer: Answer | None) -> bool:
+        """Do what a fault does to an answer, or in the place of one; False when the connection is to be closed."""
+        match fault:
+            case Respond():
+                return not self._closing.is_set() and wire.send(fault.answer)
+            case Truncate():
+                return wire.send_part(answer or fault.instead, fault.keep_bytes)
+            case Trickle():
+                return wire.send_slowly(answer or fault.instead, lambda: self._closing.wait(fault.pause_s))
+            case Disconnect():
+                if fault.reset:
+                    wire.reset_when_closed()
+                return False
+
+    def _fault(self, request: Request, when: When) -> _Sent | None:
         """Take the fault that is due, if any; a stall is over by the time this returns."""
         fault = self.faults.take(request.function, when)
         if fault is None:

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.postgrest import Disconnect, Fault, PostgrestStandIn, Respond, Stall, Truncate, sign
+from tests.postgrest import Disconnect, Fault, PostgrestStandIn, Respond, Stall, Trickle, Truncate, sign
 from tests.postgrest.faults import When
 
 pytest_plugins = ["tests.postgrest.fixtures"]
@@ -149,3 +149,17 @@ def test_it_runs_as_a_process(authenticator_dsn: str, http: httpx.Client) -> Non
             process.terminate()
         assert process.wait(timeout=10) == 0
     assert answer.json() == 7
+
+
+def test_a_reset_is_met_as_one(standin: PostgrestStandIn, insert: Insert, admin: Admin) -> None:
+    standin.faults.add(Fault(Disconnect(reset=True), when="after"))
+    with pytest.raises(httpx.ReadError, match="reset"):
+        insert(1)
+    assert rows(admin) == 1
+
+
+def test_a_trickling_answer_is_whole_and_late(standin: PostgrestStandIn, insert: Insert, admin: Admin) -> None:
+    standin.faults.add(Fault(Trickle(0.001), when="after"))
+    began = time.monotonic()
+    assert insert(1).json()[0]["written"] is True
+    assert time.monotonic() - began > 0.1, "a hundred bytes and more, one by one"

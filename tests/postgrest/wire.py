@@ -6,8 +6,9 @@ small function. A body comes with Content-Length; a chunked one is not understoo
 
 import contextlib
 import socket
+import struct
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -74,6 +75,15 @@ class Wire:
         """Send so much, or half, of the body that the head announces; False, as only closing can follow."""
         self._send(_head(answer) + answer.body[: len(answer.body) // 2 if length is None else length])
         return False
+
+    def send_slowly(self, answer: Answer, pause: Callable[[], bool]) -> bool:
+        """Send an answer byte by byte, pausing after each until `pause` says to stop; False when the peer has gone."""
+        message = _head(answer) + answer.body
+        return all(self._send(message[at : at + 1]) and not pause() for at in range(len(message)))
+
+    def reset_when_closed(self) -> None:
+        """Let the peer meet a reset instead of the end of a stream."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _send(self, message: bytes) -> bool:
         try:

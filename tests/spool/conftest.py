@@ -1,5 +1,6 @@
 """A spool in front of a real store that can be taken away."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,11 +13,11 @@ from logging_store.postgres import PostgresStore
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.spool.away import Removable
 
-PATIENCE_S = 30
+PATIENCE_S = float(os.environ.get("TURNLOG_TEST_PATIENCE_S", "30"))
 
 
-def eventually(look: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + PATIENCE_S
+def eventually(look: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    give_up = time.monotonic() + patience_s
     while not look():
         assert time.monotonic() < give_up, what
         time.sleep(0.01)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from logging_store.errors import Invalid, Misconfigured, SpoolFull, StoreUnavailable
 from logging_store.records import Batch
-from logging_store.spool import Limits, Spool
+from logging_store.spool import Limits, Spool, drain
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import eventually
 
@@ -74,6 +75,21 @@ def test_a_lost_answer_doubles_nothing(spool: Spool, inner: Removable, prompts: 
     assert prompts() == ["Once"]
 
 
+def test_what_could_not_be_delivered_goes_on_waiting(
+    spool: Spool, inner: Removable, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "HELD_UP_S", 0.1)
+    inner.away = AWAY
+    for n in range(3):
+        spool.write(said(f"Said {n}"))
+    tries = iter(range(10_000))
+    inner.refuses = lambda _: StoreUnavailable("not now") if next(tries) < 10 else None
+    inner.away = None
+    eventually(lambda: len(prompts()) == 3, "delivered in the end")
+    eventually(lambda: spool.directory.depth().entries == 0, "nothing waits any more")
+    assert next(tries) >= 10
+
+
 def test_the_file_of_a_process_that_ended_is_adopted(
     open_spool: Callable[..., Spool], inner: Removable, prompts: Prompts
 ) -> None:
@@ -124,6 +140,22 @@ def test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other(
     spool.dead_letters.remove(letters[0].number)
     assert spool.dead_letters.get(letters[0].number) is None
     assert spool.dead_letters.count() == 1
+
+
+def test_statements_about_one_interaction_are_delivered_a_hundred_at_a_time(
+    spool: Spool, inner: Removable, prompts: Prompts
+) -> None:
+    session_id, id_ = str(uuid.uuid4()), str(uuid.uuid4())
+    inner.away = AWAY
+    for n in range(102):
+        spool.write(said("Hot", session_id=session_id, id_=id_, metadata={f"k{n}": n}))
+    spool.write(said("Cool", session_id=session_id))
+    inner.away = None
+    eventually(lambda: spool.directory.depth().entries == 0, "delivered")
+    assert prompts() == ["Cool", "Hot"]
+    assert [len(batch.interactions) for batch in inner.writes] == [100, 3]
+    transcript = spool.transcript(PROJECT, session_id, {"limit": 10})["interactions"]
+    assert {f"k{n}": n for n in range(102)} in [row["metadata"] for row in transcript]
 
 
 def test_what_was_erased_meanwhile_is_forgotten_here_as_well(
@@ -178,8 +210,11 @@ def test_a_folder_that_cannot_be_used_is_an_honest_error(
 
 
 def test_a_lock_on_one_session_keeps_back_only_that_session(
-    spool: Spool, inner: Removable, prompts: Prompts, database: str
+    spool: Spool, inner: Removable, prompts: Prompts, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(drain, "HELD_UP_S", 1.0)
+    with psycopg.connect(database) as admin:
+        admin.execute("alter function turnlog_write_v1 set lock_timeout = '300ms'")
     locked, free = (f"00000000-0000-0000-0000-00000000000{n}" for n in "ab")
     spool.write(Batch(PROJECT, [*said("", session_id=locked).sessions, *said("", session_id=free).sessions]))
     with psycopg.connect(database) as holder:

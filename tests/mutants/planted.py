@@ -1,0 +1,141 @@
+"""Bugs that would break the promise, and the test that has to notice each."""
+
+from dataclasses import dataclass
+
+SPOOL = "tests/spool/test_spool.py"
+ON_DISK = "tests/spool/test_on_disk.py"
+GROUP = "tests/test_group_commit.py"
+CONFORMANCE = "tests/test_store_conformance.py"
+CELLS = "tests/faults/test_postgrest_cells.py"
+RACES = "tests/races/test_shared_sessions.py"
+CORE = "supabase/migrations/20261121000100_turnlog_core.sql"
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedBug:
+    """`right` stands once in `file`; `wrong` takes its place."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    test: str
+
+
+PLANTED = [
+    PlantedBug(
+        "a write is acknowledged before it is in the spool",
+        "logging_store/spool/__init__.py",
+        "        self.directory.keep(batch)\n",
+        "        threading.Timer(0.5, self.directory.keep, [batch]).start()\n",
+        f"{SPOOL}::test_what_was_kept_is_on_the_disk_when_the_receipt_says_so",
+    ),
+    PlantedBug(
+        "a write is acknowledged before it is synced",
+        "logging_store/spool/files.py",
+        "pragma synchronous = full",
+        "pragma synchronous = off",
+        f"{ON_DISK}::test_what_is_spooled_is_synced_when_keep_returns",
+    ),
+    PlantedBug(
+        "a dead letter isn't synced",
+        "logging_store/spool/dead_letters.py",
+        "pragma synchronous = full",
+        "pragma synchronous = off",
+        f"{ON_DISK}::test_a_dead_letter_is_synced_when_it_is_told",
+    ),
+    PlantedBug(
+        "a batch locks its sessions in any order",
+        CORE,
+        "                 order by s.id\n                   for no key update) as p;",
+        "                 order by random()\n                   for no key update) as p;",
+        f"{RACES}::test_8_processes_write_60_batches_of_12_over_40_sessions_in_shuffled_order[postgres]",
+    ),
+    PlantedBug(
+        "a write overwrites what is filled",
+        CORE,
+        "            gained := held;\n            conflicts := conflicts || field;",
+        "            gained := value;",
+        f"{CONFORMANCE}::test_a_contradiction_names_its_fields_and_changes_nothing[postgres]",
+    ),
+    PlantedBug(
+        "a full spool drops what comes",
+        "logging_store/spool/directory.py",
+        "            self.require_room()\n            for last",
+        "            with suppress(SpoolFull):\n                self.require_room()\n"
+        "            if self.used_bytes() >= self.limits.max_bytes:\n                return\n            for last",
+        f"{SPOOL}::test_past_its_quota_the_spool_refuses_and_drops_nothing",
+    ),
+    PlantedBug(
+        "a full spool drops its oldest",
+        "logging_store/spool/directory.py",
+        "            self.require_room()\n            for last",
+        "            if self.used_bytes() >= self.limits.max_bytes - 50_000 and self._own:\n"
+        "                self._own[1].remove(self._own[1].oldest(1)[:1])\n"
+        "            self.require_room()\n            for last",
+        f"{SPOOL}::test_past_its_quota_the_spool_refuses_and_drops_nothing",
+    ),
+    PlantedBug(
+        "a bad record takes the others of its batch along",
+        "logging_store/spool/drain.py",
+        "            halves = batch.halves()\n",
+        "            halves: tuple[Batch, ...] = ()\n",
+        f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
+    ),
+    PlantedBug(
+        "a bad record takes the others of its group along",
+        "logging_store/group_commit.py",
+        "            if len(group) == 1:\n                group[0].settle(error)\n                return\n",
+        "            for call in group:\n                call.settle(error)\n            return\n",
+        f"{GROUP}::test_bad_data_harms_only_its_own_caller",
+    ),
+    PlantedBug(
+        "what is delivered is noted before it is",
+        "logging_store/spool/drain.py",
+        "        together = _together(entries)\n",
+        "        together = _together(entries)\n        file.remove(together)\n",
+        f"{SPOOL}::test_what_could_not_be_delivered_goes_on_waiting",
+    ),
+    PlantedBug(
+        "the file of a living worker is adopted",
+        "logging_store/spool/files.py",
+        "    except BlockingIOError:\n        os.close(descriptor)\n        return None\n",
+        "    except BlockingIOError:\n        pass\n",
+        f"{SPOOL}::test_the_file_of_a_living_process_is_left_to_it",
+    ),
+    PlantedBug(
+        "the breaker never closes",
+        "logging_store/spool/breaker.py",
+        "                self._on_change(-1)\n            self._failures = 0\n",
+        "                self._on_change(-1)\n",
+        f"{SPOOL}::test_while_the_store_is_away_writes_are_spooled_and_later_delivered",
+    ),
+    PlantedBug(
+        "what is refused for good is forgotten",
+        "logging_store/spool/drain.py",
+        "        self._dead_letters.add(batch, receipt, min(entry.kept_at for entry in entries))\n",
+        "",
+        f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
+    ),
+    PlantedBug(
+        "receipts are given to the wrong callers",
+        "logging_store/group_commit.py",
+        "            for call, own in zip(group, receipts",
+        "            for call, own in zip(reversed(group), receipts",
+        f"{GROUP}::test_writes_that_wait_become_one_group",
+    ),
+    PlantedBug(
+        "who waits behind a hanging write is refused",
+        "app.py",
+        ", overflow=spool.keep, ",
+        ", ",
+        f"{CELLS}::test_each_write_is_answered_in_time_and_kept_once[a stall-before-passing]",
+    ),
+    PlantedBug(
+        "the deadline begins anew with each byte",
+        "logging_store/supabase.py",
+        "        http_deadline.install(http)\n",
+        "",
+        f"{CELLS}::test_an_answer_that_trickles_in_ends_at_the_deadline[before]",
+    ),
+]

@@ -1,0 +1,65 @@
+"""An acknowledgement means on the disk: nothing that SQLite wrote is still unsynced when a call returns."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from logging_store.records import Receipt
+from logging_store.spool import DeadLetters, Limits, SpoolDirectory
+from tests.spool.away import said
+
+Unsynced = dict[str, int]
+
+
+class _WatchedFile(apsw.VFSFile):
+    def __init__(self, name: str | apsw.URIFilename | None, flags: list[int], unsynced: Unsynced) -> None:
+        super().__init__("unix", name, flags)
+        self._name = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
+        self._unsynced = unsynced
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+        super().xWrite(data, offset)
+        self._unsynced[self._name] = self._unsynced.get(self._name, 0) + 1
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        super().xTruncate(newsize)
+        self._unsynced[self._name] = self._unsynced.get(self._name, 0) + 1
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        super().xSync(flags)
+        self._unsynced[self._name] = 0
+
+
+class _WatchingVfs(apsw.VFS):
+    def __init__(self, unsynced: Unsynced) -> None:
+        super().__init__("watching", "unix", makedefault=True)
+        self._unsynced = unsynced
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return _WatchedFile(name, flags, self._unsynced)
+
+
+@pytest.fixture
+def unsynced() -> Iterator[Unsynced]:
+    """Yield the number of writes to each file since it was last synced."""
+    unsynced: Unsynced = {}
+    vfs = _WatchingVfs(unsynced)
+    yield unsynced
+    vfs.unregister()
+
+
+def test_what_is_spooled_is_synced_when_keep_returns(unsynced: Unsynced, tmp_path: Path) -> None:
+    directory = SpoolDirectory(tmp_path / "spool", Limits(min_free_bytes=0))
+    for n in range(3):
+        directory.keep(said(f"Said {n}"))
+        assert unsynced
+        assert set(unsynced.values()) == {0}
+    directory.close()
+
+
+def test_a_dead_letter_is_synced_when_it_is_told(unsynced: Unsynced, tmp_path: Path) -> None:
+    DeadLetters(tmp_path).add(said("Refused"), Receipt(receipt="conflict"), kept_at=0)
+    assert unsynced
+    assert set(unsynced.values()) == {0}

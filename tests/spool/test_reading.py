@@ -1,0 +1,93 @@
+"""What waits is shown as it will be read once it is delivered, as long as nothing of it contradicts."""
+
+import uuid
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from logging_store.errors import StoreUnavailable
+from logging_store.postgres import PostgresStore
+from logging_store.spool import Limits, Spool
+from tests.conftest import PROJECT
+from tests.spool.test_any_order import Waiting, in_a_single_pass
+from tests.statements import completions, creates, logged
+from tests.traffic import Row, Statement, as_batch
+
+EXAMPLES = 60
+BY_ARRIVAL = {"spooled", "created_at", "last_activity_at"}  # which record comes first isn't known yet
+TIMES = {"started_at", "ended_at", "completed_at"}
+
+statements = st.lists(creates | logged | completions, max_size=4)
+
+
+def comparable(row: Row) -> Row:
+    return {
+        name: datetime.fromisoformat(value) if name in TIMES and value else value
+        for name, value in row.items()
+        if name not in BY_ARRIVAL
+    } | {"tags": sorted(row["tags"])}
+
+
+@pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
+def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    store = PostgresStore(database)
+    tally: Counter[str] = Counter()
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=pytestconfig.getoption("hypothesis_seed") is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),  # a busy machine is no failure
+    )
+    @given(stored=statements, waits=statements.filter(bool))
+    def check(stored: list[Statement], waits: list[Statement]) -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("delete from ai_interactions")
+            connection.execute("delete from ai_sessions")
+        waiting = Waiting(store, tmp_path / uuid.uuid4().hex)
+        reader = Spool(store, waiting.directory.path, Limits(min_free_bytes=0))
+        if stored:
+            store.write(as_batch(stored))
+        else:
+            reader.breaker.fail(StoreUnavailable("away"))  # then all that there is to see is what waits
+        for each in waits:
+            waiting.directory.keep(as_batch([each]))
+        model, agreed = in_a_single_pass([*stored, *waits])
+
+        before = {one: reader.transcript(PROJECT, one, {"limit": 100}) for one in model.held}
+        sessions = {one: reader.session(PROJECT, one) for one in model.held}
+        waiting.deliver()
+        waiting.directory.close()
+        for session_id, shown in before.items():
+            later = store.transcript(PROJECT, session_id, {"limit": 100})
+            assert shown.get("complete", True) == bool(stored)
+            assert (shown["session"] or {})["session_id"] == session_id
+            rows = {row["interaction_id"]: row for row in shown["interactions"]}
+            assert len(rows) == len(shown["interactions"]) == len(later["interactions"])
+            for row in later["interactions"]:
+                if row["interaction_id"] + session_id in agreed:
+                    # a stored row doesn't tell whether its status was stated or follows from the rest
+                    status = {"status": row["status"]} if stored else {}
+                    assert comparable(rows[row["interaction_id"]]) | status == comparable(row)
+                    tally["waiting" if rows[row["interaction_id"]].get("spooled") else "stored"] += 1
+            all_agree = all(row["interaction_id"] + session_id in agreed for row in later["interactions"])
+            if all_agree and all(row["turn"] or row["started_at"] for row in later["interactions"]):
+                assert list(rows) == [row["interaction_id"] for row in later["interactions"]]
+                tally["in order"] += len(rows) > 1
+            if not stored and session_id + session_id in agreed:
+                for session in (shown["session"], sessions[session_id]):
+                    assert session is not None
+                    assert comparable(session) == comparable(store.session(PROJECT, session_id) or {})
+                tally["sessions"] += 1
+
+    try:
+        check()
+    finally:
+        store.close()
+    assert all(tally[what] > EXAMPLES / 20 for what in ("waiting", "stored", "in order", "sessions")), tally
