@@ -15,10 +15,11 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from app import create_store
+from app import create_database_store, create_store
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.group_commit import GroupCommit
+from logging_store.ledger import Ledger
 from logging_store.records import STORED, Batch, Interaction
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Spool
@@ -102,7 +103,7 @@ def cell(api: tuple[PostgrestStandIn, str], tmp_path: Path) -> Iterator[Cell]:
             "DATA_DIR": str(tmp_path),
         }
     )
-    store = cast("GroupCommit", create_store(settings))
+    store = cast("GroupCommit", create_store(settings, create_database_store(settings), Ledger()))
     yield Cell(standin, database, store)
     standin.faults.clear()
     store.close()
