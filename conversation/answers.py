@@ -239,7 +239,7 @@ class Readiness(Answer):
     schema_version: str | None = None
     reason: str | None = None
     spool: Waiting
-    dead_letters: int
+    dead_letters: int | None
 
 
 class Liveness(Answer):

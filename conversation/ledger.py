@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import jiter
 
 from logging_store import identity
-from logging_store.errors import SessionErased, SessionNotFound
+from logging_store.errors import SessionErased, SessionNotFound, StoreUnavailable
 from logging_store.records import STORED
 from logging_store.repository import ConversationRepository
 
@@ -189,6 +189,8 @@ class _Comparer:
         query: dict[str, Any] = {"limit": _PAGE}
         while True:
             page = self._repository.transcript(session_id, query)
+            if not page.get("complete", True):
+                raise StoreUnavailable("a session can't be read whole while some of it waits in the spool: try again")
             yield from page["interactions"]
             if page["after"] is None:
                 return

@@ -68,7 +68,16 @@ class _Turnlog(Collector):
             ("spool_records", "Records that wait on this machine's disk", backlog.records),
             ("spool_bytes", "Their size", backlog.bytes),
             ("spool_oldest_seconds", "How long the oldest has waited", backlog.oldest_s),
+            ("spool_unreadable_files", "Files of the spool that a person has to look at", backlog.unreadable_files),
             ("open_breakers", "Workers that think the store is away, and spool", self._totals["open_breakers"]),
-            ("dead_letters", "Records that the store refused after they were acknowledged", backlog.dead_letters),
+            (
+                "dead_letters",
+                "Records that the store refused after they were acknowledged",
+                _known(backlog.dead_letters),
+            ),
         ):
             yield GaugeMetricFamily(f"turnlog_{name}", what, value=value)
+
+
+def _known(number: int | None) -> float:
+    return float("nan") if number is None else number

@@ -4,6 +4,7 @@ An empty value counts as unset, so that a compose file may pass variables throug
 setting that contradicts another, or one of ours that doesn't exist, is an error at start in one sentence.
 """
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -121,7 +122,15 @@ class Settings(BaseModel):
 
     @property
     def spool_dir(self) -> Path:
-        return self.data_dir / "spool"
+        """Where writes wait for the store; each store has its own, so that none gets what is another's."""
+        if self.supabase_url:
+            where = urlsplit(self.supabase_url).netloc
+        elif self.database_url:
+            parts = conninfo_to_dict(self.database_url.get_secret_value())
+            where = " ".join(f"{parts.get(name, '')}" for name in ("host", "hostaddr", "port", "dbname"))
+        else:
+            return self.data_dir / "spool" / self.store_kind
+        return self.data_dir / "spool" / f"{self.store_kind}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
 
     @property
     def store_kind(self) -> StoreKind:
@@ -131,7 +140,6 @@ class Settings(BaseModel):
 
 
 @lru_cache(maxsize=256)  # asked for each request without a key
-@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach an address."""
     if host == "localhost" or host.startswith("unix:"):

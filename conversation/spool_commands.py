@@ -1,7 +1,7 @@
 """`flask --app app spool …`: what waits on this machine's disk, and what the store has refused after all."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from flask import Blueprint, current_app
 from pydantic_core import to_json
 
 from conversation import http
+from conversation.commands import database
 from conversation.settings import Settings
 from logging_store.errors import Conflict, Invalid, TurnlogError
 from logging_store.records import Receipt, receipt_of
@@ -77,12 +78,14 @@ def retry(number: int | None, *, every: bool) -> None:
     if (number is None) != every:
         raise click.UsageError("Give the number of one dead letter, or --all")
     refused = 0
-    with _errors_as_messages():
+    with _store_at_work():
         for letter in _every() if number is None else [_find(number)]:
             receipt = _send(letter)
-            if receipt.kept:  # if the store is away, it waits again
+            # if the store is away it waits again; what is of an erased session shall be forgotten
+            gone = receipt.kept or receipt.reason == "erased"
+            if gone:
                 _dead_letters().remove(letter.number)
-            refused += not receipt.kept
+            refused += not gone
             click.echo(f"{letter.number}  {receipt.receipt}  {receipt.reason or ', '.join(receipt.fields)}".rstrip())
     if refused:
         raise click.exceptions.Exit(1)
@@ -124,13 +127,17 @@ def _find(number: int) -> DeadLetter:
 
 
 @contextmanager
-def _errors_as_messages() -> Iterator[None]:
+def _store_at_work() -> Iterator[None]:
+    """Use the store, with the embedded database running meanwhile; tell its errors as messages."""
+    settings: Settings = current_app.extensions["turnlog_settings"]
     try:
-        yield
+        with ExitStack() as closing:
+            if settings.store_kind == "embedded":
+                closing.enter_context(database(settings))
+            closing.callback(http.repository().store.close)
+            yield
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        http.repository().store.close()
 
 
 def _directory() -> SpoolDirectory:

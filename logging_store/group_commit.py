@@ -129,6 +129,14 @@ class GroupCommit:
         call.released.acquire()  # its group is being written, within the inner store's deadline, or it leads
         return True
 
+    def _pass_on(self, group: Sequence[_Call]) -> None:
+        """Settle calls for which no time is left."""
+        for call in group:
+            try:
+                call.settle(self._give_up_waiting(call.batch))
+            except StoreUnavailable as error:
+                call.settle(error)
+
     def _give_up_waiting(self, batch: Batch) -> BatchReceipts:
         if self._overflow is None:
             raise StoreUnavailable("the store is still busy with earlier writes")
@@ -139,7 +147,7 @@ class GroupCommit:
         group = [call]
         try:
             group += self._take_along(call)
-            self._write(group)
+            self._write(group, time.monotonic() + self._patience_s)
         finally:
             for left in group:
                 if left.outcome is None:  # this thread is being ended: nobody may wait for it
@@ -163,7 +171,7 @@ class GroupCommit:
                 group.append(self._waiting.popleft())
         return group
 
-    def _write(self, group: Sequence[_Call]) -> None:
+    def _write(self, group: Sequence[_Call], ends: float) -> None:
         """Write a group in one call; if the data of somebody fails it, halve it until that one stands alone."""
         together = Batch.merge([call.batch for call in group])
         started = time.monotonic()
@@ -173,8 +181,11 @@ class GroupCommit:
             if len(group) == 1:
                 group[0].settle(error)
                 return
-            self._write(group[: len(group) // 2])
-            self._write(group[len(group) // 2 :])
+            for half in (group[: len(group) // 2], group[len(group) // 2 :]):
+                if time.monotonic() < ends:
+                    self._write(half, ends)
+                else:
+                    self._pass_on(half)
         except Exception as error:  # noqa: BLE001 - each caller raises it
             for call in group:
                 call.settle(error)

@@ -16,6 +16,7 @@ from typing import Any
 import httpcore
 import httpx
 
+_PIECE = 64 * 1024  # bytes
 _this_call = threading.local()
 
 
@@ -60,7 +61,9 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max_bytes, _left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, _left(timeout))
+        # piece by piece: the limit begins anew for each send
+        for start in range(0, len(buffer), _PIECE):
+            self._inner.write(buffer[start : start + _PIECE], _left(timeout))
 
     def close(self) -> None:
         self._inner.close()

@@ -142,6 +142,11 @@ class Batch:
             any(batch.return_sessions for batch in batches),
         )
 
+    @property
+    def stated(self) -> int:
+        """How many records callers stated; a parent that only came along is none."""
+        return len(self.interactions) + sum(not row.get("implicit") for row in self.sessions)
+
     def session_ids(self) -> set[str]:
         """Return the ids of all sessions that the records are of."""
         return {row["id"] for row in self.sessions} | {row["session_id"] for row in self.interactions}

@@ -18,7 +18,8 @@ class Backlog:
     records: int = 0
     bytes: int = 0
     oldest_s: float = 0
-    dead_letters: int = 0
+    unreadable_files: int = 0
+    dead_letters: int | None = 0  # None: they can't be read
 
 
 class Store(Protocol):

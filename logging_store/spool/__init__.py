@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
+from logging_store.errors import Invalid, Misconfigured, StoreBusy, StoreUnavailable
 from logging_store.records import Batch, BatchReceipts, Receipt
 from logging_store.spool import reading
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
+from logging_store.spool.held import HeldSessions
 from logging_store.store import Backlog, Store
 
 __all__ = ["CircuitBreaker", "DeadLetters", "Limits", "Spool", "SpoolDirectory"]
@@ -50,8 +51,15 @@ class Spool:
         self.breaker = breaker or CircuitBreaker()
         self.directory = SpoolDirectory(path, limits or Limits())
         self.dead_letters = DeadLetters(path)
+        self._held = HeldSessions()
         self._drain = Drain(
-            inner, self.directory, self.dead_letters, self.breaker, revive=revive, on_delivered=on_delivered
+            inner,
+            self.directory,
+            self.dead_letters,
+            self.breaker,
+            self._held,
+            revive=revive,
+            on_delivered=on_delivered,
         )
         self._starting = threading.Lock()
         self._draining: tuple[int, threading.Thread] | None = None
@@ -69,13 +77,14 @@ class Spool:
 
     def write(self, batch: Batch) -> BatchReceipts:
         """Store a batch, or keep it. Raises `SpoolFull` or `StoreUnavailable` if it can be neither."""
-        if held := self._drain.held_sessions(batch):
+        if held := self._held.of(batch):
             return self._write_around(batch, held)
         if self.breaker.is_closed:
             try:
                 return self.inner.write(batch)
             except StoreBusy as error:
                 _log.warning("spool: a write is held up and kept for later: %s", error)
+                self._held.hold(batch)
             except (StoreUnavailable, Misconfigured) as error:
                 self._failed(error)
         return self.keep(batch)
@@ -88,15 +97,10 @@ class Spool:
         return BatchReceipts([_SPOOLED] * len(batch.sessions), [_SPOOLED] * len(batch.interactions))
 
     def session(self, project: str, session_id: str) -> dict[str, Any] | None:
+        # the spool first: what is delivered in between is seen twice, and not missed
         batches = self.directory.batches_of(project, session_id)
-        waiting = reading.session_row(session_id, batches)
-        try:
-            stored = self._read(lambda: self.inner.session(project, session_id))
-        except StoreUnavailable:
-            if waiting is None:
-                raise
-            stored = None
-        return stored or waiting
+        stored = self._read(lambda: self.inner.session(project, session_id))
+        return stored or reading.session_row(session_id, batches)
 
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.sessions(project, query))
@@ -104,7 +108,8 @@ class Spool:
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return what `Store.transcript` does; rows with something that waits here are marked `spooled`.
 
-        `complete` is False while only what waits can be shown, since the store is away.
+        `complete` is False while the store is away, so that only what waits can be shown, and of a page of several
+        while something waits, which may be delivered to a place between pages that were read already.
         """
         # the spool first: what is delivered in between is seen twice, and told apart by its id
         batches = self.directory.batches_of(project, session_id)
@@ -128,18 +133,19 @@ class Spool:
             known = self._stored_ids(project, session_id)
             new = (reading.interaction_row(each) for id_, each in waiting.items() if id_ not in known)
             rows = reading.in_order([*rows, *new])
-        return {**page, "session": session, "interactions": rows}
+        whole = page["after"] is None and query.get("after") is None
+        return {**page, "session": session, "interactions": rows, "complete": whole}
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.gaps(project, session_id, query))
 
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
-        return self._read(lambda: self.inner.edit(project, session_id, changes))
+        return self._change(project, session_id, lambda: self.inner.edit(project, session_id, changes))
 
     def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
-        erased = self._read(lambda: self.inner.erase(project, session_id))
-        if erased is None and self.directory.batches_of(project, session_id):
-            raise StoreBusy("the session waits in the spool, and can be erased once it is delivered")
+        erased = self._change(project, session_id, lambda: self.inner.erase(project, session_id))
+        if erased is not None:
+            self.dead_letters.forget(project, session_id)
         return erased
 
     def forget(self, project: str) -> dict[str, Any]:
@@ -156,7 +162,14 @@ class Spool:
             has_room = False
         else:
             has_room = True
-        return Backlog(has_room, depth.records, depth.bytes, depth.oldest_s, self.dead_letters.count())
+        return Backlog(
+            has_room,
+            depth.records,
+            depth.bytes,
+            depth.oldest_s,
+            len(self.directory.find_unreadable()),
+            self.dead_letters.count(),
+        )
 
     def close(self) -> None:
         """Stop delivering and let go of the files; what still waits is adopted by the next process."""
@@ -195,6 +208,14 @@ class Spool:
             self._failed(error)
             raise
 
+    def _change(self, project: str, session_id: str, call: Callable[[], _Answer]) -> _Answer:
+        """Make a call about a session, which may only wait here: then nobody may be told that there is none."""
+        waits = bool(self.directory.batches_of(project, session_id))  # before it is delivered
+        answer = self._read(call)
+        if answer is None and waits:
+            raise StoreBusy("the session waits in the spool, and can be changed once it is delivered")
+        return answer
+
     def _failed(self, error: Exception) -> None:
         if self.breaker.fail(error):
             _log.warning("spool: the store is away, writes are kept on this disk: %s", error)
@@ -205,7 +226,13 @@ class Spool:
         known: set[str] = set()
         query: dict[str, Any] = {"limit": 1000}
         while True:
-            page = self.inner.transcript(project, session_id, query)
+            try:
+                page = self.inner.transcript(project, session_id, query)
+            except Invalid:  # more than the database can build into one answer
+                if query["limit"] == 1:
+                    raise
+                query["limit"] //= 2
+                continue
             known |= {row["interaction_id"] for row in page["interactions"]}
             if page["after"] is None:
                 return known

@@ -5,6 +5,7 @@ sent again as it is.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ import apsw
 import jiter
 from pydantic_core import to_json
 
-from logging_store.errors import SpoolFull
+from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.records import Batch, Receipt
 from logging_store.spool.files import read_batch
+
+_log = logging.getLogger(__name__)
 
 _NAME = "dead-letters.sqlite3"
 _BUSY_MS = 5000
@@ -82,12 +85,17 @@ class DeadLetters:
         except apsw.Error as error:
             raise SpoolFull(f"the dead letters can't be written: {error}") from error
 
-    def count(self) -> int:
+    def count(self) -> int | None:
+        """Return how many there are; None if the file can't be read."""
         if not self._path.exists():
             return 0
-        with self._open() as connection:
-            counted: int = connection.execute("select count(*) from dead_letters").get
-            return counted
+        try:
+            with self._open() as connection:
+                counted: int = connection.execute("select count(*) from dead_letters").get
+        except apsw.Error:
+            _log.exception("the dead letters can't be read: %s", self._path)
+            return None
+        return counted
 
     def list(self, limit: int = 100, after: int = 0) -> list[DeadLetter]:
         """Return letters in the order of their numbers."""
@@ -111,6 +119,18 @@ class DeadLetters:
         found = self.list(limit=1, after=number - 1)
         return found[0] if found and found[0].number == number else None
 
+    def forget(self, project: str, session_id: str) -> None:
+        """Drop what is of a session that was erased. Raises `StoreUnavailable` if that can't be done now."""
+        if not self._path.exists():
+            return
+        try:
+            with self._open() as connection:
+                connection.execute(
+                    "delete from dead_letters where project = ? and session_id = ?", (project, session_id)
+                )
+        except apsw.Error as error:
+            raise StoreUnavailable(f"the session's dead letters can't be removed, erase it again: {error}") from error
+
     def remove(self, number: int) -> None:
         with self._open() as connection:
             connection.execute("delete from dead_letters where number = ?", (number,))
@@ -120,6 +140,7 @@ class DeadLetters:
         connection = apsw.Connection(str(self._path))
         try:
             connection.set_busy_timeout(_BUSY_MS)
+            connection.execute("pragma secure_delete = on")  # what is forgotten can't be read any more
             connection.execute("pragma journal_mode = truncate")
             connection.execute("pragma synchronous = full")
             connection.execute(_SCHEMA)

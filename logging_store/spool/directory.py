@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import apsw
-import uuid_utils
 
 from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.records import Batch
@@ -29,6 +28,7 @@ from logging_store.spool.files import (
     SpoolFile,
     journal_of,
     lock_of,
+    new_name,
     read_batch,
     reading,
     sync_directory,
@@ -68,6 +68,8 @@ class SpoolDirectory:
                     self._own_file().keep([batch])
                 except apsw.FullError as error:
                     raise SpoolFull("the disk of the spool is full") from error
+                except apsw.BusyError as error:
+                    raise StoreUnavailable("somebody reads the spool's file for too long") from error
                 except (apsw.Error, OSError) as error:
                     # what this file holds is in doubt now; a new one may do
                     self._abandon_own(error)
@@ -112,8 +114,7 @@ class SpoolDirectory:
                 broken = path.with_suffix(BROKEN).exists()
                 file = self._rescue(path) if broken else SpoolFile.adopt(path)
             except (apsw.CorruptError, apsw.NotADBError) as error:
-                self._unreadable.add(path)
-                _log.error("spool: %s can't be read and is left for a person to look at: %s", path, error)
+                self._mark_unreadable(path, error)
             except (apsw.Error, OSError) as error:
                 _log.warning("spool: %s can't be adopted now: %s", path, error)
             else:
@@ -136,6 +137,13 @@ class SpoolDirectory:
         with self._lock:
             self._let_go(file)
             file.abandon()
+
+    def give_up(self, file: SpoolFile, error: Exception) -> None:
+        """Leave a file that can't be read for a person to look at, and harm no other."""
+        with self._lock:
+            self._let_go(file)
+            file.close()
+            self._mark_unreadable(file.path, error)
 
     def depth(self) -> Depth:
         """Return how much waits on this machine, in the files of all processes."""
@@ -202,6 +210,10 @@ class SpoolDirectory:
             self._own = None
             file.abandon()
 
+    def _mark_unreadable(self, path: Path, error: Exception) -> None:
+        self._unreadable.add(path)
+        _log.error("spool: %s can't be read and is left for a person to look at: %s", path, error)
+
     def _let_go(self, file: SpoolFile) -> None:
         if self._own and self._own[1] is file:
             self._own = None
@@ -228,10 +240,8 @@ class SpoolDirectory:
         if owned is None:
             return None
         try:
-            copy = self.path / f"{PREFIX}{uuid_utils.uuid7().hex}{SUFFIX}"
+            copy, copy_owned = new_name(self.path)
             with _removed_on_failure(copy, journal_of(copy), lock_of(copy)):
-                copy_owned = take_lock(copy)
-                assert copy_owned is not None, "a name that nobody else has"  # noqa: S101
                 try:
                     # the journal first: without it a file in the middle of a commit looks whole
                     for source, target in ((journal_of(path), journal_of(copy)), (path, copy)):

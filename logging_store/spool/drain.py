@@ -10,17 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import apsw
 
-from logging_store.errors import Conflict, Invalid, Misconfigured, StoreError, StoreUnavailable
+from logging_store.errors import Conflict, Invalid, Misconfigured, SpoolFull, StoreError, StoreUnavailable
 from logging_store.records import MAX_REPEATS, Batch, BatchReceipts, Receipt, receipt_of
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import Entry, SpoolFile
+from logging_store.spool.held import HeldSessions
 from logging_store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Drain:
         directory: SpoolDirectory,
         dead_letters: DeadLetters,
         breaker: CircuitBreaker,
+        held: HeldSessions,
         *,
         revive: Callable[[], None] | None = None,
         on_delivered: Callable[[Receipt], None] = lambda _: None,
@@ -49,18 +50,10 @@ class Drain:
         self._breaker = breaker
         self._revive = revive
         self._on_delivered = on_delivered
-        self._aside: dict[tuple[Path, int], float] = {}  # (file, entry) -> when to try again
-        self._held: dict[tuple[str, str], float] = {}  # (project, session) -> until when
+        self._held = held
         self._look_at = 0.0
         self._awake = threading.Event()
         self._ended = threading.Event()
-
-    def held_sessions(self, batch: Batch) -> set[str]:
-        """Return the sessions of a batch that somebody's lock holds up at the moment."""
-        if not self._held:
-            return set()
-        now = time.monotonic()
-        return {one for one in batch.session_ids() if self._held.get((batch.project, one), 0) > now}
 
     def run(self) -> None:
         """Deliver until `end` is called."""
@@ -85,12 +78,12 @@ class Drain:
 
     def step(self) -> float:
         """Do one thing; return after how many seconds to do the next."""
-        if not self._breaker.is_closed:
-            return self._probe()
+        # also while the store is away: what a killed process left can only be read once it is adopted
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + LOOK_FOR_ORPHANS_S * (1 + random.random())  # noqa: S311 - jitter, not a secret
             self._directory.adopt_orphans()
-            self._held = {key: until for key, until in self._held.items() if until > now}
+        if not self._breaker.is_closed:
+            return self._probe()
         for file in self._directory.to_drain():
             started = time.monotonic()
             try:
@@ -102,14 +95,17 @@ class Drain:
             except OSError as error:
                 _log.warning("spool: a file can't be removed now: %s", error)
                 continue
-            except apsw.FullError:
+            except (apsw.CorruptError, apsw.NotADBError, ValueError) as error:
+                self._directory.give_up(file, error)
+                continue
+            except (apsw.FullError, SpoolFull) as error:
                 # what was delivered can't be removed: it will be again, which changes nothing
-                _log.warning("spool: no room on the disk to note what was delivered")
+                _log.warning("spool: the disk has no room for what became of the records: %s", error)
                 return LOOK_FOR_ORPHANS_S
             if delivered:
                 # as long a rest as it took, with full jitter: live writes keep half of the store at least
                 return (time.monotonic() - started) * 2 * random.random()  # noqa: S311
-        return max(0.05, min(self._look_at - time.monotonic(), self._next_aside()))
+        return max(0.05, min([self._look_at - time.monotonic(), *self._held.resting().values()]))
 
     def _probe(self) -> float:
         if not self._breaker.may_probe():
@@ -130,12 +126,9 @@ class Drain:
 
     def _drain_some(self, file: SpoolFile) -> bool:
         """Deliver the oldest entries of a file; tell whether there were any."""
-        now = time.monotonic()
-        aside = [seq for (of, seq), until in self._aside.items() if of == file.path and until > now]
-        entries = file.oldest(RECORDS_A_CALL, BYTES_A_CALL, aside)
+        entries = file.oldest(RECORDS_A_CALL, BYTES_A_CALL, self._held.resting())
         if not entries:
-            if not aside:
-                self._directory.retire(file)
+            self._directory.retire(file)
             return False
         together = _together(entries)
         try:
@@ -143,8 +136,13 @@ class Drain:
         except (StoreUnavailable, Misconfigured) as error:
             self._part(file, together, error)
         else:
-            file.remove(together)
+            self._delivered(file, together)
         return True
+
+    def _delivered(self, file: SpoolFile, entries: list[Entry]) -> None:
+        file.remove(entries)
+        for entry in entries:
+            self._held.release(entry.batch)
 
     def _deliver(self, batch: Batch, entries: list[Entry]) -> None:
         """Write a batch; halve it while data of some record fails it, until the bad one stands alone."""
@@ -155,10 +153,12 @@ class Drain:
             for half in halves:
                 self._deliver(half, entries)
             if not halves:
+                self._on_delivered(receipt_of(error))
                 self._refused(batch, receipt_of(error), entries)
             return
         for row, receipt in _records(batch, receipts):
-            self._on_delivered(receipt)
+            if not row.get("implicit"):  # a parent that only came along is no record of its own
+                self._on_delivered(receipt)
             if not receipt.kept:
                 self._refused(batch.alone(row), receipt, entries)
 
@@ -178,6 +178,8 @@ class Drain:
 
     def _part(self, file: SpoolFile, entries: list[Entry], error: StoreError) -> None:
         """Find what among these is held up by itself, if the store is well, and set it aside."""
+        if isinstance(error, SpoolFull):
+            raise error  # of the dead letters: no store is to blame
         if not self._answers():
             self._breaker.fail(error)
             return
@@ -190,22 +192,14 @@ class Drain:
                     if not self._breaker.is_closed:
                         return
                 else:
-                    file.remove([entry])
+                    self._delivered(file, [entry])
             return
         (entry,) = entries
         if halves := entry.batch.halves():
             file.split(entry, halves)
             return
-        pause = HELD_UP_S * (0.5 + random.random())  # noqa: S311
-        self._aside[file.path, entry.seq] = time.monotonic() + pause
-        for session_id in entry.batch.session_ids():
-            self._held[entry.batch.project, session_id] = time.monotonic() + pause
+        self._held.hold(entry.batch, HELD_UP_S * (0.5 + random.random()))  # noqa: S311
         _log.warning("spool: a record is held up and tried again later: %s", error)
-
-    def _next_aside(self) -> float:
-        now = time.monotonic()
-        self._aside = {key: until for key, until in self._aside.items() if until > now - HELD_UP_S}
-        return min((until - now for until in self._aside.values()), default=LOOK_FOR_ORPHANS_S)
 
 
 def _together(entries: list[Entry]) -> list[Entry]:

@@ -76,12 +76,14 @@ class SpoolFile:
 
     def __init__(self, path: Path, owned: int) -> None:
         self.path = path
-        self._owned = owned  # the descriptor that holds the lock
+        self._owned: int | None = owned  # the descriptor that holds the lock
         self._lock = threading.Lock()
         self._connection = apsw.Connection(str(path))
         self._connection.set_busy_timeout(_BUSY_MS)
         # a rollback journal, truncated and synced at each commit: other processes may read beside us, and a commit
         # is on the disk when it returns
+        self._connection.execute("pragma auto_vacuum = full")  # what was delivered takes no room
+        self._connection.execute("pragma secure_delete = on")  # and can't be read any more
         self._connection.execute("pragma journal_mode = truncate")
         self._connection.execute("pragma synchronous = full")
         with self._transaction():
@@ -89,13 +91,14 @@ class SpoolFile:
 
     @classmethod
     def create(cls, directory: Path) -> Self:
-        path = directory / f"{PREFIX}{uuid_utils.uuid7().hex}{SUFFIX}"
-        owned = take_lock(path)
-        assert owned is not None, "a name that nobody else has"  # noqa: S101
+        path, owned = new_name(directory)
         try:
             file = cls(path, owned)
             sync_directory(directory)
         except BaseException:
+            for left in (path, journal_of(path), lock_of(path)):
+                with suppress(OSError):  # then it is removed with the remains of others
+                    left.unlink(missing_ok=True)
             os.close(owned)
             raise
         return file
@@ -120,15 +123,15 @@ class SpoolFile:
         with self._lock, self._transaction():
             self._append(batches, time.time() if kept_at is None else kept_at)
 
-    def oldest(self, records: int, size: int, aside: Collection[int] = ()) -> list[Entry]:
-        """Return the first entries but for those set aside: the first, and more up to so many records and bytes."""
+    def oldest(self, records: int, size: int, without: Collection[str] = ()) -> list[Entry]:
+        """Return the first entries without some sessions: the first, and more up to so many records and bytes."""
         found: list[Entry] = []
         with self._lock:
             for seq, kept_at, of_entry, batch in self._connection.execute(
-                "select seq, kept_at, records, batch from entries order by seq"
+                "select seq, kept_at, records, batch from entries where seq not in ("
+                "  select seq from entry_sessions where session_id in (select value from json_each(?))) order by seq",
+                (to_json(list(without)).decode(),),
             ):
-                if seq in aside:
-                    continue
                 records, size = records - of_entry, size - len(batch)
                 if found and (records < 0 or size < 0):
                     break
@@ -153,8 +156,7 @@ class SpoolFile:
         """Let go of the file; whoever comes next may adopt it."""
         with self._lock:
             self._connection.close()
-            with suppress(OSError):
-                os.close(self._owned)
+            self._unlock()
 
     def retire(self) -> None:
         """Remove the file, which is empty."""
@@ -164,7 +166,7 @@ class SpoolFile:
                 for left in (self.path, journal_of(self.path), lock_of(self.path)):
                     left.unlink(missing_ok=True)
             finally:
-                os.close(self._owned)  # what could not be removed is adopted, and removed then
+                self._unlock()  # what could not be removed is adopted, and removed then
 
     def abandon(self) -> None:
         """Never write this file again, after the disk failed under it: whoever adopts it works on a copy."""
@@ -172,11 +174,17 @@ class SpoolFile:
             self.path.with_suffix(BROKEN).touch()
         self.close()
 
+    def _unlock(self) -> None:
+        # once: by then the number may be another file's
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            os.close(owned)
+
     def _append(self, batches: Sequence[Batch], kept_at: float) -> None:
         for batch in batches:
             self._connection.execute(
                 "insert into entries (project, kept_at, records, batch) values (?, ?, ?, ?)",
-                (batch.project, kept_at, batch.size, to_json(batch.to_json())),
+                (batch.project, kept_at, batch.stated, to_json(batch.to_json())),
             )
             seq = self._connection.last_insert_rowid()
             self._connection.executemany(
@@ -215,15 +223,26 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
         connection.close()
 
 
+def new_name(directory: Path) -> tuple[Path, int]:
+    """Return the path of a file that is to be made, and the descriptor that holds its lock."""
+    while True:
+        path = directory / f"{PREFIX}{uuid_utils.uuid7().hex}{SUFFIX}"
+        # another process may have taken the lock for the remains of a file that is gone
+        if (owned := take_lock(path)) is not None:
+            return path, owned
+
+
 def take_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a file, or None if another process does."""
+    """Return a descriptor that holds the lock of a file, or None if another process does, or has just removed it."""
     descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        if os.fstat(descriptor).st_ino == lock_of(path).stat().st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
 
 
 def sync_directory(directory: Path) -> None:

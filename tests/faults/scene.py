@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from conversation.settings import Settings
 from logging_store.embedded import EmbeddedPostgres
 from tests.databases import server_folder
 from tests.faults import reading
@@ -39,7 +40,7 @@ class Scene:
 
     @property
     def spool(self) -> Path:
-        return self.data_dir / "spool"
+        return Settings.from_mapping(self.service.environment).spool_dir
 
     def load(self, *, clients: int = CLIENTS, pause_s: float = PAUSE_S) -> Clients:
         """Return clients that nobody has heard of before."""

@@ -35,7 +35,7 @@ def open_spool(inner: Removable, tmp_path: Path) -> Iterator[Callable[..., Spool
     """Return a way to open a spool over the store, as each process has its own; without pauses between probes."""
     with ExitStack() as closing:
 
-        def open_(limits: Limits | None = None, folder: Path = tmp_path / "spool") -> Spool:
+        def open_(limits: Limits | None = None, folder: Path = tmp_path / "spool" / "embedded") -> Spool:
             spool = Spool(
                 inner,
                 folder,

@@ -25,6 +25,7 @@ from logging_store.postgres import PostgresStore
 from logging_store.records import Batch, BatchReceipts, Interaction, Session
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
+from logging_store.spool.held import HeldSessions
 from logging_store.store import Store
 from tests.conftest import PROJECT
 from tests.model import Model
@@ -82,7 +83,7 @@ class Waiting:
     def __init__(self, store: Store, path: Path) -> None:
         self.directory = SpoolDirectory(path, Limits(min_free_bytes=0))
         self.dead_letters = DeadLetters(path)
-        self._drain = Drain(store, self.directory, self.dead_letters, CircuitBreaker())
+        self._drain = Drain(store, self.directory, self.dead_letters, CircuitBreaker(), HeldSessions())
 
     def deliver(self) -> None:
         while self.directory.depth().entries:

@@ -110,8 +110,9 @@ def test_paging_shows_a_waiting_record_once(client: FlaskClient, spool: Spool, i
     while True:
         eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
         answer = client.get(f"/v1/sessions/s/interactions?limit=2{after}")
-        if answer.status_code == 503 or not answer.get_json()["complete"]:
+        if answer.status_code == 503 or all(row["spooled"] for row in answer.get_json()["interactions"]):
             continue  # the drain has just tried again
+        assert answer.get_json()["complete"] is False, "what waits may be delivered between pages that were read"
         rows += answer.get_json()["interactions"]
         if answer.get_json()["next"] is None:
             break
@@ -139,7 +140,7 @@ def test_readiness_tells_writable_degraded_and_full_apart(client: FlaskClient, s
     log(client, session_id="s", prompt="Hello")
     degraded = client.get("/readyz")
     assert (degraded.status_code, degraded.get_json()["status"]) == (200, "degraded")
-    assert degraded.get_json()["spool"]["records"] == 2
+    assert degraded.get_json()["spool"]["records"] == 1
     spool.directory.limits = Limits(min_free_bytes=1 << 60)
     full = client.get("/readyz")
     assert (full.status_code, full.get_json()["status"], "Retry-After" in full.headers) == (503, "full", True)
@@ -193,7 +194,7 @@ def test_operators_see_send_again_and_discard_dead_letters(
     inner.away = AWAY
     for n in range(3):
         log(client, session_id="s", interaction_id=f"i{n}", prompt=f"Said {n}")
-    assert "waiting: 6 records in 3 batches" in run("status")[1]
+    assert "waiting: 3 records in 3 batches" in run("status")[1]
     inner.refuses = lambda batch: Invalid("no good", field="prompt") if batch.interactions else None
     inner.away = None
     delivered(spool)
