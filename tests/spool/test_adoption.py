@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from logging_store.spool import Limits, SpoolDirectory
 from logging_store.spool.files import lock_of, take_lock
 from tests.spool.away import said
@@ -29,3 +31,16 @@ def test_a_lock_that_lost_its_file_is_removed_unless_somebody_holds_it(tmp_path:
     SpoolDirectory(tmp_path, LIMITS).adopt_orphans()
     assert [path for path in (left, held) if lock_of(path).exists()] == [held]
     os.close(owned)
+
+
+def test_a_file_that_cannot_be_read_is_left_for_a_person_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unreadable = tmp_path / "spool-unreadable.sqlite3"
+    unreadable.write_bytes(b"not a database, " * 100)
+    directory = SpoolDirectory(tmp_path, LIMITS)
+    for _ in range(2):
+        directory.adopt_orphans()
+    assert unreadable.read_bytes() == b"not a database, " * 100
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert (directory.depth().entries, directory.depth().bytes, directory.depth().oldest_s) == (0, 0, 0)
