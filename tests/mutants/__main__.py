@@ -10,8 +10,11 @@ from tests.mutants.mutations import Mutation, mutations
 from tests.mutants.planted import PLANTED
 from tests.mutants.workshop import ROOT, Workshop, opened
 
-SPOOL_TESTS = [f"tests/spool/test_{name}.py" for name in ("on_disk", "spool", "adoption", "api", "any_order")]
-GROUP_TESTS = ["tests/test_group_commit.py"]
+SPOOL_TESTS = [
+    *(f"tests/spool/test_{name}.py" for name in ("on_disk", "adoption", "spool", "api", "reading", "any_order")),
+    *("tests/test_store_conformance.py", "-k", "spool"),
+]
+GROUP_TESTS = ["tests/test_group_commit.py", "tests/test_store_conformance.py", "-k", "group"]
 REPOSITORY_TESTS = ["tests/test_repository.py", "tests/test_sessions_api.py", "tests/test_interactions_api.py",
                     "tests/test_batches_api.py", "-k", "not supabase"]  # fmt: skip
 TESTS_OF = {
@@ -85,8 +88,10 @@ def main() -> None:
     options = parser.parse_args()
     until = time.monotonic() + 60 * options.minutes
     with opened() as workshop:
-        named = sorted({bug.test for bug in PLANTED})
-        for tests in (named, SPOOL_TESTS, GROUP_TESTS, REPOSITORY_TESTS):
+        runs = [tests for file, tests in TESTS_OF.items() if options.only in file]
+        if not options.no_planted:
+            runs.append(sorted({bug.test for bug in PLANTED}))
+        for tests in [tests for n, tests in enumerate(runs) if tests not in runs[:n]]:
             if complaint := workshop.complaint(tests, RUN_S):
                 sys.exit(f"{complaint}\nThe tests fail without any bug planted.")
         say("the tests pass without any bug planted")

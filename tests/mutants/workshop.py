@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent.parent
 PARTS = ["app.py", "bench", "conversation", "gunicorn.conf.py", "logging_store", "pyproject.toml", "README.md",
          "supabase", "tests"]  # fmt: skip
 TEST_S = 60
-PATIENCE_S = 10
+PATIENCE_S = 8
+EXAMPLES = 25  # of a property: most bugs show in the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def opened() -> Iterator[Workshop]:
                 **os.environ,
                 "TURNLOG_TEST_DATABASE_URL": server.conninfo(),
                 "TURNLOG_TEST_PATIENCE_S": str(PATIENCE_S),
+                "TURNLOG_TEST_EXAMPLES": str(EXAMPLES),
             }
             command = [sys.executable, "-m", "tests.mutants.runner"]
             with subprocess.Popen(

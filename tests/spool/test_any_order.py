@@ -9,6 +9,7 @@ Each statement that is turned away is told so, or is a dead letter.
 """
 
 import json
+import os
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from tests.model import Model
 from tests.statements import completions, creates, logged
 from tests.traffic import RECEIVED, Row, Statement, as_batch
 
-EXAMPLES = 100
+EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "100"))
 SPOOLS = 2
 DECIDED_BY_ARRIVAL = {"created_at", "last_activity_at", "erased_at"}
 TIMES = {"started_at", "ended_at", "completed_at"}

@@ -1,5 +1,6 @@
 """What waits is shown as it will be read once it is delivered, as long as nothing of it contradicts."""
 
+import os
 import uuid
 from collections import Counter
 from datetime import datetime
@@ -12,13 +13,13 @@ from hypothesis import strategies as st
 
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres import PostgresStore
-from logging_store.spool import Limits, Spool
+from logging_store.spool import Limits, Spool, reading
 from tests.conftest import PROJECT
 from tests.spool.test_any_order import Waiting, in_a_single_pass
 from tests.statements import completions, creates, logged
 from tests.traffic import Row, Statement, as_batch
 
-EXAMPLES = 60
+EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "60"))
 BY_ARRIVAL = {"spooled", "created_at", "last_activity_at"}  # which record comes first isn't known yet
 TIMES = {"started_at", "ended_at", "completed_at"}
 
@@ -91,3 +92,14 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
     finally:
         store.close()
     assert all(tally[what] > EXAMPLES / 20 for what in ("waiting", "stored", "in order", "sessions")), tally
+
+
+def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None:
+    places = [(1, 9, 9), (2, 0, 0), (2, 0, 1), (None, 3, 5), (None, 4, 4)]
+    rows: list[Row] = [
+        {"turn": turn, "started_at": f"2026-11-21T10:00:0{second}Z", "created_at": f"2026-11-21T09:00:0{9 - second}Z",
+         "interaction_id": str(id_)}
+        for turn, second, id_ in places
+    ]  # fmt: skip
+    rows.append({"turn": None, "started_at": None, "created_at": "2026-11-21T12:00:05+02:00", "interaction_id": "6"})
+    assert reading.in_order(reversed(rows)) == rows
