@@ -62,6 +62,10 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
         model, agreed = in_a_single_pass([*stored, *waits])
 
         before = {one: reader.transcript(PROJECT, one, {"limit": 100}) for one in model.held}
+        if not stored:
+            with pytest.raises(StoreUnavailable):  # nobody knows what else there is of it
+                reader.session(PROJECT, next(iter(model.held)))
+            reader.breaker.succeed()
         sessions = {one: reader.session(PROJECT, one) for one in model.held}
         waiting.deliver()
         waiting.directory.close()
