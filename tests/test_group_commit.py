@@ -165,6 +165,30 @@ def test_whose_turn_does_not_come_is_kept_elsewhere() -> None:
     assert inner.groups == [["slow"]]
 
 
+def test_a_group_with_bad_data_keeps_one_deadline() -> None:
+    class Slow(GatedStore):
+        def write(self, batch: Batch) -> BatchReceipts:
+            receipts = super().write(batch)
+            time.sleep(0.1)
+            return receipts
+
+    inner = Slow()
+    kept: list[str] = []
+
+    def keep(batch: Batch) -> BatchReceipts:
+        kept.extend(row["prompt"] for row in batch.interactions)
+        return BatchReceipts([], [Receipt(receipt="spooled")])
+
+    group = GroupCommit(inner, patience_s=0.25, overflow=keep)
+    inner.let_through(100)
+    with ThreadPoolExecutor(32) as threads:
+        writes = {n: threads.submit(group.write, saying("bad" if n % 4 == 0 else str(n))) for n in range(32)}
+        for n, write in writes.items():
+            if n % 4:
+                assert {receipt.receipt for receipt in write.result(10)} <= {"created", "spooled"}
+    assert kept, "the time of a group is over before all of its bad data is found"
+
+
 def test_callers_who_contradict_each_other_in_a_group_are_told_their_own(backend: Backend) -> None:
     group = GroupCommit(backend.open(), patience_s=10)
     session, one = new_id(), new_id()

@@ -103,3 +103,18 @@ def test_settings_print_without_their_secrets(mapping: dict[str, str]) -> None:
     settings = Settings.from_mapping(mapping)
     for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
         assert "hunter2" not in text
+
+
+def test_each_store_has_a_spool_of_its_own() -> None:
+    stores: list[dict[str, str]] = [
+        {},
+        {"DATABASE_URL": "postgresql://user:one@host/database"},
+        {"DATABASE_URL": "postgresql://user:one@host/other"},
+        {"DATABASE_URL": "postgresql://user:one@elsewhere/database"},
+        {"SUPABASE_URL": "https://one.supabase.co", "SUPABASE_SECRET_KEY": "key"},
+        {"SUPABASE_URL": "https://two.supabase.co", "SUPABASE_SECRET_KEY": "key"},
+    ]
+    folders = {Settings.from_mapping(store).spool_dir for store in stores}
+    assert len(folders) == len(stores)
+    again = Settings.from_mapping({"DATABASE_URL": "postgresql://user:changed@host/database"})
+    assert again.spool_dir in folders, "a new password is no other store"

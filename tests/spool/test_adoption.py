@@ -1,13 +1,16 @@
 """What a process adopted is its to deliver until it is delivered."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from logging_store.spool import Limits, SpoolDirectory
-from logging_store.spool.files import lock_of, take_lock
-from tests.spool.away import said
+from logging_store.spool import Limits, Spool, SpoolDirectory
+from logging_store.spool.files import SpoolFile, lock_of, take_lock
+from tests.spool.away import Removable, said
+from tests.spool.conftest import eventually
 
 LIMITS = Limits(min_free_bytes=0)
 
@@ -44,3 +47,62 @@ def test_a_file_that_cannot_be_read_is_left_for_a_person_and_told_once(
     assert unreadable.read_bytes() == b"not a database, " * 100
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert (directory.depth().entries, directory.depth().bytes, directory.depth().oldest_s) == (0, 0, 0)
+
+
+def test_a_lock_whose_name_was_taken_away_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "spool-new.sqlite3"
+    lock = fcntl.flock
+
+    def lock_after_somebody_tidied_up(descriptor: int, operation: int) -> None:
+        lock_of(path).unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_after_somebody_tidied_up)
+    assert take_lock(path) is None
+    monkeypatch.undo()
+    owned = take_lock(path)
+    assert owned is not None
+    assert take_lock(path) is None, "now it is held"
+    os.close(owned)
+
+
+def test_a_file_that_is_let_go_twice_unlocks_no_other(tmp_path: Path) -> None:
+    file = SpoolFile.create(tmp_path)
+    file.abandon()
+    other = SpoolFile.create(tmp_path)  # the numbers of the first file's descriptors are free again
+    file.abandon()
+    file.close()
+    assert take_lock(other.path) is None
+    other.retire()
+
+
+def test_a_damaged_file_keeps_back_no_other(tmp_path: Path, inner: Removable, prompts: Callable[[], list[str]]) -> None:
+    damaged, healthy = (SpoolDirectory(tmp_path, LIMITS) for _ in range(2))
+    for n in range(40):
+        damaged.keep(said(f"damaged {n}", response="x" * 2000))
+    damaged.close()
+    healthy.keep(said("healthy"))
+    healthy.close()
+    first, _ = sorted(tmp_path.glob("spool-*.sqlite3"))
+    content = bytearray(first.read_bytes())
+    content[3 * 4096 :] = os.urandom(len(content) - 3 * 4096)
+    first.write_bytes(content)
+
+    spool = Spool(inner, tmp_path, LIMITS)
+    spool.start()
+    eventually(lambda: "healthy" in prompts(), "the healthy one is delivered")
+    eventually(lambda: spool.backlog().unreadable_files == 1, "the damaged one is told of")
+    assert first.exists()
+    spool.close()
+
+
+def test_what_was_delivered_takes_no_room_and_cannot_be_read_from_the_file(tmp_path: Path) -> None:
+    file = SpoolFile.create(tmp_path)
+    for n in range(50):
+        file.keep([said(f"a secret {n}", response="x" * 5000)])
+    full = file.path.stat().st_size
+    assert b"a secret 7" in file.path.read_bytes()
+    file.remove(file.oldest(49, 1 << 30))
+    assert file.path.stat().st_size < full / 10
+    assert b"a secret 7" not in file.path.read_bytes()
+    file.close()

@@ -151,6 +151,31 @@ def test_readiness_tells_writable_degraded_and_full_apart(client: FlaskClient, s
     assert client.get("/readyz").get_json()["status"] == "writable"
 
 
+def test_erasing_a_session_reaches_its_dead_letters(
+    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+) -> None:
+    inner.away = AWAY
+    log(client, session_id="s", prompt="a secret")
+    log(client, session_id="other", prompt="another")
+    inner.refuses = lambda batch: Invalid("no good", field="prompt") if batch.interactions else None
+    inner.away = None
+    delivered(spool)
+    inner.refuses = lambda _: None
+    log(client, session_id="s", prompt="stored")
+    assert client.delete("/v1/sessions/s").status_code == 200
+    (left,) = spool.dead_letters.list()
+    assert left.batch.interactions[0]["prompt"] == "another"
+    assert not any(b"a secret" in file.read_bytes() for file in tmp_path.rglob("*.sqlite3"))
+
+
+def test_dead_letters_that_cannot_be_read_are_told_of(client: FlaskClient, spool: Spool) -> None:
+    spool.directory.require_room()  # which makes the folder
+    (spool.directory.path / "dead-letters.sqlite3").write_bytes(b"not a database, " * 100)
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["dead_letters"]) == (200, None)
+    assert "turnlog_dead_letters NaN" in client.get("/metrics").text
+
+
 def test_every_record_is_in_the_ledger(spool: Spool, inner: Removable, tmp_path: Path) -> None:
     counts = Ledger()
     app = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
