@@ -1,4 +1,4 @@
-# `make run` and `make test` set up everything they need; see README.md.
+# `make run` and `make test` set up everything they need; see README.md. `make bench BENCH="--help"` tells its options.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 # Pins every dependency with its hashes; run after editing a *.in file.
 lock: $(VENV)/.dev
