@@ -1,4 +1,4 @@
-# `make run` and `make test` set up everything they need; see README.md.
+# `make run` and `make test` set up everything they need; see README.md. `make bench BENCH="--help"` tells its options.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 # Hours of faults; `python -m tests.faults --sizes soak --only NAME` runs some of them.
 soak: $(VENV)/.dev

@@ -1,100 +1,86 @@
-"""Measures Turnlog against a hand-written logger, a service without a database, and COPY, in one run.
+"""Measures Turnlog against a hand-written logger, a service without a database, COPY, its aims and itself.
 
-    python -m bench [--rounds 7] [--seconds 6]
+    python -m bench [--only singles,tail] [--rounds 5] [--seconds 6] [--rows 5000000] [--writes 1000000] …
 
-All services run under the same gunicorn.conf.py, on one PostgreSQL started for the purpose, and take turns, so that
-whatever else the machine does meets all of them. A run in which an answer was an error, or a row isn't there that was
-acknowledged, gives no figures.
+In a section all services run under the same gunicorn.conf.py, on one PostgreSQL started for the purpose, and take
+turns, so that whatever else the machine does meets all of them. A run in which an answer was an error, or a row isn't
+there that was acknowledged, gives no figures.
 """
 
 import argparse
+import os
 import sys
 import tempfile
-from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
-from bench import bodies, load, measure, report, servers
-from bench.measure import Round
-from bench.report import Conditions
-from bench.servers import Machine
-from conversation.settings import Settings
+from bench import measure, report, servers
+from bench.findings import Options, Section, Setup
+from bench.sections import SECTIONS
 
-_CLIENTS = 32
-_SHARED_SESSIONS = 50
-_BATCH_CLIENTS, _BATCH = 4, 500
-# Bodies made for each second of a round; no service here posts that many, so each is posted once.
-_SINGLES_A_SECOND, _BATCHES_A_SECOND = 6000, 200
-_COPIES_A_SECOND = 30  # of a round: COPY needs fewer to give a steady figure
-_WARM_UP_S = 2
+_WIDTH = 150  # where the output is no terminal
+
+_HELP = {
+    "rounds": "of each contender; figures are medians of them",
+    "seconds": "of load in each round",
+    "clients": "kept connections that log single writes",
+    "batch_clients": "kept connections that log batches",
+    "batch": "interactions in a batch",
+    "shared_sessions": "sessions that single writes are logged under",
+    "latency_ms": "that the stand-in for Supabase's API adds to each call",
+    "rows": "stored before the rate of a full database is measured",
+    "writes": "logged before the memory of the workers is measured",
+}
 
 
 def main() -> int:
-    options = _options()
+    arguments = _arguments()
+    options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     console = Console()
-    settings = Settings.from_mapping({})
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    found: dict[str, tuple[Section, Sequence[float]]] = {}
+    stated = ""
     try:
-        with servers.running() as machine, tempfile.TemporaryDirectory(prefix="turnlog-bench-") as folder:
-            rounds = _rounds(machine, Path(folder), options.rounds, options.seconds, console)
-            conditions = Conditions(
-                machine.version, load.generator(), options.rounds, options.seconds, servers.WORKERS,
-                settings.turnlog_threads, settings.turnlog_pool_size, _CLIENTS, _SHARED_SESSIONS, _BATCH_CLIENTS,
-                _BATCH,
-            )  # fmt: skip
+        for name in arguments.only:
+            began_at = os.getloadavg()[0]
+            with (
+                console.status(name) as status,
+                tempfile.TemporaryDirectory(prefix="turnlog-bench-") as folder,
+                servers.running() as machine,
+            ):
+                setup = Setup(machine, options, Path(folder) / "bodies.jsonl", status.update)
+                found[name] = SECTIONS[name](setup), (began_at, os.getloadavg()[0])
+                stated = report.conditions(options, machine.version)
+            console.print(report.rounds_table(*found[name]))
     except measure.Unsound as error:
         console.print(f"No figures: {error}", style="red", markup=False)
         return 1
-    console.print(report.table(conditions, rounds))
-    console.print(f"The rounds are in {report.save(conditions, rounds)}", highlight=False)
+    console.print(report.aims_table([figure for section, _ in found.values() for figure in section.figures]))
+    console.print(stated, highlight=False)
+    console.print(f"The rounds are in {report.save(options, stated, found)}", highlight=False)
     return 0
 
 
-def _rounds(machine: Machine, folder: Path, count: int, seconds: float, console: Console) -> dict[str, list[Round]]:
-    """Return each contender's rounds, by name."""
-    shared = bodies.sessions(_SHARED_SESSIONS)
-    file = folder / "bodies.jsonl"
-    measured: dict[str, list[Round]] = defaultdict(list)
-    contenders = machine.turnlog, machine.handwritten, machine.ceiling
-
-    bodies.write_singles(file, count=_SINGLES_A_SECOND * _WARM_UP_S, shared=shared)
-    for contender in contenders:
-        # opens the sessions one by one, then every connection of the pools
-        measure.through_http(machine, contender, file, clients=1, seconds=1)
-        bodies.write_singles(file, count=_SINGLES_A_SECOND * _WARM_UP_S, shared=shared)
-        measure.through_http(machine, contender, file, clients=_CLIENTS, seconds=_WARM_UP_S)
-    measure.insert_sessions(machine.copied, shared)
-
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=count * (len(contenders) + 2))
-        for _ in range(count):
-            bodies.write_singles(file, count=int(_SINGLES_A_SECOND * seconds), shared=shared)
-            for contender in contenders:
-                done = measure.through_http(machine, contender, file, clients=_CLIENTS, seconds=seconds)
-                measured[contender.name].append(done)
-                progress.advance(task)
-        for _ in range(count):
-            bodies.write_batches(file, count=int(_BATCHES_A_SECOND * seconds), size=_BATCH)
-            measured[report.BATCHES].append(
-                measure.through_http(
-                    machine, machine.turnlog, file, clients=_BATCH_CLIENTS, seconds=seconds, size=_BATCH, path="/batch"
-                )
-            )
-            progress.advance(task)
-            copies = bodies.copy_batches(
-                count=int(_COPIES_A_SECOND * seconds), size=_BATCH, shared=shared, project=measure.PROJECT
-            )
-            measured[report.COPY].append(measure.through_copy(machine, copies, size=_BATCH))
-            progress.advance(task)
-    return dict(measured)
-
-
-def _options() -> argparse.Namespace:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Turnlog against what people write.")
-    parser.add_argument("--rounds", type=int, default=7, help="of each contender; figures are medians of them")
-    parser.add_argument("--seconds", type=float, default=6, help="of load in each round")
+    parser.add_argument(
+        "--only", type=_sections, default=list(SECTIONS), metavar="A,B", help=f"of the sections {', '.join(SECTIONS)}"
+    )
+    for field in fields(Options):
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, type=type(field.default), default=field.default, help=_HELP[field.name])
     return parser.parse_args()
+
+
+def _sections(names: str) -> list[str]:
+    chosen = names.split(",")
+    if unknown := sorted(set(chosen) - SECTIONS.keys()):
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is not a section")
+    return chosen
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from uuid_utils import uuid7
 #: Interactions of one session in a batch, as an import of conversations has them.
 PER_SESSION = 10
 
-# Two of them are a prompt or a response: about 200 bytes.
-_SENTENCES = (
+#: Two of them are a prompt or a response: about 200 bytes.
+SENTENCES = (
     "I want to make a restaurant reservation for 2 people at half past 11 in the morning, outside if it's warm.",
     "Confirming: I will reserve a table for 2 people at Sino in San Jose. The reservation time is 11:30 am today.",
     "What's their address? Do they have vegetarian options on their menu, and is there parking near by?",
@@ -29,12 +29,12 @@ def sessions(count: int) -> list[str]:
     return [str(UUID(int=n, version=4)) for n in range(count)]
 
 
-def write_singles(path: Path, *, count: int, shared: Sequence[str]) -> None:
-    """Write a file with one request a line, each logging one interaction."""
+def write_singles(path: Path, *, count: int, shared: Sequence[str] = ()) -> None:
+    """Write a file with one request a line, each logging one interaction, of a new session if none are shared."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(
-            json.dumps(_interaction(random.choice(shared)), ensure_ascii=False) + "\n" for _ in range(count)
-        )
+        for _ in range(count):
+            session = random.choice(shared) if shared else str(uuid7())
+            file.write(json.dumps(_interaction(session), ensure_ascii=False) + "\n")
 
 
 def write_batches(path: Path, *, count: int, size: int) -> None:
@@ -55,7 +55,7 @@ COPY_COLUMNS = "project, session_id, id, prompt, response, model, created_at"
 
 
 def _text() -> str:
-    return f"{random.choice(_SENTENCES)} {random.choice(_SENTENCES)}"
+    return f"{random.choice(SENTENCES)} {random.choice(SENTENCES)}"
 
 
 def _interaction(session: str) -> dict[str, str]:

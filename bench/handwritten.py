@@ -32,6 +32,7 @@ create table if not exists interactions (
 );
 create index if not exists interactions_of_session_idx on interactions (session_id, created_at);
 """
+COUNTING = "select count(*) from interactions"
 
 
 def create_app() -> Flask:

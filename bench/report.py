@@ -1,8 +1,4 @@
-"""Figures from rounds: a table to read and a file to compare with.
-
-A figure is the median of the rounds. A ratio is the median of each round's ratio, since what disturbs a round disturbs
-all who take part in it.
-"""
+"""Figures to read as tables, and everything measured as a file to compare with."""
 
 import json
 import os
@@ -10,116 +6,92 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from bench import load
+from bench.findings import Figure, Options, Section
 from bench.measure import Round
-from bench.servers import CEILING, HANDWRITTEN, TURNLOG
-
-BATCHES, COPY = "Turnlog, batches", "COPY"
+from bench.servers import WORKERS
+from conversation.settings import Settings
 
 _RESULTS = Path(__file__).resolve().parent / "results"
+_HEADINGS = (
+    "", "writes/s", "p50 ms", "p99 ms", "service\nCPU µs", "Postgres\nCPU µs", "both\nCPU µs", "API\nCPU µs",
+    "load\nCPU µs", "worker 1\nrequests", "spooled", "late\nms",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What was measured under which conditions; `seconds` are a round's."""
-
-    postgres: str
-    load: str
-    rounds: int
-    seconds: float
-    workers: int
-    threads: int
-    pool_size: int
-    clients: int
-    shared_sessions: int
-    batch_clients: int
-    batch: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.postgres}, {os.cpu_count()} CPUs, load by {self.load}; "
-            f"medians of {self.rounds} interleaved rounds of {self.seconds:g} s; CPU is per interaction.\n"
-            f"Each service: gunicorn, {self.workers} gthread workers of {self.threads} threads and "
-            f"{self.pool_size} connections.\n"
-            f"Single writes: {self.clients} kept connections, {self.shared_sessions} shared sessions, new ids, "
-            "prompts and responses of 200 bytes.\n"
-            "No database: the same server and Flask, a view that reads nothing and answers a constant.\n"
-            f"Batches: {self.batch} interactions a request, {self.batch_clients} kept connections, new sessions of ten "
-            f"interactions.\nCOPY: one connection, a transaction for {self.batch} rows spelled out beforehand, same "
-            "tables, sessions there already."
-        )
+def conditions(options: Options, postgres: str) -> str:
+    settings = Settings.from_mapping({})
+    return (
+        f"{postgres}, Python {platform.python_version()}, {os.cpu_count()} CPUs for all of it, load by "
+        f"{load.generator()}; medians of {options.rounds} interleaved rounds of {options.seconds:g} s; CPU is per "
+        f"interaction. Each service: gunicorn, {WORKERS} workers of {settings.turnlog_threads} threads and "
+        f"{settings.turnlog_pool_size} connections, Turnlog with its spool."
+    )
 
 
-def table(conditions: Conditions, rounds: Mapping[str, Sequence[Round]]) -> Table:
-    drawn = Table(box=box.SIMPLE_HEAD, caption=str(conditions), caption_justify="left")
-    for heading in ("", "writes/s", "p50\nms", "p99\nms", "service\nCPU µs", "Postgres\nCPU µs", "both\nCPU µs"):
-        drawn.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for name in (TURNLOG, HANDWRITTEN, CEILING):
-        drawn.add_row(*_figures(name, rounds[name]))
-    drawn.add_row(*_ratios(f"{TURNLOG} / {HANDWRITTEN}", rounds[TURNLOG], rounds[HANDWRITTEN]))
-    drawn.add_row(*_ratios(f"{TURNLOG} / {CEILING}", rounds[TURNLOG], rounds[CEILING]))
-    drawn.add_row(*_ratios(f"{HANDWRITTEN} / {CEILING}", rounds[HANDWRITTEN], rounds[CEILING]), end_section=True)
-    for name in (BATCHES, COPY):
-        drawn.add_row(*_figures(name, rounds[name]))
-    drawn.add_row(*_ratios("batches / COPY", rounds[BATCHES], rounds[COPY]))
+def rounds_table(section: Section, load_averages: Sequence[float]) -> Table:
+    """Return what each contender came to, with the range of its share of the first worker."""
+    averages = " to ".join(f"{average:.1f}" for average in load_averages)
+    caption = "\n".join((section.title, *section.notes, f"Load average from {averages}."))
+    drawn = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    for heading in _HEADINGS:
+        drawn.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
+    for name, rounds in section.rounds.items():
+        drawn.add_row(name, *_figures(rounds))
     return drawn
 
 
-def save(conditions: Conditions, rounds: Mapping[str, Sequence[Round]]) -> Path:
+def aims_table(figures: Sequence[Figure]) -> Table:
+    drawn = Table(box=box.SIMPLE_HEAD)
+    for heading in ("", "against", "aim", "stretch", "measured", "from", "to", "reached"):
+        drawn.add_column(heading, justify="left" if heading in {"", "against", "reached"} else "right")
+    for each in figures:
+        sign = "≤" if each.at_most else "≥"
+        goals = ["" if goal is None else f"{sign} {goal:g}{each.unit}" for goal in (each.aim, each.stretch)]
+        digits = 2 if each.unit == "x" else 0
+        found = [f"{value:.{digits}f}{each.unit}" for value in (each.measured, min(each.values), max(each.values))]
+        drawn.add_row(each.work, each.against, *goals, *found, each.verdict, style="red" * (each.verdict == "missed"))
+    return drawn
+
+
+def save(options: Options, stated: str, sections: Mapping[str, tuple[Section, Sequence[float]]]) -> Path:
     """Write everything measured into bench/results; return the file, relative to where we are if below."""
     _RESULTS.mkdir(exist_ok=True)
     path = _RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     measured: dict[str, Any] = {
-        "conditions": asdict(conditions) | {"python": platform.python_version(), "cpus": os.cpu_count()},
-        "ratios": {
-            "turnlog / hand-written": asdict(_ratio(rounds[TURNLOG], rounds[HANDWRITTEN])),
-            "turnlog / no database": asdict(_ratio(rounds[TURNLOG], rounds[CEILING])),
-            "batches / copy": asdict(_ratio(rounds[BATCHES], rounds[COPY])),
+        "conditions": stated,
+        "options": asdict(options),
+        "sections": {
+            name: {
+                "load_averages": averages,
+                "notes": section.notes,
+                "figures": [asdict(each) | {"measured": each.measured} for each in section.figures],
+                "rounds": {of: [asdict(each) for each in rounds] for of, rounds in section.rounds.items()},
+            }
+            for name, (section, averages) in sections.items()
         },
-        "rounds": {name: [asdict(each) for each in of_one] for name, of_one in rounds.items()},
     }
     path.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """One contender by another, None where the other used nothing."""
+def _figures(rounds: Sequence[Round]) -> list[str]:
+    def median(of: Callable[[Round], float | None], digits: int = 0) -> str:
+        values = [value for each in rounds if (value := of(each)) is not None]
+        return f"{statistics.median(values):,.{digits}f}" if values and any(values) else ""
 
-    rate: float | None
-    p50: float | None
-    p99: float | None
-    service_cpu: float | None
-    postgres_cpu: float | None
-    cpu: float | None
-
-
-def _ratio(ours: Sequence[Round], theirs: Sequence[Round]) -> Ratio:
-    def median(of: Callable[[Round], float]) -> float | None:
-        pairs = [(of(our), of(their)) for our, their in zip(ours, theirs, strict=True)]
-        return statistics.median(a / b for a, b in pairs) if all(b > 1e-9 for _, b in pairs) else None
-
-    return Ratio(
-        median(lambda r: r.rate), median(lambda r: r.p50_ms), median(lambda r: r.p99_ms),
-        median(lambda r: r.service_us), median(lambda r: r.postgres_us), median(lambda r: r.cpu_us),
-    )  # fmt: skip
-
-
-def _figures(name: str, rounds: Sequence[Round]) -> list[str]:
-    def median(of: Callable[[Round], float], digits: int = 0) -> str:
-        return f"{statistics.median(of(each) for each in rounds):,.{digits}f}"
-
+    shares = [100 * each.by_worker[0] / sum(each.by_worker) for each in rounds if sum(each.by_worker)]
+    split = f"{min(shares):.0f}-{max(shares):.0f} %" if shares else ""
     return [
-        name, median(lambda r: r.rate), median(lambda r: r.p50_ms, 1), median(lambda r: r.p99_ms, 1),
+        median(lambda r: r.rate), median(lambda r: r.p50_ms, 1), median(lambda r: r.p99_ms, 1),
         median(lambda r: r.service_us), median(lambda r: r.postgres_us), median(lambda r: r.cpu_us),
+        median(lambda r: r.api_us), median(lambda r: r.generator_us), split, median(lambda r: r.spooled),
+        median(lambda r: r.late_ms, 1),
     ]  # fmt: skip
-
-
-def _ratios(name: str, ours: Sequence[Round], theirs: Sequence[Round]) -> list[str]:
-    return [name, *("" if value is None else f"{value:.2f}x" for value in asdict(_ratio(ours, theirs)).values())]

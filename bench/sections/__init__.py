@@ -1,0 +1,15 @@
+"""The sections of the benchmark, by name. Each `run`s on a PostgreSQL server of its own."""
+
+from collections.abc import Callable, Mapping
+
+from bench.findings import Section, Setup
+from bench.sections import batches, growth, memory, singles, supabase, tail
+
+SECTIONS: Mapping[str, Callable[[Setup], Section]] = {
+    "singles": singles.run,
+    "batches": batches.run,
+    "supabase": supabase.run,
+    "tail": tail.run,
+    "growth": growth.run,
+    "memory": memory.run,
+}
