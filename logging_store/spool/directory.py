@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,21 +19,9 @@ import apsw
 
 from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.records import Batch
-from logging_store.spool.files import (
-    BROKEN,
-    LOCK,
-    PREFIX,
-    SUFFIX,
-    Depth,
-    SpoolFile,
-    journal_of,
-    lock_of,
-    new_name,
-    read_batch,
-    reading,
-    sync_directory,
-    take_lock,
-)
+from logging_store.spool import orphans
+from logging_store.spool.files import Depth, SpoolFile, read_batch, reading
+from logging_store.spool.locks import BROKEN, PREFIX, SUFFIX
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +100,7 @@ class SpoolDirectory:
                 continue
             try:
                 broken = path.with_suffix(BROKEN).exists()
-                file = self._rescue(path) if broken else SpoolFile.adopt(path)
+                file = orphans.rescue(path) if broken else SpoolFile.adopt(path)
             except (apsw.CorruptError, apsw.NotADBError) as error:
                 self._mark_unreadable(path, error)
             except (apsw.Error, OSError) as error:
@@ -121,7 +109,7 @@ class SpoolDirectory:
                 if file is not None:
                     with self._lock:
                         self._adopted.append(file)
-        self._remove_remains()
+        orphans.remove_remains(self.path)
 
     def retire(self, file: SpoolFile) -> bool:
         """Remove a file if it is empty; tell whether it was."""
@@ -233,55 +221,3 @@ class SpoolDirectory:
                 _log.warning("spool: %s can't be read now: %s", path, error)
             else:
                 yield answer
-
-    def _rescue(self, path: Path) -> SpoolFile | None:
-        """Return a copy of a broken file, recovered; the broken one is removed once the copy is on the disk."""
-        owned = take_lock(path)
-        if owned is None:
-            return None
-        try:
-            copy, copy_owned = new_name(self.path)
-            with _removed_on_failure(copy, journal_of(copy), lock_of(copy)):
-                try:
-                    # the journal first: without it a file in the middle of a commit looks whole
-                    for source, target in ((journal_of(path), journal_of(copy)), (path, copy)):
-                        if source.exists():
-                            _copy_to_disk(source, target)
-                    sync_directory(self.path)
-                    file = SpoolFile(copy, copy_owned)
-                except BaseException:
-                    os.close(copy_owned)
-                    raise
-            for left in (path, journal_of(path), path.with_suffix(BROKEN), lock_of(path)):
-                left.unlink(missing_ok=True)
-            return file
-        finally:
-            os.close(owned)
-
-    def _remove_remains(self) -> None:
-        for lock in self.path.glob(f"{PREFIX}*{LOCK}"):
-            path = lock.with_suffix(SUFFIX)
-            if not path.exists() and (owned := take_lock(path)) is not None:
-                try:
-                    if not path.exists():
-                        for left in (journal_of(path), path.with_suffix(BROKEN), lock):
-                            left.unlink(missing_ok=True)
-                finally:
-                    os.close(owned)
-
-
-def _copy_to_disk(source: Path, target: Path) -> None:
-    with source.open("rb") as original, target.open("wb") as copy:
-        shutil.copyfileobj(original, copy)
-        copy.flush()
-        os.fsync(copy.fileno())
-
-
-@contextmanager
-def _removed_on_failure(*paths: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        raise

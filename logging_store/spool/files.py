@@ -4,7 +4,6 @@ Who holds the lock beside a file owns it. A lock goes with its process, so the f
 by whoever takes its lock next. A file lives as long as an outage: emptied, it is removed.
 """
 
-import fcntl
 import os
 import threading
 import time
@@ -16,12 +15,10 @@ from typing import Self
 
 import apsw
 import jiter
-import uuid_utils
 from pydantic_core import to_json
 
 from logging_store.records import Batch
-
-PREFIX, SUFFIX, LOCK, BROKEN = "spool-", ".sqlite3", ".lock", ".broken"
+from logging_store.spool.locks import BROKEN, journal_of, lock_of, new_name, sync_directory, take_lock
 
 _BUSY_MS = 5000  # `flask spool` and readers of other workers hold a file for milliseconds
 _SCHEMA = """
@@ -221,42 +218,3 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
         yield connection
     finally:
         connection.close()
-
-
-def new_name(directory: Path) -> tuple[Path, int]:
-    """Return the path of a file that is to be made, and the descriptor that holds its lock."""
-    while True:
-        path = directory / f"{PREFIX}{uuid_utils.uuid7().hex}{SUFFIX}"
-        # another process may have taken the lock for the remains of a file that is gone
-        if (owned := take_lock(path)) is not None:
-            return path, owned
-
-
-def take_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a file, or None if another process does, or has just removed it."""
-    descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == lock_of(path).stat().st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names that were added or removed durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def lock_of(path: Path) -> Path:
-    return path.with_suffix(LOCK)
-
-
-def journal_of(path: Path) -> Path:
-    return path.with_name(path.name + "-journal")

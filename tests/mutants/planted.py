@@ -71,7 +71,7 @@ PLANTED = [
         "logging_store/spool/directory.py",
         "            self.require_room()\n            for last",
         "            if self.used_bytes() >= self.limits.max_bytes - 50_000 and self._own:\n"
-        "                self._own[1].remove(self._own[1].oldest(1)[:1])\n"
+        "                self._own[1].remove(self._own[1].oldest(1, 1))\n"
         "            self.require_room()\n            for last",
         f"{SPOOL}::test_past_its_quota_the_spool_refuses_and_drops_nothing",
     ),
@@ -98,9 +98,9 @@ PLANTED = [
     ),
     PlantedBug(
         "the file of a living worker is adopted",
-        "logging_store/spool/files.py",
-        "    except BlockingIOError:\n        os.close(descriptor)\n        return None\n",
-        "    except BlockingIOError:\n        pass\n",
+        "logging_store/spool/locks.py",
+        "    except (BlockingIOError, FileNotFoundError):\n        pass\n",
+        "    except (BlockingIOError, FileNotFoundError):\n        return descriptor\n",
         f"{SPOOL}::test_the_file_of_a_living_process_is_left_to_it",
     ),
     PlantedBug(

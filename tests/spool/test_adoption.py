@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from logging_store.spool import Limits, Spool, SpoolDirectory
-from logging_store.spool.files import SpoolFile, lock_of, take_lock
+from logging_store.spool.files import SpoolFile
+from logging_store.spool.locks import lock_of, take_lock
 from tests.spool.away import Removable, said
 from tests.spool.conftest import eventually
 
