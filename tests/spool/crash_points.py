@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ class Points:
     def __init__(self, at: int, wrong: Wrong) -> None:
         self.at, self.wrong = at, wrong
         self.passed = 0
+        self.lock = threading.RLock()  # one operation at a time; after a power cut there is no other
         self.synced: dict[str, bytes] = {}
 
     def reach(self, half: Callable[[], Any] = lambda: None) -> None:
@@ -58,7 +60,7 @@ class Points:
             case "kill":
                 half()
             case "power":
-                for path, content in self.synced.items():
+                for path, content in list(self.synced.items()):
                     if Path(path).exists():
                         Path(path).write_bytes(content)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -74,22 +76,26 @@ class FaultyFile(apsw.VFSFile):
     def __init__(self, points: Points, name: Any, flags: list[int]) -> None:
         self._points = points
         self._path = name.filename() if isinstance(name, apsw.URIFilename) else name
-        points.opened(self._path)
+        with points.lock:
+            points.opened(self._path)
         super().__init__(_REAL_DISK, name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name, as those below
         write = super().xWrite
-        self._points.reach(lambda: write(data[: len(data) // 2], offset))
-        write(data, offset)
+        with self._points.lock:
+            self._points.reach(lambda: write(data[: len(data) // 2], offset))
+            write(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self._points.reach()
-        super().xSync(flags)
-        self._points.sync(self._path)
+        with self._points.lock:
+            self._points.reach()
+            super().xSync(flags)
+            self._points.sync(self._path)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
-        self._points.reach()
-        super().xTruncate(newsize)
+        with self._points.lock:
+            self._points.reach()
+            super().xTruncate(newsize)
 
 
 class FaultyDisk(apsw.VFS):
@@ -101,8 +107,9 @@ class FaultyDisk(apsw.VFS):
         return FaultyFile(self._points, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
-        self._points.reach()
-        super().xDelete(filename, syncdir)
+        with self._points.lock:
+            self._points.reach()
+            super().xDelete(filename, syncdir)
 
 
 class FileStore:
@@ -130,7 +137,7 @@ class FileStore:
         return {}
 
     def _crash_point(self) -> None:
-        with contextlib.suppress(apsw.Error):  # a disk fails in the spool, not in the store
+        with contextlib.suppress(apsw.Error), self._points.lock:  # a disk fails in the spool, not in the store
             self._points.reach()
 
     def start(self) -> None: ...
