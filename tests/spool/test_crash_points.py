@@ -89,7 +89,7 @@ def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, folders: Path,
 
 
 @pytest.mark.parametrize("wrong", ["kill", "power"])
-def test_a_recovery_may_be_ended_too(runner: Runner, folders: Path, wrong: str, request: pytest.FixtureRequest) -> None:
+def test_a_recovery_may_be_ended_too(runner: Runner, folders: Path, wrong: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails
     dice = random.Random(seed)
