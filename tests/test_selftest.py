@@ -104,9 +104,13 @@ class Fails(Liar):
 
 
 class Refuses(Liar):
+    """Refuses one interaction, each time: refused once, it would only be written again by itself."""
+
     def write(self, batch: Batch) -> BatchReceipts:
-        if self.lie_once(when=bool(batch.interactions)):
-            raise errors.Conflict("duplicate key")
+        if batch.interactions:
+            refused = self.__dict__.setdefault("_refused", batch.interactions[0]["id"])
+            if any(row["id"] == refused for row in batch.interactions):
+                raise errors.Conflict("duplicate key")
         return self.inner.write(batch)
 
 
