@@ -58,6 +58,7 @@ CompositeKey = dict[
     Annotated[str, WithJsonSchema({"type": "string", "allOf": [NAME]})],
     Annotated[str, Field(json_schema_extra=NAME)] | Annotated[int, Field(ge=-(2**53), le=2**53)] | bool,
 ]
+Parts = _Text | Annotated[list[Json], Field(min_length=1)]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
 
 
