@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from conversation.spellings import Spelled, in_both_cases, spelled
 from logging_store import identity, shapes
-from logging_store.records import Interaction, some_of
+from logging_store.records import Interaction
 from logging_store.values import Content, Identifier, JsonObject, Name, Time
 
 #: Names in an interaction's metadata.
@@ -46,7 +46,8 @@ def _text_or_parts(value: object) -> object:
 
 
 def _describe(schema: dict[str, Any], model: type[Spelled]) -> None:
-    schema |= some_of("content", "tool_calls")
+    says = [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("content", "tool_calls")]
+    schema["anyOf"] = says
     in_both_cases(schema, model)
 
 
@@ -80,10 +81,9 @@ class Message(Spelled):
             _CONTENT.validate_python([self.as_listed()])
         except ValidationError as error:
             (wrong,) = error.errors(include_url=False)
-            _, *path = wrong.get("ctx", {}).get("path", (0,))
-            raise PydanticCustomError(
-                wrong["type"], "{reason}", {"reason": wrong["msg"], "path": tuple(path)}
-            ) from None
+            _, field, *inner = wrong["ctx"]["path"]
+            path = (self.called(field, camel=self.camel), *inner)
+            raise PydanticCustomError(wrong["type"], "{reason}", {"reason": wrong["msg"], "path": path}) from None
         return self
 
     def as_listed(self) -> dict[str, Any]:
@@ -100,6 +100,8 @@ class Message(Spelled):
         """Return what the caller calls a field, or a fact that the message's interaction states."""
         if field == "prompt" and self.role == ASSISTANT:
             field = "reply_to"  # the question that is stored is another
+        if field == "metadata":  # filled: nothing else of a message stands there
+            field = "message_id" if self.role == ASSISTANT else "reply_to"
         return super().called(_CALLED.get(field, field), camel=camel)
 
 

@@ -107,7 +107,7 @@ class Participant(Attendance):
     participant: Name
 
 
-def some_of(*fields: str) -> dict[str, Any]:
+def _some_of(*fields: str) -> dict[str, Any]:
     """Say in JSON Schema that one of the fields at least is stated."""
     return {"anyOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in fields]}
 
@@ -115,7 +115,7 @@ def some_of(*fields: str) -> dict[str, Any]:
 class Interaction(Record):
     """One prompt and its response. Without a response it is pending; logging it again with one completes it."""
 
-    model_config = ConfigDict(json_schema_extra=some_of("prompt", "response", "error", "status"))
+    model_config = ConfigDict(json_schema_extra=_some_of("prompt", "response", "error", "status"))
 
     session_id: Identifier | None = None
     interaction_id: Identifier | None = None
