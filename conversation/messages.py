@@ -109,7 +109,8 @@ class Message(Spelled):
 class Placed:
     """A message, and the name of the interaction that it is a part of.
 
-    `answers`: as the answer to another message; `question` is that one, where it stands before this in the same list.
+    `answers`: as the answer to another message; `question` is that one, where it stands before this in the same list
+    and this is the first to answer it.
     """
 
     message: Message
@@ -151,7 +152,8 @@ def place(messages: Sequence[Message], name_of: Callable[[int], str]) -> list[Pl
         if answered is None and before and before.message.role == USER:
             answered = before.interaction
         if message.role == ASSISTANT and answered:
-            placed.append(Placed(message, answered, answers=True, question=asked.get(answered)))
+            # taken out: each question is written twice at most, however many answers one body gives it
+            placed.append(Placed(message, answered, answers=True, question=asked.pop(answered, None)))
             continue
         placed.append(Placed(message, message.message_id or name_of(position)))
         if message.role == USER:

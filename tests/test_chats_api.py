@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from conversation.messages import Message, place
 from tests.api import in_path, log, paths, problem, transcript
 
 UUID = "01890A5D-AC96-774B-BCCE-B302099A8057"
@@ -271,3 +272,10 @@ def test_a_message_named_too_often_is_told_so(client: FlaskClient) -> None:
     assert told.status_code == 422
     assert paths(told) == ["$.messages[100].messageId"]
     assert receipts(told) == ["created", *["duplicate"] * 99, "rejected"]
+
+
+def test_many_answers_do_not_multiply_their_question() -> None:
+    question = Message.model_validate({"role": "user", "content": "a long one", "message_id": "u"})
+    answer = Message.model_validate({"role": "assistant", "content": "Hello", "reply_to": "u"})
+    placed = place([question, *[answer] * 99], str)
+    assert [each.record("c").prompt for each in placed] == ["a long one"] * 2 + [None] * 98
