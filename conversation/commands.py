@@ -21,7 +21,8 @@ blueprint = Blueprint("commands", __name__, cli_group=None)
 
 @blueprint.cli.command("migrate")
 @click.option("--print", "print_only", is_flag=True, help="Show the SQL and connect to nothing.")
-def migrate(*, print_only: bool) -> None:
+@click.option("--again", is_flag=True, help="Run what was applied once more: functions, indexes and rights come back.")
+def migrate(*, print_only: bool, again: bool) -> None:
     """Bring the database's schema up to date."""
     if print_only:
         for migration in migrations.available():
@@ -31,21 +32,24 @@ def migrate(*, print_only: bool) -> None:
     try:
         with database(settings) as conninfo:
             applied = apply_migrations(conninfo)
+            restored = apply_migrations(conninfo, again=True) if again else []
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
     for migration in applied:
         click.echo(f"applied {migration.version}_{migration.name}")
+    for migration in restored:
+        click.echo(f"applied again {migration.version}_{migration.name}")
     click.echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
 
 
-def apply_migrations(conninfo: str) -> list[migrations.Migration]:
-    """Bring a database up to date and return what was applied.
+def apply_migrations(conninfo: str, *, again: bool = False) -> list[migrations.Migration]:
+    """Bring a database up to date and return what was applied; or apply `again` what was already.
 
     Raises `StoreUnavailable` if it can't be reached now, another `TurnlogError` if somebody has to mend something.
     """
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
-            return list(migrations.apply(connection))
+            return migrations.apply_again(connection) if again else list(migrations.apply(connection))
     except psycopg.OperationalError as error:
         if _REFUSED.search(str(error)):
             raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error
