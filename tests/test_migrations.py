@@ -15,14 +15,10 @@ import pytest
 from app import create_app
 from conversation.commands import apply_migrations
 from conversation.settings import Settings
-from logging_store import errors, migrations, programs
+from logging_store import errors, migrations
 from logging_store.records import InteractionStatus, SessionStatus
+from tests import golden
 from tests.databases import TestServer
-
-# what differs from one server or one run to the next
-DIFFERS = re.compile(r"--|SET |SELECT pg_catalog|\\(un)?restrict|(CREATE|COMMENT ON) SCHEMA public|.* SET COMPRESSION")
-
-GOLDEN = Path(__file__).parent / "data" / "schema.sql"
 
 
 @pytest.fixture
@@ -170,17 +166,7 @@ def test_code_and_database_know_the_same_statuses(database: str, constraint: str
 
 
 def test_the_schema_is_the_one_that_was_reviewed(database: str) -> None:
-    dump = subprocess.run(
-        [programs.folder() / "pg_dump", "--schema-only", "--schema=public", "--no-owner", "--no-privileges", database],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    lines = [line for line in dump.splitlines() if line and not DIFFERS.match(line)]
-    schema = "\n".join(lines) + "\n"
-    if GOLDEN.read_text(encoding="utf-8") != schema:
-        GOLDEN.with_suffix(".new.sql").write_text(schema, encoding="utf-8")
-        pytest.fail("the schema changed: review tests/data/schema.new.sql and move it over schema.sql")
+    assert golden.SCHEMA.read_text(encoding="utf-8") == golden.schema_of(database), golden.RENEW
 
 
 def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: str) -> None:

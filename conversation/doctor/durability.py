@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conversation.doctor.findings import Check, Finding
-from conversation.doctor.remedies import name
+from conversation.doctor.remedies import name, text
 
 _LOST = "What was acknowledged can be lost when the machine stops."
 
@@ -47,15 +47,30 @@ def _findings(answer: dict[str, Any]) -> Iterator[Finding]:
         whose = f"role {name(role)}" if role else f"database {name(database)}"
         within = f" in database {name(database)}" if role and database else ""
         yield Finding(
-            f"{setting} is {value} for the {whose}{within}", means, [f"alter {whose}{within} reset {setting};"]
+            f"{setting} is {value} for the {whose}{within}",
+            means,
+            [f"alter {whose}{within} reset {setting};", _reconnect(answer)],
         )
     for setting, there in answer["settings"].items():
         bad, means = _WATCHED[setting]
         if there["value"] in bad and (setting, there["value"]) not in explained:
-            yield Finding(f"{setting} is {there['value']} ({there['source']})", means, _mend(setting, there["source"]))
+            yield Finding(
+                f"{setting} is {there['value']} ({there['source']})", means, _mend(setting, there["source"], answer)
+            )
 
 
-def _mend(setting: str, source: str) -> list[str]:
+def _reconnect(answer: dict[str, Any]) -> str:
+    """Return SQL that ends the service's open connections: they keep what held when they were opened."""
+    login, database = text(answer["login"]), text(answer["database"])
+    return (
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        f"where usename = {login} and datname = {database} and pid <> pg_backend_pid();"
+    )
+
+
+def _mend(setting: str, source: str, answer: dict[str, Any]) -> list[str]:
+    if source in {"database", "user", "database user"}:
+        return [_reconnect(answer)]
     if source in {"client", "session"}:
         return [f"unset PGOPTIONS  # and take {setting} out of the options of DATABASE_URL"]
     if source == "command line":

@@ -186,8 +186,8 @@ as $$
 $$;
 
 
--- {settings: [name ...]} -> {now: seconds since the epoch, database, settings: {name: {value, source}}, overrides: [{role,
--- database, setting, value}]}: what holds for the caller, and what is set for this database or the roles that write.
+-- {settings: [name ...]} -> {now: seconds since the epoch, database, login, settings: {name: {value, source}}, overrides:
+-- [{role, database, setting, value}]}: what holds for the caller, and what is set for this database or the roles that write.
 create or replace function public.turnlog_settings_v1(request jsonb) returns jsonb
 language sql volatile -- of two calls in one statement the second is later
 set search_path = ''
@@ -195,6 +195,7 @@ as $$
     select jsonb_build_object(
         'now', extract(epoch from clock_timestamp()),
         'database', current_database(),
+        'login', session_user,
         'settings', (
             select jsonb_object_agg(s.name, jsonb_build_object('value', s.setting, 'source', s.source))
               from pg_catalog.pg_settings as s

@@ -816,6 +816,7 @@ CREATE FUNCTION public.turnlog_settings_v1(request jsonb) RETURNS jsonb
     select jsonb_build_object(
         'now', extract(epoch from clock_timestamp()),
         'database', current_database(),
+        'login', session_user,
         'settings', (
             select jsonb_object_agg(s.name, jsonb_build_object('value', s.setting, 'source', s.source))
               from pg_catalog.pg_settings as s
