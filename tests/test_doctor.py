@@ -164,7 +164,7 @@ SHAPE = {
         "create function public.turnlog_erase_v1(request jsonb) returns json"
         " language sql as 'select null::json';"
         "select public.turnlog_close_v1()"),
-        "functions", "turnlog_erase_v1(jsonb) has been changed: body, result", "drop function public.turnlog_erase_v1(jsonb)",
+        "functions", "turnlog_erase_v1(jsonb) has been changed: body, result", "drop function public.turnlog_erase_v1",
     ),
     "a function is gone": (
         "drop function public.turnlog_forget_project_v1(jsonb)",

@@ -598,6 +598,9 @@ declare
     answer jsonb;
 begin
     id := public.turnlog_column_v1(request ->> 'schema', request ->> 'table', request ->> 'id');
+    -- a record has no fields before its first value
+    select null::text as relation, null::text as name, null::text as type, null::text as kind into session;
+    parent := session;
     if has_session then
         session := public.turnlog_column_v1(request ->> 'schema', request ->> 'table', request ->> 'session');
         session_text := format('t.%s::text', session.name);
