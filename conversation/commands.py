@@ -1,15 +1,21 @@
 """`flask --app app …`: what operators run."""
 
+import os
 import re
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import psycopg
 from flask import Blueprint, current_app
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from conversation.settings import Settings
-from logging_store import migrations
+from logging_store import migrations, programs
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 
@@ -40,6 +46,27 @@ def migrate(*, print_only: bool, again: bool) -> None:
     for migration in restored:
         click.echo(f"applied again {migration.version}_{migration.name}")
     click.echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
+
+
+@blueprint.cli.command("psql", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(*, arguments: Sequence[str]) -> None:
+    """Open the database in psql, as in `psql -c 'select 1'`; the embedded one runs meanwhile."""
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    try:
+        with database(settings) as conninfo:
+            parts = conninfo_to_dict(conninfo)
+            # whoever lists processes reads their arguments
+            secret = {"PGPASSWORD": str(password)} if (password := parts.pop("password", None)) else {}
+            program: list[str | Path] = [programs.folder() / "psql", "--dbname", make_conninfo("", **parts), *arguments]
+            interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends a statement, not psql
+            try:
+                status = subprocess.run(program, env=os.environ | secret, check=False).returncode
+            finally:
+                signal.signal(signal.SIGINT, interrupted)
+    except TurnlogError as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
 
 
 def apply_migrations(conninfo: str, *, again: bool = False) -> list[migrations.Migration]:

@@ -1,6 +1,6 @@
 """What the database should look like: the answer of `turnlog_catalogue_v1` on a freshly migrated one.
 
-`python -m tests.golden` writes it anew after a migration was added.
+`make golden` writes it anew after a migration was added.
 """
 
 import json

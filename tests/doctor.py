@@ -3,7 +3,6 @@
 import json
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,7 +10,6 @@ from click.testing import Result
 
 from app import create_app
 from conversation.settings import Settings
-from tests.conftest import Backend
 
 Finding = dict[str, Any]
 
@@ -22,10 +20,6 @@ class Operator:
 
     environment: dict[str, str]
     database: str
-
-    @classmethod
-    def of(cls, backend: Backend, data_dir: Path) -> "Operator":
-        return cls(backend.environment | {"DATA_DIR": str(data_dir)}, backend.database)
 
     @property
     def settings(self) -> Settings:

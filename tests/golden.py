@@ -1,4 +1,4 @@
-"""The golden copies of a freshly migrated database, and `python -m tests.golden`, which writes them anew.
+"""The golden copies of a freshly migrated database, and `make golden`, which writes them anew.
 
 `tests/data/schema.sql` is what reviewers read, `logging_store/catalogue.json` is what `flask doctor` compares with.
 Look at what changed in them (`git diff`) before committing it.
@@ -15,7 +15,7 @@ from logging_store import catalogue, programs
 from tests.databases import running_server
 
 SCHEMA = Path(__file__).parent / "data" / "schema.sql"
-RENEW = "review what changed, and renew the golden copies: python -m tests.golden"
+RENEW = "the schema changed: renew its golden copies with `make golden` (python -m tests.golden) and look at the diff"
 
 # what differs from one server or one run to the next
 _DIFFERS = re.compile(r"--|SET |SELECT pg_catalog|\\(un)?restrict|(CREATE|COMMENT ON) SCHEMA public|.* SET COMPRESSION")

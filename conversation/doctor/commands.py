@@ -64,7 +64,7 @@ def doctor(
         click.echo(to_json(checks))
     else:
         click.echo(to_table(checks))
-        click.echo("\nAll is well." if ok else f"\nThere is trouble. {where_sql_goes(settings)}")
+        click.echo("\nAll is well." if ok else f"\nThere is trouble. {where_sql_goes(settings.store_kind)}")
     sys.exit(0 if ok else 1)
 
 

@@ -44,7 +44,7 @@ def to_table(checks: Sequence[Check]) -> str:
         if check.is_ok:
             rows.append((check.name, "ok", check.told))
         for finding in check.findings:
-            rows.append((check.name, "TROUBLE", finding.found))
+            rows.append((check.name, "TROUBLE", " ".join(finding.found.split())))  # drivers' words may have lines
             rows.append(("", "", finding.means))
             rows += [("", "  mend:", command) for command in finding.mend]
     return aligned(rows)

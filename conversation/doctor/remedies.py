@@ -5,9 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from conversation.settings import Settings, StoreKind
-from logging_store import programs
-from logging_store.embedded import EmbeddedPostgres
+from conversation.settings import StoreKind
 
 FLASK = "flask --app app"
 
@@ -32,16 +30,8 @@ class Remedies:
         return [f"{FLASK} migrate --again"]
 
 
-def where_sql_goes(settings: Settings) -> str:
-    match settings.store_kind:
-        case "supabase":
-            return "SQL goes into Supabase's SQL editor."
-        case "postgres":
-            return 'SQL goes into: psql "$DATABASE_URL"'
-        case "embedded":
-            conninfo = EmbeddedPostgres(settings.data_dir).conninfo()
-            psql = shlex.quote(str(programs.folder() / "psql"))
-            return f"SQL goes into (while the service runs): {psql} {shlex.quote(conninfo)}"
+def where_sql_goes(store_kind: StoreKind) -> str:
+    return "SQL goes into Supabase's SQL editor." if store_kind == "supabase" else f"SQL goes into: {FLASK} psql"
 
 
 def command(*arguments: str) -> str:

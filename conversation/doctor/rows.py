@@ -54,7 +54,7 @@ def _orphans(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding]:
         rows, table, parent = orphan["rows"], orphan["table"], orphan["references"]
         yield Finding(
             f"{number_of(rows, 'row')} of {table} without {parent}: {some(orphan['examples'], rows)}",
-            "Their session isn't there, so nobody can read them.",
+            "What they belong to isn't there, so nobody can read them.",
             [_insert_parents(orphan, expected)],
         )
     if answer["undead"]:
