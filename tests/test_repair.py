@@ -81,7 +81,7 @@ def test_the_command_that_a_dry_run_names_mends_all_and_loses_nothing(operator: 
     assert operator.execute(
         f"select count(*) from {relation} as c"
         f" where not exists (select from {parent} as p where p.{parent_id} = c.{session})"
-        f" or public.turnlog_blank_v1(c.{child_id}::text)"
+        f" or c.{child_id} is null or c.{child_id}::text in ('', 'undefined')"
     ) == [(0,)]
     # who had an identity keeps it
     kept = f"select count(*) from {relation} where {child_id}::text = any (%s)"
@@ -94,6 +94,17 @@ def test_the_command_that_a_dry_run_names_mends_all_and_loses_nothing(operator: 
     assert "There is nothing to do." in again.output
     assert "There was nothing to do." in operator.run("repair", *arguments, "--apply", "--expect", "0").output
     assert contents(operator, shape) == after
+
+
+def test_several_columns_are_set_each_with_its_value(operator: Operator) -> None:
+    operator.execute(
+        "create table public.sessions (id text primary key, zone text not null, age int not null, kind text not null);"
+        "create table public.logs (id text, session_id text);"
+        "insert into public.logs values ('1', 'a')"
+    )
+    fills = ["--set", "zone=UTC", "--set", "kind=chat", "--set", "age=7"]
+    assert operator.run("repair", "--table", "logs", *fills, "--apply").exit_code == 0
+    assert operator.execute("select id, zone, age, kind from public.sessions") == [("a", "UTC", 7, "chat")]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -129,7 +129,9 @@ def _list_repeated(table: str, columns: str) -> str:
 
 
 def _forget_key(table: str) -> str:
-    return f"update {name('public', table)} set key = null where key is not null and public.turnlog_blank_v1(key);"
+    return (
+        f"update {name('public', table)} set key = null where lower(btrim(key)) in ('', 'null', 'undefined', 'none');"
+    )
 
 
 def _rename_nil(table: str, expected: Catalogue) -> str:

@@ -96,13 +96,14 @@ begin
     end if;
 end
 $$;
-CREATE FUNCTION public.turnlog_blank_v1(id text) RETURNS boolean
+CREATE FUNCTION public.turnlog_blank_v1(expression text) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
-    AS $$
-    select id is null or lower(btrim(id, E' \t\r\n'))
-           in ('', 'null', 'undefined', 'none', '00000000-0000-0000-0000-000000000000')
-$$;
+    AS $_$
+    select format(
+        '(%1$s is null or lower(btrim(%1$s, E'' \t\r\n''))'
+        ' in ('''', ''null'', ''undefined'', ''none'', ''00000000-0000-0000-0000-000000000000''))', expression)
+$_$;
 CREATE FUNCTION public.turnlog_catalogue_v1(request jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -484,8 +485,9 @@ begin
     end loop;
     for entry in select * from jsonb_array_elements(request -> 'names') loop
         execute format(
-            'select count(*) from public.%1$I as c where c.%2$I is not null and public.turnlog_blank_v1(c.%2$I::text)',
-            entry ->> 'table', entry ->> 'column')
+            'select count(*) from public.%1$I as c where c.%2$I is not null and %3$s',
+            entry ->> 'table', entry ->> 'column',
+            public.turnlog_blank_v1(format('c.%I::text', entry ->> 'column')))
            into found;
         if found > 0 then
             answer := jsonb_insert(answer, '{placeholders,-1}', entry || jsonb_build_object('rows', found), true);
@@ -507,7 +509,9 @@ declare
     id record;
     session record;
     parent record;
-    session_text text := 'null';
+    session_text text;
+    id_blank text;
+    session_blank text := 'false';
     answer jsonb;
     more jsonb;
 begin
@@ -515,22 +519,24 @@ begin
     if request ->> 'session' is not null then
         session := public.turnlog_column_v1(request ->> 'schema', request ->> 'table', request ->> 'session');
         session_text := format('t.%s::text', session.name);
+        session_blank := public.turnlog_blank_v1(session_text);
     end if;
+    id_blank := public.turnlog_blank_v1(format('t.%s::text', id.name));
     execute format(
         'select jsonb_build_object(
-             ''rows'', count(*), ''blank_ids'', count(*) filter (where public.turnlog_blank_v1(t.%2$s::text)),
-             ''blank_sessions'', count(*) filter (where %3$L and public.turnlog_blank_v1(%4$s)))
+             ''rows'', count(*), ''blank_ids'', count(*) filter (where %2$s),
+             ''blank_sessions'', count(*) filter (where %3$s))
            from %1$s as t',
-        id.relation, id.name, session_text <> 'null', session_text)
+        id.relation, id_blank, session_blank)
        into answer;
     execute format(
         'select jsonb_build_object(
              ''values'', count(*), ''rows'', coalesce(sum(r.rows), 0),
              ''examples'', coalesce(jsonb_agg(r.id) filter (where r.n <= 3), ''[]''))
            from (select t.%2$s::text as id, count(*) as rows, row_number() over (order by t.%2$s::text) as n
-                   from %1$s as t where not public.turnlog_blank_v1(t.%2$s::text)
+                   from %1$s as t where not %3$s
                   group by t.%2$s::text having count(*) > 1) as r',
-        id.relation, id.name)
+        id.relation, id.name, id_blank)
        into more;
     answer := answer || jsonb_build_object('repeated', more);
     if request -> 'parent' ->> 'table' is not null then
@@ -545,9 +551,9 @@ begin
                  ''examples'', coalesce(jsonb_agg(m.session) filter (where m.n <= 3), ''[]''))
                from (select s.session, s.rows, row_number() over (order by s.session) as n
                        from (select %2$s as session, count(*) as rows from %1$s as t
-                              where not public.turnlog_blank_v1(%2$s) group by 1) as s
+                              where not %5$s group by 1) as s
                       where not exists (select from %3$s as p where p.%4$s::text = s.session)) as m',
-            id.relation, session_text, parent.relation, parent.name)
+            id.relation, session_text, parent.relation, parent.name, session_blank)
            into more;
         answer := answer || jsonb_build_object('missing', more);
     end if;
@@ -576,6 +582,7 @@ $$;
 CREATE FUNCTION public.turnlog_mend_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
     SET lock_timeout TO '3s'
     SET statement_timeout TO '5min'
     AS $_$
@@ -587,6 +594,8 @@ declare
     has_session constant boolean := request ->> 'session' is not null;
     has_parent constant boolean := request -> 'parent' ->> 'table' is not null;
     session_text text := 'null::text';
+    id_blank text;
+    session_blank text := 'false';
     next_id text := 'null';          -- expressions over a row of `numbered`
     next_session text := 'null';
     highest numeric;
@@ -604,7 +613,9 @@ begin
     if has_session then
         session := public.turnlog_column_v1(request ->> 'schema', request ->> 'table', request ->> 'session');
         session_text := format('t.%s::text', session.name);
+        session_blank := public.turnlog_blank_v1(session_text);
     end if;
+    id_blank := public.turnlog_blank_v1(format('t.%s::text', id.name));
     if has_parent then
         parent := public.turnlog_column_v1(
             request -> 'parent' ->> 'schema', request -> 'parent' ->> 'table', request -> 'parent' ->> 'id');
@@ -622,9 +633,8 @@ begin
             execute format('lock table %s in share row exclusive mode', target.relation);
         end loop;
         execute format(
-            'select coalesce(bool_or(public.turnlog_blank_v1(t.%2$s::text)), false),
-                    coalesce(bool_or(%3$L and public.turnlog_blank_v1(%4$s)), false)
-               from %1$s as t', id.relation, id.name, has_session, session_text)
+            'select exists (select from %1$s as t where %2$s), exists (select from %1$s as t where %3$s)',
+            id.relation, id_blank, session_blank)
            into ids_lack, sessions_lack;
         if ids_lack and id.kind = 'other' or sessions_lack and session.kind = 'other' then
             raise exception using errcode = '22023', message = format(
@@ -663,34 +673,33 @@ begin
             inserts := format(
                 'insert into %1$s (%2$s) overriding system value
                  select %3$s
-                   from (select distinct %5$s as session from %4$s as t where not public.turnlog_blank_v1(%5$s)
+                   from (select distinct %5$s as session from %4$s as t where not %7$s
                          union
                          select m.new_session from named as m where m.no_session) as s
                   where not exists (select from %1$s as p where p.%6$s::text = s.session)
                   order by s.session
                  returning %6$s::text as id',
                 parent.relation,
-                (select string_agg(c.name, ', ' order by c.n) from (
-                    select 0 as n, parent.name::text as name
+                (select string_agg(c.name, ', ' order by c.key nulls first) from (
+                    select null as key, parent.name::text as name
                     union all
-                    select 1, format('%I', s.key) from jsonb_each(coalesce(request -> 'set', '{}')) as s) as c),
-                (select string_agg(c.value, ', ' order by c.n) from (
-                    select 0 as n, format('s.session::%s', parent.type) as value
+                    select s.key, format('%I', s.key) from jsonb_each(coalesce(request -> 'set', '{}')) as s) as c),
+                (select string_agg(c.value, ', ' order by c.key nulls first) from (
+                    select null as key, format('s.session::%s', parent.type) as value
                     union all
-                    select 1, format('%L::%s', s.value, (public.turnlog_column_v1(
+                    select s.key, format('%L::%s', s.value, (public.turnlog_column_v1(
                                request -> 'parent' ->> 'schema', request -> 'parent' ->> 'table', s.key)).type)
                       from jsonb_each_text(coalesce(request -> 'set', '{}')) as s) as c),
-                id.relation, session_text, parent.name);
+                id.relation, session_text, parent.name, session_blank);
         end if;
         execute format(
             'with broken as materialized (
                  select t.tableoid as part, t.ctid as place, t.%2$s::text as id,
-                        public.turnlog_blank_v1(t.%2$s::text) as no_id,
-                        %3$L and public.turnlog_blank_v1(%4$s) as no_session,
-                        case when public.turnlog_blank_v1(t.%2$s::text) then jsonb_build_array(to_jsonb(t) - %5$L)
+                        %3$s as no_id, %4$s as no_session,
+                        case when %3$s then jsonb_build_array(md5((to_jsonb(t) - %5$L)::text))
                              else to_jsonb(t.%2$s::text) end as basis
                    from %1$s as t
-                  where public.turnlog_blank_v1(t.%2$s::text) or %3$L and public.turnlog_blank_v1(%4$s)
+                  where %3$s or %4$s
              ), numbered as (
                  select b.*, row_number() over (partition by b.basis order by b.part, b.place) as nth from broken as b
              ), named as materialized (
@@ -713,7 +722,7 @@ begin
                      ''sessions'', (select coalesce(jsonb_agg(jsonb_build_object(''id'', e.id, ''to'', e.new_session)), ''[]'')
                                       from (select coalesce(case when m.no_id then m.new_id end, m.id) as id, m.new_session
                                               from mended as m where m.no_session order by m.new_session limit 3) as e)))',
-            id.relation, id.name, has_session, session_text, request ->> 'id', next_id, next_session, inserts, updates)
+            id.relation, id.name, id_blank, session_blank, request ->> 'id', next_id, next_session, inserts, updates)
            into answer;
         set constraints all immediate; -- what would fail at the commit fails in the dry run, too
         if not applies or (answer ->> 'changed')::bigint <> (request ->> 'expect')::bigint then
