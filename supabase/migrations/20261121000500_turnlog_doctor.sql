@@ -215,7 +215,7 @@ $$;
 
 
 -- A condition in SQL: whether a text is no identity but what a missing one looks like, perhaps after string formatting.
--- Written into the statements below, since a call for each of a million rows takes four times as long.
+-- Written into the statements below, since a call for each of a million rows takes six times as long.
 create or replace function public.turnlog_blank_v1(expression text) returns text
 language sql immutable
 set search_path = ''
