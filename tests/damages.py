@@ -3,8 +3,22 @@
 Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that mends it.
 """
 
+from logging_store import catalogue
+
 NIL = "00000000-0000-0000-0000-000000000000"
 STRAY = "57a40000-0000-4000-8000-000000000001"
+
+
+def unseen_by(check: str, sql: str) -> str:
+    """Return SQL that does something that a check (`table.name`) would refuse, and leaves the check as it was."""
+    table, _, name = check.partition(".")
+    definition = catalogue.expected()["constraints"][check]
+    return (
+        f"alter table public.{table} drop constraint {name}; {sql};"
+        f" alter table public.{table} add constraint {name} {definition} not valid;"
+        f" update pg_catalog.pg_constraint set convalidated = true where conname = '{name}'"
+    )
+
 
 SHAPE = {
     "an index is gone": (
@@ -177,17 +191,26 @@ ROWS = {
         "rows", f'5 rows of ai_interactions without ai_sessions: ["default", "{STRAY}"]', "insert into",
     ),
     "a session without an identity": (
-        (f"{SESSION} insert into public.ai_interactions (project, session_id, id, created_at)"
-        f" values ('default', '{NIL}', '{STRAY}', now())"),
+        unseen_by(
+            "ai_sessions.ai_sessions_id_check",
+            f"{SESSION} insert into public.ai_interactions (project, session_id, id, created_at)"
+            f" values ('default', '{NIL}', '{STRAY}', now())",
+        ),
         "rows", "1 row of ai_sessions whose id is nil", "with renamed as",
     ),
     "an interaction without an identity": (
-        SESSION.replace(NIL, STRAY) + "insert into public.ai_interactions (project, session_id, id, created_at)"
-        f" values ('default', '{STRAY}', '{NIL}', now())",
+        unseen_by(
+            "ai_interactions.ai_interactions_id_check",
+            SESSION.replace(NIL, STRAY) + "insert into public.ai_interactions (project, session_id, id, created_at)"
+            f" values ('default', '{STRAY}', '{NIL}', now())",
+        ),
         "rows", "1 row of ai_interactions whose id is nil", "update public.ai_interactions set id",
     ),
     "a key that is a missing one": (
-        SESSION.replace(NIL, STRAY).replace("null,", "'Undefined',"),
+        unseen_by(
+            "ai_sessions.ai_sessions_key_check",
+            SESSION.replace(NIL, STRAY).replace("null,", "'Undefined',"),
+        ),
         "rows", "1 row of ai_sessions whose key is nil, blank or a word like 'null'", "set key = null",
     ),
     "an erased session that still has interactions": (
