@@ -10,6 +10,7 @@ from flask import Flask
 
 from conversation import (
     access,
+    batches,
     body,
     checking,
     commands,
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings)
     problems.register(app)
-    for area in (sessions, interactions, compat, health, metrics, commands, spool_commands, checking):
+    for area in (sessions, interactions, batches, compat, health, metrics, commands, spool_commands, checking):
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app
