@@ -82,7 +82,7 @@ def retry(number: int | None, *, every: bool) -> None:
         for letter in _every() if number is None else [_find(number)]:
             receipt = _send(letter)
             # if the store is away it waits again; what is of an erased session shall be forgotten
-            gone = receipt.kept and not receipt.differs or receipt.reason == "erased"
+            gone = (receipt.kept and not receipt.differs) or receipt.reason == "erased"
             if gone:
                 _dead_letters().remove(letter.number)
             refused += not gone
