@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from conversation.body import json_path
@@ -47,7 +48,7 @@ class Line:
         self._keys = len({each.interaction for record, each in zip(stated, kept, strict=True) if record.key})
 
     def to_json(self, *, explain: bool, failure: str | None) -> dict[str, Any]:
-        problems = [n for n, item in enumerate(self._told) if item.get("receipt") in _REFUSALS or "differs" in item]
+        problems = (n for n, item in enumerate(self._told) if item.get("receipt") in _REFUSALS or "differs" in item)
         return {
             "event": "batch",
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -59,7 +60,7 @@ class Line:
             "on_conflict": self._on_conflict,
             "explain": explain,
             "failure": failure,
-            "problems": [self._problem(n, self._told[n]) for n in problems[:_PROBLEMS]],
+            "problems": [self._problem(n, self._told[n]) for n in islice(problems, _PROBLEMS)],
         }
 
     def _problem(self, index: int, item: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def _key_problems(item: Any, parts: Sequence[str], at: tuple[str | int, ...]) ->
 
 def _told(stated: Interaction, kept: Kept, index: int, indexes: Sequence[int]) -> dict[str, Any]:
     item = interactions.told(stated, kept, ("interactions", index))
+    if stated.key is None:
+        return item
     if places := kept.receipt.places:
         item["indexes"] = [indexes[place] for place in places]
         if kept.receipt.reason == repeats.IN_BATCH and kept.receipt.receipt == "rejected":

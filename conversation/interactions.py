@@ -36,10 +36,11 @@ def names_of(stated: Interaction, kept: Kept) -> dict[str, Any]:
 
 def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[str, Any]:
     """Return all that is to be told of an interaction. `at`: where in the body it stands."""
-    receipt = kept.receipt
-    item = receipt_body(kept)
+    receipt, item = kept.receipt, receipt_body(kept)
     if stated.key is not None:
         item["key"] = stated.key
+    elif receipt.kept and not receipt.differs:  # as nearly always
+        return item
     if receipt.differs:
         item["differs"] = _field_problems(receipt.differs, "Another value is stored, and stays", at)
     if not receipt.kept:
