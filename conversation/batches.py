@@ -1,7 +1,7 @@
 """The endpoint that takes many interactions at once: one transaction, and a receipt for each item."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from flask import Blueprint, Response
@@ -69,12 +69,18 @@ def log_batch() -> Response:
         for index, each in zip(indexes, kept, strict=True):
             told[index] = {"index": index} | _told(valid[index], each, index, indexes)
         line.count(list(valid.values()), kept)
-    if explain:
-        plan = [
-            explaining.plan_of(valid[index], item) if index in valid else explaining.would(item)
-            for index, item in enumerate(told)
-        ]
-        return http.answer(200, {"plan": plan, "counts": Counter(item["would"] for item in plan)})
+    return _planned(valid, told) if explain else _written(told)
+
+
+def _planned(valid: Mapping[int, Interaction], told: Sequence[dict[str, Any]]) -> Response:
+    plan = [
+        explaining.plan_of(valid[index], item) if index in valid else explaining.would(item)
+        for index, item in enumerate(told)
+    ]
+    return http.answer(200, {"plan": plan, "counts": Counter(item["would"] for item in plan)})
+
+
+def _written(told: Sequence[dict[str, Any]]) -> Response:
     counts = Counter(item["receipt"] for item in told)
     # also where some fields of a record were not taken: 200 would say that all of it is stored
     in_part = counts["rejected"] or counts["conflict"] or any("differs" in item for item in told)
