@@ -6,24 +6,29 @@ makes it.
 
 from collections.abc import Callable
 
+import click
 from flask import Flask
 
 from conversation import (
     access,
     batches,
     body,
+    chats,
     checking,
     commands,
     compat,
+    folders,
     health,
     http,
     interactions,
     metrics,
     openapi,
+    participants,
     problems,
     sessions,
     spool_commands,
 )
+from conversation.doctor import commands as doctor
 from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
@@ -36,10 +41,16 @@ from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
+_AREAS = (
+    *(sessions, folders, participants, interactions, batches, compat, chats),
+    *(health, metrics),
+    *(commands, spool_commands, checking, doctor),
+)
+
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
-    settings = settings or Settings.from_environment()
+    settings = settings or _settings_of_the_environment()
     app = http.App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
@@ -49,14 +60,23 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.extensions["conversation_repository"] = ConversationRepository(
         store or create_store(settings, database, counts), settings.turnlog_project, ledger=counts
     )
-    app.url_map.converters["session"] = http.SessionName
+    app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings)
     problems.register(app)
-    for area in (sessions, interactions, batches, compat, health, metrics, commands, spool_commands, checking):
+    for area in _AREAS:
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app
+
+
+def _settings_of_the_environment() -> Settings:
+    try:
+        return Settings.from_environment()
+    except Misconfigured as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(error)) from error  # whoever types `flask …` reads a sentence, not a traceback
 
 
 def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
