@@ -11,6 +11,7 @@ from flask import Flask
 
 from conversation import (
     access,
+    batches,
     body,
     chats,
     checking,
@@ -41,7 +42,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, compat, chats),
+    *(sessions, folders, participants, interactions, batches, compat, chats),
     *(health, metrics),
     *(commands, spool_commands, checking, doctor),
 )

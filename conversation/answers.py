@@ -4,13 +4,14 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from logging_store.batches import Outcome
 from logging_store.records import InteractionStatus, ParticipantState, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate"]
 Kept = Literal["created", "filled", "duplicate", "spooled"]
+Would = Literal["create", "fill", "nothing", "conflict", "reject"]
 
 
 class Answer(BaseModel):
@@ -334,24 +335,56 @@ class FieldProblem(Answer):
     detail: str
 
 
-class BatchReceipt(BaseModel):
-    """What became of one item; `fields` says which were filled, or what is wrong with which."""
+class _Told(BaseModel):
+    """What is told of one item; `fields` says which are filled, or what is wrong with which."""
 
     model_config = ConfigDict(extra="allow")
 
-    index: int
-    receipt: Outcome
     fields: list[str] | list[FieldProblem]
     session_id: UUID | None = None
     session_key: str | None = None
     interaction_id: UUID | None = None
     interaction_key: str | None = None
+    key: Annotated[dict[str, str | int | bool | float], Field(description="As it was sent")] = {}
+    held_by: Annotated[UUID | None, Field(description="The stored record that this one contradicts")] = None
+    differs: Annotated[list[FieldProblem], Field(description="What was not taken, although other fields were")] = []
     reason: str | None = None
+    indexes: Annotated[list[int], Field(description="The items that state this key, where several do")] = []
+
+
+class BatchReceipt(_Told):
+    index: int
+    receipt: Outcome
 
 
 class BatchKept(Answer):
     receipts: list[BatchReceipt]
     counts: dict[Outcome, int]
+
+
+class InteractionPlan(_Told):
+    """What logging this would do. An id is null that would only be made then."""
+
+    would: Would
+
+
+class BatchPlanItem(InteractionPlan):
+    index: int
+
+
+class BatchPlan(Answer):
+    """What writing this batch would do; nothing was written."""
+
+    plan: list[BatchPlanItem]
+    counts: dict[Would, int]
+
+
+class BatchAnswered(RootModel[BatchKept | BatchPlan]):
+    """The receipts, or with `explain=true` the plan."""
+
+
+class InteractionAnswered(RootModel[InteractionKept | InteractionPlan]):
+    """The receipt, or with `explain=true` the plan."""
 
 
 class Waiting(Answer):

@@ -162,14 +162,14 @@ def _problems(area: str, names: list[str], description: Description, *, with_key
         problems[401] = "The key is missing or wrong"
     else:
         problems[403] = "Without a key, only the machine itself may call"
+    if description.query:
+        problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     if description.request:
         problems |= _PROBLEMS_OF_BODIES
     if names or description.request:
         problems[410] = "The session was erased"
     if names:
         problems[404] = f"There is no such {names[0]}"
-    if description.query:
-        problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     return problems
 
 

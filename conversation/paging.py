@@ -20,7 +20,7 @@ from logging_store.values import MAX_EXACT_INTEGER, Text, Time
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 
-_Query = TypeVar("_Query", bound="Page")
+_Query = TypeVar("_Query", bound=BaseModel)
 
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -82,7 +82,7 @@ def retry(number: int | None, *, every: bool) -> None:
         for letter in _every() if number is None else [_find(number)]:
             receipt = _send(letter)
             # if the store is away it waits again; what is of an erased session shall be forgotten
-            gone = receipt.kept or receipt.reason == "erased"
+            gone = (receipt.kept and not receipt.differs) or receipt.reason == "erased"
             if gone:
                 _dead_letters().remove(letter.number)
             refused += not gone
@@ -152,6 +152,8 @@ def _dead_letters() -> DeadLetters:
 
 def _why(letter: DeadLetter) -> str:
     receipt: dict[str, Any] = letter.receipt
+    if differs := receipt.get("differs"):
+        return f"{receipt['receipt']} in part, not: {', '.join(differs)}"
     return f"{receipt['receipt']}: {receipt.get('reason') or ', '.join(receipt.get('fields', ()))}"
 
 

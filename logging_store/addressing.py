@@ -19,6 +19,7 @@ class Addressed(NamedTuple):
     folder: Identity | None = None
     session: Identity | None = None
     interaction: Identity | None = None
+    keyed: bool = False  # named by a key of several parts
 
 
 class Addresser:
@@ -116,7 +117,7 @@ class Addresser:
             row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
         if row.get("status") == "pending":
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
-        return Addressed("interactions", row, None, session, own)
+        return Addressed("interactions", row, None, session, own, interaction.key is not None)
 
     def _named_session(self, name: str) -> Identity:
         who = self._sessions.get(name)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
+#: What becomes of a stored interaction that a row says more, or something else, about: see turnlog_write_v1.
+OnConflict = Literal["keep", "report", "fill"]
 Kind = Literal["folders", "sessions", "participants", "interactions"]
 Row = dict[str, Any]
 
@@ -144,8 +146,9 @@ class Receipt(BaseModel):
     """What became of one record.
 
     `fields` are those filled, or those that contradict what is stored; `differs` those that contradict it although
-    others were filled. `session` or `folder` is the parent as it is now, where that was asked for; `planned` tells of
-    each session of a folder's plan: `{session_id, session_number, receipt, …}`.
+    others were filled. `places` are those of the records of the call that state one key, where several do. `session` or
+    `folder` is the parent as it is now, where that was asked for; `planned` tells of each session of a folder's plan:
+    `{session_id, session_number, receipt, …}`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -153,6 +156,7 @@ class Receipt(BaseModel):
     receipt: Outcome
     fields: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
     reason: str | None = None
     constraint: str | None = None
     columns: tuple[str, ...] = ()

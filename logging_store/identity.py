@@ -15,6 +15,13 @@ parts and by no session, have ids of their own kinds:
 
 A key of several parts is spelled as canonical JSON (RFC 8785). No part can hold a line break, so no two names share a
 spelling.
+
+An example to check another implementation by, in the project `default`:
+
+    {"time_slot": 5.0, "school": "Elm Street", "provider": "tutors", "date": "2026-11-23"}
+    is spelled       {"date":"2026-11-23","provider":"tutors","school":"Elm Street","time_slot":5}
+    session id     = 2031621c-bf38-5427-aa86-6ec189bd88c9
+    interaction id = e90109bc-8b75-503e-a251-a11187e4005c
 """
 
 import re

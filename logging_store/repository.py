@@ -5,37 +5,20 @@ record is a batch of one. A batch that the store refuses for the data of some re
 stands alone, so that it never harms the others.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from logging_store import identity
+from logging_store import identity, repeats
 from logging_store.addressing import Addressed, Addresser, session_identity
-from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, Receipt, receipt_of
+from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, OnConflict, Receipt, receipt_of
 from logging_store.errors import Conflict, FolderNotFound, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
-from logging_store.records import (
-    MAX_REPEATS,
-    Attendee,
-    Folder,
-    Interaction,
-    Participant,
-    Record,
-    Session,
-    SessionChanges,
-)
+from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
 from logging_store.store import Store
 from logging_store.values import restore_numbers
-
-_REPEATED = Receipt(
-    receipt="rejected",
-    fields=("interaction_id",),
-    reason=f"More than {MAX_REPEATS} statements about one interaction in one batch; send this one in another",
-)
-
 
 _BatchOf = Callable[[Sequence[Addressed]], Batch]
 _Write = Callable[[Batch], BatchReceipts]
@@ -70,14 +53,25 @@ class ConversationRepository:
         self.ledger = ledger or Ledger()
         self._clock = clock
 
-    def keep(self, records: Sequence[Record], *, next_number: bool = False, return_parents: bool = False) -> list[Kept]:
+    def keep(
+        self,
+        records: Sequence[Record],
+        *,
+        next_number: bool = False,
+        return_parents: bool = False,
+        on_conflict: OnConflict = "keep",
+        distinct_keys: bool = False,
+    ) -> list[Kept]:
         """Store records of any kind, each with its parents, all in one transaction; answer in the same order.
 
         `next_number`: sessions that are in a folder and state no number get the next free one.
         `return_parents`: the receipts of folders and sessions carry these as they are afterwards.
+        `on_conflict`: what becomes of stored interactions that these say more, or something else, about.
+        `distinct_keys`: interactions that state one key of several parts are told so: see `repeats`.
         """
         addresser = Addresser(self.project, self._clock())
         addressed = addresser.address(records)
+        _decide_conflicts(addressed, on_conflict)
         if next_number:
             for each in addressed:
                 if each.kind == "sessions" and each.folder and "session_number" not in each.row:
@@ -85,7 +79,7 @@ class ConversationRepository:
 
         batch_of = partial(addresser.batch, return_parents=return_parents)
         with self.ledger.receiving(len(addressed)) as receipts:
-            receipts.extend(_weigh(addressed, batch_of, self.store.write))
+            receipts.extend(_weigh(addressed, batch_of, self.store.write, distinct_keys=distinct_keys))
         return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
 
     def ensure_session(self, session: Session) -> Kept:
@@ -168,11 +162,14 @@ class ConversationRepository:
         """Return a page of folders: see `Store.folders`."""
         return restore_numbers(self.store.folders(self.project, query))
 
-    def explain(self, records: Sequence[Record]) -> list[Kept]:
+    def explain(
+        self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
+    ) -> list[Kept]:
         """Say what `keep` would answer now, and write nothing."""
         addresser = Addresser(self.project, self._clock())
         addressed = addresser.address(records)
-        told = _weigh(addressed, addresser.batch, self.store.explain)
+        _decide_conflicts(addressed, on_conflict)
+        told = _weigh(addressed, addresser.batch, self.store.explain, distinct_keys=distinct_keys)
         return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
 
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
@@ -189,14 +186,24 @@ class ConversationRepository:
         return report
 
 
-def _weigh(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:
-    """Write what doesn't name an interaction too often."""
-    too_many = _repeated_too_often(addressed)
-    if not too_many:
-        return _write_parted(addressed, batch_of, write)
-    rest = [each for n, each in enumerate(addressed) if n not in too_many]
-    written = iter(_write_parted(rest, batch_of, write))
-    return [_REPEATED if n in too_many else next(written) for n in range(len(addressed))]
+def _decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -> None:
+    if on_conflict != "keep":  # which a row need not say
+        for each in addressed:
+            if each.kind == "interactions":
+                each.row["on_conflict"] = on_conflict
+
+
+def _weigh(
+    addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write, *, distinct_keys: bool = False
+) -> list[Receipt]:
+    """Write what the call doesn't say too often."""
+
+    def write_these(these: Sequence[Addressed]) -> list[Receipt]:
+        return _write_parted(these, batch_of, write)
+
+    if distinct_keys:
+        return repeats.once_a_key(addressed, lambda these: repeats.not_too_often(these, write_these))
+    return repeats.not_too_often(addressed, write_these)
 
 
 def _write_parted(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:
@@ -211,21 +218,6 @@ def _write_parted(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Wr
         return _write_parted(first, batch_of, write) + _write_parted(second, batch_of, write)
     of_kind: dict[Kind, Iterator[Receipt]] = {kind: iter(getattr(receipts, kind)) for kind in KINDS}
     return [next(of_kind[each.kind]) for each in addressed]
-
-
-def _repeated_too_often(addressed: Sequence[Addressed]) -> set[int]:
-    """Return the places of the records whose interaction the batch has named `MAX_REPEATS` times before."""
-    if len(addressed) <= MAX_REPEATS:
-        return set()
-    named: Counter[tuple[str, str]] = Counter()
-    too_many = set()
-    for place, each in enumerate(addressed):
-        if each.kind == "interactions":
-            who = each.row["session_id"], each.row["id"]
-            named[who] += 1
-            if named[who] > MAX_REPEATS:
-                too_many.add(place)
-    return too_many
 
 
 def _kept(each: Addressed, receipt: Receipt) -> Kept:

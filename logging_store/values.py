@@ -119,6 +119,13 @@ def _distinct(tags: list[str]) -> list[str]:
     return tags
 
 
+def _distinct_names(names: list[str]) -> list[str]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise _refuse("repeated", "Named once already", (index,))
+    return names
+
+
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     _check_json(value, ())
     return value
@@ -242,6 +249,16 @@ CompositeKey = Annotated[
     AfterValidator(_composite_key),
     shapes.ShapedAs(shapes.CompositeKey),
     Field(description="The caller's own key where that has several parts, in any order; the id derives from it."),
+]
+KeyFields = Annotated[
+    list[Annotated[str, Field(max_length=MAX_PART_NAME, json_schema_extra=shapes.NAME), AfterValidator(_name)]],
+    Field(
+        min_length=1,
+        max_length=MAX_KEY_PARTS,
+        description="The parts that a key has, all of them.",
+        json_schema_extra={"uniqueItems": True},
+    ),
+    AfterValidator(_distinct_names),
 ]
 Content = Annotated[
     Any,

@@ -190,7 +190,7 @@ _NO_SESSIONS: dict[str, list[Any]] = {
     "tags": ["a", {}, 1],
     "metadata": [[], "a", 1],
     "started_at": [0, *_NO_TIMES[:6]],
-    "status": ["done"],
+    "status": ["", "done", "Open", 1],
     "implicit": [False],
 }
 
@@ -244,6 +244,17 @@ INVALID = [
     ),
     *(Bad(f"{name}: 1e999", b'{"prompt":"x","' + name.encode() + b'":1e999}', 422, (f"$.{name}",))
       for name in (*_COUNTS, *_AMOUNTS)),
+    *(
+        Bad(f"key {value!r}"[:60], _json(key=value), 422, (path,))
+        for value, path in (
+            (1, "$.key"), ("a", "$.key"), ([], "$.key"), ({}, "$.key"), ({"": 1}, "$.key"), ({" ": 1}, "$.key"),
+            ({"a\nb": 1}, "$.key"), ({str(n): 1 for n in range(9)}, "$.key"), ({"a": "x" * 101}, "$.key.a"),
+            ({"x" * 51: 1}, "$.key." + "x" * 51),
+            ({"a": None}, "$.key.a"), ({"a": ""}, "$.key.a"), ({"a": "b\nc"}, "$.key.a"), ({"a": 1.5}, "$.key.a"),
+            ({"a": []}, "$.key.a"), ({"b c": {}}, "$.key['b c']"), ({"a": 2**53 + 1}, "$.key.a"),
+        )
+    ),
+    Bad("two names", _json(key={"a": 1}, interaction_id="i"), 422, ("$.key",)),
     Bad("depth 65", nested(65), 422, ("$.metadata" + ".a" * 64,)),
     Bad("depth 65, empty", nested(64, b"[]"), 422, ("$.metadata" + ".a" * 64,)),
     Bad("depth 150", nested(150), 422, ("$.metadata" + ".a" * 64,)),

@@ -170,6 +170,14 @@ def test_a_batch_of_a_thousand_is_kept_in_its_order(client: FlaskClient) -> None
         ({}, "$.interactions"),
         ([GOOD], "$"),
         ({"interactions": [GOOD], "session_id": "s"}, "$.session_id"),
+        ({"interactions": [GOOD], "on_conflict": "overwrite"}, "$.on_conflict"),
+        ({"interactions": [GOOD], "on_conflict": None}, "$.on_conflict"),
+        ({"interactions": [GOOD], "key_fields": []}, "$.key_fields"),
+        ({"interactions": [GOOD], "key_fields": "school"}, "$.key_fields"),
+        ({"interactions": [GOOD], "key_fields": [str(n) for n in range(9)]}, "$.key_fields"),
+        ({"interactions": [GOOD], "key_fields": ["school", "date", "school"]}, "$.key_fields[2]"),
+        ({"interactions": [GOOD], "key_fields": ["school", " "]}, "$.key_fields[1]"),
+        ({"interactions": [GOOD], "key_fields": ["x" * 51]}, "$.key_fields[0]"),
     ],
 )
 def test_a_batch_that_is_none_is_refused_as_a_whole(client: FlaskClient, body: Any, path: str) -> None:

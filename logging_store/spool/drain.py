@@ -159,7 +159,8 @@ class Drain:
         for row, receipt in zip(batch.rows(), receipts, strict=True):
             if not row.get("implicit"):  # a parent that only came along is no record of its own
                 self._on_delivered(receipt)
-            if not receipt.kept:
+            # also what was taken in part: nobody but its dead letter tells of the rest
+            if not receipt.kept or receipt.differs:
                 self._refused(batch.alone(row), receipt, entries)
 
     def _refused(self, batch: Batch, receipt: Receipt, entries: list[Entry]) -> None:

@@ -1318,6 +1318,7 @@ declare
     born bigint[];                -- their positions
     occurrence bigint[];    -- by position: the how-manieth record of its id in this batch
     rounds bigint;
+    on_conflicts text[];    -- by position: what the interactions' rows say
     weighed jsonb;          -- position -> receipt, of one round
     session_receipts jsonb := '{}';
     interaction_receipts jsonb := '{}';
@@ -1570,6 +1571,11 @@ begin
                         select n.session_id, n.id, null from unnest(born_sessions, born_ids) as n (session_id, id)) as known
                  group by known.session_id, known.id
                 having bool_or(known.position is null)) as first;
+        -- once for all: taken out of the batch row by row, each would copy the whole batch
+        on_conflicts := array(
+            select i.value ->> 'on_conflict'
+              from jsonb_array_elements(batch -> 'interactions') with ordinality as i
+             order by i.ordinality);
         for this_round in 1 .. rounds loop
             with weighed_now as (
                 select r.ordinality, r.held,
@@ -1583,14 +1589,14 @@ begin
                   from (select r.*, (select held from public.ai_interactions as held
                                       where held.project = in_project and held.session_id = r.session_id
                                         and held.id = r.id) as held,
-                               batch -> 'interactions' -> (r.ordinality - 1)::integer ->> 'on_conflict' as on_conflict
+                               on_conflicts[r.ordinality] as on_conflict
                           from unnest(interactions) with ordinality as r
                          where (occurrence is null or occurrence[r.ordinality] = this_round)
                            and r.ordinality <> all (born)
                         offset 0) as r
                  cross join lateral public.turnlog_fill_rule_v1(
                        to_jsonb(r.held),
-                       to_jsonb(r) - '{project,session_id,id,created_at,ordinality,held}'::text[]) as rule
+                       to_jsonb(r) - '{project,session_id,id,created_at,ordinality,held,on_conflict}'::text[]) as rule
                  where (r.held).id is not null
             ), filled as (
                 insert into public.ai_interactions as held

@@ -1,0 +1,142 @@
+"""Batches with keys of several parts while the store is away: the same rows come of them, later."""
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.errors import StoreUnavailable
+from logging_store.spool import Spool
+from tests.api import log, problem
+from tests.spool.away import Removable
+from tests.spool.conftest import eventually
+
+AWAY = StoreUnavailable("nobody answers")
+
+
+@pytest.fixture
+def app(spool: Spool, tmp_path: Path) -> Flask:
+    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def lesson(slot: int, response: str, **more: Any) -> dict[str, Any]:
+    return {"key": {"school": "Elm", "slot": slot}, "prompt": "A lesson", "response": response, **more}
+
+
+def send(client: FlaskClient, on_conflict: str, *items: dict[str, Any]) -> dict[str, Any]:
+    body = {"interactions": items, "on_conflict": on_conflict, "key_fields": ["school", "slot"]}
+    answered: dict[str, Any] = client.post("/v1/interactions/batch", json=body).get_json()
+    return answered
+
+
+def come_back(spool: Spool, inner: Removable) -> None:
+    inner.away = None
+    eventually(lambda: spool.breaker.is_closed and spool.directory.depth().entries == 0, "delivered")
+
+
+def rows(database: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database) as connection:
+        return connection.execute(
+            "select id::text, session_id::text, key, response #>> '{}', model from ai_interactions order by key"
+        ).fetchall()
+
+
+def incomplete(item: dict[str, Any]) -> bool:
+    """Tell whether something of an item was not taken."""
+    return item["receipt"] == "conflict" or "differs" in item
+
+
+@pytest.mark.parametrize("on_conflict", ["keep", "report", "fill"])
+def test_what_waited_gives_the_rows_that_it_would_have_given_at_once(
+    client: FlaskClient, spool: Spool, inner: Removable, database: str, on_conflict: str
+) -> None:
+    stored = [lesson(slot, "Fractions") for slot in (1, 2, 3)]
+    batch = [
+        lesson(1, "Decimals", model="m"),
+        lesson(2, "Fractions", model="m"),
+        lesson(3, "Fractions"),
+        lesson(4, "Fractions"),
+    ]
+    send(client, "keep", *stored)
+    at_once = send(client, on_conflict, *batch)["receipts"]
+    expected = rows(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("delete from ai_interactions")
+
+    send(client, "keep", *stored)
+    inner.away = AWAY
+    assert send(client, on_conflict, *batch)["counts"] == {"spooled": 4}
+    come_back(spool, inner)
+    assert rows(database) == expected
+    told = {letter.batch.interactions[0]["key"]: letter.receipt["receipt"] for letter in spool.dead_letters.list()}
+    keys = [f'{{"school":"Elm","slot":{slot}}}' for slot in (1, 2, 3, 4)]
+    assert told == {key: item["receipt"] for key, item in zip(keys, at_once, strict=True) if incomplete(item)}
+
+
+def test_a_dead_letter_tells_what_differs(
+    app: Flask, client: FlaskClient, spool: Spool, inner: Removable, database: str
+) -> None:
+    send(client, "keep", *(lesson(slot, "Fractions") for slot in (1, 2, 3)))
+    inner.away = AWAY
+    send(client, "keep", lesson(1, "Decimals", model="m"))
+    send(client, "report", lesson(2, "Fractions", model="m"))
+    send(client, "fill", lesson(3, "Decimals", model="m"))
+    come_back(spool, inner)
+    assert [row[3:] for row in rows(database)] == [("Fractions", None), ("Fractions", None), ("Fractions", "m")]
+    letters = {letter.batch.interactions[0]["key"]: letter.receipt for letter in spool.dead_letters.list()}
+    assert letters == {
+        '{"school":"Elm","slot":1}': {"receipt": "conflict", "fields": ["response"]},
+        '{"school":"Elm","slot":2}': {"receipt": "conflict", "fields": ["model"]},
+        '{"school":"Elm","slot":3}': {"receipt": "filled", "fields": ["model"], "differs": ["response"]},
+    }
+    listed = app.test_cli_runner().invoke(args=["spool", "list"]).output
+    assert sorted(line.split("  ")[-1] for line in listed.splitlines()) == [
+        "conflict: model",
+        "conflict: response",
+        "filled in part, not: response",
+    ]
+
+
+def test_twins_are_told_of_each_other_while_the_store_is_away(
+    client: FlaskClient, spool: Spool, inner: Removable, database: str
+) -> None:
+    inner.away = AWAY
+    answered = send(client, "keep", lesson(1, "Fractions"), lesson(1, "Fractions"), lesson(1, "Decimals"))
+    assert [(item["receipt"], item.get("reason"), item["indexes"]) for item in answered["receipts"]] == [
+        ("spooled", None, [0, 1, 2]),
+        ("spooled", "duplicate_in_batch", [0, 1]),
+        ("rejected", "duplicate_in_batch", [0, 2]),
+    ]
+    come_back(spool, inner)
+    assert [row[3] for row in rows(database)] == ["Fractions"]
+    assert spool.dead_letters.count() == 0
+
+
+def test_a_plan_is_not_kept_for_later(client: FlaskClient, spool: Spool, inner: Removable, database: str) -> None:
+    for away in (None, AWAY):
+        inner.away = away
+        counted = client.application.extensions["conversation_repository"].ledger.totals()
+        for path, body in (
+            ("/v1/interactions", lesson(1, "Fractions")),
+            ("/v1/interactions/batch", {"interactions": [lesson(1, "Fractions"), {}]}),
+        ):
+            answer = client.post(f"{path}?explain=true", json=body)
+            assert answer.status_code == (503 if away else 200)
+            assert away is None or problem(answer)["retry_after"] > 0
+        after = client.application.extensions["conversation_repository"].ledger.totals()
+        assert after | {"open_breakers": 0} == counted | {"open_breakers": 0}
+    assert spool.directory.depth().entries == 0
+    inner.away = None
+    eventually(lambda: spool.breaker.is_closed, "the store is back")
+    assert rows(database) == []
+    assert log(client, **lesson(1, "Fractions")).status_code == 201
