@@ -35,7 +35,11 @@ blueprint = Blueprint("archive", __name__, cli_group=None)
 )
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Where repaired ids are written.")
 @click.option(
-    "--patience", type=click.IntRange(0), default=300, show_default=True, help="Seconds to wait for a store that is away."
+    "--patience",
+    type=click.IntRange(0),
+    default=300,
+    show_default=True,
+    help="Seconds to wait for a store that is away.",
 )
 def import_file(*, file: Path, format_: str, rejects: Path | None, report: Path | None, patience: int) -> None:
     """Take a FILE of conversations into the log; - is standard input.

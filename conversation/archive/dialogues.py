@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from conversation.archive.entries import Document, Place, Refused, Stated
 from conversation.body import json_path
 from logging_store.records import Interaction, Session
+from logging_store.values import Identifier
+
+_NAME: TypeAdapter[str] = TypeAdapter(Identifier)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -26,7 +30,7 @@ class Message:
     """
 
     role: str
-    content: Any = None
+    content: Any
     more: dict[str, Any] = field(default_factory=dict)
     said_at: str | None = None
     aside: dict[str, Any] = field(default_factory=dict)
@@ -38,8 +42,7 @@ class Message:
 
     def to_json(self) -> dict[str, Any]:
         said_at = {"said_at": self.said_at} if self.said_at else {}
-        content = {} if self.content is None and self.more else {"content": self.content}
-        return {"role": self.role, **content, **self.more, **said_at}
+        return {"role": self.role, "content": self.content, **self.more, **said_at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def of_each(
             continue
         try:
             dialogue = dialogue_of(document.value)
+            check_name(dialogue.session_id)
         except NotADialogueError as error:
             yield Refused(document.place, str(error), spelled(document.value))
         else:
@@ -75,6 +79,26 @@ def of_each(
 def spelled(value: Any) -> str:
     """Return a JSON value as text."""
     return to_json(value, inf_nan_mode="strings").decode()
+
+
+def name_of(document: dict[str, Any]) -> str:
+    """Return the session's key: the document's own `id`; without one, a name from its content."""
+    match document.get("id"):
+        case None:
+            return name_from_content(document)
+        case int() as number if not isinstance(number, bool):
+            return str(number)
+        case str() as name:
+            return name
+    raise NotADialogueError("$.id: Must be a text or a number")
+
+
+def check_name(name: str) -> None:
+    """Raise `NotADialogueError` for a name that no session can have."""
+    try:
+        _NAME.validate_python(name)
+    except ValidationError as error:
+        raise NotADialogueError(f"Its id {name[:50]!r} can't be used: {error.errors()[0]['msg']}") from None
 
 
 def name_from_content(document: dict[str, Any]) -> str:
@@ -121,14 +145,16 @@ def _exchanges(messages: Iterable[Message]) -> Iterator[tuple[list[Message], lis
             response.append(message)
         else:
             prompt.append(message)
-    if prompt:
+    if asked:
         yield prompt, response
+    elif prompt:
+        # nobody asked: what an assistant said is a response all the same
+        answer = next((n for n, message in enumerate(prompt) if message.role == "assistant"), len(prompt))
+        yield prompt[:answer], prompt[answer:]
 
 
 def _interaction(prompt: Sequence[Message], response: Sequence[Message]) -> dict[str, Any]:
-    asides = [
-        {"role": message.role, **message.aside} for message in (*prompt, *response) if message.aside
-    ]
+    asides = [{"role": message.role, **message.aside} for message in (*prompt, *response) if message.aside]
     return _stated(
         {
             "prompt": _content(prompt, "user"),
