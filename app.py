@@ -23,7 +23,7 @@ from conversation import (
     sessions,
     spool_commands,
 )
-from conversation.archive import commands as archive_commands
+from conversation.archive import export_command, import_command
 from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
@@ -53,7 +53,18 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings)
     problems.register(app)
-    for area in (sessions, interactions, compat, health, metrics, commands, spool_commands, checking, archive_commands):
+    for area in (
+        sessions,
+        interactions,
+        compat,
+        health,
+        metrics,
+        commands,
+        spool_commands,
+        checking,
+        import_command,
+        export_command,
+    ):
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app

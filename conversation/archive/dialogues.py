@@ -76,6 +76,11 @@ def of_each(
             yield from records(document.place, dialogue)
 
 
+def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return all fields but the named ones."""
+    return {name: value for name, value in fields.items() if name not in names}
+
+
 def spelled(value: Any) -> str:
     """Return a JSON value as text."""
     return to_json(value, inf_nan_mode="strings").decode()
@@ -109,12 +114,10 @@ def name_from_content(document: dict[str, Any]) -> str:
 def records(place: Place, dialogue: Dialogue) -> Iterator[Stated | Refused]:
     """Yield a dialogue's session and its interactions."""
     yield _validated(place, Session, {"session_id": dialogue.session_id, **_stated(dialogue.session)})
-    turn = 0
     waiting: dict[str, Any] | None = None
-    for prompt, response in _exchanges(dialogue.messages):
+    for turn, (prompt, response) in enumerate(_exchanges(dialogue.messages), start=1):
         if waiting is not None:
             yield _validated(place, Interaction, waiting)
-        turn += 1
         waiting = {
             "session_id": dialogue.session_id,
             "interaction_id": str(turn),

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from logging_store.records import Interaction, Session
+from logging_store.records import Interaction, Record, Session
+
+_KINDS: dict[type[Record], str] = {Session: "sessions", Interaction: "interactions"}
 
 
 class Place(NamedTuple):
@@ -35,7 +37,12 @@ class Stated(NamedTuple):
     """One record that the file states."""
 
     place: Place
-    record: Session | Interaction
+    record: Record
+
+    @property
+    def kind(self) -> str:
+        """Return what the record is one of."""
+        return next(kind for model, kind in _KINDS.items() if isinstance(self.record, model))
 
 
 class Repaired(NamedTuple):

@@ -1,7 +1,7 @@
 """MongoDB's Extended JSON, canonical, relaxed and legacy, as plain JSON.
 
-Ids become text, times ISO 8601 in UTC, numbers numbers. What plain JSON can't hold exactly (a long past 2^53, a decimal,
-NaN) becomes text. Types that have no plain form (binary data, regular expressions …) stay spelled as they are.
+Ids become text, times ISO 8601 in UTC, numbers numbers. What plain JSON can't hold exactly (a long past 2^53, a
+decimal, NaN) becomes text. Types that have no plain form (binary data, regular expressions …) stay spelled as they are.
 """
 
 import base64
@@ -23,31 +23,35 @@ _UUID_SUBTYPE = 4
 def plain(value: Any) -> Any:
     """Return a document, or a part of one, without wrappers."""
     match value:
+        case dict():
+            return _unwrapped(value)
         case list():
             return [plain(item) for item in value]
-        case {"$oid": str() as text} | {"$symbol": str() as text} | {"$uuid": str() as text} if len(value) == 1:
-            return text
-        case {"$date": moment} if len(value) == 1:
-            return _date(moment)
-        case {"$numberInt": str() as digits} | {"$numberLong": str() as digits} if len(value) == 1:
-            return _whole(digits)
-        case {"$numberDouble": str() as digits} if len(value) == 1:
-            return _double(digits)
-        case {"$numberDecimal": str() as digits} if len(value) == 1:
-            return digits
-        case {"$undefined": True} if len(value) == 1:
-            return None
-        case {"$binary": {"base64": str() as data, "subType": str() as kind}} if len(value) == 1:
-            return _uuid(data, kind) or value
-        case {"$binary": str() as data, "$type": str() as kind} if len(value) == 2:  # noqa: PLR2004 - the two named
-            return _uuid(data, kind) or value
         case int() if abs(value) > MAX_EXACT_INTEGER:
             return str(value)
         case float() if not math.isfinite(value):
             return str(value)
-        case dict():
-            return {key: plain(item) for key, item in value.items()}
     return value
+
+
+def _unwrapped(value: dict[str, Any]) -> Any:
+    match value, len(value):
+        case (({"$oid": str(text)} | {"$symbol": str(text)} | {"$uuid": str(text)} | {"$numberDecimal": str(text)}), 1):
+            return text
+        case {"$date": moment}, 1:
+            return _date(moment)
+        case (({"$numberInt": str(digits)} | {"$numberLong": str(digits)}), 1):
+            return _whole(digits)
+        case {"$numberDouble": str(digits)}, 1:
+            return _double(digits)
+        case {"$undefined": True}, 1:
+            return None
+        case ({"$binary": {"base64": str(data), "subType": str(kind)}}, 1) | (
+            {"$binary": str(data), "$type": str(kind)},
+            2,
+        ):
+            return _uuid(data, kind) or value
+    return {key: plain(item) for key, item in value.items()}
 
 
 def time_of(value: Any) -> str | None:

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from conversation.archive.entries import Entry, Place, Refused, Repaired, Stated
 from logging_store.errors import StoreError, StoreUnavailable
-from logging_store.records import Interaction, Outcome, Receipt, Session
+from logging_store.records import Outcome, Receipt, Record
 from logging_store.repository import Kept
 
 RECORDS_AT_ONCE = 500
@@ -26,7 +26,7 @@ _PAUSES_S = (1, 2, 4, 8)  # until a store that is away is asked again; the last 
 
 _REFUSALS: tuple[Outcome, ...] = ("conflict", "rejected")
 
-Keep = Callable[[Sequence[Session | Interaction]], list[Kept]]
+Keep = Callable[[Sequence[Record]], list[Kept]]
 Row = dict[str, Any]
 
 
@@ -34,20 +34,21 @@ Row = dict[str, Any]
 class Tally:
     """What became of the records, by kind; all those up to `place` are stored."""
 
-    sessions: Counter[Outcome] = field(default_factory=Counter)
-    interactions: Counter[Outcome] = field(default_factory=Counter)
+    kinds: dict[str, Counter[Outcome]] = field(
+        default_factory=lambda: {"sessions": Counter(), "interactions": Counter()}
+    )
     unreadable: int = 0  # documents, or parts of one, of which no record could be made
     repaired: int = 0
     place: Place | None = None
 
     @property
     def records(self) -> int:
-        return self.sessions.total() + self.interactions.total()
+        return sum(counts.total() for counts in self.kinds.values())
 
     @property
     def refused(self) -> int:
         """How many were rejected, or contradict what is stored."""
-        return self.unreadable + sum(self.sessions[each] + self.interactions[each] for each in _REFUSALS)
+        return self.unreadable + sum(counts[each] for counts in self.kinds.values() for each in _REFUSALS)
 
 
 class Import:
@@ -116,7 +117,7 @@ class Import:
         if batch:
             yield batch
 
-    def _keep_patiently(self, records: Sequence[Session | Interaction]) -> list[Kept]:
+    def _keep_patiently(self, records: Sequence[Record]) -> list[Kept]:
         """Write a batch, again and again while the store is away."""
         give_up = time.monotonic() + self._patience_s
         pauses = iter(_PAUSES_S)
@@ -139,18 +140,15 @@ class Import:
         self._writing = None
         for entry, kept in zip(batch, every, strict=True):
             receipt = kept.receipt
-            counter = self.tally.sessions if isinstance(entry.record, Session) else self.tally.interactions
-            counter[receipt.receipt] += 1
+            self.tally.kinds[entry.kind][receipt.receipt] += 1
             if receipt.receipt in _REFUSALS:
                 self._reject(_row(entry.place, reason=_told(receipt), record=entry.record.facts()))
         self.tally.place = batch[-1].place
 
 
-def _size(record: Session | Interaction) -> int:
-    """Return about how many bytes a record has: its texts, since all else is small, and what has a structure."""
-    parts = [record.metadata]
-    if isinstance(record, Interaction):
-        parts += [record.prompt, record.response, record.error]
+def _size(record: Record) -> int:
+    """Return about how many bytes a record has: those of its fields that can be long."""
+    parts = (getattr(record, name, None) for name in ("prompt", "response", "error", "metadata"))
     return sum(len(part) if isinstance(part, str) else len(to_json(part)) for part in parts if part)
 
 

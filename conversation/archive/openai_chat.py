@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, name_of, of_each
+from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, name_of, of_each, without
 from conversation.archive.entries import Document, Entry, Refused
 
 _TOKENS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
@@ -47,32 +47,26 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
 def _flat(document: dict[str, Any]) -> dict[str, Any]:
     """Return a log of request and response as one document; the response knows better which model answered."""
     match document:
-        case {"request": {"messages": list(), **request}, "response": {"choices": list(), **response}, **rest}:
-            return {
-                **rest,
-                **request,
-                **response,
-                "messages": document["request"]["messages"],
-                "choices": document["response"]["choices"],
-            }
+        case {"request": {"messages": list()}, "response": {"choices": list()}}:
+            both: dict[str, Any] = document["request"] | document["response"]
+            return without(document, "request", "response") | both
     return dict(document)
 
 
 def _message(message: Any, place: str) -> Message:
     match message:
-        case {"role": str() as role, **more}:
-            return Message(role, more.pop("content", None), more)
+        case {"role": str(role)}:
+            return Message(role, message.get("content"), without(message, "role", "content"))
     raise NotADialogueError(f"{place}: A message needs a role, a text")
 
 
 def _choice(choices: list[Any]) -> tuple[Message, str | None, dict[str, Any]]:
     match choices:
-        case [{"message": message, **choice}, *others]:
-            reason = choice.pop("finish_reason", None)
-            choice.pop("index", None)  # the first one's is 0
-            aside = {"choice": choice, "choices": others}
+        case [{"message": message} as first, *others]:
+            rest = without(first, "message", "finish_reason", "index")
+            aside = {"choice": rest, "choices": others}
             kept = {key: value for key, value in aside.items() if value and value != {"logprobs": None}}
-            return _message(message, "$.choices[0].message"), reason, kept
+            return _message(message, "$.choices[0].message"), first.get("finish_reason"), kept
     raise NotADialogueError("$.choices[0]: A choice needs a message")
 
 

@@ -7,7 +7,7 @@ instructions as `system`. Other fields become metadata.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, name_of, of_each
+from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, name_of, of_each, without
 from conversation.archive.entries import Document, Entry, Refused
 from conversation.archive.roles import role_of
 
@@ -18,9 +18,9 @@ def read(documents: Iterable[Document | Refused]) -> Iterator[Entry]:
 
 def _dialogue(document: dict[str, Any]) -> Dialogue:
     match document:
-        case {"conversations": [*turns], **rest}:
+        case {"conversations": [*turns]}:
             name = name_of(document)
-            rest.pop("id", None)
+            rest = without(document, "id", "conversations")
             said = [_message(turn, n) for n, turn in enumerate(turns)]
             if isinstance(system := rest.get("system"), str) and system:
                 said.insert(0, Message("system", rest.pop("system")))
@@ -30,8 +30,8 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
 
 def _message(turn: Any, n: int) -> Message:
     match turn:
-        case {"from": str() as speaker, "value": value, **more}:
+        case {"from": str(speaker), "value": value}:
             role = role_of(speaker)
             usual = speaker in {"human", "gpt", role}
-            return Message(role, value, aside=more if usual else {"from": speaker, **more})
+            return Message(role, value, aside=without(turn, "value", *(["from"] if usual else [])))
     raise NotADialogueError(f"$.conversations[{n}]: Needs from, a text, and a value")
