@@ -1,12 +1,13 @@
 """What the API answers, for its contract (/openapi.json); the tests hold the answers against it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from logging_store.records import InteractionStatus, Outcome, SessionStatus
+from logging_store.batches import Outcome
+from logging_store.records import InteractionStatus, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate"]
 Kept = Literal["created", "filled", "duplicate", "spooled"]
@@ -29,6 +30,9 @@ class SessionView(Answer):
     key: str | None
     user_id: str | None
     title: str | None
+    folder_id: UUID | None
+    session_number: int | None
+    scheduled_on: date | None
     status: SessionStatus
     implicit: bool
     tags: list[str]

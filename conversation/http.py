@@ -12,7 +12,8 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from conversation import body
-from logging_store.records import Receipt, Record
+from logging_store.batches import Receipt
+from logging_store.records import Record
 from logging_store.repository import ConversationRepository
 
 _Record = TypeVar("_Record", bound=Record)

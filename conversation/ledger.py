@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import jiter
 
 from logging_store import identity
+from logging_store.batches import STORED
 from logging_store.errors import SessionErased, SessionNotFound, StoreUnavailable
-from logging_store.records import STORED
 from logging_store.repository import ConversationRepository
 
 _AT_ONCE = 8  # sessions: the time goes into waiting for the store

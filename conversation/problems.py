@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from conversation.body import MAX_BODY, InvalidBody, json_path
 from logging_store import errors
-from logging_store.records import Receipt, receipt_of
+from logging_store.batches import Receipt, receipt_of
 
 _log = logging.getLogger(__name__)
 

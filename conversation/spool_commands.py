@@ -12,8 +12,8 @@ from pydantic_core import to_json
 from conversation import http
 from conversation.commands import database
 from conversation.settings import Settings
+from logging_store.batches import Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid, TurnlogError
-from logging_store.records import Receipt, receipt_of
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
 from logging_store.spool.dead_letters import DeadLetter
 

@@ -9,6 +9,7 @@
     │   ├── Invalid            the store refuses the data of a record, and will again
     │   └── Conflict           a unique rule is held by another row
     ├── SessionNotFound        nothing was ever logged under this id
+    ├── FolderNotFound         there is no folder of this id
     └── SessionErased          it was there; a tombstone is left
 
 A class's docstring is its default message.
@@ -76,6 +77,10 @@ class Conflict(StoreError):  # noqa: N818
 
 class SessionNotFound(TurnlogError):  # noqa: N818
     """There is no such session."""
+
+
+class FolderNotFound(TurnlogError):  # noqa: N818
+    """There is no such folder."""
 
 
 class SessionErased(TurnlogError):  # noqa: N818

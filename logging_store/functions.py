@@ -17,9 +17,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from logging_store.batches import KINDS, Batch, BatchReceipts, Outcome, Receipt
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
 from logging_store.migrations import SCHEMA_VERSION
-from logging_store.records import Batch, BatchReceipts, Outcome, Receipt
 from logging_store.store import Backlog
 
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
@@ -47,14 +47,10 @@ class FunctionStore(ABC):
         """Do nothing: connections open with the first call."""
 
     def write(self, batch: Batch) -> BatchReceipts:
-        answer = self._persist("turnlog_write_v1", "batch", batch.to_json())
-        receipts = BatchReceipts(
-            [_receipt(receipt) for receipt in answer["sessions"]],
-            [_receipt(receipt) for receipt in answer["interactions"]],
-        )
-        if len(receipts.sessions) != len(batch.sessions) or len(receipts.interactions) != len(batch.interactions):
-            raise Misconfigured("the store answered with fewer receipts than records: its functions are not ours")
-        return receipts
+        return _receipts(batch, self._persist("turnlog_write_v1", "batch", batch.to_json()))
+
+    def explain(self, batch: Batch) -> BatchReceipts:
+        return _receipts(batch, self._persist("turnlog_explain_v1", "batch", batch.to_json()))
 
     def session(self, project: str, session_id: str) -> dict[str, Any] | None:
         session: dict[str, Any] | None = self._request("turnlog_session_v1", project, session_id)
@@ -72,6 +68,18 @@ class FunctionStore(ABC):
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         page: dict[str, Any] = self._request("turnlog_gaps_v1", project, session_id, **query)
         return page
+
+    def folder(self, project: str, folder_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self._request("turnlog_folder_v1", project, folder_id=folder_id, **query)
+        return found
+
+    def folders(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_folders_v1", project, **query)
+        return page
+
+    def participants(self, project: str, session_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._request("turnlog_participants_v1", project, session_id)
+        return found
 
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
@@ -129,6 +137,13 @@ class FunctionStore(ABC):
 def _passes(error: BaseException) -> bool:
     """Tell whether a failure may be gone in a moment: a lock that wasn't had in time isn't."""
     return isinstance(error, StoreUnavailable) and not isinstance(error, StoreBusy)
+
+
+def _receipts(batch: Batch, answer: dict[str, Any]) -> BatchReceipts:
+    receipts = BatchReceipts(**{kind: [_receipt(receipt) for receipt in answer[kind]] for kind in KINDS})
+    if any(len(getattr(receipts, kind)) != len(getattr(batch, kind)) for kind in KINDS):
+        raise Misconfigured("the store answered with fewer receipts than records: its functions are not ours")
+    return receipts
 
 
 def _receipt(answered: dict[str, Any]) -> Receipt:

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from logging_store.batches import Batch, BatchReceipts
 from logging_store.errors import Conflict, Invalid, StoreUnavailable
-from logging_store.records import Batch, BatchReceipts
 from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
@@ -99,6 +99,18 @@ class GroupCommit:
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.gaps(project, session_id, query)
+
+    def folder(self, project: str, folder_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.folder(project, folder_id, query)
+
+    def folders(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.folders(project, query)
+
+    def participants(self, project: str, session_id: str) -> dict[str, Any]:
+        return self.inner.participants(project, session_id)
+
+    def explain(self, batch: Batch) -> BatchReceipts:
+        return self.inner.explain(batch)
 
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self.inner.edit(project, session_id, changes)

@@ -3,10 +3,18 @@ r"""A record's id is known before it is written.
 A caller names a session or an interaction by a UUID or by any other text. A UUID is the id. Any other text is
 the caller's own key, and the id is a UUIDv5 of it, which every client can compute in any language:
 
+    folder id      = uuid5(NAMESPACE, project + "\n" + "folder"      + "\n" + key)
     session id     = uuid5(NAMESPACE, project + "\n" + "session"     + "\n" + key)
     interaction id = uuid5(NAMESPACE, project + "\n" + "interaction" + "\n" + session id + "\n" + key)
 
-Neither project nor session id can hold a line break, so no two names share a spelling.
+A session that is named by its number in a folder, and the session of an interaction that is named by a key of several
+parts and by no session, have ids of their own kinds:
+
+    session id     = uuid5(NAMESPACE, project + "\n" + "numbered-session" + "\n" + folder id + "\n" + number)
+    session id     = uuid5(NAMESPACE, project + "\n" + "keyed-session"    + "\n" + key)
+
+A key of several parts is spelled as canonical JSON (RFC 8785). No part can hold a line break, so no two names share a
+spelling.
 """
 
 import re
@@ -29,6 +37,21 @@ class Identity(NamedTuple):
 
     id: str
     key: str | None
+
+
+def folder(project: str, name: str | None) -> Identity:
+    """Return the identity of the folder that a caller calls `name`; a new one for None."""
+    return _identify(f"{project}\nfolder", name)
+
+
+def numbered_session(project: str, folder_id: str, number: int) -> Identity:
+    """Return the identity of a folder's session of a number."""
+    return Identity(str(uuid5(NAMESPACE, f"{project}\nnumbered-session\n{folder_id}\n{number}")), None)
+
+
+def keyed_session(project: str, key: str) -> Identity:
+    """Return the identity of the session of an interaction that is only named by its key, as canonical JSON."""
+    return Identity(str(uuid5(NAMESPACE, f"{project}\nkeyed-session\n{key}")), None)
 
 
 def session(project: str, name: str | None) -> Identity:

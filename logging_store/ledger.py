@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import get_args
 
-from logging_store.records import Outcome, Receipt
+from logging_store.batches import Outcome, Receipt
 from logging_store.shared_counters import SharedCounters
 
 OUTCOMES: tuple[str, ...] = (*get_args(Outcome), "failed")

@@ -6,23 +6,18 @@ stands alone, so that it never harms the others.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from logging_store import identity
-from logging_store.errors import Conflict, Invalid, SessionErased, SessionNotFound
+from logging_store.addressing import Addressed, Addresser
+from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, Receipt, receipt_of
+from logging_store.errors import Conflict, FolderNotFound, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
-from logging_store.records import (
-    MAX_REPEATS,
-    Batch,
-    Interaction,
-    Receipt,
-    Session,
-    SessionChanges,
-    receipt_of,
-)
+from logging_store.records import MAX_REPEATS, Interaction, Record, Session, SessionChanges
 from logging_store.store import Store
 from logging_store.values import restore_numbers
 
@@ -33,20 +28,22 @@ _REPEATED = Receipt(
 )
 
 
+_BatchOf = Callable[[Sequence[Addressed]], Batch]
+_Write = Callable[[Batch], BatchReceipts]
+
+
 class Kept(NamedTuple):
-    """What became of a record, and who it is: `interaction` is None for a session's own record."""
+    """What became of a record, and who it is. `of_session` and `folder` are its own, or its parent's."""
 
     receipt: Receipt
-    session: Identity
+    of_session: Identity | None = None
     interaction: Identity | None = None
+    folder: Identity | None = None
 
-
-class _Addressed(NamedTuple):
-    """An interaction with its identity and its row."""
-
-    session: Identity
-    interaction: Identity
-    row: dict[str, Any]
+    @property
+    def session(self) -> Identity:
+        assert self.of_session is not None  # noqa: S101 - only a folder's own record has none
+        return self.of_session
 
 
 class ConversationRepository:
@@ -64,35 +61,32 @@ class ConversationRepository:
         self.ledger = ledger or Ledger()
         self._clock = clock
 
+    def keep(self, records: Sequence[Record], *, next_number: bool = False, return_parents: bool = False) -> list[Kept]:
+        """Store records of any kind, each with its parents, all in one transaction; answer in the same order.
+
+        `next_number`: sessions that are in a folder and state no number get the next free one.
+        `return_parents`: the receipts of folders and sessions carry these as they are afterwards.
+        """
+        addresser = Addresser(self.project, self._clock())
+        addressed = addresser.address(records)
+        if next_number:
+            for each in addressed:
+                if each.kind == "sessions" and each.folder and "session_number" not in each.row:
+                    each.row["numbering"] = "next"
+
+        batch_of = partial(addresser.batch, return_parents=return_parents)
+        with self.ledger.receiving(len(addressed)) as receipts:
+            receipts.extend(_weigh(addressed, batch_of, self.store.write))
+        return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
+
     def ensure_session(self, session: Session) -> Kept:
         """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
-        who = identity.session(self.project, session.session_id)
-        row = {**session.facts("session_id"), **_session_row(who, self._clock(), implicit=False)}
-        with self.ledger.receiving(1) as receipts:
-            try:
-                receipts.extend(self.store.write(Batch(self.project, sessions=[row], return_sessions=True)).sessions)
-            except (Invalid, Conflict) as error:
-                receipts.append(receipt_of(error))
-        (receipt,) = receipts
-        if receipt.session is not None:
-            receipt = receipt.model_copy(update={"session": restore_numbers(receipt.session)})
-        return Kept(receipt, who)
+        (kept,) = self.keep([session], return_parents=True)
+        return kept
 
     def log(self, interactions: Sequence[Interaction]) -> list[Kept]:
         """Store interactions with their sessions, all in one transaction; answer in the same order."""
-        received_at = self._clock()
-        named = {each.session_id for each in interactions if each.session_id is not None}
-        sessions: dict[str | None, Identity] = {name: identity.session(self.project, name) for name in named}
-        addressed = [
-            # a microsecond apart, so that a batch without turns is read back in its order
-            self._address(interaction, sessions.get(interaction.session_id), received_at + timedelta(microseconds=n))
-            for n, interaction in enumerate(interactions)
-        ]
-        with self.ledger.receiving(len(addressed)) as receipts:
-            receipts.extend(self._weigh(addressed, received_at))
-        return [
-            Kept(receipt, each.session, each.interaction) for each, receipt in zip(addressed, receipts, strict=True)
-        ]
+        return self.keep(interactions)
 
     def session(self, name: str) -> dict[str, Any]:
         """Return a session. Raises `SessionNotFound` or `SessionErased`."""
@@ -127,6 +121,33 @@ class ConversationRepository:
         """Return a page of the sessions whose turn counters lack something: see `Store.gaps`."""
         return self.store.gaps(self.project, None, query)
 
+    def participants(self, name: str) -> list[dict[str, Any]]:
+        """Return who takes part in a session. Raises `SessionNotFound` or `SessionErased`."""
+        who = identity.session(self.project, name)
+        found = self.store.participants(self.project, who.id)
+        _present(found["session"])
+        participants: list[dict[str, Any]] = found["participants"]
+        return participants
+
+    def folder(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a folder and a page of its sessions: see `Store.folder`. Raises `FolderNotFound`."""
+        who = identity.folder(self.project, name)
+        found = self.store.folder(self.project, who.id, query)
+        if found["folder"] is None:
+            raise FolderNotFound
+        return restore_numbers(found)
+
+    def folders(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of folders: see `Store.folders`."""
+        return restore_numbers(self.store.folders(self.project, query))
+
+    def explain(self, records: Sequence[Record]) -> list[Kept]:
+        """Say what `keep` would answer now, and write nothing."""
+        addresser = Addresser(self.project, self._clock())
+        addressed = addresser.address(records)
+        told = _weigh(addressed, addresser.batch, self.store.explain)
+        return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
+
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)
@@ -140,63 +161,55 @@ class ConversationRepository:
             raise SessionNotFound
         return report
 
-    def _address(self, interaction: Interaction, named: Identity | None, received_at: datetime) -> _Addressed:
-        session = named or identity.session(self.project, None)
-        own = identity.interaction(self.project, session.id, interaction.interaction_id)
-        row = interaction.facts("session_id", "interaction_id", "reply_to")
-        row["session_id"] = session.id
-        row["id"] = own.id
-        row["created_at"] = received_at.isoformat()
-        if own.key is not None:
-            row["key"] = own.key
-        if interaction.reply_to is not None:
-            row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
-        if row.get("status") == "pending":
-            del row["status"]  # not a fact of its own: an interaction is pending until another status is known
-        return _Addressed(session, own, row)
 
-    def _weigh(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
-        """Write what doesn't name an interaction too often."""
-        too_many = _repeated_too_often(addressed)
-        written = iter(self._write([each for n, each in enumerate(addressed) if n not in too_many], received_at))
-        return [_REPEATED if n in too_many else next(written) for n in range(len(addressed))]
-
-    def _write(self, addressed: Sequence[_Addressed], received_at: datetime) -> list[Receipt]:
-        # the same session may be named by its id and by its key: the key is one more fact about it
-        parents = {each.session.id: each.session for each in sorted(addressed, key=lambda a: a.session.key is not None)}
-        batch = Batch(
-            self.project,
-            sessions=[_session_row(parent, received_at, implicit=True) for parent in parents.values()],
-            interactions=[each.row for each in addressed],
-        )
-        try:
-            return self.store.write(batch).interactions
-        except (Invalid, Conflict) as error:
-            if len(addressed) == 1:
-                return [receipt_of(error)]
-            middle = len(addressed) // 2
-            return self._write(addressed[:middle], received_at) + self._write(addressed[middle:], received_at)
+def _weigh(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:
+    """Write what doesn't name an interaction too often."""
+    too_many = _repeated_too_often(addressed)
+    if not too_many:
+        return _write_parted(addressed, batch_of, write)
+    rest = [each for n, each in enumerate(addressed) if n not in too_many]
+    written = iter(_write_parted(rest, batch_of, write))
+    return [_REPEATED if n in too_many else next(written) for n in range(len(addressed))]
 
 
-def _repeated_too_often(addressed: Sequence[_Addressed]) -> set[int]:
+def _write_parted(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:
+    """Write records in one batch; while data of some record fails it, halve it until that one stands alone."""
+    try:
+        receipts = write(batch_of(addressed))
+    except (Invalid, Conflict) as error:
+        if len(addressed) == 1:
+            return [receipt_of(error)]
+        middle = len(addressed) // 2
+        first, second = addressed[:middle], addressed[middle:]
+        return _write_parted(first, batch_of, write) + _write_parted(second, batch_of, write)
+    of_kind: dict[Kind, Iterator[Receipt]] = {kind: iter(getattr(receipts, kind)) for kind in KINDS}
+    return [next(of_kind[each.kind]) for each in addressed]
+
+
+def _repeated_too_often(addressed: Sequence[Addressed]) -> set[int]:
     """Return the places of the records whose interaction the batch has named `MAX_REPEATS` times before."""
     if len(addressed) <= MAX_REPEATS:
         return set()
     named: Counter[tuple[str, str]] = Counter()
     too_many = set()
     for place, each in enumerate(addressed):
-        who = each.session.id, each.interaction.id
-        named[who] += 1
-        if named[who] > MAX_REPEATS:
-            too_many.add(place)
+        if each.kind == "interactions":
+            who = each.row["session_id"], each.row["id"]
+            named[who] += 1
+            if named[who] > MAX_REPEATS:
+                too_many.add(place)
     return too_many
 
 
-def _session_row(who: Identity, received_at: datetime, *, implicit: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at.isoformat()}
-    if who.key is not None:
-        row["key"] = who.key
-    return row
+def _kept(each: Addressed, receipt: Receipt) -> Kept:
+    session = each.session
+    if receipt.session is not None:
+        # named by its number, it may be another than the one that derives from the number
+        session = Identity(receipt.session["session_id"], receipt.session["key"])
+        receipt = receipt.model_copy(update={"session": restore_numbers(receipt.session)})
+    if receipt.folder is not None:
+        receipt = receipt.model_copy(update={"folder": restore_numbers(receipt.folder)})
+    return Kept(receipt, session, each.interaction, each.folder)
 
 
 def _present(session: dict[str, Any] | None) -> dict[str, Any]:

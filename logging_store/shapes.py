@@ -24,6 +24,8 @@ TIME: JsonDict = {
     r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 }
 
+DATE: JsonDict = {"pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}$"}
+
 
 def never_null(schema: dict[str, Any]) -> None:
     """Take null out of an optional field's schema: left out is the only way to say nothing."""
@@ -52,6 +54,10 @@ class Message(BaseModel):
 
 
 Object = dict[_Key, Json]
+CompositeKey = dict[
+    Annotated[str, WithJsonSchema({"type": "string", "allOf": [NAME]})],
+    Annotated[str, Field(json_schema_extra=NAME)] | Annotated[int, Field(ge=-(2**53), le=2**53)] | bool,
+]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
 
 

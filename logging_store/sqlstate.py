@@ -32,6 +32,7 @@ _HINTS = {
 }
 
 _KEY_VALUES = re.compile(r"Key \((?P<columns>.*?)\)=\((?P<values>.*)\) ", re.DOTALL)
+_CHECK = re.compile(r"ai_(?:sessions|interactions|session_folders|session_participants)_(\w+)_check")
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
@@ -80,7 +81,7 @@ def _clash(message: str, detail: str | None, constraint: str | None) -> Conflict
 def _field_of(message: str, constraint: str | None) -> str | None:
     """Name the field that a check or not-null failure is about; our checks are called TABLE_FIELD_check."""
     name = constraint or next(iter(reversed(_QUOTED.findall(message))), None)
-    if name and (check := re.fullmatch(r"ai_[a-z]+?s_(\w+)_check", name)):
+    if name and (check := _CHECK.fullmatch(name)):
         return check[1]
     if quoted := re.search(r'column "([^"]+)"', message):
         return quoted[1]

@@ -7,7 +7,7 @@ may raise `StoreUnavailable` (the same call may be made again: every write is id
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from logging_store.records import Batch, BatchReceipts
+from logging_store.batches import Batch, BatchReceipts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,21 @@ class Store(Protocol):
         that lack a turn or have one twice: a page may be short, `after` is null on the last one. `query`: ranges (the
         most gaps and doubled turns that are listed of a session), and limit and after for None.
         """
+
+    def folder(self, project: str, folder_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{folder, sessions, after}`: a folder, or None, with a page of its sessions by their numbers.
+
+        `query`: limit, and after.
+        """
+
+    def folders(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{folders, after}` in the order of their ids. `query`: limit, and any of user_id, after."""
+
+    def participants(self, project: str, session_id: str) -> dict[str, Any]:
+        """Return `{session, participants}`: a session's id, key and erased_at, or None, and who takes part."""
+
+    def explain(self, batch: Batch) -> BatchReceipts:
+        """Return what `write` would, and keep nothing. What waits on this machine is not weighed."""
 
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         """Replace fields that people edit; return what `session` does."""

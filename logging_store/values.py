@@ -4,9 +4,11 @@ Nothing is silently changed: a value is either kept as it was sent or refused wi
 of the narrowest reader: Postgres text holds no NUL, and JSON numbers are exact in JavaScript only to 2**53.
 """
 
+import json
 import math
 import re
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
@@ -16,10 +18,12 @@ from logging_store import shapes
 
 MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
 MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
+MAX_KEY_PARTS, MAX_KEY = 16, 500
 MAX_NAME = 200  # characters of an id, a user, a model: they are index keys
 
 _Json = TypeVar("_Json")
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
@@ -37,11 +41,15 @@ def _without_nul(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if not text.strip():
-        raise _refuse("blank", "Must not be blank; leave it out instead")
-    if _CONTROL_CHARACTER.search(text):
-        raise _refuse("control_character", "Must not hold control characters")
+    _check_name(text, ())
     return text
+
+
+def _check_name(text: str, path: tuple[str | int, ...]) -> None:
+    if not text.strip():
+        raise _refuse("blank", "Must not be blank; leave it out instead", path)
+    if _CONTROL_CHARACTER.search(text):
+        raise _refuse("control_character", "Must not hold control characters", path)
 
 
 def _identifier(text: str) -> str:
@@ -59,6 +67,18 @@ def _written_time(value: object) -> object:
     if isinstance(value, str) and _TIME.fullmatch(value):
         return value
     raise _refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+
+
+def _written_date(value: object) -> object:
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        return value
+    raise _refuse("date", "Must be an ISO 8601 date, as in 2026-11-21")
+
+
+def _plausible_date(value: date) -> date:
+    if not _EARLIEST.date() <= value < _LATEST.date():
+        raise _refuse("date_range", "Must be after the year 1900 and before the year 9000")
+    return value
 
 
 def _plausible_time(value: datetime) -> datetime:
@@ -102,6 +122,34 @@ def _distinct(tags: list[str]) -> list[str]:
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     _check_json(value, ())
     return value
+
+
+def _composite_key(value: dict[str, Any]) -> dict[str, Any]:
+    if not 1 <= len(value) <= MAX_KEY_PARTS:
+        raise _refuse("key", f"A key has 1 to {MAX_KEY_PARTS} parts")
+    for name, part in value.items():
+        _check_name(name, ())
+        match part:
+            case bool() | int():
+                pass
+            case float() if part.is_integer():
+                pass
+            case str():
+                _check_name(part, (name,))
+            case None:
+                raise _refuse("key_part", "A part of a key can't be missing", (name,))
+            case _:
+                raise _refuse("key_part", "A part of a key is a text, an integer, true or false", (name,))
+    _check_json(value, ())
+    if len(canonical_key(value)) > MAX_KEY:
+        raise _refuse("key_length", f"A key may have {MAX_KEY} characters, written as canonical JSON")
+    return value
+
+
+def canonical_key(parts: Mapping[str, Any]) -> str:
+    """Return a key of several parts in one spelling, whatever their order: canonical JSON, as RFC 8785 has it."""
+    in_order = sorted(parts.items(), key=lambda part: part[0].encode("utf-16-be"))
+    return json.dumps({name: _whole(part) for name, part in in_order}, ensure_ascii=False, separators=(",", ":"))
 
 
 def _content(value: object) -> str | list[dict[str, Any]]:
@@ -170,6 +218,12 @@ Time = Annotated[
     BeforeValidator(_written_time),
     AfterValidator(_plausible_time),
 ]
+Date = Annotated[
+    date,
+    Field(strict=False, json_schema_extra=shapes.DATE),
+    BeforeValidator(_written_date),
+    AfterValidator(_plausible_date),
+]
 Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), BeforeValidator(_whole)]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 JsonObject = Annotated[
@@ -177,6 +231,16 @@ JsonObject = Annotated[
     AfterValidator(_json_object),
     shapes.ShapedAs(shapes.Object),
     Field(description="Any JSON; gains keys, keeps values."),
+]
+CompositeKey = Annotated[
+    dict[str, Any],
+    AfterValidator(_composite_key),
+    shapes.ShapedAs(shapes.CompositeKey),
+    Field(
+        min_length=1,
+        max_length=MAX_KEY_PARTS,
+        description="The caller's own key where that has several parts, in any order; the id derives from it.",
+    ),
 ]
 Content = Annotated[
     Any,

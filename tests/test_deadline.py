@@ -18,12 +18,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from logging_store.batches import Batch
 from logging_store.deadline import Watchdog
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.postgres import PostgresStore
-from logging_store.records import Batch
 from logging_store.supabase import SupabaseStore
 from tests.databases import TestServer, server_folder
 from tests.gate import Gate

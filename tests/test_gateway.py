@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from logging_store import errors
+from logging_store.batches import Batch
 from logging_store.functions import FunctionStore
 from logging_store.postgres import PostgresStore
-from logging_store.records import Batch
 from logging_store.supabase import SupabaseStore
 from tests.databases import TestServer
 from tests.postgrest import Disconnect, Fault, PostgrestStandIn, Respond, Truncate, sign

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from logging_store import errors
+from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.group_commit import MAX_RECORDS, MAX_TEXT, GroupCommit
-from logging_store.records import Batch, BatchReceipts, Receipt
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id
 

@@ -9,8 +9,8 @@ import pytest
 from psycopg import sql
 
 from logging_store import errors
+from logging_store.batches import Batch
 from logging_store.postgres import PostgresStore
-from logging_store.records import Batch
 from tests.conftest import Backend
 
 SESSION = "00000000-0000-0000-0000-000000000001"

@@ -10,8 +10,8 @@ import uuid
 import httpx
 import pytest
 
+from logging_store.batches import Receipt
 from logging_store.ledger import OUTCOMES, Ledger, buckets
-from logging_store.records import Receipt
 from logging_store.shared_counters import SharedCounters
 from tests.databases import TestServer
 from tests.service import launch

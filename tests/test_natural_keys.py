@@ -2,7 +2,7 @@
 
 import psycopg
 
-from logging_store.records import Batch
+from logging_store.batches import Batch
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id, session_row

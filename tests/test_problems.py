@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from conversation.settings import Settings
 from logging_store import errors
-from logging_store.records import Batch, BatchReceipts, Receipt
+from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.store import Backlog
 from tests.api import problem
 
@@ -32,6 +32,7 @@ class FailingStore:
     def start(self) -> None: ...
 
     write = session = sessions = transcript = gaps = edit = erase = forget = ping = _fail
+    folder = folders = participants = explain = _fail
 
     def backlog(self) -> Backlog:
         return Backlog()

@@ -13,7 +13,7 @@ from app import create_app, create_database_store
 from conversation import selftest
 from conversation.settings import Settings
 from logging_store import errors
-from logging_store.records import Batch, BatchReceipts, Receipt
+from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.conftest import Backend

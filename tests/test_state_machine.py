@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from logging_store.batches import Outcome
 from logging_store.errors import SessionErased, SessionNotFound
-from logging_store.records import Interaction, Outcome, Session, SessionChanges
+from logging_store.records import Interaction, Session, SessionChanges
 from logging_store.repository import ConversationRepository, Kept
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend

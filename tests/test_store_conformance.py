@@ -15,8 +15,8 @@ import pytest
 from app import create_database_store
 from conversation.settings import Settings
 from logging_store import errors
+from logging_store.batches import Batch
 from logging_store.group_commit import GroupCommit
-from logging_store.records import Batch
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from tests.conftest import open_backend
@@ -144,7 +144,7 @@ def test_one_id_many_times_in_a_batch_is_weighed_in_order(store: Store) -> None:
 def test_a_create_adopts_a_session_that_an_interaction_made(store: Store) -> None:
     session = new_id()
     outcomes(store, interaction_row(session, new_id(), prompt="Hello"))
-    create = Batch(PROJECT, sessions=[session_row(session, title="T")], return_sessions=True)
+    create = Batch(PROJECT, sessions=[session_row(session, title="T")], return_parents=True)
     (filled,) = store.write(create).sessions
     (again,) = store.write(create).sessions
     assert (filled.receipt, filled.fields, again.receipt) == ("filled", ("title",), "duplicate")

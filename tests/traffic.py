@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from logging_store.records import Batch, BatchReceipts, Interaction, Receipt, Session
+from logging_store.batches import Batch, BatchReceipts, Receipt
+from logging_store.records import Interaction, Session
 from logging_store.repository import ConversationRepository
 from tests.conftest import PROJECT
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from logging_store.batches import KINDS, Batch, BatchReceipts, Receipt
 from logging_store.errors import Invalid, Misconfigured, StoreBusy, StoreUnavailable
-from logging_store.records import Batch, BatchReceipts, Receipt
 from logging_store.spool import reading
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
@@ -94,7 +94,7 @@ class Spool:
         self.directory.keep(batch)
         self.start()
         self._drain.wake()
-        return BatchReceipts([_SPOOLED] * len(batch.sessions), [_SPOOLED] * len(batch.interactions))
+        return BatchReceipts.all(_SPOOLED, batch)
 
     def session(self, project: str, session_id: str) -> dict[str, Any] | None:
         # the spool first: what is delivered in between is seen twice, and not missed
@@ -138,6 +138,18 @@ class Spool:
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.gaps(project, session_id, query))
+
+    def folder(self, project: str, folder_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.folder(project, folder_id, query))
+
+    def folders(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.folders(project, query))
+
+    def participants(self, project: str, session_id: str) -> dict[str, Any]:
+        return self._read(lambda: self.inner.participants(project, session_id))
+
+    def explain(self, batch: Batch) -> BatchReceipts:
+        return self._read(lambda: self.inner.explain(batch))
 
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self._change(project, session_id, lambda: self.inner.edit(project, session_id, changes))
@@ -184,17 +196,12 @@ class Spool:
 
     def _write_around(self, batch: Batch, held: set[str]) -> BatchReceipts:
         """Keep what somebody's lock holds up, and write the rest."""
-        free = batch.session_ids() - held
-        receipts = {id(row): _SPOOLED for row in (*batch.sessions, *batch.interactions)}
-        if free:
-            part = batch.of_sessions(free)
-            written = self.write(part)
-            rows = (*part.sessions, *part.interactions)
-            receipts |= {id(row): receipt for row, receipt in zip(rows, written, strict=True)}
-        self.keep(batch.of_sessions(held))
-        return BatchReceipts(
-            [receipts[id(row)] for row in batch.sessions], [receipts[id(row)] for row in batch.interactions]
-        )
+        receipts = {id(row): _SPOOLED for row in batch.rows()}
+        free = batch.rest(held)
+        if free.stated():
+            receipts |= {id(row): receipt for row, receipt in zip(free.rows(), self.write(free), strict=True)}
+        self.keep(batch.part(held))
+        return BatchReceipts(**{kind: [receipts[id(row)] for row in getattr(batch, kind)] for kind in KINDS})
 
     def _read(self, call: Callable[[], _Answer]) -> _Answer:
         """Make a call that can't be kept for later: while the store is away it fails at once."""

@@ -17,8 +17,8 @@ import apsw
 import jiter
 from pydantic_core import to_json
 
+from logging_store.batches import Batch, Receipt
 from logging_store.errors import SpoolFull, StoreUnavailable
-from logging_store.records import Batch, Receipt
 from logging_store.spool.files import read_batch
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class DeadLetters:
 
     def add(self, batch: Batch, receipt: Receipt, kept_at: float) -> None:
         """Keep a record that was refused; it is on the disk when this returns. Raises `SpoolFull` if it can't be."""
-        record = batch.interactions[0] if batch.interactions else batch.sessions[0]
+        record = (batch.stated() or list(batch.rows()))[0]
         data = to_json(batch.to_json())
         try:
             with self._open() as connection:
@@ -74,8 +74,8 @@ class DeadLetters:
                     (
                         hashlib.sha256(data).digest(),
                         batch.project,
-                        record.get("session_id", record["id"]),
-                        record["id"],
+                        record["session_id"] if "session_id" in record else record["id"],
+                        record.get("id", record.get("participant")),
                         kept_at,
                         time.time(),
                         receipt.model_dump_json(exclude_defaults=True),

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import apsw
 
+from logging_store.batches import Batch
 from logging_store.errors import SpoolFull, StoreUnavailable
-from logging_store.records import Batch
 from logging_store.spool import orphans
 from logging_store.spool.files import Depth, SpoolFile, read_batch, reading
 from logging_store.spool.locks import BROKEN, PREFIX, SUFFIX

@@ -10,12 +10,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import apsw
 
+from logging_store.batches import Batch, Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid, Misconfigured, SpoolFull, StoreError, StoreUnavailable
-from logging_store.records import MAX_REPEATS, Batch, BatchReceipts, Receipt, receipt_of
+from logging_store.records import MAX_REPEATS
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import SpoolDirectory
@@ -156,7 +156,7 @@ class Drain:
                 self._on_delivered(receipt_of(error))
                 self._refused(batch, receipt_of(error), entries)
             return
-        for row, receipt in _records(batch, receipts):
+        for row, receipt in zip(batch.rows(), receipts, strict=True):
             if not row.get("implicit"):  # a parent that only came along is no record of its own
                 self._on_delivered(receipt)
             if not receipt.kept:
@@ -215,10 +215,3 @@ def _together(entries: list[Entry]) -> list[Entry]:
             break
         chosen.append(entry)
     return chosen
-
-
-def _records(batch: Batch, receipts: BatchReceipts) -> list[tuple[dict[str, Any], Receipt]]:
-    return [
-        *zip(batch.sessions, receipts.sessions, strict=True),
-        *zip(batch.interactions, receipts.interactions, strict=True),
-    ]

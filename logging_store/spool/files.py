@@ -17,7 +17,7 @@ import apsw
 import jiter
 from pydantic_core import to_json
 
-from logging_store.records import Batch
+from logging_store.batches import Batch
 from logging_store.spool.locks import BROKEN, journal_of, lock_of, new_name, sync_directory, take_lock
 
 _BUSY_MS = 5000  # `flask spool` and readers of other workers hold a file for milliseconds
@@ -30,7 +30,7 @@ create table if not exists entries (
     batch    blob not null      -- JSON, as turnlog_write_v1 takes it
 );
 create table if not exists entry_sessions (
-    session_id text not null,
+    session_id text not null,   -- or the id of a folder
     seq        integer not null references entries (seq),
     primary key (session_id, seq)
 ) without rowid;
@@ -181,11 +181,11 @@ class SpoolFile:
         for batch in batches:
             self._connection.execute(
                 "insert into entries (project, kept_at, records, batch) values (?, ?, ?, ?)",
-                (batch.project, kept_at, batch.stated, to_json(batch.to_json())),
+                (batch.project, kept_at, len(batch.stated()), to_json(batch.to_json())),
             )
             seq = self._connection.last_insert_rowid()
             self._connection.executemany(
-                "insert into entry_sessions values (?, ?)", ((session_id, seq) for session_id in batch.session_ids())
+                "insert into entry_sessions values (?, ?)", ((id_, seq) for id_ in batch.parent_ids())
             )
 
     def _delete(self, entries: Sequence[Entry]) -> None:
@@ -206,7 +206,9 @@ class SpoolFile:
 
 
 def read_batch(data: bytes) -> Batch:
-    return Batch(**jiter.from_json(data))
+    fields = jiter.from_json(data)
+    fields.pop("return_sessions", None)  # as entries had it before there were folders
+    return Batch(**fields)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from logging_store.records import Batch
+from logging_store.batches import Batch
 
 HOLD_S = 60.0  # without news from the drain, which may have been another process'
 
@@ -25,14 +25,14 @@ class HeldSessions:
         """Keep back the sessions of a batch; the drain tries them after a pause."""
         now = self._clock()
         with self._lock:
-            for session_id in batch.session_ids():
+            for session_id in batch.parent_ids():
                 self._held[batch.project, session_id] = now + pause_s + HOLD_S, now + pause_s
 
     def release(self, batch: Batch) -> None:
         """Let the sessions of a batch go: it was delivered."""
         if self._held:
             with self._lock:
-                for session_id in batch.session_ids():
+                for session_id in batch.parent_ids():
                     self._held.pop((batch.project, session_id), None)
 
     def of(self, batch: Batch) -> set[str]:
@@ -42,7 +42,7 @@ class HeldSessions:
         now = self._clock()
         with self._lock:
             self._held = {key: times for key, times in self._held.items() if times[0] > now}
-            return {one for one in batch.session_ids() if (batch.project, one) in self._held}
+            return {one for one in batch.parent_ids() if (batch.project, one) in self._held}
 
     def resting(self) -> dict[str, float]:
         """Return the ids of the sessions that the drain leaves alone for now, and for how many seconds."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from logging_store.records import Batch
+from logging_store.batches import Batch
 
 Row = dict[str, Any]
 
-_NOT_FACTS = frozenset({"id", "session_id", "created_at"})
+_NOT_FACTS = frozenset({"id", "session_id", "created_at", "numbering", "on_conflict"})
 _INTERACTION: Row = dict.fromkeys(
     (
         "interaction_id", "key", "session_id", "prompt", "response", "model", "provider", "status", "error",
@@ -20,7 +20,12 @@ _INTERACTION: Row = dict.fromkeys(
         "output_tokens", "cost_usd", "participant", "reply_to", "turn",
     )
 )  # fmt: skip
-_SESSION: Row = dict.fromkeys(("session_id", "key", "user_id", "title", "started_at", "ended_at", "erased_at"))
+_SESSION: Row = dict.fromkeys(
+    (
+        "session_id", "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at",
+        "ended_at", "erased_at",
+    )
+)  # fmt: skip
 
 
 def interactions_of(session_id: str, batches: Iterable[Batch]) -> dict[str, list[Row]]:

@@ -10,7 +10,8 @@ declare
           from pg_catalog.pg_roles as r
          where r.rolname in ('anon', 'authenticated'));
 begin
-    foreach object in array array['public.ai_sessions', 'public.ai_interactions'] loop
+    foreach object in array array['public.ai_session_folders', 'public.ai_sessions', 'public.ai_session_participants',
+                                  'public.ai_interactions'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
         if has_service_role then
@@ -42,7 +43,7 @@ begin
            edited = array(
                select f from unnest(s.edited) as f
                union
-               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'metadata'))
+               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'status', 'metadata'))
      where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid and s.erased_at is null;
     return public.turnlog_session_v1(request);
 end
@@ -69,11 +70,27 @@ begin
     end if;
     delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
     get diagnostics gone = row_count;
+    delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
     update public.ai_sessions as s
        set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
-           started_at = null, ended_at = null, erased_at = gone_at
+           started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
      where s.project = in_project and s.id = of_session and s.erased_at is null;
     return jsonb_build_object('session_id', of_session, 'erased_at', gone_at, 'interactions', gone);
+end
+$$;
+CREATE FUNCTION public.turnlog_explain_v1(batch jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    receipts jsonb;
+begin
+    begin
+        receipts := public.turnlog_write_v1(batch);
+        raise exception using errcode = 'TLXPL', message = 'only explained';
+    exception when sqlstate 'TLXPL' then
+        return receipts; -- a variable outlives what is rolled back
+    end;
 end
 $$;
 CREATE FUNCTION public.turnlog_fill_rule_v1(stored jsonb, stated jsonb, OUT fills jsonb, OUT conflicts text[]) RETURNS record
@@ -97,7 +114,7 @@ begin
                 (select jsonb_agg(t.tag order by t.n)
                    from jsonb_array_elements(value) with ordinality as t (tag, n) where not held @> t.tag), '[]');
         elsif field = 'metadata' then
-            gained := held || value;
+            gained := value || held;
             conflicts := conflicts || array(
                 select 'metadata.' || m.key from jsonb_each(value) as m where held -> m.key <> m.value order by m.key);
         else
@@ -109,6 +126,102 @@ begin
         end if;
     end loop;
     conflicts := nullif(conflicts, '{}');
+end
+$$;
+CREATE FUNCTION public.turnlog_folder_rows_v1(of_project text, ids uuid[]) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    AS $$
+    with used as (
+        select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
+          from public.ai_sessions as s
+          left join (
+                select c.session_id, count(*) as interactions,
+                       max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
+                  from public.ai_interactions as c
+                 where c.project = of_project
+                   and c.session_id = any (array(select m.id from public.ai_sessions as m
+                                                  where m.project = of_project and m.folder_id = any (ids)))
+                 group by c.session_id
+          ) as i on i.session_id = s.id
+         where s.project = of_project and s.folder_id = any (ids) and s.erased_at is null
+    ), summed as (
+        select u.folder_id, count(*) as sessions,
+               count(*) filter (where u.status <> 'locked' or u.interactions > 0) as opened,
+               count(*) filter (where u.status = 'closed') as closed,
+               coalesce(sum(u.interactions), 0) as interactions, max(u.last_activity_at) as last_activity_at
+          from used as u
+         group by u.folder_id
+    )
+    select coalesce(jsonb_agg(
+        jsonb_build_object(
+            'folder_id', f.id, 'key', f.key, 'name', f.name, 'user_id', f.user_id,
+            'plan', case when f.total_weeks is not null then jsonb_build_object(
+                'sessions_per_week', f.sessions_per_week, 'total_weeks', f.total_weeks, 'starts_on', f.starts_on) end,
+            'metadata', coalesce(f.metadata, '{}'), 'implicit', f.implicit, 'created_at', f.created_at,
+            'statistics', jsonb_build_object(
+                'planned', coalesce(f.sessions_per_week * f.total_weeks, 0), 'sessions', coalesce(m.sessions, 0),
+                'opened', coalesce(m.opened, 0), 'closed', coalesce(m.closed, 0),
+                'interactions', coalesce(m.interactions, 0), 'last_activity_at', m.last_activity_at)
+        ) order by wanted.n), '[]')
+    from unnest(ids) with ordinality as wanted (id, n)
+    join public.ai_session_folders as f on f.project = of_project and f.id = wanted.id
+    left join summed as m on m.folder_id = f.id
+$$;
+CREATE FUNCTION public.turnlog_folder_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    of_folder constant uuid := request ->> 'folder_id';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_number constant integer := request #>> '{after,number}';
+    after_id constant uuid := request #>> '{after,session_id}';
+    ids uuid[];
+    numbers integer[];
+begin
+    -- one more than the page, to know whether there is a next one
+    select array_agg(page.id), array_agg(page.number)
+      into ids, numbers
+      from (select s.id, coalesce(s.session_number, 2147483647) as number
+              from public.ai_sessions as s
+             where s.project = in_project and s.folder_id = of_folder and s.erased_at is null
+               and (after_id is null or (coalesce(s.session_number, 2147483647), s.id) > (after_number, after_id))
+             order by number, s.id
+             limit page_size + 1) as page;
+    return jsonb_build_object(
+        'folder', public.turnlog_folder_rows_v1(in_project, array[of_folder]) -> 0,
+        'sessions', public.turnlog_session_rows_v1(in_project, coalesce(ids[:page_size], '{}')),
+        'after', case when cardinality(ids) > page_size
+            then jsonb_build_object('number', numbers[page_size], 'session_id', ids[page_size]) end);
+end
+$$;
+CREATE FUNCTION public.turnlog_folders_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    of_user constant text := request ->> 'user_id';
+    after_id constant uuid := request ->> 'after';
+    ids uuid[];
+begin
+    ids := array(
+        select f.id
+          from public.ai_session_folders as f
+         where f.project = in_project and (of_user is null or f.user_id = of_user)
+           and (after_id is null or f.id > after_id)
+         order by f.id
+         limit page_size + 1);
+    return jsonb_build_object(
+        'folders', public.turnlog_folder_rows_v1(in_project, ids[:page_size]),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
 end
 $$;
 CREATE FUNCTION public.turnlog_forget_project_v1(request jsonb) RETURNS jsonb
@@ -132,15 +245,19 @@ begin
            select d.ctid from public.ai_interactions as d where d.project = in_project limit most));
     get diagnostics gone_interactions = row_count;
     if gone_interactions < most then
+        delete from public.ai_session_participants as p where p.project = in_project;
         delete from public.ai_sessions as s
          where s.ctid = any (array(
                select d.ctid from public.ai_sessions as d where d.project = in_project limit most));
         get diagnostics gone_sessions = row_count;
+        delete from public.ai_session_folders as f
+         where f.project = in_project and not exists (select from public.ai_sessions as s where s.project = in_project);
     end if;
     return jsonb_build_object(
         'interactions', gone_interactions, 'sessions', gone_sessions,
         'left', (select count(*) from public.ai_interactions as i where i.project = in_project)
-              + (select count(*) from public.ai_sessions as s where s.project = in_project));
+              + (select count(*) from public.ai_sessions as s where s.project = in_project)
+              + (select count(*) from public.ai_session_folders as f where f.project = in_project));
 end
 $_$;
 CREATE FUNCTION public.turnlog_gaps_v1(request jsonb) RETURNS jsonb
@@ -231,12 +348,28 @@ CREATE FUNCTION public.turnlog_key_clash_v1(in_project text, session_key text, i
     left join public.ai_sessions as session_holder
         on session_holder.project = in_project and session_holder.key = session_key
 $$;
+CREATE FUNCTION public.turnlog_participants_v1(request jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+    select jsonb_build_object(
+        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                      from public.ai_sessions as s
+                     where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid),
+        'participants', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'participant', p.participant, 'role', p.role, 'state', coalesce(p.state, 'joined'),
+                       'created_at', p.created_at) order by p.created_at, p.participant), '[]')
+              from public.ai_session_participants as p
+             where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
+$$;
 CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
     select jsonb_build_object(
-        'schema', '20261121000300',
+        'schema', '20261121000400',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -244,6 +377,47 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
         'full_page_writes', current_setting('full_page_writes'),
         'transaction_isolation', current_setting('transaction_isolation'),
         'rows_hidden', row_security_active('public.ai_sessions'))
+$$;
+CREATE TABLE public.ai_sessions (
+    project text NOT NULL,
+    id uuid NOT NULL,
+    key text,
+    user_id text,
+    title text,
+    status text DEFAULT 'open'::text NOT NULL,
+    implicit boolean DEFAULT false NOT NULL,
+    tags text[],
+    metadata jsonb,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    edited text[],
+    folder_id uuid,
+    session_number integer,
+    scheduled_on date,
+    CONSTRAINT ai_sessions_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT ai_sessions_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 200))),
+    CONSTRAINT ai_sessions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT ai_sessions_project_check CHECK ((project <> ''::text)),
+    CONSTRAINT ai_sessions_session_number_check CHECK (((session_number IS NULL) OR ((session_number > 0) AND (folder_id IS NOT NULL)))),
+    CONSTRAINT ai_sessions_status_check CHECK ((status = ANY (ARRAY['locked'::text, 'open'::text, 'closed'::text])))
+);
+CREATE FUNCTION public.turnlog_session_clash_v1(in_project text, stated public.ai_sessions) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select coalesce(
+        (select jsonb_build_object(
+                    'receipt', 'conflict', 'constraint', 'ai_sessions_folder_number_key',
+                    'columns', array['project', 'folder_id', 'session_number'],
+                    'attempted', jsonb_build_object('project', in_project, 'folder_id', stated.folder_id,
+                                                    'session_number', stated.session_number::text),
+                    'held_by', s.id)
+           from public.ai_sessions as s
+          where s.project = in_project and s.folder_id = stated.folder_id
+            and s.session_number = stated.session_number and s.id <> stated.id),
+        public.turnlog_key_clash_v1(in_project, stated.key, stated.id))
 $$;
 CREATE FUNCTION public.turnlog_session_rows_v1(of_project text, ids uuid[]) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -253,6 +427,7 @@ CREATE FUNCTION public.turnlog_session_rows_v1(of_project text, ids uuid[]) RETU
     select coalesce(jsonb_agg(
         jsonb_build_object(
             'session_id', s.id, 'key', s.key, 'user_id', s.user_id, 'title', s.title,
+            'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
             'status', s.status, 'implicit', s.implicit,
             'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
             'started_at', s.started_at, 'ended_at', s.ended_at,
@@ -366,6 +541,169 @@ CREATE FUNCTION public.turnlog_transcript_v1(request jsonb) RETURNS jsonb
               join wanted as w on p.n = w.page_size
              where exists (select from page as next where next.n > w.page_size)))
 $$;
+CREATE FUNCTION public.turnlog_write_folders_v1(in_project text, folders jsonb, named uuid[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+    born uuid[];
+    stated record;
+    held public.ai_session_folders;
+    rule record;
+    receipt jsonb;
+    receipts jsonb := '[]';
+    planned jsonb := '[]';
+begin
+    -- the missing ones first, in the order of their ids; then all are locked in that order, as sessions are
+    with stated as (
+        select distinct on (f.id) f.*
+          from rows from (jsonb_to_recordset(folders) as (
+                   id uuid, key text, name text, user_id text, sessions_per_week integer, total_weeks integer,
+                   starts_on date, metadata jsonb, implicit boolean, created_at timestamptz)) with ordinality as f
+         order by f.id, coalesce(f.implicit, false), f.key is null, f.ordinality
+    ), inserted as (
+        insert into public.ai_session_folders
+               (project, id, key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit, created_at)
+        select in_project, s.id, s.key, s.name, s.user_id, s.sessions_per_week, s.total_weeks, s.starts_on, s.metadata,
+               coalesce(s.implicit, false), coalesce(s.created_at, statement_timestamp())
+          from stated as s
+         order by s.id
+            on conflict do nothing
+        returning id
+    )
+    select coalesce(array_agg(i.id), '{}') into born from inserted as i;
+    perform from (
+        select f.id
+          from public.ai_session_folders as f
+         where f.project = in_project
+           and f.id = any (named || array(select (e ->> 'id')::uuid from jsonb_array_elements(folders) as e))
+         order by f.id
+           for no key update) as locked;
+    for stated in
+        select f.value as facts, (f.value ->> 'id')::uuid as id, coalesce((f.value ->> 'implicit')::boolean, false) as implicit,
+               row_number() over (partition by f.value ->> 'id' order by coalesce((f.value ->> 'implicit')::boolean, false),
+                                  f.value ->> 'key' is null, f.ordinality) as nth,
+               f.ordinality
+          from jsonb_array_elements(folders) with ordinality as f
+         order by nth, f.ordinality
+    loop
+        select f.* into held from public.ai_session_folders as f where f.project = in_project and f.id = stated.id;
+        if held.id is null then
+            receipt := (
+                select jsonb_build_object(
+                           'receipt', 'conflict', 'constraint', 'ai_session_folders_project_key_key',
+                           'columns', array['project', 'key'],
+                           'attempted', jsonb_build_object('project', in_project, 'key', stated.facts ->> 'key'),
+                           'held_by', f.id)
+                  from public.ai_session_folders as f
+                 where f.project = in_project and f.key = stated.facts ->> 'key');
+        elsif stated.nth = 1 and stated.id = any (born) then
+            receipt := '{"receipt": "created"}';
+        else
+            select r.fills, r.conflicts into rule
+              from public.turnlog_fill_rule_v1(
+                   to_jsonb(held), stated.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
+            -- a plan may grow: what it had stays as it was
+            if (stated.facts ->> 'total_weeks')::integer > held.total_weeks and rule.conflicts = '{total_weeks}' then
+                rule.conflicts := null;
+                rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', stated.facts -> 'total_weeks');
+            end if;
+            if rule.conflicts is not null then
+                receipt := jsonb_build_object('receipt', 'conflict', 'fields', array(
+                    select case when c.field in ('sessions_per_week', 'total_weeks', 'starts_on')
+                                then 'plan.' || c.field else c.field end from unnest(rule.conflicts) as c (field)));
+                if rule.conflicts && '{sessions_per_week,total_weeks}' then
+                    receipt := receipt || jsonb_build_object('reason', format(
+                        'The plan has %s weeks of %s sessions; it may get longer, not shorter or denser',
+                        held.total_weeks, held.sessions_per_week));
+                end if;
+            elsif rule.fills is not null or held.implicit and not stated.implicit then
+                update public.ai_session_folders as f
+                   set (key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit) = (
+                       select m.key, m.name, m.user_id, m.sessions_per_week, m.total_weeks, m.starts_on, m.metadata,
+                              held.implicit and stated.implicit
+                         from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
+                 where f.project = in_project and f.id = stated.id;
+                receipt := jsonb_build_object('receipt', 'filled', 'fields', array(
+                    select case when k.field in ('sessions_per_week', 'total_weeks', 'starts_on')
+                                then 'plan.' || k.field else k.field end
+                      from jsonb_object_keys(rule.fills) as k (field) order by 1));
+            else
+                receipt := '{"receipt": "duplicate"}';
+            end if;
+        end if;
+        receipts := receipts || jsonb_build_object('at', stated.ordinality, 'receipt', receipt);
+        if receipt ->> 'receipt' <> 'conflict' then
+            planned := planned || coalesce(
+                (select jsonb_agg(s.value || jsonb_build_object('of_folder', stated.ordinality))
+                   from jsonb_array_elements(stated.facts -> 'sessions') as s), '[]');
+        end if;
+    end loop;
+    return jsonb_build_object(
+        'receipts', (select coalesce(jsonb_agg(r -> 'receipt' order by (r ->> 'at')::bigint), '[]')
+                       from jsonb_array_elements(receipts) as r),
+        'sessions', planned);
+end
+$$;
+CREATE FUNCTION public.turnlog_write_participants_v1(in_project text, participants jsonb, sessions_present uuid[], sessions_erased uuid[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+    onward constant text[] := '{reserved,confirmed,joined,left}';
+    stated public.ai_session_participants;
+    held public.ai_session_participants;
+    fields text[];
+    receipt jsonb;
+    receipts jsonb := '[]';
+begin
+    for stated in select p.* from jsonb_populate_recordset(null::public.ai_session_participants, participants) as p loop
+        if stated.session_id = any (sessions_erased) or stated.session_id <> all (sessions_present) then
+            receipts := receipts || jsonb_build_object('receipt', 'rejected', 'reason',
+                case when stated.session_id = any (sessions_erased) then 'erased' else 'the session was refused' end);
+            continue;
+        end if;
+        insert into public.ai_session_participants (project, session_id, participant, role, state, created_at)
+        values (in_project, stated.session_id, stated.participant, stated.role, stated.state,
+                coalesce(stated.created_at, statement_timestamp()))
+            on conflict do nothing;
+        if found then
+            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            continue;
+        end if;
+        select p.* into held
+          from public.ai_session_participants as p
+         where p.project = in_project and p.session_id = stated.session_id and p.participant = stated.participant;
+        fields := array_remove(array[
+            case when stated.role <> held.role then 'role' end,
+            case when array_position(onward, stated.state) < array_position(onward, held.state) then 'state' end], null);
+        if fields <> '{}' then
+            receipt := jsonb_build_object('receipt', 'conflict', 'fields', fields);
+            if 'state' = any (fields) then
+                receipt := receipt || jsonb_build_object('reason', format(
+                    'A participant''s state moves only forward (reserved, confirmed, joined, left): it is %s, %s would be a step back',
+                    held.state, stated.state));
+            end if;
+        else
+            fields := array_remove(array[
+                case when held.role is null and stated.role is not null then 'role' end,
+                case when stated.state is distinct from held.state and stated.state is not null then 'state' end], null);
+            if fields = '{}' then
+                receipt := '{"receipt": "duplicate"}';
+            else
+                update public.ai_session_participants as p
+                   set role = coalesce(held.role, stated.role), state = coalesce(stated.state, held.state)
+                 where p.project = in_project and p.session_id = stated.session_id and p.participant = stated.participant;
+                receipt := jsonb_build_object('receipt', 'filled', 'fields', fields);
+            end if;
+        end if;
+        receipts := receipts || receipt;
+    end loop;
+    return receipts;
+end
+$$;
 CREATE FUNCTION public.turnlog_write_v1(batch jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -376,14 +714,23 @@ CREATE FUNCTION public.turnlog_write_v1(batch jsonb) RETURNS jsonb
     AS $$
 declare
     in_project constant text := batch ->> 'project';
-    sessions constant public.ai_sessions[] := array(
+    stated_sessions constant integer := coalesce(jsonb_array_length(batch -> 'sessions'), 0);
+    sessions public.ai_sessions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_sessions, coalesce(batch -> 'sessions', '[]')) as r);
     interactions constant public.ai_interactions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
+    folders jsonb;                -- what became of the folders
+    numbered record;
+    number integer;
+    holder uuid;
+    crowded boolean;              -- several sessions of the batch state one number
     parents uuid[];               -- every session that the batch names, distinct
     ids bigint;                   -- how many different ids the interactions have
     any_created boolean;          -- some session is stated for itself, not only brought along by a child
     any_keyed boolean;
+    any_placed boolean;           -- some session is stated to be in a folder
+    any_participants boolean;     -- some interaction names its participant
+    participants jsonb := '[]';   -- what became of the participants
     parents_born uuid[] := '{}';  -- those that this batch inserted
     parents_present uuid[];       -- those that have a row now
     parents_erased uuid[];
@@ -397,18 +744,87 @@ declare
     weighed jsonb;          -- position -> receipt, of one round
     session_receipts jsonb := '{}';
     interaction_receipts jsonb := '{}';
-    return_sessions constant boolean := coalesce((batch ->> 'return_sessions')::boolean, false);
+    return_parents constant boolean := coalesce((batch ->> 'return_parents')::boolean, false);
 begin
     if in_project is null then
         raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
     end if;
+    -- 0. The folders, and what only they know: their plans' sessions, and numbers, which nobody else can take while
+    -- they are locked.
+    any_placed := coalesce(batch -> 'folders' <> '[]', false) or exists (
+        select from unnest(sessions) as s where s.folder_id is not null);
+    if any_placed then
+        folders := public.turnlog_write_folders_v1(
+            in_project, coalesce(batch -> 'folders', '[]'),
+            array(select distinct s.folder_id from unnest(sessions) as s where s.folder_id is not null));
+        sessions := sessions || array(
+            select r from jsonb_populate_recordset(null::public.ai_sessions, folders -> 'sessions') as r);
+        for numbered in
+            select s.ordinality as at, s.value ->> 'numbering' as numbering
+              from jsonb_array_elements(coalesce(batch -> 'sessions', '[]') || (folders -> 'sessions'))
+                   with ordinality as s
+             where s.value ? 'numbering'
+             order by s.value ->> 'numbering' = 'named', s.ordinality
+        loop
+            if numbered.numbering = 'named' then
+                select s.id
+                  into holder
+                  from public.ai_sessions as s
+                 where s.project = in_project and s.folder_id = (sessions[numbered.at]).folder_id
+                   and s.session_number = (sessions[numbered.at]).session_number;
+                if holder is null then
+                    crowded := coalesce(crowded, exists (
+                        select from unnest(sessions) as s
+                         where s.session_number is not null
+                         group by s.folder_id, s.session_number having count(distinct s.id) > 1));
+                    if crowded then -- one of this batch has the number and an id of its own
+                        select s.id
+                          into holder
+                          from unnest(sessions) as s
+                         where s.folder_id = (sessions[numbered.at]).folder_id
+                           and s.session_number = (sessions[numbered.at]).session_number
+                           and s.id <> (sessions[numbered.at]).id
+                         order by s.id
+                         limit 1;
+                    end if;
+                end if;
+                sessions[numbered.at].id := coalesce(holder, (sessions[numbered.at]).id);
+            elsif not exists (
+                -- it has its number, or the batch states it again
+                select from public.ai_sessions as s
+                 where s.project = in_project and s.id = (sessions[numbered.at]).id and s.session_number is not null
+                union all
+                select from unnest(sessions) as s
+                 where s.id = (sessions[numbered.at]).id and s.session_number is not null)
+            then
+                select min(free.n)
+                  into number
+                  from (select generate_series(1, cardinality(sessions) + (
+                                   select count(*) from public.ai_sessions as s
+                                    where s.project = in_project
+                                      and s.folder_id = (sessions[numbered.at]).folder_id)) as n
+                        except
+                        select s.session_number from public.ai_sessions as s
+                         where s.project = in_project and s.folder_id = (sessions[numbered.at]).folder_id
+                        except
+                        select s.session_number from unnest(sessions) as s
+                         where s.folder_id = (sessions[numbered.at]).folder_id) as free;
+                sessions[numbered.at].session_number := number;
+            end if;
+        end loop;
+    end if;
     select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
-           coalesce(bool_or(named.created), false), coalesce(bool_or(named.keyed), false)
-      into parents, ids, any_created, any_keyed
-      from (select s.id as session_id, null::uuid as id, s.implicit is not true as created, s.key is not null as keyed
+           coalesce(bool_or(named.created), false), coalesce(bool_or(named.keyed), false),
+           coalesce(bool_or(named.participates), false)
+      into parents, ids, any_created, any_keyed, any_participants
+      from (select s.id as session_id, null::uuid as id, s.implicit is not true as created, s.key is not null as keyed,
+                   false as participates
               from unnest(sessions) as s
             union all
-            select i.session_id, i.id, false, false from unnest(interactions) as i) as named;
+            select i.session_id, i.id, false, false, i.participant is not null from unnest(interactions) as i
+            union all
+            select (p.value ->> 'session_id')::uuid, null, false, false, false
+              from jsonb_array_elements(batch -> 'participants') as p) as named;
     -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
     -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
     -- the look has seen is still there to be locked. Each by its primary key, for the reason given below.
@@ -422,16 +838,20 @@ begin
             with named as (
                 select distinct on (p.id) p.*
                   from (select s.id, s.key, s.user_id, s.title, s.tags, s.metadata, s.started_at, s.ended_at,
+                               s.folder_id, s.session_number, s.scheduled_on, s.status,
                                coalesce(s.implicit, false) as implicit, s.created_at, s.ordinality
                           from unnest(sessions) with ordinality as s
                         union all
-                        select i.session_id, null, null, null, null, null, null, null, true, i.created_at, null
+                        select i.session_id, null, null, null, null, null, null, null, null, null, null, null, true,
+                               i.created_at, null
                           from unnest(interactions) as i) as p
                  order by p.id, p.implicit, p.key is null, p.ordinality
             ), inserted as (
                 insert into public.ai_sessions
-                       (project, id, key, user_id, title, tags, metadata, started_at, ended_at, implicit, created_at)
+                       (project, id, key, user_id, title, tags, metadata, started_at, ended_at, folder_id,
+                        session_number, scheduled_on, status, implicit, created_at)
                 select in_project, n.id, n.key, n.user_id, n.title, n.tags, n.metadata, n.started_at, n.ended_at,
+                       n.folder_id, n.session_number, n.scheduled_on, coalesce(n.status, 'open'),
                        n.implicit, coalesce(n.created_at, statement_timestamp())
                   from named as n
                  order by n.id
@@ -454,47 +874,61 @@ begin
     all_open := cardinality(parents_present) = cardinality(parents) and parents_erased = '{}';
     -- 3. What the batch says of sessions that were there. Records of one id are weighed in turn, a round each.
     -- A parent that only came along with its child states its key and nothing else, so mostly there is nothing to weigh.
-    if any_created or keys_missing and any_keyed then
+    if any_created or any_placed or keys_missing and any_keyed then
         select array_agg(s.nth order by s.ordinality), max(s.nth)
           into occurrence, rounds
-          from (select s.ordinality, case when s.implicit is not true or s.key is not null then
+          from (select s.ordinality, case when s.implicit is not true or s.key is not null or s.folder_id is not null then
                        row_number() over (partition by s.id order by coalesce(s.implicit, false), s.key is null, s.ordinality)
                        end as nth
                   from unnest(sessions) with ordinality as s) as s;
     end if;
     for this_round in 1 .. coalesce(rounds, 0) loop
         with weighed_now as (
-            select r.ordinality, r.held, rule.fills, rule.conflicts,
+            select r.ordinality, r.held, rule.fills, rule.conflicts, r.clash,
                    (r.held).implicit and not coalesce(r.implicit, false) as adopts
               -- one look by primary key a record, and an upsert below: a join would be planned by statistics,
               -- and those of an empty table make it read the whole project
               from (select r.*, (select held from public.ai_sessions as held
-                                  where held.project = in_project and held.id = r.id) as held
+                                  where held.project = in_project and held.id = r.id) as held,
+                           case when r.session_number is not null and exists (
+                                    select from public.ai_sessions as other
+                                     where other.project = in_project and other.folder_id = r.folder_id
+                                       and other.session_number = r.session_number and other.id <> r.id)
+                                then public.turnlog_session_clash_v1(in_project, sessions[r.ordinality]) end as clash
                       from unnest(sessions) with ordinality as r
                      where occurrence[r.ordinality] = this_round and r.id <> all (parents_erased)
                        and not (this_round = 1 and r.id = any (parents_born))
                     offset 0) as r
              cross join lateral public.turnlog_fill_rule_v1(
-                   to_jsonb(r.held),
-                   to_jsonb(r) - '{project,id,status,implicit,created_at,erased_at,edited,ordinality,held}'::text[]
+                   -- `open` is no fact of its own, nor is what a session was born with that nobody has created yet
+                   to_jsonb(r.held) - case when (r.held).status = 'open' or (r.held).implicit then 'status' else '' end,
+                   to_jsonb(r) - '{project,id,implicit,created_at,erased_at,edited,ordinality,held,clash}'::text[]
+                               - case when r.implicit or r.status = 'open' then 'status' else '' end
                                - coalesce((r.held).edited, '{}')) as rule
              where (r.held).id is not null
-               and not (coalesce(r.implicit, false) and (r.held).key is not null)
+               and not (coalesce(r.implicit, false) and (r.held).key is not null and r.folder_id is null)
         ), filled as (
             insert into public.ai_sessions as held
-                   (project, id, key, user_id, title, tags, metadata, started_at, ended_at, implicit, created_at)
+                   (project, id, key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number,
+                    scheduled_on, status, implicit, created_at)
             select m.project, m.id, m.key, m.user_id, m.title, m.tags, m.metadata, m.started_at, m.ended_at,
+                   m.folder_id, m.session_number, m.scheduled_on,
+                   case when w.adopts and not coalesce(w.fills ? 'status', false)
+                             and 'status' <> all (coalesce((w.held).edited, '{}')) then 'open' else m.status end,
                    m.implicit and not w.adopts, m.created_at
               from weighed_now as w
              cross join lateral jsonb_populate_record(w.held, coalesce(w.fills, '{}')) as m
-             where w.conflicts is null and (w.fills is not null or w.adopts)
+             where w.clash is null and w.conflicts is null and (w.fills is not null or w.adopts)
              order by m.id
                 on conflict (project, id) do update
-               set (key, user_id, title, tags, metadata, started_at, ended_at, implicit) = (
+               set (key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number, scheduled_on,
+                    status, implicit) = (
                    excluded.key, excluded.user_id, excluded.title, excluded.tags, excluded.metadata,
-                   excluded.started_at, excluded.ended_at, excluded.implicit)
+                   excluded.started_at, excluded.ended_at, excluded.folder_id, excluded.session_number,
+                   excluded.scheduled_on, excluded.status, excluded.implicit)
         )
         select jsonb_object_agg(w.ordinality, case
+                   when w.clash is not null then w.clash
                    when w.conflicts is not null
                        then jsonb_build_object('receipt', 'conflict', 'fields', w.conflicts)
                    when w.fills is not null or w.adopts
@@ -547,10 +981,18 @@ begin
                 having bool_or(known.position is null)) as first;
         for this_round in 1 .. rounds loop
             with weighed_now as (
-                select r.ordinality, r.held, rule.fills, rule.conflicts
+                select r.ordinality, r.held,
+                       case r.on_conflict
+                           when 'report' then null
+                           when 'fill' then rule.fills
+                           else case when rule.conflicts is null then rule.fills end
+                       end as fills,
+                       nullif(rule.conflicts || case when r.on_conflict = 'report' then array(
+                           select f from jsonb_object_keys(rule.fills) as f order by f) end, '{}') as differing
                   from (select r.*, (select held from public.ai_interactions as held
                                       where held.project = in_project and held.session_id = r.session_id
-                                        and held.id = r.id) as held
+                                        and held.id = r.id) as held,
+                               batch -> 'interactions' -> (r.ordinality - 1)::integer ->> 'on_conflict' as on_conflict
                           from unnest(interactions) with ordinality as r
                          where (occurrence is null or occurrence[r.ordinality] = this_round)
                            and r.ordinality <> all (born)
@@ -564,7 +1006,7 @@ begin
                 select m.*
                   from weighed_now as w
                  cross join lateral jsonb_populate_record(w.held, w.fills) as m
-                 where w.conflicts is null and w.fills is not null
+                 where w.fills is not null
                     on conflict (project, session_id, id) do update
                    set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at,
                         latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant,
@@ -576,11 +1018,13 @@ begin
                         excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
             )
             select jsonb_object_agg(w.ordinality, case
-                       when w.conflicts is not null
-                           then jsonb_build_object('receipt', 'conflict', 'fields', w.conflicts)
                        when w.fills is not null
                            then jsonb_build_object('receipt', 'filled', 'fields',
                                     array(select f from jsonb_object_keys(w.fills) as f order by f))
+                                || case when w.differing is not null
+                                        then jsonb_build_object('differs', w.differing) else '{}' end
+                       when w.differing is not null
+                           then jsonb_build_object('receipt', 'conflict', 'fields', w.differing)
                        else '{"receipt": "duplicate"}'
                    end)
               into weighed
@@ -588,27 +1032,73 @@ begin
             interaction_receipts := interaction_receipts || coalesce(weighed, '{}');
         end loop;
     end if;
-    -- 6. The receipts. A record with neither a row of its own nor an erased session met another row's natural key.
-    return jsonb_build_object(
-        'sessions', case
-            when all_open and session_receipts = '{}' and not return_sessions and parents_born = '{}'
-                then to_jsonb(array_fill('{"receipt": "duplicate"}'::jsonb, array[cardinality(sessions)]))
-            when all_open and session_receipts = '{}' and not return_sessions
-                 and cardinality(parents_born) = cardinality(parents)
-                then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(sessions)]))
-            else (
+    -- 6. The participants: those stated, then those whom the interactions name.
+    if batch -> 'participants' <> '[]' then
+        participants := public.turnlog_write_participants_v1(
+            in_project, batch -> 'participants', parents_present, parents_erased);
+    end if;
+    if any_participants then
+        insert into public.ai_session_participants (project, session_id, participant, created_at)
+        select in_project, named.session_id, named.participant, min(named.created_at)
+          from (select i.session_id, (select held.participant
+                                        from public.ai_interactions as held
+                                       where held.project = in_project and held.session_id = i.session_id
+                                         and held.id = i.id) as participant,
+                       coalesce(i.created_at, statement_timestamp()) as created_at
+                  from unnest(interactions) as i
+                 where i.participant is not null) as named
+         where named.participant is not null
+         group by named.session_id, named.participant
+            on conflict do nothing;
+    end if;
+    -- 7. The receipts. A record with neither a row of its own nor an erased session met another row's natural key.
+    session_receipts := case
+        when all_open and session_receipts = '{}' and not return_parents and not any_placed and parents_born = '{}'
+            then to_jsonb(array_fill('{"receipt": "duplicate"}'::jsonb, array[cardinality(sessions)]))
+        when all_open and session_receipts = '{}' and not return_parents and not any_placed
+             and cardinality(parents_born) = cardinality(parents)
+            then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(sessions)]))
+        else (
             select coalesce(jsonb_agg(coalesce(
                        session_receipts -> s.ordinality::text,
                        case when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
                             when s.id = any (parents_born) then '{"receipt": "created"}'
                             when s.id = any (parents_present) then '{"receipt": "duplicate"}'
-                            else public.turnlog_key_clash_v1(in_project, s.key)
-                       end) || case when return_sessions and s.implicit is not true then jsonb_build_object(
+                            else public.turnlog_session_clash_v1(in_project, sessions[s.ordinality])
+                       end) || case when return_parents and s.implicit is not true then jsonb_build_object(
                                    'session', public.turnlog_session_rows_v1(in_project, array[s.id]) -> 0)
                                else '{}' end
                    order by s.ordinality), '[]')
               from unnest(sessions) with ordinality as s)
-            end,
+        end;
+    if any_placed then
+        folders := (
+            select coalesce(jsonb_agg(
+                       f.value
+                       || case when batch -> 'folders' -> (f.ordinality - 1)::integer ? 'sessions'
+                               then jsonb_build_object('planned', coalesce(
+                                   (select jsonb_agg((session_receipts -> (stated_sessions + p.ordinality - 1)::integer)
+                                               || jsonb_build_object(
+                                                   'session_id', (sessions[stated_sessions + p.ordinality]).id,
+                                                   'session_number', p.value -> 'session_number')
+                                               order by p.ordinality)
+                                      from jsonb_array_elements(folders -> 'sessions') with ordinality as p
+                                     where (p.value ->> 'of_folder')::bigint = f.ordinality), '[]')) else '{}' end
+                       || case when return_parents then jsonb_build_object(
+                                   'folder', public.turnlog_folder_rows_v1(in_project, array[
+                                       (batch -> 'folders' -> (f.ordinality - 1)::integer ->> 'id')::uuid]) -> 0)
+                               else '{}' end
+                       order by f.ordinality), '[]')
+              from jsonb_array_elements(folders -> 'receipts') with ordinality as f);
+        session_receipts := (
+            select coalesce(jsonb_agg(r.value order by r.ordinality), '[]')
+              from jsonb_array_elements(session_receipts) with ordinality as r
+             where r.ordinality <= stated_sessions);
+    end if;
+    return jsonb_build_object(
+        'folders', coalesce(folders, '[]'),
+        'sessions', session_receipts,
+        'participants', participants,
         'interactions', case
             when cardinality(born_ids) = cardinality(interactions)
                 then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(born_ids)]))
@@ -651,42 +1141,64 @@ CREATE TABLE public.ai_interactions (
     tags text[],
     metadata jsonb,
     created_at timestamp with time zone NOT NULL,
-    CONSTRAINT ai_interactions_key_check CHECK (((key !~ '^\s*$'::text) AND (length(key) <= 200))),
+    CONSTRAINT ai_interactions_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT ai_interactions_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 500))),
     CONSTRAINT ai_interactions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT ai_interactions_prompt_check CHECK ((jsonb_typeof(prompt) = ANY (ARRAY['string'::text, 'array'::text]))),
     CONSTRAINT ai_interactions_response_check CHECK ((jsonb_typeof(response) = ANY (ARRAY['string'::text, 'array'::text]))),
     CONSTRAINT ai_interactions_status_check CHECK ((status = ANY (ARRAY['completed'::text, 'failed'::text, 'abandoned'::text])))
 );
-CREATE TABLE public.ai_sessions (
+CREATE TABLE public.ai_session_folders (
     project text NOT NULL,
     id uuid NOT NULL,
     key text,
+    name text,
     user_id text,
-    title text,
-    status text DEFAULT 'open'::text NOT NULL,
-    implicit boolean DEFAULT false NOT NULL,
-    tags text[],
+    sessions_per_week integer,
+    total_weeks integer,
+    starts_on date,
     metadata jsonb,
-    started_at timestamp with time zone,
-    ended_at timestamp with time zone,
+    implicit boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    erased_at timestamp with time zone,
-    edited text[],
-    CONSTRAINT ai_sessions_key_check CHECK (((key !~ '^\s*$'::text) AND (length(key) <= 200))),
-    CONSTRAINT ai_sessions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT ai_sessions_project_check CHECK ((project <> ''::text)),
-    CONSTRAINT ai_sessions_status_check CHECK ((status = ANY (ARRAY['locked'::text, 'open'::text, 'closed'::text])))
+    CONSTRAINT ai_session_folders_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT ai_session_folders_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 200))),
+    CONSTRAINT ai_session_folders_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT ai_session_folders_plan_check CHECK ((((sessions_per_week IS NULL) = (total_weeks IS NULL)) AND (sessions_per_week > 0) AND (total_weeks > 0) AND ((starts_on IS NULL) OR (total_weeks IS NOT NULL)))),
+    CONSTRAINT ai_session_folders_project_check CHECK ((project <> ''::text))
+);
+CREATE TABLE public.ai_session_participants (
+    project text NOT NULL,
+    session_id uuid NOT NULL,
+    participant text NOT NULL,
+    role text,
+    state text,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ai_session_participants_participant_check CHECK (((participant !~ '^\s*$'::text) AND (length(participant) <= 200))),
+    CONSTRAINT ai_session_participants_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'confirmed'::text, 'joined'::text, 'left'::text])))
 );
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_pkey PRIMARY KEY (project, session_id, id);
+ALTER TABLE ONLY public.ai_session_folders
+    ADD CONSTRAINT ai_session_folders_pkey PRIMARY KEY (project, id);
+ALTER TABLE ONLY public.ai_session_participants
+    ADD CONSTRAINT ai_session_participants_pkey PRIMARY KEY (project, session_id, participant);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
 CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (key IS NOT NULL);
+CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
+CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
+CREATE UNIQUE INDEX ai_sessions_folder_number_key ON public.ai_sessions USING btree (project, folder_id, session_number) WHERE (folder_id IS NOT NULL);
 CREATE INDEX ai_sessions_newest_idx ON public.ai_sessions USING btree (project, COALESCE(started_at, created_at) DESC, id DESC) WHERE (erased_at IS NULL);
 CREATE UNIQUE INDEX ai_sessions_project_key_key ON public.ai_sessions USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_sessions_tags_idx ON public.ai_sessions USING gin (tags) WHERE (tags IS NOT NULL);
 CREATE INDEX ai_sessions_user_newest_idx ON public.ai_sessions USING btree (project, user_id, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND (user_id IS NOT NULL));
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
+ALTER TABLE ONLY public.ai_session_participants
+    ADD CONSTRAINT ai_session_participants_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
+ALTER TABLE ONLY public.ai_sessions
+    ADD CONSTRAINT ai_sessions_folder_fkey FOREIGN KEY (project, folder_id) REFERENCES public.ai_session_folders(project, id);
 ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_session_folders ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_session_participants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_sessions ENABLE ROW LEVEL SECURITY;

@@ -17,10 +17,11 @@ import pytest
 
 from app import create_database_store, create_store
 from conversation.settings import Settings
+from logging_store.batches import STORED, Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.group_commit import GroupCommit
 from logging_store.ledger import Ledger
-from logging_store.records import STORED, Batch, Interaction
+from logging_store.records import Interaction
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Spool
 from logging_store.supabase import SupabaseStore

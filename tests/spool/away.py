@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from logging_store.batches import Batch, BatchReceipts
 from logging_store.errors import StoreUnavailable
-from logging_store.records import Batch, BatchReceipts
 from logging_store.store import Store
 
 PROJECT = "default"

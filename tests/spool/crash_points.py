@@ -27,8 +27,8 @@ from typing import Any, Literal
 
 import apsw
 
+from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.errors import StoreUnavailable
-from logging_store.records import Batch, BatchReceipts, Receipt
 from logging_store.spool import CircuitBreaker, Limits, Spool, drain
 from tests.spool.away import said
 

@@ -22,8 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from logging_store.batches import Batch, BatchReceipts
 from logging_store.postgres import PostgresStore
-from logging_store.records import Batch, BatchReceipts, Interaction, Session
+from logging_store.records import Interaction, Session
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
 from logging_store.spool.held import HeldSessions

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from logging_store.records import Receipt
+from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
 from tests.spool.away import said
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from logging_store.batches import Batch
 from logging_store.errors import Invalid, Misconfigured, SpoolFull, StoreUnavailable
-from logging_store.records import Batch
 from logging_store.spool import Limits, Spool, drain
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import eventually

@@ -1,0 +1,143 @@
+"""Turns records into rows: whose they are, and which parents come along with them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from logging_store import identity
+from logging_store.batches import Batch, Kind, Row
+from logging_store.identity import Identity
+from logging_store.records import Folder, Interaction, Participant, Plan, Record, Session
+from logging_store.values import canonical_key
+
+
+class Addressed(NamedTuple):
+    """A record with its identity and its row. `folder` and `session` are its own, or its parent's."""
+
+    kind: Kind
+    row: Row
+    folder: Identity | None = None
+    session: Identity | None = None
+    interaction: Identity | None = None
+
+
+class Addresser:
+    """Addresses what a project received at one time."""
+
+    def __init__(self, project: str, received_at: datetime) -> None:
+        self.project = project
+        self._received_at = received_at
+        self._sessions: dict[str, Identity] = {}
+
+    def address(self, records: Sequence[Record]) -> list[Addressed]:
+        # a microsecond apart, so that a batch without turns is read back in its order
+        return [self._address(each, self._received_at + timedelta(microseconds=n)) for n, each in enumerate(records)]
+
+    def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
+        """Return records as one batch: of each kind those stated, in their order, then parents that only came along."""
+        rows: dict[Kind, list[Row]] = {"folders": [], "sessions": [], "participants": [], "interactions": []}
+        for each in addressed:
+            rows[each.kind].append(each.row)
+        folders = [each.folder for each in addressed if each.kind == "sessions" and each.folder]
+        sessions = [each.session for each in addressed if each.kind != "sessions" and each.session]
+        return Batch(
+            self.project,
+            sessions=rows["sessions"] + self._brought_along(sessions, rows["sessions"]),
+            interactions=rows["interactions"],
+            folders=rows["folders"] + self._brought_along(folders, rows["folders"]),
+            participants=rows["participants"],
+            return_parents=return_parents,
+        )
+
+    def _address(self, record: Record, received_at: datetime) -> Addressed:
+        match record:
+            case Interaction():
+                return self._interaction(record, received_at)
+            case Session():
+                return self._session(record, received_at)
+            case Participant():
+                session = self._named_session(record.session_id)
+                row = record.facts() | {"session_id": session.id, "created_at": received_at.isoformat()}
+                return Addressed("participants", row, session=session)
+            case Folder():
+                return self._folder(record, received_at)
+        raise TypeError(f"{type(record).__name__} is no record of its own")
+
+    def _folder(self, folder: Folder, received_at: datetime) -> Addressed:
+        who = identity.folder(self.project, folder.folder_id)
+        row = folder.facts("folder_id", "plan") | _own(who, received_at, implicit=False)
+        if folder.plan is not None:
+            row |= folder.plan.facts()
+            row["sessions"] = [
+                planned | ({"user_id": folder.user_id} if folder.user_id else {})
+                for planned in self._planned(who.id, folder.plan, received_at)
+            ]
+        return Addressed("folders", row, folder=who)
+
+    def _planned(self, folder_id: str, plan: Plan, received_at: datetime) -> Iterable[Row]:
+        """Yield the sessions of a plan: locked until somebody opens them, their dates spread over each week."""
+        for place in range(plan.sessions_per_week * plan.total_weeks):
+            number = place + 1
+            row = _own(identity.numbered_session(self.project, folder_id, number), received_at, implicit=True)
+            row |= {"folder_id": folder_id, "session_number": number, "numbering": "named", "status": "locked"}
+            if plan.starts_on is not None:
+                week, of_week = divmod(place, plan.sessions_per_week)
+                days = 7 * week + 7 * of_week // plan.sessions_per_week
+                row["scheduled_on"] = (plan.starts_on + timedelta(days=days)).isoformat()
+            yield row
+
+    def _session(self, session: Session, received_at: datetime) -> Addressed:
+        row = session.facts("session_id")
+        folder = None
+        if session.folder_id is not None:
+            folder = identity.folder(self.project, session.folder_id)
+            row["folder_id"] = folder.id
+        if folder and session.session_number is not None and session.session_id is None:
+            who = identity.numbered_session(self.project, folder.id, session.session_number)
+            row["numbering"] = "named"
+        else:
+            who = identity.session(self.project, session.session_id)
+        return Addressed("sessions", row | _own(who, received_at, implicit=False), folder, who)
+
+    def _interaction(self, interaction: Interaction, received_at: datetime) -> Addressed:
+        name = interaction.interaction_id if interaction.key is None else canonical_key(interaction.key)
+        if interaction.session_id is not None:
+            session = self._named_session(interaction.session_id)
+        elif interaction.key is not None:
+            session = identity.keyed_session(self.project, canonical_key(interaction.key))
+        else:
+            session = identity.session(self.project, None)
+        own = identity.interaction(self.project, session.id, name)
+        row = interaction.facts("session_id", "interaction_id", "key", "reply_to")
+        row["session_id"] = session.id
+        row["id"] = own.id
+        row["created_at"] = received_at.isoformat()
+        if own.key is not None:
+            row["key"] = own.key
+        if interaction.reply_to is not None:
+            row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
+        if row.get("status") == "pending":
+            del row["status"]  # not a fact of its own: an interaction is pending until another status is known
+        return Addressed("interactions", row, None, session, own)
+
+    def _named_session(self, name: str) -> Identity:
+        who = self._sessions.get(name)
+        if who is None:
+            who = self._sessions[name] = identity.session(self.project, name)
+        return who
+
+    def _brought_along(self, parents: Sequence[Identity], stated: Sequence[Row]) -> list[Row]:
+        """Return rows of the parents that are not stated themselves."""
+        # the same one may be named by its id and by its key: the key is one more fact about it
+        distinct = {who.id: who for who in sorted(parents, key=lambda who: who.key is not None)}
+        for row in stated:
+            if (who := distinct.get(row["id"])) and (who.key is None or "key" in row):
+                del distinct[who.id]
+        return [_own(who, self._received_at, implicit=True) for who in distinct.values()]
+
+
+def _own(who: Identity, received_at: datetime, *, implicit: bool) -> Row:
+    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at.isoformat()}
+    if who.key is not None:
+        row["key"] = who.key
+    return row
