@@ -8,6 +8,7 @@ from logging_store import identity
 from logging_store.batches import Batch, Kind, Row
 from logging_store.identity import Identity
 from logging_store.records import Folder, Interaction, Participant, Plan, Record, Session
+from logging_store.restored import Restored, RestoredFolder, RestoredSession
 from logging_store.values import canonical_key
 
 
@@ -50,6 +51,8 @@ class Addresser:
         )
 
     def _address(self, record: Record, received_at: datetime) -> Addressed:
+        if isinstance(record, Restored):
+            received_at = record.created_at
         match record:
             case Interaction():
                 return self._interaction(record, received_at)
@@ -65,9 +68,10 @@ class Addresser:
 
     def _folder(self, folder: Folder, received_at: datetime) -> Addressed:
         who = identity.folder(self.project, folder.folder_id)
-        row = folder.facts("folder_id", "plan") | _own(who, received_at, implicit=False)
+        row = folder.facts("folder_id", "plan") | _own(who, received_at, implicit=_was_implicit(folder))
         if folder.plan is not None:
             row |= folder.plan.facts()
+        if folder.plan is not None and not isinstance(folder, RestoredFolder):
             row["sessions"] = [
                 planned | ({"user_id": folder.user_id} if folder.user_id else {})
                 for planned in self._planned(who.id, folder.plan, received_at)
@@ -97,7 +101,7 @@ class Addresser:
             row["numbering"] = "named"
         else:
             who = identity.session(self.project, session.session_id)
-        return Addressed("sessions", row | _own(who, received_at, implicit=False), folder, who)
+        return Addressed("sessions", row | _own(who, received_at, implicit=_was_implicit(session)), folder, who)
 
     def _interaction(self, interaction: Interaction, received_at: datetime) -> Addressed:
         name = interaction.interaction_id if interaction.key is None else canonical_key(interaction.key)
@@ -134,6 +138,10 @@ class Addresser:
             if (who := distinct.get(row["id"])) and (who.key is None or "key" in row):
                 del distinct[who.id]
         return [_own(who, self._received_at, implicit=True) for who in distinct.values()]
+
+
+def _was_implicit(record: Record) -> bool:
+    return isinstance(record, RestoredFolder | RestoredSession) and record.implicit
 
 
 def _own(who: Identity, received_at: datetime, *, implicit: bool) -> Row:

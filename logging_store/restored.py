@@ -1,16 +1,26 @@
-"""Records as a store had them, to be had again by another: with what the service itself noted of each.
+"""Records as another store had them: with what a service notes of each itself, which callers can't state."""
 
-Callers of the API can't state these fields, so these are records of their own.
-"""
-
-from logging_store.records import Interaction, Session
+from logging_store.records import Folder, Interaction, Participant, Record, Session
 from logging_store.values import Time
 
 
-class RestoredSession(Session):
+class Restored(Record):
     created_at: Time
+
+
+class RestoredFolder(Restored, Folder):
+    """A folder without the sessions of its plan: those are restored as they were, or were erased."""
+
     implicit: bool = False
 
 
-class RestoredInteraction(Interaction):
-    created_at: Time
+class RestoredSession(Restored, Session):
+    implicit: bool = False
+
+
+class RestoredParticipant(Restored, Participant):
+    pass
+
+
+class RestoredInteraction(Restored, Interaction):
+    pass

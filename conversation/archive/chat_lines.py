@@ -14,8 +14,8 @@ from conversation.archive.exporting import Exported
 
 def write(exported: Iterator[Exported]) -> Iterator[bytes]:
     """Yield the lines, each in parts, so that a long session need not be in memory."""
-    for _, interactions in exported:
-        messages = chain.from_iterable(_messages(interaction) for interaction in interactions)
+    for each in exported:
+        messages = chain.from_iterable(_messages(interaction) for interaction in each.interactions)
         first = next(messages, None)
         if first is None:
             continue

@@ -3,9 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from logging_store.records import Interaction, Record, Session
+from logging_store.batches import Kind
+from logging_store.records import Folder, Interaction, Participant, Record, Session
 
-_KINDS: dict[type[Record], str] = {Session: "sessions", Interaction: "interactions"}
+_KINDS: dict[type[Record], Kind] = {
+    Interaction: "interactions",
+    Session: "sessions",
+    Participant: "participants",
+    Folder: "folders",
+}
 
 
 class Place(NamedTuple):
@@ -40,7 +46,7 @@ class Stated(NamedTuple):
     record: Record
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """Return what the record is one of."""
         return next(kind for model, kind in _KINDS.items() if isinstance(self.record, model))
 

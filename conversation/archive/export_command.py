@@ -83,9 +83,9 @@ def _counted(exported: Iterator[Exported], counts: dict[str, int]) -> Iterator[E
             counts["interactions"] += 1
             yield interaction
 
-    for session, interactions in exported:
-        counts["sessions"] += 1
-        yield Exported(session, each(interactions))
+    for part in exported:
+        counts["sessions"] += part.session is not None
+        yield part._replace(interactions=each(part.interactions))
 
 
 @contextmanager

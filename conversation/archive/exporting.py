@@ -6,7 +6,7 @@ one in the order of their ids. A session that is erased meanwhile is left out.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -22,35 +22,60 @@ _INTERACTIONS_AT_ONCE = 100  # rows: eight times as many are in memory
 _UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
 
 Row = dict[str, Any]
-Filters = dict[str, Any]
 
 
 class Exported(NamedTuple):
-    """A session and its interactions, in the transcript's order. To be read before the next one is taken."""
+    """A session with what is below it, to be read before the next one is taken. `interactions`: in their order.
 
-    session: Row
-    interactions: Iterator[Row]
+    `folder` is given with the first of its sessions; a folder that has none stands alone.
+    """
+
+    folder: Row | None
+    session: Row | None = None
+    participants: Sequence[Row] = ()
+    interactions: Iterator[Row] = iter(())
 
 
-def everything(repository: ConversationRepository, filters: Filters, only: str | None = None) -> Iterator[Exported]:
-    """Yield the sessions that the filters let through, or `only` one. Raises `StoreUnavailable`."""
+class _Begun(NamedTuple):
+    """What is asked for ahead: who takes part, and the first page of the transcript."""
+
+    participants: list[Row]
+    page: Row
+
+
+def everything(repository: ConversationRepository, filters: Row, only: str | None = None) -> Iterator[Exported]:
+    """Yield the sessions that the filters let through, or `only` one. Raises `StoreUnavailable`.
+
+    Raises `SessionNotFound` or `SessionErased` for the only one.
+    """
     sessions = iter([repository.session(only)]) if only is not None else _sessions(repository, filters)
-    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="export") as threads:
-        begun: deque[tuple[Row, Future[Row | None]]] = deque()
+    with closing(OnDisk()) as told, ThreadPoolExecutor(_AHEAD, thread_name_prefix="export") as threads:
+        begun: deque[tuple[Row, Future[_Begun | None]]] = deque()
         for session in sessions:
-            begun.append((session, threads.submit(_first_page, repository, session["session_id"])))
+            begun.append((session, threads.submit(_begin, repository, session["session_id"])))
             if len(begun) == _AHEAD:
-                yield from _exported(repository, *begun.popleft())
+                yield from _exported(repository, *begun.popleft(), told)
         while begun:
-            yield from _exported(repository, *begun.popleft())
+            yield from _exported(repository, *begun.popleft(), told)
+        if not filters and only is None:
+            for folder in _folders(repository):
+                if told.claim(folder["folder_id"], ""):
+                    yield Exported(folder)
 
 
-def _exported(repository: ConversationRepository, session: Row, first: Future[Row | None]) -> Iterator[Exported]:
-    if (page := first.result()) is not None:
-        yield Exported(session, _interactions(repository, session["session_id"], page))
+def _exported(
+    repository: ConversationRepository, session: Row, awaited: Future[_Begun | None], told: OnDisk
+) -> Iterator[Exported]:
+    if (begun := awaited.result()) is None:
+        return
+    folder_id = session["folder_id"]
+    folder = None
+    if folder_id is not None and told.claim(folder_id, session["session_id"]):
+        folder = repository.folder(folder_id, {"limit": 1})["folder"]
+    yield Exported(folder, session, begun.participants, _interactions(repository, session["session_id"], begun.page))
 
 
-def _sessions(repository: ConversationRepository, filters: Filters) -> Iterator[Row]:
+def _sessions(repository: ConversationRepository, filters: Row) -> Iterator[Row]:
     query = {**filters, "limit": SESSIONS_AT_ONCE, "by": "id"}
     while True:
         page = repository.sessions(query)
@@ -60,9 +85,21 @@ def _sessions(repository: ConversationRepository, filters: Filters) -> Iterator[
         query["after"] = page["after"]
 
 
-def _first_page(repository: ConversationRepository, session_id: str) -> Row | None:
+def _folders(repository: ConversationRepository) -> Iterator[Row]:
+    query: Row = {"limit": SESSIONS_AT_ONCE}
+    while True:
+        page = repository.folders(query)
+        yield from page["folders"]
+        if page["after"] is None:
+            return
+        query["after"] = page["after"]
+
+
+def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None:
     try:
-        return repository.transcript(session_id, {"limit": _INTERACTIONS_AT_ONCE})
+        return _Begun(
+            repository.participants(session_id), repository.transcript(session_id, {"limit": _INTERACTIONS_AT_ONCE})
+        )
     except (SessionErased, SessionNotFound):
         return None
 

@@ -17,9 +17,9 @@ from conversation.archive.importing import Import, Row, Tally
 from conversation.archive.sources import Source
 from conversation.settings import Settings
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
+from logging_store.batches import Outcome
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
-from logging_store.records import Outcome
 from logging_store.repository import ConversationRepository
 
 _READERS: dict[str, Reader] = {
@@ -30,6 +30,7 @@ _READERS: dict[str, Reader] = {
     "sharegpt": sharegpt.read,
 }
 _OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
+_ALWAYS_TOLD = ("sessions", "interactions")
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -141,6 +142,8 @@ def _told(tally: Tally, seconds: float) -> str:
     header = "".join(f"{outcome:>12}" for outcome in _OUTCOMES)
     lines = [f"{'':12}{header}"]
     for kind, counts in tally.kinds.items():
+        if kind not in _ALWAYS_TOLD and not counts:
+            continue
         lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in _OUTCOMES))
     if tally.unreadable:
         lines.append(f"{tally.unreadable:,} more rejected, of which no record could be made")

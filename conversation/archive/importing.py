@@ -16,8 +16,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from conversation.archive.entries import Entry, Place, Refused, Repaired, Stated
+from logging_store.batches import KINDS, Kind, Outcome, Receipt
 from logging_store.errors import StoreError, StoreUnavailable
-from logging_store.records import Outcome, Receipt, Record
+from logging_store.records import Record
 from logging_store.repository import Kept
 
 RECORDS_AT_ONCE = 500
@@ -34,9 +35,7 @@ Row = dict[str, Any]
 class Tally:
     """What became of the records, by kind; all those up to `place` are stored."""
 
-    kinds: dict[str, Counter[Outcome]] = field(
-        default_factory=lambda: {"sessions": Counter(), "interactions": Counter()}
-    )
+    kinds: dict[Kind, Counter[Outcome]] = field(default_factory=lambda: {kind: Counter() for kind in KINDS})
     unreadable: int = 0  # documents, or parts of one, of which no record could be made
     repaired: int = 0
     place: Place | None = None

@@ -29,9 +29,10 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow(_COLUMNS)
-    for session, interactions in exported:
-        of_session = {"session_key": session["key"], **{name: session[name] for name in _OF_SESSION}}
-        for interaction in interactions:
+    for each in exported:
+        session = each.session or {}
+        of_session = {"session_key": session.get("key"), **{name: session.get(name) for name in _OF_SESSION}}
+        for interaction in each.interactions:
             row = interaction | of_session
             rows.writerow([_cell(row[name]) for name in _COLUMNS])
             yield _taken(text)
