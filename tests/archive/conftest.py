@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import Result
 
@@ -34,22 +34,16 @@ def flask(backend: Backend) -> Flask:
 
 
 @pytest.fixture
-def other_flask(backend: Backend, postgres_server: TestServer) -> Iterator[Flask]:
-    """Yield the commands on a second, empty store of the same kind."""
+def other(backend: Backend, postgres_server: TestServer) -> Iterator[Backend]:
+    """Yield a second store of the same kind."""
     with open_backend(backend.name, postgres_server) as other:
-        yield flask_of(other.environment)
+        yield other
 
 
-@pytest.fixture(params=["postgres", "supabase"])
-def empty_stores(request: pytest.FixtureRequest, postgres_server: TestServer) -> Callable[[], Any]:
-    """Return what opens an empty store, for tests that need one for each of many examples."""
-
-    @contextmanager
-    def opened() -> Iterator[Backend]:
-        with open_backend(request.param, postgres_server) as backend:
-            yield backend
-
-    return opened
+def empty(backend: Backend) -> None:
+    """Make a store as good as new, for tests that need one for each of many examples."""
+    with psycopg.connect(backend.database, autocommit=True) as connection:
+        connection.execute("truncate ai_session_folders, ai_sessions, ai_session_participants, ai_interactions")
 
 
 def write(file: Path, lines: Iterable[dict[str, Any] | str]) -> Path:
@@ -66,3 +60,13 @@ def counted(result: Result) -> dict[str, list[int]]:
         for row in rows
         if row and row[0] in {"folders", "sessions", "participants", "interactions"}
     }
+
+
+def stored_rows(backend: Backend) -> tuple[int, int]:
+    """Return how many sessions and interactions are stored."""
+    with psycopg.connect(backend.database) as connection:
+        counts = connection.execute(
+            "select (select count(*) from ai_sessions), (select count(*) from ai_interactions)"
+        ).fetchone()
+    assert counts
+    return counts[0], counts[1]

@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from logging_store.repository import ConversationRepository
-from tests.archive.conftest import SGD, Flask, counted, write
+from tests.archive.conftest import SGD, Flask, counted, stored_rows, write
 from tests.conftest import Backend
 
 
@@ -20,12 +19,6 @@ def rows(file: Path) -> list[dict[str, Any]]:
 def chat(name: str, *texts: str) -> dict[str, Any]:
     roles = ("user", "assistant")
     return {"id": name, "messages": [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]}
-
-
-def count(backend: Backend, table: str) -> int:
-    with psycopg.connect(backend.database) as connection:
-        ((found,),) = connection.execute(f"select count(*) from {table}".encode()).fetchall()
-        return int(found)
 
 
 def test_real_dialogues_come_in_by_one_command_and_once(
@@ -39,7 +32,7 @@ def test_real_dialogues_come_in_by_one_command_and_once(
     second = flask("import", file, "--format", "sgd")
     assert second.exit_code == 0, second.output
     assert counted(second) == {"sessions": [0, 0, 640, 0, 0], "interactions": [0, 0, 4421, 0, 0]}
-    assert (count(backend, "ai_sessions"), count(backend, "ai_interactions")) == (640, 4421)
+    assert stored_rows(backend) == (640, 4421)
     assert [path.name for path in tmp_path.iterdir()] == ["dialogues"]
 
     with SGD.open(encoding="utf-8") as lines:
