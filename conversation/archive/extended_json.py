@@ -56,6 +56,8 @@ def _unwrapped(value: dict[str, Any]) -> Any:
 
 def time_of(value: Any) -> str | None:
     """Return a time, as a plain value or as text, in UTC and with six digits of a second; None for anything else."""
+    if not isinstance(value, str):
+        return None
     try:
         return _TIME.validate_python(value).isoformat(timespec="microseconds")
     except ValidationError:

@@ -40,12 +40,9 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
 
 
 def _cell(value: Any) -> Any:
-    match value:
-        case None | [] | {}:
-            return ""
-        case list() | dict():
-            return to_json(value).decode()
-    return value
+    if value in (None, [], {}):
+        return ""
+    return to_json(value).decode() if isinstance(value, list | dict) else value
 
 
 def _taken(text: io.StringIO) -> bytes:

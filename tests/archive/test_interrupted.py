@@ -163,7 +163,7 @@ def test_a_batch_is_tried_until_the_store_is_back(monkeypatch: pytest.MonkeyPatc
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "_PAUSES_S", (0.001,))
-    run = run_of(Fickle(*range(2, 100_000)), 0.05, waited := [])
+    run = run_of(Fickle(*range(2, 100_000)), 0.05, waited := list[float]())
     with pytest.raises(StoreUnavailable):
         list(run.run(entries(1200)))
     assert 1 <= len(waited) < 1000
@@ -174,7 +174,7 @@ def test_what_a_person_has_to_mend_is_not_waited_for() -> None:
     def keep(_: Sequence[Record]) -> Any:
         raise Misconfigured("the schema is missing")
 
-    run = run_of(keep, 60, waited := [])
+    run = run_of(keep, 60, waited := list[float]())
     with pytest.raises(Misconfigured, match="the schema is missing"):
         list(run.run(entries(1200)))
     assert not waited
