@@ -14,11 +14,13 @@ from conversation import (
     checking,
     commands,
     compat,
+    folders,
     health,
     http,
     interactions,
     metrics,
     openapi,
+    participants,
     problems,
     sessions,
     spool_commands,
@@ -36,6 +38,12 @@ from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
+_AREAS = (
+    *(sessions, folders, participants, interactions, compat),
+    *(health, metrics),
+    *(commands, spool_commands, checking, import_command, export_command),
+)
+
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
@@ -49,22 +57,11 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.extensions["conversation_repository"] = ConversationRepository(
         store or create_store(settings, database, counts), settings.turnlog_project, ledger=counts
     )
-    app.url_map.converters["session"] = http.SessionName
+    app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings)
     problems.register(app)
-    for area in (
-        sessions,
-        interactions,
-        compat,
-        health,
-        metrics,
-        commands,
-        spool_commands,
-        checking,
-        import_command,
-        export_command,
-    ):
+    for area in _AREAS:
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app

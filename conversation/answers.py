@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from logging_store.batches import Outcome
-from logging_store.records import InteractionStatus, SessionStatus
+from logging_store.records import InteractionStatus, ParticipantState, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate"]
 Kept = Literal["created", "filled", "duplicate", "spooled"]
@@ -45,6 +45,15 @@ class SessionView(Answer):
     last_activity_at: datetime | None
 
 
+class ParticipantReceipt(Answer):
+    """What became of a participant; `fields` are those filled, or those that contradict what is stored."""
+
+    participant: str
+    receipt: Outcome
+    fields: list[str]
+    reason: str | None
+
+
 class SessionKept(Answer):
     """`fields` are those that this call filled."""
 
@@ -53,6 +62,7 @@ class SessionKept(Answer):
     receipt: Stored
     fields: list[str]
     session: SessionView
+    participants: list[ParticipantReceipt]
 
 
 class SessionSpooled(Answer):
@@ -62,6 +72,7 @@ class SessionSpooled(Answer):
     key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
+    participants: list[ParticipantReceipt]
 
 
 class SessionNamed(Answer):
@@ -69,6 +80,122 @@ class SessionNamed(Answer):
 
     session_id: str
     receipt: Kept
+
+
+class ParticipantKept(Answer):
+    """`fields` are those that this call filled."""
+
+    session_id: UUID
+    key: str | None
+    participant: str
+    receipt: Kept
+    fields: list[str]
+
+
+class ParticipantView(Answer):
+    """`joined` is also the state of one who is only known from an interaction that names them."""
+
+    participant: str
+    role: str | None
+    state: ParticipantState
+    created_at: datetime
+    spooled: bool
+
+    @classmethod
+    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
+        return super().arrange({"spooled": False} | row)
+
+
+class Participants(Answer):
+    session_id: UUID
+    key: str | None
+    participants: list[ParticipantView]
+
+
+class PlanView(Answer):
+    sessions_per_week: int
+    total_weeks: int
+    starts_on: date | None
+
+
+class FolderStatistics(Answer):
+    """Derived from the folder's sessions, so always right.
+
+    `planned` are those of the plan; `opened` those that aren't locked any more, or that somebody logged under; `closed`
+    are among them.
+    """
+
+    planned: int
+    sessions: int
+    opened: int
+    closed: int
+    interactions: int
+    last_activity_at: datetime | None
+
+
+class FolderView(Answer):
+    folder_id: UUID
+    key: str | None
+    name: str | None
+    user_id: str | None
+    plan: PlanView | None
+    metadata: dict[str, Any]
+    implicit: bool
+    created_at: datetime
+    statistics: FolderStatistics
+
+    @classmethod
+    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
+        return super().arrange(row) | {
+            "plan": PlanView.arrange(row["plan"]) if row["plan"] else None,
+            "statistics": FolderStatistics.arrange(row["statistics"]),
+        }
+
+
+class FolderAnswer(FolderView):
+    sessions: list[SessionView]
+    next: str | None
+
+
+class FolderPage(Answer):
+    folders: list[FolderView]
+    next: str | None
+
+
+class PlannedSession(Answer):
+    """What became of a session of the plan; `held_by` is the session that has its number instead."""
+
+    session_number: int
+    session_id: UUID
+    receipt: Outcome
+    fields: list[str]
+    reason: str | None
+    held_by: UUID | None
+
+    @classmethod
+    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
+        return super().arrange({"fields": [], "reason": None, "held_by": None} | row)
+
+
+class FolderKept(Answer):
+    """`fields` are those that this call filled; `sessions` those of the plan that this call states."""
+
+    folder_id: UUID
+    key: str | None
+    receipt: Stored
+    fields: list[str]
+    folder: FolderView
+    sessions: list[PlannedSession]
+
+
+class FolderSpooled(Answer):
+    """The store is away: the folder is kept on the service's disk and delivered later, with its plan's sessions."""
+
+    folder_id: UUID
+    key: str | None
+    receipt: Literal["spooled"]
+    fields: list[str]
+    sessions: list[PlannedSession]
 
 
 class SessionPage(Answer):

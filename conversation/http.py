@@ -75,8 +75,8 @@ class Json(JSONProvider):
         return jiter.from_json(s.encode() if isinstance(s, str) else s)
 
 
-class SessionName(BaseConverter):
-    """A session's id or key in a path; a key may hold any character, also an encoded slash."""
+class NameInPath(BaseConverter):
+    """An id or a key in a path; a key may hold any character, also an encoded slash."""
 
     part_isolating = True
 

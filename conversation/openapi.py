@@ -16,10 +16,17 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.routing import Rule
 
 from conversation import answers
+from logging_store import shapes
+from logging_store.values import MAX_NAME
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _JSON, _PROBLEM = "application/json", "application/problem+json"
-_PATH_PARAMETER = re.compile(r"<session:(\w+)>")
+_PATH_PARAMETER = re.compile(r"<name:(\w+)>")
+_NAMES = {
+    "session": ("The session's UUID, or the caller's own key", shapes.IDENTIFIER),
+    "folder": ("The folder's UUID, or the caller's own key", shapes.IDENTIFIER),
+    "participant": ("The participant, as the caller calls them", shapes.NAME),
+}
 
 _PROBLEMS_OF_BODIES = {
     400: "Not JSON as Turnlog takes it",
@@ -113,8 +120,8 @@ def _operation(rule: Rule, description: Description, *, with_key: bool) -> dict[
                 "name": name,
                 "in": "path",
                 "required": True,
-                "schema": {"type": "string", "minLength": 1},
-                "description": "The session's UUID, or the caller's own key",
+                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME, **_NAMES[name][1]},
+                "description": _NAMES[name][0],
             }
             for name in names
         ]
@@ -160,7 +167,7 @@ def _problems(area: str, names: list[str], description: Description, *, with_key
     if names or description.request:
         problems[410] = "The session was erased"
     if names:
-        problems[404] = "There is no such session"
+        problems[404] = f"There is no such {names[0]}"
     if description.query:
         problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     return problems

@@ -25,7 +25,9 @@ _Query = TypeVar("_Query", bound="Page")
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
+_UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
 _TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
+_NUMBER = 8
 
 
 def read(request: Request, model: type[_Query]) -> _Query:
@@ -49,6 +51,16 @@ def read(request: Request, model: type[_Query]) -> _Query:
 def session_cursor(place: dict[str, Any] | None) -> str | None:
     """Spell the place after a page of sessions, as the store gives it: `{at, session_id}`."""
     return _spell_time(place["at"]) + UUID(place["session_id"]).hex if place else None
+
+
+def folder_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of a folder's sessions: `{number, session_id}`."""
+    return f"{place['number']:0{_NUMBER}x}" + UUID(place["session_id"]).hex if place else None
+
+
+def folders_cursor(place: str | None) -> str | None:
+    """Spell the place after a page of folders: the last one's id."""
+    return UUID(place).hex if place else None
 
 
 def transcript_cursor(place: dict[str, Any] | None) -> str | None:
@@ -76,6 +88,15 @@ def _digits(cursor: object, count: int) -> str:
 def _session_place(cursor: object) -> dict[str, Any]:
     digits = _digits(cursor, _AT + _ID)
     return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
+
+
+def _folder_place(cursor: object) -> dict[str, Any]:
+    digits = _digits(cursor, _NUMBER + _ID)
+    return {"number": min(int(digits[:_NUMBER], 16), _UNNUMBERED), "session_id": str(UUID(digits[_NUMBER:]))}
+
+
+def _folders_place(cursor: object) -> str:
+    return str(UUID(_digits(cursor, _ID)))
 
 
 def _transcript_place(cursor: object) -> dict[str, Any]:
@@ -140,6 +161,15 @@ class SessionQuery(Page):
     not_before: _QueryTime | None = _optional("Not before this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
     after: Annotated[_Place, BeforeValidator(_session_place), _digits_schema(_AT + _ID)] | None = _cursor()
+
+
+class FolderQuery(Page):
+    after: Annotated[_Place, BeforeValidator(_folder_place), _digits_schema(_NUMBER + _ID)] | None = _cursor()
+
+
+class FoldersQuery(Page):
+    user_id: Text | None = _optional("Only this user's")
+    after: Annotated[str, BeforeValidator(_folders_place), _digits_schema(_ID)] | None = _cursor()
 
 
 class GapsQuery(Page):

@@ -61,16 +61,25 @@ def refused(receipt: Receipt, ids: dict[str, Any]) -> Response:
             **more,
         )
     if receipt.constraint:
-        rule = f"{receipt.constraint} ({', '.join(receipt.columns)})"
         more |= clash(receipt)
-        return problem(
-            409, "Conflict", f"The unique rule {rule} is held by another record; nothing was changed", **more
-        )
+        return problem(409, "Conflict", f"{_rule(receipt)}; nothing was changed", **more)
     if not receipt.fields:
         return problem(409, "Conflict", receipt.reason or "The store holds something else", **more)
     names = ", ".join(receipt.fields)
-    fields = [{"path": json_path(field.split(".", 1)), "detail": "Another value is stored"} for field in receipt.fields]
-    return problem(409, "Conflict", f"Contradicts what is stored: {names}; nothing was changed", fields=fields, **more)
+    detail = receipt.reason or f"Contradicts what is stored: {names}"
+    return problem(409, "Conflict", f"{detail}; nothing was changed", fields=contradicted(receipt), **more)
+
+
+def contradicted(receipt: Receipt) -> list[dict[str, str]]:
+    """Name the fields of a record that contradict what is stored."""
+    return [{"path": json_path(field.split(".", 1)), "detail": "Another value is stored"} for field in receipt.fields]
+
+
+def _rule(receipt: Receipt) -> str:
+    if receipt.constraint == "ai_sessions_folder_number_key" and receipt.held_by:
+        number, folder = receipt.attempted["session_number"], receipt.attempted["folder_id"]
+        return f"Session number {number} of folder {folder} is taken by session {receipt.held_by}"
+    return f"The unique rule {receipt.constraint} ({', '.join(receipt.columns)}) is held by another record"
 
 
 def clash(receipt: Receipt) -> dict[str, Any]:
@@ -88,6 +97,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _not_found)
+    app.register_error_handler(errors.FolderNotFound, _not_found)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
     app.register_error_handler(errors.Invalid, _refused_by_the_store)
@@ -114,7 +124,7 @@ def _invalid(error: InvalidBody) -> Response:
     return problem(422, "Invalid", f"Not what this call takes: {names}", fields=error.fields)
 
 
-def _not_found(error: errors.SessionNotFound) -> Response:
+def _not_found(error: errors.SessionNotFound | errors.FolderNotFound) -> Response:
     return problem(404, "Not Found", str(error))
 
 

@@ -1,15 +1,31 @@
 """The sessions' endpoints."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
+from pydantic import Field
 
 from conversation import access, answers, body, http, paging, problems
 from conversation.openapi import describe
-from logging_store.records import Session, SessionChanges
+from logging_store.records import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
 from logging_store.repository import Kept
 
 blueprint = access.guard(Blueprint("sessions", __name__))
+
+
+KEPT: dict[int, type[answers.Answer]] = {
+    201: answers.SessionKept,
+    200: answers.SessionKept,
+    207: answers.SessionKept,
+    202: answers.SessionSpooled,
+}
+
+
+class SessionWithParticipants(Session):
+    """A session, and who takes part in it: all of it is ensured in one transaction."""
+
+    participants: Annotated[list[Attendee], Field(max_length=MAX_PARTICIPANTS, default_factory=list)]
 
 
 def session_ids(kept: Kept) -> dict[str, Any]:
@@ -17,24 +33,37 @@ def session_ids(kept: Kept) -> dict[str, Any]:
 
 
 @blueprint.post("/v1/sessions")
-@describe(
-    "Create a session, unless it is there",
-    Session,
-    {201: answers.SessionKept, 200: answers.SessionKept, 202: answers.SessionSpooled},
-)
+@describe("Create a session, with its participants, unless it is there", SessionWithParticipants, KEPT)
 def create_session() -> Response:
-    kept = http.repository().ensure_session(http.read_record(Session))
+    stated = http.read_record(SessionWithParticipants)
+    return answer(http.repository().open_session(stated, stated.participants), stated.participants)
+
+
+def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Response:
+    """Answer for a session, of which the first is, and for its participants."""
+    kept, *attending = all_kept
+    participants = [
+        {
+            "participant": attendee.participant,
+            "receipt": one.receipt.receipt,
+            "fields": one.receipt.fields,
+            "reason": one.receipt.reason,
+        }
+        for attendee, one in zip(attendees, attending, strict=True)
+    ]
     if not kept.receipt.kept:
-        return problems.refused(kept.receipt, session_ids(kept))
-    answer = jsonify(
-        session_ids(kept)
-        | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
-        | ({"session": answers.SessionView.arrange(kept.receipt.session)} if kept.receipt.session else {})
-    )
-    answer.status_code = http.status_of(kept.receipt)
+        return problems.refused(
+            kept.receipt, session_ids(kept) | ({"participants": participants} if participants else {})
+        )
+    told = session_ids(kept) | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
+    if kept.receipt.session:
+        told["session"] = answers.SessionView.arrange(kept.receipt.session)
+    told["participants"] = participants
+    status = http.status_of(kept.receipt) if all(one.receipt.kept for one in attending) else 207
+    answered = http.answer(status, told)
     if kept.receipt.receipt == "created":
-        answer.headers["Location"] = url_for(".get_session", session=kept.session.id)
-    return answer
+        answered.headers["Location"] = url_for("sessions.get_session", session=kept.session.id)
+    return answered
 
 
 @blueprint.get("/v1/sessions")
@@ -45,25 +74,25 @@ def list_sessions() -> Response:
     return jsonify(sessions=sessions, next=paging.session_cursor(page["after"]))
 
 
-@blueprint.get("/v1/sessions/<session:session>")
+@blueprint.get("/v1/sessions/<name:session>")
 @describe("Get a session", None, {200: answers.SessionView})
 def get_session(session: str) -> Response:
     return jsonify(answers.SessionView.arrange(http.repository().session(session)))
 
 
-@blueprint.patch("/v1/sessions/<session:session>")
+@blueprint.patch("/v1/sessions/<name:session>")
 @describe("Edit a session", SessionChanges, {200: answers.SessionView})
 def edit_session(session: str) -> Response:
     return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
 
 
-@blueprint.delete("/v1/sessions/<session:session>")
+@blueprint.delete("/v1/sessions/<name:session>")
 @describe("Erase a session; a tombstone stays", None, {200: answers.Erased})
 def erase_session(session: str) -> Response:
     return jsonify(answers.Erased.arrange(http.repository().erase(session)))
 
 
-@blueprint.get("/v1/sessions/<session:session>/interactions")
+@blueprint.get("/v1/sessions/<name:session>/interactions")
 @describe("Read a session's transcript, in order", None, {200: answers.Transcript}, query=paging.TranscriptQuery)
 def get_transcript(session: str) -> Response:
     page = http.repository().transcript(session, paging.read(request, paging.TranscriptQuery).to_json())
@@ -76,7 +105,7 @@ def get_transcript(session: str) -> Response:
     )
 
 
-@blueprint.get("/v1/sessions/<session:session>/gaps")
+@blueprint.get("/v1/sessions/<name:session>/gaps")
 @describe("Find gaps in a session's turns", None, {200: answers.Gaps}, query=paging.GapsQuery)
 def get_gaps(session: str) -> Response:
     ranges = paging.read(request, paging.GapsQuery).limit

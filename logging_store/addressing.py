@@ -91,17 +91,15 @@ class Addresser:
             yield row
 
     def _session(self, session: Session, received_at: datetime) -> Addressed:
-        row = session.facts("session_id")
+        who = session_identity(self.project, session)
+        row = session.facts("session_id") | _own(who, received_at, implicit=_was_implicit(session))
         folder = None
         if session.folder_id is not None:
             folder = identity.folder(self.project, session.folder_id)
             row["folder_id"] = folder.id
-        if folder and session.session_number is not None and session.session_id is None:
-            who = identity.numbered_session(self.project, folder.id, session.session_number)
-            row["numbering"] = "named"
-        else:
-            who = identity.session(self.project, session.session_id)
-        return Addressed("sessions", row | _own(who, received_at, implicit=_was_implicit(session)), folder, who)
+            if session.session_id is None and session.session_number is not None:
+                row["numbering"] = "named"
+        return Addressed("sessions", row, folder, who)
 
     def _interaction(self, interaction: Interaction, received_at: datetime) -> Addressed:
         name = interaction.interaction_id if interaction.key is None else canonical_key(interaction.key)
@@ -142,6 +140,14 @@ class Addresser:
 
 def _was_implicit(record: Record) -> bool:
     return isinstance(record, RestoredFolder | RestoredSession) and record.implicit
+
+
+def session_identity(project: str, session: Session) -> Identity:
+    """Return the identity of a session that is named by its id, or by its number in a folder; a new one for neither."""
+    if session.session_id is None and session.folder_id is not None and session.session_number is not None:
+        folder = identity.folder(project, session.folder_id)
+        return identity.numbered_session(project, folder.id, session.session_number)
+    return identity.session(project, session.session_id)
 
 
 def _own(who: Identity, received_at: datetime, *, implicit: bool) -> Row:

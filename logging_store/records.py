@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from logging_store import shapes
 from logging_store.values import (
+    WHOLE,
     Amount,
     CompositeKey,
     Content,
@@ -27,10 +28,13 @@ ParticipantState = Literal["reserved", "confirmed", "joined", "left"]
 #: Statements about one interaction in one batch. The store weighs them one after another, each in a round that goes
 #: through the whole batch: a thousand take seconds.
 MAX_REPEATS = 100
-#: Sessions of one plan: all of them are written in one transaction.
-MAX_PLANNED = 1000
 #: Participants stated with one session.
 MAX_PARTICIPANTS = 100
+
+
+def _stated(*fields: str) -> dict[str, Any]:
+    """Say in JSON Schema that the fields are stated."""
+    return {"required": list(fields), "properties": {name: {"not": {"type": "null"}} for name in fields}}
 
 
 class Record(BaseModel):
@@ -42,21 +46,16 @@ class Record(BaseModel):
 
 
 Title = Annotated[Text, Field(max_length=1000)]
-SessionNumber = Annotated[Count, Field(ge=1, le=1_000_000, description="Within its folder.")]
+SessionNumber = Annotated[int, Field(ge=1, le=1_000_000, description="Within its folder."), WHOLE]
 
 
 class Plan(Record):
     """So many numbered sessions a week for so many weeks; dated where `starts_on` is known. It may get longer."""
 
-    sessions_per_week: Annotated[Count, Field(ge=1, le=MAX_PLANNED)]
-    total_weeks: Annotated[Count, Field(ge=1, le=MAX_PLANNED)]
+    # all sessions of a plan are written in one transaction: five years, twice a day
+    sessions_per_week: Annotated[int, Field(ge=1, le=14), WHOLE]
+    total_weeks: Annotated[int, Field(ge=1, le=260), WHOLE]
     starts_on: Date | None = None
-
-    @model_validator(mode="after")
-    def _is_not_endless(self) -> Self:
-        if self.sessions_per_week * self.total_weeks > MAX_PLANNED:
-            raise PydanticCustomError("plan", f"A plan may have {MAX_PLANNED} sessions at most")
-        return self
 
 
 class Folder(Record):
@@ -69,13 +68,15 @@ class Folder(Record):
     metadata: JsonObject | None = None
 
 
-class Session(Record):
-    """A conversation. Left out, `session_id` is a new UUID, or derives from folder and number where there are both."""
+class FolderSession(Record):
+    """A session of a folder, which is known. Left out, `session_number` is the next free one.
+
+    Left out, `session_id` derives from folder and number if the number is stated, else it is a new UUID.
+    """
 
     session_id: Identifier | None = None
     user_id: Name | None = None
     title: Title | None = None
-    folder_id: Identifier | None = None
     session_number: SessionNumber | None = None
     scheduled_on: Date | None = None
     status: SessionStatus | None = None
@@ -83,6 +84,14 @@ class Session(Record):
     metadata: JsonObject | None = None
     started_at: Time | None = None
     ended_at: Time | None = None
+
+
+class Session(FolderSession):
+    """A conversation. Left out, `session_id` is a new UUID, or derives from folder and number where both are stated."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"not": _stated("session_number")}, _stated("folder_id")]})
+
+    folder_id: Identifier | None = None
 
     @model_validator(mode="after")
     def _counts_within_a_folder(self) -> Self:
@@ -100,22 +109,27 @@ class Attendance(Record):
     state: ParticipantState | None = None
 
 
-class Participant(Attendance):
-    """Somebody who takes part in a session."""
+class Attendee(Attendance):
+    """Somebody who takes part in a session, which is known."""
 
-    session_id: Identifier
     participant: Name
 
 
-def _some_of(*fields: str) -> dict[str, Any]:
-    """Say in JSON Schema that one of the fields at least is stated."""
-    return {"anyOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in fields]}
+class Participant(Attendee):
+    """Somebody who takes part in a session."""
+
+    session_id: Identifier
 
 
 class Interaction(Record):
     """One prompt and its response. Without a response it is pending; logging it again with one completes it."""
 
-    model_config = ConfigDict(json_schema_extra=_some_of("prompt", "response", "error", "status"))
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [_stated(name) for name in ("prompt", "response", "error", "status")],
+            "not": _stated("key", "interaction_id"),
+        }
+    )
 
     session_id: Identifier | None = None
     interaction_id: Identifier | None = None
@@ -159,12 +173,13 @@ class SessionChanges(Record):
     title: Title | None = None
     tags: Tags | None = None
     status: Annotated[SessionStatus | None, Field(json_schema_extra=shapes.never_null)] = None
+    scheduled_on: Date | None = None
     metadata: JsonObject | None = None
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("empty", "Name at least one of title, tags, status, metadata")
+            raise PydanticCustomError("empty", "Name at least one of title, tags, status, scheduled_on, metadata")
         if "status" in self.model_fields_set and self.status is None:
             raise PydanticCustomError("status", "A session always has a status", {"path": ("status",)})
         return self

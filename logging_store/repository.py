@@ -12,12 +12,21 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from logging_store import identity
-from logging_store.addressing import Addressed, Addresser
+from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, Receipt, receipt_of
 from logging_store.errors import Conflict, FolderNotFound, Invalid, SessionErased, SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
-from logging_store.records import MAX_REPEATS, Interaction, Record, Session, SessionChanges
+from logging_store.records import (
+    MAX_REPEATS,
+    Attendee,
+    Folder,
+    Interaction,
+    Participant,
+    Record,
+    Session,
+    SessionChanges,
+)
 from logging_store.store import Store
 from logging_store.values import restore_numbers
 
@@ -81,7 +90,26 @@ class ConversationRepository:
 
     def ensure_session(self, session: Session) -> Kept:
         """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
-        (kept,) = self.keep([session], return_parents=True)
+        return self.open_session(session)[0]
+
+    def open_session(
+        self, session: Session, attendees: Sequence[Attendee] = (), *, next_number: bool = False
+    ) -> list[Kept]:
+        """Ensure a session with its participants; return what became of it, then of each of them.
+
+        `next_number`: in a folder, without a number of its own, it gets the next free one.
+        """
+        name = session.session_id
+        if attendees and name is None:
+            name = session_identity(self.project, session).id
+            if session.session_number is None:
+                session = session.model_copy(update={"session_id": name})
+        participants = [Participant(session_id=name, **attendee.model_dump()) for attendee in attendees if name]
+        return self.keep([session, *participants], next_number=next_number, return_parents=True)
+
+    def ensure_folder(self, folder: Folder) -> Kept:
+        """Create a folder, with the sessions of its plan, unless it is there. The receipt carries the folder."""
+        (kept,) = self.keep([folder], return_parents=True)
         return kept
 
     def log(self, interactions: Sequence[Interaction]) -> list[Kept]:
@@ -121,13 +149,12 @@ class ConversationRepository:
         """Return a page of the sessions whose turn counters lack something: see `Store.gaps`."""
         return self.store.gaps(self.project, None, query)
 
-    def participants(self, name: str) -> list[dict[str, Any]]:
-        """Return who takes part in a session. Raises `SessionNotFound` or `SessionErased`."""
+    def participants(self, name: str) -> dict[str, Any]:
+        """Return who takes part in a session: see `Store.participants`. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)
         found = self.store.participants(self.project, who.id)
         _present(found["session"])
-        participants: list[dict[str, Any]] = found["participants"]
-        return participants
+        return found
 
     def folder(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a folder and a page of its sessions: see `Store.folder`. Raises `FolderNotFound`."""

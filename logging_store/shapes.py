@@ -54,9 +54,14 @@ class Message(BaseModel):
 
 
 Object = dict[_Key, Json]
-CompositeKey = dict[
-    Annotated[str, WithJsonSchema({"type": "string", "allOf": [NAME]})],
-    Annotated[str, Field(json_schema_extra=NAME)] | Annotated[int, Field(ge=-(2**53), le=2**53)] | bool,
+CompositeKey = Annotated[
+    dict[
+        Annotated[str, WithJsonSchema({"type": "string", "maxLength": 50, "allOf": [NAME]})],
+        Annotated[str, Field(max_length=100, json_schema_extra=NAME)]
+        | Annotated[int, Field(ge=-(2**53), le=2**53)]
+        | bool,
+    ],
+    Field(min_length=1, max_length=8),
 ]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
 

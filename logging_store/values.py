@@ -18,7 +18,7 @@ from logging_store import shapes
 
 MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
 MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
-MAX_KEY_PARTS, MAX_KEY = 16, 500
+MAX_KEY_PARTS, MAX_PART_NAME, MAX_PART = 8, 50, 100
 MAX_NAME = 200  # characters of an id, a user, a model: they are index keys
 
 _Json = TypeVar("_Json")
@@ -127,29 +127,32 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
 def _composite_key(value: dict[str, Any]) -> dict[str, Any]:
     if not 1 <= len(value) <= MAX_KEY_PARTS:
         raise _refuse("key", f"A key has 1 to {MAX_KEY_PARTS} parts")
+    value = {name: _whole(part) for name, part in value.items()}
     for name, part in value.items():
         _check_name(name, ())
+        if len(name) > MAX_PART_NAME:
+            raise _refuse("key_part", f"The name of a part may have {MAX_PART_NAME} characters", (name,))
         match part:
             case bool() | int():
                 pass
-            case float() if part.is_integer():
-                pass
-            case str():
+            case str() if len(part) <= MAX_PART:
                 _check_name(part, (name,))
             case None:
                 raise _refuse("key_part", "A part of a key can't be missing", (name,))
             case _:
-                raise _refuse("key_part", "A part of a key is a text, an integer, true or false", (name,))
+                raise _refuse(
+                    "key_part",
+                    f"A part of a key is a text of {MAX_PART} characters at most, an integer, true or false",
+                    (name,),
+                )
     _check_json(value, ())
-    if len(canonical_key(value)) > MAX_KEY:
-        raise _refuse("key_length", f"A key may have {MAX_KEY} characters, written as canonical JSON")
     return value
 
 
 def canonical_key(parts: Mapping[str, Any]) -> str:
     """Return a key of several parts in one spelling, whatever their order: canonical JSON, as RFC 8785 has it."""
     in_order = sorted(parts.items(), key=lambda part: part[0].encode("utf-16-be"))
-    return json.dumps({name: _whole(part) for name, part in in_order}, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(dict(in_order), ensure_ascii=False, separators=(",", ":"))
 
 
 def _content(value: object) -> str | list[dict[str, Any]]:
@@ -224,7 +227,9 @@ Date = Annotated[
     BeforeValidator(_written_date),
     AfterValidator(_plausible_date),
 ]
-Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), BeforeValidator(_whole)]
+#: Stands last: what a field limits after it, the contract wouldn't show.
+WHOLE = BeforeValidator(_whole)
+Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), WHOLE]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 JsonObject = Annotated[
     dict[str, Any],
@@ -236,11 +241,7 @@ CompositeKey = Annotated[
     dict[str, Any],
     AfterValidator(_composite_key),
     shapes.ShapedAs(shapes.CompositeKey),
-    Field(
-        min_length=1,
-        max_length=MAX_KEY_PARTS,
-        description="The caller's own key where that has several parts, in any order; the id derives from it.",
-    ),
+    Field(description="The caller's own key where that has several parts, in any order; the id derives from it."),
 ]
 Content = Annotated[
     Any,

@@ -24,8 +24,9 @@ def transcript(client: FlaskClient, name: str) -> list[dict[str, Any]]:
     return interactions
 
 
-def problem(answer: TestResponse) -> dict[str, Any]:
-    """Return an answer's problem details; its status and type are as they must be."""
+def problem(answer: TestResponse, status: int | None = None) -> dict[str, Any]:
+    """Return an answer's problem details; its status, where that is asked for, and its type are as they must be."""
+    assert status in {None, answer.status_code}
     assert answer.mimetype == "application/problem+json"
     body: dict[str, Any] = answer.get_json()
     assert body["status"] == answer.status_code

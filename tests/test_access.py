@@ -1,5 +1,7 @@
 """Who may call: with a key whoever carries it, without one this machine alone."""
 
+import re
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -26,7 +28,7 @@ def unguarded() -> FlaskClient:
 def calls_of_the_log(app: Flask) -> list[tuple[str, str]]:
     """Return every call but those that anyone may make: method and path."""
     return [
-        (method, rule.rule.replace("<session:session>", "s"))
+        (method, re.sub(r"<name:\w+>", "s", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in sorted(rule.methods or ())
         if rule.endpoint.partition(".")[0] not in {"health", "openapi", "swagger_ui"}

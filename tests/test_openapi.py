@@ -1,5 +1,6 @@
 """The contract is true: whatever it allows is answered as it says, and whatever it forbids is refused."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_every_route_is_described() -> None:
     paths = app.test_client().get("/openapi.json").get_json()["paths"]
     described = {(path, method.upper()) for path, methods in paths.items() for method in methods}
     routes = {
-        (rule.rule.replace("<session:session>", "{session}"), method)
+        (re.sub(r"<name:(\w+)>", r"{\1}", rule.rule), method)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.endpoint.partition(".")[0] not in {"openapi", "swagger_ui", "metrics"}  # which is not JSON

@@ -19,15 +19,14 @@ from logging_store.records import Record
 from logging_store.restored import RestoredFolder, RestoredInteraction, RestoredParticipant, RestoredSession
 from logging_store.values import MAX_NAME
 
-_DERIVED = {"erased_at", "interaction_count", "last_activity_at", "spooled"}
-_FOLDER = ("folder_id", "key", "name", "user_id", "plan", "metadata", "implicit", "created_at")
+_DERIVED = {"erased_at", "interaction_count", "last_activity_at", "spooled", "statistics"}
 
 
 def write(exported: Iterator[Exported]) -> Iterator[bytes]:
     """Yield the lines of all that is exported."""
     for each in exported:
         if each.folder:
-            yield _line("folder", {name: each.folder[name] for name in _FOLDER})
+            yield _line("folder", answers.FolderView.arrange(each.folder))
         if each.session is None:
             continue
         yield _line("session", answers.SessionView.arrange(each.session))

@@ -146,7 +146,16 @@ class Spool:
         return self._read(lambda: self.inner.folders(project, query))
 
     def participants(self, project: str, session_id: str) -> dict[str, Any]:
-        return self._read(lambda: self.inner.participants(project, session_id))
+        """Return what `Store.participants` does; those of whom something waits here are marked `spooled`."""
+        batches = self.directory.batches_of(project, session_id)  # first: what is delivered in between is seen twice
+        found = self._read(lambda: self.inner.participants(project, session_id))
+        session = found["session"] or reading.session_row(session_id, batches)
+        if session is None or session["erased_at"]:
+            return {"session": session, "participants": []}
+        return {
+            "session": session,
+            "participants": reading.participants_of(session_id, batches, found["participants"]),
+        }
 
     def explain(self, batch: Batch) -> BatchReceipts:
         return self._read(lambda: self.inner.explain(batch))

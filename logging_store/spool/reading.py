@@ -6,9 +6,10 @@ Each row that holds something that waits is marked `spooled`.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from logging_store.batches import Batch
+from logging_store.records import ParticipantState
 
 Row = dict[str, Any]
 
@@ -20,6 +21,7 @@ _INTERACTION: Row = dict.fromkeys(
         "output_tokens", "cost_usd", "participant", "reply_to", "turn",
     )
 )  # fmt: skip
+_ONWARD = (None, *get_args(ParticipantState))
 _SESSION: Row = dict.fromkeys(
     (
         "session_id", "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at",
@@ -54,6 +56,27 @@ def interaction_row(statements: list[Row], stored: Row | None = None) -> Row:
     if row["status"] is None:
         row["status"] = "failed" if row["error"] else "completed" if row["response"] is not None else "pending"
     return row | {"spooled": True}
+
+
+def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[Row]) -> list[Row]:
+    """Return a session's participants, with those of whom something waits."""
+    rows = {row["participant"]: row for row in stored}
+    for batch in batches:
+        for row in (*batch.participants, *batch.interactions):
+            if row["session_id"] != session_id or (name := row.get("participant")) is None:
+                continue
+            stated = row if row in batch.participants else {}
+            known = rows.get(name)
+            if known is None:
+                known = {"participant": name, "role": None, "state": None, "created_at": _as_utc(row["created_at"])}
+            elif not stated:
+                continue
+            rows[name] = known | {
+                "role": known["role"] or stated.get("role"),
+                "state": max(known["state"], stated.get("state"), key=_ONWARD.index) or "joined",
+                "spooled": True,
+            }
+    return list(rows.values())
 
 
 def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:

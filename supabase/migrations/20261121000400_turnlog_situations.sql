@@ -73,7 +73,12 @@ alter table public.ai_interactions
     drop constraint if exists ai_interactions_id_check,
     drop constraint if exists ai_interactions_key_check,
     add constraint ai_interactions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
-    add constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 500);
+    add constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500);
+
+-- A key of several parts may be longer than an index entry. It needs none: the id derives from it.
+drop index if exists public.ai_interactions_session_key_key;
+create unique index if not exists ai_interactions_session_key_key
+    on public.ai_interactions (project, session_id, key) where octet_length(key) <= 2000;
 
 create unique index if not exists ai_sessions_folder_number_key
     on public.ai_sessions (project, folder_id, session_number) where folder_id is not null;
@@ -437,13 +442,15 @@ declare
     stated_sessions constant integer := coalesce(jsonb_array_length(batch -> 'sessions'), 0);
     sessions public.ai_sessions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_sessions, coalesce(batch -> 'sessions', '[]')) as r);
-    interactions constant public.ai_interactions[] := array(
+    interactions public.ai_interactions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
     folders jsonb;                -- what became of the folders
     numbered record;
     number integer;
     holder uuid;
     crowded boolean;              -- several sessions of the batch state one number
+    aliases jsonb := '{}';        -- id that derives from a number -> id of the session that has it
+    attending jsonb := coalesce(batch -> 'participants', '[]');
     parents uuid[];               -- every session that the batch names, distinct
     ids bigint;                   -- how many different ids the interactions have
     any_created boolean;          -- some session is stated for itself, not only brought along by a child
@@ -510,7 +517,10 @@ begin
                          limit 1;
                     end if;
                 end if;
-                sessions[numbered.at].id := coalesce(holder, (sessions[numbered.at]).id);
+                if holder is not null and holder <> (sessions[numbered.at]).id then
+                    aliases := aliases || jsonb_build_object((sessions[numbered.at]).id::text, holder);
+                    sessions[numbered.at].id := holder;
+                end if;
             elsif not exists (
                 -- it has its number, or the batch states it again
                 select from public.ai_sessions as s
@@ -534,6 +544,18 @@ begin
                 sessions[numbered.at].session_number := number;
             end if;
         end loop;
+
+        if aliases <> '{}' then -- what came along for such a session is of the one that has its number
+            for n in 1 .. cardinality(interactions) loop
+                interactions[n].session_id := coalesce(
+                    aliases ->> (interactions[n]).session_id::text, (interactions[n]).session_id::text);
+            end loop;
+            attending := (
+                select coalesce(jsonb_agg(p.value || jsonb_build_object(
+                                    'session_id', coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id'))
+                                    order by p.ordinality), '[]')
+                  from jsonb_array_elements(attending) with ordinality as p);
+        end if;
     end if;
 
     select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
@@ -547,7 +569,7 @@ begin
             select i.session_id, i.id, false, false, i.participant is not null from unnest(interactions) as i
             union all
             select (p.value ->> 'session_id')::uuid, null, false, false, false
-              from jsonb_array_elements(batch -> 'participants') as p) as named;
+              from jsonb_array_elements(attending) as p) as named;
 
     -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
     -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
@@ -765,9 +787,8 @@ begin
     end if;
 
     -- 6. The participants: those stated, then those whom the interactions name.
-    if batch -> 'participants' <> '[]' then
-        participants := public.turnlog_write_participants_v1(
-            in_project, batch -> 'participants', parents_present, parents_erased);
+    if attending <> '[]' then
+        participants := public.turnlog_write_participants_v1(in_project, attending, parents_present, parents_erased);
     end if;
     if any_participants then
         insert into public.ai_session_participants (project, session_id, participant, created_at)
@@ -950,7 +971,7 @@ as $$
 $$;
 
 
--- {project, session_id, changes: {title?, tags?, status?, metadata?}} -> the session, a tombstone or null. The value
+-- {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}} -> the session, a tombstone or null. The value
 -- given replaces the one stored; null empties it. An edited field is the editor's: see ai_sessions.edited.
 create or replace function public.turnlog_edit_v1(request jsonb) returns jsonb
 language plpgsql volatile
@@ -960,12 +981,12 @@ declare
     changes constant jsonb := request -> 'changes';
 begin
     update public.ai_sessions as s
-       set (title, tags, status, metadata) = (
-               select m.title, m.tags, coalesce(m.status, 'open'), m.metadata from jsonb_populate_record(s, changes) as m),
+       set (title, tags, status, scheduled_on, metadata) = (
+               select m.title, m.tags, coalesce(m.status, 'open'), m.scheduled_on, m.metadata from jsonb_populate_record(s, changes) as m),
            edited = array(
                select f from unnest(s.edited) as f
                union
-               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'status', 'metadata'))
+               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'status', 'scheduled_on', 'metadata'))
      where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid and s.erased_at is null;
     return public.turnlog_session_v1(request);
 end

@@ -38,12 +38,12 @@ declare
     changes constant jsonb := request -> 'changes';
 begin
     update public.ai_sessions as s
-       set (title, tags, status, metadata) = (
-               select m.title, m.tags, coalesce(m.status, 'open'), m.metadata from jsonb_populate_record(s, changes) as m),
+       set (title, tags, status, scheduled_on, metadata) = (
+               select m.title, m.tags, coalesce(m.status, 'open'), m.scheduled_on, m.metadata from jsonb_populate_record(s, changes) as m),
            edited = array(
                select f from unnest(s.edited) as f
                union
-               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'status', 'metadata'))
+               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'status', 'scheduled_on', 'metadata'))
      where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid and s.erased_at is null;
     return public.turnlog_session_v1(request);
 end
@@ -717,13 +717,15 @@ declare
     stated_sessions constant integer := coalesce(jsonb_array_length(batch -> 'sessions'), 0);
     sessions public.ai_sessions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_sessions, coalesce(batch -> 'sessions', '[]')) as r);
-    interactions constant public.ai_interactions[] := array(
+    interactions public.ai_interactions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
     folders jsonb;                -- what became of the folders
     numbered record;
     number integer;
     holder uuid;
     crowded boolean;              -- several sessions of the batch state one number
+    aliases jsonb := '{}';        -- id that derives from a number -> id of the session that has it
+    attending jsonb := coalesce(batch -> 'participants', '[]');
     parents uuid[];               -- every session that the batch names, distinct
     ids bigint;                   -- how many different ids the interactions have
     any_created boolean;          -- some session is stated for itself, not only brought along by a child
@@ -788,7 +790,10 @@ begin
                          limit 1;
                     end if;
                 end if;
-                sessions[numbered.at].id := coalesce(holder, (sessions[numbered.at]).id);
+                if holder is not null and holder <> (sessions[numbered.at]).id then
+                    aliases := aliases || jsonb_build_object((sessions[numbered.at]).id::text, holder);
+                    sessions[numbered.at].id := holder;
+                end if;
             elsif not exists (
                 -- it has its number, or the batch states it again
                 select from public.ai_sessions as s
@@ -812,6 +817,17 @@ begin
                 sessions[numbered.at].session_number := number;
             end if;
         end loop;
+        if aliases <> '{}' then -- what came along for such a session is of the one that has its number
+            for n in 1 .. cardinality(interactions) loop
+                interactions[n].session_id := coalesce(
+                    aliases ->> (interactions[n]).session_id::text, (interactions[n]).session_id::text);
+            end loop;
+            attending := (
+                select coalesce(jsonb_agg(p.value || jsonb_build_object(
+                                    'session_id', coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id'))
+                                    order by p.ordinality), '[]')
+                  from jsonb_array_elements(attending) with ordinality as p);
+        end if;
     end if;
     select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
            coalesce(bool_or(named.created), false), coalesce(bool_or(named.keyed), false),
@@ -824,7 +840,7 @@ begin
             select i.session_id, i.id, false, false, i.participant is not null from unnest(interactions) as i
             union all
             select (p.value ->> 'session_id')::uuid, null, false, false, false
-              from jsonb_array_elements(batch -> 'participants') as p) as named;
+              from jsonb_array_elements(attending) as p) as named;
     -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
     -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
     -- the look has seen is still there to be locked. Each by its primary key, for the reason given below.
@@ -1033,9 +1049,8 @@ begin
         end loop;
     end if;
     -- 6. The participants: those stated, then those whom the interactions name.
-    if batch -> 'participants' <> '[]' then
-        participants := public.turnlog_write_participants_v1(
-            in_project, batch -> 'participants', parents_present, parents_erased);
+    if attending <> '[]' then
+        participants := public.turnlog_write_participants_v1(in_project, attending, parents_present, parents_erased);
     end if;
     if any_participants then
         insert into public.ai_session_participants (project, session_id, participant, created_at)
@@ -1142,7 +1157,7 @@ CREATE TABLE public.ai_interactions (
     metadata jsonb,
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT ai_interactions_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
-    CONSTRAINT ai_interactions_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 500))),
+    CONSTRAINT ai_interactions_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 2500))),
     CONSTRAINT ai_interactions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT ai_interactions_prompt_check CHECK ((jsonb_typeof(prompt) = ANY (ARRAY['string'::text, 'array'::text]))),
     CONSTRAINT ai_interactions_response_check CHECK ((jsonb_typeof(response) = ANY (ARRAY['string'::text, 'array'::text]))),
@@ -1184,7 +1199,7 @@ ALTER TABLE ONLY public.ai_session_participants
     ADD CONSTRAINT ai_session_participants_pkey PRIMARY KEY (project, session_id, participant);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
-CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (key IS NOT NULL);
+CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (octet_length(key) <= 2000);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_sessions_folder_number_key ON public.ai_sessions USING btree (project, folder_id, session_number) WHERE (folder_id IS NOT NULL);

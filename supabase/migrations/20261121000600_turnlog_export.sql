@@ -5,7 +5,7 @@ language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema', '20261121000500',
+        'schema', '20261121000600',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),

@@ -1,0 +1,69 @@
+"""The folders' endpoints: sessions that belong together and are numbered."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request, url_for
+
+from conversation import access, answers, body, http, paging, problems, sessions
+from conversation.openapi import describe
+from logging_store.records import Folder, FolderSession, Session
+
+blueprint = access.guard(Blueprint("folders", __name__))
+
+
+@blueprint.post("/v1/folders")
+@describe(
+    "Create a folder with the sessions of its plan, unless they are there",
+    Folder,
+    {201: answers.FolderKept, 200: answers.FolderKept, 207: answers.FolderKept, 202: answers.FolderSpooled},
+)
+def create_folder() -> Response:
+    kept = http.repository().ensure_folder(http.read_record(Folder))
+    assert kept.folder is not None  # noqa: S101 - a folder's own record has one
+    ids = {"folder_id": kept.folder.id, "key": kept.folder.key}
+    if not kept.receipt.kept:
+        return problems.refused(kept.receipt, ids)
+    answered: dict[str, Any] = ids | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
+    if kept.receipt.folder:
+        answered["folder"] = answers.FolderView.arrange(kept.receipt.folder)
+    answered["sessions"] = [answers.PlannedSession.arrange(planned) for planned in kept.receipt.planned]
+    refused = any(planned["receipt"] in {"conflict", "rejected"} for planned in kept.receipt.planned)
+    answer = http.answer(207 if refused else http.status_of(kept.receipt), answered)
+    if kept.receipt.receipt == "created":
+        answer.headers["Location"] = url_for(".get_folder", folder=kept.folder.id)
+    return answer
+
+
+@blueprint.get("/v1/folders")
+@describe("List folders", None, {200: answers.FolderPage}, query=paging.FoldersQuery)
+def list_folders() -> Response:
+    page = http.repository().folders(paging.read(request, paging.FoldersQuery).to_json())
+    folders = [answers.FolderView.arrange(row) for row in page["folders"]]
+    return jsonify(folders=folders, next=paging.folders_cursor(page["after"]))
+
+
+@blueprint.get("/v1/folders/<name:folder>")
+@describe(
+    "Get a folder with a page of its sessions, in order", None, {200: answers.FolderAnswer}, query=paging.FolderQuery
+)
+def get_folder(folder: str) -> Response:
+    page = http.repository().folder(folder, paging.read(request, paging.FolderQuery).to_json())
+    return jsonify(
+        answers.FolderView.arrange(page["folder"])
+        | {
+            "sessions": [answers.SessionView.arrange(row) for row in page["sessions"]],
+            "next": paging.folder_cursor(page["after"]),
+        }
+    )
+
+
+@blueprint.post("/v1/folders/<name:folder>/sessions")
+@describe(
+    "Create a session of a folder, unless it is there; without a number it gets the next free one",
+    FolderSession,
+    sessions.KEPT,
+)
+def create_session(folder: str) -> Response:
+    stated = http.read_record(FolderSession)
+    session = body.validate(Session, stated.model_dump(mode="json", exclude_unset=True) | {"folder_id": folder})
+    return sessions.answer(http.repository().open_session(session, next_number=True))
