@@ -98,7 +98,8 @@ def _folders(repository: ConversationRepository) -> Iterator[Row]:
 def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None:
     try:
         return _Begun(
-            repository.participants(session_id), repository.transcript(session_id, {"limit": _INTERACTIONS_AT_ONCE})
+            repository.participants(session_id)["participants"],
+            repository.transcript(session_id, {"limit": _INTERACTIONS_AT_ONCE}),
         )
     except (SessionErased, SessionNotFound):
         return None

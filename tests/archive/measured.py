@@ -54,8 +54,8 @@ class Repository(ConversationRepository):
         ]  # fmt: skip
         return {"sessions": rows, "after": str(ids.stop) if ids.stop < self._sessions else None}
 
-    def participants(self, _: str) -> list[Row]:
-        return []
+    def participants(self, _: str) -> Row:
+        return {"participants": []}
 
     def folders(self, _: Row) -> Row:
         return {"folders": [], "after": None}

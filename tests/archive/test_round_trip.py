@@ -109,7 +109,7 @@ def test_an_exported_log_is_restored_to_the_byte(
 
 def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_path: Path) -> None:
     log = ConversationRepository(backend.open(), PROJECT)
-    long_key = {f"part {n}": "x" * 30 for n in range(9)}
+    long_key = {f"part {n}": "x" * 40 for n in range(8)}
     log.keep(
         [
             Folder(folder_id="therapy", plan=Plan(sessions_per_week=2, total_weeks=1)),
