@@ -85,7 +85,7 @@ RECORDS = st.lists(SESSIONS | NUMBERED | INTERACTIONS | KEYED | PARTICIPANTS | F
 CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}, {"title": TEXTS, "metadata": OBJECTS})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RECORDS, st.none() | CHANGES)
 def test_an_exported_log_is_restored_to_the_byte(
     backend: Backend, other: Backend, tmp_path: Path, records: list[Record], changes: SessionChanges | None
