@@ -11,6 +11,7 @@ from flask import Flask
 from conversation import (
     access,
     body,
+    chats,
     checking,
     commands,
     compat,
@@ -39,7 +40,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, compat),
+    *(sessions, folders, participants, interactions, compat, chats),
     *(health, metrics),
     *(commands, spool_commands, checking, import_command, export_command),
 )

@@ -133,5 +133,11 @@ def _parse(body: bytes) -> Any:
 def _field(error: ErrorDetails, path: Sequence[str | int]) -> dict[str, str]:
     context: Mapping[str, Any] = error.get("ctx", {})
     inner = context.get("path", ())
-    detail = "Not a field of this call" if error["type"] == "extra_forbidden" else error["msg"]
+    match error["type"]:
+        case "extra_forbidden":
+            detail = "Not a field of this call"
+        case "string_too_short":
+            detail = "Must not be blank; leave it out instead"  # no text has to be longer than that
+        case _:
+            detail = error["msg"]
     return {"path": json_path((*path, *error["loc"], *inner)), "detail": detail}

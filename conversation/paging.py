@@ -6,7 +6,7 @@ so a cursor that somebody made up or cut is refused or does no harm.
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from flask import Request
@@ -182,3 +182,9 @@ class GapsQuery(Page):
 
 class TranscriptQuery(Page):
     after: Annotated[_Place, BeforeValidator(_transcript_place), _digits_schema(_TURN + _AT + _ID)] | None = _cursor()
+
+
+class ConversationQuery(TranscriptQuery):
+    case: Literal["snake", "camel"] = Field(
+        default="snake", exclude=True, description="How the answer's names are spelled: message_id or messageId"
+    )

@@ -63,6 +63,7 @@ CompositeKey = Annotated[
     ],
     Field(min_length=1, max_length=8),
 ]
+Parts = _Text | Annotated[list[Json], Field(min_length=1)]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
 
 

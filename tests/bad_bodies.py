@@ -159,6 +159,30 @@ _NO_TIMES = [
 ]  # fmt: skip
 _NO_IDS = ["null", "NULL", "None", "undefined", "Undefined", ".", "..", "00000000-0000-0000-0000-000000000000"]
 _NO_NAMES = ["", " ", "\t", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}", "\u2028", "x" * 201, "a\nb", "a\x7f", "\x1b"]
+_NO_MESSAGES: dict[str, list[Any]] = {
+    "role": ["", " ", 1, None, "x" * 201, "a\0b"],
+    "content": ["a\0b", 1, True, {}, []],
+    "message_id": [1, {}, *_NO_IDS, *_NO_NAMES],
+    "replyTo": [1, {}, *_NO_IDS, *_NO_NAMES],
+    "timestamp": [0, *_NO_TIMES[:6]],
+    "createdAt": [0, *_NO_TIMES[:6]],
+    "tool_calls": [[], {}, "a"],
+    "toolCallId": [1, "", " "],
+    "name": [1, "", " "],
+    "prompt": ["Hello"],
+    "message_Id": ["m"],
+}
+_NO_CONVERSATIONS: dict[str, list[Any]] = {
+    "conversation_id": [1, True, [], {}, *_NO_IDS, *_NO_NAMES],
+    "conversationId": _NO_IDS,
+    "session_id": _NO_IDS,
+    "sessionId": _NO_IDS,
+    "userId": [1, "", " ", "x" * 201],
+    "title": [1, "x" * 1001],
+    "metadata": [[], "a"],
+    "messages": ["a", {}, 1],
+    "Messages": [[]],
+}
 _NO_SESSIONS: dict[str, list[Any]] = {
     "title": [1, True, [], {}, "x" * 1001, "a\0b"],
     "user_id": [1, "", " ", "x" * 201, "a\0b"],
@@ -166,7 +190,7 @@ _NO_SESSIONS: dict[str, list[Any]] = {
     "tags": ["a", {}, 1],
     "metadata": [[], "a", 1],
     "started_at": [0, *_NO_TIMES[:6]],
-    "status": ["open"],
+    "status": ["done"],
     "implicit": [False],
 }
 
@@ -231,13 +255,49 @@ INVALID = [
         ("$.model", "$.status", "$.turn", "$.y")),
     *(
         Bad(f"{path} {body.decode()}", body, 422, ("$",), path)
-        for path in ("/v1/sessions", "/v1/interactions", "/v1/interactions/batch", "/session/create")
+        for path in ("/v1/sessions", "/v1/interactions", "/v1/interactions/batch", "/session/create",
+                     "/conversation/start", "/conversation/c/message")
         for body in (b"null", b"true", b"1", b'"x"', b"[]", b"[{}]")
     ),
     *(
         Bad(f"session {name}: {value!r}"[:60], json.dumps({name: value}).encode(), 422, (f"$.{name}",), "/v1/sessions")
         for name, values in _NO_SESSIONS.items()
         for value in values
+    ),
+    *(
+        Bad(f"start {name}: {value!r}"[:60], json.dumps({name: value}).encode(), 422, (f"$.{name}",),
+            "/conversation/start")
+        for name, values in _NO_CONVERSATIONS.items()
+        for value in values
+    ),
+    *(
+        Bad(f"message {name}: {value!r}"[:60], json.dumps({"role": "user", "content": "x"} | {name: value}).encode(),
+            422, (f"$.{name}",), "/conversation/c/message")
+        for name, values in _NO_MESSAGES.items()
+        for value in values
+    ),
+    *(
+        Bad(f"messages {said}"[:60], json.dumps({"messages": [{"role": "user", "content": "x"}, said]}).encode(), 422,
+            (path,), "/conversation/start")
+        for said, path in (
+            (1, "$.messages[1]"), ({"content": "x"}, "$.messages[1].role"), ({"role": "user"}, "$.messages[1].content"),
+            ({"role": "user", "content": None}, "$.messages[1].content"),
+            ({"role": "user", "content": "x", "replyTo": " "}, "$.messages[1].replyTo"),
+            ({"role": "user", "content": [{"text": "a\0b"}]}, "$.messages[1].content[0].text"),
+            ({"role": "user", "content": [2**53 + 1]}, "$.messages[1].content[0]"),
+            ({"role": "assistant", "toolCalls": [{"n": 2**53 + 1}]}, "$.messages[1].toolCalls[0].n"),
+            ({"role": "assistant", "tool_calls": [1]}, "$.messages[1].tool_calls[0]"),
+            ({"role": "a", "toolCalls": [json.loads(b'{"a":' * 63 + b"1" + b"}" * 63)]},
+             "$.messages[1].toolCalls[0]" + ".a" * 61),
+        )
+    ),
+    Bad("1001 messages", json.dumps({"messages": [{"role": "user", "content": "x"}] * 1001}).encode(), 422,
+        ("$.messages",), "/conversation/start"),
+    *(
+        Bad(f"two ids {' '.join(names)}", json.dumps(dict(zip(names, "ab", strict=True))).encode(), 422,
+            tuple(f"$.{name}" for name in names), "/conversation/start")
+        for names in (("conversation_id", "session_id"), ("conversation_id", "conversationId"),
+                      ("session_id", "conversationId"), ("conversationId", "sessionId"), ("user_id", "userId"))
     ),
 ]  # fmt: skip
 

@@ -19,7 +19,9 @@ CREATED: Told = ("created", frozenset())
 DUPLICATE: Told = ("duplicate", frozenset())
 REJECTED: Told = ("rejected", frozenset())
 
-_SESSION_FIELDS = ("key", "user_id", "title", "started_at", "ended_at")
+_SESSION_FIELDS = (
+    "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at", "ended_at",
+)  # fmt: skip
 _INTERACTION_FIELDS = (
     "key", "prompt", "response", "model", "provider", "error", "finish_reason", "started_at", "completed_at",
     "latency_ms", "time_to_first_token_ms", "input_tokens", "output_tokens", "cost_usd", "participant", "reply_to",

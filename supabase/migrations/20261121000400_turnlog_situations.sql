@@ -479,8 +479,7 @@ begin
 
     -- 0. The folders, and what only they know: their plans' sessions, and numbers, which nobody else can take while
     -- they are locked.
-    any_placed := coalesce(batch -> 'folders' <> '[]', false) or exists (
-        select from unnest(sessions) as s where s.folder_id is not null);
+    any_placed := coalesce(batch -> 'folders' <> '[]', false) or batch @? '$.sessions[*].folder_id';
     if any_placed then
         folders := public.turnlog_write_folders_v1(
             in_project, coalesce(batch -> 'folders', '[]'),
@@ -566,10 +565,11 @@ begin
                    false as participates
               from unnest(sessions) as s
             union all
-            select i.session_id, i.id, false, false, i.participant is not null from unnest(interactions) as i
-            union all
-            select (p.value ->> 'session_id')::uuid, null, false, false, false
-              from jsonb_array_elements(attending) as p) as named;
+            select i.session_id, i.id, false, false, i.participant is not null from unnest(interactions) as i) as named;
+    if attending <> '[]' then
+        parents := array(
+            select unnest(parents) union select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p);
+    end if;
 
     -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
     -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what

@@ -8,7 +8,7 @@ GROUP = "tests/test_group_commit.py"
 CONFORMANCE = "tests/test_store_conformance.py"
 CELLS = "tests/faults/test_postgrest_cells.py"
 RACES = "tests/races/test_shared_sessions.py"
-CORE = "supabase/migrations/20261121000100_turnlog_core.sql"
+WRITE = "supabase/migrations/20261121000400_turnlog_situations.sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ PLANTED = [
     ),
     PlantedBug(
         "a batch locks its sessions in any order",
-        CORE,
+        WRITE,
         "                 order by s.id\n                   for no key update) as p;",
         "                 order by random()\n                   for no key update) as p;",
         f"{RACES}::test_8_processes_write_60_batches_of_12_over_40_sessions_in_shuffled_order[postgres]",
     ),
     PlantedBug(
         "a write overwrites what is filled",
-        CORE,
+        WRITE,
         "            gained := held;\n            conflicts := conflicts || field;",
         "            gained := value;",
         f"{CONFORMANCE}::test_a_contradiction_names_its_fields_and_changes_nothing[postgres]",

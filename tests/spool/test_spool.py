@@ -222,7 +222,7 @@ def test_a_lock_on_one_session_keeps_back_only_that_session(
         both = [said("held up", session_id=locked), said("on its way", session_id=free)]
         assert {receipt.receipt for receipt in spool.write(Batch.merge(both))} == {"spooled"}
         eventually(lambda: prompts() == ["on its way"], "the other session is delivered beside the lock")
-        eventually(lambda: bool(spool._held.of(both[0])), "the lock is found")  # noqa: SLF001
+        eventually(lambda: spool._held.of(Batch.merge(both)) == {locked}, "the lock is found")  # noqa: SLF001
 
         around = spool.write(Batch.merge([said("more", session_id=locked), said("at once", session_id=free)]))
         assert [receipt.receipt for receipt in around.interactions] == ["spooled", "created"]

@@ -1,0 +1,60 @@
+"""A chat while the store is away: 202, what waits is shown, and what is delivered is the same."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.errors import StoreUnavailable
+from logging_store.spool import Spool
+from tests.spool.away import Removable
+from tests.spool.conftest import eventually
+
+SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+@pytest.fixture
+def client(open_spool: Callable[..., Spool]) -> FlaskClient:
+    return create_app(Settings.from_mapping({}), open_spool()).test_client()
+
+
+def test_a_chat_goes_on_while_the_store_is_away(client: FlaskClient, inner: Removable) -> None:
+    inner.away = StoreUnavailable("nobody answers")
+    started = client.post("/conversation/start", json={"conversationId": "c", "userId": "ada", "messages": SAID})
+    body = started.get_json()
+    assert (started.status_code, body["success"], body["receipt"]) == (202, True, "spooled")
+    assert [message["receipt"] for message in body["messages"]] == ["spooled", "spooled"]
+    assert (body["conversation"]["userId"], body["conversation"]["status"]) == ("ada", None)
+    answer = {"role": "assistant", "content": "2", "reply_to": "u"}
+    said = client.post("/conversation/c/message", json=answer)
+    assert (said.status_code, said.get_json()["receipt"]) == (202, "spooled")
+
+    page = client.get("/conversation/c").get_json()
+    assert page["complete"] is False
+    told = [(message["role"], message["content"], message["spooled"]) for message in page["messages"]]
+    assert told == [("user", "Hi", True), ("assistant", "Hello", True), ("assistant", "2", True)]
+
+    inner.away = None
+    eventually(lambda: client.get("/conversation/c").status_code == 200 and delivered(client), "delivered")
+    stored = client.get("/conversation/c").get_json()
+    assert stored["complete"] is True
+    assert comparable(stored) == comparable(page)
+    again = client.post("/conversation/start", json={"conversation_id": "c", "user_id": "ada", "messages": SAID})
+    assert (again.status_code, again.get_json()["receipt"]) == (200, "duplicate")
+
+
+def comparable(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages without the mark; a time may be written with or without zeros at its end."""
+    return [
+        message | {"created_at": datetime.fromisoformat(message["created_at"]), "spooled": None}
+        for message in page["messages"]
+    ]
+
+
+def delivered(client: FlaskClient) -> bool:
+    page = client.get("/conversation/c").get_json()
+    return page["complete"] and not any(message["spooled"] for message in page["messages"])
