@@ -22,10 +22,15 @@ _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPANS_LINES = re.compile(rb"\{[ \t\r]*\n")  # as `mongoexport --pretty` and jq write
 
-# What opens and closes nothing, whole texts included, so that one match goes from bracket to bracket.
-_CONTENT = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_CONTENT_OF_ARRAY = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_REST_OF_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+# What opens and closes nothing, whole texts included, so that one match goes from bracket to bracket; and for speed
+# also past what is opened and closed with nothing nested in it, as most messages are.
+_IN_TEXT = rb'(?:[^"\\]++|\\.)*+'
+_FLAT = rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'")*+'
+_LEAF = rb"[\[{]" + _FLAT + rb"[\]}]"
+_REST_OF_TEXT = re.compile(_IN_TEXT, re.DOTALL)
+_BETWEEN = re.compile(_FLAT, re.DOTALL)
+_WITHIN = re.compile(rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
+_WITHIN_ARRAY = re.compile(rb'(?:[^"\[\]{},]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
 
 
 class _CutShortError(Exception):
@@ -103,12 +108,10 @@ class _Splitter:
 
     def elements(self) -> Iterator[bytes | None]:
         """Yield the elements of an array; None for one that is too long."""
-        while (bracket := self._next(_CONTENT)) is not None:
-            if bracket == b"[":
-                break
+        self._next(_BETWEEN)  # the bracket that opens it
         self._begin = self._at
         some = False
-        while (found := self._next(_CONTENT_OF_ARRAY if self._depth == 0 else _CONTENT)) is not None:
+        while (found := self._next(_WITHIN if self._depth else _WITHIN_ARRAY)) is not None:
             if self._depth == 0 and found in b",]":
                 element = self._cut(self._at - 1)
                 if some or found == b"," or element is None or element.strip(_BLANK):
@@ -126,7 +129,7 @@ class _Splitter:
 
     def objects(self) -> Iterator[bytes | None]:
         """Yield documents that follow each other; None for one that is too long."""
-        while (found := self._next(_CONTENT)) is not None:
+        while (found := self._next(_WITHIN if self._depth else _BETWEEN)) is not None:
             self._nest(found)
             if self._depth == 0:
                 yield self._cut(self._at)
