@@ -76,10 +76,11 @@ def test_a_killed_import_goes_on_and_ends_as_an_undisturbed_one(
     assert before < (640, 4421)
     again = flask("import", file, "--format", "sgd")
     assert again.exit_code == 0, again.output
-    assert counted(again) == {
-        "sessions": [640 - before[0], 0, before[0], 0, 0],
-        "interactions": [4421 - before[1], 0, before[1], 0, 0],
-    }
+    for kind, stored, every in zip(("sessions", "interactions"), before, (640, 4421), strict=True):
+        created, filled, duplicate, conflict, rejected = counted(again)[kind]
+        # what the dead process had sent may have been stored after we counted
+        assert duplicate >= stored
+        assert (created + duplicate, filled, conflict, rejected) == (every, 0, 0, 0)
     undisturbed = flask_of(other.environment)
     assert undisturbed("import", file, "--format", "sgd").exit_code == 0
     assert told(flask) == told(undisturbed)
