@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: run test mutants check bench soak lock clean
+.PHONY: run test mutants check bench soak golden lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
@@ -28,6 +28,10 @@ bench: $(VENV)/.dev
 # Hours of faults; `python -m tests.faults --sizes soak --only NAME` runs some of them.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --sizes soak
+
+# Renews the golden copies of the schema, after a migration was added: look at what changed before committing it.
+golden: $(VENV)/.dev
+	$(BIN)/python -m tests.golden
 
 # Pins every dependency with its hashes; run after editing a *.in file.
 lock: $(VENV)/.dev

@@ -6,6 +6,7 @@ makes it.
 
 from collections.abc import Callable
 
+import click
 from flask import Flask
 
 from conversation import (
@@ -27,6 +28,7 @@ from conversation import (
     spool_commands,
 )
 from conversation.archive import export_command, import_command
+from conversation.doctor import commands as doctor
 from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
@@ -42,13 +44,13 @@ from logging_store.supabase import SupabaseStore
 _AREAS = (
     *(sessions, folders, participants, interactions, compat, chats),
     *(health, metrics),
-    *(commands, spool_commands, checking, import_command, export_command),
+    *(commands, spool_commands, checking, doctor, import_command, export_command),
 )
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
-    settings = settings or Settings.from_environment()
+    settings = settings or _settings_of_the_environment()
     app = http.App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
@@ -66,6 +68,15 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         app.register_blueprint(area.blueprint)
     openapi.register(app)
     return app
+
+
+def _settings_of_the_environment() -> Settings:
+    try:
+        return Settings.from_environment()
+    except Misconfigured as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(error)) from error  # whoever types `flask …` reads a sentence, not a traceback
 
 
 def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:

@@ -62,7 +62,7 @@ class SessionKept(Answer):
     receipt: Stored
     fields: list[str]
     session: SessionView
-    participants: list[ParticipantReceipt]
+    participants: Annotated[list[ParticipantReceipt], Field(description="Of those that the call states")] = []
 
 
 class SessionSpooled(Answer):
@@ -72,7 +72,7 @@ class SessionSpooled(Answer):
     key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
-    participants: list[ParticipantReceipt]
+    participants: Annotated[list[ParticipantReceipt], Field(description="Of those that the call states")] = []
 
 
 class SessionNamed(Answer):

@@ -1,15 +1,21 @@
 """`flask --app app …`: what operators run."""
 
+import os
 import re
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import psycopg
 from flask import Blueprint, current_app
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from conversation.settings import Settings
-from logging_store import migrations
+from logging_store import migrations, programs
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 
@@ -21,7 +27,8 @@ blueprint = Blueprint("commands", __name__, cli_group=None)
 
 @blueprint.cli.command("migrate")
 @click.option("--print", "print_only", is_flag=True, help="Show the SQL and connect to nothing.")
-def migrate(*, print_only: bool) -> None:
+@click.option("--again", is_flag=True, help="Run what was applied once more: functions, indexes and rights come back.")
+def migrate(*, print_only: bool, again: bool) -> None:
     """Bring the database's schema up to date."""
     if print_only:
         for migration in migrations.available():
@@ -31,21 +38,45 @@ def migrate(*, print_only: bool) -> None:
     try:
         with database(settings) as conninfo:
             applied = apply_migrations(conninfo)
+            restored = apply_migrations(conninfo, again=True) if again else []
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
     for migration in applied:
         click.echo(f"applied {migration.version}_{migration.name}")
+    for migration in restored:
+        click.echo(f"applied again {migration.version}_{migration.name}")
     click.echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
 
 
-def apply_migrations(conninfo: str) -> list[migrations.Migration]:
-    """Bring a database up to date and return what was applied.
+@blueprint.cli.command("psql", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(*, arguments: Sequence[str]) -> None:
+    """Open the database in psql, as in `psql -c 'select 1'`; the embedded one runs meanwhile."""
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    try:
+        with database(settings) as conninfo:
+            parts = conninfo_to_dict(conninfo)
+            # whoever lists processes reads their arguments
+            secret = {"PGPASSWORD": str(password)} if (password := parts.pop("password", None)) else {}
+            program: list[str | Path] = [programs.folder() / "psql", "--dbname", make_conninfo("", **parts), *arguments]
+            interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends a statement, not psql
+            try:
+                status = subprocess.run(program, env=os.environ | secret, check=False).returncode
+            finally:
+                signal.signal(signal.SIGINT, interrupted)
+    except TurnlogError as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+def apply_migrations(conninfo: str, *, again: bool = False) -> list[migrations.Migration]:
+    """Bring a database up to date and return what was applied; or apply `again` what was already.
 
     Raises `StoreUnavailable` if it can't be reached now, another `TurnlogError` if somebody has to mend something.
     """
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
-            return list(migrations.apply(connection))
+            return migrations.apply_again(connection) if again else list(migrations.apply(connection))
     except psycopg.OperationalError as error:
         if _REFUSED.search(str(error)):
             raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error

@@ -51,14 +51,13 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
         }
         for attendee, one in zip(attendees, attending, strict=True)
     ]
+    of_participants: dict[str, Any] = {"participants": participants} if participants else {}
     if not kept.receipt.kept:
-        return problems.refused(
-            kept.receipt, session_ids(kept) | ({"participants": participants} if participants else {})
-        )
+        return problems.refused(kept.receipt, session_ids(kept) | of_participants)
     told = session_ids(kept) | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
     if kept.receipt.session:
         told["session"] = answers.SessionView.arrange(kept.receipt.session)
-    told["participants"] = participants
+    told |= of_participants
     status = http.status_of(kept.receipt) if all(one.receipt.kept for one in attending) else 207
     answered = http.answer(status, told)
     if kept.receipt.receipt == "created":

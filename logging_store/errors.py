@@ -6,6 +6,7 @@
     │   │   ├── StoreBusy      it answers, but not for this: a lock is held, or it took too long
     │   │   └── SpoolFull      it is away, and nothing more may be kept on this machine's disk
     │   ├── Misconfigured      a person has to change something first
+    │   │   └── SchemaMissing  Turnlog's tables or functions aren't there, or are older ones
     │   ├── Invalid            the store refuses the data of a record, and will again
     │   └── Conflict           a unique rule is held by another row
     ├── SessionNotFound        nothing was ever logged under this id
@@ -48,6 +49,10 @@ class SpoolFull(StoreUnavailable):
 
 class Misconfigured(StoreError):  # noqa: N818
     """The store is reached, but not set up for Turnlog."""
+
+
+class SchemaMissing(Misconfigured):
+    """Turnlog's tables or functions are not in this database."""
 
 
 class Invalid(StoreError):  # noqa: N818

@@ -101,6 +101,13 @@ class FunctionStore(ABC):
     def backlog(self) -> Backlog:
         return Backlog()
 
+    def examine(self, function: str, request: dict[str, Any], seconds: float) -> Any:
+        """Ask the database about itself, or mend it, once: see conversation/doctor.
+
+        `seconds`: when to give up; no statement takes longer than `deadline_s`, either.
+        """
+        return self._call(function, "request", request, time.monotonic() + seconds)
+
     @abstractmethod
     def close(self) -> None: ...
 

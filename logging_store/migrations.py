@@ -76,6 +76,25 @@ def apply(connection: psycopg.Connection) -> Iterator[Migration]:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
 
+def apply_again(connection: psycopg.Connection) -> list[Migration]:
+    """Run every migration that is recorded once more, all in one transaction, and return them.
+
+    What is missing of tables, indexes, functions and rights comes back; rows and columns stay as they are.
+    """
+    connection.execute("select pg_advisory_lock(%s)", [_LOCK])
+    try:
+        applied = _applied(connection)
+        _refuse_newer(applied)
+        again = [migration for migration in available() if migration.version in applied]
+        # in one transaction: between two of them an older function would answer
+        with connection.transaction():
+            for migration in again:
+                connection.execute(migration.sql.encode())
+        return again
+    finally:
+        connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
+
+
 def _applied(connection: psycopg.Connection) -> dict[str, str]:
     """Return the recorded migrations: version to name. A project's own are among them."""
     return {

@@ -7,7 +7,15 @@ the decision is made here once, by code and never by HTTP status.
 import re
 from collections.abc import Mapping
 
-from logging_store.errors import Conflict, Invalid, Misconfigured, StoreBusy, StoreError, StoreUnavailable
+from logging_store.errors import (
+    Conflict,
+    Invalid,
+    Misconfigured,
+    SchemaMissing,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+)
 
 _UNAVAILABLE = re.compile(
     r"08...|40001|40003|40P01|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: poolers' refusals
@@ -16,6 +24,7 @@ _BUSY = re.compile(r"55P03|57014")  # a lock wasn't to be had in time, or the st
 _MISCONFIGURED = re.compile(r"42...|28...|3D000|3F000|0A000|PGRST.*")
 _INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
 
+_SCHEMA_MISSING = frozenset({"42883", "42P01", "PGRST202"})
 _SETUP_HINT = "apply the migrations (`flask --app app migrate`, or supabase/migrations/*.sql in the SQL editor)"
 _HINTS = {
     "42501": "the key or role may not run Turnlog's functions: use the secret (service_role) key, or the tables' owner",
@@ -50,7 +59,8 @@ def classify(
     if code in {"23505", "23503", "23P01"}:
         return _clash(message, detail, constraint)
     if hint := _HINTS.get(code):
-        return Misconfigured(f"{message} ({code}): {hint}")
+        kind = SchemaMissing if code in _SCHEMA_MISSING else Misconfigured
+        return kind(f"{message} ({code}): {hint}")
     if _BUSY.fullmatch(code):
         return StoreBusy(f"{message} ({code})")
     if _UNAVAILABLE.fullmatch(code):

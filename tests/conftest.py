@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +15,7 @@ from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 from tests.databases import TestServer, running_server
+from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
 PROJECT = "default"
@@ -70,6 +72,12 @@ def open_backend(name: str, server: TestServer) -> Iterator[Backend]:
 def backend(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[Backend]:
     with open_backend(request.param, postgres_server) as backend:
         yield backend
+
+
+@pytest.fixture
+def operator(backend: Backend, tmp_path: Path) -> Operator:
+    """Return somebody who has the database's address, or the project's key, and an empty data directory."""
+    return Operator(backend.environment | {"DATA_DIR": str(tmp_path)}, backend.database)
 
 
 @pytest.fixture

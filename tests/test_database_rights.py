@@ -4,10 +4,10 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from logging_store import errors
+from logging_store import catalogue, errors
 from logging_store.postgres import PostgresStore
 
-TABLES = ["ai_sessions", "ai_interactions"]
+TABLES = catalogue.tables()
 STRANGERS = ["anon", "authenticated"]
 
 
@@ -81,7 +81,7 @@ def test_row_level_security_is_on_and_lets_nobody_through(database: str) -> None
             " and relkind = 'r' and relrowsecurity order by 1"
         ).fetchall()
         policies = connection.execute("select * from pg_policies where schemaname = 'public'").fetchall()
-    assert secured == [("ai_interactions",), ("ai_sessions",)]
+    assert [table for (table,) in secured] == sorted(catalogue.tables())
     assert policies == []
 
 

@@ -15,14 +15,10 @@ import pytest
 from app import create_app
 from conversation.commands import apply_migrations
 from conversation.settings import Settings
-from logging_store import errors, migrations, programs
+from logging_store import errors, migrations
 from logging_store.records import InteractionStatus, SessionStatus
+from tests import golden
 from tests.databases import TestServer
-
-# what differs from one server or one run to the next
-DIFFERS = re.compile(r"--|SET |SELECT pg_catalog|\\(un)?restrict|(CREATE|COMMENT ON) SCHEMA public|.* SET COMPRESSION")
-
-GOLDEN = Path(__file__).parent / "data" / "schema.sql"
 
 
 @pytest.fixture
@@ -170,17 +166,7 @@ def test_code_and_database_know_the_same_statuses(database: str, constraint: str
 
 
 def test_the_schema_is_the_one_that_was_reviewed(database: str) -> None:
-    dump = subprocess.run(
-        [programs.folder() / "pg_dump", "--schema-only", "--schema=public", "--no-owner", "--no-privileges", database],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    lines = [line for line in dump.splitlines() if line and not DIFFERS.match(line)]
-    schema = "\n".join(lines) + "\n"
-    if GOLDEN.read_text(encoding="utf-8") != schema:
-        GOLDEN.with_suffix(".new.sql").write_text(schema, encoding="utf-8")
-        pytest.fail("the schema changed: review tests/data/schema.new.sql and move it over schema.sql")
+    assert golden.SCHEMA.read_text(encoding="utf-8") == golden.schema_of(database), golden.RENEW
 
 
 def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: str) -> None:
@@ -193,3 +179,36 @@ def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: st
             " and attcompression = 'l' order by attname"
         ).fetchall()
     assert columns == ([("metadata",), ("prompt",), ("response",)] if available == (True,) else [])
+
+
+def test_migrate_again_restores_what_is_gone_and_keeps_every_row(database: str) -> None:
+    with connect(database) as connection:
+        connection.execute(
+            "insert into public.ai_sessions (project, id, created_at) values ('p', gen_random_uuid(), now())"
+        )
+        connection.execute(
+            "drop function public.turnlog_erase_v1(jsonb); drop index public.ai_sessions_tags_idx;"
+            "drop table public.ai_interactions; grant select on public.ai_sessions to anon"
+        )
+    result = (
+        create_app(Settings.from_mapping({"DATABASE_URL": database}))
+        .test_cli_runner()
+        .invoke(args=["migrate", "--again"])
+    )
+    assert result.exit_code == 0, result.output
+    assert [f"applied again {m.version}_{m.name}" for m in migrations.available()] == result.output.splitlines()[:-1]
+    assert golden.SCHEMA.read_text(encoding="utf-8") == golden.schema_of(database)
+    with connect(database) as connection:
+        assert connection.execute("select count(*) from public.ai_sessions").fetchone() == (1,)
+        assert connection.execute("select has_table_privilege('anon', 'ai_sessions', 'select')").fetchone() == (False,)
+
+
+def test_a_migration_that_fails_again_changes_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others, last = migrations.available()
+    broken = replace(last, sql="drop function public.turnlog_ping_v1(jsonb); select 1 / 0;")
+    monkeypatch.setattr(migrations, "available", lambda: [first, *others, broken])
+    with connect(database) as connection:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            migrations.apply_again(connection)
+        row = connection.execute("select public.turnlog_ping_v1() ->> 'schema'").fetchone()
+    assert row == (migrations.SCHEMA_VERSION,)

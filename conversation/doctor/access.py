@@ -1,0 +1,88 @@
+"""Who may do what: grants and roles."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from conversation.doctor.findings import Check, Finding
+from conversation.doctor.remedies import name
+
+_STRANGERS = ("anon", "authenticated")
+_CLOSE = "select public.turnlog_close_v1();"
+
+
+def check_grants(access: dict[str, Any]) -> Check:
+    return Check("grants", "only the service reaches the tables and functions", list(_grants(access)))
+
+
+def check_roles(access: dict[str, Any]) -> Check:
+    caller = access["caller"]
+    what = "the tables' owner" if caller["is_owner"] else "not their owner, and past row-level security"
+    return Check("roles", f"the service is {caller['name']}, {what}", list(_roles(access)))
+
+
+def _grants(access: dict[str, Any]) -> Iterator[Finding]:
+    explained = set()
+    for grant in access["granted"]:
+        explained.add((grant["role"], grant["name"]))
+        rights = ", ".join(grant["privileges"])
+        column = f" ({name(grant['column'])})" if grant["column"] else ""
+        columns = ", ".join(f"{right}{column}" for right in grant["privileges"])
+        role = "public" if grant["role"] == "public" else name(grant["role"])
+        yield Finding(
+            f"{grant['role']} has {rights}{column} on {grant['name']}",
+            "Others than the service reach the records.",
+            [f"revoke {columns} on {grant['kind']} {grant['name']} from {role};"],
+        )
+    roles = {role["name"]: role for role in access["roles"]}
+    through: dict[str, list[str]] = {}
+    for reach in access["reached"]:
+        role = reach["role"]
+        if not {(role, reach["name"]), ("public", reach["name"])} & explained and not roles[role]["is_superuser"]:
+            through.setdefault(role, []).append(reach["name"])
+    for role, objects in through.items():
+        yield Finding(
+            f"{role} reaches {', '.join(objects[:3])}{', …' if len(objects) > 3 else ''} as a member of other roles",  # noqa: PLR2004 - the first few
+            "Others than the service reach the records.",
+            [f"revoke {name(group)} from {name(role)};" for group in roles[role]["member_of"]],
+        )
+    for lack in access["lacking"]:
+        rights = ", ".join(lack["privileges"])
+        yield Finding(
+            f"{lack['role']} lacks {rights} on {lack['name']}",
+            "The service can't do its work.",
+            [_CLOSE]
+            if lack["role"] == "service_role"
+            else [f"grant {rights} on {lack['kind']} {lack['name']} to {name(lack['role'])};"],
+        )
+
+
+def _roles(access: dict[str, Any]) -> Iterator[Finding]:
+    caller = access["caller"]
+    roles = {role["name"]: role for role in access["roles"]}
+    if not (caller["is_owner"] or caller["bypasses_rls"] or caller["is_superuser"]):
+        yield Finding(
+            f"the service connects as {caller['name']}, which isn't the tables' owner",
+            "Row-level security hides the rows from it: the log looks empty.",
+            [f"alter role {name(caller['name'])} bypassrls;"],
+        )
+    for stranger in _STRANGERS:
+        for attribute, option in (("is_superuser", "nosuperuser"), ("bypasses_rls", "nobypassrls")):
+            if stranger in roles and roles[stranger][attribute]:
+                yield Finding(
+                    f"{stranger} {'is a superuser' if attribute == 'is_superuser' else 'bypasses row-level security'}",
+                    "Whoever has the public key of the project is trusted with everything this allows.",
+                    [f"alter role {stranger} {option};"],
+                )
+    if service := roles.get("service_role"):
+        if not service["bypasses_rls"] and caller["name"] != "service_role":
+            yield Finding(
+                "service_role doesn't bypass row-level security",
+                "Through Supabase's API the log would look empty.",
+                ["alter role service_role bypassrls;"],
+            )
+        if not service["sees_schema"]:
+            yield Finding(
+                "service_role may not use the schema public",
+                "Through Supabase's API nothing can be reached.",
+                ["grant usage on schema public to service_role;"],
+            )

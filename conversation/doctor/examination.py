@@ -1,0 +1,168 @@
+"""Everything that `flask doctor` looks at, in order. What can't be looked at is a finding, never an exception."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conversation.doctor import access, durability, machine, rows, shape
+from conversation.doctor.findings import Check, Finding, number_of, some
+from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
+from conversation.doctor.remedies import FLASK, Remedies, command, name, text
+from conversation.settings import Settings
+from logging_store import catalogue
+from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
+from logging_store.functions import FunctionStore
+from logging_store.migrations import SCHEMA_VERSION
+
+_ANSWER_S = 10  # for what a healthy database answers at once
+PATIENCE_S = 300  # for whole tables; as the functions' own statement_timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """One look at a database and at this machine."""
+
+    settings: Settings
+    database: FunctionStore
+    tables: Sequence[Names] = ()
+    clock: Callable[[], float] = time.time
+
+    def describe(self, schema: str, table: str) -> dict[str, Any] | None:
+        described: dict[str, Any] | None = self._ask("turnlog_table_v1", {"schema": schema, "table": table})
+        return described
+
+    def look_at_machine(self) -> Sequence[Check]:
+        return machine.look_at_spool(self.settings)
+
+    def look_at_database(self) -> Iterator[Check]:
+        remedies = Remedies(self.settings.store_kind)
+        try:
+            ping = self._ask("turnlog_ping_v1", {})
+        except TurnlogError as error:
+            yield self.unreachable(error)
+            return
+        yield Check("database", f"{self.settings.store_kind}, PostgreSQL {ping['server_version']}")
+        version = self._schema(ping["schema"], remedies)
+        yield version
+        if not version.is_ok:
+            return
+        yield from self._look("shape", lambda: self._shape(remedies))
+        yield from self._look("grants", self._access)
+        yield from self._look("durability", lambda: self._durability(ping))
+        yield from self._look("clock", self._clock)
+        yield from self._look("rows", self._rows)
+        for names in self.tables:
+            yield from self._look(f"table {names.table}", lambda names=names: [self._table(names)])  # type: ignore[misc]
+
+    def _schema(self, version: str, remedies: Remedies) -> Check:
+        if version == SCHEMA_VERSION:
+            return Check("schema", version)
+        if version < SCHEMA_VERSION:
+            finding = Finding(
+                f"it is {version}, this version of Turnlog needs {SCHEMA_VERSION}",
+                "The service refuses to start. What else there is to see can be told once it is up to date.",
+                remedies.migrate,
+            )
+        else:
+            finding = Finding(
+                f"it is {version}, this version of Turnlog knows {SCHEMA_VERSION}",
+                "A newer Turnlog has been here; this one refuses to start.",
+                ["git pull"],
+            )
+        return Check("schema", version, [finding])
+
+    def _shape(self, remedies: Remedies) -> list[Check]:
+        found = self._ask("turnlog_catalogue_v1", {"tables": catalogue.tables()})
+        return shape.compare(catalogue.expected(), found, remedies)
+
+    def _access(self) -> list[Check]:
+        answer = self._ask("turnlog_access_v1", {"tables": catalogue.tables()})
+        return [access.check_grants(answer), access.check_roles(answer)]
+
+    def _durability(self, ping: dict[str, Any]) -> list[Check]:
+        answer = self._ask("turnlog_settings_v1", {"settings": durability.NAMES})
+        standby = ping["read_only"] and answer["settings"]["default_transaction_read_only"]["value"] == "off"
+        return [durability.check(answer, in_recovery=standby)]
+
+    def _clock(self) -> list[Check]:
+        def ask() -> float:
+            now: float = self._ask("turnlog_settings_v1", {"settings": []})["now"]
+            return now
+
+        return [machine.check_clock(ask, self.clock, time.monotonic)]
+
+    def _rows(self) -> list[Check]:
+        expected = catalogue.expected()
+        return [rows.check(self._ask("turnlog_identities_v1", rows.question(expected), PATIENCE_S), expected)]
+
+    def _table(self, names: Names) -> Check:
+        label = f"table {names.table}"
+        try:
+            table = identify(names, self.describe)
+        except UnclearError as error:
+            options = command("doctor", "--table", names.table, "--help")
+            return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [options])])
+        answer = self._ask("turnlog_inspect_table_v1", table.request(), PATIENCE_S)
+        told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
+        return Check(label, told, list(_foreign_findings(table, answer)))
+
+    def _look(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
+        try:
+            return look()
+        except TurnlogError as error:
+            finding = Finding(f"it can't be looked at: {error}", "Mend what is above first.", [f"{FLASK} doctor"])
+            return [Check(label, "", [finding])]
+
+    def unreachable(self, error: TurnlogError) -> Check:
+        """Return the check of a database that can't be used at all."""
+        if isinstance(error, SchemaMissing):
+            migrate = Remedies(self.settings.store_kind).migrate
+            return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", migrate)])
+        if not isinstance(error, StoreUnavailable):
+            return Check("database", "", [Finding(str(error), "The service can't use it.", [f"{FLASK} doctor"])])
+        mend = {
+            "embedded": "make run",
+            "postgres": 'pg_isready --dbname "$DATABASE_URL"  # is it started, and is that its address?',
+            "supabase": 'curl -i "$SUPABASE_URL/rest/v1/"  # is the project paused, and is that its address?',
+        }[self.settings.store_kind]
+        means = "Writes are kept on this machine's disk meanwhile, reads fail."
+        return Check("database", "", [Finding(str(error), means, [mend])])
+
+    def _ask(self, function: str, request: dict[str, Any], seconds: float = _ANSWER_S) -> Any:
+        return self.database.examine(function, request, seconds)
+
+
+def _foreign_findings(table: ForeignTable, answer: dict[str, Any]) -> Iterator[Finding]:
+    needs_parent = table.parent is not None and (answer["blank_sessions"] or answer["missing"]["sessions"])
+    fills = [part for column in table.parent_needs for part in ("--set", f"{column}=VALUE")] if needs_parent else []
+    mend = [table.repair(*fills, "--apply")]
+    if answer["blank_ids"]:
+        yield Finding(
+            f"{number_of(answer['blank_ids'], 'row')} without {table.id.column}",
+            "It is null, nil, blank or a word like 'null': nobody can name them.",
+            mend,
+        )
+    if answer["blank_sessions"]:
+        yield Finding(
+            f"{number_of(answer['blank_sessions'], 'row')} without {table.session}",
+            "It is null, nil, blank or a word like 'null': they belong to no conversation, or to one that all share.",
+            mend,
+        )
+    missing = answer.get("missing", {"sessions": 0})
+    if missing["sessions"] and table.parent is not None:
+        yield Finding(
+            f"{number_of(missing['rows'], 'row')} of {number_of(missing['sessions'], 'session')} that "
+            f"{table.parent.relation} lacks: {some(missing['examples'], missing['sessions'])}",
+            "They are lost to everything that begins with the sessions, and a foreign key can't be made.",
+            mend,
+        )
+    if (repeated := answer["repeated"])["values"]:
+        values = ", ".join(text(each) for each in repeated["examples"])
+        column = name(table.id.column)
+        yield Finding(
+            f"{number_of(repeated['values'], 'repeated ' + table.id.column, f'repeated values of {table.id.column}')} "
+            f"in {repeated['rows']:,} rows: {some(repeated['examples'], repeated['values'])}",
+            "Nobody but you can tell which row is right: look at them, and delete the others by their ctid.",
+            [f"select ctid, * from {table.relation} where {column}::text in ({values}) order by {column};"],
+        )

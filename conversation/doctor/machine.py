@@ -1,0 +1,128 @@
+"""This machine: what waits in its spool, the room on its disk, and its clock."""
+
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from conversation.doctor.findings import Check, Finding, number_of
+from conversation.doctor.remedies import FLASK
+from conversation.settings import Settings
+from logging_store.errors import TurnlogError
+from logging_store.spool import DeadLetters, Limits, SpoolDirectory
+
+_CLOCK_TOLERANCE_S = 1.0  # what NTP keeps easily; times of arrival are taken from this machine's clock
+_MB = 1 << 20
+
+
+def check_spool(settings: Settings) -> list[Check]:
+    directory = SpoolDirectory(settings.spool_dir, Limits())
+    letters = DeadLetters(settings.spool_dir).count()
+    unreadable = directory.find_unreadable()
+    return [
+        Check("spool", f"nothing waits in {settings.spool_dir}", list(_waiting(directory))),
+        Check("dead letters", "none", list(_dead_letters(letters, settings.spool_dir))),
+        Check("spool files", "all can be read", [_unreadable(path) for path in unreadable]),
+        Check("spool room", _room(settings), list(_no_room(settings, directory.used_bytes()))),
+    ]
+
+
+def check_clock(ask: Callable[[], float], clock: Callable[[], float], monotonic: Callable[[], float]) -> Check:
+    """Compare this machine's clock with the database's; `ask` returns that one's time, all in seconds.
+
+    What the round trip takes can't be told from a difference, so the quickest of three is looked at and counts as none.
+    """
+    samples = []
+    for _ in range(3):
+        begun, before = monotonic(), clock()
+        theirs = ask()
+        half = (monotonic() - begun) / 2
+        samples.append((half, theirs - (before + half)))
+    half, ahead = min(samples, key=lambda sample: sample[0])
+    certain = max(0.0, abs(ahead) - half)
+    told = f"within {abs(ahead) + half:.3f} s of the database's"
+    if certain <= _CLOCK_TOLERANCE_S:
+        return Check("clock", told)
+    return Check("clock", told, [
+        Finding(
+            f"this machine's clock is {certain:.1f} s {'behind' if ahead > 0 else 'ahead of'} the database's",
+            "Times of arrival are wrong: lists and transcripts without turns come in another order.",
+            ["sudo timedatectl set-ntp true  # on this machine, or on the database's if that one is wrong"],
+        )
+    ])  # fmt: skip
+
+
+def _waiting(directory: SpoolDirectory) -> Iterator[Finding]:
+    depth = directory.depth()
+    if depth.entries:
+        yield Finding(
+            f"{number_of(depth.records, 'record')} in {number_of(depth.entries, 'batch', 'batches')} wait in "
+            f"{directory.path}, the oldest for {depth.oldest_s:,.0f} s",
+            "They were acknowledged as spooled. A running service delivers them as soon as the database takes them.",
+            ["make run"],
+        )
+
+
+def _dead_letters(count: int | None, folder: Path) -> Iterator[Finding]:
+    if count is None:
+        yield Finding(
+            f"the dead letters in {folder} can't be read",
+            "Records that were acknowledged and then refused are in that file.",
+            [f"{FLASK} spool status"],
+        )
+    elif count:
+        yield Finding(
+            number_of(count, "dead letter"),
+            "Acknowledged while the database was away, refused when they were delivered; kept until somebody decides.",
+            [f"{FLASK} spool list", f"{FLASK} spool retry --all"],
+        )
+
+
+def _unreadable(path: Path) -> Finding:
+    whole, recovered = shlex.quote(str(path)), shlex.quote(str(path.with_name(f"{path.stem}-recovered{path.suffix}")))
+    return Finding(
+        f"{path} can't be read",
+        "Acknowledged records may be in it. The service leaves it alone and delivers a recovered copy beside it.",
+        [f"sqlite3 {whole} .recover | sqlite3 {recovered}", f"mv {whole} {whole}.unreadable"],
+    )
+
+
+def _room(settings: Settings) -> str:
+    return f"{_free(settings.spool_dir) // _MB:,} MB free on its disk"
+
+
+def _no_room(settings: Settings, used: int) -> Iterator[Finding]:
+    free = _free(settings.spool_dir)
+    means = "While the database is away, writes are answered with 503 and not kept."
+    if free < settings.turnlog_spool_min_free_mb * _MB:
+        yield Finding(
+            f"only {free // _MB:,} MB are free on the disk of {settings.spool_dir}, "
+            f"{settings.turnlog_spool_min_free_mb:,} MB are to be left free",
+            means,
+            [f"export TURNLOG_SPOOL_MIN_FREE_MB={free // _MB // 2}  # or free space on that disk, and restart"],
+        )
+    if used >= settings.turnlog_spool_max_mb * _MB:
+        yield Finding(
+            f"the spool holds {used // _MB:,} MB and may not hold more",
+            means,
+            [f"export TURNLOG_SPOOL_MAX_MB={2 * settings.turnlog_spool_max_mb}  # and restart"],
+        )
+
+
+def _free(folder: Path) -> int:
+    """Return the bytes that are free where the folder is, or will be."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def look_at_spool(settings: Settings) -> Sequence[Check]:
+    """Return what `check_spool` does; a folder that can't be looked at is a finding."""
+    try:
+        return check_spool(settings)
+    except (OSError, TurnlogError) as error:
+        finding = Finding(
+            f"the spool can't be looked at: {error}",
+            "While the database is away, writes may not be kept.",
+            [f"ls -la {shlex.quote(str(settings.spool_dir))}"],
+        )
+        return [Check("spool", "", [finding])]

@@ -1,0 +1,244 @@
+"""`flask doctor`: a healthy database is well; each thing that is broken is found, alone, and its command mends it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logging_store import catalogue, migrations
+from tests import golden
+from tests.damages import DAMAGES, NIL, SESSION, STRAY
+from tests.databases import TestServer
+from tests.doctor import Operator
+from tests.postgrest import PostgrestStandIn
+
+
+def test_the_golden_catalogue_is_that_of_a_fresh_database(database: str) -> None:
+    assert catalogue.FILE.read_text(encoding="utf-8") == golden.catalogue_of(database), golden.RENEW
+
+
+def test_a_healthy_database_is_well(operator: Operator) -> None:
+    assert operator.find() == []
+    result = operator.run("doctor")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.output.splitlines()[1:-2]]
+    assert len(rows) == 18
+    assert all("ok" in row[1:4] for row in rows)
+    assert result.output.endswith("\n\nAll is well.\n")
+
+
+def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Operator) -> None:
+    operator.execute(
+        "create index on public.ai_sessions (title);"
+        "alter table public.ai_sessions add column note text, add column rank int not null default 0;"
+        "create table public.theirs (id int);"
+        "create function public.their_hook() returns trigger language plpgsql as 'begin return null; end';"
+        "create trigger their_hook after insert on public.ai_sessions for each row execute function public.their_hook()"
+    )
+    assert operator.find() == []
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_what_is_broken_is_found_alone_and_its_command_mends_it(operator: Operator, case: str) -> None:
+    statement, check, found, mend = DAMAGES[case]
+    operator.execute(statement)
+    [(where, finding)] = operator.find()
+    assert (where, found in finding["found"]) == (check, True), finding
+    assert any(mend in command for command in finding["mend"]), finding
+    assert finding["means"]
+    operator.mend(finding["mend"])
+    assert operator.find() == []
+
+
+def test_orphans_are_mended_without_losing_one(operator: Operator) -> None:
+    operator.execute(DAMAGES["interactions without a session"][0])
+    [(_, finding)] = operator.find()
+    operator.mend(finding["mend"])
+    assert operator.execute("select id::text, implicit from public.ai_sessions") == [(STRAY, True)]
+    assert operator.execute("select count(*) from public.ai_interactions") == [(5,)]
+
+
+def test_a_nil_session_takes_its_interactions_along(operator: Operator) -> None:
+    operator.execute(DAMAGES["a session without an identity"][0])
+    [(_, finding)] = operator.find()
+    operator.mend(finding["mend"])
+    [(session,)] = operator.execute("select id::text from public.ai_sessions")
+    assert session != NIL
+    assert operator.execute("select session_id::text, id::text from public.ai_interactions") == [(session, STRAY)]
+
+
+def test_repeated_identities_are_told_and_nothing_deletes_them(operator: Operator) -> None:
+    operator.execute(
+        "alter table public.ai_interactions drop constraint ai_interactions_pkey;"
+        + SESSION.replace(NIL, STRAY)
+        + "insert into public.ai_interactions (project, session_id, id, created_at)"
+        f" select 'default', '{STRAY}', '{STRAY}', now() from generate_series(1, 2)"
+    )
+    found = dict(operator.find())
+    assert set(found) == {"constraints", "rows"}
+    assert found["rows"]["found"].startswith("1 identity of ai_interactions (project, session_id, id) repeated:")
+    listed = operator.execute(found["rows"]["mend"][0])
+    assert len(listed) == 2
+    operator.execute(f"delete from public.ai_interactions where ctid = '{listed[0][0]}'")
+    operator.mend(found["constraints"]["mend"])
+    assert operator.find() == []
+
+
+def test_rows_without_an_identity_get_one(operator: Operator) -> None:
+    operator.execute(
+        "alter table public.ai_interactions drop constraint ai_interactions_pkey,"
+        " alter column id drop not null;"
+        + SESSION.replace(NIL, STRAY)
+        + "insert into public.ai_interactions (project, session_id, created_at)"
+        f" select 'default', '{STRAY}', now() from generate_series(1, 2)"
+    )
+    found = dict(operator.find())
+    assert set(found) == {"columns", "constraints", "rows"}
+    assert found["rows"]["found"] == "2 rows of ai_interactions without project or session_id or id"
+    for check in ("rows", "columns", "constraints"):
+        operator.mend(found[check]["mend"])
+    assert operator.find() == []
+
+
+def test_a_table_that_is_gone_is_made_again(operator: Operator) -> None:
+    operator.execute("drop table public.ai_interactions")
+    found = operator.find()
+    assert next((check, finding["found"]) for check, finding in found) == (
+        "tables",
+        "the table ai_interactions is missing",
+    )
+    assert {check for check, _ in found} == {"tables", "rows"}
+    assert "can't be looked at" in found[1][1]["found"]
+    operator.mend(found[0][1]["mend"])
+    assert operator.find() == []
+
+
+@pytest.fixture
+def roles_as_before(postgres_server: TestServer) -> Iterator[None]:
+    """Put right, for the tests that follow, what all databases of the server share."""
+    yield
+    with postgres_server.connect("postgres") as connection:
+        connection.execute("alter role anon nobypassrls nosuperuser; alter role service_role bypassrls")
+        connection.execute("revoke service_role from anon")
+
+
+@pytest.mark.usefixtures("roles_as_before")
+@pytest.mark.parametrize(
+    ("statement", "check", "found", "mend"),
+    [
+        ("grant service_role to anon", "grants", "anon reaches", "revoke service_role from anon;"),
+        ("alter role anon bypassrls", "roles", "anon bypasses row-level security", "alter role anon nobypassrls;"),
+        ("alter role anon superuser", "roles", "anon is a superuser", "alter role anon nosuperuser;"),
+        ("alter role service_role nobypassrls", "roles", "service_role", "alter role service_role bypassrls;"),
+    ],
+)
+def test_a_role_that_may_more_or_less_is_found(
+    operator: Operator, statement: str, check: str, found: str, mend: str
+) -> None:
+    operator.execute(statement)
+    [(where, finding)] = operator.find()
+    assert (where, finding["mend"]) == (check, [mend])
+    assert found in finding["found"]
+    operator.mend(finding["mend"])
+    assert operator.find() == []
+
+
+def test_a_schema_that_the_service_may_not_use_is_found(database: str, tmp_path: Path) -> None:
+    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+    operator.execute("revoke usage on schema public from public")
+    [(check, finding)] = operator.find()
+    assert (check, finding["found"]) == ("roles", "service_role may not use the schema public")
+    operator.mend(finding["mend"])
+    assert operator.find() == []
+
+
+def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
+    postgres_server: TestServer, database: str, tmp_path: Path
+) -> None:
+    name = database.rpartition("dbname=")[2].split()[0]
+    login = postgres_server.conninfo(name, user="authenticator")
+    operator = Operator({"DATABASE_URL": login, "DATA_DIR": str(tmp_path)}, database)
+    operator.execute("grant execute on all functions in schema public to authenticator")
+    found = operator.find()
+    assert {check for check, _ in found} == {"grants", "roles", "rows"}
+    assert "authenticator lacks DELETE, INSERT, SELECT, UPDATE on public.ai_sessions" in [
+        finding["found"] for _, finding in found
+    ]
+    assert any(finding["mend"] == ["alter role authenticator bypassrls;"] for _, finding in found)
+
+
+def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, database: str, tmp_path: Path) -> None:
+    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+
+    def wait_until_fsync_is(value: str) -> None:
+        give_up = time.monotonic() + 10
+        while operator.execute("show fsync") != [(value,)]:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+    try:
+        operator.execute("alter system set fsync = off")
+        operator.execute("select pg_reload_conf()")
+        wait_until_fsync_is("off")
+        [(check, finding)] = operator.find()
+        assert (check, finding["found"]) == ("durability", "fsync is off (configuration file)")
+        operator.mend(finding["mend"])
+        wait_until_fsync_is("on")
+        assert operator.find() == []
+    finally:
+        with postgres_server.connect("postgres") as connection:
+            connection.execute("alter system reset fsync")
+            connection.execute("select pg_reload_conf()")
+
+
+def test_a_setting_of_the_connection_is_found(database: str, tmp_path: Path) -> None:
+    url = f"{database} options='-c default_transaction_isolation=serializable'"
+    operator = Operator({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}, database)
+    [(check, finding)] = operator.find()
+    assert (check, finding["found"]) == ("durability", "default_transaction_isolation is serializable (client)")
+    assert "DATABASE_URL" in finding["mend"][0]
+
+
+def test_a_database_without_a_schema_is_told_to_migrate(postgres_server: TestServer, tmp_path: Path) -> None:
+    with postgres_server.database(empty=True) as name:
+        database = postgres_server.conninfo(name)
+        operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+        [(check, finding)] = operator.find("--table", "chat")
+        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
+        operator.mend(finding["mend"])
+        assert operator.find() == []
+
+
+def test_a_project_without_a_schema_is_told_to_push(postgres_server: TestServer, tmp_path: Path) -> None:
+    with (
+        postgres_server.database(empty=True) as name,
+        PostgrestStandIn(postgres_server.conninfo(name, user="authenticator")) as standin,
+    ):
+        environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.key("service_role")}
+        operator = Operator(environment | {"DATA_DIR": str(tmp_path)}, postgres_server.conninfo(name))
+        [(check, finding)] = operator.find()
+        assert (check, finding["mend"]) == ("schema", ["supabase db push"])
+        assert operator.run("repair", "--table", "chat").exit_code == 1
+
+
+def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_path: Path) -> None:
+    with postgres_server.database(empty=True) as name:
+        database = postgres_server.conninfo(name)
+        operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+        for migration in migrations.available()[:3]:
+            operator.execute(migration.sql)
+        [(check, finding)] = operator.find()
+        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
+        assert finding["found"].startswith("it is 20261121000300, this version of Turnlog needs ")
+        operator.mend(finding["mend"])
+        assert operator.find() == []
+
+
+def test_a_newer_schema_is_not_judged(operator: Operator) -> None:
+    operator.execute(
+        "create or replace function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb language sql as"
+        """ $$ select '{"schema": "20990101000000", "server_version": "30", "read_only": false}'::jsonb $$"""
+    )
+    [(check, finding)] = operator.find()
+    assert (check, "20990101000000" in finding["found"]) == ("schema", True)
