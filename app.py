@@ -28,6 +28,7 @@ from conversation import (
     sessions,
     spool_commands,
 )
+from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
 from conversation.settings import Settings
 from logging_store import ledger
@@ -44,7 +45,7 @@ from logging_store.supabase import SupabaseStore
 _AREAS = (
     *(sessions, folders, participants, interactions, batches, compat, chats),
     *(health, metrics),
-    *(commands, spool_commands, checking, doctor),
+    *(commands, spool_commands, checking, doctor, import_command, export_command),
 )
 
 

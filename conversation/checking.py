@@ -2,10 +2,8 @@
 
 import json
 import random
-import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,8 @@ import click
 from flask import Blueprint, current_app
 
 from conversation import ledger, selftest
-from conversation.commands import database
-from conversation.settings import Settings
-from logging_store.errors import SessionErased, SessionNotFound, TurnlogError
+from conversation.store_commands import ended_like_an_interrupt, repository_at_work
+from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.group_commit import GroupCommit
 from logging_store.repository import ConversationRepository
 
@@ -41,7 +38,7 @@ def show_ledger(*, client_file: Path | None, session: str | None, as_json: bool)
 
     The exit status is 1 if anything is missing, differs or can't be read.
     """
-    with _repository() as repository:
+    with repository_at_work() as repository:
         if client_file:
             comparison = ledger.compare(repository, client_file, session=session, listed=None if as_json else _SHOWN)
             click.echo(json.dumps(comparison.to_json()) if as_json else _told(comparison))
@@ -60,7 +57,7 @@ def run_selftest(*, writers: int, rounds: int) -> None:
     It writes into a project of its own, reads everything back, and deletes it for good. The exit status is 1 if any
     promise was broken.
     """
-    with _repository(), _ended_like_an_interrupt():
+    with repository_at_work(), ended_like_an_interrupt():
         project = selftest.new_project()
         click.echo(f"Writing into the project {project}, which is deleted afterwards …")
         report = selftest.run(
@@ -82,32 +79,6 @@ def run_selftest(*, writers: int, rounds: int) -> None:
             click.echo(f"{check.name}: {sentence}")
     click.echo("\nEvery promise was kept." if report.holds else "\nFAILED")
     sys.exit(0 if report.holds else 1)
-
-
-@contextmanager
-def _repository() -> Iterator[ConversationRepository]:
-    """Yield the log, once its store says that it may be trusted; the embedded database runs meanwhile."""
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    repository: ConversationRepository = current_app.extensions["conversation_repository"]
-    try:
-        with ExitStack() as closing:
-            if settings.store_kind == "embedded":
-                closing.enter_context(database(settings))
-            closing.callback(repository.store.close)
-            repository.store.ping()
-            yield repository
-    except TurnlogError as error:
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _ended_like_an_interrupt() -> Iterator[None]:
-    """Let SIGTERM, too, end the work in order: there are records to take away."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _told(comparison: ledger.Comparison) -> str:

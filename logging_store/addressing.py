@@ -8,6 +8,7 @@ from logging_store import identity
 from logging_store.batches import Batch, Kind, Row
 from logging_store.identity import Identity
 from logging_store.records import Folder, Interaction, Participant, Plan, Record, Session
+from logging_store.restored import Restored, RestoredFolder, RestoredSession
 from logging_store.values import canonical_key
 
 
@@ -51,6 +52,8 @@ class Addresser:
         )
 
     def _address(self, record: Record, received_at: datetime) -> Addressed:
+        if isinstance(record, Restored):
+            received_at = record.created_at
         match record:
             case Interaction():
                 return self._interaction(record, received_at)
@@ -66,9 +69,10 @@ class Addresser:
 
     def _folder(self, folder: Folder, received_at: datetime) -> Addressed:
         who = identity.folder(self.project, folder.folder_id)
-        row = folder.facts("folder_id", "plan") | _own(who, received_at, implicit=False)
+        row = folder.facts("folder_id", "plan") | _own(who, received_at, implicit=_was_implicit(folder))
         if folder.plan is not None:
             row |= folder.plan.facts()
+        if folder.plan is not None and not isinstance(folder, RestoredFolder):
             row["sessions"] = [
                 planned | ({"user_id": folder.user_id} if folder.user_id else {})
                 for planned in self._planned(who.id, folder.plan, received_at)
@@ -89,7 +93,7 @@ class Addresser:
 
     def _session(self, session: Session, received_at: datetime) -> Addressed:
         who = session_identity(self.project, session)
-        row = session.facts("session_id") | _own(who, received_at, implicit=False)
+        row = session.facts("session_id") | _own(who, received_at, implicit=_was_implicit(session))
         folder = None
         if session.folder_id is not None:
             folder = identity.folder(self.project, session.folder_id)
@@ -133,6 +137,10 @@ class Addresser:
             if (who := distinct.get(row["id"])) and (who.key is None or "key" in row):
                 del distinct[who.id]
         return [_own(who, self._received_at, implicit=True) for who in distinct.values()]
+
+
+def _was_implicit(record: Record) -> bool:
+    return isinstance(record, RestoredFolder | RestoredSession) and record.implicit
 
 
 def session_identity(project: str, session: Session) -> Identity:

@@ -57,7 +57,8 @@ class FunctionStore(ABC):
         return session
 
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_sessions_v1", project, **query)
+        function = "turnlog_sessions_by_id_v1" if query.get("by") == "id" else "turnlog_sessions_v1"
+        page: dict[str, Any] = self._request(function, project, **query)
         return page
 
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:

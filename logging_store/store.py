@@ -38,11 +38,12 @@ class Store(Protocol):
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{sessions, after}`, newest first.
 
-        `query`: limit, and any of user_id, tag, status, from, to, after. `after` is null on the last page.
+        `query`: limit, and any of user_id, tag, status, from, to, after. `after` is null on the last page. With `by`
+        "id" in the order of their ids, which never change, and a page of `limit` sessions looked at: it may be short.
         """
 
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return `{session, interactions, after}` in order. `query`: limit, and after."""
+        """Return `{session, interactions, after}` in order, or `by` "id". `query`: limit, and any of after, by."""
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{sessions, after}`: what the callers' own turn counters lack.

@@ -26,7 +26,7 @@ _Json = TypeVar("_Json")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
-_PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
+PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -54,7 +54,7 @@ def _check_name(text: str, path: tuple[str | int, ...]) -> None:
 
 def _identifier(text: str) -> str:
     _name(text)
-    if text.lower() in _PLACEHOLDERS:
+    if text.lower() in PLACEHOLDERS:
         raise _refuse("placeholder", "Looks like a missing id turned into text; leave it out instead")
     if text in {".", ".."}:
         raise _refuse("unaddressable", "Can't be part of a URL")

@@ -876,7 +876,7 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
     SET search_path TO ''
     AS $$
     select jsonb_build_object(
-        'schema', '20261121000500',
+        'schema', '20261121000600',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -956,6 +956,44 @@ CREATE FUNCTION public.turnlog_session_v1(request jsonb) RETURNS jsonb
     SET search_path TO ''
     AS $$
     select public.turnlog_session_rows_v1(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0
+$$;
+CREATE FUNCTION public.turnlog_sessions_by_id_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    of_user constant text := request ->> 'user_id';
+    of_tag constant text := request ->> 'tag';
+    of_status constant text := request ->> 'status';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+begin
+    -- one more than the page, to know whether there is a next one
+    ids := array(
+        select s.id
+          from public.ai_sessions as s
+         where s.project = in_project and s.erased_at is null and s.id > after_id
+         order by s.id
+         limit page_size + 1);
+    return jsonb_build_object(
+        'sessions', public.turnlog_session_rows_v1(in_project, array(
+            select s.id
+              from public.ai_sessions as s
+             where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
+               and (of_user is null or s.user_id = of_user)
+               and (of_tag is null or s.tags @> array[of_tag])
+               and (of_status is null or s.status = of_status)
+               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+               and (before is null or coalesce(s.started_at, s.created_at) < before)
+             order by s.id)),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
 $$;
 CREATE FUNCTION public.turnlog_sessions_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -1073,16 +1111,18 @@ CREATE FUNCTION public.turnlog_transcript_v1(request jsonb) RETURNS jsonb
         select request ->> 'project' as project, (request ->> 'session_id')::uuid as session_id,
                (request ->> 'limit')::integer as page_size,
                (request #>> '{after,turn}')::bigint as after_turn, (request #>> '{after,at}')::timestamptz as after_at,
-               (request #>> '{after,interaction_id}')::uuid as after_id
+               (request #>> '{after,interaction_id}')::uuid as after_id,
+               coalesce(request ->> 'by' = 'id', false) as by_id
     ), page as (
-        -- interactions without a turn come after those with one
-        select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
-               row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n
+        select o.*, row_number() over (order by o.turn, o.at, o.id) as n
           from wanted as w
-          join public.ai_interactions as i on i.project = w.project and i.session_id = w.session_id
-         where w.after_id is null
-            or (coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id)
-                > (w.after_turn, w.after_at, w.after_id)
+         cross join lateral (
+               -- interactions without a turn come after those with one
+               select i.id, case when w.by_id then 0 else coalesce(i.turn, 9223372036854775807) end as turn,
+                      case when w.by_id then 'epoch' else coalesce(i.started_at, i.created_at) end as at
+                 from public.ai_interactions as i
+                where i.project = w.project and i.session_id = w.session_id) as o
+         where w.after_id is null or (o.turn, o.at, o.id) > (w.after_turn, w.after_at, w.after_id)
          order by n
          limit (select w.page_size + 1 from wanted as w)
     )

@@ -1,0 +1,203 @@
+"""The JSON documents of a file, one after another: JSON lines, an array, or documents that span lines.
+
+Which of them it is shows in how the file begins. In memory are one document and what was read ahead; one longer than
+`MAX_DOCUMENT` is passed over and named. Each is parsed as strictly as a request's body, and what can't be read harms
+no other.
+"""
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from gzip import BadGzipFile
+
+import jiter
+
+from conversation.archive.entries import Document, Place, Refused
+
+MAX_DOCUMENT = 32 * 1024 * 1024  # bytes: the largest that MongoDB keeps has 16 MB, and about twice that as JSON
+
+_READ_AT_ONCE = 256 * 1024
+_BLANK = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SPANS_LINES = re.compile(rb"\{[ \t\r]*\n")  # as `mongoexport --pretty` and jq write
+
+# What opens and closes nothing, whole texts included, so that one match goes from bracket to bracket; and for speed
+# also past what is opened and closed with nothing nested in it, as most messages are.
+_IN_TEXT = rb'(?:[^"\\]++|\\.)*+'
+_FLAT = rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'")*+'
+_LEAF = rb"[\[{]" + _FLAT + rb"[\]}]"
+_REST_OF_TEXT = re.compile(_IN_TEXT, re.DOTALL)
+_BETWEEN = re.compile(_FLAT, re.DOTALL)
+_WITHIN = re.compile(rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
+_WITHIN_ARRAY = re.compile(rb'(?:[^"\[\]{},]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
+
+
+class _CutShortError(Exception):
+    """The file ends, or goes on, where it shouldn't."""
+
+
+def read(stream: io.BufferedIOBase) -> Iterator[Document | Refused]:
+    """Yield the documents of a stream; in its place, what is none."""
+    place = Place("line", 1)
+    try:
+        head = stream.read(_READ_AT_ONCE).removeprefix(_BYTE_ORDER_MARK)
+        begins = head.lstrip(_BLANK)
+        chunks = _chunks(head, stream)
+        if begins.startswith(b"["):
+            place, texts = Place("index", 0), _Splitter(chunks).elements()
+        elif _SPANS_LINES.match(begins):
+            place, texts = Place("index", 0), _Splitter(chunks).objects()
+        else:
+            texts = _lines(chunks)
+        for text in texts:
+            if text is None:
+                yield Refused(place, f"Longer than {MAX_DOCUMENT:,} bytes")
+            elif place.kind == "index" or text.strip(_BLANK):
+                yield _parse(place, text)
+            place = Place(place.kind, place.number + 1)
+    except (EOFError, BadGzipFile, zlib.error) as error:
+        yield Refused(place, f"The gzip is damaged or cut short: {error}")
+    except _CutShortError as error:
+        yield Refused(place, str(error))
+
+
+def _parse(place: Place, text: bytes) -> Document | Refused:
+    try:
+        value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as error:
+        return Refused(place, f"Not JSON as Turnlog takes it: {error}", text.decode(errors="backslashreplace"))
+    if not isinstance(value, dict):
+        return Refused(place, "Must be an object", text.decode())
+    return Document(place, value)
+
+
+def _chunks(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
+    while head:
+        yield head
+        head = stream.read(_READ_AT_ONCE)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
+    """Yield each line, blank ones too; None for one that is too long."""
+    begun, too_long = bytearray(), False
+    for chunk in chunks:
+        *ends, beginning = chunk.split(b"\n")
+        for end in ends:
+            begun += end
+            yield None if too_long or len(begun) > MAX_DOCUMENT else bytes(begun)
+            begun, too_long = bytearray(), False
+        begun += beginning
+        if len(begun) > MAX_DOCUMENT:
+            begun, too_long = bytearray(), True
+    if begun or too_long:
+        yield None if too_long else bytes(begun)
+
+
+class _Splitter:
+    """Finds where documents begin and end by their brackets alone, so that one that is no JSON ends as well."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._read = bytearray()
+        self._at = 0  # looked at up to here
+        self._begin = 0  # of the document
+        self._depth = 0
+        self._in_text = False
+        self._too_long = False
+
+    def elements(self) -> Iterator[bytes | None]:
+        """Yield the elements of an array; None for one that is too long."""
+        self._next(_BETWEEN)  # the bracket that opens it
+        self._begin = self._at
+        some = False
+        while (found := self._next(_WITHIN if self._depth else _WITHIN_ARRAY)) is not None:
+            if self._depth == 0 and found in b",]":
+                element = self._cut(self._at - 1)
+                if some or found == b"," or element is None or element.strip(_BLANK):
+                    yield element
+                some = True
+                if found == b"]":
+                    self._expect_nothing_more()
+                    return
+            else:
+                self._nest(found)
+        element = self._cut(self._at)
+        if element is None or element.strip(_BLANK):
+            yield element
+        raise _CutShortError("The array has no end: the file is cut short")
+
+    def objects(self) -> Iterator[bytes | None]:
+        """Yield documents that follow each other; None for one that is too long."""
+        while (found := self._next(_WITHIN if self._depth else _BETWEEN)) is not None:
+            self._nest(found)
+            if self._depth == 0:
+                yield self._cut(self._at)
+        rest = self._cut(self._at)
+        if rest is None or rest.strip(_BLANK):
+            yield rest
+
+    def _nest(self, bracket: bytes) -> None:
+        if bracket in b"[{":
+            self._depth += 1
+        elif bracket in b"]}":
+            self._depth = max(0, self._depth - 1)
+
+    def _next(self, content: re.Pattern[bytes]) -> bytes | None:
+        """Go behind the next bracket, or comma, that stands in no text, and return it; None at the end."""
+        while True:
+            if self._in_text:
+                self._skip(_REST_OF_TEXT)
+                if self._here() == b'"':
+                    self._in_text = False
+                    self._at += 1
+            if not self._in_text:
+                self._skip(content)
+                match self._here():
+                    case b'"':
+                        self._in_text = True  # its end hasn't been read yet
+                        self._at += 1
+                        continue
+                    case b"":
+                        pass
+                    case found:
+                        self._at += 1
+                        return found
+            if not self._more():
+                self._at = len(self._read)
+                return None
+
+    def _skip(self, content: re.Pattern[bytes]) -> None:
+        if found := content.match(self._read, self._at):
+            self._at = found.end()
+
+    def _here(self) -> bytes:
+        return bytes(self._read[self._at : self._at + 1])
+
+    def _more(self) -> bool:
+        """Read on; forget what is before the document, and of one that is too long all."""
+        if self._at - self._begin > MAX_DOCUMENT:
+            self._too_long = True
+        if self._too_long:
+            self._begin = self._at
+        del self._read[: self._begin]
+        self._at -= self._begin
+        self._begin = 0
+        chunk = next(self._chunks, b"")
+        self._read += chunk
+        return bool(chunk)
+
+    def _cut(self, end: int) -> bytes | None:
+        """Return the document that ends here; the next one begins where was looked at last."""
+        text = bytes(self._read[self._begin : end])
+        too_long = self._too_long or len(text) > MAX_DOCUMENT
+        self._begin, self._too_long = self._at, False
+        return None if too_long else text
+
+    def _expect_nothing_more(self) -> None:
+        while True:
+            if self._read[self._at :].strip(_BLANK):
+                raise _CutShortError("Something follows the end of the array")
+            self._at = self._begin = len(self._read)
+            if not self._more():
+                return

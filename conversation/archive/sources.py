@@ -1,0 +1,63 @@
+"""A file, or standard input, as a stream of plain bytes: gzip is known by its first two bytes, whatever its name."""
+
+import gzip
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+STDIN = Path("-")
+
+_READ_AT_ONCE = 256 * 1024
+_GZIP = b"\x1f\x8b"
+
+
+class Source:
+    """An open file. `stream`: its content, unzipped. `size`: its bytes on the disk, None if that can't be known."""
+
+    def __init__(self, raw: BinaryIO, size: int | None) -> None:
+        self.size = size
+        self._counted = _Counted(raw)
+        stream = io.BufferedReader(self._counted, _READ_AT_ONCE)
+        self.stream: io.BufferedIOBase = gzip.GzipFile(fileobj=stream) if self._counted.begins_with(_GZIP) else stream
+
+    @property
+    def taken(self) -> int:
+        """How many of the file's bytes have been read."""
+        return self._counted.taken
+
+
+class _Counted(io.RawIOBase):
+    """Counts what is read. The first bytes can be looked at, also where nothing can be read twice."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._first = b""
+        self.taken = 0
+
+    def begins_with(self, magic: bytes) -> bool:
+        while len(self._first) < len(magic) and (more := self._raw.read(len(magic) - len(self._first))):
+            self._first += more
+        return self._first == magic
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._first or self._raw.read(len(buffer))
+        self._first = b""
+        buffer[: len(data)] = data
+        self.taken += len(data)
+        return len(data)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """Yield a file's content; `-` is standard input."""
+    if path == STDIN:
+        yield Source(sys.stdin.buffer, None)
+        return
+    with path.open("rb", buffering=0) as raw:
+        yield Source(raw, path.stat().st_size if path.is_file() else None)

@@ -1,0 +1,270 @@
+"""`flask export` gives out what the filters let through, in a form that others read, once and to the end."""
+
+import csv
+import gzip
+import io
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from conversation.archive import exporting
+from logging_store.records import Folder, Interaction, Session
+from logging_store.repository import ConversationRepository
+from logging_store.store import Store
+from tests.archive.conftest import Flask, counted
+from tests.conftest import PROJECT, Backend
+
+
+def session(**fields: Any) -> Session:
+    return Session.model_validate(fields)
+
+
+def interaction(**fields: Any) -> Interaction:
+    return Interaction.model_validate(fields)
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout_bytes.splitlines()]
+
+
+def keys(result: Result) -> list[str]:
+    return sorted(line["key"] for line in lines(result) if line["record"] == "session")
+
+
+@pytest.fixture
+def some_sessions(repository: ConversationRepository) -> None:
+    repository.keep(
+        [
+            session(session_id="a", user_id="ada", tags=["x"], started_at="2026-01-01T00:00:00Z"),
+            session(session_id="b", user_id="bob", tags=["x", "y"], started_at="2026-02-01T00:00:00Z"),
+            session(session_id="c", user_id="ada", status="closed", started_at="2026-03-01T00:00:00Z"),
+            session(session_id="gone"),
+            *(interaction(session_id=name, prompt=f"in {name}") for name in ("a", "b", "c", "gone")),
+        ]
+    )
+    repository.erase("gone")
+
+
+@pytest.mark.usefixtures("some_sessions")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "abc"),
+        (["--user-id", "ada"], "ac"),
+        (["--tag", "x"], "ab"),
+        (["--status", "closed"], "c"),
+        (["--from", "2026-02-01T00:00:00Z"], "bc"),
+        (["--to", "2026-02-01T00:00:00Z"], "a"),
+        (["--from", "2026-01-15T00:00:00+02:00", "--to", "2026-02-15T00:00:00Z", "--tag", "y"], "b"),
+        (["--user-id", "nobody"], ""),
+        (["--session", "b"], "b"),
+    ],
+)
+def test_filters_let_through_what_the_list_does(flask: Flask, options: list[str], expected: str) -> None:
+    result = flask("export", *options)
+    assert keys(result) == list(expected)
+    assert result.stderr == f"{len(expected):,} sessions, {len(expected):,} interactions\n"
+    assert [line["prompt"] for line in lines(result) if line["record"] == "interaction"] == [
+        f"in {line['key']}" for line in lines(result) if line["record"] == "session"
+    ]
+
+
+@pytest.mark.usefixtures("some_sessions")
+def test_a_filter_that_is_none_is_refused(flask: Flask) -> None:
+    assert "--from: Must be an ISO 8601 date and time with a zone" in flask("export", "--from", "today").stderr
+    assert "--status: " in flask("export", "--status", "asleep").stderr
+    assert "leave the filters out" in flask("export", "--session", "a", "--tag", "x").stderr
+    for name in ("nobody", "gone"):
+        refused = flask("export", "--session", name)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith(f"Error: {name}: ")
+
+
+@pytest.mark.usefixtures("some_sessions")
+def test_a_file_is_whole_or_not_there(flask: Flask, tmp_path: Path) -> None:
+    for name in ("log.jsonl", "log.jsonl.gz"):
+        assert flask("export", "-o", tmp_path / name).exit_code == 0
+    plain = (tmp_path / "log.jsonl").read_bytes()
+    zipped = (tmp_path / "log.jsonl.gz").read_bytes()
+    assert gzip.decompress(zipped) == plain == flask("export").stdout_bytes
+    assert flask("export", "-o", tmp_path / "again.gz").exit_code == 0
+    assert (tmp_path / "again.gz").read_bytes() == zipped
+    assert flask("export", "--session", "nobody", "-o", tmp_path / "log.jsonl").exit_code == 1
+    assert (tmp_path / "log.jsonl").read_bytes() == plain
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.gz", "log.jsonl", "log.jsonl.gz"]
+
+
+def test_fine_tuning_lines_have_messages_and_nothing_else(flask: Flask, repository: ConversationRepository) -> None:
+    system = {"role": "system", "content": "S"}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
+    answer = {"role": "assistant", "content": "42", "said_at": "2026-11-21T06:30:00Z"}
+    repository.keep(
+        [
+            interaction(session_id="a", turn=1, prompt=[system, {"role": "user", "content": "q"}]),
+            interaction(session_id="a", turn=2, prompt="r", response=[call, {"role": "tool", "content": "T"}, answer]),
+            interaction(session_id="a", turn=3, prompt="s", response="t"),
+            interaction(session_id="a", turn=4, error="broken"),
+            session(session_id="empty"),
+        ]
+    )  # fmt: skip
+    (line,) = lines(flask("export", "--format", "openai-chat"))
+    assert line == {
+        "messages": [
+            {"role": "system", "content": "S"},
+            {"role": "user", "content": "q"},
+            {"role": "user", "content": "r"},
+            call,
+            {"role": "tool", "content": "T"},
+            {"role": "assistant", "content": "42"},
+            {"role": "user", "content": "s"},
+            {"role": "assistant", "content": "t"},
+        ]
+    }
+
+
+def test_fine_tuning_lines_come_back_in(flask: Flask, repository: ConversationRepository, tmp_path: Path) -> None:
+    repository.log([interaction(session_id="a", turn=n, prompt=f"q{n}", response=f"a{n}") for n in range(1, 4)])
+    assert flask("export", "--format", "openai-chat", "-o", tmp_path / "chats").exit_code == 0
+    result = flask("import", tmp_path / "chats", "--format", "openai-chat")
+    assert counted(result) == {"sessions": [1, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
+    one, other = (line["messages"] for line in lines(flask("export", "--format", "openai-chat")))
+    assert one == other
+
+
+def test_a_table_has_each_cell_as_it_was(flask: Flask, repository: ConversationRepository) -> None:
+    odd = ['a "quoted", cell', "two\r\nlines\n\rand\r", "=1+1", "@cmd", " padded ", "", "\ufeff", "日本語"]
+    logged = [
+        interaction(session_id="Größe", interaction_id=f"n,{n}", turn=n, prompt=text, tags=["x", "y"], cost_usd=0.1,
+                    response=[{"role": "a", "content": text}], metadata={"text": text})
+        for n, text in enumerate(odd)
+    ]  # fmt: skip
+    repository.keep([session(session_id="Größe", user_id="ada", title="T;i"), *logged])
+    result = flask("export", "--format", "csv")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(result.stdout_bytes.decode(), newline="")))
+    assert [row["prompt"] for row in rows] == odd
+    assert [json.loads(row["response"]) for row in rows] == [each.response for each in logged]
+    assert [json.loads(row["metadata"]) for row in rows] == [{"text": text} for text in odd]
+    assert {(row["session_key"], row["user_id"], row["title"], row["tags"]) for row in rows} == {
+        ("Größe", "ada", "T;i", '["x","y"]')
+    }  # fmt: skip
+    assert [(row["key"], row["turn"], row["cost_usd"]) for row in rows] == [(f"n,{n}", str(n), "0.1") for n in range(8)]
+    assert {row["model"] for row in rows} == {""}
+
+
+def test_folders_come_with_the_sessions_that_are_let_through(flask: Flask, repository: ConversationRepository) -> None:
+    repository.keep([Folder(folder_id=name) for name in ("f1", "f2", "f3")])
+    repository.keep([session(folder_id="f1", session_number=n, user_id="ada") for n in (1, 2)])
+    repository.keep([session(folder_id="f2", session_number=1, user_id="bob")])
+
+    def folders(*options: str) -> list[str]:
+        return sorted(line["key"] for line in lines(flask("export", *options)) if line["record"] == "folder")
+
+    assert folders() == ["f1", "f2", "f3"]
+    assert folders("--user-id", "ada") == ["f1"]
+
+
+def test_what_was_there_is_met_once_while_others_write(
+    backend: Backend, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writers move sessions and interactions in their usual orders; an export meets each one once all the same."""
+    monkeypatch.setattr(exporting, "SESSIONS_AT_ONCE", 3)
+    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 4)
+    names = [f"chat {n}" for n in range(40)]
+    turns = [(name, f"i{n}") for name in names for n in range(15)]
+    repository.log([interaction(session_id=name, interaction_id=turn, prompt="p") for name, turn in turns])
+    stop = threading.Event()
+    writers = ConversationRepository(backend.open(), PROJECT)
+
+    def write() -> None:
+        for n in range(10_000):
+            if stop.is_set():
+                return
+            # a session that gains a start and an interaction that gains a turn change their places in the lists
+            name = names[n * 7 % 40]
+            writers.keep(
+                [
+                    session(session_id=name, started_at=f"202{n % 9}-01-{1 + n % 28:02d}T00:00:00Z"),
+                    interaction(session_id=name, interaction_id=f"i{n * 4 % 15}", prompt="p", turn=n * 11 % 17),
+                    interaction(session_id=f"new {n}", prompt="p"),
+                ]
+            )
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        met = Counter(
+            (each.session["key"], row["key"])
+            for each in exporting.everything(repository, {})
+            if each.session and not each.session["key"].startswith("new")
+            for row in each.interactions
+        )
+    finally:
+        stop.set()
+        thread.join()
+    assert met == dict.fromkeys(turns, 1)
+
+
+def test_an_interaction_that_gains_a_turn_between_two_pages_is_met_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 3)
+
+    class Meddled(ConversationRepository):
+        """After each page somebody counts a turn of an interaction that then is the first of the transcript."""
+
+        counted = 0
+
+        def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
+            page = super().transcript(name, query)
+            for n in (self.counted, 11 - self.counted):
+                self.log([interaction(session_id=name, interaction_id=f"i{n}", prompt="p", turn=12 - self.counted)])
+            self.counted += 1
+            return page
+
+    repository = Meddled(store, PROJECT)
+    repository.log([interaction(session_id="a", interaction_id=f"i{n}", prompt="p") for n in range(12)])
+    (exported,) = exporting.everything(repository, {})
+    assert sorted(row["key"] for row in exported.interactions) == sorted(f"i{n}" for n in range(12))
+    assert repository.counted >= 4
+
+
+def test_a_long_transcript_is_given_out_in_its_order(
+    repository: ConversationRepository, flask: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 5)
+    times = [f"2026-01-01T00:00:0{second}{part}Z" for second in (3, 1, 2) for part in (".0005", "", ".12")]
+    repository.log(
+        [
+            *(interaction(session_id="a", prompt=f"turn {n}", turn=n) for n in (10, 9, 0, 100, 2)),
+            *(interaction(session_id="a", prompt=f"at {time}", started_at=time) for time in times),
+            *(interaction(session_id="a", prompt=f"arrived {n}") for n in range(6)),
+        ]
+    )
+    in_order = [row["prompt"] for row in repository.transcript("a", {"limit": 100})["interactions"]]
+    exported = [line["prompt"] for line in lines(flask("export")) if line["record"] == "interaction"]
+    assert exported == in_order
+    assert len(in_order) == 20
+
+
+def test_a_session_that_is_erased_meanwhile_is_left_out(
+    repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 2)
+    repository.log([interaction(session_id=f"s{n}", prompt="p") for n in range(30) for _ in range(5)])
+    met: list[int] = []
+    for each in exporting.everything(repository, {}):
+        assert each.session
+        if not met:
+            for n in range(30):
+                repository.erase(f"s{n}")
+        met.append(len(list(each.interactions)))
+    # pages that had been asked for before are there, nothing else
+    assert len(met) <= 9
+    assert set(met) <= {0, 2}

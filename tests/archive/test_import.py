@@ -1,0 +1,182 @@
+"""`flask import`: whatever the file holds is stored once, and what isn't is told with its place and the reason."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logging_store.repository import ConversationRepository
+from tests.archive.conftest import SGD, Flask, counted, stored_rows, write
+from tests.conftest import Backend
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def chat(name: str, *texts: str) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    return {"id": name, "messages": [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]}
+
+
+def test_real_dialogues_come_in_by_one_command_and_once(
+    flask: Flask, repository: ConversationRepository, backend: Backend, tmp_path: Path
+) -> None:
+    file = tmp_path / "dialogues"
+    file.symlink_to(SGD)  # what can't be stored would be told beside the file
+    first = flask("import", file, "--format", "sgd")
+    assert first.exit_code == 0, first.output
+    assert counted(first) == {"sessions": [640, 0, 0, 0, 0], "interactions": [4421, 0, 0, 0, 0]}
+    second = flask("import", file, "--format", "sgd")
+    assert second.exit_code == 0, second.output
+    assert counted(second) == {"sessions": [0, 0, 640, 0, 0], "interactions": [0, 0, 4421, 0, 0]}
+    assert stored_rows(backend) == (640, 4421)
+    assert [path.name for path in tmp_path.iterdir()] == ["dialogues"]
+
+    with SGD.open(encoding="utf-8") as lines:
+        dialogue = json.loads(next(lines))
+    stored = repository.session(dialogue["dialogue_id"])
+    assert (stored["tags"], stored["implicit"]) == (dialogue["services"], False)
+    turns = repository.transcript(dialogue["dialogue_id"], {"limit": 100})["interactions"]
+    spoken = [text for each in turns for text in (each["prompt"], each["response"])]
+    assert spoken == [turn["utterance"] for turn in dialogue["turns"]]
+    assert [each["turn"] for each in turns] == list(range(1, len(turns) + 1))
+
+
+@pytest.mark.parametrize("layout", ["lines", "array", "gzip", "stdin", "gzip on stdin"])
+def test_a_file_is_what_its_content_says(
+    flask: Flask, tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chats = [chat(f"chat {n}", "Hi", "Ho", "Bye") for n in range(700)]
+    lines = "".join(json.dumps(each) + "\n" for each in chats).encode()
+    data = json.dumps(chats, indent=1).encode() if layout == "array" else lines
+    data = gzip.compress(data) if "gzip" in layout else data
+    if "stdin" in layout:
+        result = flask("import", "-", "--format", "openai-chat", stdin=data)
+    else:
+        (tmp_path / "file").write_bytes(data)
+        result = flask("import", "file", "--format", "openai-chat")
+    assert result.exit_code == 0, result.output
+    assert counted(result) == {"sessions": [700, 0, 0, 0, 0], "interactions": [1400, 0, 0, 0, 0]}
+
+
+def test_what_is_not_stored_is_told_and_the_rest_is_stored(
+    flask: Flask, repository: ConversationRepository, tmp_path: Path
+) -> None:
+    lines = [
+        json.dumps(chat("good", "a", "b")),
+        "{not json",
+        json.dumps(chat("nul", "a\0b", "c", "d")),
+        '{"id": "surrogate", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        json.dumps({"id": "shape", "messages": 5}),
+        json.dumps(chat("null", "a")),
+        json.dumps({"id": "deep", "messages": [], "choices": [], "x": 1}),
+        json.dumps(chat("last", "a", "b")),
+    ]
+    file = write(tmp_path / "chats.jsonl", lines)
+    result = flask("import", file, "--format", "openai-chat")
+    assert result.exit_code == 1, result.output
+    assert counted(result) == {"sessions": [3, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
+    assert "6 more rejected, of which no record could be made" in result.stdout
+    assert f"What was not stored, and why: {file}.rejects.jsonl" in result.stdout
+    told = rows(tmp_path / "chats.jsonl.rejects.jsonl")
+    assert [each["line"] for each in told] == [2, 3, 4, 5, 6, 7]
+    assert told[0]["text"] == "{not json"
+    assert told[1]["reason"] == "$.prompt: Text can't hold the NUL character"
+    assert repository.transcript("nul", {"limit": 9})["interactions"][0]["prompt"] == "d"
+
+
+def test_a_contradiction_is_told_and_changes_nothing(
+    flask: Flask, repository: ConversationRepository, tmp_path: Path
+) -> None:
+    assert flask("import", write(tmp_path / "a", [chat("x", "a", "b")]), "--format", "openai-chat").exit_code == 0
+    changed = write(tmp_path / "b", [chat("w", "1"), chat("x", "a", "other", "c")])
+    result = flask("import", changed, "--format", "openai-chat", "--rejects", tmp_path / "told")
+    assert result.exit_code == 1
+    assert counted(result) == {"sessions": [1, 0, 1, 0, 0], "interactions": [2, 0, 0, 1, 0]}
+    assert [each["response"] for each in repository.transcript("x", {"limit": 9})["interactions"]] == ["b", None]
+    (told,) = rows(tmp_path / "told")
+    assert (told["line"], told["reason"]) == (2, "conflict: another value is stored of response")
+    assert told["record"]["response"] == "other"
+
+
+def test_a_conversation_that_went_on_is_filled(
+    flask: Flask, repository: ConversationRepository, tmp_path: Path
+) -> None:
+    flask("import", write(tmp_path / "a", [chat("x", "a")]), "--format", "openai-chat")
+    result = flask("import", write(tmp_path / "b", [chat("x", "a", "b", "c")]), "--format", "openai-chat")
+    assert (result.exit_code, counted(result)["interactions"]) == (0, [1, 1, 0, 0, 0])
+    told = [(each["prompt"], each["response"]) for each in repository.transcript("x", {"limit": 9})["interactions"]]
+    assert told == [("a", "b"), ("c", None)]
+
+
+def test_records_of_an_erased_session_are_rejected_as_such(
+    flask: Flask, repository: ConversationRepository, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "a", [chat("x", "a", "b")])
+    flask("import", file, "--format", "openai-chat")
+    repository.erase("x")
+    result = flask("import", file, "--format", "openai-chat")
+    assert (result.exit_code, counted(result)) == (1, {"sessions": [0, 0, 0, 0, 1], "interactions": [0, 0, 0, 0, 1]})
+    assert [each["reason"] for each in rows(tmp_path / "a.rejects.jsonl")] == ["rejected: erased"] * 2
+
+
+def test_a_later_run_replaces_what_an_earlier_one_told(flask: Flask, tmp_path: Path) -> None:
+    file = write(tmp_path / "a", ["{"])
+    assert flask("import", file, "--format", "sgd").exit_code == 1
+    assert len(rows(tmp_path / "a.rejects.jsonl")) == 1
+    write(file, [])
+    assert flask("import", file, "--format", "sgd").exit_code == 0
+    assert not (tmp_path / "a.rejects.jsonl").exists()
+
+
+def test_an_array_is_told_of_by_index_and_an_end_that_is_cut_off(flask: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text(json.dumps([chat("x", "a"), 7, chat("y", "b")])[:-1], encoding="utf-8")
+    result = flask("import", file, "--format", "openai-chat")
+    assert (result.exit_code, counted(result)["sessions"]) == (1, [2, 0, 0, 0, 0])
+    told = [(each["index"], each["reason"]) for each in rows(tmp_path / "a.rejects.jsonl")]
+    assert told == [(1, "Must be an object"), (3, "The array has no end: the file is cut short")]
+
+
+def test_a_cut_gzip_gives_what_it_has(flask: Flask, tmp_path: Path) -> None:
+    chats = [chat(f"chat {n}", f"{n * 7919:x}" * 50) for n in range(3000)]
+    file = tmp_path / "a.gz"
+    file.write_bytes(gzip.compress("".join(json.dumps(each) + "\n" for each in chats).encode())[:-3000])
+    result = flask("import", file, "--format", "openai-chat")
+    created = counted(result)["sessions"][0]
+    assert result.exit_code == 1
+    assert 100 < created < 3000
+    (told,) = rows(tmp_path / "a.gz.rejects.jsonl")
+    assert told["line"] == created + 1
+    assert "cut short" in told["reason"]
+
+
+def test_repairs_are_reported_and_the_second_run_makes_the_same(
+    flask: Flask, repository: ConversationRepository, tmp_path: Path
+) -> None:
+    def document(n: int, **more: Any) -> dict[str, Any]:
+        return {"_id": {"$oid": f"d{n}"}, "messages": [{"role": "user", "content": f"c{n}"}], **more}
+
+    file = write(
+        tmp_path / "chats.json",
+        [document(1, sessionId="s"), document(2, sessionId=None), document(3, sessionId="s"), document(4)],
+    )
+    for expected in ([4, 0, 0, 0, 0], [0, 0, 4, 0, 0]):
+        result = flask("import", file, "--format", "mongoexport", "--report", tmp_path / "report")
+        assert result.exit_code == 0, result.output
+        assert counted(result) == {"sessions": expected, "interactions": expected}
+        assert "3 session ids repaired" in result.stdout
+        assert rows(tmp_path / "report") == [
+            {"line": 2, "reason": "null", "was": None, "session_id": "mongo-d2"},
+            {"line": 3, "reason": "repeated", "was": "s", "session_id": "mongo-d3"},
+            {"line": 4, "reason": "missing", "was": None, "session_id": "mongo-d4"},
+        ]
+    prompts = {
+        name: [each["prompt"] for each in repository.transcript(name, {"limit": 9})["interactions"]]
+        for name in ("s", "mongo-d2", "mongo-d3", "mongo-d4")
+    }
+    assert prompts == {"s": ["c1"], "mongo-d2": ["c2"], "mongo-d3": ["c3"], "mongo-d4": ["c4"]}

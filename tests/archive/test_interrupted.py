@@ -1,0 +1,201 @@
+"""An import that is killed, interrupted or deserted by its store goes on when it is run again, and nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from conversation.archive import importing
+from conversation.archive.entries import Entry, Place, Stated
+from conversation.archive.importing import Import, Row
+from logging_store.batches import Receipt
+from logging_store.errors import Misconfigured, StoreUnavailable
+from logging_store.identity import Identity
+from logging_store.records import Record, Session
+from logging_store.repository import Kept
+from tests.archive.conftest import SGD, Flask, counted, flask_of, stored_rows
+from tests.conftest import Backend
+
+_ROOT = Path(__file__).parents[2]
+_HEAD = 600_000  # bytes of the dialogues: some batches, not all
+
+
+@contextmanager
+def importing_from_a_pipe(backend: Backend, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield an import that has stored some of the dialogues and waits for the rest."""
+    settings = ("DATABASE_URL", "SUPABASE", "DATA_DIR", "TURNLOG_", "PORT")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "app", "import", "-", "--format", "sgd", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=_ROOT,
+        env=environment | backend.environment,
+    )
+    try:
+        assert process.stdin
+        process.stdin.write(SGD.read_bytes()[:_HEAD])
+        process.stdin.flush()
+        give_up = time.monotonic() + 60
+        while stored_rows(backend)[1] < 1000:
+            assert time.monotonic() < give_up, "nothing is stored"
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def told(flask: Flask) -> list[Row]:
+    """Return all that is stored, without the times at which it came."""
+    lines = [json.loads(line) for line in flask("export").stdout_bytes.splitlines()]
+    return [{name: value for name, value in line.items() if name != "created_at"} for line in lines]
+
+
+def test_a_killed_import_goes_on_and_ends_as_an_undisturbed_one(
+    backend: Backend, other: Backend, flask: Flask, tmp_path: Path
+) -> None:
+    file = tmp_path / "dialogues"
+    file.symlink_to(SGD)
+    with importing_from_a_pipe(backend, "--rejects", str(tmp_path / "rejects")) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = stored_rows(backend)
+    assert before < (640, 4421)
+    again = flask("import", file, "--format", "sgd")
+    assert again.exit_code == 0, again.output
+    for kind, stored, every in zip(("sessions", "interactions"), before, (640, 4421), strict=True):
+        created, filled, duplicate, conflict, rejected = counted(again)[kind]
+        # what the dead process had sent may have been stored after we counted
+        assert duplicate >= stored
+        assert (created + duplicate, filled, conflict, rejected) == (every, 0, 0, 0)
+    undisturbed = flask_of(other.environment)
+    assert undisturbed("import", file, "--format", "sgd").exit_code == 0
+    assert told(flask) == told(undisturbed)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_import_says_how_far_it_came(backend: Backend, tmp_path: Path, ending: signal.Signals) -> None:
+    with importing_from_a_pipe(backend, "--rejects", str(tmp_path / "rejects")) as process:
+        process.send_signal(ending)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    sessions, interactions = stored_rows(backend)
+    assert f"{sessions + interactions:,} records in" in stdout.decode()
+    assert "Error: Interrupted. Stored is up to line " in stderr.decode()
+    reached = int(stderr.decode().split("up to line ")[1].split()[0])
+    assert sessions in {reached, reached - 1}  # the last line may be stored in part
+
+
+def test_a_store_that_goes_away_is_waited_for(backend: Backend, tmp_path: Path) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(backend.database)["dbname"]
+    elsewhere = psycopg.conninfo.make_conninfo(backend.database, dbname="postgres")
+    with (
+        psycopg.connect(elsewhere, autocommit=True) as connection,
+        importing_from_a_pipe(backend, "--rejects", str(tmp_path / "rejects")) as process,
+    ):
+        connection.execute(f"alter database {name} with allow_connections false".encode())
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(SGD.read_bytes()[_HEAD:])
+        process.stdin.close()
+        # the driver has its own words to say first
+        message = next(line for line in process.stderr if line.startswith(b"The store"))
+        connection.execute(f"alter database {name} with allow_connections true".encode())
+        process.stdin = None
+        stdout, _ = process.communicate(timeout=100)
+    assert message.startswith(b"The store is away (")
+    assert process.returncode == 0, stdout
+    assert stored_rows(backend) == (640, 4421)
+
+
+class Fickle:
+    """Keeps records, but is away for some of the calls."""
+
+    def __init__(self, *away: int) -> None:
+        self.kept: list[str | None] = []
+        self._calls = 0
+        self._away = away
+
+    def __call__(self, records: Sequence[Record]) -> list[Kept]:
+        self._calls += 1
+        if self._calls in self._away:
+            raise StoreUnavailable
+        self.kept += [each.session_id for each in records if isinstance(each, Session)]
+        return [Kept(Receipt(receipt="created"), Identity("", None)) for _ in records]
+
+
+def entries(count: int) -> Iterator[Entry]:
+    for n in range(count):
+        yield Stated(Place("line", n + 1), Session(session_id=f"s{n}"))
+
+
+def run_of(keep: importing.Keep, patience_s: float, waited: list[float]) -> Import:
+    def reject(row: Row) -> None:
+        pytest.fail(f"rejected: {row}")
+
+    return Import(
+        keep, reject=reject, report=reject, waiting=lambda _, pause: waited.append(pause), patience_s=patience_s
+    )
+
+
+def test_a_batch_is_tried_until_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_PAUSES_S", (0.001, 0.002))
+    store, waited = Fickle(2, 3, 4), list[float]()
+    run = run_of(store, 60, waited)
+    assert [tally.records for tally in run.run(entries(1200))] == [500, 1000, 1200]
+    assert waited == [0.001, 0.002, 0.002]
+    assert store.kept == [f"s{n}" for n in range(1200)]
+    assert run.tally.place == Place("line", 1200)
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_PAUSES_S", (0.001,))
+    run = run_of(Fickle(*range(2, 100_000)), 0.05, waited := list[float]())
+    with pytest.raises(StoreUnavailable):
+        list(run.run(entries(1200)))
+    assert 1 <= len(waited) < 1000
+    assert (run.tally.records, run.tally.place) == (500, Place("line", 500))
+
+
+def test_what_a_person_has_to_mend_is_not_waited_for() -> None:
+    def keep(_: Sequence[Record]) -> Any:
+        raise Misconfigured("the schema is missing")
+
+    run = run_of(keep, 60, waited := list[float]())
+    with pytest.raises(Misconfigured, match="the schema is missing"):
+        list(run.run(entries(1200)))
+    assert not waited
+
+
+def test_what_is_being_written_when_somebody_interrupts_is_counted() -> None:
+    writing, finish = threading.Event(), threading.Event()
+
+    def keep(records: Sequence[Record]) -> list[Kept]:
+        writing.set()
+        assert finish.wait(60)
+        return [Kept(Receipt(receipt="created"), Identity("", None)) for _ in records]
+
+    def interrupted() -> Iterator[Entry]:
+        yield from entries(500)
+        assert writing.wait(60)
+        threading.Timer(0.05, finish.set).start()
+        raise KeyboardInterrupt
+
+    run = run_of(keep, 60, [])
+    with pytest.raises(KeyboardInterrupt):
+        list(run.run(interrupted()))
+    assert (run.tally.records, run.tally.place) == (500, Place("line", 500))

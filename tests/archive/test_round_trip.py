@@ -1,0 +1,161 @@
+"""export → import into an empty store → export gives the same bytes, whatever people said and however it was logged."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from logging_store.records import Folder, Interaction, Participant, Plan, Record, Session, SessionChanges
+from logging_store.repository import ConversationRepository
+from tests.archive.conftest import counted, empty, flask_of, write
+from tests.conftest import PROJECT, Backend
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
+    ['"', "\\u0000", "a\r\nb", "=1+1", "\ufeff", "\u2028", "e\u0301", "\U0010ffff", " ", "\x01\x7f", "[]", "null"]
+)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=12).filter(
+    lambda text: text.strip() and text.lower() not in {"null", "none", "undefined", ".", ".."}
+)
+NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+OBJECTS = st.dictionaries(TEXTS, JSON, max_size=4)
+TIMES = st.datetimes(datetime(1900, 1, 2), datetime(8999, 12, 30), timezones=st.just(UTC)).map(  # noqa: DTZ001 - bounds
+    lambda time: time.isoformat()
+)
+TAGS = st.lists(NAMES, unique=True, max_size=3)
+AMOUNTS = st.floats(0, 1e12)
+COUNTS = st.integers(0, 2**53)
+MESSAGES = st.lists(
+    st.builds(lambda role, content, more: {**more, "role": role, "content": content}, TEXTS, JSON, OBJECTS),
+    min_size=1,
+    max_size=3,
+)
+SESSION_IDS = st.sampled_from(["chat", "Größe 日本", "7f4a1d92-1111-4222-8333-444455556666"])
+KEYS = st.dictionaries(NAMES, NAMES | st.booleans() | st.integers(-(2**53), 2**53), min_size=1, max_size=3)
+
+
+def some(model: type[Record], required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[Record]:
+    return st.fixed_dictionaries(required, optional=optional).map(model.model_validate)
+
+
+SESSIONS = some(
+    Session,
+    {"session_id": SESSION_IDS},
+    {
+        "user_id": NAMES, "title": TEXTS, "tags": TAGS, "metadata": OBJECTS, "started_at": TIMES, "ended_at": TIMES,
+        "status": st.sampled_from(["locked", "open", "closed"]),
+    },
+)  # fmt: skip
+NUMBERED = some(Session, {"folder_id": st.sampled_from(["therapy", "empty"]), "session_number": st.integers(1, 4)}, {})
+INTERACTIONS = some(
+    Interaction,
+    {"session_id": SESSION_IDS, "prompt": TEXTS | MESSAGES},
+    {
+        "interaction_id": st.sampled_from(["1", "2", "x/y?", "0e1f2a3b-1111-4222-8333-444455556666"]),
+        "response": TEXTS | MESSAGES, "model": NAMES, "provider": NAMES, "error": TEXTS, "finish_reason": NAMES,
+        "status": st.sampled_from(["pending", "completed", "failed", "abandoned"]),
+        "started_at": TIMES, "completed_at": TIMES, "latency_ms": AMOUNTS, "time_to_first_token_ms": AMOUNTS,
+        "input_tokens": COUNTS, "output_tokens": COUNTS, "cost_usd": AMOUNTS, "participant": NAMES,
+        "reply_to": st.sampled_from(["1", "2"]), "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
+    },
+)  # fmt: skip
+KEYED = some(Interaction, {"key": KEYS, "prompt": TEXTS}, {"session_id": SESSION_IDS})
+PARTICIPANTS = some(
+    Participant,
+    {"session_id": SESSION_IDS, "participant": NAMES},
+    {"role": NAMES, "state": st.sampled_from(["reserved", "confirmed", "joined", "left"])},
+)
+FOLDERS = some(
+    Folder,
+    {"folder_id": st.sampled_from(["therapy", "other"])},
+    {
+        "name": TEXTS, "user_id": NAMES, "metadata": OBJECTS,
+        "plan": st.just(Plan.model_validate({"sessions_per_week": 2, "total_weeks": 1, "starts_on": "2026-11-23"})),
+    },
+)  # fmt: skip
+RECORDS = st.lists(SESSIONS | NUMBERED | INTERACTIONS | KEYED | PARTICIPANTS | FOLDERS, max_size=12)
+CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}, {"title": TEXTS, "metadata": OBJECTS})
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(RECORDS, st.none() | CHANGES)
+def test_an_exported_log_is_restored_to_the_byte(
+    backend: Backend, other: Backend, tmp_path: Path, records: list[Record], changes: SessionChanges | None
+) -> None:
+    empty(backend)
+    empty(other)
+    file = tmp_path / "log.jsonl"
+    log = ConversationRepository(backend.open(), PROJECT)
+    kept = [record for record, kept in zip(records, log.keep(records), strict=True) if kept.receipt.stored]
+    if changes and any(isinstance(each, Session) and each.session_id == "chat" for each in kept):
+        log.edit("chat", changes)
+    assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
+    lines = file.read_bytes().count(b"\n")
+    assert lines >= len({type(each) for each in kept})
+    for outcome in (0, 2):  # created, and the second time duplicates
+        restored = flask_of(other.environment)("import", file, "--format", "turnlog")
+        assert restored.exit_code == 0, restored.output
+        assert sum(counts[outcome] for counts in counted(restored).values()) == lines, restored.output
+        assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
+
+
+def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_path: Path) -> None:
+    log = ConversationRepository(backend.open(), PROJECT)
+    long_key = {f"part {n}": "x" * 40 for n in range(8)}
+    log.keep(
+        [
+            Folder(folder_id="therapy", plan=Plan(sessions_per_week=2, total_weeks=1)),
+            Folder(folder_id="empty", name="Nothing in it"),
+            Session(folder_id="therapy", session_number=2, title="Opened"),
+            Participant(session_id="chat", participant="ada", role="patient", state="confirmed"),
+            Interaction(session_id="chat", interaction_id="1", prompt="a", participant="bob", turn=1),
+            Interaction(session_id="chat", prompt="b", response="c", reply_to="1", turn=2),
+            Interaction(key=long_key, error="broken"),
+        ]
+    )
+    log.edit("chat", SessionChanges(status="closed"))
+    file = tmp_path / "log.jsonl"
+    assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert Counter(line["record"] for line in lines) == {
+        "folder": 2, "session": 4, "participant": 2, "interaction": 3
+    }  # fmt: skip
+    assert [line["record"] for line in lines if "Nothing" in line.get("name", "")] == ["folder"]
+    sessions = {line["session_id"]: line for line in lines if line["record"] == "session"}
+    assert sorted((line["status"], line["implicit"]) for line in sessions.values()) == [
+        ("closed", True), ("locked", True), ("open", False), ("open", True)
+    ]  # fmt: skip
+    assert flask_of(other.environment)("import", file, "--format", "turnlog").exit_code == 0
+    assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
+    restored = ConversationRepository(other.open(), PROJECT)
+    (keyed,) = restored.keep([Interaction(key=long_key, error="broken")])
+    assert keyed.receipt.receipt == "duplicate"
+
+
+def test_lines_that_are_no_records_are_told(backend: Backend, tmp_path: Path) -> None:
+    at = "2026-11-21T06:30:00Z"
+    file = write(
+        tmp_path / "log.jsonl",
+        [
+            {"record": "session", "session_id": "a", "created_at": at},
+            {"record": "cat"},
+            {"session_id": "b"},
+            {"record": "session", "session_id": "b"},
+            {"record": "session", "session_id": "c", "created_at": at, "colour": "red"},
+            {"record": "interaction", "session_id": "a", "prompt": "p", "created_at": at, "key": "x" * 201},
+        ],
+    )
+    result = flask_of(backend.environment)("import", file, "--format", "turnlog")
+    assert (result.exit_code, counted(result)["sessions"]) == (1, [1, 0, 0, 0, 0])
+    told = [json.loads(line) for line in (tmp_path / "log.jsonl.rejects.jsonl").read_text().splitlines()]
+    assert [(each["line"], each["reason"].split(":")[0]) for each in told] == [
+        (2, "$.record"), (3, "$.record"), (4, "$.created_at"), (5, "$.colour"), (6, "$.key")
+    ]  # fmt: skip
