@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from conversation import access, answers, batch_log, body, explaining, http, interactions
+from conversation import access, batch_log, body, explaining, http, interaction_answers, interactions
 from conversation.openapi import describe
 from logging_store import repeats
 from logging_store.batches import OnConflict
@@ -49,7 +49,7 @@ class DescribedBatch(InteractionBatch):
 @describe(
     "Log up to 1,000 interactions in one transaction, with a receipt for each",
     DescribedBatch,
-    {200: answers.BatchAnswered, 202: answers.BatchKept, 207: answers.BatchKept},
+    {200: interaction_answers.BatchAnswered, 202: interaction_answers.BatchKept, 207: interaction_answers.BatchKept},
     query=explaining.Query,
 )
 def log_batch() -> Response:

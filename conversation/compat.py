@@ -5,7 +5,7 @@ They send the ids they made up themselves and expect them back, so `session_id` 
 
 from flask import Blueprint, Response, jsonify
 
-from conversation import access, answers, http, problems
+from conversation import access, answers, http, interaction_answers, problems
 from conversation.interactions import interaction_ids
 from conversation.openapi import describe
 from conversation.sessions import session_ids
@@ -34,7 +34,11 @@ def create_session() -> Response:
 @describe(
     "Log an interaction (older spelling)",
     Interaction,
-    {201: answers.InteractionNamed, 200: answers.InteractionNamed, 202: answers.InteractionNamed},
+    {
+        201: interaction_answers.InteractionNamed,
+        200: interaction_answers.InteractionNamed,
+        202: interaction_answers.InteractionNamed,
+    },
 )
 def log_interaction() -> Response:
     stated = http.read_record(Interaction)

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from conversation import access, answers, body, http, paging, problems, sessions
+from conversation import access, answers, body, folder_answers, http, paging, problems, sessions
 from conversation.openapi import describe
 from logging_store.records import Folder, FolderSession, Session
 
@@ -15,7 +15,12 @@ blueprint = access.guard(Blueprint("folders", __name__))
 @describe(
     "Create a folder with the sessions of its plan, unless they are there",
     Folder,
-    {201: answers.FolderKept, 200: answers.FolderKept, 207: answers.FolderKept, 202: answers.FolderSpooled},
+    {
+        201: folder_answers.FolderKept,
+        200: folder_answers.FolderKept,
+        207: folder_answers.FolderKept,
+        202: folder_answers.FolderSpooled,
+    },
 )
 def create_folder() -> Response:
     kept = http.repository().ensure_folder(http.read_record(Folder))
@@ -25,8 +30,8 @@ def create_folder() -> Response:
         return problems.refused(kept.receipt, ids)
     answered: dict[str, Any] = ids | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
     if kept.receipt.folder:
-        answered["folder"] = answers.FolderView.arrange(kept.receipt.folder)
-    answered["sessions"] = [answers.PlannedSession.arrange(planned) for planned in kept.receipt.planned]
+        answered["folder"] = folder_answers.FolderView.arrange(kept.receipt.folder)
+    answered["sessions"] = [folder_answers.PlannedSession.arrange(planned) for planned in kept.receipt.planned]
     refused = any(planned["receipt"] in {"conflict", "rejected"} for planned in kept.receipt.planned)
     answer = http.answer(207 if refused else http.status_of(kept.receipt), answered)
     if kept.receipt.receipt == "created":
@@ -35,21 +40,24 @@ def create_folder() -> Response:
 
 
 @blueprint.get("/v1/folders")
-@describe("List folders", None, {200: answers.FolderPage}, query=paging.FoldersQuery)
+@describe("List folders", None, {200: folder_answers.FolderPage}, query=paging.FoldersQuery)
 def list_folders() -> Response:
     page = http.repository().folders(paging.read(request, paging.FoldersQuery).to_json())
-    folders = [answers.FolderView.arrange(row) for row in page["folders"]]
+    folders = [folder_answers.FolderView.arrange(row) for row in page["folders"]]
     return jsonify(folders=folders, next=paging.folders_cursor(page["after"]))
 
 
 @blueprint.get("/v1/folders/<name:folder>")
 @describe(
-    "Get a folder with a page of its sessions, in order", None, {200: answers.FolderAnswer}, query=paging.FolderQuery
+    "Get a folder with a page of its sessions, in order",
+    None,
+    {200: folder_answers.FolderAnswer},
+    query=paging.FolderQuery,
 )
 def get_folder(folder: str) -> Response:
     page = http.repository().folder(folder, paging.read(request, paging.FolderQuery).to_json())
     return jsonify(
-        answers.FolderView.arrange(page["folder"])
+        folder_answers.FolderView.arrange(page["folder"])
         | {
             "sessions": [answers.SessionView.arrange(row) for row in page["sessions"]],
             "next": paging.folder_cursor(page["after"]),

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from conversation import access, answers, body, explaining, http, problems
+from conversation import access, body, explaining, http, interaction_answers, problems
 from conversation.openapi import describe
 from logging_store.records import Interaction
 from logging_store.repository import Kept
@@ -58,7 +58,11 @@ def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[
 @describe(
     "Log an interaction; its session is ensured in the same transaction",
     Interaction,
-    {201: answers.InteractionKept, 200: answers.InteractionAnswered, 202: answers.InteractionSpooled},
+    {
+        201: interaction_answers.InteractionKept,
+        200: interaction_answers.InteractionAnswered,
+        202: interaction_answers.InteractionSpooled,
+    },
     query=explaining.Query,
 )
 def log_interaction() -> Response:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import Field
 
-from conversation import access, answers, body, http, paging, problems
+from conversation import access, answers, body, http, interaction_answers, paging, problems
 from conversation.openapi import describe
 from logging_store.records import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
 from logging_store.repository import Kept
@@ -92,20 +92,22 @@ def erase_session(session: str) -> Response:
 
 
 @blueprint.get("/v1/sessions/<name:session>/interactions")
-@describe("Read a session's transcript, in order", None, {200: answers.Transcript}, query=paging.TranscriptQuery)
+@describe(
+    "Read a session's transcript, in order", None, {200: interaction_answers.Transcript}, query=paging.TranscriptQuery
+)
 def get_transcript(session: str) -> Response:
     page = http.repository().transcript(session, paging.read(request, paging.TranscriptQuery).to_json())
     return jsonify(
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
-        interactions=[answers.InteractionView.arrange(row) for row in page["interactions"]],
+        interactions=[interaction_answers.InteractionView.arrange(row) for row in page["interactions"]],
         complete=page.get("complete", True),
         next=paging.transcript_cursor(page["after"]),
     )
 
 
 @blueprint.get("/v1/sessions/<name:session>/gaps")
-@describe("Find gaps in a session's turns", None, {200: answers.Gaps}, query=paging.GapsQuery)
+@describe("Find gaps in a session's turns", None, {200: interaction_answers.Gaps}, query=paging.GapsQuery)
 def get_gaps(session: str) -> Response:
     ranges = paging.read(request, paging.GapsQuery).limit
-    return jsonify(answers.Gaps.arrange(http.repository().gaps(session, ranges)))
+    return jsonify(interaction_answers.Gaps.arrange(http.repository().gaps(session, ranges)))

@@ -11,7 +11,7 @@ import jiter
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from conversation import answers
+from conversation import answers, folder_answers, interaction_answers
 from conversation.archive.dialogues import spelled, told, without
 from conversation.archive.entries import Document, Entry, Refused, Stated
 from conversation.archive.exporting import Exported
@@ -26,7 +26,7 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
     """Yield the lines of all that is exported."""
     for each in exported:
         if each.folder:
-            yield _line("folder", answers.FolderView.arrange(each.folder))
+            yield _line("folder", folder_answers.FolderView.arrange(each.folder))
         if each.session is None:
             continue
         yield _line("session", answers.SessionView.arrange(each.session))
@@ -34,7 +34,7 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
         for participant in each.participants:
             yield _line("participant", of_session | participant)
         for interaction in each.interactions:
-            yield _line("interaction", of_session | answers.InteractionView.arrange(interaction))
+            yield _line("interaction", of_session | interaction_answers.InteractionView.arrange(interaction))
 
 
 def _line(record: str, row: dict[str, Any]) -> bytes:
