@@ -53,8 +53,12 @@ def write(file: Path, lines: Iterable[dict[str, Any] | str]) -> Path:
 
 
 def counted(result: Result) -> dict[str, list[int]]:
-    """Return the table of an import: kind -> created, filled, duplicate, conflict, rejected."""
-    rows = (line.split() for line in result.stdout.splitlines())
+    return counts_of(result.stdout)
+
+
+def counts_of(printed: str) -> dict[str, list[int]]:
+    """Return the table that an import prints: kind -> created, filled, duplicate, conflict, rejected."""
+    rows = (line.split() for line in printed.splitlines())
     return {
         row[0]: [int(count.replace(",", "")) for count in row[1:]]
         for row in rows
