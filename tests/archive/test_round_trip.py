@@ -86,12 +86,13 @@ CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(RECORDS, st.none() | CHANGES)
+@given(records=RECORDS, changes=st.none() | CHANGES)
 def test_an_exported_log_is_restored_to_the_byte(
     backend: Backend,
     repository: ConversationRepository,
     other: Backend,
     tmp_path: Path,
+    *,
     records: list[Record],
     changes: SessionChanges | None,
 ) -> None:
