@@ -86,17 +86,22 @@ CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(RECORDS, st.none() | CHANGES)
+@given(records=RECORDS, changes=st.none() | CHANGES)
 def test_an_exported_log_is_restored_to_the_byte(
-    backend: Backend, other: Backend, tmp_path: Path, records: list[Record], changes: SessionChanges | None
+    backend: Backend,
+    repository: ConversationRepository,
+    other: Backend,
+    tmp_path: Path,
+    *,
+    records: list[Record],
+    changes: SessionChanges | None,
 ) -> None:
     empty(backend)
     empty(other)
     file = tmp_path / "log.jsonl"
-    log = ConversationRepository(backend.open(), PROJECT)
-    kept = [record for record, kept in zip(records, log.keep(records), strict=True) if kept.receipt.stored]
+    kept = [record for record, kept in zip(records, repository.keep(records), strict=True) if kept.receipt.stored]
     if changes and any(isinstance(each, Session) and each.session_id == "chat" for each in kept):
-        log.edit("chat", changes)
+        repository.edit("chat", changes)
     assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
     lines = file.read_bytes().count(b"\n")
     assert lines >= len({type(each) for each in kept})
