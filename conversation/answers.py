@@ -93,11 +93,11 @@ class ParticipantKept(Answer):
 
 
 class ParticipantView(Answer):
-    """`joined` is also the state of one who is only known from an interaction that names them."""
+    """`state` is null while nobody has said it, as of one who is only known from an interaction that names them."""
 
     participant: str
     role: str | None
-    state: ParticipantState
+    state: ParticipantState | None
     created_at: datetime
     spooled: bool
 

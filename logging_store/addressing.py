@@ -33,7 +33,14 @@ class Addresser:
 
     def address(self, records: Sequence[Record]) -> list[Addressed]:
         # a microsecond apart, so that a batch without turns is read back in its order
-        return [self._address(each, self._received_at + timedelta(microseconds=n)) for n, each in enumerate(records)]
+        addressed = [
+            self._address(each, self._received_at + timedelta(microseconds=n)) for n, each in enumerate(records)
+        ]
+        if numbered := {each.row["id"] for each in addressed if "numbering" in each.row}:
+            for each in addressed:
+                if each.kind == "participants" and each.row["session_id"] in numbered:
+                    each.row["numbering"] = "named"  # of whichever session has the number
+        return addressed
 
     def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         """Return records as one batch: of each kind those stated, in their order, then parents that only came along."""
@@ -73,23 +80,14 @@ class Addresser:
         if folder.plan is not None:
             row |= folder.plan.facts()
         if folder.plan is not None and not isinstance(folder, RestoredFolder):
-            row["sessions"] = [
-                planned | ({"user_id": folder.user_id} if folder.user_id else {})
-                for planned in self._planned(who.id, folder.plan, received_at)
-            ]
+            row["sessions"] = list(self._planned(who.id, folder.plan, received_at))
         return Addressed("folders", row, folder=who)
 
     def _planned(self, folder_id: str, plan: Plan, received_at: datetime) -> Iterable[Row]:
-        """Yield the sessions of a plan: locked until somebody opens them, their dates spread over each week."""
-        for place in range(plan.sessions_per_week * plan.total_weeks):
-            number = place + 1
+        """Yield the sessions of a plan: locked until somebody opens them. Their dates are the store's to say."""
+        for number in range(1, plan.sessions_per_week * plan.total_weeks + 1):
             row = _own(identity.numbered_session(self.project, folder_id, number), received_at, implicit=True)
-            row |= {"folder_id": folder_id, "session_number": number, "numbering": "named", "status": "locked"}
-            if plan.starts_on is not None:
-                week, of_week = divmod(place, plan.sessions_per_week)
-                days = 7 * week + 7 * of_week // plan.sessions_per_week
-                row["scheduled_on"] = (plan.starts_on + timedelta(days=days)).isoformat()
-            yield row
+            yield row | {"folder_id": folder_id, "session_number": number, "numbering": "named", "status": "locked"}
 
     def _session(self, session: Session, received_at: datetime) -> Addressed:
         who = session_identity(self.project, session)

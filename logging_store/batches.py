@@ -23,6 +23,7 @@ KEPT: frozenset[Outcome] = STORED | {"spooled"}
 #: In the order in which they are written: parents first.
 KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions")
 _OF_A_STUB = ("id", "key", "created_at")
+_OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering")  # else it would be another session
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ def _stubs(known: Sequence[Row], chosen: Sequence[Row], children: Sequence[Row],
     }
     for row in known:
         if row["id"] in stubs:
-            stubs[row["id"]] |= {field: row[field] for field in _OF_A_STUB if field in row}
+            fields = _OF_A_NUMBERED_STUB if row.get("numbering") == "named" else _OF_A_STUB
+            stubs[row["id"]] |= {field: row[field] for field in fields if field in row}
     return list(stubs.values())
 
 

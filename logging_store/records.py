@@ -112,7 +112,7 @@ class Attendance(Record):
 class Attendee(Attendance):
     """Somebody who takes part in a session, which is known."""
 
-    participant: Name
+    participant: Identifier
 
 
 class Participant(Attendee):

@@ -73,7 +73,7 @@ def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[
                 continue
             rows[name] = known | {
                 "role": known["role"] or stated.get("role"),
-                "state": max(known["state"], stated.get("state"), key=_ONWARD.index) or "joined",
+                "state": max(known["state"], stated.get("state"), key=_ONWARD.index),
                 "spooled": True,
             }
     return list(rows.values())

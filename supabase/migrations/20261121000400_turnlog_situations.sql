@@ -32,7 +32,7 @@ create table if not exists public.ai_session_participants (
     session_id  uuid        not null,
     participant text        not null,
     role        text,
-    state       text,                                   -- null: only known from an interaction that names it
+    state       text,                                   -- null: nobody has said, as of one whom an interaction names
     created_at  timestamptz not null,
     constraint ai_session_participants_pkey primary key (project, session_id, participant),
     constraint ai_session_participants_session_fkey foreign key (project, session_id)
@@ -56,29 +56,51 @@ alter table public.ai_sessions
     add column if not exists session_number integer,    -- within its folder
     add column if not exists scheduled_on date;
 
--- Placeholders of a missing id are refused here as well, for who writes past the service. Dropped first, so that all
--- of this can be run again.
-alter table public.ai_sessions
-    drop constraint if exists ai_sessions_folder_fkey,
-    drop constraint if exists ai_sessions_session_number_check,
-    drop constraint if exists ai_sessions_id_check,
-    drop constraint if exists ai_sessions_key_check,
-    add constraint ai_sessions_folder_fkey foreign key (project, folder_id)
-        references public.ai_session_folders (project, id),
-    add constraint ai_sessions_session_number_check check (
-        session_number is null or session_number > 0 and folder_id is not null),
-    add constraint ai_sessions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
-    add constraint ai_sessions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 200);
-alter table public.ai_interactions
-    drop constraint if exists ai_interactions_id_check,
-    drop constraint if exists ai_interactions_key_check,
-    add constraint ai_interactions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
-    add constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500);
+-- Placeholders of a missing id are refused here as well, for who writes past the service. Rows that somebody wrote so
+-- before stay: then a check holds for new ones only, and `flask doctor` tells which rows those are.
+do $$
+declare
+    wanted record;
+begin
+    for wanted in
+        select *
+          from (values
+              ('ai_sessions', 'folder_fkey',
+               'foreign key (project, folder_id) references public.ai_session_folders (project, id)'),
+              ('ai_sessions', 'session_number_check',
+               'check (session_number is null or session_number > 0 and folder_id is not null)'),
+              ('ai_sessions', 'id_check', $check$check (id <> '00000000-0000-0000-0000-000000000000')$check$),
+              ('ai_sessions', 'key_check',
+               $check$check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 200)$check$),
+              ('ai_interactions', 'id_check', $check$check (id <> '00000000-0000-0000-0000-000000000000')$check$),
+              ('ai_interactions', 'key_check',
+               $check$check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500)$check$)
+          ) as w (relation, name, definition)
+         where not exists (
+               select from pg_catalog.pg_constraint as c
+                where c.conrelid = ('public.' || w.relation)::regclass and c.conname = w.relation || '_' || w.name
+                  and (w.name <> 'key_check' or pg_get_constraintdef(c.oid) like '%undefined%'))
+    loop
+        execute format('alter table public.%1$I drop constraint if exists %2$I, add constraint %2$I %3$s not valid',
+                       wanted.relation, wanted.relation || '_' || wanted.name, wanted.definition);
+        begin
+            execute format('alter table public.%I validate constraint %I',
+                           wanted.relation, wanted.relation || '_' || wanted.name);
+        exception when check_violation then
+            raise notice '% has rows whose % is a placeholder: flask doctor names them', wanted.relation, wanted.name;
+        end;
+    end loop;
 
--- A key of several parts may be longer than an index entry. It needs none: the id derives from it.
-drop index if exists public.ai_interactions_session_key_key;
-create unique index if not exists ai_interactions_session_key_key
-    on public.ai_interactions (project, session_id, key) where octet_length(key) <= 2000;
+    -- A key of several parts may be longer than an index entry. It needs none: the id derives from it.
+    if not exists (select from pg_catalog.pg_indexes
+                    where schemaname = 'public' and indexname = 'ai_interactions_session_key_key'
+                      and indexdef like '%octet_length%') then
+        drop index if exists public.ai_interactions_session_key_key;
+        create unique index ai_interactions_session_key_key
+            on public.ai_interactions (project, session_id, key) where octet_length(key) <= 2000;
+    end if;
+end
+$$;
 
 create unique index if not exists ai_sessions_folder_number_key
     on public.ai_sessions (project, folder_id, session_number) where folder_id is not null;
@@ -86,7 +108,7 @@ create unique index if not exists ai_sessions_folder_number_key
 insert into public.ai_session_participants (project, session_id, participant, created_at)
 select i.project, i.session_id, i.participant, min(i.created_at)
   from public.ai_interactions as i
- where i.participant is not null
+ where i.participant !~ '^\s*$' and length(i.participant) <= 200
  group by i.project, i.session_id, i.participant
     on conflict do nothing;
 
@@ -186,15 +208,13 @@ as $$
     with used as (
         select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
           from public.ai_sessions as s
-          left join (
-                select c.session_id, count(*) as interactions,
+          -- each by itself: a join was planned as all of them for each
+         cross join lateral (
+                select count(*) as interactions,
                        max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
                   from public.ai_interactions as c
-                 where c.project = of_project
-                   and c.session_id = any (array(select m.id from public.ai_sessions as m
-                                                  where m.project = of_project and m.folder_id = any (ids)))
-                 group by c.session_id
-          ) as i on i.session_id = s.id
+                 where c.project = of_project and c.session_id = s.id
+                offset 0) as i
          where s.project = of_project and s.folder_id = any (ids) and s.erased_at is null
     ), summed as (
         select u.folder_id, count(*) as sessions,
@@ -256,6 +276,7 @@ declare
     receipt jsonb;
     receipts jsonb := '[]';
     planned jsonb := '[]';
+    changed uuid[] := '{}';  -- folders of which something was filled
 begin
     -- the missing ones first, in the order of their ids; then all are locked in that order, as sessions are
     with stated as (
@@ -309,8 +330,8 @@ begin
               from public.turnlog_fill_rule_v1(
                    to_jsonb(held), stated.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
             -- a plan may grow: what it had stays as it was
-            if (stated.facts ->> 'total_weeks')::integer > held.total_weeks and rule.conflicts = '{total_weeks}' then
-                rule.conflicts := null;
+            if (stated.facts ->> 'total_weeks')::integer > held.total_weeks then
+                rule.conflicts := nullif(array_remove(rule.conflicts, 'total_weeks'), '{}');
                 rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', stated.facts -> 'total_weeks');
             end if;
             if rule.conflicts is not null then
@@ -339,15 +360,40 @@ begin
         end if;
         receipts := receipts || jsonb_build_object('at', stated.ordinality, 'receipt', receipt);
         if receipt ->> 'receipt' <> 'conflict' then
-            planned := planned || coalesce(
-                (select jsonb_agg(s.value || jsonb_build_object('of_folder', stated.ordinality))
-                   from jsonb_array_elements(stated.facts -> 'sessions') as s), '[]');
+            planned := planned || (
+                select coalesce(jsonb_agg(p.value || jsonb_build_object('of_folder', stated.ordinality)), '[]')
+                  from jsonb_array_elements(coalesce(stated.facts -> 'sessions', '[]')) as p);
+        end if;
+        if receipt ->> 'receipt' = 'filled' then
+            changed := changed || stated.id;
         end if;
     end loop;
+
+    -- What the folders say of their planned sessions, now that all is told: whose they are and when they begin may be
+    -- said at another time than how many there are. Those that are there already gain it as well.
+    planned := planned || (
+        select coalesce(jsonb_agg(jsonb_build_object(
+                   'id', s.id, 'implicit', true, 'folder_id', s.folder_id, 'place', s.session_number - 1)), '[]')
+          from public.ai_session_folders as f
+          join public.ai_sessions as s on s.project = in_project and s.folder_id = f.id and s.erased_at is null
+                                      and s.session_number <= f.sessions_per_week * f.total_weeks
+         where f.project = in_project and f.id = any (changed)
+           and (s.user_id is null and f.user_id is not null or s.scheduled_on is null and f.starts_on is not null));
     return jsonb_build_object(
         'receipts', (select coalesce(jsonb_agg(r -> 'receipt' order by (r ->> 'at')::bigint), '[]')
                        from jsonb_array_elements(receipts) as r),
-        'sessions', planned);
+        'sessions', (
+            select coalesce(jsonb_agg(
+                       p.value || jsonb_build_object(
+                           'user_id', f.user_id,
+                           'scheduled_on', f.starts_on + n.place / f.sessions_per_week * 7
+                                           + n.place % f.sessions_per_week * 7 / f.sessions_per_week)
+                       order by p.ordinality), '[]')
+              from jsonb_array_elements(planned) with ordinality as p
+             cross join lateral (select coalesce((p.value ->> 'place')::integer,
+                                                 (p.value ->> 'session_number')::integer - 1) as place) as n
+              join public.ai_session_folders as f
+                on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
 end
 $$;
 
@@ -442,13 +488,13 @@ declare
     stated_sessions constant integer := coalesce(jsonb_array_length(batch -> 'sessions'), 0);
     sessions public.ai_sessions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_sessions, coalesce(batch -> 'sessions', '[]')) as r);
-    interactions public.ai_interactions[] := array(
+    interactions constant public.ai_interactions[] := array(
         select r from jsonb_populate_recordset(null::public.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
     folders jsonb;                -- what became of the folders
     numbered record;
     number integer;
     holder uuid;
-    crowded boolean;              -- several sessions of the batch state one number
+    clashing bigint[] := '{}';    -- positions of sessions whose number another one has
     aliases jsonb := '{}';        -- id that derives from a number -> id of the session that has it
     attending jsonb := coalesce(batch -> 'participants', '[]');
     parents uuid[];               -- every session that the batch names, distinct
@@ -472,7 +518,8 @@ declare
     weighed jsonb;          -- position -> receipt, of one round
     session_receipts jsonb := '{}';
     interaction_receipts jsonb := '{}';
-    return_parents constant boolean := coalesce((batch ->> 'return_parents')::boolean, false);
+    -- as workers from before this migration say it, too
+    return_parents constant boolean := coalesce(batch ->> 'return_parents', batch ->> 'return_sessions', 'false');
 begin
     if in_project is null then
         raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
@@ -488,6 +535,15 @@ begin
         sessions := sessions || array(
             select r from jsonb_populate_recordset(null::public.ai_sessions, folders -> 'sessions') as r);
 
+        -- Several sessions that want one number are told apart by writing them one after another: the caller parts
+        -- the batch, as for any record that it may not contain.
+        if exists (select from unnest(sessions) as s
+                    where s.session_number is not null
+                    group by s.folder_id, s.session_number having count(distinct s.id) > 1) then
+            raise exception using errcode = '23505', constraint = 'ai_sessions_folder_number_key',
+                message = 'several sessions of one batch want the same number of a folder';
+        end if;
+
         for numbered in
             select s.ordinality as at, s.value ->> 'numbering' as numbering
               from jsonb_array_elements(coalesce(batch -> 'sessions', '[]') || (folders -> 'sessions'))
@@ -501,22 +557,6 @@ begin
                   from public.ai_sessions as s
                  where s.project = in_project and s.folder_id = (sessions[numbered.at]).folder_id
                    and s.session_number = (sessions[numbered.at]).session_number;
-                if holder is null then
-                    crowded := coalesce(crowded, exists (
-                        select from unnest(sessions) as s
-                         where s.session_number is not null
-                         group by s.folder_id, s.session_number having count(distinct s.id) > 1));
-                    if crowded then -- one of this batch has the number and an id of its own
-                        select s.id
-                          into holder
-                          from unnest(sessions) as s
-                         where s.folder_id = (sessions[numbered.at]).folder_id
-                           and s.session_number = (sessions[numbered.at]).session_number
-                           and s.id <> (sessions[numbered.at]).id
-                         order by s.id
-                         limit 1;
-                    end if;
-                end if;
                 if holder is not null and holder <> (sessions[numbered.at]).id then
                     aliases := aliases || jsonb_build_object((sessions[numbered.at]).id::text, holder);
                     sessions[numbered.at].id := holder;
@@ -545,17 +585,24 @@ begin
             end if;
         end loop;
 
-        if aliases <> '{}' then -- what came along for such a session is of the one that has its number
-            for n in 1 .. cardinality(interactions) loop
-                interactions[n].session_id := coalesce(
-                    aliases ->> (interactions[n]).session_id::text, (interactions[n]).session_id::text);
-            end loop;
+        if aliases <> '{}' then -- who was stated with such a session takes part in the one that has its number
             attending := (
-                select coalesce(jsonb_agg(p.value || jsonb_build_object(
-                                    'session_id', coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id'))
-                                    order by p.ordinality), '[]')
+                select coalesce(jsonb_agg(
+                           p.value || case when p.value ->> 'numbering' = 'named' then jsonb_build_object('session_id',
+                               coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id')) else '{}' end
+                           order by p.ordinality), '[]')
                   from jsonb_array_elements(attending) with ordinality as p);
         end if;
+
+        -- A number that another session has makes its statement a conflict, and nothing else of the batch.
+        clashing := array(
+            select s.ordinality
+              from unnest(sessions) with ordinality as s
+             where s.session_number is not null
+               and exists (select from public.ai_sessions as other
+                            where other.project = in_project and other.folder_id = s.folder_id
+                              and other.session_number = s.session_number and other.id <> s.id)
+             order by s.ordinality);
     end if;
 
     select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
@@ -588,10 +635,21 @@ begin
                                s.folder_id, s.session_number, s.scheduled_on, s.status,
                                coalesce(s.implicit, false) as implicit, s.created_at, s.ordinality
                           from unnest(sessions) with ordinality as s
+                         where s.ordinality <> all (clashing)
                         union all
                         select i.session_id, null, null, null, null, null, null, null, null, null, null, null, true,
                                i.created_at, null
-                          from unnest(interactions) as i) as p
+                          from unnest(interactions) as i
+                        union all
+                        -- a parent of which nothing else is taken: its child came with its key
+                        select s.id, s.key, null, null, null, null, null, null, null, null, null, null, true,
+                               s.created_at, s.ordinality
+                          from unnest(sessions) with ordinality as s
+                         where s.ordinality = any (clashing)
+                           and s.id in (select i.session_id from unnest(interactions) as i
+                                        union all
+                                        select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p)
+                       ) as p
                  order by p.id, p.implicit, p.key is null, p.ordinality
             ), inserted as (
                 insert into public.ai_sessions
@@ -627,33 +685,36 @@ begin
         select array_agg(s.nth order by s.ordinality), max(s.nth)
           into occurrence, rounds
           from (select s.ordinality, case when s.implicit is not true or s.key is not null or s.folder_id is not null then
-                       row_number() over (partition by s.id order by coalesce(s.implicit, false), s.key is null, s.ordinality)
+                       row_number() over (partition by s.id, s.ordinality = any (clashing)
+                                          order by coalesce(s.implicit, false), s.key is null, s.ordinality)
                        end as nth
                   from unnest(sessions) with ordinality as s) as s;
     end if;
 
     for this_round in 1 .. coalesce(rounds, 0) loop
         with weighed_now as (
-            select r.ordinality, r.held, rule.fills, rule.conflicts, r.clash,
+            select r.ordinality, r.held, rule.fills, rule.conflicts,
                    (r.held).implicit and not coalesce(r.implicit, false) as adopts
               -- one look by primary key a record, and an upsert below: a join would be planned by statistics,
               -- and those of an empty table make it read the whole project
               from (select r.*, (select held from public.ai_sessions as held
-                                  where held.project = in_project and held.id = r.id) as held,
-                           case when r.session_number is not null and exists (
-                                    select from public.ai_sessions as other
-                                     where other.project = in_project and other.folder_id = r.folder_id
-                                       and other.session_number = r.session_number and other.id <> r.id)
-                                then public.turnlog_session_clash_v1(in_project, sessions[r.ordinality]) end as clash
+                                  where held.project = in_project and held.id = r.id) as held
                       from unnest(sessions) with ordinality as r
                      where occurrence[r.ordinality] = this_round and r.id <> all (parents_erased)
+                       and r.ordinality <> all (clashing)
                        and not (this_round = 1 and r.id = any (parents_born))
                     offset 0) as r
              cross join lateral public.turnlog_fill_rule_v1(
                    -- `open` is no fact of its own, nor is what a session was born with that nobody has created yet
-                   to_jsonb(r.held) - case when (r.held).status = 'open' or (r.held).implicit then 'status' else '' end,
-                   to_jsonb(r) - '{project,id,implicit,created_at,erased_at,edited,ordinality,held,clash}'::text[]
+                   to_jsonb(r.held)
+                       - case when (r.held).status = 'open' or (r.held).implicit then 'status' else '' end
+                       - case when (r.held).implicit and (r.held).scheduled_on <> r.scheduled_on then 'scheduled_on' else '' end
+                       - case when (r.held).implicit and (r.held).user_id <> r.user_id then 'user_id' else '' end,
+                   to_jsonb(r) - '{project,id,implicit,created_at,erased_at,edited,ordinality,held}'::text[]
                                - case when r.implicit or r.status = 'open' then 'status' else '' end
+                               -- a plan only says what nobody else has said
+                               - case when r.implicit and (r.held).scheduled_on is not null then 'scheduled_on' else '' end
+                               - case when r.implicit and (r.held).user_id is not null then 'user_id' else '' end
                                - coalesce((r.held).edited, '{}')) as rule
              where (r.held).id is not null
                and not (coalesce(r.implicit, false) and (r.held).key is not null and r.folder_id is null)
@@ -668,7 +729,7 @@ begin
                    m.implicit and not w.adopts, m.created_at
               from weighed_now as w
              cross join lateral jsonb_populate_record(w.held, coalesce(w.fills, '{}')) as m
-             where w.clash is null and w.conflicts is null and (w.fills is not null or w.adopts)
+             where w.conflicts is null and (w.fills is not null or w.adopts)
              order by m.id
                 on conflict (project, id) do update
                set (key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number, scheduled_on,
@@ -678,7 +739,6 @@ begin
                    excluded.scheduled_on, excluded.status, excluded.implicit)
         )
         select jsonb_object_agg(w.ordinality, case
-                   when w.clash is not null then w.clash
                    when w.conflicts is not null
                        then jsonb_build_object('receipt', 'conflict', 'fields', w.conflicts)
                    when w.fills is not null or w.adopts
@@ -822,7 +882,9 @@ begin
         else (
             select coalesce(jsonb_agg(coalesce(
                        session_receipts -> s.ordinality::text,
-                       case when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
+                       case when s.ordinality = any (clashing)
+                                then public.turnlog_session_clash_v1(in_project, sessions[s.ordinality])
+                            when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
                             when s.id = any (parents_born) then '{"receipt": "created"}'
                             when s.id = any (parents_present) then '{"receipt": "duplicate"}'
                             else public.turnlog_session_clash_v1(in_project, sessions[s.ordinality])
@@ -845,7 +907,9 @@ begin
                                                order by p.ordinality)
                                       from jsonb_array_elements(folders -> 'sessions') with ordinality as p
                                      where (p.value ->> 'of_folder')::bigint = f.ordinality), '[]')) else '{}' end
-                       || case when return_parents then jsonb_build_object(
+                       || case when return_parents
+                                    and batch -> 'folders' -> (f.ordinality - 1)::integer -> 'implicit' <> 'true'
+                               then jsonb_build_object(
                                    'folder', public.turnlog_folder_rows_v1(in_project, array[
                                        (batch -> 'folders' -> (f.ordinality - 1)::integer ->> 'id')::uuid]) -> 0)
                                else '{}' end
@@ -971,7 +1035,7 @@ as $$
                      where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid),
         'participants', (
             select coalesce(jsonb_agg(jsonb_build_object(
-                       'participant', p.participant, 'role', p.role, 'state', coalesce(p.state, 'joined'),
+                       'participant', p.participant, 'role', p.role, 'state', p.state,
                        'created_at', p.created_at) order by p.created_at, p.participant), '[]')
               from public.ai_session_participants as p
              where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))

@@ -22,7 +22,7 @@ CONFIRM = {
 }
 
 
-def members(client: FlaskClient, session: str = BOOKING) -> dict[str, tuple[str | None, str]]:
+def members(client: FlaskClient, session: str = BOOKING) -> dict[str, tuple[str | None, str | None]]:
     listed = client.get(f"/v1/sessions/{session}/participants").get_json()["participants"]
     assert len(listed) == len({each["participant"] for each in listed})
     return {each["participant"]: (each["role"], each["state"]) for each in listed}
@@ -91,7 +91,7 @@ def test_who_speaks_takes_part(client: FlaskClient) -> None:
     said = {"session_id": BOOKING, "interaction_id": "m1", "participant": "visitor", "prompt": "Hello"}
     assert client.post("/v1/interactions", json=said).status_code == 201
     assert client.post("/v1/interactions", json=said).status_code == 200
-    assert members(client) == {"visitor": (None, "joined")}
+    assert members(client) == {"visitor": (None, None)}
     # who says so late only fills in what was open
     path = f"/v1/sessions/{BOOKING}/participants/visitor"
     assert client.put(path, json={"state": "confirmed", "role": "guest"}).status_code == 200
@@ -112,7 +112,7 @@ def test_a_booking_in_a_folder_brings_its_participants_to_the_session_that_has_t
     body = {"folder_id": "ann", "session_number": 4, "participants": [{"participant": "ann"}]}
     answer = client.post("/v1/sessions", json=body)
     assert (answer.status_code, answer.get_json()["session_id"]) == (200, mine["session_id"])
-    assert members(client, "mine") == {"ann": (None, "joined")}
+    assert members(client, "mine") == {"ann": (None, None)}
 
 
 def test_participants_are_checked_by_name(client: FlaskClient) -> None:

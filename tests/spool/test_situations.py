@@ -81,7 +81,7 @@ def test_participants_that_wait_are_shown_and_marked(client: FlaskClient, spool:
     spool.breaker.succeed()
     listed = client.get("/v1/sessions/s/participants").get_json()["participants"]
     told = {each["participant"]: (each["role"], each["state"], each["spooled"]) for each in listed}
-    assert told == {"ann": ("guest", "joined", True), "bob": (None, "joined", True)}
+    assert told == {"ann": ("guest", "joined", True), "bob": (None, None, True)}
 
 
 def test_a_step_back_that_was_spooled_becomes_a_dead_letter(
