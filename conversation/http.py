@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote
 
 import jiter
 from flask import Flask, Request, Response, current_app
+from flask.globals import request_ctx
 from flask.json.provider import JSONProvider
 from pydantic_core import to_json
 from werkzeug.exceptions import NotFound
@@ -48,6 +49,9 @@ def answer(status: int, body: Any) -> Response:
 
 def read_record(model: type[_Record]) -> _Record:
     """Return the request's body as a record; one that is not counts as rejected."""
+    sent = request_ctx.request
+    if sent.query_string and sent.args.get("explain", "false") != "false":
+        raise body.InvalidBody([{"path": "?explain", "detail": "This call can't be explained; nothing was written"}])
     try:
         return body.read(model)
     except body.InvalidBody:

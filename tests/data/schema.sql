@@ -811,7 +811,7 @@ begin
             'with broken as materialized (
                  select t.tableoid as part, t.ctid as place, t.%2$s::text as id,
                         %3$s as no_id, %4$s as no_session,
-                        case when %3$s then jsonb_build_array(md5((to_jsonb(t) - %5$L)::text))
+                        case when %3$s then jsonb_build_array(md5((to_jsonb(t.*) - %5$L)::text))
                              else to_jsonb(t.%2$s::text) end as basis
                    from %1$s as t
                   where %3$s or %4$s
