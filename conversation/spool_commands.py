@@ -109,7 +109,9 @@ def _send(letter: DeadLetter) -> Receipt:
         receipts = store.write(letter.batch)
     except (Invalid, Conflict) as error:
         return receipt_of(error)
-    return (receipts.interactions or receipts.sessions)[0]
+    pairs = list(zip(letter.batch.rows(), receipts, strict=True))
+    # a parent that came along is kept even where the record itself is refused
+    return next((receipt for row, receipt in pairs if not row.get("implicit")), pairs[0][1])
 
 
 def _every() -> Iterator[DeadLetter]:

@@ -242,3 +242,35 @@ def test_operators_see_send_again_and_discard_dead_letters(
     assert run("retry", "--all") == (0, "1  created\n2  created\n")
     assert "dead letters: 0" in run("status")[1]
     assert [row["prompt"] for row in transcript(client, "s")] == ["Said 0", "Said 1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stored", "refused", "field"),
+    [
+        ("/v1/sessions/s/participants/p", {"state": "joined"}, {"state": "reserved"}, "state"),
+        ("/v1/folders", {"folder_id": "f", "name": "a"}, {"folder_id": "f", "name": "b"}, "name"),
+        ("/v1/sessions", {"session_id": "s", "title": "a"}, {"session_id": "s", "title": "b"}, "title"),
+    ],
+    ids=["participant", "folder", "session"],
+)
+def test_a_dead_letter_of_any_kind_stays_until_its_record_is_kept(
+    app: Flask,
+    client: FlaskClient,
+    spool: Spool,
+    inner: Removable,
+    path: str,
+    stored: dict[str, Any],
+    refused: dict[str, Any],
+    field: str,
+) -> None:
+    client.post("/v1/sessions", json={"session_id": "s"})
+    send = client.put if "participants" in path else client.post
+    assert send(path, json=stored).status_code in {200, 201}
+    inner.away = AWAY
+    assert send(path, json=refused).status_code == 202
+    inner.away = None
+    delivered(spool)
+    result = app.test_cli_runner().invoke(args=["spool", "retry", "--all"])
+    assert result.exit_code == 1, result.exception
+    assert "1  conflict" in result.output
+    assert [letter.receipt["fields"] for letter in spool.dead_letters.list()] == [[field]]
