@@ -244,33 +244,64 @@ def test_operators_see_send_again_and_discard_dead_letters(
     assert [row["prompt"] for row in transcript(client, "s")] == ["Said 0", "Said 1"]
 
 
-@pytest.mark.parametrize(
-    ("path", "stored", "refused", "field"),
-    [
-        ("/v1/sessions/s/participants/p", {"state": "joined"}, {"state": "reserved"}, "state"),
-        ("/v1/folders", {"folder_id": "f", "name": "a"}, {"folder_id": "f", "name": "b"}, "name"),
-        ("/v1/sessions", {"session_id": "s", "title": "a"}, {"session_id": "s", "title": "b"}, "title"),
-    ],
-    ids=["participant", "folder", "session"],
-)
+REFUSED_LATER = {
+    "participant": ("/v1/sessions/s/participants/p", {}, {"state": "joined"}, {"state": "reserved"}),
+    "folder": ("/v1/folders", {"folder_id": "f"}, {"name": "a"}, {"name": "b"}),
+    "session": ("/v1/sessions", {"session_id": "s"}, {"title": "a"}, {"title": "b"}),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_LATER)
 def test_a_dead_letter_of_any_kind_stays_until_its_record_is_kept(
-    app: Flask,
-    client: FlaskClient,
-    spool: Spool,
-    inner: Removable,
-    path: str,
-    stored: dict[str, Any],
-    refused: dict[str, Any],
-    field: str,
+    app: Flask, client: FlaskClient, spool: Spool, inner: Removable, kind: str
 ) -> None:
+    path, named, stored, refused = REFUSED_LATER[kind]
     client.post("/v1/sessions", json={"session_id": "s"})
-    send = client.put if "participants" in path else client.post
-    assert send(path, json=stored).status_code in {200, 201}
+    send = client.put if kind == "participant" else client.post
+    assert send(path, json=named | stored).status_code in {200, 201}
     inner.away = AWAY
-    assert send(path, json=refused).status_code == 202
+    assert send(path, json=named | refused).status_code == 202
     inner.away = None
     delivered(spool)
     result = app.test_cli_runner().invoke(args=["spool", "retry", "--all"])
     assert result.exit_code == 1, result.exception
     assert "1  conflict" in result.output
-    assert [letter.receipt["fields"] for letter in spool.dead_letters.list()] == [[field]]
+    assert [letter.receipt["fields"] for letter in spool.dead_letters.list()] == [list(refused)]
+
+
+def test_a_parent_that_is_refused_gets_no_letter_beside_its_children(
+    client: FlaskClient, spool: Spool, inner: Removable
+) -> None:
+    client.post("/v1/sessions", json={"session_id": "first", "folder_id": "f", "session_number": 3})
+    inner.away = AWAY
+    client.post("/v1/sessions", json={"session_id": "second", "folder_id": "f", "session_number": 3})
+    for n in range(3):
+        log(client, session_id="second", interaction_id=f"i{n}", prompt="Hello")
+    inner.away = None
+    delivered(spool)
+    letters = [[row["key"] for row in letter.batch.stated()] for letter in spool.dead_letters.list()]
+    assert ["second"] in letters
+    assert all(len(records) == 1 for records in letters), "each is of a record that somebody stated"
+    stored = client.get("/v1/sessions/second/interactions")
+    kept = [row["interaction_key"] for row in stored.get_json()["interactions"]] if stored.status_code == 200 else []
+    assert sorted([*kept, *(key for (key,) in letters)]) == ["i0", "i1", "i2", "second"]
+
+
+def test_a_plan_that_is_taken_in_part_leaves_a_letter(
+    app: Flask, client: FlaskClient, spool: Spool, inner: Removable
+) -> None:
+    # a session of somebody else's has a number of the plan
+    client.post("/v1/sessions", json={"session_id": "theirs", "folder_id": "p", "session_number": 2, "user_id": "x"})
+    inner.away = AWAY
+    plan = {"folder_id": "p", "user_id": "u", "plan": {"sessions_per_week": 1, "total_weeks": 3}}
+    assert client.post("/v1/folders", json=plan).status_code == 202
+    inner.away = None
+    delivered(spool)
+    (letter,) = spool.dead_letters.list()
+    told = {each["session_number"]: each["receipt"] for each in letter.receipt["planned"]}
+    assert (letter.receipt["receipt"], told) == ("filled", {1: "created", 2: "conflict", 3: "created"})
+    listed = app.test_cli_runner().invoke(args=["spool", "list"]).output
+    assert listed.rstrip().endswith("filled in part, not: session 2")
+    again = app.test_cli_runner().invoke(args=["spool", "retry", "1"])
+    assert (again.exit_code, again.output) == (1, "1  duplicate in part, not: session 2\n")
+    assert spool.dead_letters.count() == 1
