@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store import identity
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.ledger import Ledger
 from logging_store.repository import ConversationRepository
@@ -305,3 +306,29 @@ def test_a_plan_that_is_taken_in_part_leaves_a_letter(
     again = app.test_cli_runner().invoke(args=["spool", "retry", "1"])
     assert (again.exit_code, again.output) == (1, "1  duplicate in part, not: session 2\n")
     assert spool.dead_letters.count() == 1
+
+
+def test_a_waiting_session_shows_its_status(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    inner.refuses = lambda _: StoreUnavailable("not now")
+    ids = [
+        client.post("/v1/sessions", json={"session_id": name} | more).get_json()["session_id"]
+        for name, more in (("closed", {"status": "closed"}), ("later", {"status": "open"}), ("open", {}))
+    ]
+    client.post("/v1/sessions", json={"session_id": "later", "status": "locked"})
+    folder = client.post("/v1/folders", json={"folder_id": "f", "plan": {"sessions_per_week": 1, "total_weeks": 3}})
+    closed = client.post("/v1/folders/f/sessions", json={"session_number": 2, "status": "closed"})
+    opened = client.post("/v1/folders/f/sessions", json={"session_number": 3, "title": "T"})
+    assert {folder.status_code, closed.status_code, opened.status_code} == {202}
+    folder_id = identity.folder("default", "f").id
+    ids += [identity.numbered_session("default", folder_id, number).id for number in (1, 2, 3)]
+
+    def shown() -> list[tuple[Any, ...]]:
+        rows = [client.get(f"/v1/sessions/{id_}").get_json() for id_ in ids]
+        return [tuple(row.get(name) for name in ("status", "implicit", "folder_id", "session_number")) for row in rows]
+
+    eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
+    waiting = shown()
+    assert [row[0] for row in waiting] == ["closed", "locked", "open", "locked", "closed", "open"]
+    inner.refuses = lambda _: None
+    delivered(spool)
+    assert shown() == waiting
