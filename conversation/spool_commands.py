@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 from flask import Blueprint, current_app
@@ -15,7 +14,7 @@ from conversation.settings import Settings
 from logging_store.batches import Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid, TurnlogError
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
-from logging_store.spool.dead_letters import DeadLetter
+from logging_store.spool.dead_letters import DeadLetter, left_out
 
 blueprint = Blueprint("spool_commands", __name__, cli_group="spool")
 blueprint.cli.help = "What waits on this machine's disk, and what the store refused."
@@ -45,7 +44,7 @@ def list_dead_letters(after: int) -> None:
     for letter in letters:
         click.echo(
             f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
-            f"{_why(letter)}"
+            f"{_what_became(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
         click.echo(f"There may be more: --after {letters[-1].number}")
@@ -82,11 +81,11 @@ def retry(number: int | None, *, every: bool) -> None:
         for letter in _every() if number is None else [_find(number)]:
             receipt = _send(letter)
             # if the store is away it waits again; what is of an erased session shall be forgotten
-            gone = (receipt.kept and not receipt.differs) or receipt.reason == "erased"
+            gone = (receipt.kept and not left_out(receipt)) or receipt.reason == "erased"
             if gone:
                 _dead_letters().remove(letter.number)
             refused += not gone
-            click.echo(f"{letter.number}  {receipt.receipt}  {receipt.reason or ', '.join(receipt.fields)}".rstrip())
+            click.echo(f"{letter.number}  {_what_became(receipt, '  ')}")
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -109,7 +108,9 @@ def _send(letter: DeadLetter) -> Receipt:
         receipts = store.write(letter.batch)
     except (Invalid, Conflict) as error:
         return receipt_of(error)
-    return (receipts.interactions or receipts.sessions)[0]
+    pairs = list(zip(letter.batch.rows(), receipts, strict=True))
+    # a parent that came along is kept even where the record itself is refused
+    return next((receipt for row, receipt in pairs if not row.get("implicit")), pairs[0][1])
 
 
 def _every() -> Iterator[DeadLetter]:
@@ -150,11 +151,11 @@ def _dead_letters() -> DeadLetters:
     return DeadLetters(settings.spool_dir)
 
 
-def _why(letter: DeadLetter) -> str:
-    receipt: dict[str, Any] = letter.receipt
-    if differs := receipt.get("differs"):
-        return f"{receipt['receipt']} in part, not: {', '.join(differs)}"
-    return f"{receipt['receipt']}: {receipt.get('reason') or ', '.join(receipt.get('fields', ()))}"
+def _what_became(receipt: Receipt, separator: str) -> str:
+    if missing := left_out(receipt):
+        return f"{receipt.receipt} in part, not: {', '.join(missing)}"
+    why = receipt.reason or ", ".join(receipt.fields)
+    return f"{receipt.receipt}{separator}{why}" if why else receipt.receipt
 
 
 def _time(seconds: float) -> str:

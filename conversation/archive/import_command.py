@@ -50,6 +50,7 @@ def import_file(*, file: Path, format_: str, rejects: Path | None, report: Path 
     exit status is 1 if anything was rejected or contradicts what is stored.
     """
     rejects = rejects or Path("stdin.rejects.jsonl" if file == sources.STDIN else f"{file}.rejects.jsonl")
+    _require_files_of_their_own(file, rejects, report)
     with ended_like_an_interrupt(), ExitStack() as stack:
         repository = stack.enter_context(repository_at_work())
         # past group commit and spool: what an import counts as stored is in the database
@@ -78,6 +79,21 @@ def import_file(*, file: Path, format_: str, rejects: Path | None, report: Path 
     if run.tally.repaired and report:
         click.echo(f"Which session ids were repaired: {report}")
     sys.exit(1 if run.tally.refused else 0)
+
+
+def _require_files_of_their_own(file: Path, rejects: Path, report: Path | None) -> None:
+    """Raise a usage error where what is told would be written over what is read, or over something else told."""
+    for option, path in (("--rejects", rejects), ("--report", report)):
+        if file != sources.STDIN and path is not None and _are_one(file, path):
+            raise click.UsageError(f"{option} is the FILE itself, which would be lost: name another")
+    if report is not None and _are_one(rejects, report):
+        raise click.UsageError(f"--rejects and --report are both {report}: name two files")
+
+
+def _are_one(first: Path, second: Path) -> bool:
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()
 
 
 def _show(progress: Iterator[Tally], source: Source) -> None:

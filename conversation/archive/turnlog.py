@@ -20,6 +20,7 @@ from logging_store.restored import RestoredFolder, RestoredInteraction, Restored
 from logging_store.values import MAX_NAME
 
 _DERIVED = {"erased_at", "interaction_count", "last_activity_at", "spooled", "statistics"}
+_SAID = ("prompt", "response", "error")
 
 
 def write(exported: Iterator[Exported]) -> Iterator[bytes]:
@@ -76,8 +77,8 @@ def _interaction(line: dict[str, Any]) -> RestoredInteraction:
     if isinstance(key := line.get("key"), str) and len(key) > MAX_NAME:
         # too long for a name: a key of several parts, which is read back as its canonical JSON
         named = without(named, "interaction_id") | {"key": _parts(key)}
-    if named.get("status") == _derived_status(named):
-        # told for readers, never stated: what is known later may still change it
+    if named.get("status") == _derived_status(named) and any(named.get(name) is not None for name in _SAID):
+        # told for readers, never stated: what is known later may still change it; alone it is all that was stated
         named = without(named, "status")
     return RestoredInteraction.model_validate(named)
 

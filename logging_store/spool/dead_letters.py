@@ -17,7 +17,7 @@ import apsw
 import jiter
 from pydantic_core import to_json
 
-from logging_store.batches import Batch, Receipt
+from logging_store.batches import KEPT, Batch, Receipt
 from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.spool.files import read_batch
 
@@ -53,6 +53,12 @@ class DeadLetter:
     refused_at: float
     receipt: dict[str, Any]
     batch: Batch
+
+
+def left_out(receipt: Receipt) -> list[str]:
+    """Name what was not taken of a record that was kept: fields, and sessions of a folder's plan."""
+    refused = (each for each in receipt.planned if each["receipt"] not in KEPT and each.get("reason") != "erased")
+    return [*receipt.differs, *(f"session {each['session_number']}" for each in refused)]
 
 
 class DeadLetters:

@@ -17,7 +17,7 @@ from logging_store.batches import Batch, Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid, Misconfigured, SpoolFull, StoreError, StoreUnavailable
 from logging_store.records import MAX_REPEATS
 from logging_store.spool.breaker import CircuitBreaker
-from logging_store.spool.dead_letters import DeadLetters
+from logging_store.spool.dead_letters import DeadLetters, left_out
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import Entry, SpoolFile
 from logging_store.spool.held import HeldSessions
@@ -157,10 +157,11 @@ class Drain:
                 self._refused(batch, receipt_of(error), entries)
             return
         for row, receipt in zip(batch.rows(), receipts, strict=True):
-            if not row.get("implicit"):  # a parent that only came along is no record of its own
-                self._on_delivered(receipt)
+            if row.get("implicit"):
+                continue  # a parent that only came along is no record of its own: its children's receipts tell
+            self._on_delivered(receipt)
             # also what was taken in part: nobody but its dead letter tells of the rest
-            if not receipt.kept or receipt.differs:
+            if not receipt.kept or left_out(receipt):
                 self._refused(batch.alone(row), receipt, entries)
 
     def _refused(self, batch: Batch, receipt: Receipt, entries: list[Entry]) -> None:

@@ -4,7 +4,7 @@ A row of the store gains what a waiting record fills, by the fill rule: the stor
 Each row that holds something that waits is marked `spooled`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -82,15 +82,17 @@ def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[
 def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
     """Return a session that the store doesn't know yet, or None if nothing waits for it."""
     batches = list(batches)
-    statements = [row for batch in batches for row in batch.sessions if row["id"] == session_id]
-    if not statements:
+    found = [row for batch in batches for row in _sessions(batch) if row["id"] == session_id]
+    if not found:
         return None
+    # what somebody stated stands before what a plan or a child brought along
+    statements = sorted(found, key=lambda row: bool(row.get("implicit")))
     interactions = [interaction_row(waiting) for waiting in interactions_of(session_id, batches).values()]
     row = _SESSION | {
         "session_id": session_id,
-        "status": "open",
+        "status": _status(statements),
         "implicit": all(each.get("implicit") for each in statements),
-        "created_at": _as_utc(statements[0]["created_at"]),
+        "created_at": _as_utc(found[0]["created_at"]),
         "tags": [],
         "metadata": {},
         "interaction_count": len(interactions),
@@ -99,6 +101,20 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
         ),
     }
     return _filled(row, [{k: v for k, v in each.items() if k != "implicit"} for each in statements])
+
+
+def _status(statements: list[Row]) -> str:
+    """Return a session's status: open fills nothing, and whoever states a planned session opens it."""
+    stated = [each.get("status") or "open" for each in statements if not each.get("implicit")]
+    brought = [each["status"] for each in statements if each.get("status")]
+    return next((each for each in stated or brought if each != "open"), "open")
+
+
+def _sessions(batch: Batch) -> Iterator[Row]:
+    """Yield the rows of a batch's sessions, those of its folders' plans among them."""
+    yield from batch.sessions
+    for folder in batch.folders:
+        yield from folder.get("sessions", ())
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

@@ -180,3 +180,28 @@ def test_repairs_are_reported_and_the_second_run_makes_the_same(
         for name in ("s", "mongo-d2", "mongo-d3", "mongo-d4")
     }
     assert prompts == {"s": ["c1"], "mongo-d2": ["c2"], "mongo-d3": ["c3"], "mongo-d4": ["c4"]}
+
+
+@pytest.mark.parametrize("option", ["--rejects", "--report"])
+@pytest.mark.parametrize("spelled", ["as it is", "another way", "linked"])
+def test_a_file_is_not_written_over_by_what_is_told_of_it(
+    flask: Flask, tmp_path: Path, option: str, spelled: str
+) -> None:
+    file = write(tmp_path / "chats.jsonl", [chat("x", "a"), "{"])
+    before = file.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(file)
+    given = {"as it is": file, "another way": tmp_path / "folder" / ".." / file.name, "linked": tmp_path / "link"}
+    for one, other in ((file, given[spelled]), (given[spelled], file)):
+        result = flask("import", one, "--format", "openai-chat", option, other)
+        assert (result.exit_code, f"{option} is the FILE itself" in result.output) == (2, True), result.output
+        assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("rejects", [[], ["--rejects"]])
+def test_rejects_and_report_are_two_files(flask: Flask, tmp_path: Path, rejects: list[str]) -> None:
+    file = write(tmp_path / "a", [chat("x", "a"), "{"])
+    told = tmp_path / "a.rejects.jsonl"
+    given = [argument for option in rejects for argument in (option, told)]
+    result = flask("import", file, "--format", "openai-chat", *given, "--report", told)
+    assert (result.exit_code, "name two" in result.output) == (2, True)

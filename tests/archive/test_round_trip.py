@@ -9,7 +9,16 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_store.records import Folder, Interaction, Participant, Plan, Record, Session, SessionChanges
+from logging_store.records import (
+    Folder,
+    Interaction,
+    InteractionStatus,
+    Participant,
+    Plan,
+    Record,
+    Session,
+    SessionChanges,
+)
 from logging_store.repository import ConversationRepository
 from tests.archive.conftest import counted, empty, flask_of, write
 from tests.conftest import PROJECT, Backend
@@ -55,18 +64,20 @@ SESSIONS = some(
     },
 )  # fmt: skip
 NUMBERED = some(Session, {"folder_id": st.sampled_from(["therapy", "empty"]), "session_number": st.integers(1, 4)}, {})
-INTERACTIONS = some(
+MORE_OF_AN_INTERACTION: dict[str, Any] = {
+    "interaction_id": st.sampled_from(["1", "2", "x/y?", "0e1f2a3b-1111-4222-8333-444455556666"]),
+    "response": TEXTS | MESSAGES, "model": NAMES, "provider": NAMES, "error": TEXTS, "finish_reason": NAMES,
+    "status": st.sampled_from(["pending", "completed", "failed", "abandoned"]),
+    "started_at": TIMES, "completed_at": TIMES, "latency_ms": AMOUNTS, "time_to_first_token_ms": AMOUNTS,
+    "input_tokens": COUNTS, "output_tokens": COUNTS, "cost_usd": AMOUNTS, "participant": NAMES,
+    "reply_to": st.sampled_from(["1", "2"]), "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
+}  # fmt: skip
+INTERACTIONS = some(Interaction, {"session_id": SESSION_IDS, "prompt": TEXTS | MESSAGES}, MORE_OF_AN_INTERACTION)
+STATUSES = some(
     Interaction,
-    {"session_id": SESSION_IDS, "prompt": TEXTS | MESSAGES},
-    {
-        "interaction_id": st.sampled_from(["1", "2", "x/y?", "0e1f2a3b-1111-4222-8333-444455556666"]),
-        "response": TEXTS | MESSAGES, "model": NAMES, "provider": NAMES, "error": TEXTS, "finish_reason": NAMES,
-        "status": st.sampled_from(["pending", "completed", "failed", "abandoned"]),
-        "started_at": TIMES, "completed_at": TIMES, "latency_ms": AMOUNTS, "time_to_first_token_ms": AMOUNTS,
-        "input_tokens": COUNTS, "output_tokens": COUNTS, "cost_usd": AMOUNTS, "participant": NAMES,
-        "reply_to": st.sampled_from(["1", "2"]), "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
-    },
-)  # fmt: skip
+    {"session_id": SESSION_IDS, "status": MORE_OF_AN_INTERACTION["status"]},
+    {name: MORE_OF_AN_INTERACTION[name] for name in ("interaction_id", "error", "model", "turn", "tags", "metadata")},
+)
 KEYED = some(Interaction, {"key": KEYS, "prompt": TEXTS}, {"session_id": SESSION_IDS})
 PARTICIPANTS = some(
     Participant,
@@ -81,7 +92,7 @@ FOLDERS = some(
         "plan": st.just(Plan.model_validate({"sessions_per_week": 2, "total_weeks": 1, "starts_on": "2026-11-23"})),
     },
 )  # fmt: skip
-RECORDS = st.lists(SESSIONS | NUMBERED | INTERACTIONS | KEYED | PARTICIPANTS | FOLDERS, max_size=12)
+RECORDS = st.lists(SESSIONS | NUMBERED | INTERACTIONS | STATUSES | KEYED | PARTICIPANTS | FOLDERS, max_size=12)
 CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}, {"title": TEXTS, "metadata": OBJECTS})
 
 
@@ -112,6 +123,9 @@ def test_an_exported_log_is_restored_to_the_byte(
         assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
 
 
+STATED: list[InteractionStatus] = ["pending", "completed", "failed", "abandoned"]
+
+
 def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_path: Path) -> None:
     log = ConversationRepository(backend.open(), PROJECT)
     long_key = {f"part {n}": "x" * 40 for n in range(8)}
@@ -124,6 +138,7 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
             Interaction(session_id="chat", interaction_id="1", prompt="a", participant="bob", turn=1),
             Interaction(session_id="chat", prompt="b", response="c", reply_to="1", turn=2),
             Interaction(key=long_key, error="broken"),
+            *(Interaction(session_id="chat", status=status, turn=turn) for turn, status in enumerate(STATED, 3)),
         ]
     )
     log.edit("chat", SessionChanges(status="closed"))
@@ -131,7 +146,7 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
     assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
     lines = [json.loads(line) for line in file.read_bytes().splitlines()]
     assert Counter(line["record"] for line in lines) == {
-        "folder": 2, "session": 4, "participant": 2, "interaction": 3
+        "folder": 2, "session": 4, "participant": 2, "interaction": 7
     }  # fmt: skip
     assert [line["record"] for line in lines if "Nothing" in line.get("name", "")] == ["folder"]
     sessions = {line["session_id"]: line for line in lines if line["record"] == "session"}

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store import identity
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.ledger import Ledger
 from logging_store.repository import ConversationRepository
@@ -242,3 +243,92 @@ def test_operators_see_send_again_and_discard_dead_letters(
     assert run("retry", "--all") == (0, "1  created\n2  created\n")
     assert "dead letters: 0" in run("status")[1]
     assert [row["prompt"] for row in transcript(client, "s")] == ["Said 0", "Said 1"]
+
+
+REFUSED_LATER = {
+    "participant": ("/v1/sessions/s/participants/p", {}, {"state": "joined"}, {"state": "reserved"}),
+    "folder": ("/v1/folders", {"folder_id": "f"}, {"name": "a"}, {"name": "b"}),
+    "session": ("/v1/sessions", {"session_id": "s"}, {"title": "a"}, {"title": "b"}),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_LATER)
+def test_a_dead_letter_of_any_kind_stays_until_its_record_is_kept(
+    app: Flask, client: FlaskClient, spool: Spool, inner: Removable, kind: str
+) -> None:
+    path, named, stored, refused = REFUSED_LATER[kind]
+    client.post("/v1/sessions", json={"session_id": "s"})
+    send = client.put if kind == "participant" else client.post
+    assert send(path, json=named | stored).status_code in {200, 201}
+    inner.away = AWAY
+    assert send(path, json=named | refused).status_code == 202
+    inner.away = None
+    delivered(spool)
+    result = app.test_cli_runner().invoke(args=["spool", "retry", "--all"])
+    assert result.exit_code == 1, result.exception
+    assert "1  conflict" in result.output
+    assert [letter.receipt["fields"] for letter in spool.dead_letters.list()] == [list(refused)]
+
+
+def test_a_parent_that_is_refused_gets_no_letter_beside_its_children(
+    client: FlaskClient, spool: Spool, inner: Removable
+) -> None:
+    client.post("/v1/sessions", json={"session_id": "first", "folder_id": "f", "session_number": 3})
+    inner.away = AWAY
+    client.post("/v1/sessions", json={"session_id": "second", "folder_id": "f", "session_number": 3})
+    for n in range(3):
+        log(client, session_id="second", interaction_id=f"i{n}", prompt="Hello")
+    inner.away = None
+    delivered(spool)
+    letters = [[row["key"] for row in letter.batch.stated()] for letter in spool.dead_letters.list()]
+    assert ["second"] in letters
+    assert all(len(records) == 1 for records in letters), "each is of a record that somebody stated"
+    stored = client.get("/v1/sessions/second/interactions")
+    kept = [row["interaction_key"] for row in stored.get_json()["interactions"]] if stored.status_code == 200 else []
+    assert sorted([*kept, *(key for (key,) in letters)]) == ["i0", "i1", "i2", "second"]
+
+
+def test_a_plan_that_is_taken_in_part_leaves_a_letter(
+    app: Flask, client: FlaskClient, spool: Spool, inner: Removable
+) -> None:
+    # a session of somebody else's has a number of the plan
+    client.post("/v1/sessions", json={"session_id": "theirs", "folder_id": "p", "session_number": 2, "user_id": "x"})
+    inner.away = AWAY
+    plan = {"folder_id": "p", "user_id": "u", "plan": {"sessions_per_week": 1, "total_weeks": 3}}
+    assert client.post("/v1/folders", json=plan).status_code == 202
+    inner.away = None
+    delivered(spool)
+    (letter,) = spool.dead_letters.list()
+    told = {each["session_number"]: each["receipt"] for each in letter.receipt["planned"]}
+    assert (letter.receipt["receipt"], told) == ("filled", {1: "created", 2: "conflict", 3: "created"})
+    listed = app.test_cli_runner().invoke(args=["spool", "list"]).output
+    assert listed.rstrip().endswith("filled in part, not: session 2")
+    again = app.test_cli_runner().invoke(args=["spool", "retry", "1"])
+    assert (again.exit_code, again.output) == (1, "1  duplicate in part, not: session 2\n")
+    assert spool.dead_letters.count() == 1
+
+
+def test_a_waiting_session_shows_its_status(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    inner.refuses = lambda _: StoreUnavailable("not now")
+    ids = [
+        client.post("/v1/sessions", json={"session_id": name} | more).get_json()["session_id"]
+        for name, more in (("closed", {"status": "closed"}), ("later", {"status": "open"}), ("open", {}))
+    ]
+    client.post("/v1/sessions", json={"session_id": "later", "status": "locked"})
+    folder = client.post("/v1/folders", json={"folder_id": "f", "plan": {"sessions_per_week": 1, "total_weeks": 3}})
+    closed = client.post("/v1/folders/f/sessions", json={"session_number": 2, "status": "closed"})
+    opened = client.post("/v1/folders/f/sessions", json={"session_number": 3, "title": "T"})
+    assert {folder.status_code, closed.status_code, opened.status_code} == {202}
+    folder_id = identity.folder("default", "f").id
+    ids += [identity.numbered_session("default", folder_id, number).id for number in (1, 2, 3)]
+
+    def shown() -> list[tuple[Any, ...]]:
+        rows = [client.get(f"/v1/sessions/{id_}").get_json() for id_ in ids]
+        return [tuple(row.get(name) for name in ("status", "implicit", "folder_id", "session_number")) for row in rows]
+
+    eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
+    waiting = shown()
+    assert [row[0] for row in waiting] == ["closed", "locked", "open", "locked", "closed", "open"]
+    inner.refuses = lambda _: None
+    delivered(spool)
+    assert shown() == waiting
