@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from conversation.archive import chat_lines, exporting, table, turnlog
 from conversation.archive.exporting import Exported
+from conversation.archive.new_file import NewFile
 from conversation.paging import SessionQuery
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
 from logging_store.errors import SessionErased, SessionNotFound
@@ -31,9 +32,7 @@ blueprint = Blueprint("export", __name__, cli_group=None)
 
 @blueprint.cli.command("export")
 @click.option("--format", "format_", type=click.Choice(list(_WRITERS)), default="turnlog", show_default=True)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Gzip if it ends in .gz.  [default: stdout]"
-)
+@click.option("-o", "--output", type=NewFile(), help="Gzip if it ends in .gz.  [default: stdout]")
 @click.option("--session", help="This session only, named by its UUID or by your own key.")
 @click.option("--user-id", help="Only this user's sessions.")
 @click.option("--tag", help="Only sessions with this tag.")

@@ -14,6 +14,7 @@ from flask import Blueprint, current_app
 from conversation.archive import documents, mongoexport, openai_chat, sgd, sharegpt, sources, turnlog
 from conversation.archive.entries import Reader
 from conversation.archive.importing import Import, Row, Tally
+from conversation.archive.new_file import NewFile
 from conversation.archive.sources import Source
 from conversation.settings import Settings
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
@@ -32,7 +33,6 @@ _READERS: dict[str, Reader] = {
 _OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
 _ALWAYS_TOLD = ("sessions", "interactions")
 
-_file = click.Path(dir_okay=False, path_type=Path)
 
 blueprint = Blueprint("import", __name__, cli_group=None)
 
@@ -40,8 +40,8 @@ blueprint = Blueprint("import", __name__, cli_group=None)
 @blueprint.cli.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--format", "format_", type=click.Choice(list(_READERS)), required=True, help="What the file holds.")
-@click.option("--rejects", type=_file, help="Where what isn't stored is told of.  [default: FILE.rejects.jsonl]")
-@click.option("--report", type=_file, help="Where repaired session ids are told of, one a line.")
+@click.option("--rejects", type=NewFile(), help="Where what isn't stored is told of.  [default: FILE.rejects.jsonl]")
+@click.option("--report", type=NewFile(), help="Where repaired session ids are told of, one a line.")
 @click.option("--patience", type=click.IntRange(0), default=300, show_default=True, help="Seconds to wait for a store.")
 def import_file(*, file: Path, format_: str, rejects: Path | None, report: Path | None, patience: int) -> None:
     """Take a FILE of conversations into the log; - is standard input.

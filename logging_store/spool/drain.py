@@ -168,7 +168,9 @@ class Drain:
         """Move a record to the dead letters; they are on the disk before the entry is removed."""
         if receipt.reason == "erased":
             return  # somebody asked for this session to be forgotten: then it is, here as well
-        _log.error("spool: the store refused a record that was spooled: %s", receipt.receipt)
+        _log.error(
+            "spool: the store did not take all of a record that was spooled (%s): it is a dead letter", receipt.receipt
+        )
         self._dead_letters.add(batch, receipt, min(entry.kept_at for entry in entries))
 
     def _answers(self) -> bool:

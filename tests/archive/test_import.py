@@ -205,3 +205,11 @@ def test_rejects_and_report_are_two_files(flask: Flask, tmp_path: Path, rejects:
     given = [argument for option in rejects for argument in (option, told)]
     result = flask("import", file, "--format", "openai-chat", *given, "--report", told)
     assert (result.exit_code, "name two" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--rejects", "--report"])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_read(flask: Flask, tmp_path: Path, option: str) -> None:
+    result = flask("import", SGD, "--format", "sgd", option, tmp_path / "nowhere" / "file")
+    assert result.exit_code == 2
+    assert "There is no folder" in result.output
+    assert flask("export", "-o", tmp_path / "nowhere" / "file").exit_code == 2
