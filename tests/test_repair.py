@@ -215,6 +215,42 @@ def test_what_a_column_cannot_hold_is_refused_whole(operator: Operator) -> None:
     assert "value too long for type character varying(8)" in result.output
 
 
+@pytest.mark.parametrize(
+    ("parent", "stored", "child", "same", "others"),
+    [
+        ("text", ["7F4A1D92-1111-4222-8333-444455556666"], "uuid", ["7f4a1d92-1111-4222-8333-444455556666"],
+         ["a0000000-0000-4000-8000-000000000001"]),
+        ("uuid", ["7f4a1d92-1111-4222-8333-444455556666"], "text",
+         ["7F4A1D92-1111-4222-8333-444455556666", " {7f4a1d92-1111-4222-8333-444455556666}",
+          "7f4a1d92111142228333444455556666"],
+         ["a0000000-0000-4000-8000-000000000001"]),
+        ("integer", ["1"], "text", ["01", " 1", "+1", "1.0"], ["2"]),
+        ("text", ["01", "none of them"], "bigint", ["1"], ["10"]),
+        ("numeric(9, 2)", ["1"], "integer", ["1"], ["10"]),
+        ("text", ["1", "a"], "text", ["1", "a"], ["01", "A"]),
+    ],
+)  # fmt: skip
+def test_an_identity_is_the_same_in_columns_of_two_types(  # noqa: PLR0917
+    operator: Operator, parent: str, stored: list[str], child: str, same: list[str], others: list[str]
+) -> None:
+    operator.execute(
+        f"create table public.rooms (id {parent} primary key); create table public.lines (id text, room_id {child})"
+    )
+    with psycopg.connect(operator.database) as connection:
+        for each in stored:
+            connection.execute(f"insert into public.rooms values ((%s::text)::{parent})".encode(), [each])
+        for n, each in enumerate([*same, *others]):
+            connection.execute(f"insert into public.lines values (%s, (%s::text)::{child})".encode(), [str(n), each])
+    arguments = ["--table", "lines", "--session", "room_id", "--parent", "rooms"]
+    missing = [finding["found"] for _, finding in operator.find(*arguments)]
+    assert len(missing) == 1
+    assert all(each in missing[0] for each in others), missing
+    result = operator.run("repair", *arguments, "--apply", "--expect", str(len(others)))
+    assert result.exit_code == 0, result.output
+    assert operator.execute("select count(*) from public.rooms") == [(len(stored) + len(others),)]
+    assert operator.find(*arguments) == []
+
+
 def test_an_identity_of_another_kind_is_not_made_up(operator: Operator) -> None:
     operator.execute("create table public.days (id date); insert into public.days values (null)")
     result = operator.run("repair", "--table", "days", "--no-parent", "--apply")

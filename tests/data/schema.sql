@@ -232,6 +232,20 @@ begin
     end if;
 end
 $$;
+CREATE FUNCTION public.turnlog_comparable_v1(expression text, kinds text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+    select case
+        when kinds = '{uuid,uuid}' then expression
+        when 'uuid' = any (kinds) then format($f$(
+            case when btrim(%1$s) ~* '^([0-9a-f]{4}-?){7}[0-9a-f]{4}$|^[{]([0-9a-f]{4}-?){7}[0-9a-f]{4}[}]$'
+                 then btrim(%1$s)::uuid::text else lower(btrim(%1$s)) end)$f$, expression)
+        when 'number' = any (kinds) then format($f$(
+            case when %1$s ~ '^\s*[-+]?[0-9]+([.][0-9]+)?\s*$' then trim_scale(%1$s::numeric)::text else %1$s end)$f$,
+            expression)
+        else expression end
+$_$;
 CREATE FUNCTION public.turnlog_derived_id_v1(name text) RETURNS uuid
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -625,6 +639,7 @@ declare
     session record;
     parent record;
     session_text text;
+    parent_text text;
     id_blank text;
     session_blank text := 'false';
     answer jsonb;
@@ -657,9 +672,8 @@ begin
     if request -> 'parent' ->> 'table' is not null then
         parent := public.turnlog_column_v1(
             request -> 'parent' ->> 'schema', request -> 'parent' ->> 'table', request -> 'parent' ->> 'id');
-        if parent.kind = 'uuid' then
-            session_text := format('lower(btrim(%s))', session_text);
-        end if;
+        session_text := public.turnlog_comparable_v1(session_text, array[session.kind, parent.kind]);
+        parent_text := public.turnlog_comparable_v1(format('p.%s::text', parent.name), array[session.kind, parent.kind]);
         execute format(
             'select jsonb_build_object(
                  ''sessions'', count(*), ''rows'', coalesce(sum(m.rows), 0),
@@ -667,8 +681,8 @@ begin
                from (select s.session, s.rows, row_number() over (order by s.session) as n
                        from (select %2$s as session, count(*) as rows from %1$s as t
                               where not %5$s group by 1) as s
-                      where not exists (select from %3$s as p where p.%4$s::text = s.session)) as m',
-            id.relation, session_text, parent.relation, parent.name, session_blank)
+                      where not exists (select from %3$s as p where %4$s = s.session)) as m',
+            id.relation, session_text, parent.relation, parent_text, session_blank)
            into more;
         answer := answer || jsonb_build_object('missing', more);
     end if;
@@ -709,6 +723,7 @@ declare
     has_session constant boolean := request ->> 'session' is not null;
     has_parent constant boolean := request -> 'parent' ->> 'table' is not null;
     session_text text := 'null::text';
+    parent_text text;
     id_blank text;
     session_blank text := 'false';
     next_id text := 'null';          -- expressions over a row of `numbered`
@@ -734,9 +749,8 @@ begin
     if has_parent then
         parent := public.turnlog_column_v1(
             request -> 'parent' ->> 'schema', request -> 'parent' ->> 'table', request -> 'parent' ->> 'id');
-        if parent.kind = 'uuid' then
-            session_text := format('lower(btrim(%s))', session_text);
-        end if;
+        session_text := public.turnlog_comparable_v1(session_text, array[session.kind, parent.kind]);
+        parent_text := public.turnlog_comparable_v1(format('p.%s::text', parent.name), array[session.kind, parent.kind]);
     end if;
     begin
         -- nobody writes meanwhile, so what is counted is what is changed; in the order of the names, against deadlocks
@@ -791,7 +805,7 @@ begin
                    from (select distinct %5$s as session from %4$s as t where not %7$s
                          union
                          select m.new_session from named as m where m.no_session) as s
-                  where not exists (select from %1$s as p where p.%6$s::text = s.session)
+                  where not exists (select from %1$s as p where %8$s = s.session)
                   order by s.session
                  returning %6$s::text as id',
                 parent.relation,
@@ -805,7 +819,7 @@ begin
                     select s.key, format('%L::%s', s.value, (public.turnlog_column_v1(
                                request -> 'parent' ->> 'schema', request -> 'parent' ->> 'table', s.key)).type)
                       from jsonb_each_text(coalesce(request -> 'set', '{}')) as s) as c),
-                id.relation, session_text, parent.name, session_blank);
+                id.relation, session_text, parent.name, session_blank, parent_text);
         end if;
         execute format(
             'with broken as materialized (
