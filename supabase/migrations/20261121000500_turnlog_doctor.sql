@@ -303,6 +303,7 @@ $$;
 create or replace function public.turnlog_table_v1(request jsonb) returns jsonb
 language sql stable
 set search_path = ''
+set lock_timeout = '3s' -- describing a column asks for a lock, too
 as $$
     select jsonb_build_object(
         'schema', n.nspname, 'table', c.relname,
@@ -394,6 +395,7 @@ $$;
 create or replace function public.turnlog_inspect_table_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
+set lock_timeout = '3s'
 set statement_timeout = '5min'
 as $$
 declare

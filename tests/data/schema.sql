@@ -632,6 +632,7 @@ $_$;
 CREATE FUNCTION public.turnlog_inspect_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
+    SET lock_timeout TO '3s'
     SET statement_timeout TO '5min'
     AS $_$
 declare
@@ -1073,6 +1074,7 @@ $$;
 CREATE FUNCTION public.turnlog_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
+    SET lock_timeout TO '3s'
     AS $$
     select jsonb_build_object(
         'schema', n.nspname, 'table', c.relname,
