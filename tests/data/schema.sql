@@ -1378,6 +1378,7 @@ declare
     number integer;
     holder uuid;
     clashing bigint[] := '{}';    -- positions of sessions whose number another one has
+    insertable public.ai_sessions[];
     aliases jsonb := '{}';        -- id that derives from a number -> id of the session that has it
     attending jsonb := coalesce(batch -> 'participants', '[]');
     parents uuid[];               -- every session that the batch names, distinct
@@ -1495,6 +1496,21 @@ begin
         parents := array(
             select unnest(parents) union select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p);
     end if;
+    insertable := sessions;
+    if clashing <> '{}' then
+        insertable := array(
+            select sessions[s.ordinality] from unnest(sessions) with ordinality as s where s.ordinality <> all (clashing));
+        -- of a session whose number is refused only its key is taken, where somebody logged under it or takes part
+        insertable := insertable || array(
+            select r
+              from unnest(sessions) with ordinality as s
+             cross join lateral jsonb_populate_record(null::public.ai_sessions, jsonb_build_object(
+                   'id', s.id, 'key', s.key, 'implicit', true, 'created_at', s.created_at)) as r
+             where s.ordinality = any (clashing)
+               and s.id in (select i.session_id from unnest(interactions) as i
+                            union all
+                            select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p));
+    end if;
     -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
     -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
     -- the look has seen is still there to be locked. Each by its primary key, for the reason given below.
@@ -1510,22 +1526,11 @@ begin
                   from (select s.id, s.key, s.user_id, s.title, s.tags, s.metadata, s.started_at, s.ended_at,
                                s.folder_id, s.session_number, s.scheduled_on, s.status,
                                coalesce(s.implicit, false) as implicit, s.created_at, s.ordinality
-                          from unnest(sessions) with ordinality as s
-                         where s.ordinality <> all (clashing)
+                          from unnest(insertable) with ordinality as s
                         union all
                         select i.session_id, null, null, null, null, null, null, null, null, null, null, null, true,
                                i.created_at, null
-                          from unnest(interactions) as i
-                        union all
-                        -- a parent of which nothing else is taken: its child came with its key
-                        select s.id, s.key, null, null, null, null, null, null, null, null, null, null, true,
-                               s.created_at, s.ordinality
-                          from unnest(sessions) with ordinality as s
-                         where s.ordinality = any (clashing)
-                           and s.id in (select i.session_id from unnest(interactions) as i
-                                        union all
-                                        select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p)
-                       ) as p
+                          from unnest(interactions) as i) as p
                  order by p.id, p.implicit, p.key is null, p.ordinality
             ), inserted as (
                 insert into public.ai_sessions
