@@ -3,7 +3,7 @@
 import json
 import random
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import click
 from flask import Blueprint, current_app
 
 from conversation import ledger, selftest
-from conversation.store_commands import ended_like_an_interrupt, repository_at_work
+from conversation.store_commands import ended_like_an_interrupt, every, repository_at_work
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.group_commit import GroupCommit
 from logging_store.repository import ConversationRepository
@@ -98,9 +98,11 @@ def _told(comparison: ledger.Comparison) -> str:
 def _show_gaps(repository: ConversationRepository, session: str | None, *, as_json: bool) -> bool:
     """Print the sessions whose turn counters lack something; return whether no turn is missing."""
     ranges = _RANGES if as_json else _SHOWN
-    found = (
-        list(_sessions_with_gaps(repository, ranges)) if session is None else [_gaps_of(repository, session, ranges)]
-    )
+    if session is None:
+        query = {"limit": _SESSIONS_AT_ONCE, "ranges": ranges}
+        found = list(every("sessions", repository.sessions_with_gaps, query))
+    else:
+        found = [_gaps_of(repository, session, ranges)]
     missing, doubled = (sum(row[count] for row in found) for count in ("missing", "doubled_count"))
     if as_json:
         sessions = [{name: value for name, value in row.items() if name != "erased_at"} for row in found]
@@ -111,16 +113,6 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
         click.echo(_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
     click.echo(f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions.")
     return not missing
-
-
-def _sessions_with_gaps(repository: ConversationRepository, ranges: int) -> Iterator[dict[str, Any]]:
-    query: dict[str, Any] = {"limit": _SESSIONS_AT_ONCE, "ranges": ranges}
-    while True:
-        page = repository.sessions_with_gaps(query)
-        yield from page["sessions"]
-        if page["after"] is None:
-            return
-        query["after"] = page["after"]
 
 
 def _gaps_of(repository: ConversationRepository, session: str, ranges: int) -> dict[str, Any]:

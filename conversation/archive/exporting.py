@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from conversation.archive.entries import Place
 from conversation.archive.on_disk import OnDisk
+from conversation.store_commands import every
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.repository import ConversationRepository
 
@@ -48,7 +49,11 @@ def everything(repository: ConversationRepository, filters: Row, only: str | Non
 
     Raises `SessionNotFound` or `SessionErased` for the only one.
     """
-    sessions = iter([repository.session(only)]) if only is not None else _sessions(repository, filters)
+    sessions = (
+        iter([repository.session(only)])
+        if only is not None
+        else every("sessions", repository.sessions, {**filters, "limit": SESSIONS_AT_ONCE, "by": "id"})
+    )
     with closing(OnDisk()) as told, ThreadPoolExecutor(_AHEAD, thread_name_prefix="export") as threads:
         begun: deque[tuple[Row, Future[_Begun | None]]] = deque()
         for session in sessions:
@@ -58,7 +63,7 @@ def everything(repository: ConversationRepository, filters: Row, only: str | Non
         while begun:
             yield from _exported(repository, *begun.popleft(), told)
         if not filters and only is None:
-            for folder in _folders(repository):
+            for folder in every("folders", repository.folders, {"limit": SESSIONS_AT_ONCE}):
                 if told.claim(folder["folder_id"], ""):
                     yield Exported(folder)
 
@@ -73,26 +78,6 @@ def _exported(
     if folder_id is not None and told.claim(folder_id, session["session_id"]):
         folder = repository.folder(folder_id, {"limit": 1})["folder"]
     yield Exported(folder, session, begun.participants, _interactions(repository, session["session_id"], begun.page))
-
-
-def _sessions(repository: ConversationRepository, filters: Row) -> Iterator[Row]:
-    query = {**filters, "limit": SESSIONS_AT_ONCE, "by": "id"}
-    while True:
-        page = repository.sessions(query)
-        yield from page["sessions"]
-        if page["after"] is None:
-            return
-        query["after"] = page["after"]
-
-
-def _folders(repository: ConversationRepository) -> Iterator[Row]:
-    query: Row = {"limit": SESSIONS_AT_ONCE}
-    while True:
-        page = repository.folders(query)
-        yield from page["folders"]
-        if page["after"] is None:
-            return
-        query["after"] = page["after"]
 
 
 def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None:

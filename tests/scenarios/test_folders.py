@@ -211,3 +211,15 @@ def test_therapists_who_come_together(backend: Backend, grouped: bool) -> None:
     for n in range(3):
         numbers = [row["session_number"] for row in client.get(f"/v1/folders/folder {n}").get_json()["sessions"]]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_largest_plan_is_one_call(client: FlaskClient) -> None:
+    body = {"folder_id": "ann", "plan": {"sessions_per_week": 14, "total_weeks": 260, "starts_on": "2026-11-23"}}
+    created = client.post("/v1/folders", json=body)
+    assert (created.status_code, len(created.get_json()["sessions"])) == (201, 3640)
+    last = created.get_json()["sessions"][-1]["session_id"]
+    assert client.get(f"/v1/sessions/{last}").get_json()["scheduled_on"] == "2031-11-16"
+    client.post("/v1/interactions", json={"session_id": last, "prompt": "Hello"})
+    statistics = client.get("/v1/folders/ann").get_json()["statistics"]
+    assert (statistics["planned"], statistics["sessions"], statistics["opened"]) == (3640, 3640, 1)
+    assert client.post("/v1/folders/ann/sessions", json={}).get_json()["session"]["session_number"] == 3641

@@ -1,10 +1,11 @@
 """Calls of several callers that are written together: nobody is told, or gets, anything else than alone."""
 
-from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from logging_store import group_commit
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.group_commit import GroupCommit
 from logging_store.records import Folder, Interaction, Participant, Record, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
@@ -13,49 +14,41 @@ PROJECT = "default"
 Told = list[str]
 
 
-class Held:
-    """A store that keeps its first write back until several callers wait, so that the rest become one group."""
-
-    def __init__(self, inner: Store) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-def together(store: Store, *calls: list[Record]) -> list[Told]:
-    """Write several callers' records as one group, as group commit does; return what each is told."""
-    batches: list[Batch] = []
-
-    class Taker(Held):
-        def write(self, batch: Batch) -> BatchReceipts:
-            batches.append(batch)
-            raise NotWritten
-
-    for call in calls:
-        try:
-            ConversationRepository(Taker(store), PROJECT).keep(call, return_parents=True)
-        except NotWritten:
-            continue
-    group = GroupCommit(store, 5)
-    outcomes: list[Told] = []
-    waiting = [_call(batch) for batch in batches]
-    group._write(waiting, float("inf"))  # noqa: SLF001 - without threads, so that it is the same group each time
-    for batch, call in zip(batches, waiting, strict=True):
-        receipts = call.result()
-        rows = zip(batch.rows(), receipts, strict=True)
-        outcomes.append([receipt.receipt for row, receipt in rows if not row.get("implicit")])
-    return outcomes
-
-
 class NotWritten(Exception):  # noqa: N818
     """The batch was taken down instead."""
 
 
-def _call(batch: Batch) -> Any:
-    from logging_store.group_commit import _Call  # noqa: PLC0415
+class Taker:
+    """A store that takes down what it is given, and keeps nothing."""
 
-    return _Call(batch)
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        self.batches.append(batch)
+        raise NotWritten
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} is not asked of this store")
+
+
+def together(store: Store, *calls: list[Record]) -> list[Told]:
+    """Write several callers' records as one group, as group commit does; return what each is told."""
+    taker = Taker()
+    for call in calls:
+        with pytest.raises(NotWritten):
+            ConversationRepository(taker, PROJECT).keep(call, return_parents=True)
+    waiting = [group_commit._Call(batch) for batch in taker.batches]  # noqa: SLF001
+    # without threads, so that it is the same group each time
+    group_commit.GroupCommit(store, 5)._write(waiting, float("inf"))  # noqa: SLF001
+    return [
+        [
+            receipt.receipt
+            for row, receipt in zip(call.batch.rows(), call.result(), strict=True)
+            if not row.get("implicit")
+        ]
+        for call in waiting
+    ]
 
 
 def said(session: str, name: str) -> Interaction:
@@ -124,13 +117,13 @@ def test_a_longer_plan_and_a_late_user_reach_every_planned_session(
 
 
 def test_who_opens_a_planned_session_says_when_it_is(repository: ConversationRepository) -> None:
-    plan: Callable[[], Folder] = lambda: Folder.model_validate(  # noqa: E731
+    plan = Folder.model_validate(
         {"folder_id": "f", "plan": {"sessions_per_week": 1, "total_weeks": 2, "starts_on": "2026-01-05"}}
     )
-    repository.keep([plan()])
+    repository.keep([plan])
     opened = Session.model_validate({"folder_id": "f", "session_number": 1, "scheduled_on": "2026-01-06"})
     kept = repository.ensure_session(opened)
     assert (kept.receipt.receipt, kept.receipt.fields) == ("filled", ("scheduled_on",))
-    (again,) = repository.keep([plan()])
+    (again,) = repository.keep([plan])
     assert [each["receipt"] for each in again.receipt.planned] == ["duplicate", "duplicate"]
     assert repository.session(kept.session.id)["scheduled_on"] == "2026-01-06"

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
+from app import create_app
+from conversation.settings import Settings
 from logging_store.postgres import PostgresStore
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.spool.away import Removable
@@ -62,3 +66,18 @@ def prompts(database: str) -> Callable[[], list[str]]:
             return [row[0] for row in connection.execute("select prompt #>> '{}' from ai_interactions order by 1")]
 
     return read
+
+
+@pytest.fixture
+def app(spool: Spool, tmp_path: Path) -> Flask:
+    """Return the application over the spool, with the settings under which `flask spool` finds it."""
+    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def delivered(spool: Spool) -> None:
+    eventually(lambda: spool.breaker.is_closed and spool.directory.depth().entries == 0, "delivered")

@@ -16,24 +16,9 @@ from logging_store.repository import ConversationRepository
 from logging_store.spool import Limits, Spool
 from tests.api import log, problem, transcript
 from tests.spool.away import Removable
-from tests.spool.conftest import eventually
+from tests.spool.conftest import delivered, eventually
 
 AWAY = StoreUnavailable("nobody answers")
-
-
-@pytest.fixture
-def app(spool: Spool, tmp_path: Path) -> Flask:
-    """Return the application over the spool, with the settings under which `flask spool` finds it."""
-    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
-def delivered(spool: Spool) -> None:
-    eventually(lambda: spool.breaker.is_closed and spool.directory.depth().entries == 0, "delivered")
 
 
 def test_every_way_to_write_answers_202_and_says_spooled(client: FlaskClient, spool: Spool, inner: Removable) -> None:

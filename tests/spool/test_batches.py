@@ -1,6 +1,5 @@
 """Batches with keys of several parts while the store is away: the same rows come of them, later."""
 
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -8,8 +7,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app
-from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import log, problem
@@ -17,16 +14,6 @@ from tests.spool.away import Removable
 from tests.spool.conftest import eventually
 
 AWAY = StoreUnavailable("nobody answers")
-
-
-@pytest.fixture
-def app(spool: Spool, tmp_path: Path) -> Flask:
-    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 def lesson(slot: int, response: str, **more: Any) -> dict[str, Any]:

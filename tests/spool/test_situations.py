@@ -13,8 +13,6 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import create_app
-from conversation.settings import Settings
 from logging_store.addressing import Addresser
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres import PostgresStore
@@ -25,19 +23,10 @@ from logging_store.spool.drain import Drain
 from logging_store.spool.held import HeldSessions
 from tests.api import problem
 from tests.spool.away import Removable
-from tests.spool.conftest import eventually
+from tests.spool.conftest import delivered
 
 AWAY = StoreUnavailable("nobody answers")
 PLAN = {"sessions_per_week": 1, "total_weeks": 3, "starts_on": "2026-11-23"}
-
-
-@pytest.fixture
-def client(spool: Spool, tmp_path: Path) -> FlaskClient:
-    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool).test_client()
-
-
-def delivered(spool: Spool) -> None:
-    eventually(lambda: spool.breaker.is_closed and spool.directory.depth().entries == 0, "delivered")
 
 
 def test_folders_and_participants_are_kept_and_delivered(client: FlaskClient, spool: Spool, inner: Removable) -> None:
