@@ -342,3 +342,21 @@ def test_rows_that_the_role_does_not_see_are_not_taken_for_none(
         assert result.exit_code == 0  # service_role sees past it
     else:
         assert (result.exit_code, sentence in " ".join(result.output.split())) == (2, True), result.output
+
+
+def test_a_lock_of_somebody_elses_is_not_waited_for(operator: Operator) -> None:
+    operator.execute("create table public.theirs (id text, note text); insert into public.theirs values (null, 'x')")
+    with psycopg.connect(operator.database) as holder:
+        holder.execute("lock table public.theirs")
+        result = operator.run("repair", "--table", "public.theirs", "--no-parent", "--id", "id")
+    assert result.exit_code == 1
+    assert "lock timeout" in result.output
+    assert operator.execute("select id from public.theirs") == [(None,)]
+
+
+def test_a_column_may_have_any_name(operator: Operator) -> None:
+    operator.execute("create table public.theirs (id text, t text, p text, s text)")
+    operator.execute("insert into public.theirs values ('1', 'a', 'b', 'c'), (null, 'd', 'e', 'f')")
+    result = operator.run("repair", "--table", "public.theirs", "--no-parent", "--id", "id", "--apply")
+    assert result.exit_code == 0, result.output
+    assert operator.execute("select count(distinct id) from public.theirs") == [(2,)]
