@@ -98,6 +98,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _not_found)
     app.register_error_handler(errors.FolderNotFound, _not_found)
+    app.register_error_handler(errors.NotYours, _not_yours)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
     app.register_error_handler(errors.Invalid, _refused_by_the_store)
@@ -126,6 +127,10 @@ def _invalid(error: InvalidBody) -> Response:
 
 def _not_found(error: errors.SessionNotFound | errors.FolderNotFound) -> Response:
     return problem(404, "Not Found", str(error))
+
+
+def _not_yours(error: errors.NotYours) -> Response:
+    return problem(403, "Forbidden", str(error))
 
 
 def _erased(error: errors.SessionErased) -> Response:

@@ -32,6 +32,8 @@ from logging_store.errors import Misconfigured
 StoreKind = Literal["embedded", "postgres", "supabase"]
 
 _OURS = "TURNLOG_"
+#: What a project may be called.
+PROJECT = r"^[\w.-]{1,100}$"
 _SHORTEST_KEY = 16  # characters; what is shorter is soon guessed
 
 
@@ -76,8 +78,9 @@ class Settings(BaseModel):
     port: int = Field(default=8000, ge=1, le=65535)
 
     turnlog_host: str = "127.0.0.1"
+    turnlog_keyless: bool = False
     turnlog_api_key: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    turnlog_project: str = Field(default="default", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    turnlog_project: str = Field(default="default", pattern=PROJECT)
     turnlog_workers: int = Field(default=2, ge=1, le=64)
     turnlog_threads: int = Field(default=16, ge=1, le=256)
     turnlog_pool_size: int = Field(default=8, ge=1, le=100)
@@ -109,10 +112,12 @@ class Settings(BaseModel):
             raise ValueError("SUPABASE_URL is set without SUPABASE_SECRET_KEY: add the project's secret key")
         if self.supabase_key and not self.supabase_url:
             raise ValueError("SUPABASE_SECRET_KEY is set without SUPABASE_URL: add the project's URL")
-        if not self.turnlog_api_key and not is_loopback(self.turnlog_host):
+        if self.turnlog_keyless and self.turnlog_api_key:
+            raise ValueError("TURNLOG_KEYLESS and TURNLOG_API_KEY are both set: ask for a key, or for none")
+        if self.turnlog_keyless and not is_loopback(self.turnlog_host):
             raise ValueError(
-                f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_API_KEY is not set: "
-                "set a key, or listen on 127.0.0.1"
+                f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "
+                "ask for keys, or listen on 127.0.0.1"
             )
         return self
 
