@@ -123,13 +123,8 @@ def test_a_key_opens_its_own_project_only(guarded: Flask, registry: KeyRegistry,
     other = Calls(guarded.test_client(), registry.create("shop", "secret", {"admin"}).text, {})
     opened = backend_calls("POST", "/v1/sessions", {"session_id": "chat-1"}).get_json()
     folder = backend_calls("POST", "/v1/folders", {"folder_id": "ann"}).get_json()
-    for calls, path in (
-        ("GET", ""),
-        ("GET", "/interactions"),
-        ("GET", "/gaps"),
-        ("GET", "/participants"),
-        ("DELETE", ""),
-    ):
+    reads = [("GET", path) for path in ("", "/interactions", "/gaps", "/participants")]
+    for calls, path in (*reads, ("DELETE", "")):
         for name in ("chat-1", opened["session_id"]):
             foreign = other(calls, f"/v1/sessions/{name}{path}")
             unknown = other(calls, f"/v1/sessions/nobody{path}")
@@ -190,7 +185,7 @@ def test_a_preflight_is_answered_for_origins_of_keys(guarded: Flask, publishable
     unknown = client.options("/v1/interactions", headers=asked | {"Origin": "https://evil.example"})
     assert (known.status_code, known.headers["Access-Control-Allow-Origin"]) == (204, ORIGIN)
     assert "Turnlog-Session-Token" in known.headers["Access-Control-Allow-Headers"]
-    assert not [name for name in unknown.headers.keys() if name.startswith("Access-Control")]
+    assert not [name for name, _ in unknown.headers if name.startswith("Access-Control")]
     for answer in (known, unknown):
         assert "Origin" in answer.headers["Vary"]
         assert "Access-Control-Allow-Credentials" not in answer.headers
@@ -207,9 +202,11 @@ def test_a_refusal_can_be_read_by_the_page_that_asked(guarded: Flask, registry: 
 def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:
     registries = [KeyRegistry(store) for _ in range(4)]
     made: list[MadeKey | None] = []
-    threads = [
-        threading.Thread(target=lambda each=each: made.append(each.create_first("default"))) for each in registries
-    ]
+
+    def start(each: KeyRegistry) -> None:
+        made.append(each.create_first("default"))
+
+    threads = [threading.Thread(target=start, args=[each]) for each in registries]
     for thread in threads:
         thread.start()
     for thread in threads:
