@@ -5,11 +5,9 @@ setting that contradicts another, or one of ours that doesn't exist, is an error
 """
 
 import hashlib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -27,7 +25,10 @@ from pydantic import (
     model_validator,
 )
 
+from conversation.setting_values import KeySetUrl, Origins, SharedSecretText, check_user_tokens, is_loopback
 from logging_store.errors import Misconfigured
+
+__all__ = ["Settings", "StoreKind", "is_loopback"]
 
 StoreKind = Literal["embedded", "postgres", "supabase"]
 
@@ -87,6 +88,13 @@ class Settings(BaseModel):
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
     turnlog_spool_max_mb: int = Field(default=1024, ge=1)
     turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
+    turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
+    turnlog_jwks_url: KeySetUrl | None = None
+    turnlog_jwt_secret: SharedSecretText | None = None
+    turnlog_jwt_issuer: str | None = None
+    turnlog_jwt_audience: str = "authenticated"
+    turnlog_anonymous_users: bool = False
+    turnlog_user_origins: Origins = frozenset()
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -119,11 +127,25 @@ class Settings(BaseModel):
                 f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "
                 "ask for keys, or listen on 127.0.0.1"
             )
+        check_user_tokens(self)
         return self
 
     @property
     def supabase_key(self) -> SecretStr | None:
         return self.supabase_secret_key or self.supabase_service_role_key
+
+    @property
+    def jwks_url(self) -> str:
+        """Where the keys are published that users' tokens are signed with."""
+        return self.turnlog_jwks_url or f"{self.supabase_auth}/.well-known/jwks.json"
+
+    @property
+    def jwt_issuer(self) -> str:
+        return self.turnlog_jwt_issuer or self.supabase_auth
+
+    @property
+    def supabase_auth(self) -> str:
+        return f"{(self.supabase_url or '').rstrip('/')}/auth/v1"
 
     @property
     def spool_dir(self) -> Path:
@@ -142,17 +164,6 @@ class Settings(BaseModel):
         if self.supabase_url:
             return "supabase"
         return "postgres" if self.database_url else "embedded"
-
-
-@lru_cache(maxsize=256)  # asked for each request without a key
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    if host == "localhost" or host.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
