@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import get_args
-from urllib.parse import urlsplit
 
 import click
 from flask import Blueprint, current_app
@@ -14,6 +13,7 @@ from conversation.access.callers import Scope
 from conversation.access.keys import Key, KeyKind
 from conversation.access.registry import KeyRegistry, MadeKey
 from conversation.columns import in_columns
+from conversation.setting_values import exact_origin
 from conversation.settings import PROJECT, Settings
 from conversation.store_commands import database_at_work
 
@@ -49,29 +49,10 @@ class _Origin(click.ParamType[str]):
     name = "origin"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not is_origin(value):
-            self.fail("must be exactly what a browser sends, as in https://chat.example.com", param, ctx)
-        return value
-
-
-def is_origin(value: str) -> bool:
-    """Tell whether a text is an origin as browsers spell it: scheme, host in lower case, and an unusual port."""
-    try:
-        url = urlsplit(value)
-        port = url.port
-    except ValueError:
-        return False
-    usual = {"http": 80, "https": 443}
-    return (
-        url.scheme in usual
-        and bool(url.hostname)
-        and value == f"{url.scheme}://{url.netloc}"
-        and url.netloc == url.netloc.lower()
-        and "@" not in url.netloc
-        and not url.netloc.endswith(":")
-        and port != usual[url.scheme]
-        and value.isascii()
-    )
+        try:
+            return exact_origin(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @blueprint.cli.command("create")

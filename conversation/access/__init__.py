@@ -16,12 +16,13 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from conversation.access import keys
-from conversation.access.callers import ALL_SCOPES, Caller, Scope
+from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller, Scope
 from conversation.access.claims import Claims
 from conversation.access.cors import Cors
 from conversation.access.keys import Key
 from conversation.access.known_keys import KnownKeys
 from conversation.access.proofs import Proofs
+from conversation.access.user_tokens import InvalidToken, UserTokens
 from conversation.settings import Settings, is_loopback
 from logging_store.store import Store
 
@@ -87,6 +88,8 @@ class Gate:
         operator = settings.turnlog_api_key
         self._operator_key = operator.get_secret_value().encode() if operator else None
         self._project = settings.turnlog_project
+        self._user_tokens = UserTokens.of(settings)
+        self._user_origins = settings.turnlog_user_origins
         self.keyless = settings.turnlog_keyless
 
         def ask(digest: str) -> Key | None:
@@ -94,10 +97,10 @@ class Gate:
             return Key.model_validate(found) if found else None
 
         self._keys = Proofs(ask, KnownKeys(settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"))
-        self.cors = Cors(Proofs(store.knows_origin))
+        self.cors = Cors(Proofs(store.knows_origin), settings.turnlog_user_origins)
 
     def admit(self) -> Response | None:
-        """Let a request pass, or raise `Unauthorized`, `Forbidden` or `StoreUnavailable`."""
+        """Let a request pass, or raise `Unauthorized`, `Forbidden`, `StoreUnavailable` or `TokenUnprovable`."""
         sent: Request = request_ctx.request
         if sent.endpoint is None:
             return None  # there is no such route, for anybody
@@ -124,6 +127,8 @@ class Gate:
             return Admitted(Caller("operator", self._project, ALL_SCOPES))
         if token.startswith("turnlog_"):
             return self._holder(token, sent)
+        if self._user_tokens and token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
+            return self._user(self._user_tokens, token, sent)
         if self.keyless:
             _require_this_machine(sent)
             return Admitted(Caller("machine", self._project, ALL_SCOPES))
@@ -140,6 +145,14 @@ class Gate:
         caller = Caller(key.kind, key.project, key.scopes, str(key.id), origins=key.origins)
         return Admitted(caller, Claims(None, key, sent) if caller.is_restricted else None)
 
+    def _user(self, tokens: UserTokens, token: str, sent: Request) -> Admitted:
+        try:
+            user_id = tokens.verify(token)
+        except InvalidToken as error:
+            raise Unauthorized(error.reason) from None
+        caller = Caller("user", self._project, USERS_SCOPES, user_id=user_id, origins=self._user_origins)
+        return Admitted(caller, Claims(user_id, None, sent))
+
     def _require_origin(self, sent: Request, caller: Caller) -> None:
         origin = sent.environ.get("HTTP_ORIGIN")
         if origin is None or caller.kind == "machine":
@@ -149,7 +162,7 @@ class Gate:
                 "A secret key may not be used by a web page, where everybody reads it: use a publishable one"
             )
         if origin not in caller.origins:
-            raise Forbidden("This key may not be used by pages of this origin")
+            raise Forbidden("Pages of this origin may not call with it")
 
 
 def _require_this_machine(sent: Request) -> None:

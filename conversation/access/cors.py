@@ -20,10 +20,11 @@ _PREFLIGHT_S = 600
 
 
 class Cors:
-    """`origins`: whether an origin is one of some key."""
+    """`origins`: whether an origin is one of some key; `of_users`: those of pages that people sign in to."""
 
-    def __init__(self, origins: Proofs[bool]) -> None:
+    def __init__(self, origins: Proofs[bool], of_users: frozenset[str]) -> None:
         self._origins = origins
+        self._of_users = of_users
 
     def preflight(self, sent: Request) -> Response | None:
         """Answer a browser's question; None if this is none."""
@@ -50,6 +51,8 @@ class Cors:
         return answer
 
     def _is_known(self, origin: str) -> bool:
+        if origin in self._of_users:
+            return True
         if len(origin) > _LONGEST_ORIGIN:
             return False
         try:
