@@ -78,7 +78,7 @@ def attach(app: Flask, settings: Settings, store: Store) -> None:
     gate = Gate(settings, store)
     app.extensions["turnlog_gate"] = gate
     app.before_request(gate.admit)
-    app.after_request(gate.cors.allow)
+    app.after_request(gate.let_pages_read)
 
 
 class Gate:
@@ -119,6 +119,10 @@ class Gate:
         if who.caller.is_restricted and not rule.restricted:
             raise Forbidden("This needs a secret key")
         return None
+
+    def let_pages_read(self, answer: Response) -> Response:
+        who = admitted()
+        return self.cors.allow(answer, who.caller if who else None)
 
     def _identify(self, sent: Request) -> Admitted:
         scheme, _, token = sent.environ.get("HTTP_AUTHORIZATION", "").partition(" ")

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Request, Response
 from flask.globals import request_ctx
 
+from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
 from conversation.access.proofs import Proofs
 from logging_store.errors import Misconfigured, StoreUnavailable
@@ -38,14 +39,15 @@ class Cors:
             answer.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_S)
         return answer
 
-    def allow(self, answer: Response) -> Response:
+    def allow(self, answer: Response, caller: Caller | None) -> Response:
         """Let the page that asked read the answer; refusals too, or it could not tell them from a broken network."""
         environ: dict[str, Any] = request_ctx.request.environ
         origin = environ.get("HTTP_ORIGIN")
-        if origin is None:
+        if origin is None or "Access-Control-Allow-Origin" in answer.headers:
             return answer
         answer.vary.add("Origin")
-        if self._is_known(origin) and "Access-Control-Allow-Origin" not in answer.headers:
+        # who has no key that counts is only refused: any page that has one may read why
+        if origin in caller.origins if caller else self._is_known(origin):
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Expose-Headers"] = "Retry-After, Location"
         return answer

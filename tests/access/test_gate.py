@@ -13,23 +13,26 @@ from app import create_app
 from conversation import access
 from conversation.access.registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
+from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import KEYLESS, problem
+from tests.test_problems import FailingStore
 
 OPERATOR = "0123456789abcdef0123456789abcdef"
+NOBODY = FailingStore(StoreUnavailable("a test that needs no store asked one"))
 OPEN = ["/livez", "/openapi.json", "/docs/"]
 
 
 @pytest.fixture(scope="module")
 def operated() -> FlaskClient:
     """Return a client of a service with TURNLOG_API_KEY. Its store is never opened: nobody gets so far."""
-    return create_app(Settings.from_mapping({"TURNLOG_API_KEY": OPERATOR})).test_client()
+    return create_app(Settings.from_mapping({"TURNLOG_API_KEY": OPERATOR}), NOBODY).test_client()
 
 
 @pytest.fixture(scope="module")
 def keyless() -> FlaskClient:
-    return create_app(Settings.from_mapping(KEYLESS)).test_client()
+    return create_app(Settings.from_mapping(KEYLESS), NOBODY).test_client()
 
 
 def guarded_calls(app: Flask) -> Iterator[tuple[str, str]]:
@@ -48,7 +51,7 @@ def test_every_route_states_who_may_call_it(keyless: FlaskClient) -> None:
 
 
 def test_a_route_that_states_nothing_lets_nobody_in() -> None:
-    app = create_app(Settings.from_mapping(KEYLESS))
+    app = create_app(Settings.from_mapping(KEYLESS), NOBODY)
     app.add_url_rule("/forgotten", view_func=lambda: "told")
     assert app.test_client().get("/forgotten").status_code == 403
 
