@@ -121,8 +121,11 @@ class Gate:
         return None
 
     def let_pages_read(self, answer: Response) -> Response:
-        who = admitted()
-        return self.cors.allow(answer, who.caller if who else None)
+        environ = request_ctx.request.environ
+        if origin := environ.get("HTTP_ORIGIN"):
+            who: Admitted | None = environ.get(_ADMITTED)
+            self.cors.allow(answer, origin, who.caller if who else None)
+        return answer
 
     def _identify(self, sent: Request) -> Admitted:
         scheme, _, token = sent.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -139,15 +142,15 @@ class Gate:
         raise Unauthorized("Send a key: Authorization: Bearer turnlog_sk_…")
 
     def _holder(self, token: str, sent: Request) -> Admitted:
-        key = self._keys.get(keys.digest_of(token)) if keys.is_well_formed(token) else None
+        digest = keys.digest_of(token)
+        key = self._keys.get(digest) if digest else None
         if key is None:
             raise Unauthorized("There is no such key: look for a typing error")
         if key.revoked_at is not None:
             raise Unauthorized("This key was revoked")
         if not key.opens_at(datetime.now(UTC)):
             raise Unauthorized("This key has expired")
-        caller = Caller(key.kind, key.project, key.scopes, str(key.id), origins=key.origins)
-        return Admitted(caller, Claims(None, key, sent) if caller.is_restricted else None)
+        return Admitted(key.caller, Claims(None, key, sent) if key.caller.is_restricted else None)
 
     def _user(self, tokens: UserTokens, token: str, sent: Request) -> Admitted:
         try:

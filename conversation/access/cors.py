@@ -4,10 +4,7 @@ Each key says the exact origins that may use it. A browser's question beforehand
 answered for the origins of all keys; the call itself is held to those of its own. Cookies are never involved.
 """
 
-from typing import Any
-
 from flask import Request, Response
-from flask.globals import request_ctx
 
 from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
@@ -39,18 +36,15 @@ class Cors:
             answer.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_S)
         return answer
 
-    def allow(self, answer: Response, caller: Caller | None) -> Response:
+    def allow(self, answer: Response, origin: str, caller: Caller | None) -> None:
         """Let the page that asked read the answer; refusals too, or it could not tell them from a broken network."""
-        environ: dict[str, Any] = request_ctx.request.environ
-        origin = environ.get("HTTP_ORIGIN")
-        if origin is None or "Access-Control-Allow-Origin" in answer.headers:
-            return answer
+        if "Access-Control-Allow-Origin" in answer.headers:
+            return
         answer.vary.add("Origin")
         # who has no key that counts is only refused: any page that has one may read why
         if origin in caller.origins if caller else self._is_known(origin):
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Expose-Headers"] = "Retry-After, Location"
-        return answer
 
     def _is_known(self, origin: str) -> bool:
         if origin in self._of_users:

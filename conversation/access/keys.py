@@ -13,12 +13,13 @@ import secrets
 import string
 import zlib
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from conversation.access.callers import Scope
+from conversation.access.callers import Caller, Scope
 
 KeyKind = Literal["secret", "publishable"]
 
@@ -51,6 +52,11 @@ class Key(BaseModel):
     last_used_at: datetime | None
     token_secret: str = ""
 
+    @cached_property
+    def caller(self) -> Caller:
+        """Who calls with it."""
+        return Caller(self.kind, self.project, self.scopes, str(self.id), origins=self.origins)
+
     def opens_at(self, time: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or time < self.expires_at)
 
@@ -60,12 +66,14 @@ def make(kind: KeyKind) -> str:
     return body + _checksum(body)
 
 
-def is_well_formed(text: str) -> bool:
-    return _KEY.fullmatch(text) is not None and text[-_CHECKSUM:] == _checksum(text[:-_CHECKSUM])
+@lru_cache(maxsize=4096)  # asked for each request
+def digest_of(text: str) -> str | None:
+    """Return what is kept of a key: its SHA-256, in hex; None for a text that is no key.
 
-
-def digest_of(text: str) -> str:
-    """Return what is kept of a key: its SHA-256, in hex. A key holds more randomness than a guess could search."""
+    A key holds more randomness than a guess could search, so no slow hash is needed.
+    """
+    if not _KEY.fullmatch(text) or text[-_CHECKSUM:] != _checksum(text[:-_CHECKSUM]):
+        return None
     return hashlib.sha256(text.encode()).hexdigest()
 
 

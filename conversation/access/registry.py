@@ -98,5 +98,5 @@ class KeyRegistry:
         return self._database.examine(function, request, _SECONDS)
 
 
-def _identity_of(text: str) -> dict[str, str]:
+def _identity_of(text: str) -> dict[str, str | None]:
     return {"id": identity.new_id(), "digest": keys.digest_of(text), "hint": keys.hint_of(text)}
