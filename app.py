@@ -29,6 +29,7 @@ from conversation import (
     sessions,
     spool_commands,
 )
+from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
 from conversation.settings import Settings
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     access.attach(app, settings, app.extensions["conversation_repository"].store)
+    limits.register(app, settings)
     problems.register(app)
     for area in _AREAS:
         app.register_blueprint(area.blueprint)

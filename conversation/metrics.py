@@ -39,6 +39,11 @@ class _Turnlog(Collector):
         ):
             cumulated, total = ledger.buckets(self._totals, name)
             yield HistogramMetricFamily(f"turnlog_{name}", what, buckets=cumulated, sum_value=total)
+        for name, what in (
+            ("limited", "Calls answered with 429: a rate or a quota was used up"),
+            ("uncounted", "Counts of calls that are missing, since the store of the limits was away"),
+        ):
+            yield CounterMetricFamily(f"turnlog_calls_{name}", what, value=self._totals[name])
         yield from self._spool()
 
     def _records(self) -> Iterator[Metric]:

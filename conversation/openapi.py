@@ -163,6 +163,7 @@ def _problems(area: str, names: list[str], description: Description) -> dict[int
         return problems if answers.Readiness in description.answers.values() else {}
     problems[401] = "The key is missing or wrong, or it has ended"
     problems[403] = "The key may not be used for this, or not from here"
+    problems[429] = "More than this caller, or this address, may ask for; `Retry-After` says when to come again"
     if description.query:
         problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     if description.request:

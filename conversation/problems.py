@@ -28,6 +28,7 @@ _TYPES = {
     413: "too-large",
     415: "unsupported-media-type",
     422: "invalid",
+    429: "too-many",
     500: "internal",
     503: "unavailable",
 }
@@ -114,7 +115,8 @@ def _http(error: HTTPException) -> Response:
     detail = error.description or ""
     if status == 413:  # noqa: PLR2004
         detail = f"The body may hold {MAX_BODY // 1024 // 1024} MB, also after decompression; send smaller batches"
-    answer = problem(status, error.name, detail)
+    wait = getattr(error, "retry_after", None)  # seconds
+    answer = problem(status, error.name, detail, **({} if wait is None else {"retry_after": wait}))
     if status == 401:  # noqa: PLR2004
         answer.headers["WWW-Authenticate"] = "Bearer"
     if status == 405 and (valid := getattr(error, "valid_methods", None)):  # noqa: PLR2004

@@ -1,6 +1,7 @@
 """The kinds of values that settings and commands take. A malformed one that may hold a secret is never quoted."""
 
 import ipaddress
+import re
 from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 _SHORTEST_SECRET = 32  # bytes; HS256 asks for as many as its hash has
+_RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -62,9 +64,33 @@ def _shared_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _rate(value: str) -> str:
+    if value != "off" and not _RATE.fullmatch(value):
+        raise ValueError("must be a number of calls and a time, as in 600/minute (second, minute, hour, day), or off")
+    return value
+
+
+def _limits_store(value: SecretStr) -> SecretStr:
+    """Refuse without quoting: a URL may hold a password."""
+    store = value.get_secret_value()
+    if store != "memory" and not _is_redis(store):
+        raise ValueError("must be memory, or the URL of a Redis, as in redis://host:6379/0")
+    return value
+
+
+def _is_redis(store: str) -> bool:
+    try:
+        url = urlsplit(store)
+        return url.scheme in {"redis", "rediss"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+
+
 Origins = Annotated[frozenset[str], BeforeValidator(_origins)]
 KeySetUrl = Annotated[str, AfterValidator(_key_set_url)]
 SharedSecretText = Annotated[SecretStr, AfterValidator(_shared_secret)]
+Rate = Annotated[str, AfterValidator(_rate)]
+LimitsStore = Annotated[SecretStr, AfterValidator(_limits_store)]
 
 
 def check_user_tokens(settings: Any) -> None:

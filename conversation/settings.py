@@ -25,7 +25,15 @@ from pydantic import (
     model_validator,
 )
 
-from conversation.setting_values import KeySetUrl, Origins, SharedSecretText, check_user_tokens, is_loopback
+from conversation.setting_values import (
+    KeySetUrl,
+    LimitsStore,
+    Origins,
+    Rate,
+    SharedSecretText,
+    check_user_tokens,
+    is_loopback,
+)
 from logging_store.errors import Misconfigured
 
 __all__ = ["Settings", "StoreKind", "is_loopback"]
@@ -95,6 +103,15 @@ class Settings(BaseModel):
     turnlog_jwt_audience: str = "authenticated"
     turnlog_anonymous_users: bool = False
     turnlog_user_origins: Origins = frozenset()
+    turnlog_refusals_per_address: Rate = "60/minute"
+    turnlog_rate_per_address: Rate = "600/minute"
+    turnlog_rate_per_key: Rate = "off"
+    turnlog_rate_per_publishable_key: Rate = "6000/minute"
+    turnlog_rate_per_user: Rate = "600/minute"
+    turnlog_publishable_sessions_per_day: int = Field(default=10_000, ge=1, le=10**9)
+    turnlog_publishable_mb_per_day: int = Field(default=1024, ge=1, le=10**9)
+    turnlog_limits_store: LimitsStore = SecretStr("memory")
+    turnlog_proxies: int = Field(default=0, ge=0, le=10)
 
     @classmethod
     def from_environment(cls) -> Self:

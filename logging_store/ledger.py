@@ -27,10 +27,14 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 HISTOGRAMS = {"write_seconds": SECONDS, "store_seconds": SECONDS, "group_records": RECORDS}
 
+#: Of calls, not of records: refused by a limit, and let through since a limit's counts were away.
+CALLS = ("limited", "uncounted")
+
 _NAMES = (
     "received",
     "in_flight",
     "open_breakers",
+    *CALLS,
     *OUTCOMES,
     *(f"delivered_{outcome}" for outcome in DELIVERED),
     *chain.from_iterable(
@@ -76,6 +80,10 @@ class Ledger:
     def breaker(self, opened: int) -> None:
         """Count a circuit breaker that has opened (1) or closed (-1)."""
         self.counters.add(("open_breakers", opened))
+
+    def call(self, outcome: str) -> None:
+        """Count a call that met a limit: `limited` or `uncounted`."""
+        self.counters.add((outcome, 1))
 
     def take_slot(self) -> int:
         return self.counters.take_slot()

@@ -14,6 +14,7 @@ POSTGRES = f"postgresql://turnlog:{SECRET}@db.example:5432/turnlog"
 JWT_SECRET = f"{SECRET}-{SECRET}"
 KEYS = {"TURNLOG_USER_TOKENS": "jwks", "TURNLOG_JWKS_URL": "https://id.example/keys", "TURNLOG_JWT_ISSUER": "id"}
 SHARED = {"TURNLOG_USER_TOKENS": "hs256", "TURNLOG_JWT_SECRET": JWT_SECRET, "TURNLOG_JWT_ISSUER": "id"}
+REDIS = {"TURNLOG_LIMITS_STORE": f"rediss://:{SECRET}@host:6379/0"}
 SUPABASE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_SECRET_KEY": SECRET}
 
 
@@ -95,6 +96,15 @@ def test_strings_become_what_they_mean() -> None:
         (KEYS | {"TURNLOG_JWT_ISSUER": ""}, "TURNLOG_USER_TOKENS is set without TURNLOG_JWT_ISSUER"),
         (KEYS | {"TURNLOG_JWKS_URL": "http://id.example/keys"}, "TURNLOG_JWKS_URL: must be an https URL"),
         (KEYS | {"TURNLOG_JWKS_URL": f"https://user:{SECRET}@id.example/keys"}, "TURNLOG_JWKS_URL: must be"),
+        ({"TURNLOG_RATE_PER_KEY": "many"}, "TURNLOG_RATE_PER_KEY: must be a number of calls and a time"),
+        ({"TURNLOG_RATE_PER_KEY": "0/minute"}, "TURNLOG_RATE_PER_KEY: must be"),
+        ({"TURNLOG_RATE_PER_USER": "10/week"}, "TURNLOG_RATE_PER_USER: must be"),
+        ({"TURNLOG_REFUSALS_PER_ADDRESS": "60"}, "TURNLOG_REFUSALS_PER_ADDRESS: must be"),
+        ({"TURNLOG_PUBLISHABLE_SESSIONS_PER_DAY": "0"}, "TURNLOG_PUBLISHABLE_SESSIONS_PER_DAY: "),
+        ({"TURNLOG_LIMITS_STORE": f"memcached://:{SECRET}@host"}, "TURNLOG_LIMITS_STORE: must be memory, or"),
+        ({"TURNLOG_LIMITS_STORE": f"redis://:{SECRET}@"}, "TURNLOG_LIMITS_STORE: must be memory, or"),
+        ({"TURNLOG_LIMITS_STORE": f"redis://:{SECRET}@host:port"}, "TURNLOG_LIMITS_STORE: must be memory, or"),
+        ({"TURNLOG_PROXIES": "-1"}, "TURNLOG_PROXIES: "),
         (KEYS | {"TURNLOG_USER_ORIGINS": "*"}, "TURNLOG_USER_ORIGINS: must be an origin"),
         (KEYS | {"TURNLOG_USER_ORIGINS": "https://a.example,https://b.example/"}, "TURNLOG_USER_ORIGINS: must be"),
     ],
@@ -118,7 +128,7 @@ def test_with_a_key_the_service_may_listen_anywhere() -> None:
     assert Settings.from_mapping({"TURNLOG_HOST": ANYWHERE, "TURNLOG_API_KEY": SECRET}).turnlog_host == ANYWHERE
 
 
-@pytest.mark.parametrize("mapping", [SUPABASE, {"DATABASE_URL": POSTGRES}, {"TURNLOG_API_KEY": SECRET}, SHARED])
+@pytest.mark.parametrize("mapping", [SUPABASE, {"DATABASE_URL": POSTGRES}, {"TURNLOG_API_KEY": SECRET}, SHARED, REDIS])
 def test_settings_print_without_their_secrets(mapping: dict[str, str]) -> None:
     settings = Settings.from_mapping(mapping)
     for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):

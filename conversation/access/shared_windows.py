@@ -1,0 +1,157 @@
+"""Counts of calls in windows of time, in a file that all processes of this machine count in.
+
+A file and not memory of its own, so that two workers count together, whatever server started them, and a quota for the
+day outlives a restart. Nothing is synced: a crash of the machine may cost counts, never a call. What a process that is
+killed in the middle of a change leaves is a wrong count until its window ends.
+"""
+
+import fcntl
+import hashlib
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from limits.storage import Storage
+
+_MAGIC = b"turnlog1"
+_SALT = 16  # bytes; without it, callers could choose addresses that share a row
+_HEADER = 32
+_ENTRY = struct.Struct("=16sdq")  # hash of the window's name, when it ends (seconds since the epoch), count
+_ROW = 8  # windows whose names begin alike; when a ninth comes, the one that ends first gives way
+_ROWS = 8192
+_PATIENCE_S = 0.5  # for the file's lock: it is held for microseconds, or its holder was stopped
+
+
+class SharedWindows(Storage):
+    """Fixed windows in a file of 2 MB, for `limits`. It is opened when it is first needed.
+
+    Raises `OSError` when the disk fails or is full, and `TimeoutError` if somebody holds the file's lock.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self._path, self._clock = path, clock
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._salt = b""
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        return OSError
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count in the window of this name, which lasts for `expiry` seconds from its first count."""
+        with self._locked() as file:
+            now = self._clock()
+            name, at, row = self._row(file, key)
+            found, ends, count = _find(row, name)
+            if not now < ends <= now + expiry:  # it is over; or the clock was put back, and it would never be
+                ends, count = now + expiry, 0
+            os.pwrite(file, _ENTRY.pack(name, ends, count + amount), at + found)
+        return count + amount
+
+    def get(self, key: str) -> int:
+        ends, count = self._look(key)
+        return count if ends > self._clock() else 0
+
+    def get_expiry(self, key: str) -> float:
+        """Return when the window ends, or now if there is none; in seconds since the epoch."""
+        return max(self._look(key)[0], self._clock())
+
+    def check(self) -> bool:
+        self.get("")
+        return True
+
+    def reset(self) -> None:
+        with self._locked() as file:
+            os.ftruncate(file, _HEADER)
+            os.ftruncate(file, _HEADER + _ROWS * _ROW * _ENTRY.size)
+
+    def clear(self, key: str) -> None:
+        with self._locked() as file:
+            name, at, row = self._row(file, key)
+            os.pwrite(file, _ENTRY.pack(name, 0, 0), at + _find(row, name)[0])
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    def _look(self, key: str) -> tuple[float, int]:
+        # without the lock: a row is read in one piece
+        file = self._file
+        if file is None:
+            with self._locked() as file:
+                name, _, row = self._row(file, key)
+        else:
+            name, _, row = self._row(file, key)
+        at, ends, count = _find(row, name)
+        return (ends, count) if row[at : at + len(name)] == name else (0, 0)
+
+    def _row(self, file: int, key: str) -> tuple[bytes, int, bytes]:
+        name = hashlib.blake2b(key.encode(errors="replace"), digest_size=16, key=self._salt).digest()
+        size = _ROW * _ENTRY.size
+        at = _HEADER + int.from_bytes(name[:4], "little") % _ROWS * size
+        return name, at, os.pread(file, size, at).ljust(size, b"\0")
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            raise TimeoutError("the counts are locked")
+        try:
+            file = self._open() if self._file is None else self._file
+            _lock(file)
+            try:
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            self._lock.release()
+
+    def _open(self) -> int:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(file)
+            header = os.pread(file, _HEADER, 0)
+            if header[: len(_MAGIC)] != _MAGIC:
+                header = (_MAGIC + os.urandom(_SALT)).ljust(_HEADER, b"\0")
+                os.ftruncate(file, 0)
+                os.pwrite(file, header, 0)
+            fcntl.flock(file, fcntl.LOCK_UN)
+        except BaseException:
+            os.close(file)
+            raise
+        self._salt = header[len(_MAGIC) : len(_MAGIC) + _SALT]
+        self._file = file
+        return file
+
+
+def _find(row: bytes, name: bytes) -> tuple[int, float, int]:
+    """Return a window's place in its row, its end and its count; if it isn't there, the place that it may take."""
+    first, soonest = 0, float("inf")
+    for at, (other, ends, count) in enumerate(_ENTRY.iter_unpack(row)):
+        if other == name:
+            return at * _ENTRY.size, ends, count
+        if ends < soonest:
+            first, soonest = at, ends
+    return first * _ENTRY.size, 0, 0
+
+
+def _lock(file: int) -> None:
+    give_up, pause = time.monotonic() + _PATIENCE_S, 20e-6
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise TimeoutError("somebody holds the lock of the counts") from None
+            time.sleep(pause)
+            pause = min(2 * pause, 1e-3)
+        else:
+            return
