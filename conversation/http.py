@@ -1,6 +1,7 @@
 """What the endpoints share: the repository, how answers are written, and paths that hold any text."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -13,6 +14,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from conversation import access, body
+from conversation.access import limits
 from logging_store.batches import Receipt
 from logging_store.records import Record
 from logging_store.repository import ConversationRepository, Kept
@@ -71,13 +73,18 @@ def repository(*, creating_session: bool = False) -> ConversationRepository:
     if who is None:
         return attached
     if who.claims and creating_session:
-        who.claims.creating = True
+        who.claims.creating = partial(limits.check_sessions, who.caller)
     return attached.seen_by(who.caller.project, who.claims)
 
 
 def session_token(kept: Kept) -> dict[str, str]:
-    """Return the token of a session that was kept for a caller who needs one to append to it, and when it ends."""
+    """Return the token of a session that was kept for a caller who needs one to append to it, and when it ends.
+
+    A session that is new counts among those that the caller may create.
+    """
     who = access.admitted()
+    if who and who.claims and kept.receipt.receipt in {"created", "spooled"}:
+        limits.count_session(who.caller)
     return who.claims.token(kept.session.id) if who and who.claims and kept.receipt.kept else {}
 
 

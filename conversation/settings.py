@@ -139,6 +139,11 @@ class Settings(BaseModel):
             raise ValueError("SUPABASE_SECRET_KEY is set without SUPABASE_URL: add the project's URL")
         if self.turnlog_keyless and self.turnlog_api_key:
             raise ValueError("TURNLOG_KEYLESS and TURNLOG_API_KEY are both set: ask for a key, or for none")
+        if self.turnlog_keyless and self.turnlog_proxies:
+            raise ValueError(
+                "TURNLOG_KEYLESS and TURNLOG_PROXIES are both set: whoever calls through the proxy may look like this "
+                "machine, so let all of them show a key"
+            )
         if self.turnlog_keyless and not is_loopback(self.turnlog_host):
             raise ValueError(
                 f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "

@@ -105,6 +105,7 @@ def test_strings_become_what_they_mean() -> None:
         ({"TURNLOG_LIMITS_STORE": f"redis://:{SECRET}@"}, "TURNLOG_LIMITS_STORE: must be memory, or"),
         ({"TURNLOG_LIMITS_STORE": f"redis://:{SECRET}@host:port"}, "TURNLOG_LIMITS_STORE: must be memory, or"),
         ({"TURNLOG_PROXIES": "-1"}, "TURNLOG_PROXIES: "),
+        ({"TURNLOG_PROXIES": "1", "TURNLOG_KEYLESS": "true"}, "TURNLOG_KEYLESS and TURNLOG_PROXIES are both set"),
         (KEYS | {"TURNLOG_USER_ORIGINS": "*"}, "TURNLOG_USER_ORIGINS: must be an origin"),
         (KEYS | {"TURNLOG_USER_ORIGINS": "https://a.example,https://b.example/"}, "TURNLOG_USER_ORIGINS: must be"),
     ],

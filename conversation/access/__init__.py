@@ -15,14 +15,14 @@ from flask import Flask, Request, Response, current_app, has_request_context
 from flask.globals import request_ctx
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-from conversation.access import keys
+from conversation.access import keys, limits
 from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller, Scope
 from conversation.access.claims import Claims
 from conversation.access.cors import Cors
 from conversation.access.keys import Key
 from conversation.access.known_keys import KnownKeys
 from conversation.access.proofs import Proofs
-from conversation.access.user_tokens import InvalidToken, UserTokens
+from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
 from conversation.settings import Settings, is_loopback
 from logging_store.store import Store
 
@@ -46,6 +46,10 @@ class Admitted(NamedTuple):
 
     caller: Caller
     claims: Claims | None = None
+
+
+class Guessed(Unauthorized):
+    """What came as a key or a token is none, and never was: it may be a guess, and guessing is slowed down."""
 
 
 def requires(scope: Scope, *, restricted: bool = False) -> Callable[[_View], _View]:
@@ -100,7 +104,11 @@ class Gate:
         self.cors = Cors(Proofs(store.knows_origin), settings.turnlog_user_origins)
 
     def admit(self) -> Response | None:
-        """Let a request pass, or raise `Unauthorized`, `Forbidden`, `StoreUnavailable` or `TokenUnprovable`."""
+        """Let a request pass, or raise what refuses it.
+
+        That is `Unauthorized`, `Forbidden` or `TooManyRequests`; `StoreUnavailable` or `TokenUnprovable`, if who calls
+        can't be told now.
+        """
         sent: Request = request_ctx.request
         if sent.endpoint is None:
             return None  # there is no such route, for anybody
@@ -111,8 +119,14 @@ class Gate:
             raise Forbidden("Nobody may call this")
         if rule.scope is None:
             return None
-        who = self._identify(sent)
+        limits.count_address()
+        try:
+            who = self._identify(sent)
+        except Guessed:
+            limits.count_refusal()
+            raise
         sent.environ[_ADMITTED] = who
+        limits.count_call(who.caller)
         self._require_origin(sent, who.caller)
         if not who.caller.may(rule.scope):
             raise Forbidden(f"This needs a key with the scope {rule.scope}")
@@ -139,13 +153,13 @@ class Gate:
         if self.keyless:
             _require_this_machine(sent)
             return Admitted(Caller("machine", self._project, ALL_SCOPES))
-        raise Unauthorized("Send a key: Authorization: Bearer turnlog_sk_…")
+        raise (Guessed if token else Unauthorized)("Send a key: Authorization: Bearer turnlog_sk_…")
 
     def _holder(self, token: str, sent: Request) -> Admitted:
         digest = keys.digest_of(token)
         key = self._keys.get(digest) if digest else None
         if key is None:
-            raise Unauthorized("There is no such key: look for a typing error")
+            raise Guessed("There is no such key: look for a typing error")
         if key.revoked_at is not None:
             raise Unauthorized("This key was revoked")
         if not key.opens_at(datetime.now(UTC)):
@@ -155,8 +169,10 @@ class Gate:
     def _user(self, tokens: UserTokens, token: str, sent: Request) -> Admitted:
         try:
             user_id = tokens.verify(token)
-        except InvalidToken as error:
+        except UnfitToken as error:
             raise Unauthorized(error.reason) from None
+        except InvalidToken as error:
+            raise Guessed(error.reason) from None
         caller = Caller("user", self._project, USERS_SCOPES, user_id=user_id, origins=self._user_origins)
         return Admitted(caller, Claims(user_id, None, sent))
 

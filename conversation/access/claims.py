@@ -1,6 +1,7 @@
 """Which sessions are whose, of callers who only reach their own."""
 
 import secrets
+from collections.abc import Callable
 from functools import cached_property
 
 from flask import Request
@@ -18,12 +19,13 @@ _SHORTEST_CLAIM, _LONGEST_CLAIM = 16, 200
 class Claims:
     """What a caller can show of sessions: to be their user, or to hold the tokens that came with the request.
 
-    `creating`: the call makes a session, which belongs to who shows the same claim again.
+    `creating`: set where the call makes a session, which belongs to who shows the same claim again. It is asked before
+    that happens, and raises if they may not.
     """
 
     def __init__(self, user_id: str | None, key: Key | None, sent: Request) -> None:
         self.user_id = user_id
-        self.creating = False
+        self.creating: Callable[[], None] | None = None
         self._key = key
         self._sent = sent
 
@@ -55,6 +57,8 @@ class Claims:
 
     @cached_property
     def _claim(self) -> str:
+        if self.creating:
+            self.creating()
         claim = self._sent.headers.get(CLAIM_HEADER)
         if claim is None:
             claim = secrets.token_urlsafe()  # then nobody can show it again: a retry doesn't get a token

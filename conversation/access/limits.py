@@ -76,11 +76,16 @@ class Limits:
         ):
             self._refuse(f"This key may send {self._megabytes} MB in a day", wait)
 
-    def count_session(self, caller: Caller) -> None:
-        """Count a session that is about to be created. Raises `TooManyRequests` if it is one too many."""
+    def check_sessions(self, caller: Caller) -> None:
+        """Raise `TooManyRequests` if a caller has created as many sessions as they may."""
         who = _name(caller)
-        if who and caller.kind == "publishable" and (wait := self._everywhere.hit(self._sessions, "sessions", *who)):
+        if who and caller.kind == "publishable" and (wait := self._everywhere.look(self._sessions, "sessions", *who)):
             self._refuse(f"This key may create {self._sessions.amount} sessions in a day", wait)
+
+    def count_session(self, caller: Caller) -> None:
+        who = _name(caller)
+        if who and caller.kind == "publishable":
+            self._everywhere.hit(self._sessions, "sessions", *who)
 
     def _refuse(self, rule: str, wait: int) -> NoReturn:
         self._ledger.call("limited")
@@ -115,8 +120,13 @@ def count_call(caller: Caller) -> None:
     _limits().count_call(caller, _address(), _size())
 
 
+def check_sessions(caller: Caller) -> None:
+    """Refuse a call that may create a session, if the caller has created as many as they may."""
+    _limits().check_sessions(caller)
+
+
 def count_session(caller: Caller) -> None:
-    """Count a session that the caller is about to create, and refuse it if it is one too many."""
+    """Count a session that the caller has created; a call that only finds it again, or renews its token, is none."""
     _limits().count_session(caller)
 
 

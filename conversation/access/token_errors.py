@@ -9,6 +9,10 @@ class InvalidToken(Exception):  # noqa: N818 - states what is
         self.reason = reason
 
 
+class UnfitToken(InvalidToken):
+    """The issuer signed it, but it doesn't do here, or not any more: whoever sent it has guessed nothing."""
+
+
 class TokenUnprovable(Exception):  # noqa: N818
     """Whether the token is good can't be told now: the issuer's keys are not to be had."""
 

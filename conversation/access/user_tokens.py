@@ -15,11 +15,11 @@ import jwt
 import jwt.exceptions
 
 from conversation.access.key_set import KeySet, SigningKey
-from conversation.access.token_errors import InvalidToken, TokenUnprovable
+from conversation.access.token_errors import InvalidToken, TokenUnprovable, UnfitToken
 from conversation.settings import Settings
 from logging_store.values import MAX_NAME
 
-__all__ = ["InvalidToken", "SharedSecret", "TokenUnprovable", "UserTokens"]
+__all__ = ["InvalidToken", "SharedSecret", "TokenUnprovable", "UnfitToken", "UserTokens"]
 
 LEEWAY_S = 30
 ROLE = "authenticated"
@@ -28,12 +28,15 @@ _MAX_TOKEN = 8192  # characters; gunicorn takes no longer header
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _REQUIRED = ("exp", "iss", "aud", "sub")
 
-_REASONS: dict[type[jwt.PyJWTError], str] = {
+#: Claims are looked at only when the signature is good.
+_UNFIT: dict[type[jwt.PyJWTError], str] = {
     jwt.ExpiredSignatureError: "The token has expired: renew it and send the call again",
     jwt.ImmatureSignatureError: "The token is not valid yet",
     jwt.InvalidIssuerError: "The token is of another issuer than the project's",
     jwt.InvalidAudienceError: "The token is for another audience than the project's users",
     jwt.exceptions.InvalidSubjectError: "The token names no user",
+}
+_FORGED: dict[type[jwt.PyJWTError], str] = {
     jwt.InvalidAlgorithmError: "The token is signed by another algorithm than its key is for",
     jwt.InvalidSignatureError: "The token's signature is wrong",
 }
@@ -103,19 +106,21 @@ class UserTokens:
                 leeway=LEEWAY_S,
             )
         except jwt.MissingRequiredClaimError as error:
-            raise InvalidToken(f"The token doesn't state {error.claim}") from None
-        except (jwt.PyJWTError, ValueError) as error:
-            raise InvalidToken(_reason(error)) from None  # what PyJWT says may quote the token
+            raise UnfitToken(f"The token doesn't state {error.claim}") from None
+        except (jwt.PyJWTError, ValueError) as error:  # what PyJWT says may quote the token
+            if unfit := _reason(error, _UNFIT):
+                raise UnfitToken(unfit) from None
+            raise InvalidToken(_reason(error, _FORGED) or _MALFORMED) from None
         return self._user(claims)
 
     def _user(self, claims: Mapping[str, Any]) -> str:
         if claims.get("role") != ROLE:
-            raise InvalidToken("The token is not one of a signed-in user")
+            raise UnfitToken("The token is not one of a signed-in user")
         if claims.get("is_anonymous") not in (None, False) and not self._anonymous:
-            raise InvalidToken("The token is of an anonymous sign-in, which this service doesn't take")
+            raise UnfitToken("The token is of an anonymous sign-in, which this service doesn't take")
         user: str = claims["sub"]
         if not user.strip() or not user.isprintable() or len(user) > MAX_NAME:
-            raise InvalidToken("The token names no user")
+            raise UnfitToken("The token names no user")
         return user
 
 
@@ -125,5 +130,5 @@ def _key_id(token: str) -> object:
     return header.get("kid") if isinstance(header, dict) else None
 
 
-def _reason(error: Exception) -> str:
-    return next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), _MALFORMED)
+def _reason(error: Exception, reasons: Mapping[type[jwt.PyJWTError], str]) -> str | None:
+    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), None)

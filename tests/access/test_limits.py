@@ -22,8 +22,8 @@ from conversation.access.callers import Caller
 from conversation.access.limits import Limits
 from conversation.settings import Settings
 from logging_store.ledger import Ledger
-from tests.api import problem
-from tests.limited import create_app
+from tests.access.limited import create_app
+from tests.api import KEYLESS, problem
 from tests.service import launch
 
 ADDRESS = "203.0.113.9"
@@ -39,8 +39,8 @@ class Clock:
 
 
 def limited(tmp_path: Path, **settings: str) -> FlaskClient:
-    stated = {name.upper(): value for name, value in settings.items()}
-    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)} | stated)).test_client()
+    stated = {"DATA_DIR": str(tmp_path)} | {name.upper(): value for name, value in settings.items()}
+    return create_app(Settings.from_mapping(stated if "TURNLOG_PROXIES" in stated else stated | KEYLESS)).test_client()
 
 
 def call(
@@ -302,17 +302,17 @@ def test_a_redis_that_comes_back_is_counted_in_again(
 
 
 def test_workers_count_together_and_a_restart_forgets_nothing(database: str, tmp_path: Path) -> None:
-    environment = {"DATABASE_URL": database, "DATA_DIR": str(tmp_path), "TURNLOG_RATE_PER_KEY": "30/day"}
+    environment = KEYLESS | {"DATABASE_URL": database, "DATA_DIR": str(tmp_path), "TURNLOG_RATE_PER_KEY": "30/day"}
 
     def ask(url: str) -> int:
         with httpx.Client(timeout=30) as client:  # a connection each, so that both workers are asked
             return client.post(f"{url}/call?kind=secret").status_code
 
-    with launch(environment, application="tests.limited:create_app()") as service, ThreadPoolExecutor(8) as pool:
+    with launch(environment, application="tests.access.limited:create_app()") as service, ThreadPoolExecutor(8) as pool:
         service.wait_until_ready()
         assert len(service.workers()) == 2
         answered = list(pool.map(ask, [service.url] * 60))
     assert (answered.count(200), answered.count(429)) == (30, 30)
-    with launch(environment, application="tests.limited:create_app()") as service:
+    with launch(environment, application="tests.access.limited:create_app()") as service:
         service.wait_until_ready()
         assert ask(service.url) == 429

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversation.access.key_set import FETCH_S, FRESH_S, RETRY_S, STALE_S, UNKNOWN_S, KeySet, signing_key
-from conversation.access.user_tokens import InvalidToken, SharedSecret, TokenUnprovable, UserTokens
+from conversation.access.user_tokens import InvalidToken, SharedSecret, TokenUnprovable, UnfitToken, UserTokens
 from conversation.settings import Settings
 from tests.issuers import ISSUER, USER, Publisher, SigningPair, claims, publishing, relabelled, signed_with_text
 
@@ -112,8 +112,14 @@ def test_a_token_signed_with_the_shared_secret_names_its_user(shared: UserTokens
 def test_what_a_token_states_is_checked_whatever_signed_it(
     tokens: UserTokens, shared: UserTokens, changed: dict[str, Any], said: str
 ) -> None:
-    assert said in refusal(tokens, ELLIPTIC.sign(**changed))
-    assert said in refusal(shared, with_secret(**changed))
+    for reason in (refusal(tokens, ELLIPTIC.sign(**changed)), refusal(shared, with_secret(**changed))):
+        assert said in reason
+    if "exp" not in changed or isinstance(changed["exp"], int):
+        with pytest.raises(UnfitToken):  # who sent it has guessed nothing
+            tokens.verify(ELLIPTIC.sign(**changed))
+    with pytest.raises(InvalidToken) as forged:
+        tokens.verify(STRANGER.sign(**changed))
+    assert not isinstance(forged.value, UnfitToken), "a claim is looked at only when the signature is good"
 
 
 def test_clocks_may_differ_by_half_a_minute(tokens: UserTokens) -> None:

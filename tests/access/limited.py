@@ -3,7 +3,7 @@
 from flask import Flask, request
 
 from app import create_app as create_service
-from conversation.access import limits
+from conversation.access import limits, open_to_all
 from conversation.access.callers import Caller, CallerKind
 from conversation.settings import Settings
 
@@ -16,17 +16,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = create_service(settings)
 
     @app.post("/call")
+    @open_to_all
     def call() -> str:
         limits.count_address()
         limits.count_call(_caller())
         return request.remote_addr or ""
 
     @app.post("/session")
+    @open_to_all
     def session() -> str:
+        limits.check_sessions(_caller())
         limits.count_session(_caller())
         return "created"
 
     @app.post("/refused")
+    @open_to_all
     def refused() -> str:
         limits.count_address()
         limits.count_refusal()

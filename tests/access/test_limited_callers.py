@@ -1,0 +1,84 @@
+"""The limits as callers with keys meet them: who guesses, who calls too often, and what a key in browsers may take."""
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app import create_app
+from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.settings import Settings
+from logging_store.functions import FunctionStore
+from tests.access.conftest import ORIGIN, Calls
+from tests.api import problem
+from tests.issuers import ISSUER, SigningPair, publishing
+
+ELSEWHERE = {"REMOTE_ADDR": "203.0.113.9"}
+GUESSES = ["turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ9", "turnlog_pk_", "turnlog_nothing", "guess", "a.b.c"]
+
+
+@pytest.fixture
+def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
+    settings = {
+        "DATA_DIR": str(tmp_path), "TURNLOG_REFUSALS_PER_ADDRESS": "5/day", "TURNLOG_RATE_PER_KEY": "3/day",
+        "TURNLOG_PUBLISHABLE_SESSIONS_PER_DAY": "2", "TURNLOG_RATE_PER_PUBLISHABLE_KEY": "8/day",
+    }  # fmt: skip
+    return create_app(Settings.from_mapping(settings), store)
+
+
+def status(app: Flask, key: str | None, address: dict[str, str]) -> int:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return app.test_client().get("/v1/sessions", headers=headers, environ_base=address).status_code
+
+
+def test_who_guesses_keys_is_shut_out_and_nobody_else(guarded: Flask, secret_key: MadeKey) -> None:
+    assert [status(guarded, guess, ELSEWHERE) for guess in GUESSES] == [401] * 5
+    assert status(guarded, GUESSES[0], ELSEWHERE) == 429
+    assert status(guarded, secret_key.text, ELSEWHERE) == 429
+    assert status(guarded, secret_key.text, {"REMOTE_ADDR": "203.0.113.10"}) == 200
+    assert guarded.test_client().get("/livez", environ_base=ELSEWHERE).status_code == 200
+
+
+def test_who_forgot_the_key_or_has_an_old_one_guesses_nothing(
+    guarded: Flask, registry: KeyRegistry, secret_key: MadeKey
+) -> None:
+    revoked = registry.create("default", "secret", {"read"})
+    registry.revoke(revoked.key)
+    assert [status(guarded, revoked.text, ELSEWHERE) for _ in range(10)] == [401] * 10
+    assert [status(guarded, None, ELSEWHERE) for _ in range(10)] == [401] * 10
+    assert status(guarded, secret_key.text, ELSEWHERE) == 200
+
+
+def test_a_users_old_token_is_no_guess_and_a_forged_one_is(store: FunctionStore, tmp_path: Path) -> None:
+    pair, stranger = SigningPair.es256("one"), SigningPair.es256("one")
+    with publishing(pair) as publisher:
+        settings = {
+            "DATA_DIR": str(tmp_path), "TURNLOG_USER_TOKENS": "jwks", "TURNLOG_JWKS_URL": publisher.url,
+            "TURNLOG_JWT_ISSUER": ISSUER, "TURNLOG_REFUSALS_PER_ADDRESS": "2/day",
+        }  # fmt: skip
+        app = create_app(Settings.from_mapping(settings), store)
+        assert [status(app, pair.sign(exp=1), ELSEWHERE) for _ in range(5)] == [401] * 5
+        assert status(app, pair.sign(), ELSEWHERE) == 200
+        assert [status(app, stranger.sign(), ELSEWHERE) for _ in range(3)] == [401, 401, 429]
+
+
+def test_a_key_has_its_rate_and_another_key_its_own(guarded: Flask, registry: KeyRegistry) -> None:
+    one, two = (registry.create("default", "secret", {"read"}).text for _ in range(2))
+    assert [status(guarded, one, {}) for _ in range(4)] == [200, 200, 200, 429]
+    assert status(guarded, two, {}) == 200
+
+
+def test_sessions_of_a_key_in_browsers_are_counted_when_they_are_new(guarded: Flask, browser: Calls) -> None:
+    answers = [browser.open_session(session_id="one") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 200, 200]
+    assert browser.open_session(session_id="two").status_code == 201
+    refused = browser.open_session(session_id="three")
+    told = problem(refused, 429)
+    assert told["detail"].startswith("This key may create 2 sessions in a day")
+    assert refused.headers["Retry-After"] == str(told["retry_after"])
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN, "the page can read when to come again"
+    assert "Retry-After" in refused.headers["Access-Control-Expose-Headers"]
+    token = answers[0].get_json()["session_token"]
+    renewed = browser("POST", "/v1/sessions", {"session_id": "one"}, Turnlog_Session_Token=token)
+    assert (renewed.status_code, "session_token" in renewed.get_json()) == (200, True), "who has it goes on with it"
+    assert browser.log(token, session_id="one", prompt="Hello").status_code == 201
