@@ -27,6 +27,7 @@ def metrics() -> Response:
 class _Turnlog(Collector):
     def __init__(self, counts: ledger.Ledger, store: Store) -> None:
         self._totals = counts.totals()
+        self._redactions = counts.redactions
         self._backlog = store.backlog()
 
     def collect(self) -> Iterator[Metric]:
@@ -38,6 +39,7 @@ class _Turnlog(Collector):
         ):
             cumulated, total = ledger.buckets(self._totals, name)
             yield HistogramMetricFamily(f"turnlog_{name}", what, buckets=cumulated, sum_value=total)
+        yield from self._redacted()
         yield from self._spool()
 
     def _records(self) -> Iterator[Metric]:
@@ -61,6 +63,18 @@ class _Turnlog(Collector):
         for outcome in ledger.DELIVERED:
             delivered.add_metric([outcome], self._totals[f"delivered_{outcome}"])
         yield delivered
+
+    def _redacted(self) -> Iterator[Metric]:
+        if not self._redactions:
+            return
+        for metric, count, what in (
+            ("redactions", "redacted", "What was replaced in texts before they were stored, by what it was"),
+            ("redaction_failures", "not_redacted", "Texts that could not be gone through, by what for"),
+        ):
+            counter = CounterMetricFamily(f"turnlog_{metric}", what, labels=["kind"])
+            for name in self._redactions:
+                counter.add_metric([name], self._totals[f"{count}_{name}"])
+            yield counter
 
     def _spool(self) -> Iterator[Metric]:
         backlog = self._backlog

@@ -5,7 +5,7 @@ record is a batch of one. A batch that the store refuses for the data of some re
 stands alone, so that it never harms the others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from logging_store.errors import Conflict, FolderNotFound, Invalid, SessionErase
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
 from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
+from logging_store.redaction import Redaction
 from logging_store.store import Store
 from logging_store.values import restore_numbers
 
@@ -39,7 +40,10 @@ class Kept(NamedTuple):
 
 
 class ConversationRepository:
-    """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it."""
+    """The log of one project.
+
+    `clock` tells when a record was received, `ledger` counts what became of it, `redaction` goes through its texts.
+    """
 
     def __init__(
         self,
@@ -47,10 +51,12 @@ class ConversationRepository:
         project: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         ledger: Ledger | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self.store = store
         self.project = project
-        self.ledger = ledger or Ledger()
+        self.ledger = ledger or Ledger(redacted=redaction.names if redaction else ())
+        self.redaction = redaction
         self._clock = clock
 
     def keep(
@@ -79,7 +85,8 @@ class ConversationRepository:
 
         batch_of = partial(addresser.batch, return_parents=return_parents)
         with self.ledger.receiving(len(addressed)) as receipts:
-            receipts.extend(_weigh(addressed, batch_of, self.store.write, distinct_keys=distinct_keys))
+            refused = self._redact(addressed)
+            receipts.extend(_weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
         return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
 
     def ensure_session(self, session: Session) -> Kept:
@@ -169,13 +176,17 @@ class ConversationRepository:
         addresser = Addresser(self.project, self._clock())
         addressed = addresser.address(records)
         _decide_conflicts(addressed, on_conflict)
-        told = _weigh(addressed, addresser.batch, self.store.explain, distinct_keys=distinct_keys)
+        refused = self.redaction.rows([each.row for each in addressed]).refused if self.redaction else {}
+        told = _weigh(addressed, refused, addresser.batch, self.store.explain, distinct_keys=distinct_keys)
         return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
 
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)
         stated = changes.model_dump(mode="json", exclude_unset=True)
+        if self.redaction:
+            redacted = self.redaction.edited(stated)
+            self.ledger.redacted(redacted.replaced, redacted.failed)
         return restore_numbers(_present(self.store.edit(self.project, who.id, stated)))
 
     def erase(self, name: str) -> dict[str, Any]:
@@ -184,6 +195,14 @@ class ConversationRepository:
         if report is None:
             raise SessionNotFound
         return report
+
+    def _redact(self, addressed: Sequence[Addressed]) -> dict[int, Receipt]:
+        """Redact rows in their places; return the receipts of those that can't be, by their places."""
+        if self.redaction is None:
+            return {}
+        redacted = self.redaction.rows([each.row for each in addressed])
+        self.ledger.redacted(redacted.replaced, redacted.failed)
+        return redacted.refused
 
 
 def _decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -> None:
@@ -194,16 +213,25 @@ def _decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -
 
 
 def _weigh(
-    addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write, *, distinct_keys: bool = False
+    addressed: Sequence[Addressed],
+    refused: Mapping[int, Receipt],
+    batch_of: _BatchOf,
+    write: _Write,
+    *,
+    distinct_keys: bool = False,
 ) -> list[Receipt]:
-    """Write what the call doesn't say too often."""
+    """Write what isn't refused already, by its place, and what the call doesn't say too often."""
 
     def write_these(these: Sequence[Addressed]) -> list[Receipt]:
         return _write_parted(these, batch_of, write)
 
-    if distinct_keys:
-        return repeats.once_a_key(addressed, lambda these: repeats.not_too_often(these, write_these))
-    return repeats.not_too_often(addressed, write_these)
+    def not_too_often(these: Sequence[Addressed]) -> list[Receipt]:
+        return repeats.not_too_often(these, write_these)
+
+    def weigh(these: Sequence[Addressed]) -> list[Receipt]:
+        return repeats.once_a_key(these, not_too_often) if distinct_keys else not_too_often(these)
+
+    return repeats.besides(refused, addressed, weigh)
 
 
 def _write_parted(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:
