@@ -20,7 +20,7 @@ from logging_store.redaction.text import Finders, Passage, RedactionFailed
 
 _log = logging.getLogger("turnlog.redaction")
 
-#: Seconds that the texts of one call may take together; four megabytes of dialogues take a fraction of one.
+#: Seconds of the processor that the texts of one call may take together; four megabytes of dialogues take a tenth.
 BUDGET_S = 3.0
 
 
@@ -41,7 +41,7 @@ class Redaction:
         finders: Sequence[Finder],
         *,
         fail_open: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.thread_time,
         budget_s: float = BUDGET_S,
     ) -> None:
         self._finders = Finders(finders)

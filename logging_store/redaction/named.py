@@ -5,7 +5,8 @@ from pathlib import Path
 
 from logging_store.redaction.finders import Custom, Finder, Mail
 from logging_store.redaction.gitleaks import Gitleaks
-from logging_store.redaction.numbers import Card, Ip, Phone
+from logging_store.redaction.numbers import Card, Ip
+from logging_store.redaction.phone import Phone
 from logging_store.redaction.secrets import Secrets
 
 

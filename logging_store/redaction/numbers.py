@@ -1,24 +1,35 @@
-"""Finds what is written in digits: cards, addresses on the internet, telephone numbers."""
+"""Finds what is written in digits: cards, and addresses of machines."""
 
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 
-from phonenumbers import Leniency, PhoneNumberMatcher
-
 from logging_store.redaction.finders import between_words, is_word
 from logging_store.redaction.linear import Pattern, Span
 
-_DASHES = r"\x{2010}-\x{2015}\x{2212}"
-_SPACES = r" \x{a0}\x{2007}\x{2009}\x{202f}"
+DASHES = r"\x{2010}-\x{2015}\x{2212}"
+SPACES = r" \x{a0}\x{2007}\x{2009}\x{202f}"
 
-_RUN = re.compile(rb"\d+")
+#: Says that a finder is still at work.
+AT_WORK = Span(0, 0)
+
+_DIGITS = re.compile(rb"\d+")
+
+
+def groups_of_digits(text: bytes, run: Span) -> list[Span]:
+    """Return where the digits of a run are that stand together."""
+    return [Span(*match.span()) for match in _DIGITS.finditer(text, run.start, run.end)]
+
+
+#: Each digit doubled, and the digits of that added up.
+_DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 
 
 def has_check_digit(digits: str) -> bool:
     """Tell whether the last of the digits is right by Luhn's formula (ISO/IEC 7812-1)."""
-    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (sum(map(int, digits[::-2])) + sum(doubled)) % 10 == 0
+    signs = digits.encode()
+    total = sum(signs[::-2]) + sum(signs[-2::-2].translate(_DOUBLED)) - len(signs) * ord("0")
+    return total % 10 == 0
 
 
 class Card:
@@ -28,7 +39,7 @@ class Card:
     """
 
     name, marker = "card", "[card]"
-    hint = rf"\d(?:[{_SPACES}{_DASHES}-]?\d){{13,18}}"
+    hint = rf"\d(?:[{SPACES}{DASHES}-]?\d){{13,18}}"
 
     _LENGTHS = (14, 19)
     _MOST_GROUPS, _SHORTEST_GROUP = 5, 2
@@ -42,7 +53,7 @@ class Card:
     )
 
     def __init__(self) -> None:
-        self._runs = Pattern(rf"\d(?:[{_SPACES}{_DASHES}-]?\d){{13,}}")
+        self._runs = Pattern(rf"\d(?:[{SPACES}{DASHES}-]?\d){{13,}}")
 
     def find(self, text: bytes) -> Iterator[Span]:
         for run in self._runs.spans(text):
@@ -51,33 +62,39 @@ class Card:
 
     def _in_run(self, text: bytes, run: Span) -> Iterator[Span]:
         """Yield the cards among groups of digits: before and behind one may stand other numbers, as its date."""
-        groups = [Span(run.start + m.start(), run.start + m.end()) for m in _RUN.finditer(text[run.start : run.end])]
+        groups = groups_of_digits(text, run)
         first = 0
         while first < len(groups):
-            last = self._card_from(text, groups, first)
-            if last is not None:
-                yield Span(groups[first].start, groups[last].end)
-                first = last
-            first += 1
+            start, end = groups[first]
+            if end - start < self._SHORTEST_GROUP:
+                behind = first + 1
+                while behind < len(groups) and groups[behind].end - groups[behind].start == 1:
+                    behind += 1
+                if self._is_card(text, groups[first:behind]):
+                    yield Span(start, groups[behind - 1].end)
+            else:
+                behind = self._behind_card(text, groups, first)
+                if behind > first:
+                    yield Span(start, groups[behind - 1].end)
+            first = max(behind, first + 1)
+            yield AT_WORK
 
-    def _card_from(self, text: bytes, groups: Sequence[Span], first: int) -> int | None:
-        """Return the last group of the card that begins with a group, if one does."""
+    def _behind_card(self, text: bytes, groups: Sequence[Span], first: int) -> int:
+        """Return which group stands behind the card that begins with a group; that group itself if none does."""
+        if text[groups[first].start] in b"23456":  # as those issued do
+            for behind in range(first + 1, min(first + self._MOST_GROUPS, len(groups)) + 1):
+                if groups[behind - 1].end - groups[behind - 1].start < self._SHORTEST_GROUP:
+                    break
+                if self._is_card(text, groups[first:behind]):
+                    return behind
+        return first
+
+    def _is_card(self, text: bytes, groups: Sequence[Span]) -> bool:
         shortest, longest = self._LENGTHS
-        digits = ""
-        for last in range(first, min(first + longest, len(groups))):
-            digits += text[groups[last].start : groups[last].end].decode()
-            if len(digits) > longest:
-                return None
-            if len(digits) >= shortest and self._is_card(digits, groups[first : last + 1]):
-                return last
-        return None
-
-    def _is_card(self, digits: str, groups: Sequence[Span]) -> bool:
-        return self._written_as_one(groups) and bool(self._ISSUED.fullmatch(digits)) and has_check_digit(digits)
-
-    def _written_as_one(self, groups: Sequence[Span]) -> bool:
-        sizes = {group.end - group.start for group in groups}
-        return sizes == {1} or (len(groups) <= self._MOST_GROUPS and min(sizes) >= self._SHORTEST_GROUP)
+        if not shortest <= sum(group.end - group.start for group in groups) <= longest:
+            return False
+        digits = b"".join(text[group.start : group.end] for group in groups).decode()
+        return bool(self._ISSUED.fullmatch(digits)) and has_check_digit(digits)
 
 
 class Ip:
@@ -103,12 +120,13 @@ class Ip:
                     yield span
             else:
                 yield from self._version_6(text, span)
+            yield AT_WORK
 
     def _is_version_4(self, text: bytes, span: Span, written: bytes) -> bool:
         if not between_words(text, span) or _more_follows(text, span, b"."):
             return False
         before = text[max(0, span.start - self._WORD_BEFORE) : span.start]
-        return _is_address(written) and not self._OF_VERSION.search(before)
+        return is_address(written) and not self._OF_VERSION.search(before)
 
     def _version_6(self, text: bytes, span: Span) -> Iterator[Span]:
         written = text[span.start : span.end]
@@ -119,7 +137,7 @@ class Ip:
             return
         # a::b is a name in a program's namespace more often than an address
         plain = written.count(b":") > 3 or any(48 <= byte <= 57 for byte in written)  # noqa: PLR2004 - digits
-        if plain and between_words(text, span) and not _more_follows(text, span, b".:") and _is_address(written):
+        if plain and between_words(text, span) and not _more_follows(text, span, b".:") and is_address(written):
             yield span
 
 
@@ -130,85 +148,9 @@ def _more_follows(text: bytes, span: Span, signs: bytes) -> bool:
     return before or after
 
 
-def _is_address(written: bytes) -> bool:
+def is_address(written: bytes) -> bool:
     try:
         ipaddress.ip_address(written.decode())
     except ValueError:
         return False
     return True
-
-
-class Phone:
-    """Finds telephone numbers: international ones, and those of the regions named, by their numbering plans.
-
-    `regions`: ISO 3166 codes. A national number begins with 0, is grouped as its plan has it, or a word such as "phone"
-    stands before it: ten digits in a row are many things.
-    """
-
-    name, marker = "phone", "[phone]"
-    hint = rf"\d(?:[{_SPACES}{_DASHES}()./\[\]-]{{0,3}}\d){{6}}"
-
-    _CALLED = re.compile(
-        r"(?i)(?:tel|phone|mobil|m[oó]vil|cell|celular|call|dial|ring|fax|sms|text|whatsapp|handy|reach|contact)"
-    )
-    _COMMON = re.compile(r"\d+\.\d+|\d{4}-\d\d-\d\d(?: \d\d)?")  # decimals and dates: quicker told than judged
-    _WORDS_BEFORE = 32  # characters in which such a word may stand
-    _BESIDE = 8  # characters that tell a number from a time of day
-    _LONGEST = 120  # bytes looked at in one go
-    _UUID = 36  # characters
-    _UUIDS = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-
-    def __init__(self, regions: Sequence[str]) -> None:
-        self._regions = tuple(regions)
-        between = rf"[{_SPACES}{_DASHES}()./\[\]-]{{0,3}}"
-        self._runs = Pattern(rf"[+(]?\(?\d(?:{between}\d){{6,}}")
-
-    def find(self, text: bytes) -> Iterator[Span]:
-        for run in self._runs.spans(text):
-            if not between_words(text, run) or self._is_of_a_uuid(text, run):
-                continue
-            for part in _parts(text, run, self._LONGEST):
-                yield from self._in_part(text, part)
-                yield Span(part.end, part.end)  # judging one takes long
-
-    def _is_of_a_uuid(self, text: bytes, run: Span) -> bool:
-        start = max(0, run.start - self._UUID)
-        near = self._UUIDS.finditer(text, start, run.start + self._UUID)
-        return any(uuid.start() < run.end and run.start < uuid.end() for uuid in near)
-
-    def _in_part(self, text: bytes, part: Span) -> Iterator[Span]:
-        if _is_address(text[part.start : part.end]):
-            return
-        written = text[part.start : part.end].decode()
-        if self._COMMON.fullmatch(written):
-            return
-        before = text[max(0, part.start - self._WORDS_BEFORE) : part.start].decode(errors="ignore")
-        after = text[part.end : part.end + self._BESIDE].decode(errors="ignore")
-        near = before[-self._BESIDE :]
-        for region in self._regions:
-            # what stands beside is only there for the matcher to judge by
-            for match in PhoneNumberMatcher(near + written + after, region):
-                start, end = max(match.start - len(near), 0), min(match.end - len(near), len(written))
-                number = written[start:end]
-                if number and (self._CALLED.search(before) or _is_written_as_one(number, region)):
-                    first = part.start + len(written[:start].encode())
-                    yield Span(first, first + len(number.encode()))
-
-
-def _is_written_as_one(number: str, region: str) -> bool:
-    if number.startswith(("+", "(+", "0")):
-        return True
-    return not number.isdigit() and PhoneNumberMatcher(number, region, Leniency.STRICT_GROUPING).has_next()
-
-
-def _parts(text: bytes, run: Span, longest: int) -> Iterator[Span]:
-    """Cut a long row of numbers where a space is."""
-    start = run.start
-    while run.end - start > longest:
-        cut = text.rfind(b" ", start + 1, start + longest)
-        cut = start + longest if cut < 0 else cut
-        while 0x80 <= text[cut] < 0xC0:  # noqa: PLR2004 - within a character
-            cut -= 1
-        yield Span(start, cut)
-        start = cut
-    yield Span(start, run.end)

@@ -4,7 +4,8 @@ import pytest
 
 from logging_store.redaction.finders import Custom, Finder, Mail
 from logging_store.redaction.linear import Pattern
-from logging_store.redaction.numbers import Card, Ip, Phone, has_check_digit
+from logging_store.redaction.numbers import Card, Ip, has_check_digit
+from logging_store.redaction.phone import Phone
 from logging_store.redaction.secrets import Secrets
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow+/=\n-----END RSA PRIVATE KEY-----"
