@@ -93,7 +93,7 @@ class Settings(BaseModel):
     )
     turnlog_redact_failure: Literal["closed", "open"] = "closed"
     turnlog_redact_gitleaks: FilePath | None = None
-    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US",)
+    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US", "CA")
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -74,10 +74,10 @@ class Redaction:
             raise Invalid(receipt.reason or "", field=receipt.fields[0])
         return redacted
 
-    def value(self, name: str, value: Any) -> Any:
-        """Return what would be stored of a field's value. Raises `Invalid` where nothing would."""
+    def as_stored(self, name: str, value: Any) -> Any:
+        """Return a field's value as it is stored; as it was sent where it can't be redacted."""
         row = {name: value}
-        self.edited(row)
+        self.rows([row])
         return row[name]
 
     def _passage(self) -> Passage:

@@ -36,9 +36,10 @@ class Mail:
     """Finds mail addresses, also with letters of other scripts."""
 
     name, marker = "mail", "[mail]"
+    # of the signs that may stand before the @, those of queries and paths are left out: they are around it more often
     hint = (
-        r"[\pL\pN.!#$%&'*+/=?^_`{|}~-]*[\pL\pN!#$%&*+/=?^_{|}~-]@"
-        r"[\pL\pN](?:[\pL\pN-]*[\pL\pN])?(?:\.[\pL\pN](?:[\pL\pN-]*[\pL\pN])?)*\.(?:xn--[a-z0-9-]+|\pL{2,})"
+        r"[\pL\pN._%+'!~-]*[\pL\pN_%+!~-]@[\pL\pN](?:[\pL\pN-]*[\pL\pN])?(?:\.[\pL\pN](?:[\pL\pN-]*[\pL\pN])?)*"
+        r"\.(?:xn--[a-z0-9-]+|\pL{2,})"
     )
 
     def __init__(self) -> None:

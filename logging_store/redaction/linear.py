@@ -6,8 +6,6 @@ Texts are UTF-8, and places are counted in bytes: RE2 works on them as they are,
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import re2
-
 
 class Span(NamedTuple):
     """Where something was found, in bytes."""
@@ -16,18 +14,16 @@ class Span(NamedTuple):
     end: int
 
 
-def _options() -> re2.Options:
-    options = re2.Options()
-    options.log_errors = False  # it would write to stderr
-    return options
-
-
 class Pattern:
     """A compiled expression, in RE2's syntax. Raises `ValueError` with RE2's reason for what isn't one."""
 
     def __init__(self, expression: str) -> None:
+        import re2  # noqa: PLC0415 - needed only where something is redacted
+
+        options = re2.Options()
+        options.log_errors = False  # it would write to stderr
         try:
-            self._compiled = re2.compile(expression, _options())
+            self._compiled = re2.compile(expression, options)
         except re2.error as error:
             reason = error.args[0] if error.args else "not a regular expression"
             raise ValueError(reason.decode() if isinstance(reason, bytes) else str(reason)) from None

@@ -99,6 +99,7 @@ class Phone:
     def __init__(self, regions: Sequence[str]) -> None:
         self._plans = [_plan(region) for region in regions]
         self._grouped = {sizes for plan in self._plans for sizes in plan.grouped}
+        self._begins = {sizes[:2] for sizes in self._grouped}
         self._runs = Pattern(rf"\d(?:{_BETWEEN}\+?\d){{{_SHORTEST - 1},}}")
 
     def find(self, text: bytes) -> Iterator[Span]:
@@ -119,6 +120,14 @@ class Phone:
 
         `anyhow`: however it is grouped.
         """
+        start, end = groups[first]
+        international = start > 0 and text[start - 1] == _PLUS
+        if not (international or anyhow):
+            following = groups[first + 1] if first + 1 < len(groups) else Span(0, 0)
+            if (end - start, following.end - following.start) not in self._begins:
+                return first
+        if is_word(text, start - 1):
+            return first
         sizes, digits = [], 0
         for start, end in groups[first : first + _MOST_GROUPS]:
             digits += end - start
@@ -126,10 +135,6 @@ class Phone:
                 break
             sizes.append(end - start)
         if sum(sizes) < _SHORTEST:
-            return first
-        start = groups[first].start
-        international = start > 0 and text[start - 1] == _PLUS
-        if is_word(text, start - 1):
             return first
         for count in range(len(sizes), 0, -1):
             if sum(sizes[:count]) < _SHORTEST:

@@ -29,6 +29,7 @@ def found(finder: Finder, text: str) -> list[str]:
         ("mailto:ada@example.com?subject=x", "ada@example.com"),
         ("'ada@example.com'", "ada@example.com"),
         ('{"to":"ada@example.com","cc":1}', "ada@example.com"),
+        ("https://x.org/a?to=ada@example.com&b=1", "ada@example.com"),
         ("ADA@EXAMPLE.COM,", "ADA@EXAMPLE.COM"),
         ("o'hara_1@sub-domain.example.museum", "o'hara_1@sub-domain.example.museum"),
         ("Schreib an jürgen@müller.example!", "jürgen@müller.example"),
