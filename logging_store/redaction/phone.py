@@ -120,31 +120,23 @@ class Phone:
 
         `anyhow`: however it is grouped.
         """
-        start, end = groups[first]
+        start = groups[first].start
         international = start > 0 and text[start - 1] == _PLUS
-        if not (international or anyhow):
-            following = groups[first + 1] if first + 1 < len(groups) else Span(0, 0)
-            if (end - start, following.end - following.start) not in self._begins:
-                return first
-        if is_word(text, start - 1):
+        anyhow = anyhow or international
+        if not (anyhow or self._may_begin(groups[first : first + 2])) or is_word(text, start - 1):
             return first
-        sizes, digits = [], 0
-        for start, end in groups[first : first + _MOST_GROUPS]:
-            digits += end - start
-            if digits > _LONGEST + 1:  # of which one may be the 0 in +49 (0)30
-                break
-            sizes.append(end - start)
-        if sum(sizes) < _SHORTEST:
-            return first
-        for count in range(len(sizes), 0, -1):
-            if sum(sizes[:count]) < _SHORTEST:
-                break
-            if not (international or anyhow or tuple(sizes[:count]) in self._grouped):
+        for behind in range(min(first + _MOST_GROUPS, len(groups)), first, -1):
+            own = groups[first:behind]
+            sizes = tuple(group.end - group.start for group in own)
+            # in +49 (0)30 the 0 comes beside the most
+            if not _SHORTEST <= sum(sizes) <= _LONGEST + 1 or not (anyhow or sizes in self._grouped):
                 continue
-            own = groups[first : first + count]
             if self._is_number(text, own, international=international) and not _is_something_else(text, own):
-                return first + count
+                return behind
         return first
+
+    def _may_begin(self, groups: Sequence[Span]) -> bool:
+        return tuple(group.end - group.start for group in groups) in self._begins
 
     def _is_number(self, text: bytes, groups: Sequence[Span], *, international: bool) -> bool:
         if international:
