@@ -70,7 +70,7 @@ class Card:
                 behind = first + 1
                 while behind < len(groups) and groups[behind].end - groups[behind].start == 1:
                     behind += 1
-                if self._is_card(text, groups[first:behind]):
+                if self._LENGTHS[0] <= behind - first <= self._LENGTHS[1] and self._is_card(text, groups[first:behind]):
                     yield Span(start, groups[behind - 1].end)
             else:
                 behind = self._behind_card(text, groups, first)
@@ -82,17 +82,16 @@ class Card:
     def _behind_card(self, text: bytes, groups: Sequence[Span], first: int) -> int:
         """Return which group stands behind the card that begins with a group; that group itself if none does."""
         if text[groups[first].start] in b"23456":  # as those issued do
-            for behind in range(first + 1, min(first + self._MOST_GROUPS, len(groups)) + 1):
-                if groups[behind - 1].end - groups[behind - 1].start < self._SHORTEST_GROUP:
+            length = 0
+            for behind, (start, end) in enumerate(groups[first : first + self._MOST_GROUPS], start=first + 1):
+                length += end - start
+                if end - start < self._SHORTEST_GROUP or length > self._LENGTHS[1]:
                     break
-                if self._is_card(text, groups[first:behind]):
+                if length >= self._LENGTHS[0] and self._is_card(text, groups[first:behind]):
                     return behind
         return first
 
     def _is_card(self, text: bytes, groups: Sequence[Span]) -> bool:
-        shortest, longest = self._LENGTHS
-        if not shortest <= sum(group.end - group.start for group in groups) <= longest:
-            return False
         digits = b"".join(text[group.start : group.end] for group in groups).decode()
         return bool(self._ISSUED.fullmatch(digits)) and has_check_digit(digits)
 

@@ -180,7 +180,7 @@ def _is_something_else(text: bytes, groups: Sequence[Span]) -> bool:
     near = _UUID.finditer(text, max(0, start - _LONGEST_UUID), end + _LONGEST_UUID)
     if any(uuid.start() < end and start < uuid.end() for uuid in near):
         return True
-    return is_address(text[start:end])
+    return b"." in text[start:end] and is_address(text[start:end])
 
 
 def _whole(text: bytes, number: Span) -> Span:
