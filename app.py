@@ -21,6 +21,7 @@ from conversation import (
     health,
     http,
     interactions,
+    key_commands,
     metrics,
     openapi,
     participants,
@@ -35,6 +36,7 @@ from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import Misconfigured
+from logging_store.functions import FunctionStore
 from logging_store.group_commit import GroupCommit
 from logging_store.ledger import Ledger
 from logging_store.postgres import PostgresStore
@@ -46,7 +48,7 @@ from logging_store.supabase import SupabaseStore
 _AREAS = (
     *(sessions, folders, participants, interactions, batches, compat, chats),
     *(health, metrics),
-    *(commands, spool_commands, checking, doctor, import_command, export_command),
+    *(commands, key_commands, spool_commands, checking, doctor, import_command, export_command),
 )
 
 
@@ -67,7 +69,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     )
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
-    access.attach(app, settings)
+    access.attach(app, settings, app.extensions["conversation_repository"].store)
     problems.register(app)
     for area in _AREAS:
         app.register_blueprint(area.blueprint)
@@ -99,7 +101,7 @@ def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
     )
 
 
-def create_database_store(settings: Settings) -> Store:
+def create_database_store(settings: Settings) -> FunctionStore:
     """Return the database that the settings name, unopened, with nothing around it."""
     # a write may wait as long for its turn as it then takes itself
     size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2

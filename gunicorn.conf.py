@@ -12,12 +12,14 @@ import sys
 from typing import Any
 
 from app import create_database_store
+from conversation.access.registry import FIRST_KEY, KeyRegistry
 from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
 from conversation.slow_clients import PATIENCE_S
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
+from logging_store.functions import FunctionStore
 from logging_store.store import Store
 
 try:
@@ -106,8 +108,8 @@ def _log_where(gunicorns: logging.Logger) -> None:
 def _refuse_to_be_open(address: str | tuple[str, int]) -> None:
     # the bind address may have come from gunicorn's command line, past our settings
     host = address if isinstance(address, str) else address[0]
-    if isinstance(address, tuple) and not is_loopback(host) and not _settings.turnlog_api_key:
-        raise TurnlogError(f"refusing to listen on {host}, where others can reach it, without TURNLOG_API_KEY")
+    if isinstance(address, tuple) and not is_loopback(host) and _settings.turnlog_keyless:
+        raise TurnlogError(f"refusing to listen on {host}, where others can reach it, with TURNLOG_KEYLESS")
 
 
 def _prepare_database(log: logging.Logger) -> None:
@@ -124,10 +126,19 @@ def _prepare_database(log: logging.Logger) -> None:
         if _settings.database_url:
             _migrate(_settings.database_url.get_secret_value(), log)
         store.ping()
+        _make_first_key(store)
     except StoreUnavailable as error:
         log.warning("the store doesn't answer yet, writes are kept in %s until it does: %s", _settings.spool_dir, error)
     finally:
         store.close()
+
+
+def _make_first_key(store: FunctionStore) -> None:
+    """Make a key, where there is none and calls need one, and print it to whoever started the service."""
+    if _settings.turnlog_keyless or _settings.turnlog_api_key:
+        return
+    if made := KeyRegistry(store).create_first(_settings.turnlog_project):
+        print(FIRST_KEY.format(key=made.text, url=f"http://{bind}"), file=sys.stderr, flush=True)  # noqa: T201 - not logged: a log is kept
 
 
 def _migrate(conninfo: str, log: logging.Logger) -> None:

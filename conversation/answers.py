@@ -61,7 +61,11 @@ class SessionKept(Answer):
     key: str | None
     receipt: Stored
     fields: list[str]
-    session: SessionView
+    session: Annotated[SessionView | None, Field(description="As it is now; not for who opens it from a browser")] = (
+        None
+    )
+    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session_token_expires_at: datetime | None = None
     participants: Annotated[list[ParticipantReceipt], Field(description="Of those that the call states")] = []
 
 
@@ -72,6 +76,8 @@ class SessionSpooled(Answer):
     key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
+    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session_token_expires_at: datetime | None = None
     participants: Annotated[list[ParticipantReceipt], Field(description="Of those that the call states")] = []
 
 
@@ -80,6 +86,8 @@ class SessionNamed(Answer):
 
     session_id: str
     receipt: Kept
+    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session_token_expires_at: datetime | None = None
 
 
 class ParticipantKept(Answer):

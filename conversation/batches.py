@@ -15,7 +15,7 @@ from logging_store.records import Interaction
 from logging_store.repository import Kept
 from logging_store.values import KeyFields
 
-blueprint = access.guard(Blueprint("batches", __name__))
+blueprint = Blueprint("batches", __name__)
 
 LARGEST_BATCH = 1000
 
@@ -46,6 +46,7 @@ class DescribedBatch(InteractionBatch):
 
 
 @blueprint.post("/v1/interactions/batch")
+@access.requires("log", restricted=True)
 @describe(
     "Log up to 1,000 interactions in one transaction, with a receipt for each",
     DescribedBatch,

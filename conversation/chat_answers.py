@@ -49,6 +49,8 @@ class ConversationStarted(_Spelled):
     fields: list[str]
     conversation: ConversationView
     messages: list[MessageReceipt]
+    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session_token_expires_at: datetime | None = None
 
 
 class MessageKept(_Spelled):

@@ -17,7 +17,7 @@ from logging_store.records import Session, Title
 from logging_store.repository import Kept
 from logging_store.values import Identifier, JsonObject, Name
 
-blueprint = access.guard(Blueprint("chats", __name__))
+blueprint = Blueprint("chats", __name__)
 
 MOST_MESSAGES = 1000  # of one call, as of a batch
 
@@ -40,6 +40,7 @@ class Start(Spelled):
 
 
 @blueprint.post("/conversation/start")
+@access.requires("log", restricted=True)
 @describe(
     "Start a conversation with its first messages, unless they are there",
     Start,
@@ -52,7 +53,9 @@ def start_conversation() -> Response:
     name = stated.conversation_id or identity.new_id()
     placed = place(messages, lambda position: f"start-{position}" if stated.conversation_id else identity.new_id())
     session = Session(session_id=name, user_id=stated.user_id, title=stated.title, metadata=stated.metadata)
-    started, *said = http.repository().keep([session, *(each.record(name) for each in placed)], return_parents=True)
+    started, *said = http.repository(creating_session=True).keep(
+        [session, *(each.record(name) for each in placed)], return_parents=True
+    )
 
     ids = {"conversation_id": name, "session_id": started.session.id}
     receipts = [_receipt(each, kept, camel=camel) for each, kept in zip(placed, said, strict=True)]
@@ -64,19 +67,24 @@ def start_conversation() -> Response:
             for field in _wrong(each.message, kept.receipt, ("messages", position), camel=camel)
         ]
         return _refused(everything, wrong, spell(ids | {"messages": receipts}, camel=camel))
+    token = http.session_token(started)
+    # who gets a token may append, not read: they are told what they said themselves
+    shown = started.receipt.model_copy(update={"session": None}) if token else started.receipt
     answer = {
         "success": True,
         **ids,
         "receipt": started.receipt.receipt,
         "fields": _fields(stated, started.receipt, camel=camel),
-        "conversation": spell(ids | _view(stated, started.receipt), camel=camel),
+        "conversation": spell(ids | _view(stated, shown), camel=camel),
         "messages": receipts,
+        **token,
     }
     spooled = any(receipt.receipt == "spooled" for receipt in everything)
     return http.answer(202 if spooled else http.status_of(started.receipt), spell(answer, camel=camel))
 
 
 @blueprint.post("/conversation/<name:session>/message")
+@access.requires("log", restricted=True)
 @describe(
     "Add a message to a conversation, which is started if it isn't there",
     Message,
@@ -97,6 +105,7 @@ def add_message(session: str) -> Response:
 
 
 @blueprint.get("/conversation/<name:session>")
+@access.requires("read", restricted=True)
 @describe(
     "Read a conversation's messages, in order",
     None,

@@ -3,7 +3,6 @@
 import json
 import random
 import sys
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from flask import Blueprint, current_app
 
 from conversation import ledger, selftest
+from conversation.columns import in_columns
 from conversation.store_commands import ended_like_an_interrupt, every, repository_at_work
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.group_commit import GroupCommit
@@ -73,7 +73,7 @@ def run_selftest(*, writers: int, rounds: int) -> None:
         f"{report.calls / report.seconds:,.0f} calls/s, p50 {milliseconds[0.5]}, p99 {milliseconds[0.99]}\n"
     )
     rows = [[check.name, f"{check.looked_at:,}", f"{len(check.wrong):,}"] for check in report.checks]
-    click.echo(_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
+    click.echo(in_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
     for check in report.checks:
         for sentence in check.wrong[:_SHOWN]:
             click.echo(f"{check.name}: {sentence}")
@@ -83,7 +83,7 @@ def run_selftest(*, writers: int, rounds: int) -> None:
 
 def _told(comparison: ledger.Comparison) -> str:
     counts = {name: count for name, count in comparison.to_json().items() if name != "findings"}
-    lines = [_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})]
+    lines = [in_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})]
     for finding in comparison.findings:
         names = " ".join(
             json.dumps(name, ensure_ascii=False) for name in (finding.session_id, finding.interaction_id) if name
@@ -110,7 +110,7 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
         return not missing
     if found:
         header = ["session", "first", "last", "missing", "doubled", "gaps"]
-        click.echo(_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
+        click.echo(in_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
     click.echo(f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions.")
     return not missing
 
@@ -127,15 +127,3 @@ def _gap_row(row: dict[str, Any]) -> list[str]:
     more = ["…"] if row["gap_count"] > len(gaps) else []
     counts = [str(row[name]) for name in ("first", "last", "missing", "doubled_count")]
     return [row["key"] or row["session_id"], *counts, ", ".join([*gaps, *more])]
-
-
-def _columns(rows: Sequence[Sequence[str]], *, numbers: Collection[int]) -> str:
-    """Set rows of text in columns: words to the left, `numbers` to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if index in numbers else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

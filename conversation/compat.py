@@ -11,10 +11,11 @@ from conversation.openapi import describe
 from conversation.sessions import session_ids
 from logging_store.records import Interaction, Session
 
-blueprint = access.guard(Blueprint("compat", __name__))
+blueprint = Blueprint("compat", __name__)
 
 
 @blueprint.post("/session/create")
+@access.requires("log", restricted=True)
 @describe(
     "Create a session (older spelling)",
     Session,
@@ -22,15 +23,18 @@ blueprint = access.guard(Blueprint("compat", __name__))
 )
 def create_session() -> Response:
     stated = http.read_record(Session)
-    kept = http.repository().ensure_session(stated)
+    kept = http.repository(creating_session=True).ensure_session(stated)
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept))
-    answer = jsonify(session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt)
+    answer = jsonify(
+        session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt, **http.session_token(kept)
+    )
     answer.status_code = http.status_of(kept.receipt)
     return answer
 
 
 @blueprint.post("/interaction/log")
+@access.requires("log", restricted=True)
 @describe(
     "Log an interaction (older spelling)",
     Interaction,

@@ -8,10 +8,11 @@ from conversation import access, answers, body, folder_answers, http, paging, pr
 from conversation.openapi import describe
 from logging_store.records import Folder, FolderSession, Session
 
-blueprint = access.guard(Blueprint("folders", __name__))
+blueprint = Blueprint("folders", __name__)
 
 
 @blueprint.post("/v1/folders")
+@access.requires("log")
 @describe(
     "Create a folder with the sessions of its plan, unless they are there",
     Folder,
@@ -40,6 +41,7 @@ def create_folder() -> Response:
 
 
 @blueprint.get("/v1/folders")
+@access.requires("read")
 @describe("List folders", None, {200: folder_answers.FolderPage}, query=paging.FoldersQuery)
 def list_folders() -> Response:
     page = http.repository().folders(paging.read(request, paging.FoldersQuery).to_json())
@@ -48,6 +50,7 @@ def list_folders() -> Response:
 
 
 @blueprint.get("/v1/folders/<name:folder>")
+@access.requires("read")
 @describe(
     "Get a folder with a page of its sessions, in order",
     None,
@@ -66,6 +69,7 @@ def get_folder(folder: str) -> Response:
 
 
 @blueprint.post("/v1/folders/<name:folder>/sessions")
+@access.requires("log")
 @describe(
     "Create a session of a folder, unless it is there; without a number it gets the next free one",
     FolderSession,

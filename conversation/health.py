@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from conversation import answers, http
+from conversation import access, answers, http
 from conversation.openapi import describe
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured, SpoolFull, StoreUnavailable
@@ -13,12 +13,14 @@ blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/livez")
+@access.open_to_all
 @describe("The process is up", None, {200: answers.Liveness})
 def livez() -> Response:
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
+@access.open_to_all
 @describe("Would a write be stored, spooled or refused?", None, {200: answers.Readiness, 503: answers.Readiness})
 def readyz() -> Response:
     configured: Settings = current_app.extensions["turnlog_settings"]

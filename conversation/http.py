@@ -12,10 +12,10 @@ from pydantic_core import to_json
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
-from conversation import body
+from conversation import access, body
 from logging_store.batches import Receipt
 from logging_store.records import Record
-from logging_store.repository import ConversationRepository
+from logging_store.repository import ConversationRepository, Kept
 
 _Record = TypeVar("_Record", bound=Record)
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -64,9 +64,21 @@ def status_of(receipt: Receipt) -> int:
     return {"created": 201, "spooled": 202}.get(receipt.receipt, 200)
 
 
-def repository() -> ConversationRepository:
+def repository(*, creating_session: bool = False) -> ConversationRepository:
+    """Return the log as the caller reaches it. `creating_session`: the call makes a session, or finds the caller's."""
     attached: ConversationRepository = current_app.extensions["conversation_repository"]
-    return attached
+    who = access.admitted()
+    if who is None:
+        return attached
+    if who.claims and creating_session:
+        who.claims.creating = True
+    return attached.seen_by(who.caller.project, who.claims)
+
+
+def session_token(kept: Kept) -> dict[str, str]:
+    """Return the token of a session that was kept for a caller who needs one to append to it, and when it ends."""
+    who = access.admitted()
+    return who.claims.token(kept.session.id) if who and who.claims and kept.receipt.kept else {}
 
 
 class Json(JSONProvider):

@@ -10,7 +10,7 @@ from conversation.openapi import describe
 from logging_store.records import Interaction
 from logging_store.repository import Kept
 
-blueprint = access.guard(Blueprint("interactions", __name__))
+blueprint = Blueprint("interactions", __name__)
 
 
 def interaction_ids(kept: Kept) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[
 
 
 @blueprint.post("/v1/interactions")
+@access.requires("log", restricted=True)
 @describe(
     "Log an interaction; its session is ensured in the same transaction",
     Interaction,

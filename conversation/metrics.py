@@ -14,10 +14,11 @@ from conversation import access, http
 from logging_store import ledger
 from logging_store.store import Store
 
-blueprint = access.guard(Blueprint("metrics", __name__))
+blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
+@access.requires("admin")
 def metrics() -> Response:
     registry = CollectorRegistry()
     registry.register(_Turnlog(http.repository().ledger, http.repository().store))

@@ -15,7 +15,7 @@ from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.routing import Rule
 
-from conversation import answers
+from conversation import access, answers
 from logging_store import shapes
 from logging_store.values import MAX_NAME
 
@@ -67,12 +67,15 @@ def describe(
 
 def register(app: Flask) -> None:
     app.register_blueprint(blueprint)
-    app.register_blueprint(
-        get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Turnlog", "validatorUrl": None})
-    )
+    pages = get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Turnlog", "validatorUrl": None})
+    app.register_blueprint(pages)
+    for endpoint, view in app.view_functions.items():
+        if endpoint.partition(".")[0] == pages.name:
+            access.open_to_all(view)
 
 
 @blueprint.get("/openapi.json")
+@access.open_to_all
 def contract() -> Response:
     app = current_app
     if "openapi_json" not in app.extensions:
@@ -83,7 +86,7 @@ def contract() -> Response:
 def build(app: Flask) -> OpenAPI:
     """Return the contract of an app's described routes, with the key that this app asks for, if any."""
     paths: dict[str, Any] = {}
-    with_key = app.extensions["turnlog_api_key"] is not None
+    with_key = not app.extensions["turnlog_gate"].keyless
     for rule in app.url_map.iter_rules():
         description = getattr(app.view_functions[rule.endpoint], "description", None)
         if not isinstance(description, Description):
@@ -132,7 +135,7 @@ def _operation(rule: Rule, description: Description, *, with_key: bool) -> dict[
         }
         | {
             str(status): {"description": text, "content": {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}}
-            for status, text in sorted(_problems(area, names, description, with_key=with_key).items())
+            for status, text in sorted(_problems(area, names, description).items())
             if status not in description.answers
         },
     }
@@ -154,14 +157,12 @@ def _query_parameters(query: type[BaseModel] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _problems(area: str, names: list[str], description: Description, *, with_key: bool) -> dict[int, str]:
+def _problems(area: str, names: list[str], description: Description) -> dict[int, str]:
     problems = {503: "The store can't answer, or isn't set up; nothing was acknowledged"}
     if area == "health":
         return problems if answers.Readiness in description.answers.values() else {}
-    if with_key:
-        problems[401] = "The key is missing or wrong"
-    else:
-        problems[403] = "Without a key, only the machine itself may call"
+    problems[401] = "The key is missing or wrong, or it has ended"
+    problems[403] = "The key may not be used for this, or not from here"
     if description.query:
         problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     if description.request:

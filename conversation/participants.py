@@ -6,10 +6,11 @@ from conversation import access, answers, body, http, problems
 from conversation.openapi import describe
 from logging_store.records import Attendance, Participant
 
-blueprint = access.guard(Blueprint("participants", __name__))
+blueprint = Blueprint("participants", __name__)
 
 
 @blueprint.get("/v1/sessions/<name:session>/participants")
+@access.requires("read", restricted=True)
 @describe("List a session's participants", None, {200: answers.Participants})
 def list_participants(session: str) -> Response:
     found = http.repository().participants(session)
@@ -21,6 +22,7 @@ def list_participants(session: str) -> Response:
 
 
 @blueprint.put("/v1/sessions/<name:session>/participants/<name:participant>")
+@access.requires("log", restricted=True)
 @describe(
     "Add a participant to a session, or move their state forward; the session is ensured in the same transaction",
     Attendance,

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from conversation.access.token_errors import TokenUnprovable
 from conversation.body import MAX_BODY, InvalidBody, json_path
 from logging_store import errors
 from logging_store.batches import Receipt, receipt_of
@@ -98,6 +99,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _not_found)
     app.register_error_handler(errors.FolderNotFound, _not_found)
+    app.register_error_handler(errors.NotYours, _not_yours)
+    app.register_error_handler(TokenUnprovable, _unprovable)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
     app.register_error_handler(errors.Invalid, _refused_by_the_store)
@@ -126,6 +129,19 @@ def _invalid(error: InvalidBody) -> Response:
 
 def _not_found(error: errors.SessionNotFound | errors.FolderNotFound) -> Response:
     return problem(404, "Not Found", str(error))
+
+
+def _not_yours(error: errors.NotYours) -> Response:
+    return problem(403, "Forbidden", str(error))
+
+
+def _unprovable(error: TokenUnprovable) -> Response:
+    return problem(
+        503,
+        "Sign-in Unavailable",
+        "Whether the token is good can't be told now, and nothing was acknowledged; send the same call again",
+        retry_after=error.retry_after,
+    )
 
 
 def _erased(error: errors.SessionErased) -> Response:

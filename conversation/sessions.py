@@ -11,7 +11,7 @@ from conversation.openapi import describe
 from logging_store.records import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
 from logging_store.repository import Kept
 
-blueprint = access.guard(Blueprint("sessions", __name__))
+blueprint = Blueprint("sessions", __name__)
 
 
 KEPT: dict[int, type[answers.Answer]] = {
@@ -33,10 +33,11 @@ def session_ids(kept: Kept) -> dict[str, Any]:
 
 
 @blueprint.post("/v1/sessions")
+@access.requires("log", restricted=True)
 @describe("Create a session, with its participants, unless it is there", SessionWithParticipants, KEPT)
 def create_session() -> Response:
     stated = http.read_record(SessionWithParticipants)
-    return answer(http.repository().open_session(stated, stated.participants), stated.participants)
+    return answer(http.repository(creating_session=True).open_session(stated, stated.participants), stated.participants)
 
 
 def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Response:
@@ -55,7 +56,9 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, session_ids(kept) | of_participants)
     told = session_ids(kept) | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
-    if kept.receipt.session:
+    if opened := http.session_token(kept):
+        told |= opened
+    elif kept.receipt.session:
         told["session"] = answers.SessionView.arrange(kept.receipt.session)
     told |= of_participants
     status = http.status_of(kept.receipt) if all(one.receipt.kept for one in attending) else 207
@@ -66,6 +69,7 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
 
 
 @blueprint.get("/v1/sessions")
+@access.requires("read", restricted=True)
 @describe("List sessions, newest first", None, {200: answers.SessionPage}, query=paging.SessionQuery)
 def list_sessions() -> Response:
     page = http.repository().sessions(paging.read(request, paging.SessionQuery).to_json())
@@ -74,24 +78,28 @@ def list_sessions() -> Response:
 
 
 @blueprint.get("/v1/sessions/<name:session>")
+@access.requires("read", restricted=True)
 @describe("Get a session", None, {200: answers.SessionView})
 def get_session(session: str) -> Response:
     return jsonify(answers.SessionView.arrange(http.repository().session(session)))
 
 
 @blueprint.patch("/v1/sessions/<name:session>")
+@access.requires("edit")
 @describe("Edit a session", SessionChanges, {200: answers.SessionView})
 def edit_session(session: str) -> Response:
     return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
 
 
 @blueprint.delete("/v1/sessions/<name:session>")
+@access.requires("erase")
 @describe("Erase a session; a tombstone stays", None, {200: answers.Erased})
 def erase_session(session: str) -> Response:
     return jsonify(answers.Erased.arrange(http.repository().erase(session)))
 
 
 @blueprint.get("/v1/sessions/<name:session>/interactions")
+@access.requires("read", restricted=True)
 @describe(
     "Read a session's transcript, in order", None, {200: interaction_answers.Transcript}, query=paging.TranscriptQuery
 )
@@ -107,6 +115,7 @@ def get_transcript(session: str) -> Response:
 
 
 @blueprint.get("/v1/sessions/<name:session>/gaps")
+@access.requires("read", restricted=True)
 @describe("Find gaps in a session's turns", None, {200: interaction_answers.Gaps}, query=paging.GapsQuery)
 def get_gaps(session: str) -> Response:
     ranges = paging.read(request, paging.GapsQuery).limit

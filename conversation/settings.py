@@ -5,11 +5,9 @@ setting that contradicts another, or one of ours that doesn't exist, is an error
 """
 
 import hashlib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -30,11 +28,16 @@ from pydantic import (
 
 from conversation import redacting
 from conversation.redacting import RedactedKind
+from conversation.setting_values import KeySetUrl, Origins, SharedSecretText, check_user_tokens, is_loopback
 from logging_store.errors import Misconfigured
+
+__all__ = ["Settings", "StoreKind", "is_loopback"]
 
 StoreKind = Literal["embedded", "postgres", "supabase"]
 
 _OURS = "TURNLOG_"
+#: What a project may be called.
+PROJECT = r"^[\w.-]{1,100}$"
 _SHORTEST_KEY = 16  # characters; what is shorter is soon guessed
 
 
@@ -79,8 +82,9 @@ class Settings(BaseModel):
     port: int = Field(default=8000, ge=1, le=65535)
 
     turnlog_host: str = "127.0.0.1"
+    turnlog_keyless: bool = False
     turnlog_api_key: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    turnlog_project: str = Field(default="default", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    turnlog_project: str = Field(default="default", pattern=PROJECT)
     turnlog_workers: int = Field(default=2, ge=1, le=64)
     turnlog_threads: int = Field(default=16, ge=1, le=256)
     turnlog_pool_size: int = Field(default=8, ge=1, le=100)
@@ -94,6 +98,13 @@ class Settings(BaseModel):
     turnlog_redact_failure: Literal["closed", "open"] = "closed"
     turnlog_redact_gitleaks: FilePath | None = None
     turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US", "CA")
+    turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
+    turnlog_jwks_url: KeySetUrl | None = None
+    turnlog_jwt_secret: SharedSecretText | None = None
+    turnlog_jwt_issuer: str | None = None
+    turnlog_jwt_audience: str = "authenticated"
+    turnlog_anonymous_users: bool = False
+    turnlog_user_origins: Origins = frozenset()
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -119,14 +130,17 @@ class Settings(BaseModel):
             raise ValueError("SUPABASE_URL is set without SUPABASE_SECRET_KEY: add the project's secret key")
         if self.supabase_key and not self.supabase_url:
             raise ValueError("SUPABASE_SECRET_KEY is set without SUPABASE_URL: add the project's URL")
-        if not self.turnlog_api_key and not is_loopback(self.turnlog_host):
+        if self.turnlog_keyless and self.turnlog_api_key:
+            raise ValueError("TURNLOG_KEYLESS and TURNLOG_API_KEY are both set: ask for a key, or for none")
+        if self.turnlog_keyless and not is_loopback(self.turnlog_host):
             raise ValueError(
-                f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_API_KEY is not set: "
-                "set a key, or listen on 127.0.0.1"
+                f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "
+                "ask for keys, or listen on 127.0.0.1"
             )
         for setting, kind in redacting.NEEDS.items():
             if setting in self.model_fields_set and kind not in self.turnlog_redact:
                 raise ValueError(f"{setting.upper()} is set, and TURNLOG_REDACT doesn't name {kind}: add it there")
+        check_user_tokens(self)
         return self
 
     @property
@@ -137,6 +151,19 @@ class Settings(BaseModel):
     @property
     def supabase_key(self) -> SecretStr | None:
         return self.supabase_secret_key or self.supabase_service_role_key
+
+    @property
+    def jwks_url(self) -> str:
+        """Where the keys are published that users' tokens are signed with."""
+        return self.turnlog_jwks_url or f"{self.supabase_auth}/.well-known/jwks.json"
+
+    @property
+    def jwt_issuer(self) -> str:
+        return self.turnlog_jwt_issuer or self.supabase_auth
+
+    @property
+    def supabase_auth(self) -> str:
+        return f"{(self.supabase_url or '').rstrip('/')}/auth/v1"
 
     @property
     def spool_dir(self) -> Path:
@@ -155,17 +182,6 @@ class Settings(BaseModel):
         if self.supabase_url:
             return "supabase"
         return "postgres" if self.database_url else "embedded"
-
-
-@lru_cache(maxsize=256)  # asked for each request without a key
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    if host == "localhost" or host.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from flask import current_app
 from conversation.commands import database
 from conversation.settings import Settings
 from logging_store.errors import TurnlogError
+from logging_store.functions import FunctionStore
 from logging_store.repository import ConversationRepository
 
 Row = dict[str, Any]
@@ -30,6 +31,13 @@ def repository_at_work() -> Iterator[ConversationRepository]:
             yield repository
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def database_at_work() -> Iterator[FunctionStore]:
+    """Yield the database that the settings name, past spool and groups; the embedded one runs meanwhile."""
+    with repository_at_work():
+        yield current_app.extensions["turnlog_database"]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ KEPT: frozenset[Outcome] = STORED | {"spooled"}
 
 #: In the order in which they are written: parents first.
 KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions")
-_OF_A_STUB = ("id", "key", "created_at")
+_OF_A_STUB = ("id", "key", "created_at", "claim")
 _OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering")  # else it would be another session
 
 
@@ -32,6 +32,7 @@ class Batch:
 
     Rows are as `turnlog_write_v1` takes them: JSON values under the columns' names. A row that says `implicit` states
     nothing of its own: it is a parent that came along with its child. A participant's session must be among the rows.
+    A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog_write_v2.
     """
 
     project: str
@@ -45,6 +46,11 @@ class Batch:
         """Yield all rows, in the order of their receipts."""
         for kind in KINDS:
             yield from getattr(self, kind)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether some row says whose its session must be."""
+        return any("claim" in row for row in self.rows())
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@
     │   └── Conflict           a unique rule is held by another row
     ├── SessionNotFound        nothing was ever logged under this id
     ├── FolderNotFound         there is no folder of this id
+    ├── NotYours               the caller only reaches sessions of their own, and can't show that this is one
     └── SessionErased          it was there; a tombstone is left
 
 A class's docstring is its default message.
@@ -86,6 +87,10 @@ class SessionNotFound(TurnlogError):  # noqa: N818
 
 class FolderNotFound(TurnlogError):  # noqa: N818
     """There is no such folder."""
+
+
+class NotYours(TurnlogError):  # noqa: N818
+    """This session can't be reached without its token."""
 
 
 class SessionErased(TurnlogError):  # noqa: N818

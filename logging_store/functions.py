@@ -47,7 +47,9 @@ class FunctionStore(ABC):
         """Do nothing: connections open with the first call."""
 
     def write(self, batch: Batch) -> BatchReceipts:
-        return _receipts(batch, self._persist("turnlog_write_v1", "batch", batch.to_json()))
+        # rows that nobody claims are spared the look at whose their sessions are
+        function = "turnlog_write_v2" if batch.is_claimed else "turnlog_write_v1"
+        return _receipts(batch, self._persist(function, "batch", batch.to_json()))
 
     def explain(self, batch: Batch) -> BatchReceipts:
         return _receipts(batch, self._persist("turnlog_explain_v1", "batch", batch.to_json()))
@@ -92,6 +94,14 @@ class FunctionStore(ABC):
     def forget(self, project: str) -> dict[str, Any]:
         report: dict[str, Any] = self._request("turnlog_forget_project_v1", project, limit=_FORGOTTEN_AT_ONCE)
         return report
+
+    def key(self, digest: str) -> dict[str, Any] | None:
+        key: dict[str, Any] | None = self._persist("turnlog_key_v1", "request", {"digest": digest})
+        return key
+
+    def knows_origin(self, origin: str) -> bool:
+        known: bool = self._persist("turnlog_origin_v1", "request", {"origin": origin})["known"]
+        return known
 
     def ping(self) -> dict[str, Any]:
         settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, time.monotonic() + self.deadline_s)

@@ -121,6 +121,12 @@ class GroupCommit:
     def forget(self, project: str) -> dict[str, Any]:
         return self.inner.forget(project)
 
+    def key(self, digest: str) -> dict[str, Any] | None:
+        return self.inner.key(digest)
+
+    def knows_origin(self, origin: str) -> bool:
+        return self.inner.knows_origin(origin)
+
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()
 

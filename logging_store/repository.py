@@ -8,12 +8,12 @@ stands alone, so that it never harms the others.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 from logging_store import identity, repeats
 from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, OnConflict, Receipt, receipt_of
-from logging_store.errors import Conflict, FolderNotFound, Invalid, SessionErased, SessionNotFound
+from logging_store.errors import Conflict, FolderNotFound, Invalid, NotYours, SessionErased, SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
 from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
@@ -39,10 +39,19 @@ class Kept(NamedTuple):
         return self.of_session
 
 
-class ConversationRepository:
-    """The log of one project.
+class Ownership(Protocol):
+    """Which sessions a caller reaches, who only reaches their own. `user_id`: whose all of them are, if one user's."""
 
-    `clock` tells when a record was received, `ledger` counts what became of it, `redaction` goes through its texts.
+    user_id: str | None
+
+    def owner_of(self, session_id: str) -> str:
+        """Return the owner that a session must have, as `turnlog_write_v2` spells it. Raises `NotYours`."""
+
+
+class ConversationRepository:
+    """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it.
+
+    `ownership`: what somebody reaches of it who only reaches sessions of their own. `redaction` goes through all texts.
     """
 
     def __init__(
@@ -51,6 +60,8 @@ class ConversationRepository:
         project: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         ledger: Ledger | None = None,
+        *,
+        ownership: Ownership | None = None,
         redaction: Redaction | None = None,
     ) -> None:
         self.store = store
@@ -58,6 +69,13 @@ class ConversationRepository:
         self.ledger = ledger or Ledger(redacted=redaction.names if redaction else ())
         self.redaction = redaction
         self._clock = clock
+        self._ownership = ownership
+
+    def seen_by(self, project: str, ownership: Ownership | None) -> Self:
+        """Return the log of a project as one caller reaches it: all of it, or what is their own."""
+        if project == self.project and ownership is self._ownership:
+            return self
+        return type(self)(self.store, project, self._clock, self.ledger, ownership=ownership, redaction=self.redaction)
 
     def keep(
         self,
@@ -83,7 +101,9 @@ class ConversationRepository:
                 if each.kind == "sessions" and each.folder and "session_number" not in each.row:
                     each.row["numbering"] = "next"
 
-        batch_of = partial(addresser.batch, return_parents=return_parents)
+        batch_of = partial(self._batch, addresser, return_parents=return_parents)
+        if self._ownership is not None:
+            batch_of(addressed)  # before anything is written: who can't show what they claim is told so
         with self.ledger.receiving(len(addressed)) as receipts:
             refused = self._redact(addressed)
             receipts.extend(_weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
@@ -120,15 +140,22 @@ class ConversationRepository:
     def session(self, name: str) -> dict[str, Any]:
         """Return a session. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)
-        return restore_numbers(_present(self.store.session(self.project, who.id)))
+        found = self.store.session(self.project, who.id)
+        if found and self._ownership is not None and found["owner"] != self._ownership.owner_of(who.id):
+            raise SessionNotFound  # nobody learns that somebody else's is there
+        return restore_numbers(_present(found))
 
     def sessions(self, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of sessions, newest first: see `Store.sessions`."""
+        if self._ownership is not None:
+            if self._ownership.user_id is None:
+                raise NotYours("Only who signed in has a list of sessions")
+            query = {**query, "user_id": self._ownership.user_id, "unclaimed": True}
         return restore_numbers(self.store.sessions(self.project, query))
 
     def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of a session's interactions. Raises `SessionNotFound` or `SessionErased`."""
-        who = identity.session(self.project, name)
+        who = self._reached(name)
         try:
             page = self.store.transcript(self.project, who.id, query)
         except Invalid:
@@ -142,7 +169,7 @@ class ConversationRepository:
 
     def gaps(self, name: str, ranges: int) -> dict[str, Any]:
         """Return what a session's turn counter lacks: see `Store.gaps`. Raises `SessionNotFound` or `SessionErased`."""
-        who = identity.session(self.project, name)
+        who = self._reached(name)
         found = self.store.gaps(self.project, who.id, {"ranges": ranges})["sessions"]
         return _present(found[0] if found else None)
 
@@ -152,7 +179,7 @@ class ConversationRepository:
 
     def participants(self, name: str) -> dict[str, Any]:
         """Return who takes part in a session: see `Store.participants`. Raises `SessionNotFound` or `SessionErased`."""
-        who = identity.session(self.project, name)
+        who = self._reached(name)
         found = self.store.participants(self.project, who.id)
         _present(found["session"])
         return found
@@ -177,7 +204,9 @@ class ConversationRepository:
         addressed = addresser.address(records)
         _decide_conflicts(addressed, on_conflict)
         refused = self.redaction.rows([each.row for each in addressed]).refused if self.redaction else {}
-        told = _weigh(addressed, refused, addresser.batch, self.store.explain, distinct_keys=distinct_keys)
+        told = _weigh(
+            addressed, refused, partial(self._batch, addresser), self.store.explain, distinct_keys=distinct_keys
+        )
         return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
 
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
@@ -196,6 +225,18 @@ class ConversationRepository:
             raise SessionNotFound
         return report
 
+    def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
+        batch = addresser.batch(addressed, return_parents=return_parents)
+        if self._ownership is not None:
+            _claim(batch, self._ownership)
+        return batch
+
+    def _reached(self, name: str) -> Identity:
+        """Return the identity of a session, which somebody who only reaches their own may read."""
+        if self._ownership is not None:
+            self.session(name)
+        return identity.session(self.project, name)
+
     def _redact(self, addressed: Sequence[Addressed]) -> dict[int, Receipt]:
         """Redact rows in their places; return the receipts of those that can't be, by their places."""
         if self.redaction is None:
@@ -203,6 +244,16 @@ class ConversationRepository:
         redacted = self.redaction.rows([each.row for each in addressed])
         self.ledger.redacted(redacted.replaced, redacted.failed)
         return redacted.refused
+
+
+def _claim(batch: Batch, ownership: Ownership) -> None:
+    """Say in each row whose its session must be."""
+    if batch.folders:
+        raise NotYours("A session of a folder is made with a secret key")
+    for row in batch.rows():
+        row["claim"] = ownership.owner_of(row.get("session_id") or row["id"])
+        if ownership.user_id not in {None, row.get("user_id", ownership.user_id)}:
+            raise Invalid("Must be the user who calls, or left out", field="user_id")
 
 
 def _decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -> None:

@@ -80,6 +80,12 @@ class Store(Protocol):
         Ask again until nothing is `left`. Raises `Invalid` for any other project.
         """
 
+    def key(self, digest: str) -> dict[str, Any] | None:
+        """Return the key of a SHA-256 (in hex) as the database holds it, whatever its state, or None; note its use."""
+
+    def knows_origin(self, origin: str) -> bool:
+        """Tell whether some key may be used by web pages of an origin."""
+
     def ping(self) -> dict[str, Any]:
         """Ask whether the store may be trusted with an acknowledgement; return its settings.
 

@@ -6,6 +6,9 @@ from urllib.parse import quote
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+#: Settings of a service that its tests call without a key.
+KEYLESS = {"TURNLOG_KEYLESS": "true"}
+
 
 def in_path(name: str) -> str:
     return f"/v1/sessions/{quote(name, safe='')}"

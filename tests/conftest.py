@@ -14,6 +14,7 @@ from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
+from tests.api import KEYLESS
 from tests.databases import TestServer, running_server
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
@@ -93,4 +94,4 @@ def repository(store: Store) -> ConversationRepository:
 @pytest.fixture
 def client(store: Store) -> FlaskClient:
     """Return a client of the whole application over each kind of store."""
-    return create_app(Settings.from_mapping({}), store).test_client()
+    return create_app(Settings.from_mapping(KEYLESS), store).test_client()

@@ -136,7 +136,9 @@ class Model:
     def view(self, session: StoredSession) -> Facts:
         """Return a session as a reader sees it."""
         logged = session.interactions.values()
+        user_id = session.facts.get("user_id")
         return {
+            "owner": None if user_id is None else f"user:{user_id}",
             "session_id": session.id,
             "status": session.status,
             "implicit": session.implicit,

@@ -114,6 +114,8 @@ def launch(
     variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     variables |= {"PORT": str(port), "TURNLOG_WORKERS": str(workers), **environment}
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="turnlog-test-") as data_dir:
+        if not {"TURNLOG_API_KEY", "TURNLOG_KEYLESS"} & variables.keys():
+            variables["TURNLOG_KEYLESS"] = "true"  # as the tests' clients are on this machine
         variables.setdefault("DATA_DIR", data_dir)  # of its own: what one service spools is not another's to deliver
         service = Service(
             f"http://127.0.0.1:{variables['PORT']}",

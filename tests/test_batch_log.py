@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.errors import Invalid, StoreUnavailable
-from tests.api import problem
+from tests.api import KEYLESS, problem
 from tests.service import launch
 from tests.spool.away import Removable
 
@@ -93,7 +93,7 @@ def test_what_the_store_says_is_not_repeated(client: FlaskClient, caplog: pytest
     """It may quote the value that it refuses."""
     refusing = Removable(client.application.extensions["conversation_repository"].store)
     refusing.refuses = lambda _: Invalid(f"invalid input: {PRIVATE}", field="prompt")
-    client = create_app(Settings.from_mapping({}), refusing).test_client()
+    client = create_app(Settings.from_mapping(KEYLESS), refusing).test_client()
     with caplog.at_level(logging.INFO, "turnlog"):
         assert send(client, {"interactions": [LESSON]}) == 207
     (line,) = lines(caplog)
@@ -103,7 +103,7 @@ def test_what_the_store_says_is_not_repeated(client: FlaskClient, caplog: pytest
 def test_a_batch_that_failed_is_told_too(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     away = Removable(client.application.extensions["conversation_repository"].store)
     away.away = StoreUnavailable("nobody answers")
-    client = create_app(Settings.from_mapping({}), away).test_client()
+    client = create_app(Settings.from_mapping(KEYLESS), away).test_client()
     with caplog.at_level(logging.INFO, "turnlog"):
         answer = client.post("/v1/interactions/batch", json={"interactions": [LESSON, {}]})
     assert problem(answer)["status"] == 503

@@ -7,7 +7,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.migrations import SCHEMA_VERSION
 from logging_store.postgres import PostgresStore
-from tests.api import problem
+from tests.api import KEYLESS, problem
 from tests.conftest import Backend
 
 
@@ -35,7 +35,7 @@ def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: 
 
 def test_a_database_that_is_away_is_not_ready_but_the_process_lives() -> None:
     store = PostgresStore("host=127.0.0.1 port=1 dbname=none", deadline_s=1)
-    client = create_app(Settings.from_mapping({}), store).test_client()
+    client = create_app(Settings.from_mapping(KEYLESS), store).test_client()
     answers = [client.get("/readyz"), client.post("/v1/interactions", json={"prompt": "Hello"})]
     assert [answer.status_code for answer in answers] == [503, 503]
     assert answers[0].get_json()["status"] == "full", "this store has no spool"

@@ -12,7 +12,7 @@ from conversation.settings import Settings
 from logging_store import errors
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.store import Backlog
-from tests.api import problem
+from tests.api import KEYLESS, problem
 
 INSIDE = "host=db.internal password=hunter2"
 CLASH = errors.Conflict(
@@ -32,7 +32,7 @@ class FailingStore:
     def start(self) -> None: ...
 
     write = session = sessions = transcript = gaps = edit = erase = forget = ping = _fail
-    folder = folders = participants = explain = _fail
+    folder = folders = participants = explain = key = knows_origin = _fail
 
     def backlog(self) -> Backlog:
         return Backlog()
@@ -58,7 +58,7 @@ class PickyStore(FailingStore):
 
 
 def client_of(store: FailingStore) -> FlaskClient:
-    return create_app(Settings.from_mapping({}), store).test_client()
+    return create_app(Settings.from_mapping(KEYLESS), store).test_client()
 
 
 def every_call(client: FlaskClient) -> list[TestResponse]:

@@ -1,12 +1,13 @@
 """The README's walk through, run as it stands there."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.service import running_service
+from tests.service import launch
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 ADDRESS = "http://127.0.0.1:8000"
@@ -27,11 +28,16 @@ def walk_through() -> list[tuple[str, str]]:
 def test_every_command_answers_as_the_readme_shows(tmp_path: Path) -> None:
     steps = walk_through()
     assert len(steps) >= 10
-    with running_service({"DATA_DIR": str(tmp_path)}) as url:
+    with launch({"DATA_DIR": str(tmp_path), "TURNLOG_KEYLESS": "false"}) as service:
+        service.wait_until_ready()
+        printed = re.search(r"export TURNLOG_KEY=(\S+)", service.log())
+        assert printed, "the first start prints a key"
+        environment = os.environ | {"TURNLOG_KEY": printed[1]}
         for command, shown in steps:
             done = subprocess.run(
-                ["bash", "-c", command.replace(ADDRESS, url)], capture_output=True, text=True, check=True
-            )
+                ["bash", "-c", command.replace(ADDRESS, service.url)],
+                env=environment, capture_output=True, text=True, check=True,
+            )  # fmt: skip
             pattern = ".*".join(re.escape(part) for part in shown.split("…"))
             assert re.fullmatch(pattern, done.stdout.strip(), re.DOTALL), f"$ {command}\n{done.stdout}\nis not\n{shown}"
 

@@ -4,12 +4,16 @@ import traceback
 
 import pytest
 
+from conversation.setting_values import exact_origin
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured
 
 SECRET = "hunter2-hunter2-hunter2"  # noqa: S105 - to be looked for where it must not be
 ANYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens here
 POSTGRES = f"postgresql://turnlog:{SECRET}@db.example:5432/turnlog"
+JWT_SECRET = f"{SECRET}-{SECRET}"
+KEYS = {"TURNLOG_USER_TOKENS": "jwks", "TURNLOG_JWKS_URL": "https://id.example/keys", "TURNLOG_JWT_ISSUER": "id"}
+SHARED = {"TURNLOG_USER_TOKENS": "hs256", "TURNLOG_JWT_SECRET": JWT_SECRET, "TURNLOG_JWT_ISSUER": "id"}
 SUPABASE = {"SUPABASE_URL": "https://abcdefgh.supabase.co", "SUPABASE_SECRET_KEY": SECRET}
 
 
@@ -51,10 +55,10 @@ def test_strings_become_what_they_mean() -> None:
         ({"SUPABASE_URL": SUPABASE["SUPABASE_URL"]}, "SUPABASE_URL is set without SUPABASE_SECRET_KEY"),
         ({"SUPABASE_SECRET_KEY": SECRET}, "SUPABASE_SECRET_KEY is set without SUPABASE_URL"),
         ({"SUPABASE_SERVICE_ROLE_KEY": SECRET}, "SUPABASE_SECRET_KEY is set without SUPABASE_URL"),
-        ({"TURNLOG_HOST": ANYWHERE}, "TURNLOG_HOST is 0.0.0.0"),
-        ({"TURNLOG_HOST": "::"}, "TURNLOG_HOST is ::"),
-        ({"TURNLOG_HOST": "192.168.0.1"}, "TURNLOG_HOST is 192.168.0.1"),
-        ({"TURNLOG_HOST": "turnlog.example"}, "TURNLOG_HOST is turnlog.example"),
+        ({"TURNLOG_KEYLESS": "1", "TURNLOG_HOST": ANYWHERE}, "TURNLOG_HOST is 0.0.0.0"),
+        ({"TURNLOG_KEYLESS": "1", "TURNLOG_HOST": "::"}, "TURNLOG_HOST is ::"),
+        ({"TURNLOG_KEYLESS": "1", "TURNLOG_HOST": "192.168.0.1"}, "TURNLOG_HOST is 192.168.0.1"),
+        ({"TURNLOG_KEYLESS": "1", "TURNLOG_HOST": "turnlog.example"}, "TURNLOG_HOST is turnlog.example"),
         ({"TURNLOG_API_KEYS": SECRET}, "TURNLOG_API_KEYS is not a setting"),
         ({"TURNLOG_PORT": ""}, "TURNLOG_PORT is not a setting"),
         ({"PORT": "http"}, "PORT: "),
@@ -77,6 +81,22 @@ def test_strings_become_what_they_mean() -> None:
         ({"DATABASE_URL": f"mysql://turnlog:{SECRET}@db/turnlog"}, "DATABASE_URL: must be"),
         ({"DATABASE_URL": f"postgresql//turnlog:{SECRET}@db/turnlog"}, "DATABASE_URL: must be"),
         ({"DATABASE_URL": SECRET}, "DATABASE_URL: must be"),
+        ({"TURNLOG_USER_TOKENS": "both"}, "TURNLOG_USER_TOKENS: "),
+        ({"TURNLOG_JWT_SECRET": JWT_SECRET}, "TURNLOG_JWT_SECRET is set without TURNLOG_USER_TOKENS"),
+        ({"TURNLOG_ANONYMOUS_USERS": "true"}, "TURNLOG_ANONYMOUS_USERS is set without TURNLOG_USER_TOKENS"),
+        ({"TURNLOG_USER_ORIGINS": "https://a.example"}, "TURNLOG_USER_ORIGINS is set without TURNLOG_USER_TOKENS"),
+        (SHARED | {"TURNLOG_JWT_SECRET": ""}, "TURNLOG_USER_TOKENS is hs256 without TURNLOG_JWT_SECRET"),
+        (SHARED | {"TURNLOG_JWT_SECRET": "hunter2" * 4}, "TURNLOG_JWT_SECRET: must be 32 or more"),
+        (SHARED | {"TURNLOG_JWT_SECRET": f"-----BEGIN PUBLIC KEY-----{SECRET}"}, "TURNLOG_JWT_SECRET: must be"),
+        (SHARED | {"TURNLOG_JWKS_URL": "https://id.example/keys"}, "TURNLOG_USER_TOKENS is hs256 and TURNLOG_JWKS_URL"),
+        (SHARED | {"TURNLOG_JWT_ISSUER": ""}, "TURNLOG_USER_TOKENS is set without TURNLOG_JWT_ISSUER"),
+        (KEYS | {"TURNLOG_JWT_SECRET": JWT_SECRET}, "TURNLOG_USER_TOKENS is jwks and TURNLOG_JWT_SECRET"),
+        (KEYS | {"TURNLOG_JWKS_URL": ""}, "TURNLOG_USER_TOKENS is jwks without TURNLOG_JWKS_URL"),
+        (KEYS | {"TURNLOG_JWT_ISSUER": ""}, "TURNLOG_USER_TOKENS is set without TURNLOG_JWT_ISSUER"),
+        (KEYS | {"TURNLOG_JWKS_URL": "http://id.example/keys"}, "TURNLOG_JWKS_URL: must be an https URL"),
+        (KEYS | {"TURNLOG_JWKS_URL": f"https://user:{SECRET}@id.example/keys"}, "TURNLOG_JWKS_URL: must be"),
+        (KEYS | {"TURNLOG_USER_ORIGINS": "*"}, "TURNLOG_USER_ORIGINS: must be an origin"),
+        (KEYS | {"TURNLOG_USER_ORIGINS": "https://a.example,https://b.example/"}, "TURNLOG_USER_ORIGINS: must be"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -98,11 +118,31 @@ def test_with_a_key_the_service_may_listen_anywhere() -> None:
     assert Settings.from_mapping({"TURNLOG_HOST": ANYWHERE, "TURNLOG_API_KEY": SECRET}).turnlog_host == ANYWHERE
 
 
-@pytest.mark.parametrize("mapping", [SUPABASE, {"DATABASE_URL": POSTGRES}, {"TURNLOG_API_KEY": SECRET}])
+@pytest.mark.parametrize("mapping", [SUPABASE, {"DATABASE_URL": POSTGRES}, {"TURNLOG_API_KEY": SECRET}, SHARED])
 def test_settings_print_without_their_secrets(mapping: dict[str, str]) -> None:
     settings = Settings.from_mapping(mapping)
     for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
         assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://a.example", "http://localhost:3000", "https://[::1]:8443", "https://xn--bcher-kva.example"]
+)
+def test_an_origin_is_as_browsers_send_it(origin: str) -> None:
+    assert exact_origin(origin) == origin
+    settings = Settings.from_mapping(KEYS | {"TURNLOG_USER_ORIGINS": f" {origin}, https://b.example ,"})
+    assert settings.turnlog_user_origins == {origin, "https://b.example"}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "*", "null", "a.example", "https://", "https://*", "https://A.example", "HTTPS://a.example", "https://a.example/",
+     "https://a.example:443", "http://a.example:80", "https://a.example:x", "https://a.example:0443", "https://u@a.example",
+     "https://a.example?x", "https://a.example#x", "file://a", "https://bücher.example", "https://a.example\n", "https://[a"],
+)  # fmt: skip
+def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
+    with pytest.raises(ValueError, match="must be an origin exactly as browsers send it"):
+        exact_origin(origin)
 
 
 def test_each_store_has_a_spool_of_its_own() -> None:

@@ -10,6 +10,8 @@ CallerKind = Literal["machine", "operator", "secret", "publishable", "user"]
 
 ALL_SCOPES: frozenset[Scope] = frozenset({"log", "read", "edit", "erase", "admin"})
 
+USERS_SCOPES: frozenset[Scope] = frozenset({"log", "read"})
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

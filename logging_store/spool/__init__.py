@@ -172,6 +172,12 @@ class Spool:
     def forget(self, project: str) -> dict[str, Any]:
         return self._read(lambda: self.inner.forget(project))
 
+    def key(self, digest: str) -> dict[str, Any] | None:
+        return self._read(lambda: self.inner.key(digest))
+
+    def knows_origin(self, origin: str) -> bool:
+        return self._read(lambda: self.inner.knows_origin(origin))
+
     def ping(self) -> dict[str, Any]:
         return self._read(self.inner.ping)
 

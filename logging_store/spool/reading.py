@@ -13,7 +13,7 @@ from logging_store.records import ParticipantState
 
 Row = dict[str, Any]
 
-_NOT_FACTS = frozenset({"id", "session_id", "created_at", "numbering", "on_conflict"})
+_NOT_FACTS = frozenset({"id", "session_id", "created_at", "numbering", "on_conflict", "claim"})
 _INTERACTION: Row = dict.fromkeys(
     (
         "interaction_id", "key", "session_id", "prompt", "response", "model", "provider", "status", "error",
@@ -93,6 +93,7 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
         "status": _status(statements),
         "implicit": all(each.get("implicit") for each in statements),
         "created_at": _as_utc(found[0]["created_at"]),
+        "owner": _owner(found),
         "tags": [],
         "metadata": {},
         "interaction_count": len(interactions),
@@ -101,6 +102,12 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
         ),
     }
     return _filled(row, [{k: v for k, v in each.items() if k != "implicit"} for each in statements])
+
+
+def _owner(statements: list[Row]) -> str | None:
+    """Return whose a session will be: who claims it, or the user that somebody states."""
+    users = (f"user:{each['user_id']}" for each in statements if each.get("user_id"))
+    return statements[0].get("claim") or next(users, None)
 
 
 def _status(statements: list[Row]) -> str:

@@ -192,7 +192,7 @@ declare
          where r.rolname in ('anon', 'authenticated'));
 begin
     foreach object in array array['public.ai_session_folders', 'public.ai_sessions', 'public.ai_session_participants',
-                                  'public.ai_interactions'] loop
+                                  'public.ai_interactions', 'public.ai_keys'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
         if has_service_role then
@@ -246,6 +246,30 @@ CREATE FUNCTION public.turnlog_comparable_v1(expression text, kinds text[]) RETU
             expression)
         else expression end
 $_$;
+CREATE FUNCTION public.turnlog_create_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    made public.ai_keys;
+begin
+    if coalesce((request ->> 'first')::boolean, false) then
+        lock table public.ai_keys in share row exclusive mode; -- services that start together make one key, not each
+        if exists (select from public.ai_keys) then
+            return null;
+        end if;
+    end if;
+    insert into public.ai_keys
+           (project, id, family, kind, digest, hint, name, scopes, origins, token_secret, created_at, expires_at)
+    select k ->> 'project', (k ->> 'id')::uuid, (k ->> 'id')::uuid, k ->> 'kind', decode(k ->> 'digest', 'hex'),
+           k ->> 'hint', k ->> 'name', array(select jsonb_array_elements_text(k -> 'scopes')),
+           array(select jsonb_array_elements_text(k -> 'origins')), k ->> 'token_secret', statement_timestamp(),
+           (k ->> 'expires_at')::timestamptz
+      from (select request -> 'key' as k) as stated
+    returning * into made;
+    return public.turnlog_key_row_v1(made);
+end
+$$;
 CREATE FUNCTION public.turnlog_derived_id_v1(name text) RETURNS uuid
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -310,7 +334,7 @@ declare
     receipts jsonb;
 begin
     begin
-        receipts := public.turnlog_write_v1(batch);
+        receipts := public.turnlog_write_v2(batch);
         raise exception using errcode = 'TLXPL', message = 'only explained';
     exception when sqlstate 'TLXPL' then
         return receipts; -- a variable outlives what is rolled back
@@ -709,6 +733,67 @@ CREATE FUNCTION public.turnlog_key_clash_v1(in_project text, session_key text, i
     left join public.ai_sessions as session_holder
         on session_holder.project = in_project and session_holder.key = session_key
 $$;
+CREATE TABLE public.ai_keys (
+    project text NOT NULL,
+    id uuid NOT NULL,
+    family uuid NOT NULL,
+    kind text NOT NULL,
+    digest bytea NOT NULL,
+    hint text NOT NULL,
+    name text,
+    scopes text[] NOT NULL,
+    origins text[] DEFAULT '{}'::text[] NOT NULL,
+    token_secret text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    CONSTRAINT ai_keys_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT ai_keys_kind_check CHECK ((kind = ANY (ARRAY['secret'::text, 'publishable'::text]))),
+    CONSTRAINT ai_keys_origins_check CHECK (((kind = 'publishable'::text) = (cardinality(origins) > 0))),
+    CONSTRAINT ai_keys_project_check CHECK ((project <> ''::text)),
+    CONSTRAINT ai_keys_scopes_check CHECK (((scopes <@ '{log,read,edit,erase,admin}'::text[]) AND (cardinality(scopes) > 0) AND ((kind = 'secret'::text) OR (scopes = '{log}'::text[]))))
+);
+CREATE FUNCTION public.turnlog_key_row_v1(of_key public.ai_keys) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+    select to_jsonb(of_key) - '{digest,token_secret}'::text[]
+$$;
+CREATE FUNCTION public.turnlog_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    wanted constant bytea := decode(request ->> 'digest', 'hex');
+    found_key public.ai_keys;
+begin
+    select k.* into found_key from public.ai_keys as k where k.digest = wanted;
+    if found_key.id is null then
+        return null;
+    end if;
+    if found_key.revoked_at is null and not current_setting('transaction_read_only')::boolean
+       and coalesce(found_key.last_used_at < statement_timestamp() - interval '1 minute', true) then
+        -- who is noting it already does it for all: nobody waits for a note
+        update public.ai_keys as k
+           set last_used_at = statement_timestamp()
+         where (k.project, k.id) in (select l.project, l.id from public.ai_keys as l
+                                      where l.project = found_key.project and l.id = found_key.id
+                                        for no key update skip locked);
+    end if;
+    return public.turnlog_key_row_v1(found_key) || jsonb_build_object('token_secret', found_key.token_secret);
+end
+$$;
+CREATE FUNCTION public.turnlog_keys_v1(request jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select jsonb_build_object('keys', coalesce(jsonb_agg(
+               public.turnlog_key_row_v1(k) order by k.project, k.created_at, k.id), '[]'))
+      from public.ai_keys as k
+     where request ->> 'project' is null or k.project = request ->> 'project'
+$$;
 CREATE FUNCTION public.turnlog_mend_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -868,6 +953,15 @@ begin
     return answer || '{"applied": true}';
 end
 $_$;
+CREATE FUNCTION public.turnlog_origin_v1(request jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select jsonb_build_object('known', exists (
+               select from public.ai_keys as k
+                where k.origins @> array[request ->> 'origin'] and k.revoked_at is null
+                  and (k.expires_at is null or k.expires_at > statement_timestamp())))
+$$;
 CREATE FUNCTION public.turnlog_participants_v1(request jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -889,7 +983,7 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
     SET search_path TO ''
     AS $$
     select jsonb_build_object(
-        'schema', '20261121000600',
+        'schema', '20261121000700',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -897,6 +991,45 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
         'full_page_writes', current_setting('full_page_writes'),
         'transaction_isolation', current_setting('transaction_isolation'),
         'rows_hidden', row_security_active('public.ai_sessions'))
+$$;
+CREATE FUNCTION public.turnlog_revoke_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    revoked public.ai_keys;
+begin
+    update public.ai_keys as k
+       set revoked_at = coalesce(k.revoked_at, statement_timestamp())
+     where k.id = (request ->> 'id')::uuid
+    returning k.* into revoked;
+    return case when revoked.id is not null then public.turnlog_key_row_v1(revoked) end;
+end
+$$;
+CREATE FUNCTION public.turnlog_rotate_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    replaced public.ai_keys;
+    made public.ai_keys;
+begin
+    select k.* into replaced from public.ai_keys as k where k.id = (request ->> 'id')::uuid for update;
+    if replaced.id is null or replaced.revoked_at is not null or replaced.expires_at <= statement_timestamp() then
+        return null;
+    end if;
+    insert into public.ai_keys
+           (project, id, family, kind, digest, hint, name, scopes, origins, token_secret, created_at, expires_at)
+    values (replaced.project, (request #>> '{key,id}')::uuid, replaced.family, replaced.kind,
+            decode(request #>> '{key,digest}', 'hex'), request #>> '{key,hint}', replaced.name, replaced.scopes,
+            replaced.origins, replaced.token_secret, statement_timestamp(), replaced.expires_at)
+    returning * into made;
+    update public.ai_keys as k
+       set expires_at = least(k.expires_at, statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8))
+     where k.project = replaced.project and k.id = replaced.id
+    returning k.* into replaced;
+    return jsonb_build_object('key', public.turnlog_key_row_v1(made), 'replaced', public.turnlog_key_row_v1(replaced));
+end
 $$;
 CREATE TABLE public.ai_sessions (
     project text NOT NULL,
@@ -916,6 +1049,7 @@ CREATE TABLE public.ai_sessions (
     folder_id uuid,
     session_number integer,
     scheduled_on date,
+    claim text,
     CONSTRAINT ai_sessions_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
     CONSTRAINT ai_sessions_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 200))),
     CONSTRAINT ai_sessions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
@@ -952,6 +1086,7 @@ CREATE FUNCTION public.turnlog_session_rows_v1(of_project text, ids uuid[]) RETU
             'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
             'started_at', s.started_at, 'ended_at', s.ended_at,
             'created_at', s.created_at, 'erased_at', s.erased_at,
+            'owner', coalesce(s.claim, 'user:' || s.user_id),
             'interaction_count', coalesce(i.interaction_count, 0), 'last_activity_at', i.last_activity_at
         ) order by wanted.n), '[]')
     from unnest(ids) with ordinality as wanted (id, n)
@@ -1023,6 +1158,7 @@ declare
     not_before constant timestamptz := request ->> 'from';
     before constant timestamptz := request ->> 'to';
     after_at constant timestamptz := request #>> '{after,at}';
+    unclaimed constant boolean := coalesce((request ->> 'unclaimed')::boolean, false); -- only what is its user's own
     after_id constant uuid := request #>> '{after,session_id}';
     ids uuid[];
     times timestamptz[];
@@ -1034,6 +1170,7 @@ begin
               from public.ai_sessions as s
              where s.project = in_project and s.erased_at is null
                and (of_user is null or s.user_id = of_user)
+               and (not unclaimed or s.claim is null)
                and (of_tag is null or s.tags @> array[of_tag])
                and (of_status is null or s.status = of_status)
                and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
@@ -1812,6 +1949,108 @@ begin
             end);
 end
 $_$;
+CREATE FUNCTION public.turnlog_write_v2(batch jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    in_project constant text := batch ->> 'project';
+    claiming constant text[] := '{sessions,participants,interactions}';
+    claimed uuid[];     -- sessions that some row claims
+    missing uuid[];     -- those of them that nobody has written yet
+    owners jsonb;       -- session -> who has it, or gets it; '' for nobody but the service
+    refused jsonb;      -- kind -> positions of rows whose session is somebody else's
+    passed jsonb := batch;
+    receipts jsonb;
+    born uuid[];
+begin
+    for attempt in 1 .. 3 loop
+        select coalesce(array_agg(distinct r.session_id), '{}')
+          into claimed
+          from unnest(claiming) as k (kind)
+         cross join lateral (
+               select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id
+                 from jsonb_array_elements(batch -> k.kind) as e
+                where e.value ? 'claim') as r;
+        if claimed = '{}' then
+            return public.turnlog_write_v1(batch);
+        end if;
+        -- An owner never changes, so what this look has seen stays true. An erased session answers for itself.
+        select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
+          into owners
+          from public.ai_sessions as s
+         where s.project = in_project and s.id = any (claimed);
+        missing := array(select c.id from unnest(claimed) as c (id) where not owners ? c.id::text);
+        -- Of several in this batch who make the same session the service is first, then who came first.
+        if missing <> '{}' then
+            select owners || coalesce(jsonb_object_agg(first.session_id, first.claim), '{}')
+              into owners
+              from (select distinct on (r.session_id) r.session_id, coalesce(r.claim, '') as claim
+                      from unnest(claiming) with ordinality as k (kind, nth)
+                     cross join lateral (
+                           select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id,
+                                  e.value ->> 'claim' as claim, e.ordinality
+                             from jsonb_array_elements(batch -> k.kind) with ordinality as e) as r
+                     where r.session_id = any (missing)
+                     order by r.session_id, r.claim is not null, k.nth, r.ordinality) as first;
+        end if;
+        select jsonb_object_agg(k.kind, coalesce(r.rows, '[]')), jsonb_object_agg(k.kind, coalesce(r.refused, '[]'))
+          into passed, refused
+          from unnest(claiming) as k (kind)
+         cross join lateral (
+               select jsonb_agg(w.value - 'claim' order by w.ordinality) filter (where not w.is_refused) as rows,
+                      jsonb_agg(w.ordinality order by w.ordinality) filter (where w.is_refused) as refused
+                 from (select e.value, e.ordinality, coalesce(
+                              e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id'),
+                              false) as is_refused
+                         from jsonb_array_elements(batch -> k.kind) with ordinality as e) as w) as r;
+        begin
+            receipts := public.turnlog_write_v1(batch || passed);
+            if missing <> '{}' then
+                born := array(
+                    select (s.value ->> 'id')::uuid
+                      from jsonb_array_elements(passed -> 'sessions') with ordinality as s
+                     where receipts -> 'sessions' -> (s.ordinality - 1)::integer ->> 'receipt' = 'created');
+                if exists (select from public.ai_sessions as s
+                            where s.project = in_project and s.id = any (missing) and s.id <> all (born)) then
+                    raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
+                end if;
+                update public.ai_sessions as s
+                   set (claim, user_id) = (
+                       select case when o.owner like 'token:%' then o.owner end,
+                              coalesce(s.user_id, case when o.owner like 'user:%' then substr(o.owner, 6) end)
+                         from (select owners ->> s.id::text as owner) as o)
+                 where s.project = in_project and s.id = any (missing) and owners ->> s.id::text <> '';
+            end if;
+            exit;
+        exception when sqlstate 'TLRAC' then
+            receipts := null; -- all of it is taken back; the next look sees whose the session is
+        end;
+    end loop;
+    if receipts is null then
+        raise exception using errcode = '55P03', message = 'somebody else keeps making the sessions of this batch';
+    end if;
+    for attempt in 1 .. cardinality(claiming) loop
+        if refused -> claiming[attempt] <> '[]' then
+            receipts := receipts || jsonb_build_object(claiming[attempt], (
+                select jsonb_agg(case when r.is_refused
+                                     then '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb
+                                     else receipts -> claiming[attempt] -> (r.place - 1)::integer end
+                                 order by r.ordinality)
+                  from (select e.ordinality, w.is_refused,
+                               count(*) filter (where not w.is_refused) over (order by e.ordinality) as place
+                          from jsonb_array_elements(batch -> claiming[attempt]) with ordinality as e
+                         cross join lateral (
+                               select refused -> claiming[attempt] @> to_jsonb(e.ordinality) as is_refused) as w) as r));
+        end if;
+    end loop;
+    return receipts;
+end
+$$;
 CREATE TABLE public.ai_interactions (
     project text NOT NULL,
     session_id uuid NOT NULL,
@@ -1874,6 +2113,8 @@ CREATE TABLE public.ai_session_participants (
 );
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_pkey PRIMARY KEY (project, session_id, id);
+ALTER TABLE ONLY public.ai_keys
+    ADD CONSTRAINT ai_keys_pkey PRIMARY KEY (project, id);
 ALTER TABLE ONLY public.ai_session_folders
     ADD CONSTRAINT ai_session_folders_pkey PRIMARY KEY (project, id);
 ALTER TABLE ONLY public.ai_session_participants
@@ -1881,6 +2122,8 @@ ALTER TABLE ONLY public.ai_session_participants
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
 CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (octet_length(key) <= 2000);
+CREATE UNIQUE INDEX ai_keys_digest_key ON public.ai_keys USING btree (digest);
+CREATE INDEX ai_keys_origins_idx ON public.ai_keys USING gin (origins);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_sessions_folder_number_key ON public.ai_sessions USING btree (project, folder_id, session_number) WHERE (folder_id IS NOT NULL);
@@ -1895,6 +2138,7 @@ ALTER TABLE ONLY public.ai_session_participants
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_folder_fkey FOREIGN KEY (project, folder_id) REFERENCES public.ai_session_folders(project, id);
 ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_folders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_participants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_sessions ENABLE ROW LEVEL SECURITY;

@@ -25,7 +25,7 @@ from logging_store.redaction.linear import Span
 from logging_store.redaction.named import finders
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
-from tests.api import create, log, problem, transcript
+from tests.api import KEYLESS, create, log, problem, transcript
 from tests.conftest import PROJECT, Backend
 
 MAIL, CARD = "ada@example.com", "4111 1111 1111 1111"
@@ -47,7 +47,7 @@ class Failing:
 
 @pytest.fixture
 def redacting(store: Store) -> FlaskClient:
-    return create_app(Settings.from_mapping(ALL), store).test_client()
+    return create_app(Settings.from_mapping(ALL | KEYLESS), store).test_client()
 
 
 def everything(database: str) -> str:
@@ -173,7 +173,7 @@ def test_without_the_setting_nothing_is_replaced_or_counted(client: FlaskClient)
 def test_an_import_is_redacted_and_the_ledger_compares_what_would_be_stored(
     backend: Backend, tmp_path: Path, store: Store
 ) -> None:
-    app = create_app(Settings.from_mapping(backend.environment | ALL | {"DATA_DIR": str(tmp_path)}))
+    app = create_app(Settings.from_mapping(backend.environment | ALL | KEYLESS | {"DATA_DIR": str(tmp_path)}))
     file = tmp_path / "sent.jsonl"
     file.write_text(
         json.dumps({"messages": [{"role": "user", "content": SAID}, {"role": "assistant", "content": MAIL}]})
@@ -236,7 +236,7 @@ def test_open_it_is_stored_as_it_was_sent_and_counted(store: Store) -> None:
 
 
 def test_over_http_a_refusal_names_the_field_and_what_failed(store: Store) -> None:
-    app = create_app(Settings.from_mapping({"TURNLOG_REDACT": "mail"}), store)
+    app = create_app(Settings.from_mapping(KEYLESS | {"TURNLOG_REDACT": "mail"}), store)
     app.extensions["conversation_repository"] = failing(store, fail_open=False)
     client = app.test_client()
     refused = problem(log(client, session_id="s", prompt="unbearable"), 422)

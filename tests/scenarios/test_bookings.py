@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
-from tests.api import problem
+from tests.api import KEYLESS, problem
 from tests.conftest import Backend
 
 BOOKING = "booking-7f3a"
@@ -40,7 +40,7 @@ def test_a_booking_is_confirmed_once_however_often(client: FlaskClient) -> None:
 @pytest.mark.parametrize("grouped", [False, True])
 def test_64_confirm_at_once(backend: Backend, grouped: bool) -> None:
     stores = [GroupCommit(backend.open(), 5) if grouped else backend.open() for _ in range(2)]
-    apps = [create_app(Settings.from_mapping({}), store) for store in stores]
+    apps = [create_app(Settings.from_mapping(KEYLESS), store) for store in stores]
     approve = {"session_id": BOOKING, "participants": [{"participant": "pupil", "role": "guest"}]}
 
     def confirm(n: int) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.ledger import Ledger
 from logging_store.repository import ConversationRepository
-from tests.api import paths, problem
+from tests.api import KEYLESS, paths, problem
 from tests.conftest import PROJECT, Backend
 
 THREADS = 50
@@ -39,7 +39,7 @@ STARTS = [
 
 @pytest.fixture
 def app(backend: Backend) -> Flask:
-    return create_app(Settings.from_mapping({}), backend.open())
+    return create_app(Settings.from_mapping(KEYLESS), backend.open())
 
 
 def count(backend: Backend, table: LiteralString) -> int:

@@ -10,7 +10,7 @@ from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
 from logging_store.records import Folder, Plan, Session
 from logging_store.repository import ConversationRepository
-from tests.api import problem
+from tests.api import KEYLESS, problem
 from tests.conftest import Backend
 
 PROJECT = "default"
@@ -191,7 +191,7 @@ def test_a_folders_sessions_are_paged_in_order(client: FlaskClient) -> None:
 def test_therapists_who_come_together(backend: Backend, grouped: bool) -> None:
     """Plans, numbered and next sessions of the same folders, all at once: no call fails, no number twice."""
     stores = [GroupCommit(backend.open(), 5) if grouped else backend.open() for _ in range(2)]
-    apps = [create_app(Settings.from_mapping({}), store) for store in stores]
+    apps = [create_app(Settings.from_mapping(KEYLESS), store) for store in stores]
     plan = {"sessions_per_week": 2, "total_weeks": 5, "starts_on": "2026-11-23"}
 
     def call(n: int) -> int:

@@ -19,7 +19,7 @@ from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
 from logging_store.repository import ConversationRepository
 from logging_store.values import canonical_key
-from tests.api import log, paths, problem, transcript
+from tests.api import KEYLESS, log, paths, problem, transcript
 from tests.conftest import Backend
 
 PARTS = ["provider", "school", "date", "time_slot"]
@@ -289,7 +289,7 @@ def test_a_call_that_may_be_meant_to_be_explained_writes_nothing(client: FlaskCl
 def test_eight_generators_race_for_the_same_lessons(backend: Backend) -> None:
     """Every receipt is true, and every key has one row: one of those that were tried."""
     stores = [backend.open(), GroupCommit(backend.open(), patience_s=30)]
-    clients = [create_app(Settings.from_mapping({}), stores[n % 2]).test_client() for n in range(8)]
+    clients = [create_app(Settings.from_mapping(KEYLESS), stores[n % 2]).test_client() for n in range(8)]
     start = threading.Barrier(len(clients))
 
     def generate(generator: int) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:

@@ -15,6 +15,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.postgres import PostgresStore
 from logging_store.spool import CircuitBreaker, Limits, Spool
+from tests.api import KEYLESS
 from tests.spool.away import Removable
 
 PATIENCE_S = float(os.environ.get("TURNLOG_TEST_PATIENCE_S", "30"))
@@ -71,7 +72,7 @@ def prompts(database: str) -> Callable[[], list[str]]:
 @pytest.fixture
 def app(spool: Spool, tmp_path: Path) -> Flask:
     """Return the application over the spool, with the settings under which `flask spool` finds it."""
-    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)} | KEYLESS), spool)
 
 
 @pytest.fixture

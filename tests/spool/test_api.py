@@ -14,7 +14,7 @@ from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.ledger import Ledger
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Limits, Spool
-from tests.api import log, problem, transcript
+from tests.api import KEYLESS, log, problem, transcript
 from tests.spool.away import Removable
 from tests.spool.conftest import delivered, eventually
 
@@ -164,7 +164,7 @@ def test_dead_letters_that_cannot_be_read_are_told_of(client: FlaskClient, spool
 
 def test_every_record_is_in_the_ledger(spool: Spool, inner: Removable, tmp_path: Path) -> None:
     counts = Ledger()
-    app = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+    app = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)} | KEYLESS), spool)
     app.extensions["conversation_repository"] = ConversationRepository(spool, "default", ledger=counts)
     client = app.test_client()
     log(client, session_id="s", interaction_id="i", prompt="Hello")  # created

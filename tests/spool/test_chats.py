@@ -11,6 +11,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
+from tests.api import KEYLESS
 from tests.spool.away import Removable
 from tests.spool.conftest import eventually
 
@@ -19,7 +20,7 @@ SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel
 
 @pytest.fixture
 def client(open_spool: Callable[..., Spool]) -> FlaskClient:
-    return create_app(Settings.from_mapping({}), open_spool()).test_client()
+    return create_app(Settings.from_mapping(KEYLESS), open_spool()).test_client()
 
 
 def test_a_chat_goes_on_while_the_store_is_away(client: FlaskClient, inner: Removable) -> None:

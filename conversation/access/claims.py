@@ -1,0 +1,66 @@
+"""Which sessions are whose, of callers who only reach their own."""
+
+import secrets
+from functools import cached_property
+
+from flask import Request
+from werkzeug.exceptions import BadRequest
+
+from conversation.access import session_tokens
+from conversation.access.keys import Key
+from logging_store.errors import NotYours
+
+TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
+_MOST_TOKENS = 20
+_SHORTEST_CLAIM, _LONGEST_CLAIM = 16, 200
+
+
+class Claims:
+    """What a caller can show of sessions: to be their user, or to hold the tokens that came with the request.
+
+    `creating`: the call makes a session, which belongs to who shows the same claim again.
+    """
+
+    def __init__(self, user_id: str | None, key: Key | None, sent: Request) -> None:
+        self.user_id = user_id
+        self.creating = False
+        self._key = key
+        self._sent = sent
+
+    def owner_of(self, session_id: str) -> str:
+        """Return whose a session must be for this call to reach it. Raises `NotYours` without its token."""
+        if self.user_id is not None:
+            return f"user:{self.user_id}"
+        if owner := self._shown.get(session_id):
+            return owner
+        if self.creating:
+            return self._claim
+        raise NotYours(f"Append to a session with its token, in the header {TOKEN_HEADER}: it is missing or over")
+
+    def token(self, session_id: str) -> dict[str, str]:
+        """Return the token of a session that was found to be the caller's, and when it ends; nothing for users."""
+        if self._key is None:
+            return {}
+        text, ends = session_tokens.issue(self._key, session_id, self.owner_of(session_id))
+        return {"session_token": text, "session_token_expires_at": ends.isoformat()}
+
+    @cached_property
+    def _shown(self) -> dict[str, str]:
+        """The owners of the sessions whose tokens came with the request."""
+        texts = self._sent.headers.get(TOKEN_HEADER, "").split(",")
+        if self._key is None or len(texts) > _MOST_TOKENS:
+            raise BadRequest(f"{TOKEN_HEADER} may hold {_MOST_TOKENS} tokens")
+        tokens = [session_tokens.read(self._key, text.strip()) for text in texts]
+        return {token.session_id: token.owner for token in tokens if token}
+
+    @cached_property
+    def _claim(self) -> str:
+        claim = self._sent.headers.get(CLAIM_HEADER)
+        if claim is None:
+            claim = secrets.token_urlsafe()  # then nobody can show it again: a retry doesn't get a token
+        elif not (_SHORTEST_CLAIM <= len(claim) <= _LONGEST_CLAIM and claim.isascii() and claim.isprintable()):
+            raise BadRequest(
+                f"{CLAIM_HEADER} must be {_SHORTEST_CLAIM} to {_LONGEST_CLAIM} visible ASCII characters, made at random"
+            )
+        assert self._key is not None  # noqa: S101 - a user has no need of a claim
+        return session_tokens.owner_of(self._key, claim)

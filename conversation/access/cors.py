@@ -1,0 +1,57 @@
+"""Which pages of other sites may call, as browsers ask before they let them (CORS).
+
+Each key says the exact origins that may use it. A browser's question beforehand (a preflight) names no key, so it is
+answered for the origins of all keys; the call itself is held to those of its own. Cookies are never involved.
+"""
+
+from flask import Request, Response
+
+from conversation.access.callers import Caller
+from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
+from conversation.access.proofs import Proofs
+from logging_store.errors import Misconfigured, StoreUnavailable
+
+_LONGEST_ORIGIN = 300
+_METHODS = "GET, POST, PUT, PATCH, DELETE"
+_HEADERS = f"Authorization, Content-Type, Content-Encoding, {TOKEN_HEADER}, {CLAIM_HEADER}"
+_PREFLIGHT_S = 600
+
+
+class Cors:
+    """`origins`: whether an origin is one of some key; `of_users`: those of pages that people sign in to."""
+
+    def __init__(self, origins: Proofs[bool], of_users: frozenset[str]) -> None:
+        self._origins = origins
+        self._of_users = of_users
+
+    def preflight(self, sent: Request) -> Response | None:
+        """Answer a browser's question; None if this is none."""
+        origin = sent.environ.get("HTTP_ORIGIN")
+        if origin is None or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in sent.environ:
+            return None
+        answer = Response(status=204)
+        if self._is_known(origin):
+            answer.headers["Access-Control-Allow-Methods"] = _METHODS
+            answer.headers["Access-Control-Allow-Headers"] = _HEADERS
+            answer.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_S)
+        return answer
+
+    def allow(self, answer: Response, origin: str, caller: Caller | None) -> None:
+        """Let the page that asked read the answer; refusals too, or it could not tell them from a broken network."""
+        if "Access-Control-Allow-Origin" in answer.headers:
+            return
+        answer.vary.add("Origin")
+        # who has no key that counts is only refused: any page that has one may read why
+        if origin in caller.origins if caller else self._is_known(origin):
+            answer.headers["Access-Control-Allow-Origin"] = origin
+            answer.headers["Access-Control-Expose-Headers"] = "Retry-After, Location"
+
+    def _is_known(self, origin: str) -> bool:
+        if origin in self._of_users:
+            return True
+        if len(origin) > _LONGEST_ORIGIN:
+            return False
+        try:
+            return self._origins.get(origin)
+        except (StoreUnavailable, Misconfigured):
+            return False  # nobody can tell now

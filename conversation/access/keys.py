@@ -1,0 +1,89 @@
+"""Keys: how they are made and read.
+
+    turnlog_sk_ | turnlog_pk_     secret, for backends; publishable, for browsers
+    24 characters of base62       142 random bits
+    6 characters of base62        CRC-32 of all that stands before
+
+So a typing error is told without a look-up, and a scanner finds a key that was published by mistake.
+"""
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from conversation.access.callers import Caller, Scope
+
+KeyKind = Literal["secret", "publishable"]
+
+PREFIXES: dict[KeyKind, str] = {"secret": "turnlog_sk_", "publishable": "turnlog_pk_"}
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM, _CHECKSUM = 24, 6
+_KEY = re.compile(rf"turnlog_[sp]k_[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
+_HINT = len("turnlog_sk_") + 4
+
+
+class Key(BaseModel):
+    """A key as the database holds it. `family` is the id of the first of the keys that replaced each other.
+
+    `token_secret` signs the session tokens of its family; it is there where a key was presented, not in lists.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    project: str
+    id: UUID
+    family: UUID
+    kind: KeyKind
+    hint: str
+    name: str | None
+    scopes: frozenset[Scope]
+    origins: frozenset[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    token_secret: str = ""
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Who calls with it."""
+        return Caller(self.kind, self.project, self.scopes, str(self.id), origins=self.origins)
+
+    def opens_at(self, time: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or time < self.expires_at)
+
+
+def make(kind: KeyKind) -> str:
+    body = PREFIXES[kind] + "".join(secrets.choice(_BASE62) for _ in range(_RANDOM))
+    return body + _checksum(body)
+
+
+@lru_cache(maxsize=4096)  # asked for each request
+def digest_of(text: str) -> str | None:
+    """Return what is kept of a key: its SHA-256, in hex; None for a text that is no key.
+
+    A key holds more randomness than a guess could search, so no slow hash is needed.
+    """
+    if not _KEY.fullmatch(text) or text[-_CHECKSUM:] != _checksum(text[:-_CHECKSUM]):
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hint_of(text: str) -> str:
+    return text[:_HINT]
+
+
+def _checksum(text: str) -> str:
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(_CHECKSUM):
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits

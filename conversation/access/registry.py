@@ -1,0 +1,102 @@
+"""Making, listing and ending keys: what operators do with the database's own functions."""
+
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from conversation.access import keys
+from conversation.access.callers import ALL_SCOPES, Scope
+from conversation.access.keys import Key, KeyKind
+from logging_store import identity
+from logging_store.functions import FunctionStore
+
+#: What the first start tells; `key` and `url` are filled in.
+FIRST_KEY = """
+    This is your admin key. Keep it: it can't be shown again.
+
+        export TURNLOG_KEY={key}
+
+    Every call needs it:  curl {url}/v1/sessions -H "Authorization: Bearer $TURNLOG_KEY"
+    Keys for your backends and web pages:  .venv/bin/flask --app app keys create --help
+"""
+
+_SECONDS = 10  # until the database is given up
+
+
+class MadeKey(NamedTuple):
+    """A new key and its text, which nobody can tell again."""
+
+    key: Key
+    text: str
+
+
+class KeyRegistry:
+    """The keys of a database. Raises `StoreError` as `FunctionStore.examine` does."""
+
+    def __init__(self, database: FunctionStore) -> None:
+        self._database = database
+
+    def create(
+        self,
+        project: str,
+        kind: KeyKind,
+        scopes: Iterable[Scope],
+        *,
+        origins: Iterable[str] = (),
+        name: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> MadeKey:
+        made = self._create(project, kind, scopes, origins, name, expires_at)
+        assert made is not None  # noqa: S101 - only a first key may not be made
+        return made
+
+    def create_first(self, project: str) -> MadeKey | None:
+        """Make a key for everything; None if there is any key already."""
+        return self._create(project, "secret", ALL_SCOPES, (), "made by the first start", None, first=True)
+
+    def list(self, project: str | None = None) -> list[Key]:
+        found = self._ask("turnlog_keys_v1", {"project": project} if project else {})
+        return [Key.model_validate(row) for row in found["keys"]]
+
+    def revoke(self, key: Key) -> Key:
+        return Key.model_validate(self._ask("turnlog_revoke_key_v1", {"id": str(key.id)}))
+
+    def rotate(self, key: Key, overlap_s: float) -> MadeKey | None:
+        """Make a key in the place of another, which ends after the overlap; None if that opens nothing any more."""
+        text = keys.make(key.kind)
+        answer = self._ask(
+            "turnlog_rotate_key_v1", {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)}
+        )
+        return MadeKey(Key.model_validate(answer["key"]), text) if answer else None
+
+    def _create(  # noqa: PLR0917 - a key has as many properties as it has
+        self,
+        project: str,
+        kind: KeyKind,
+        scopes: Iterable[Scope],
+        origins: Iterable[str],
+        name: str | None,
+        expires_at: datetime | None,
+        *,
+        first: bool = False,
+    ) -> MadeKey | None:
+        text = keys.make(kind)
+        stated = _identity_of(text) | {
+            "project": project,
+            "kind": kind,
+            "name": name,
+            "scopes": sorted(scopes),
+            "origins": sorted(origins),
+            "token_secret": secrets.token_urlsafe(32),
+            "expires_at": expires_at.isoformat() if expires_at else None,
+        }
+        answer = self._ask("turnlog_create_key_v1", {"key": stated, "first": first})
+        return MadeKey(Key.model_validate(answer), text) if answer else None
+
+    def _ask(self, function: str, request: dict[str, Any]) -> Any:
+        return self._database.examine(function, request, _SECONDS)
+
+
+def _identity_of(text: str) -> dict[str, str | None]:
+    return {"id": identity.new_id(), "digest": keys.digest_of(text), "hint": keys.hint_of(text)}

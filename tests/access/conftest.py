@@ -1,0 +1,77 @@
+"""A service that asks for keys, over each kind of store, and the keys of its callers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import create_app
+from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.settings import Settings
+from logging_store.functions import FunctionStore
+
+ORIGIN = "https://chat.example.com"
+
+
+class Calls:
+    """Calls of one caller, who shows the same key each time."""
+
+    def __init__(self, client: FlaskClient, key: str | None, headers: dict[str, str]) -> None:
+        self._client = client
+        self._headers = headers | ({"Authorization": f"Bearer {key}"} if key else {})
+
+    def __call__(self, method: str, path: str, json: Any = None, **headers: str) -> TestResponse:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._client.open(path, method=method, json=json, headers=self._headers | named)
+
+    def open_session(self, claim: str | None = "a claim made at random", **fields: Any) -> TestResponse:
+        headers = {"Turnlog_Session_Claim": claim} if claim else {}
+        return self("POST", "/v1/sessions", fields, **headers)
+
+    def log(self, token: str | None = None, **fields: Any) -> TestResponse:
+        headers = {"Turnlog_Session_Token": token} if token else {}
+        return self("POST", "/v1/interactions", fields, **headers)
+
+
+Caller = Callable[..., Calls]
+
+
+@pytest.fixture
+def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
+    """Return a service that asks for keys."""
+    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
+
+
+@pytest.fixture
+def registry(store: FunctionStore) -> KeyRegistry:
+    return KeyRegistry(store)
+
+
+@pytest.fixture
+def secret_key(registry: KeyRegistry) -> MadeKey:
+    return registry.create("default", "secret", {"admin"})
+
+
+@pytest.fixture
+def publishable_key(registry: KeyRegistry) -> MadeKey:
+    return registry.create("default", "publishable", {"log"}, origins={ORIGIN})
+
+
+@pytest.fixture
+def backend_calls(guarded: Flask, secret_key: MadeKey) -> Calls:
+    return Calls(guarded.test_client(), secret_key.text, {})
+
+
+@pytest.fixture
+def browser(guarded: Flask, publishable_key: MadeKey) -> Calls:
+    return Calls(guarded.test_client(), publishable_key.text, {"Origin": ORIGIN})
+
+
+@pytest.fixture
+def expired_key(registry: KeyRegistry) -> MadeKey:
+    return registry.create("default", "secret", {"admin"}, expires_at=datetime.now(UTC) - timedelta(seconds=1))

@@ -1,0 +1,143 @@
+"""Rows that say whose their session must be, as the stores weigh them: merged with anybody's, in one transaction."""
+
+import threading
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+
+from logging_store.batches import Batch, BatchReceipts, Row
+from logging_store.store import Store
+from tests.conftest import PROJECT, Backend
+
+NOW = "2026-11-21T10:00:00+00:00"
+FOREIGN = "The session is somebody else's"
+MINE, YOURS = "token:mine", "token:yours"
+
+
+def session(id_: str, claim: str | None = None, **more: Any) -> Row:
+    return {"id": id_, "implicit": True, "created_at": NOW} | ({"claim": claim} if claim else {}) | more
+
+
+def said(session_id: str, prompt: str, claim: str | None = None) -> Row:
+    row = {"session_id": session_id, "id": str(uuid.uuid4()), "prompt": prompt, "created_at": NOW}
+    return row | ({"claim": claim} if claim else {})
+
+
+def new() -> str:
+    return str(uuid.uuid4())
+
+
+def prompts(store: Store, session_id: str) -> list[str]:
+    page = store.transcript(PROJECT, session_id, {"limit": 100})
+    return [row["prompt"] for row in page["interactions"]]
+
+
+def outcomes(receipts: BatchReceipts) -> list[list[str]]:
+    return [[each.reason or each.receipt for each in kind] for kind in (receipts.sessions, receipts.interactions)]
+
+
+def test_what_others_claim_is_refused_and_harms_nobody(store: Store) -> None:
+    mine, theirs, open_ = new(), new(), new()
+    store.write(Batch(PROJECT, [session(theirs, YOURS)], [said(theirs, "theirs", YOURS)]))
+    receipts = store.write(
+        Batch(
+            PROJECT,
+            [session(theirs, MINE), session(mine, MINE, implicit=False), session(open_)],
+            [said(theirs, "forged", MINE), said(mine, "mine", MINE), said(theirs, "again", YOURS), said(open_, "x")],
+        )
+    )
+    assert outcomes(receipts) == [
+        [FOREIGN, "created", "created"],
+        [FOREIGN, "created", "created", "created"],
+    ]
+    assert sorted(prompts(store, theirs)) == ["again", "theirs"]
+    assert (prompts(store, mine), prompts(store, open_)) == (["mine"], ["x"])
+
+
+def test_of_two_who_make_one_session_in_a_batch_the_first_has_it(store: Store) -> None:
+    one = new()
+    rows = [session(one, MINE, implicit=False, title="mine"), session(one, YOURS, implicit=False, title="yours")]
+    receipts = store.write(Batch(PROJECT, rows, [said(one, "yours", YOURS), said(one, "mine", MINE)]))
+    assert outcomes(receipts) == [["created", FOREIGN], [FOREIGN, "created"]]
+    found = store.session(PROJECT, one)
+    assert found is not None
+    assert (found["title"], found["owner"]) == ("mine", MINE)
+
+
+def test_the_service_has_what_it_makes_in_the_same_batch(store: Store) -> None:
+    one = new()
+    receipts = store.write(Batch(PROJECT, [session(one, MINE), session(one)], [said(one, "a", MINE), said(one, "b")]))
+    assert outcomes(receipts)[1] == [FOREIGN, "created"]
+    found = store.session(PROJECT, one)
+    assert found is not None
+    assert found["owner"] is None
+
+
+def test_a_users_session_is_theirs_however_it_is_made(store: Store) -> None:
+    by_user, by_service, by_token = new(), new(), new()
+    receipts = store.write(Batch(PROJECT, [session(by_user, "user:ada")], [said(by_user, "Hi", "user:ada")]))
+    assert outcomes(receipts) == [["created"], ["created"]]
+    store.write(Batch(PROJECT, [session(by_service, user_id="ada"), session(by_token, MINE, user_id="ada")]))
+    for name, receipt in ((by_user, "created"), (by_service, "created"), (by_token, FOREIGN)):
+        receipts = store.write(Batch(PROJECT, [session(name, "user:ada")], [said(name, "More", "user:ada")]))
+        assert outcomes(receipts)[1] == [receipt]
+        receipts = store.write(Batch(PROJECT, [session(name, "user:bob")], [said(name, "No", "user:bob")]))
+        assert outcomes(receipts)[1] == [FOREIGN]
+    own = store.sessions(PROJECT, {"limit": 10, "user_id": "ada", "unclaimed": True})["sessions"]
+    assert {row["session_id"] for row in own} == {by_user, by_service}
+
+
+def test_an_erased_session_answers_for_itself(store: Store) -> None:
+    one = new()
+    store.write(Batch(PROJECT, [session(one, MINE)], [said(one, "Hi", MINE)]))
+    store.erase(PROJECT, one)
+    receipts = store.write(Batch(PROJECT, [session(one, MINE)], [said(one, "late", MINE)]))
+    assert outcomes(receipts)[1] == ["erased"]
+
+
+def test_explaining_says_the_same_and_keeps_nothing(store: Store) -> None:
+    one = new()
+    batch = Batch(PROJECT, [session(one, MINE), session(one, YOURS)], [said(one, "a", MINE), said(one, "b", YOURS)])
+    planned = outcomes(store.explain(batch))
+    assert store.session(PROJECT, one) is None
+    assert outcomes(store.write(batch)) == planned == [["created", FOREIGN], ["created", FOREIGN]]
+
+
+def test_a_parted_batch_keeps_its_claims() -> None:
+    one, other = new(), new()
+    batch = Batch(PROJECT, [session(one, MINE), session(other, YOURS)], [said(one, "a", MINE), said(other, "b", YOURS)])
+    for part in (*batch.halves(), batch.alone(batch.interactions[0]), batch.part({other}), batch.rest({other})):
+        assert all("claim" in row for row in part.rows())
+
+
+@pytest.mark.parametrize("size", [1, 300])
+def test_receipts_keep_their_places(store: Store, size: int) -> None:
+    mine, theirs = new(), new()
+    store.write(Batch(PROJECT, [session(theirs, YOURS)]))
+    rows = [said((mine, theirs)[n % 2], f"{n}", MINE) for n in range(size * 2)]
+    receipts = store.write(Batch(PROJECT, [session(mine, MINE), session(theirs, MINE)], rows))
+    assert outcomes(receipts)[1] == ["created", FOREIGN] * size
+    assert outcomes(store.write(Batch(PROJECT, [session(mine, MINE)], rows)))[1] == ["duplicate", FOREIGN] * size
+
+
+def test_who_loses_the_race_for_a_session_is_told_so(backend: Backend) -> None:
+    # somebody makes the session between the look and the write: the row waits for a lock on the unique index
+    store, one = backend.open(), new()
+    with psycopg.connect(backend.database) as other:
+        other.execute(
+            "insert into ai_sessions (project, id, claim, created_at) values (%s, %s, %s, now())", [PROJECT, one, YOURS]
+        )
+        with psycopg.connect(backend.database, autocommit=True) as third:
+            answered: list[BatchReceipts] = []
+            batch = Batch(PROJECT, [session(one, MINE)], [said(one, "late", MINE)])
+            thread = threading.Thread(target=lambda: answered.append(store.write(batch)))
+            thread.start()
+            waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            while third.execute(waiting).fetchone() == (0,):
+                assert thread.is_alive()
+            other.commit()
+            thread.join()
+    assert outcomes(answered[0]) == [[FOREIGN], [FOREIGN]]
+    assert prompts(store, one) == []

@@ -1,0 +1,225 @@
+"""Who gets in: keys of every state, on every route."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation import access
+from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.settings import Settings
+from logging_store.errors import StoreUnavailable
+from logging_store.functions import FunctionStore
+from tests.access.conftest import ORIGIN, Calls
+from tests.api import KEYLESS, problem
+from tests.test_problems import FailingStore
+
+OPERATOR = "0123456789abcdef0123456789abcdef"
+NOBODY = FailingStore(StoreUnavailable("a test that needs no store asked one"))
+OPEN = ["/livez", "/openapi.json", "/docs/"]
+
+
+@pytest.fixture(scope="module")
+def operated() -> FlaskClient:
+    """Return a client of a service with TURNLOG_API_KEY. Its store is never opened: nobody gets so far."""
+    return create_app(Settings.from_mapping({"TURNLOG_API_KEY": OPERATOR}), NOBODY).test_client()
+
+
+@pytest.fixture(scope="module")
+def keyless() -> FlaskClient:
+    return create_app(Settings.from_mapping(KEYLESS), NOBODY).test_client()
+
+
+def guarded_calls(app: Flask) -> Iterator[tuple[str, str]]:
+    """Yield every call but those that anyone may make: method and path."""
+    for rule in app.url_map.iter_rules():
+        stated = access.rule_of(app.view_functions[rule.endpoint])
+        if stated is None or stated.scope is not None:
+            for method in sorted(rule.methods or ()):
+                yield method, re.sub(r"<name:\w+>", "s", rule.rule)
+
+
+def test_every_route_states_who_may_call_it(keyless: FlaskClient) -> None:
+    app = keyless.application
+    silent = [rule.rule for rule in app.url_map.iter_rules() if not access.rule_of(app.view_functions[rule.endpoint])]
+    assert silent == []
+
+
+def test_a_route_that_states_nothing_lets_nobody_in() -> None:
+    app = create_app(Settings.from_mapping(KEYLESS), NOBODY)
+    app.add_url_rule("/forgotten", view_func=lambda: "told")
+    assert app.test_client().get("/forgotten").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", OPERATOR, "Bearer", "Bearer ", f"Basic {OPERATOR}", f"Bearer {OPERATOR}x", f"Bearer {OPERATOR[:-1]}",
+     f"Bearer {OPERATOR.upper()}", f"Bearer {OPERATOR} {OPERATOR}", f"Bearer Bearer {OPERATOR}", "Bearer null",
+     "Bearer é", "Bearer turnlog_sk_", "Bearer turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ9"],
+)  # fmt: skip
+def test_without_a_key_no_call_is_answered_or_looked_up(operated: FlaskClient, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization.encode().decode("latin-1")}
+    calls = list(guarded_calls(operated.application))
+    assert len(calls) > 10
+    for method, path in calls:
+        answer = operated.open(path, method=method, headers=headers, json={})
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
+        assert method == "HEAD" or problem(answer)["type"] == "urn:turnlog:problem:unauthorized"
+        assert OPERATOR not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_with_the_operators_key_a_call_is_judged_by_its_content(operated: FlaskClient, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {OPERATOR}"}
+    elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
+    answer = operated.post("/v1/interactions", json={}, headers=headers, environ_base=elsewhere)
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_what_tells_nothing_of_the_log_is_open(operated: FlaskClient, path: str) -> None:
+    assert operated.get(path, environ_base={"REMOTE_ADDR": "203.0.113.9"}).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["203.0.113.9", "192.168.0.2", "10.0.0.1", "2001:db8::1", "localhost.evil"])
+def test_keyless_other_machines_are_refused(keyless: FlaskClient, address: str) -> None:
+    for method, path in guarded_calls(keyless.application):
+        answer = keyless.open(
+            path,
+            method=method,
+            json={},
+            environ_base={"REMOTE_ADDR": address},
+            headers={"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Authorization": "Bearer x"},
+        )
+        assert answer.status_code == 403, (method, path)
+        assert method == "HEAD" or problem(answer)["type"] == "urn:turnlog:problem:forbidden"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", ""])
+def test_keyless_this_machine_may_call(keyless: FlaskClient, address: str) -> None:
+    # an empty address is a Unix socket's
+    assert keyless.post("/v1/interactions", json={}, environ_base={"REMOTE_ADDR": address}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Host": "evil.example:8000"}, {"Origin": "https://evil.example"}, {"Origin": "null"}],
+)
+def test_keyless_a_page_of_another_site_is_refused(keyless: FlaskClient, headers: dict[str, str]) -> None:
+    # a name that resolves to this machine makes a browser on it call for anyone
+    answer = keyless.post("/v1/interactions", json={"prompt": "Hello"}, headers=headers)
+    assert answer.status_code == 403
+    assert "another site" in problem(answer)["detail"]
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:8000"])
+def test_keyless_a_frontend_of_this_machine_may_call(keyless: FlaskClient, origin: str) -> None:
+    assert keyless.post("/v1/interactions", json={}, headers={"Origin": origin}).status_code == 422
+
+
+def test_a_key_opens_its_own_project_only(guarded: Flask, registry: KeyRegistry, backend_calls: Calls) -> None:
+    other = Calls(guarded.test_client(), registry.create("shop", "secret", {"admin"}).text, {})
+    opened = backend_calls("POST", "/v1/sessions", {"session_id": "chat-1"}).get_json()
+    folder = backend_calls("POST", "/v1/folders", {"folder_id": "ann"}).get_json()
+    reads = [("GET", path) for path in ("", "/interactions", "/gaps", "/participants")]
+    for calls, path in (*reads, ("DELETE", "")):
+        for name in ("chat-1", opened["session_id"]):
+            foreign = other(calls, f"/v1/sessions/{name}{path}")
+            unknown = other(calls, f"/v1/sessions/nobody{path}")
+            assert (foreign.status_code, foreign.get_json()) == (404, unknown.get_json()), path
+    assert other("GET", f"/v1/folders/{folder['folder_id']}").status_code == 404
+    assert other("GET", "/v1/sessions").get_json()["sessions"] == []
+    # the same id is another record there
+    assert other("POST", "/v1/sessions", {"session_id": opened["session_id"]}).status_code == 201
+    assert backend_calls("GET", "/v1/sessions/chat-1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [("log", {"POST"}), ("read", {"GET"}), ("edit", {"PATCH"}), ("erase", {"DELETE"}),
+     ("admin", {"POST", "GET", "PATCH", "DELETE"})],
+)  # fmt: skip
+def test_a_scope_opens_what_it_names(
+    guarded: Flask, registry: KeyRegistry, backend_calls: Calls, scope: access.Scope, allowed: set[str]
+) -> None:
+    backend_calls("POST", "/v1/sessions", {"session_id": "chat-1"})
+    calls = Calls(guarded.test_client(), registry.create("default", "secret", {scope}).text, {})
+    for method, body in (("GET", None), ("PATCH", {"title": "T"}), ("DELETE", None)):
+        answer = calls(method, "/v1/sessions/chat-1", body)
+        assert answer.status_code == (200 if method in allowed else 403)
+        if method not in allowed:
+            assert problem(answer)["detail"].startswith("This needs a key with the scope ")
+    assert calls("POST", "/v1/sessions", {}).status_code == (201 if "POST" in allowed else 403)
+
+
+def test_a_secret_key_in_a_web_page_is_refused(guarded: Flask, secret_key: MadeKey) -> None:
+    answer = Calls(guarded.test_client(), secret_key.text, {"Origin": ORIGIN})("GET", "/v1/sessions")
+    assert "web page" in problem(answer, 403)["detail"]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", f"{ORIGIN}:443", f"{ORIGIN}.evil.example", "null", ""])
+def test_a_publishable_key_is_held_to_its_exact_origins(guarded: Flask, publishable_key: MadeKey, origin: str) -> None:
+    answer = Calls(guarded.test_client(), publishable_key.text, {"Origin": origin}).open_session()
+    assert answer.status_code == 403
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_an_app_without_an_origin_may_use_a_publishable_key(guarded: Flask, publishable_key: MadeKey) -> None:
+    assert Calls(guarded.test_client(), publishable_key.text, {}).open_session().status_code == 201
+
+
+def test_expired_and_revoked_keys_open_nothing(
+    guarded: Flask, registry: KeyRegistry, expired_key: MadeKey, secret_key: MadeKey
+) -> None:
+    assert Calls(guarded.test_client(), expired_key.text, {})("GET", "/v1/sessions").status_code == 401
+    registry.revoke(secret_key.key)
+    assert Calls(guarded.test_client(), secret_key.text, {})("GET", "/v1/sessions").status_code == 401
+
+
+def test_a_preflight_is_answered_for_origins_of_keys(guarded: Flask, publishable_key: MadeKey) -> None:
+    client = guarded.test_client()
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    known = client.options("/v1/interactions", headers=asked | {"Origin": ORIGIN})
+    unknown = client.options("/v1/interactions", headers=asked | {"Origin": "https://evil.example"})
+    assert (known.status_code, known.headers["Access-Control-Allow-Origin"]) == (204, ORIGIN)
+    assert "Turnlog-Session-Token" in known.headers["Access-Control-Allow-Headers"]
+    assert not [name for name, _ in unknown.headers if name.startswith("Access-Control")]
+    for answer in (known, unknown):
+        assert "Origin" in answer.headers["Vary"]
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_a_refusal_can_be_read_by_the_page_that_asked(guarded: Flask, registry: KeyRegistry) -> None:
+    made = registry.create("default", "publishable", {"log"}, origins={ORIGIN})
+    registry.revoke(made.key)
+    registry.create("default", "publishable", {"log"}, origins={ORIGIN})
+    answer = Calls(guarded.test_client(), made.text, {"Origin": ORIGIN}).open_session()
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, ORIGIN)
+
+
+def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:
+    registries = [KeyRegistry(store) for _ in range(4)]
+    made: list[MadeKey | None] = []
+
+    def start(each: KeyRegistry) -> None:
+        made.append(each.create_first("default"))
+
+    threads = [threading.Thread(target=start, args=[each]) for each in registries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([each for each in made if each]) == 1
+    assert len(registries[0].list()) == 1
+
+
+def test_the_last_use_of_a_key_is_kept(backend_calls: Calls, registry: KeyRegistry, tmp_path: Path) -> None:
+    assert [key.last_used_at for key in registry.list()] == [None]
+    backend_calls("GET", "/v1/sessions")
+    (used,) = registry.list()
+    assert used.last_used_at is not None

@@ -1,0 +1,139 @@
+"""Who calls can be proven while the store is away; who was never seen can't, and is told so."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app import create_app
+from conversation.access import keys, proofs
+from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.settings import Settings
+from logging_store.errors import StoreUnavailable
+from logging_store.functions import FunctionStore
+from logging_store.spool import Spool
+from tests.access.conftest import ORIGIN, Calls
+from tests.api import problem
+from tests.spool.away import Removable
+from tests.spool.conftest import delivered
+
+AWAY = StoreUnavailable("nobody answers")
+CLAIM = "0123456789abcdef"
+
+
+@pytest.fixture
+def registry(inner: Removable) -> KeyRegistry:
+    assert isinstance(inner.inner, FunctionStore)
+    return KeyRegistry(inner.inner)
+
+
+@pytest.fixture
+def publishable_key(registry: KeyRegistry) -> MadeKey:
+    return registry.create("default", "publishable", {"log"}, origins={ORIGIN})
+
+
+@pytest.fixture
+def guarded(spool: Spool, tmp_path: Path) -> Flask:
+    return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool)
+
+
+@pytest.fixture
+def browser(guarded: Flask, publishable_key: MadeKey) -> Calls:
+    return Calls(guarded.test_client(), publishable_key.text, {"Origin": ORIGIN})
+
+
+@pytest.fixture
+def backend(guarded: Flask, registry: KeyRegistry) -> Calls:
+    return Calls(guarded.test_client(), registry.create("default", "secret", {"admin"}).text, {})
+
+
+def opened(browser: Calls, name: str, status: int, claim: str = CLAIM) -> str:
+    answer = browser.open_session(claim, session_id=name)
+    assert answer.status_code == status, answer.get_json()
+    token: str = answer.get_json()["session_token"]
+    return token
+
+
+def test_a_known_caller_is_spooled(browser: Calls, backend: Calls, inner: Removable, spool: Spool) -> None:
+    token = opened(browser, "before", 201)
+    assert backend("GET", "/v1/sessions").status_code == 200
+    inner.away = AWAY
+    assert backend.log(session_id="b", prompt="Hello").status_code == 202
+    later = browser.log(token, session_id="before", prompt="Hello")
+    assert (later.status_code, later.headers["Access-Control-Allow-Origin"]) == (202, ORIGIN)
+    new = opened(browser, "meanwhile", 202)
+    assert browser.log(new, session_id="meanwhile", prompt="Hello").status_code == 202
+    inner.away = None
+    delivered(spool)
+    for name in ("before", "meanwhile"):
+        rows = backend("GET", f"/v1/sessions/{name}/interactions").get_json()["interactions"]
+        assert [row["prompt"] for row in rows] == ["Hello"]
+    # opened while the store was away, it is theirs all the same
+    assert opened(browser, "meanwhile", 200)
+    assert browser.open_session("another claim, of 16+", session_id="meanwhile").status_code == 409
+
+
+def test_who_was_never_seen_is_told_to_come_again(browser: Calls, backend: Calls, inner: Removable) -> None:
+    inner.away = AWAY
+    for answer in (browser.open_session(), backend.log(prompt="Hello")):
+        assert problem(answer, 503)["retry_after"] > 0
+
+
+def test_a_typing_error_is_told_without_the_store(guarded: Flask, inner: Removable) -> None:
+    inner.away = AWAY
+    mistyped = keys.make("secret")[:-1] + "-"
+    assert Calls(guarded.test_client(), mistyped, {}).log(prompt="Hello").status_code == 401
+    assert inner.asked == 0
+
+
+def test_a_service_that_starts_in_an_outage_knows_its_callers(
+    browser: Calls, inner: Removable, open_spool: Callable[..., Spool], tmp_path: Path, publishable_key: MadeKey
+) -> None:
+    token = opened(browser, "s", 201)
+    inner.away = AWAY
+    again = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), open_spool())
+    after = Calls(again.test_client(), publishable_key.text, {})
+    assert after.log(token, session_id="s", prompt="Hello").status_code == 202
+    (known,) = (tmp_path / "keys").glob("*.sqlite3")
+    assert known.stat().st_mode & 0o077 == 0
+    assert publishable_key.text.encode() not in known.read_bytes()
+
+
+def test_what_was_appended_to_somebody_elses_session_in_an_outage_is_refused_when_it_arrives(
+    browser: Calls, backend: Calls, inner: Removable, spool: Spool
+) -> None:
+    opened(browser, "warm", 201)
+    backend.log(session_id="theirs", prompt="of the backend")
+    inner.away = AWAY
+    token = opened(browser, "theirs", 202)  # nobody can tell now whose it is
+    assert browser.log(token, session_id="theirs", prompt="forged").status_code == 202
+    inner.away = None
+    delivered(spool)
+    rows = backend("GET", "/v1/sessions/theirs/interactions").get_json()["interactions"]
+    assert [row["prompt"] for row in rows] == ["of the backend"]
+    letters = spool.dead_letters.list()
+    assert {letter.receipt["reason"] for letter in letters} == {"The session is somebody else's"}
+    assert [row["prompt"] for letter in letters for row in letter.batch.interactions] == ["forged"]
+
+
+def test_a_revoked_key_stops_when_its_proof_is_no_longer_fresh(
+    browser: Calls, registry: KeyRegistry, publishable_key: MadeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = opened(browser, "s", 201)
+    registry.revoke(publishable_key.key)
+    assert browser.log(token, session_id="s", prompt="within seconds").status_code == 201
+    monkeypatch.setattr(proofs, "FRESH_S", 0)
+    assert "revoked" in problem(browser.log(token, session_id="s", prompt="too late"), 401)["detail"]
+    assert max(10, proofs.USABLE_S) + 5 <= 30  # and a look-up, which a deadline ends
+
+
+def test_a_revoked_key_stays_revoked_in_an_outage(
+    browser: Calls, registry: KeyRegistry, publishable_key: MadeKey, inner: Removable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = opened(browser, "s", 201)
+    registry.revoke(publishable_key.key)
+    monkeypatch.setattr(proofs, "FRESH_S", 0)
+    assert browser.log(token, session_id="s", prompt="no").status_code == 401
+    inner.away = AWAY
+    assert browser.log(token, session_id="s", prompt="no").status_code == 401
