@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: run test mutants check bench soak golden lock clean
+.PHONY: run test mutants check audit bench soak golden lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
@@ -21,6 +21,12 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.pins
+
+# Asks PyPI whether a pinned version has a known hole. Needs a network; one that can't be asked about is a failure.
+audit: $(VENV)/.dev
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes \
+	    -r requirements.txt -r requirements-dev.txt
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)

@@ -26,6 +26,7 @@ from conversation import (
     openapi,
     participants,
     problems,
+    redacting,
     sessions,
     spool_commands,
 )
@@ -59,10 +60,13 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
-    counts = ledger.of_this_process()
+    counts = ledger.of_this_process(settings.redacted)
     app.extensions["turnlog_database"] = database = store or create_database_store(settings)
     app.extensions["conversation_repository"] = ConversationRepository(
-        store or create_store(settings, database, counts), settings.turnlog_project, ledger=counts
+        store or create_store(settings, database, counts),
+        settings.turnlog_project,
+        ledger=counts,
+        redaction=redacting.create_redaction(settings),
     )
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]

@@ -44,7 +44,7 @@ loglevel = "info"
 control_socket_disable = True
 
 # made before the workers are, so that each of them can tell what all of them count
-_ledger = ledger.share(slots=workers * 2 + 16)
+_ledger = ledger.share(workers * 2 + 16, _settings.redacted)
 
 
 def on_starting(server: Any) -> None:

@@ -169,7 +169,7 @@ class _Comparer:
         found = Comparison()
         sent: dict[str, list[int]] = {}
         for place in places:
-            name = self._line_at(place).interaction
+            name = self._read_at(place).interaction
             sent.setdefault(identity.interaction(self._repository.project, session_id, name).id, []).append(place)
         found.sent = len(sent)
         try:
@@ -196,11 +196,17 @@ class _Comparer:
                 return
             query["after"] = page["after"]
 
-    def _line_at(self, place: int) -> _Line:
+    def _read_at(self, place: int) -> _Line:
         with self._reading:
             self._lines.seek(place)
             raw = self._lines.readline()
         return _read(raw)
+
+    def _line_at(self, place: int) -> _Line:
+        line = self._read_at(place)
+        if redaction := self._repository.redaction:
+            line = line._replace(said={name: redaction.as_stored(name, text) for name, text in line.said.items()})
+        return line
 
 
 def _weigh(found: Comparison, lines: list[_Line], row: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ def metrics() -> Response:
 class _Turnlog(Collector):
     def __init__(self, counts: ledger.Ledger, store: Store) -> None:
         self._totals = counts.totals()
+        self._redactions = counts.redactions
         self._backlog = store.backlog()
 
     def collect(self) -> Iterator[Metric]:
@@ -44,6 +45,7 @@ class _Turnlog(Collector):
             ("uncounted", "Counts of calls that are missing, since the store of the limits was away"),
         ):
             yield CounterMetricFamily(f"turnlog_calls_{name}", what, value=self._totals[name])
+        yield from self._redacted()
         yield from self._spool()
 
     def _records(self) -> Iterator[Metric]:
@@ -67,6 +69,18 @@ class _Turnlog(Collector):
         for outcome in ledger.DELIVERED:
             delivered.add_metric([outcome], self._totals[f"delivered_{outcome}"])
         yield delivered
+
+    def _redacted(self) -> Iterator[Metric]:
+        if not self._redactions:
+            return
+        for metric, count, what in (
+            ("redactions", "redacted", "What was replaced in texts before they were stored, by what it was"),
+            ("redaction_failures", "not_redacted", "Texts that could not be gone through, by what for"),
+        ):
+            counter = CounterMetricFamily(f"turnlog_{metric}", what, labels=["kind"])
+            for name in self._redactions:
+                counter.add_metric([name], self._totals[f"{count}_{name}"])
+            yield counter
 
     def _spool(self) -> Iterator[Metric]:
         backlog = self._backlog

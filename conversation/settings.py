@@ -20,11 +20,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
     model_validator,
 )
 
+from conversation import redacting
+from conversation.redacting import RedactedKind
 from conversation.setting_values import (
     KeySetUrl,
     LimitsStore,
@@ -96,6 +99,13 @@ class Settings(BaseModel):
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
     turnlog_spool_max_mb: int = Field(default=1024, ge=1)
     turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
+    turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redacting.listed)] = ()
+    turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redacting.patterns)] = Field(
+        default_factory=dict
+    )
+    turnlog_redact_failure: Literal["closed", "open"] = "closed"
+    turnlog_redact_gitleaks: FilePath | None = None
+    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US", "CA")
     turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
     turnlog_jwks_url: KeySetUrl | None = None
     turnlog_jwt_secret: SharedSecretText | None = None
@@ -149,8 +159,16 @@ class Settings(BaseModel):
                 f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "
                 "ask for keys, or listen on 127.0.0.1"
             )
+        for setting, kind in redacting.NEEDS.items():
+            if setting in self.model_fields_set and kind not in self.turnlog_redact:
+                raise ValueError(f"{setting.upper()} is set, and TURNLOG_REDACT doesn't name {kind}: add it there")
         check_user_tokens(self)
         return self
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """What is replaced in texts before they are stored, by name."""
+        return (*self.turnlog_redact, *self.turnlog_redact_patterns)
 
     @property
     def supabase_key(self) -> SecretStr | None:

@@ -11,7 +11,7 @@ once more, by what it turned out to be, when it is delivered.
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import get_args
@@ -44,10 +44,15 @@ _NAMES = (
 
 
 class Ledger:
-    """The counts of a service. `slots`: how many processes at a time may count, besides the one that made it."""
+    """The counts of a service. `slots`: how many processes at a time may count, besides the one that made it.
 
-    def __init__(self, slots: int = 1) -> None:
-        self.counters = SharedCounters(_NAMES, slots)
+    `redacted`: the names of what is replaced in texts.
+    """
+
+    def __init__(self, slots: int = 1, redacted: Sequence[str] = ()) -> None:
+        self.redactions = tuple(redacted)
+        names = (f"{what}_{name}" for what in ("redacted", "not_redacted") for name in redacted)
+        self.counters = SharedCounters((*_NAMES, *names), slots)
 
     @contextmanager
     def receiving(self, records: int) -> Iterator[list[Receipt]]:
@@ -76,6 +81,13 @@ class Ledger:
     def written(self, records: int, seconds: float) -> None:
         """Count a call of the store that wrote a group of records."""
         self.counters.add(*_observed("group_records", records), *_observed("store_seconds", seconds))
+
+    def redacted(self, replaced: Mapping[str, int], failed: Mapping[str, int]) -> None:
+        """Count what was replaced in texts, and the texts that could not be gone through, by name."""
+        counted = [(f"redacted_{name}", count) for name, count in replaced.items()]
+        counted += [(f"not_redacted_{name}", count) for name, count in failed.items()]
+        if counted:
+            self.counters.add(*counted)
 
     def breaker(self, opened: int) -> None:
         """Count a circuit breaker that has opened (1) or closed (-1)."""
@@ -119,13 +131,13 @@ def _of_the_ended(own: dict[str, float]) -> dict[str, float]:
 _shared: Ledger | None = None
 
 
-def share(slots: int) -> Ledger:
+def share(slots: int, redacted: Sequence[str] = ()) -> Ledger:
     """Make the ledger that this process and those forked from it count in."""
     global _shared  # noqa: PLW0603 - workers load the application after the fork: only memory reaches them
-    _shared = Ledger(slots)
+    _shared = Ledger(slots, redacted)
     return _shared
 
 
-def of_this_process() -> Ledger:
+def of_this_process(redacted: Sequence[str] = ()) -> Ledger:
     """Return the shared ledger, or one of its own where none was shared."""
-    return _shared or Ledger()
+    return _shared or Ledger(redacted=redacted)

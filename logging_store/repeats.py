@@ -25,11 +25,16 @@ _Weigh = Callable[[Sequence[Addressed]], list[Receipt]]
 
 def not_too_often(addressed: Sequence[Addressed], weigh: _Weigh) -> list[Receipt]:
     """Weigh what doesn't name an interaction too often."""
-    too_many = _named_too_often(addressed)
-    if not too_many:
+    return besides(dict.fromkeys(_named_too_often(addressed), _TOO_OFTEN), addressed, weigh)
+
+
+def besides(told: Mapping[int, Receipt], addressed: Sequence[Addressed], weigh: _Weigh) -> list[Receipt]:
+    """Weigh the records that nothing is told of yet; `told` are the receipts of the others, by their places."""
+    if not told:
         return weigh(addressed)
-    written = iter(weigh([each for n, each in enumerate(addressed) if n not in too_many]))
-    return [_TOO_OFTEN if n in too_many else next(written) for n in range(len(addressed))]
+    others = [each for n, each in enumerate(addressed) if n not in told]
+    written = iter(weigh(others) if others else ())
+    return [told[n] if n in told else next(written) for n in range(len(addressed))]
 
 
 def once_a_key(addressed: Sequence[Addressed], weigh: _Weigh) -> list[Receipt]:

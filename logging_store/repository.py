@@ -5,7 +5,7 @@ record is a batch of one. A batch that the store refuses for the data of some re
 stands alone, so that it never harms the others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol, Self
@@ -17,6 +17,7 @@ from logging_store.errors import Conflict, FolderNotFound, Invalid, NotYours, Se
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
 from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
+from logging_store.redaction import Redaction
 from logging_store.store import Store
 from logging_store.values import restore_numbers
 
@@ -50,7 +51,7 @@ class Ownership(Protocol):
 class ConversationRepository:
     """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it.
 
-    `ownership`: what somebody reaches of it who only reaches sessions of their own.
+    `ownership`: what somebody reaches of it who only reaches sessions of their own. `redaction` goes through all texts.
     """
 
     def __init__(
@@ -59,11 +60,14 @@ class ConversationRepository:
         project: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         ledger: Ledger | None = None,
+        *,
         ownership: Ownership | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self.store = store
         self.project = project
-        self.ledger = ledger or Ledger()
+        self.ledger = ledger or Ledger(redacted=redaction.names if redaction else ())
+        self.redaction = redaction
         self._clock = clock
         self._ownership = ownership
 
@@ -71,7 +75,7 @@ class ConversationRepository:
         """Return the log of a project as one caller reaches it: all of it, or what is their own."""
         if project == self.project and ownership is self._ownership:
             return self
-        return type(self)(self.store, project, self._clock, self.ledger, ownership)
+        return type(self)(self.store, project, self._clock, self.ledger, ownership=ownership, redaction=self.redaction)
 
     def keep(
         self,
@@ -101,7 +105,8 @@ class ConversationRepository:
         if self._ownership is not None:
             batch_of(addressed)  # before anything is written: who can't show what they claim is told so
         with self.ledger.receiving(len(addressed)) as receipts:
-            receipts.extend(_weigh(addressed, batch_of, self.store.write, distinct_keys=distinct_keys))
+            refused = self._redact(addressed)
+            receipts.extend(_weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
         return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
 
     def ensure_session(self, session: Session) -> Kept:
@@ -198,13 +203,19 @@ class ConversationRepository:
         addresser = Addresser(self.project, self._clock())
         addressed = addresser.address(records)
         _decide_conflicts(addressed, on_conflict)
-        told = _weigh(addressed, partial(self._batch, addresser), self.store.explain, distinct_keys=distinct_keys)
+        refused = self.redaction.rows([each.row for each in addressed]).refused if self.redaction else {}
+        told = _weigh(
+            addressed, refused, partial(self._batch, addresser), self.store.explain, distinct_keys=distinct_keys
+        )
         return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
 
     def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
         who = identity.session(self.project, name)
         stated = changes.model_dump(mode="json", exclude_unset=True)
+        if self.redaction:
+            redacted = self.redaction.edited(stated)
+            self.ledger.redacted(redacted.replaced, redacted.failed)
         return restore_numbers(_present(self.store.edit(self.project, who.id, stated)))
 
     def erase(self, name: str) -> dict[str, Any]:
@@ -226,6 +237,14 @@ class ConversationRepository:
             self.session(name)
         return identity.session(self.project, name)
 
+    def _redact(self, addressed: Sequence[Addressed]) -> dict[int, Receipt]:
+        """Redact rows in their places; return the receipts of those that can't be, by their places."""
+        if self.redaction is None:
+            return {}
+        redacted = self.redaction.rows([each.row for each in addressed])
+        self.ledger.redacted(redacted.replaced, redacted.failed)
+        return redacted.refused
+
 
 def _claim(batch: Batch, ownership: Ownership) -> None:
     """Say in each row whose its session must be."""
@@ -245,16 +264,25 @@ def _decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -
 
 
 def _weigh(
-    addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write, *, distinct_keys: bool = False
+    addressed: Sequence[Addressed],
+    refused: Mapping[int, Receipt],
+    batch_of: _BatchOf,
+    write: _Write,
+    *,
+    distinct_keys: bool = False,
 ) -> list[Receipt]:
-    """Write what the call doesn't say too often."""
+    """Write what isn't refused already, by its place, and what the call doesn't say too often."""
 
     def write_these(these: Sequence[Addressed]) -> list[Receipt]:
         return _write_parted(these, batch_of, write)
 
-    if distinct_keys:
-        return repeats.once_a_key(addressed, lambda these: repeats.not_too_often(these, write_these))
-    return repeats.not_too_often(addressed, write_these)
+    def not_too_often(these: Sequence[Addressed]) -> list[Receipt]:
+        return repeats.not_too_often(these, write_these)
+
+    def weigh(these: Sequence[Addressed]) -> list[Receipt]:
+        return repeats.once_a_key(these, not_too_often) if distinct_keys else not_too_often(these)
+
+    return repeats.besides(refused, addressed, weigh)
 
 
 def _write_parted(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:

@@ -54,7 +54,12 @@ def import_file(*, file: Path, format_: str, rejects: Path | None, report: Path 
     with ended_like_an_interrupt(), ExitStack() as stack:
         repository = stack.enter_context(repository_at_work())
         # past group commit and spool: what an import counts as stored is in the database
-        log = ConversationRepository(current_app.extensions["turnlog_database"], repository.project)
+        log = ConversationRepository(
+            current_app.extensions["turnlog_database"],
+            repository.project,
+            ledger=repository.ledger,
+            redaction=repository.redaction,
+        )
         source = stack.enter_context(sources.opened(file))
         run = Import(
             log.keep,

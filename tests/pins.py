@@ -1,0 +1,80 @@
+"""What can be told of the dependencies without a network; `make check` runs it.
+
+Each is pinned to one version and to hashes, from no place of its own, the same for the service as for its tests, and
+what is installed is that version. Whether a version has a known hole is only known elsewhere: `make audit` asks.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+_PIN = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[\w,-]+\])?==([^\s;]+)(\s*;.*?)?((?:\s+--hash=sha256:[0-9a-f]{64})+)"
+)
+_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Pin(NamedTuple):
+    """`conditional`: not on every machine."""
+
+    version: str
+    conditional: bool
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read(lock: str) -> tuple[dict[str, Pin], list[str]]:
+    """Return the pins of a lock, and what else stands in it."""
+    joined = re.sub(r"\\\n", " ", lock)
+    lines = [line.strip() for line in joined.splitlines() if line.strip() and not line.strip().startswith("#")]
+    pins, others = {}, []
+    for line in lines:
+        if match := _PIN.fullmatch(line):
+            pins[normal(match[1])] = Pin(match[2], conditional=bool(match[3]))
+        else:
+            others.append(line.partition(" ")[0])
+    return pins, others
+
+
+def named(requirements: str) -> set[str]:
+    """Return the names that a requirements.in states."""
+    lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
+    return {normal(match[0]) for line in lines if line[:1] != "-" and (match := _NAMED.match(line))}
+
+
+def wrong(locks: Mapping[str, tuple[str, str]], installed: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong. `locks`: the texts of each file's .in and .txt; `installed`: versions by name."""
+    known: dict[str, Pin] = {}
+    for file, (stated, lock) in locks.items():
+        pins, others = read(lock)
+        for other in others:
+            yield f"{file}: {other} is not pinned to one version with hashes"
+        for name in sorted(named(stated) - pins.keys()):
+            yield f"{file}: {name} is asked for and not pinned; run make lock"
+        for name, pin in pins.items():
+            if known.setdefault(name, pin).version != pin.version:
+                yield f"{file}: {name} is {pin.version} here and {known[name].version} elsewhere; run make lock"
+            if name in installed and installed[name] != pin.version:
+                yield f"{file}: {name} {installed[name]} is installed and {pin.version} is pinned; run make check again"
+            if name not in installed and not pin.conditional:
+                yield f"{file}: {name} is pinned and not installed"
+
+
+def of_this_checkout() -> list[str]:
+    files = ("requirements", "requirements-dev")
+    locks = {f"{file}.txt": ((ROOT / f"{file}.in").read_text(), (ROOT / f"{file}.txt").read_text()) for file in files}
+    installed = {normal(each.name): each.version for each in metadata.distributions()}
+    return list(wrong(locks, installed))
+
+
+if __name__ == "__main__":
+    found = of_this_checkout()
+    sys.stderr.write("".join(f"{sentence}\n" for sentence in found))
+    sys.exit(1 if found else 0)

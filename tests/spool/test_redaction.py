@@ -1,0 +1,31 @@
+"""Neither the spool nor a dead letter ever holds what is to be replaced."""
+
+from pathlib import Path
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.errors import Invalid, StoreUnavailable
+from logging_store.spool import Spool
+from tests.api import KEYLESS, create, log, transcript
+from tests.spool.away import Removable
+from tests.spool.conftest import delivered
+
+MAIL = "ada@example.com"
+SAID, STORED = f"I am {MAIL}", "I am [mail]"
+
+
+def test_the_spool_and_the_dead_letters_hold_what_is_redacted(inner: Removable, spool: Spool, tmp_path: Path) -> None:
+    settings = Settings.from_mapping(KEYLESS | {"TURNLOG_REDACT": "mail", "DATA_DIR": str(tmp_path)})
+    client = create_app(settings, spool).test_client()
+    inner.away = StoreUnavailable("nobody answers")
+    assert log(client, session_id="s", interaction_id="1", prompt=SAID).get_json()["receipt"] == "spooled"
+    create(client, session_id="s", title=SAID)
+    assert transcript(client, "s")[0]["prompt"] == STORED
+    assert MAIL.encode() not in b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    inner.away, inner.refuses = None, lambda batch: Invalid("refused") if batch.interactions else None
+    delivered(spool)
+    (letter,) = spool.dead_letters.list()
+    assert letter.batch.interactions[0]["prompt"] == STORED
+    files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(b"[mail]" in content for content in files)
+    assert not any(MAIL.encode() in content for content in files)
