@@ -17,6 +17,7 @@ from conversation import (
     checking,
     commands,
     compat,
+    erasing,
     folders,
     health,
     http,
@@ -47,7 +48,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, batches, compat, chats),
+    *(sessions, folders, participants, interactions, batches, compat, chats, erasing),
     *(health, metrics),
     *(commands, key_commands, spool_commands, checking, doctor, import_command, export_command),
 )

@@ -126,9 +126,37 @@ class SessionPage(Answer):
 
 
 class Erased(Answer):
+    """A report: what went, or would go. `flask verify-report` checks its signature."""
+
+    project: str
     session_id: UUID
-    erased_at: datetime
+    dry_run: bool
+    erased_at: Annotated[datetime | None, Field(description="Null if nothing was erased yet: in a dry run")]
     interactions: int
+    participants: int
+    spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
+    dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
+    proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
+    signature: str
+
+
+class UserErased(Answer):
+    """A report: what went, or would go. `flask verify-report` checks its signature."""
+
+    project: str
+    user_id: str
+    dry_run: bool
+    erased_at: Annotated[datetime | None, Field(description="What was received before doesn't come back, either")]
+    sessions: int
+    interactions: Annotated[int, Field(description="Those of these sessions")]
+    participants: Annotated[int, Field(description="Those of these sessions")]
+    participations: Annotated[int, Field(description="In other people's sessions")]
+    turns: Annotated[int, Field(description="Interactions of other people's sessions whose texts are gone")]
+    folders: Annotated[int, Field(description="Cleared of name, key, user and metadata")]
+    spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
+    dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
+    proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
+    signature: str
 
 
 class Problem(BaseModel):

@@ -26,6 +26,7 @@ _NAMES = {
     "session": ("The session's UUID, or the caller's own key", shapes.IDENTIFIER),
     "folder": ("The folder's UUID, or the caller's own key", shapes.IDENTIFIER),
     "participant": ("The participant, as the caller calls them", shapes.NAME),
+    "user": ("The user, as the caller calls them", shapes.NAME),
 }
 
 _PROBLEMS_OF_BODIES = {

@@ -91,13 +91,6 @@ def edit_session(session: str) -> Response:
     return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
 
 
-@blueprint.delete("/v1/sessions/<name:session>")
-@access.requires("erase")
-@describe("Erase a session; a tombstone stays", None, {200: answers.Erased})
-def erase_session(session: str) -> Response:
-    return jsonify(answers.Erased.arrange(http.repository().erase(session)))
-
-
 @blueprint.get("/v1/sessions/<name:session>/interactions")
 @access.requires("read", restricted=True)
 @describe(

@@ -25,6 +25,7 @@ from logging_store.store import Backlog
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
 _FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
+_ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile
 
 
 class FunctionStore(ABC):
@@ -87,9 +88,22 @@ class FunctionStore(ABC):
         session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
         return session
 
-    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
-        report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id)
-        return report
+    def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id, **(query or {}))
+        return report and report | {"spooled": 0, "dead_letters": 0}
+
+    def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        request = {"user_id": user_id, "most": _ERASED_AT_ONCE, **query}
+        report: dict[str, Any] = self._request("turnlog_erase_user_v1", project, **request)
+        return report | {"spooled": 0, "dead_letters": 0}
+
+    def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_participations_v1", project, user_id=user_id, **query)
+        return page
+
+    def report_key(self, project: str) -> str:
+        key: str = self._request("turnlog_report_key_v1", project)["key"]
+        return key
 
     def forget(self, project: str) -> dict[str, Any]:
         report: dict[str, Any] = self._request("turnlog_forget_project_v1", project, limit=_FORGOTTEN_AT_ONCE)
@@ -165,7 +179,11 @@ def _receipts(batch: Batch, answer: dict[str, Any]) -> BatchReceipts:
 
 def _receipt(answered: dict[str, Any]) -> Receipt:
     # most say one word; receipts are frozen, so those that say the same may be the same
-    return _PLAIN[answered["receipt"]] if len(answered) == 1 else Receipt.model_validate(answered)
+    if len(answered) == 1:
+        return _PLAIN[answered["receipt"]]
+    if answered.get("fields") == ["erased_at"]:  # as the fill rule says of a turn that went with who said it
+        return Receipt(receipt="rejected", reason="erased")
+    return Receipt.model_validate(answered)
 
 
 def _require_trustworthy(settings: dict[str, Any]) -> None:

@@ -115,8 +115,17 @@ class GroupCommit:
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self.inner.edit(project, session_id, changes)
 
-    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
-        return self.inner.erase(project, session_id)
+    def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        return self.inner.erase(project, session_id, query)
+
+    def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.erase_user(project, user_id, query)
+
+    def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.participations(project, user_id, query)
+
+    def report_key(self, project: str) -> str:
+        return self.inner.report_key(project)
 
     def forget(self, project: str) -> dict[str, Any]:
         return self.inner.forget(project)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol, Self
 
-from logging_store import identity, repeats
+from logging_store import identity, repeats, reports
 from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, OnConflict, Receipt, receipt_of
 from logging_store.errors import Conflict, FolderNotFound, Invalid, NotYours, SessionErased, SessionNotFound
@@ -218,12 +218,29 @@ class ConversationRepository:
             self.ledger.redacted(redacted.replaced, redacted.failed)
         return restore_numbers(_present(self.store.edit(self.project, who.id, stated)))
 
-    def erase(self, name: str) -> dict[str, Any]:
-        """Delete a session's content and leave a tombstone. Raises `SessionNotFound`."""
-        report = self.store.erase(self.project, identity.session(self.project, name).id)
+    def participations(self, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of others' sessions that a user takes part in: see `Store.participations`."""
+        return restore_numbers(self.store.participations(self.project, user_id, query))
+
+    def erase(self, name: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Delete a session's content and leave a tombstone; return a signed report. Raises `SessionNotFound`."""
+        key = self.store.report_key(self.project)  # first: a report that can't be signed would be lost
+        report = self.store.erase(
+            self.project, identity.session(self.project, name).id, {"dry_run": True} if dry_run else None
+        )
         if report is None:
             raise SessionNotFound
-        return report
+        return reports.signed(report | {"project": self.project, "dry_run": dry_run}, key)
+
+    def erase_user(self, user_id: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Erase everything about a user; return a signed report. The same call goes on with one that was cut."""
+        key = self.store.report_key(self.project)
+        query: dict[str, Any] = {"dry_run": True} if dry_run else {"begin": True}
+        report = self.store.erase_user(self.project, user_id, query)
+        while report.get("left"):
+            step = self.store.erase_user(self.project, user_id, {})
+            report = step | {name: report[name] + step[name] for name in ("spooled", "dead_letters")}
+        return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
     def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         batch = addresser.batch(addressed, return_parents=return_parents)

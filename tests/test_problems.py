@@ -33,6 +33,7 @@ class FailingStore:
 
     write = session = sessions = transcript = gaps = edit = erase = forget = ping = _fail
     folder = folders = participants = explain = key = knows_origin = _fail
+    erase_user = participations = report_key = _fail
 
     def backlog(self) -> Backlog:
         return Backlog()

@@ -163,11 +163,20 @@ class Spool:
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         return self._change(project, session_id, lambda: self.inner.edit(project, session_id, changes))
 
-    def erase(self, project: str, session_id: str) -> dict[str, Any] | None:
-        erased = self._change(project, session_id, lambda: self.inner.erase(project, session_id))
+    def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        erased = self._change(project, session_id, lambda: self.inner.erase(project, session_id, query))
         if erased is not None:
             self.dead_letters.forget(project, session_id)
         return erased
+
+    def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.erase_user(project, user_id, query))
+
+    def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.participations(project, user_id, query))
+
+    def report_key(self, project: str) -> str:
+        return self._read(lambda: self.inner.report_key(project))
 
     def forget(self, project: str) -> dict[str, Any]:
         return self._read(lambda: self.inner.forget(project))

@@ -191,8 +191,8 @@ declare
           from pg_catalog.pg_roles as r
          where r.rolname in ('anon', 'authenticated'));
 begin
-    foreach object in array array['public.ai_session_folders', 'public.ai_sessions', 'public.ai_session_participants',
-                                  'public.ai_interactions', 'public.ai_keys'] loop
+    foreach object in array array['public.ai_projects', 'public.ai_session_folders', 'public.ai_sessions',
+                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
         if has_service_role then
@@ -246,29 +246,33 @@ CREATE FUNCTION public.turnlog_comparable_v1(expression text, kinds text[]) RETU
             expression)
         else expression end
 $_$;
-CREATE FUNCTION public.turnlog_create_key_v1(request jsonb) RETURNS jsonb
-    LANGUAGE plpgsql
+CREATE FUNCTION public.turnlog_count_user_v1(in_project text, of_user text) RETURNS jsonb
+    LANGUAGE sql STABLE
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
-declare
-    made public.ai_keys;
-begin
-    if coalesce((request ->> 'first')::boolean, false) then
-        lock table public.ai_keys in share row exclusive mode; -- services that start together make one key, not each
-        if exists (select from public.ai_keys) then
-            return null;
-        end if;
-    end if;
-    insert into public.ai_keys
-           (project, id, family, kind, digest, hint, name, scopes, origins, token_secret, created_at, expires_at)
-    select k ->> 'project', (k ->> 'id')::uuid, (k ->> 'id')::uuid, k ->> 'kind', decode(k ->> 'digest', 'hex'),
-           k ->> 'hint', k ->> 'name', array(select jsonb_array_elements_text(k -> 'scopes')),
-           array(select jsonb_array_elements_text(k -> 'origins')), k ->> 'token_secret', statement_timestamp(),
-           (k ->> 'expires_at')::timestamptz
-      from (select request -> 'key' as k) as stated
-    returning * into made;
-    return public.turnlog_key_row_v1(made);
-end
+    with own as materialized (
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.user_id = of_user and s.erased_at is null
+    ), elsewhere as materialized (
+        select p.session_id from public.ai_session_participants as p
+         where p.project = in_project and p.participant = of_user
+           and p.session_id not in (select o.id from own as o)
+    )
+    select jsonb_build_object(
+        'sessions', (select count(*) from own),
+        'interactions', (select coalesce(sum(n.n), 0) from own as o cross join lateral (
+            select count(*) as n from public.ai_interactions as i
+             where i.project = in_project and i.session_id = o.id) as n),
+        'participants', (select coalesce(sum(n.n), 0) from own as o cross join lateral (
+            select count(*) as n from public.ai_session_participants as p
+             where p.project = in_project and p.session_id = o.id) as n),
+        'participations', (select count(*) from elsewhere),
+        'turns', (select coalesce(sum(n.n), 0) from elsewhere as e cross join lateral (
+            select count(*) as n from public.ai_interactions as i
+             where i.project = in_project and i.session_id = e.session_id and i.participant = of_user) as n),
+        'folders', (select count(*) from public.ai_session_folders as f
+                     where f.project = in_project and f.user_id = of_user))
 $$;
 CREATE FUNCTION public.turnlog_derived_id_v1(name text) RETURNS uuid
     LANGUAGE sql IMMUTABLE
@@ -296,36 +300,214 @@ begin
     return public.turnlog_session_v1(request);
 end
 $$;
+CREATE FUNCTION public.turnlog_erase_some_v1(in_project text, ids uuid[], most integer, OUT erased uuid[], OUT interactions bigint, OUT participants bigint) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+    -- in the order in which writers lock them; the statements below then see every append that won
+    perform from (
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.id = any (ids)
+         order by s.id
+           for update) as locked;
+    delete from public.ai_interactions as i
+     where i.ctid = any (array(
+           select d.ctid from public.ai_interactions as d
+            where d.project = in_project and d.session_id = any (ids) limit most));
+    get diagnostics interactions = row_count;
+    erased := array(
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.erased_at is null
+           and not exists (select from public.ai_interactions as i
+                            where i.project = in_project and i.session_id = s.id)
+         order by s.id);
+    delete from public.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
+    get diagnostics participants = row_count;
+    update public.ai_sessions as s
+       set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
+           started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
+     where s.project = in_project and s.id = any (erased);
+end
+$$;
+CREATE FUNCTION public.turnlog_erase_user_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $_$
+declare
+    in_project constant text := request ->> 'project';
+    of_user constant text := request ->> 'user_id';
+    most constant integer := request ->> 'most';
+    proof constant text := format(
+        'select (select count(*) from public.ai_sessions where project = %1$L and user_id = %2$L)'
+        ' + (select count(*) from public.ai_session_participants where project = %1$L and participant = %2$L)'
+        ' + (select count(*) from public.ai_interactions where project = %1$L and participant = %2$L)'
+        ' + (select count(*) from public.ai_session_folders where project = %1$L and user_id = %2$L)'
+        ' as remaining', in_project, of_user);
+    hash bytea;
+    held public.ai_erased_users;
+    ids uuid[];
+    waiting uuid[];
+    step record;
+    gone bigint;
+    found_some boolean := true;
+    gone_now jsonb := '{}';
+begin
+    if coalesce((request ->> 'dry_run')::boolean, false) then
+        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object('erased_at', null, 'proof', proof);
+    end if;
+    perform public.turnlog_report_key_v1(request); -- makes the secret that the hash needs
+    hash := public.turnlog_user_hash_v1(in_project, of_user);
+    if (request ->> 'begin')::boolean then
+        insert into public.ai_erased_users as e (project, user_hash, erased_at, counts)
+        values (in_project, hash, statement_timestamp(), '{}')
+            on conflict (project, user_hash) do update
+           set erased_at = excluded.erased_at, finished_at = null,
+               counts = case when e.finished_at is null then e.counts else '{}' end;
+        waiting := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
+        insert into public.ai_sessions (project, id, implicit, created_at, erased_at)
+        select in_project, w.id, true, statement_timestamp(), statement_timestamp()
+          from unnest(waiting) as w (id)
+            on conflict do nothing;
+        -- those are found below, also when this call is cut
+        update public.ai_sessions as s
+           set user_id = of_user
+         where s.project = in_project and s.id = any (waiting) and s.user_id is null and s.erased_at is null;
+    end if;
+    -- one call at a time, so that each counts what it took away
+    select e.* into held from public.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
+    -- 1. Their sessions.
+    ids := array(
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.user_id = of_user and s.erased_at is null
+         limit 200);
+    if ids <> '{}' then
+        select e.* into step from public.turnlog_erase_some_v1(in_project, ids, most) as e;
+        gone_now := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
+                                       'participants', step.participants);
+        ids := step.erased;
+    else
+        -- 2. What they said, and that they took part, in other people's.
+        ids := array(
+            select p.session_id from public.ai_session_participants as p
+             where p.project = in_project and p.participant = of_user
+             order by p.session_id
+             limit 200);
+        if ids <> '{}' then
+            perform from (
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.id = any (ids)
+                 order by s.id
+                   for update) as locked;
+            update public.ai_interactions as i
+               set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
+                   metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
+             where i.ctid = any (array(
+                   select d.ctid from public.ai_interactions as d
+                    where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most));
+            get diagnostics gone = row_count;
+            gone_now := jsonb_build_object('turns', gone);
+            delete from public.ai_session_participants as p
+             where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
+               and not exists (select from public.ai_interactions as i
+                                where i.project = in_project and i.session_id = p.session_id
+                                  and i.participant = of_user);
+            get diagnostics gone = row_count;
+            gone_now := gone_now || jsonb_build_object('participations', gone);
+            ids := '{}';
+        else
+            -- 3. Their folders.
+            update public.ai_session_folders as f
+               set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
+             where f.ctid = any (array(
+                   select d.ctid from public.ai_session_folders as d
+                    where d.project = in_project and d.user_id = of_user limit most));
+            get diagnostics gone = row_count;
+            gone_now := jsonb_build_object('folders', gone);
+            found_some := gone > 0;
+        end if;
+    end if;
+    update public.ai_erased_users as e
+       set counts = (
+               select coalesce(jsonb_object_agg(n.key, n.value), '{}')
+                 from (select c.key, sum(c.value::bigint) as value
+                         from (select * from jsonb_each_text(e.counts) union all select * from jsonb_each_text(gone_now)) as c
+                        group by c.key) as n),
+           finished_at = case when not found_some then statement_timestamp() end
+     where e.project = in_project and e.user_hash = hash
+    returning e.* into held;
+    return '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}'
+        || held.counts
+        || jsonb_build_object(
+            'erased_at', held.erased_at, 'session_ids', ids, 'left', found_some, 'proof', proof);
+end
+$_$;
 CREATE FUNCTION public.turnlog_erase_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
-    AS $$
+    SET lock_timeout TO '3s'
+    AS $_$
 declare
     in_project constant text := request ->> 'project';
     of_session constant uuid := request ->> 'session_id';
+    dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
+    ensured constant boolean := coalesce((request ->> 'ensure')::boolean, false);
+    held public.ai_sessions;
     gone_at timestamptz;
-    gone bigint;
+    gone_interactions bigint;
+    gone_participants bigint;
 begin
-    -- the lock comes first, in a statement of its own: the delete below then sees every append that won
-    select coalesce(s.erased_at, statement_timestamp())
-      into gone_at
-      from public.ai_sessions as s
-     where s.project = in_project and s.id = of_session
-       for update;
-    if not found then
-        return null;
+    if dry_run then
+        select s.* into held from public.ai_sessions as s where s.project = in_project and s.id = of_session;
+        if held.id is null and not ensured then
+            return null;
+        end if;
+        gone_at := held.erased_at;
+        select count(*) into gone_interactions
+          from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+        select count(*) into gone_participants
+          from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
+    else
+        if ensured then
+            insert into public.ai_sessions (project, id, implicit, created_at)
+            values (in_project, of_session, true, statement_timestamp())
+                on conflict do nothing;
+        end if;
+        -- the lock comes first, in a statement of its own: the delete below then sees every append that won
+        select s.* into held
+          from public.ai_sessions as s
+         where s.project = in_project and s.id = of_session
+           for update;
+        if not found then
+            return null;
+        end if;
+        gone_at := coalesce(held.erased_at, statement_timestamp());
+        delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+        get diagnostics gone_interactions = row_count;
+        delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
+        get diagnostics gone_participants = row_count;
+        update public.ai_sessions as s
+           set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
+               started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
+         where s.project = in_project and s.id = of_session and s.erased_at is null;
     end if;
-    delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
-    get diagnostics gone = row_count;
-    delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
-    update public.ai_sessions as s
-       set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
-           started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
-     where s.project = in_project and s.id = of_session and s.erased_at is null;
-    return jsonb_build_object('session_id', of_session, 'erased_at', gone_at, 'interactions', gone);
+    return jsonb_build_object(
+        'session_id', of_session, 'erased_at', gone_at, 'interactions', gone_interactions,
+        'participants', gone_participants,
+        'folder_id', held.folder_id, 'session_number', held.session_number,
+        'proof', format(
+            'select (select count(*) from public.ai_interactions where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from public.ai_session_participants where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from public.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
+            ' or num_nonnulls(key, user_id, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
+            ' as remaining', in_project, of_session));
 end
-$$;
+$_$;
 CREATE FUNCTION public.turnlog_explain_v1(batch jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -351,6 +533,10 @@ declare
     held jsonb;
     gained jsonb;
 begin
+    if stored ->> 'erased_at' is not null and stored ? 'prompt' then
+        conflicts := '{erased_at}';
+        return;
+    end if;
     for field, value in select s.key, s.value from jsonb_each(stated) as s where s.value not in ('null', '[]', '{}') loop
         held := nullif(stored -> field, 'null');
         if held = value then
@@ -498,6 +684,8 @@ begin
         get diagnostics gone_sessions = row_count;
         delete from public.ai_session_folders as f
          where f.project = in_project and not exists (select from public.ai_sessions as s where s.project = in_project);
+        delete from public.ai_erased_users as e where e.project = in_project;
+        delete from public.ai_projects as p where p.project = in_project;
     end if;
     return jsonb_build_object(
         'interactions', gone_interactions, 'sessions', gone_sessions,
@@ -978,12 +1166,37 @@ CREATE FUNCTION public.turnlog_participants_v1(request jsonb) RETURNS jsonb
               from public.ai_session_participants as p
              where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
 $$;
+CREATE FUNCTION public.turnlog_participations_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    of_user constant text := request ->> 'user_id';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+begin
+    ids := array(
+        select p.session_id
+          from public.ai_session_participants as p
+          join public.ai_sessions as s on s.project = in_project and s.id = p.session_id
+         where p.project = in_project and p.participant = of_user and p.session_id > after_id
+           and s.erased_at is null and s.user_id is distinct from of_user
+         order by p.session_id
+         limit page_size + 1);
+    return jsonb_build_object(
+        'sessions', public.turnlog_session_rows_v1(in_project, ids[:page_size]),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
 CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
     select jsonb_build_object(
-        'schema', '20261121000700',
+        'schema', '20261121000800',
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -992,43 +1205,18 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
         'transaction_isolation', current_setting('transaction_isolation'),
         'rows_hidden', row_security_active('public.ai_sessions'))
 $$;
-CREATE FUNCTION public.turnlog_revoke_key_v1(request jsonb) RETURNS jsonb
+CREATE FUNCTION public.turnlog_report_key_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
-declare
-    revoked public.ai_keys;
 begin
-    update public.ai_keys as k
-       set revoked_at = coalesce(k.revoked_at, statement_timestamp())
-     where k.id = (request ->> 'id')::uuid
-    returning k.* into revoked;
-    return case when revoked.id is not null then public.turnlog_key_row_v1(revoked) end;
-end
-$$;
-CREATE FUNCTION public.turnlog_rotate_key_v1(request jsonb) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-declare
-    replaced public.ai_keys;
-    made public.ai_keys;
-begin
-    select k.* into replaced from public.ai_keys as k where k.id = (request ->> 'id')::uuid for update;
-    if replaced.id is null or replaced.revoked_at is not null or replaced.expires_at <= statement_timestamp() then
-        return null;
-    end if;
-    insert into public.ai_keys
-           (project, id, family, kind, digest, hint, name, scopes, origins, token_secret, created_at, expires_at)
-    values (replaced.project, (request #>> '{key,id}')::uuid, replaced.family, replaced.kind,
-            decode(request #>> '{key,digest}', 'hex'), request #>> '{key,hint}', replaced.name, replaced.scopes,
-            replaced.origins, replaced.token_secret, statement_timestamp(), replaced.expires_at)
-    returning * into made;
-    update public.ai_keys as k
-       set expires_at = least(k.expires_at, statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8))
-     where k.project = replaced.project and k.id = replaced.id
-    returning k.* into replaced;
-    return jsonb_build_object('key', public.turnlog_key_row_v1(made), 'replaced', public.turnlog_key_row_v1(replaced));
+    insert into public.ai_projects (project, secret)
+    values (request ->> 'project', sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')))
+        on conflict do nothing;
+    return (
+        select jsonb_build_object('key', encode(sha256(p.secret || convert_to('report', 'UTF8')), 'hex'))
+          from public.ai_projects as p
+         where p.project = request ->> 'project');
 end
 $$;
 CREATE TABLE public.ai_sessions (
@@ -1306,6 +1494,14 @@ CREATE FUNCTION public.turnlog_transcript_v1(request jsonb) RETURNS jsonb
               from page as p
               join wanted as w on p.n = w.page_size
              where exists (select from page as next where next.n > w.page_size)))
+$$;
+CREATE FUNCTION public.turnlog_user_hash_v1(in_project text, of_user text) RETURNS bytea
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+    select sha256(p.secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
+      from public.ai_projects as p
+     where p.project = in_project
 $$;
 CREATE FUNCTION public.turnlog_write_folders_v1(in_project text, folders jsonb, named uuid[]) RETURNS jsonb
     LANGUAGE plpgsql
@@ -1949,108 +2145,13 @@ begin
             end);
 end
 $_$;
-CREATE FUNCTION public.turnlog_write_v2(batch jsonb) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    SET "TimeZone" TO 'UTC'
-    SET plan_cache_mode TO 'force_generic_plan'
-    SET enable_seqscan TO 'off'
-    SET lock_timeout TO '3s'
-    AS $$
-declare
-    in_project constant text := batch ->> 'project';
-    claiming constant text[] := '{sessions,participants,interactions}';
-    claimed uuid[];     -- sessions that some row claims
-    missing uuid[];     -- those of them that nobody has written yet
-    owners jsonb;       -- session -> who has it, or gets it; '' for nobody but the service
-    refused jsonb;      -- kind -> positions of rows whose session is somebody else's
-    passed jsonb := batch;
-    receipts jsonb;
-    born uuid[];
-begin
-    for attempt in 1 .. 3 loop
-        select coalesce(array_agg(distinct r.session_id), '{}')
-          into claimed
-          from unnest(claiming) as k (kind)
-         cross join lateral (
-               select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id
-                 from jsonb_array_elements(batch -> k.kind) as e
-                where e.value ? 'claim') as r;
-        if claimed = '{}' then
-            return public.turnlog_write_v1(batch);
-        end if;
-        -- An owner never changes, so what this look has seen stays true. An erased session answers for itself.
-        select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
-          into owners
-          from public.ai_sessions as s
-         where s.project = in_project and s.id = any (claimed);
-        missing := array(select c.id from unnest(claimed) as c (id) where not owners ? c.id::text);
-        -- Of several in this batch who make the same session the service is first, then who came first.
-        if missing <> '{}' then
-            select owners || coalesce(jsonb_object_agg(first.session_id, first.claim), '{}')
-              into owners
-              from (select distinct on (r.session_id) r.session_id, coalesce(r.claim, '') as claim
-                      from unnest(claiming) with ordinality as k (kind, nth)
-                     cross join lateral (
-                           select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id,
-                                  e.value ->> 'claim' as claim, e.ordinality
-                             from jsonb_array_elements(batch -> k.kind) with ordinality as e) as r
-                     where r.session_id = any (missing)
-                     order by r.session_id, r.claim is not null, k.nth, r.ordinality) as first;
-        end if;
-        select jsonb_object_agg(k.kind, coalesce(r.rows, '[]')), jsonb_object_agg(k.kind, coalesce(r.refused, '[]'))
-          into passed, refused
-          from unnest(claiming) as k (kind)
-         cross join lateral (
-               select jsonb_agg(w.value - 'claim' order by w.ordinality) filter (where not w.is_refused) as rows,
-                      jsonb_agg(w.ordinality order by w.ordinality) filter (where w.is_refused) as refused
-                 from (select e.value, e.ordinality, coalesce(
-                              e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id'),
-                              false) as is_refused
-                         from jsonb_array_elements(batch -> k.kind) with ordinality as e) as w) as r;
-        begin
-            receipts := public.turnlog_write_v1(batch || passed);
-            if missing <> '{}' then
-                born := array(
-                    select (s.value ->> 'id')::uuid
-                      from jsonb_array_elements(passed -> 'sessions') with ordinality as s
-                     where receipts -> 'sessions' -> (s.ordinality - 1)::integer ->> 'receipt' = 'created');
-                if exists (select from public.ai_sessions as s
-                            where s.project = in_project and s.id = any (missing) and s.id <> all (born)) then
-                    raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
-                end if;
-                update public.ai_sessions as s
-                   set (claim, user_id) = (
-                       select case when o.owner like 'token:%' then o.owner end,
-                              coalesce(s.user_id, case when o.owner like 'user:%' then substr(o.owner, 6) end)
-                         from (select owners ->> s.id::text as owner) as o)
-                 where s.project = in_project and s.id = any (missing) and owners ->> s.id::text <> '';
-            end if;
-            exit;
-        exception when sqlstate 'TLRAC' then
-            receipts := null; -- all of it is taken back; the next look sees whose the session is
-        end;
-    end loop;
-    if receipts is null then
-        raise exception using errcode = '55P03', message = 'somebody else keeps making the sessions of this batch';
-    end if;
-    for attempt in 1 .. cardinality(claiming) loop
-        if refused -> claiming[attempt] <> '[]' then
-            receipts := receipts || jsonb_build_object(claiming[attempt], (
-                select jsonb_agg(case when r.is_refused
-                                     then '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb
-                                     else receipts -> claiming[attempt] -> (r.place - 1)::integer end
-                                 order by r.ordinality)
-                  from (select e.ordinality, w.is_refused,
-                               count(*) filter (where not w.is_refused) over (order by e.ordinality) as place
-                          from jsonb_array_elements(batch -> claiming[attempt]) with ordinality as e
-                         cross join lateral (
-                               select refused -> claiming[attempt] @> to_jsonb(e.ordinality) as is_refused) as w) as r));
-        end if;
-    end loop;
-    return receipts;
-end
-$$;
+CREATE TABLE public.ai_erased_users (
+    project text NOT NULL,
+    user_hash bytea NOT NULL,
+    erased_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    counts jsonb NOT NULL
+);
 CREATE TABLE public.ai_interactions (
     project text NOT NULL,
     session_id uuid NOT NULL,
@@ -2076,12 +2177,20 @@ CREATE TABLE public.ai_interactions (
     tags text[],
     metadata jsonb,
     created_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
     CONSTRAINT ai_interactions_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
     CONSTRAINT ai_interactions_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 2500))),
     CONSTRAINT ai_interactions_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT ai_interactions_prompt_check CHECK ((jsonb_typeof(prompt) = ANY (ARRAY['string'::text, 'array'::text]))),
     CONSTRAINT ai_interactions_response_check CHECK ((jsonb_typeof(response) = ANY (ARRAY['string'::text, 'array'::text]))),
     CONSTRAINT ai_interactions_status_check CHECK ((status = ANY (ARRAY['completed'::text, 'failed'::text, 'abandoned'::text])))
+);
+CREATE TABLE public.ai_projects (
+    project text NOT NULL,
+    keep_days integer,
+    secret bytea NOT NULL,
+    CONSTRAINT ai_projects_keep_days_check CHECK (((keep_days >= 1) AND (keep_days <= 36500))),
+    CONSTRAINT ai_projects_project_check CHECK ((project <> ''::text))
 );
 CREATE TABLE public.ai_session_folders (
     project text NOT NULL,
@@ -2095,6 +2204,7 @@ CREATE TABLE public.ai_session_folders (
     metadata jsonb,
     implicit boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
     CONSTRAINT ai_session_folders_id_check CHECK ((id <> '00000000-0000-0000-0000-000000000000'::uuid)),
     CONSTRAINT ai_session_folders_key_check CHECK (((key !~* '^(\s*|null|undefined|none)$'::text) AND (length(key) <= 200))),
     CONSTRAINT ai_session_folders_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
@@ -2111,10 +2221,12 @@ CREATE TABLE public.ai_session_participants (
     CONSTRAINT ai_session_participants_participant_check CHECK (((participant !~ '^\s*$'::text) AND (length(participant) <= 200))),
     CONSTRAINT ai_session_participants_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'confirmed'::text, 'joined'::text, 'left'::text])))
 );
+ALTER TABLE ONLY public.ai_erased_users
+    ADD CONSTRAINT ai_erased_users_pkey PRIMARY KEY (project, user_hash);
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_pkey PRIMARY KEY (project, session_id, id);
-ALTER TABLE ONLY public.ai_keys
-    ADD CONSTRAINT ai_keys_pkey PRIMARY KEY (project, id);
+ALTER TABLE ONLY public.ai_projects
+    ADD CONSTRAINT ai_projects_pkey PRIMARY KEY (project);
 ALTER TABLE ONLY public.ai_session_folders
     ADD CONSTRAINT ai_session_folders_pkey PRIMARY KEY (project, id);
 ALTER TABLE ONLY public.ai_session_participants
@@ -2126,6 +2238,7 @@ CREATE UNIQUE INDEX ai_keys_digest_key ON public.ai_keys USING btree (digest);
 CREATE INDEX ai_keys_origins_idx ON public.ai_keys USING gin (origins);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
+CREATE INDEX ai_session_participants_participant_idx ON public.ai_session_participants USING btree (project, participant, session_id);
 CREATE UNIQUE INDEX ai_sessions_folder_number_key ON public.ai_sessions USING btree (project, folder_id, session_number) WHERE (folder_id IS NOT NULL);
 CREATE INDEX ai_sessions_newest_idx ON public.ai_sessions USING btree (project, COALESCE(started_at, created_at) DESC, id DESC) WHERE (erased_at IS NULL);
 CREATE UNIQUE INDEX ai_sessions_project_key_key ON public.ai_sessions USING btree (project, key) WHERE (key IS NOT NULL);
@@ -2137,8 +2250,9 @@ ALTER TABLE ONLY public.ai_session_participants
     ADD CONSTRAINT ai_session_participants_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_folder_fkey FOREIGN KEY (project, folder_id) REFERENCES public.ai_session_folders(project, id);
+ALTER TABLE public.ai_erased_users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.ai_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_projects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_folders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_participants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_sessions ENABLE ROW LEVEL SECURITY;

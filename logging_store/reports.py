@@ -1,0 +1,32 @@
+"""Reports of what was erased, signed so that who gets one later can tell that it is the service's and unchanged.
+
+The signature is an HMAC-SHA256 over the report without it, as JSON with sorted keys and without spaces, so a report may
+be stored or indented by any program in between.
+"""
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+Report = dict[str, Any]
+
+_BETWEEN_STORES = ("folder_id", "session_number", "session_ids", "left")  # no part of a report
+
+
+def signed(report: Report, key: str) -> Report:
+    """Return a report with its signature. `key`: see `Store.report_key`."""
+    told = {name: value for name, value in report.items() if name not in _BETWEEN_STORES}
+    return told | {"signature": _signature(told, key)}
+
+
+def is_signed(report: Report, key: str) -> bool:
+    """Tell whether a report has the signature that it had when it was made."""
+    told = report.get("signature")
+    without = {name: value for name, value in report.items() if name != "signature"}
+    return isinstance(told, str) and hmac.compare_digest(told.encode(), _signature(without, key).encode())
+
+
+def _signature(report: Report, key: str) -> str:
+    spelled = json.dumps(report, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"hmac-sha256:{hmac.digest(bytes.fromhex(key), spelled.encode(), hashlib.sha256).hex()}"

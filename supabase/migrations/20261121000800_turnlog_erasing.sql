@@ -1,0 +1,498 @@
+-- Erasing: sessions with a report, people with all that is theirs, and what is older than a project keeps it.
+
+create table if not exists public.ai_projects (
+    project   text  not null,
+    keep_days integer,                              -- null: as the service's own setting says
+    secret    bytea not null,                       -- signs reports, and hides the names of erased users
+    constraint ai_projects_pkey primary key (project),
+    constraint ai_projects_project_check check (project <> ''),
+    constraint ai_projects_keep_days_check check (keep_days between 1 and 36500)
+);
+
+create table if not exists public.ai_erased_users (
+    project     text        not null,
+    user_hash   bytea       not null,               -- see turnlog_user_hash_v1: the name is gone, too
+    erased_at   timestamptz not null,               -- what was received before and arrives later is refused
+    finished_at timestamptz,                        -- null: the erasure was cut, and goes on when it is asked for again
+    counts      jsonb       not null,               -- what it has taken away so far
+    constraint ai_erased_users_pkey primary key (project, user_hash)
+);
+
+alter table public.ai_interactions
+    add column if not exists erased_at timestamptz; -- set: what an erased user said in somebody else's session
+alter table public.ai_session_folders
+    add column if not exists erased_at timestamptz; -- when it was last cleared of its name, its user and its metadata
+
+create index if not exists ai_session_participants_participant_idx
+    on public.ai_session_participants (project, participant, session_id);
+
+
+create or replace function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb
+language sql stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'schema', '20261121000800',
+        'server_version', current_setting('server_version'),
+        'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
+        'fsync', current_setting('fsync'),
+        'synchronous_commit', current_setting('synchronous_commit'),
+        'full_page_writes', current_setting('full_page_writes'),
+        'transaction_isolation', current_setting('transaction_isolation'),
+        'rows_hidden', row_security_active('public.ai_sessions'))
+$$;
+
+
+-- The fill rule, for one record: which of the stated facts fill an empty field of the stored record, and
+-- which contradict it. Tags and metadata gain entries: a new tag or a new metadata key fills; a metadata key
+-- that holds another value contradicts, and is named 'metadata.KEY'. A turn that was erased takes nothing any more.
+create or replace function public.turnlog_fill_rule_v1(stored jsonb, stated jsonb, out fills jsonb, out conflicts text[])
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    field text;
+    value jsonb;
+    held jsonb;
+    gained jsonb;
+begin
+    if stored ->> 'erased_at' is not null and stored ? 'prompt' then
+        conflicts := '{erased_at}';
+        return;
+    end if;
+    for field, value in select s.key, s.value from jsonb_each(stated) as s where s.value not in ('null', '[]', '{}') loop
+        held := nullif(stored -> field, 'null');
+        if held = value then
+            continue;
+        elsif held is null then
+            gained := value;
+        elsif field = 'tags' then
+            gained := held || coalesce(
+                (select jsonb_agg(t.tag order by t.n)
+                   from jsonb_array_elements(value) with ordinality as t (tag, n) where not held @> t.tag), '[]');
+        elsif field = 'metadata' then
+            gained := value || held;
+            conflicts := conflicts || array(
+                select 'metadata.' || m.key from jsonb_each(value) as m where held -> m.key <> m.value order by m.key);
+        else
+            gained := held;
+            conflicts := conflicts || field;
+        end if;
+        if gained is distinct from held then
+            fills := coalesce(fills, '{}') || jsonb_build_object(field, gained);
+        end if;
+    end loop;
+    conflicts := nullif(conflicts, '{}');
+end
+$$;
+
+
+-- {project} -> {key}: what the project's reports are signed with, in hexadecimal digits; made when it is first asked for.
+create or replace function public.turnlog_report_key_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+    insert into public.ai_projects (project, secret)
+    values (request ->> 'project', sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')))
+        on conflict do nothing;
+    return (
+        select jsonb_build_object('key', encode(sha256(p.secret || convert_to('report', 'UTF8')), 'hex'))
+          from public.ai_projects as p
+         where p.project = request ->> 'project');
+end
+$$;
+
+
+-- What is kept of an erased user's name: nobody can tell which it was, or try names, without the project's secret.
+create or replace function public.turnlog_user_hash_v1(in_project text, of_user text) returns bytea
+language sql stable
+set search_path = ''
+as $$
+    select sha256(p.secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
+      from public.ai_projects as p
+     where p.project = in_project
+$$;
+
+
+-- {project, session_id, dry_run?, ensure?} -> {session_id, erased_at, interactions, participants, proof} or null. The
+-- session's row stays as a tombstone without content, so that no late replay can bring it back; its number in its
+-- folder stays taken. Asking again changes nothing. `dry_run` only counts. `ensure` leaves a tombstone also of a
+-- session that isn't there. `proof` is a query that counts what is left of it.
+create or replace function public.turnlog_erase_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
+    ensured constant boolean := coalesce((request ->> 'ensure')::boolean, false);
+    held public.ai_sessions;
+    gone_at timestamptz;
+    gone_interactions bigint;
+    gone_participants bigint;
+begin
+    if dry_run then
+        select s.* into held from public.ai_sessions as s where s.project = in_project and s.id = of_session;
+        if held.id is null and not ensured then
+            return null;
+        end if;
+        gone_at := held.erased_at;
+        select count(*) into gone_interactions
+          from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+        select count(*) into gone_participants
+          from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
+    else
+        if ensured then
+            insert into public.ai_sessions (project, id, implicit, created_at)
+            values (in_project, of_session, true, statement_timestamp())
+                on conflict do nothing;
+        end if;
+        -- the lock comes first, in a statement of its own: the delete below then sees every append that won
+        select s.* into held
+          from public.ai_sessions as s
+         where s.project = in_project and s.id = of_session
+           for update;
+        if not found then
+            return null;
+        end if;
+        gone_at := coalesce(held.erased_at, statement_timestamp());
+
+        delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+        get diagnostics gone_interactions = row_count;
+        delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
+        get diagnostics gone_participants = row_count;
+        update public.ai_sessions as s
+           set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
+               started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
+         where s.project = in_project and s.id = of_session and s.erased_at is null;
+    end if;
+
+    return jsonb_build_object(
+        'session_id', of_session, 'erased_at', gone_at, 'interactions', gone_interactions,
+        'participants', gone_participants,
+        'folder_id', held.folder_id, 'session_number', held.session_number,
+        'proof', format(
+            'select (select count(*) from public.ai_interactions where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from public.ai_session_participants where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from public.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
+            ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
+            ' as remaining', in_project, of_session));
+end
+$$;
+
+
+-- Erases the content of some sessions, up to `most` interactions of all of them: those that are empty then become
+-- tombstones, the others go on with the next call.
+create or replace function public.turnlog_erase_some_v1(
+    in_project text, ids uuid[], most integer,
+    out erased uuid[], out interactions bigint, out participants bigint)
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
+as $$
+begin
+    -- in the order in which writers lock them; the statements below then see every append that won
+    perform from (
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.id = any (ids)
+         order by s.id
+           for update) as locked;
+    delete from public.ai_interactions as i
+     where i.ctid = any (array(
+           select d.ctid from public.ai_interactions as d
+            where d.project = in_project and d.session_id = any (ids) limit most));
+    get diagnostics interactions = row_count;
+    erased := array(
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.erased_at is null
+           and not exists (select from public.ai_interactions as i
+                            where i.project = in_project and i.session_id = s.id)
+         order by s.id);
+    delete from public.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
+    get diagnostics participants = row_count;
+    update public.ai_sessions as s
+       set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
+           started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
+     where s.project = in_project and s.id = any (erased);
+end
+$$;
+
+
+-- What there is of a user: {sessions, interactions, participants} of their own sessions, {participations, turns} in
+-- those of others, {folders}.
+create or replace function public.turnlog_count_user_v1(in_project text, of_user text) returns jsonb
+language sql stable
+set search_path = ''
+set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
+as $$
+    with own as materialized (
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.user_id = of_user and s.erased_at is null
+    ), elsewhere as materialized (
+        select p.session_id from public.ai_session_participants as p
+         where p.project = in_project and p.participant = of_user
+           and p.session_id not in (select o.id from own as o)
+    )
+    select jsonb_build_object(
+        'sessions', (select count(*) from own),
+        'interactions', (select coalesce(sum(n.n), 0) from own as o cross join lateral (
+            select count(*) as n from public.ai_interactions as i
+             where i.project = in_project and i.session_id = o.id) as n),
+        'participants', (select coalesce(sum(n.n), 0) from own as o cross join lateral (
+            select count(*) as n from public.ai_session_participants as p
+             where p.project = in_project and p.session_id = o.id) as n),
+        'participations', (select count(*) from elsewhere),
+        'turns', (select coalesce(sum(n.n), 0) from elsewhere as e cross join lateral (
+            select count(*) as n from public.ai_interactions as i
+             where i.project = in_project and i.session_id = e.session_id and i.participant = of_user) as n),
+        'folders', (select count(*) from public.ai_session_folders as f
+                     where f.project = in_project and f.user_id = of_user))
+$$;
+
+
+-- {project, user_id, most, begin?, waiting?, dry_run?} -> {erased_at, sessions, interactions, participants,
+-- participations, turns, folders, session_ids, left, proof}: takes a part of what there is of a user away, up to `most`
+-- interactions, and is asked again while there is something `left`. The counts are those of all calls since the one
+-- that said `begin`, also where that was another that was cut.
+--
+-- A user's sessions are erased as by turnlog_erase_v1. In other people's sessions they take no part any more, and of the
+-- interactions that name them the texts are replaced: ids, times and numbers are the conversation's and stay. Their
+-- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
+-- `waiting`: sessions of which somebody has said that they are this user's, and it didn't arrive yet.
+-- `session_ids`: those that this call made tombstones.
+create or replace function public.turnlog_erase_user_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_user constant text := request ->> 'user_id';
+    most constant integer := request ->> 'most';
+    proof constant text := format(
+        'select (select count(*) from public.ai_sessions where project = %1$L and user_id = %2$L)'
+        ' + (select count(*) from public.ai_session_participants where project = %1$L and participant = %2$L)'
+        ' + (select count(*) from public.ai_interactions where project = %1$L and participant = %2$L)'
+        ' + (select count(*) from public.ai_session_folders where project = %1$L and user_id = %2$L)'
+        ' as remaining', in_project, of_user);
+    hash bytea;
+    held public.ai_erased_users;
+    ids uuid[];
+    waiting uuid[];
+    step record;
+    gone bigint;
+    found_some boolean := true;
+    gone_now jsonb := '{}';
+begin
+    if coalesce((request ->> 'dry_run')::boolean, false) then
+        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object('erased_at', null, 'proof', proof);
+    end if;
+    perform public.turnlog_report_key_v1(request); -- makes the secret that the hash needs
+    hash := public.turnlog_user_hash_v1(in_project, of_user);
+    if (request ->> 'begin')::boolean then
+        insert into public.ai_erased_users as e (project, user_hash, erased_at, counts)
+        values (in_project, hash, statement_timestamp(), '{}')
+            on conflict (project, user_hash) do update
+           set erased_at = excluded.erased_at, finished_at = null,
+               counts = case when e.finished_at is null then e.counts else '{}' end;
+        waiting := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
+        insert into public.ai_sessions (project, id, implicit, created_at, erased_at)
+        select in_project, w.id, true, statement_timestamp(), statement_timestamp()
+          from unnest(waiting) as w (id)
+            on conflict do nothing;
+        -- those are found below, also when this call is cut
+        update public.ai_sessions as s
+           set user_id = of_user
+         where s.project = in_project and s.id = any (waiting) and s.user_id is null and s.erased_at is null;
+    end if;
+    -- one call at a time, so that each counts what it took away
+    select e.* into held from public.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
+
+    -- 1. Their sessions.
+    ids := array(
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.user_id = of_user and s.erased_at is null
+         limit 200);
+    if ids <> '{}' then
+        select e.* into step from public.turnlog_erase_some_v1(in_project, ids, most) as e;
+        gone_now := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
+                                       'participants', step.participants);
+        ids := step.erased;
+    else
+        -- 2. What they said, and that they took part, in other people's.
+        ids := array(
+            select p.session_id from public.ai_session_participants as p
+             where p.project = in_project and p.participant = of_user
+             order by p.session_id
+             limit 200);
+        if ids <> '{}' then
+            perform from (
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.id = any (ids)
+                 order by s.id
+                   for update) as locked;
+            update public.ai_interactions as i
+               set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
+                   metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
+             where i.ctid = any (array(
+                   select d.ctid from public.ai_interactions as d
+                    where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most));
+            get diagnostics gone = row_count;
+            gone_now := jsonb_build_object('turns', gone);
+            delete from public.ai_session_participants as p
+             where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
+               and not exists (select from public.ai_interactions as i
+                                where i.project = in_project and i.session_id = p.session_id
+                                  and i.participant = of_user);
+            get diagnostics gone = row_count;
+            gone_now := gone_now || jsonb_build_object('participations', gone);
+            ids := '{}';
+        else
+            -- 3. Their folders.
+            update public.ai_session_folders as f
+               set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
+             where f.ctid = any (array(
+                   select d.ctid from public.ai_session_folders as d
+                    where d.project = in_project and d.user_id = of_user limit most));
+            get diagnostics gone = row_count;
+            gone_now := jsonb_build_object('folders', gone);
+            found_some := gone > 0;
+        end if;
+    end if;
+
+    update public.ai_erased_users as e
+       set counts = (
+               select coalesce(jsonb_object_agg(n.key, n.value), '{}')
+                 from (select c.key, sum(c.value::bigint) as value
+                         from (select * from jsonb_each_text(e.counts) union all select * from jsonb_each_text(gone_now)) as c
+                        group by c.key) as n),
+           finished_at = case when not found_some then statement_timestamp() end
+     where e.project = in_project and e.user_hash = hash
+    returning e.* into held;
+    return '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}'
+        || held.counts
+        || jsonb_build_object(
+            'erased_at', held.erased_at, 'session_ids', ids, 'left', found_some, 'proof', proof);
+end
+$$;
+
+
+-- {project, user_id, limit, after?: session id} -> {sessions, after}: the sessions of others that a user takes part in,
+-- in the order of their ids.
+create or replace function public.turnlog_participations_v1(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_user constant text := request ->> 'user_id';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+begin
+    ids := array(
+        select p.session_id
+          from public.ai_session_participants as p
+          join public.ai_sessions as s on s.project = in_project and s.id = p.session_id
+         where p.project = in_project and p.participant = of_user and p.session_id > after_id
+           and s.erased_at is null and s.user_id is distinct from of_user
+         order by p.session_id
+         limit page_size + 1);
+    return jsonb_build_object(
+        'sessions', public.turnlog_session_rows_v1(in_project, ids[:page_size]),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+
+
+-- {project, limit} -> {sessions, interactions, left}: takes up to `limit` interactions of a self-test's project away
+-- for good, and after the last of them up to `limit` sessions, with no tombstone; `left` counts the rows that are there
+-- afterwards. Refuses any other project: what people log is erased by turnlog_erase_v1 only.
+create or replace function public.turnlog_forget_project_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- a self-test's rows were never analysed: a plan by statistics would read everyone's
+as $$
+declare
+    in_project constant text := coalesce(request ->> 'project', '');
+    most constant integer := request ->> 'limit';
+    gone_interactions bigint;
+    gone_sessions bigint := 0;
+begin
+    if in_project !~ '^selftest-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        raise exception using errcode = '22023', column = 'project',
+            message = format('only the project of a self-test can be forgotten, not %L', in_project);
+    end if;
+
+    -- by address, found first: joined, a plan without statistics compared each row with each
+    delete from public.ai_interactions as i
+     where i.ctid = any (array(
+           select d.ctid from public.ai_interactions as d where d.project = in_project limit most));
+    get diagnostics gone_interactions = row_count;
+
+    if gone_interactions < most then
+        delete from public.ai_session_participants as p where p.project = in_project;
+        delete from public.ai_sessions as s
+         where s.ctid = any (array(
+               select d.ctid from public.ai_sessions as d where d.project = in_project limit most));
+        get diagnostics gone_sessions = row_count;
+        delete from public.ai_session_folders as f
+         where f.project = in_project and not exists (select from public.ai_sessions as s where s.project = in_project);
+        delete from public.ai_erased_users as e where e.project = in_project;
+        delete from public.ai_projects as p where p.project = in_project;
+    end if;
+
+    return jsonb_build_object(
+        'interactions', gone_interactions, 'sessions', gone_sessions,
+        'left', (select count(*) from public.ai_interactions as i where i.project = in_project)
+              + (select count(*) from public.ai_sessions as s where s.project = in_project)
+              + (select count(*) from public.ai_session_folders as f where f.project = in_project));
+end
+$$;
+
+
+-- Nobody but the service: row-level security without policies, all rights revoked. On Supabase the service is
+-- service_role; elsewhere it is the role that owns these tables. Each migration ends with this, for what it made.
+create or replace function public.turnlog_close_v1() returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    object text;
+    has_service_role constant boolean := exists (select from pg_catalog.pg_roles where rolname = 'service_role');
+    others constant text := (
+        select concat_ws(', ', 'public', string_agg(quote_ident(r.rolname), ', '))
+          from pg_catalog.pg_roles as r
+         where r.rolname in ('anon', 'authenticated'));
+begin
+    foreach object in array array['public.ai_projects', 'public.ai_keys', 'public.ai_session_folders', 'public.ai_sessions',
+                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users'] loop
+        execute format('alter table %s enable row level security', object);
+        execute format('revoke all on table %s from %s', object, others);
+        if has_service_role then
+            execute format('grant select, insert, update, delete on table %s to service_role', object);
+        end if;
+    end loop;
+
+    for object in
+        select p.oid::regprocedure::text
+          from pg_catalog.pg_proc as p
+         where p.pronamespace = 'public'::regnamespace and p.proname like 'turnlog\_%'
+    loop
+        execute format('revoke all on function %s from %s', object, others);
+        if has_service_role then
+            execute format('grant execute on function %s to service_role', object);
+        end if;
+    end loop;
+end
+$$;
+
+
+do $$ begin perform public.turnlog_close_v1(); end $$;
