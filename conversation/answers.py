@@ -136,6 +136,7 @@ class Erased(Answer):
     participants: int
     spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
     dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
+    unreadable_files: Annotated[int, Field(description="Files of this machine's spool that nobody can look into")]
     proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
     signature: str
 
@@ -155,6 +156,7 @@ class UserErased(Answer):
     folders: Annotated[int, Field(description="Cleared of name, key, user and metadata")]
     spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
     dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
+    unreadable_files: Annotated[int, Field(description="Files of this machine's spool that nobody can look into")]
     proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
     signature: str
 

@@ -1,6 +1,6 @@
 """What a store writes in one transaction, and what it answers for each record of it."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Self
@@ -53,6 +53,11 @@ class Batch:
         return any("claim" in row for row in self.rows())
 
     @property
+    def count(self) -> int:
+        """The number of rows."""
+        return sum(len(getattr(self, kind)) for kind in KINDS)
+
+    @property
     def size(self) -> int:
         size = len(self.sessions) + len(self.interactions) + len(self.participants)
         return size + sum(1 + len(row.get("sessions", ())) for row in self.folders)
@@ -95,6 +100,10 @@ class Batch:
     def rest(self, ids: Container[str]) -> Self:
         """Return the rows that are not in that part, with what they need."""
         return self._with_parents(row for row in self.rows() if not any(id_ in ids for id_ in _parents(row)))
+
+    def only(self, wanted: Callable[[Kind, Row], bool]) -> Self:
+        """Return the rows that are wanted, with what they need."""
+        return self._with_parents(row for kind in KINDS for row in getattr(self, kind) if wanted(kind, row))
 
     def alone(self, row: Row) -> Self:
         """Return one record of the batch with what it needs: an interaction brings its session along."""

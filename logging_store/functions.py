@@ -25,6 +25,7 @@ from logging_store.store import Backlog
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
 _FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
+_NOTHING_HERE = {"spooled": 0, "dead_letters": 0, "unreadable_files": 0}  # of an erasure: a database has no spool
 _ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile
 
 
@@ -90,12 +91,12 @@ class FunctionStore(ABC):
 
     def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
         report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id, **(query or {}))
-        return report and report | {"spooled": 0, "dead_letters": 0}
+        return report and report | _NOTHING_HERE
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         request = {"user_id": user_id, "most": _ERASED_AT_ONCE, **query}
         report: dict[str, Any] = self._request("turnlog_erase_user_v1", project, **request)
-        return report | {"spooled": 0, "dead_letters": 0}
+        return report | _NOTHING_HERE
 
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         page: dict[str, Any] = self._request("turnlog_participations_v1", project, user_id=user_id, **query)

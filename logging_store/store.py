@@ -74,17 +74,18 @@ class Store(Protocol):
     def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Delete a session's content, leave a tombstone; return what went, or None if there is no such session.
 
-        `{session_id, erased_at, interactions, participants, spooled, dead_letters, proof}`: `spooled` and
-        `dead_letters` are of this machine's disk, `proof` is a query that counts what is left in the store. `query`:
-        `dry_run` only counts; `ensure` leaves a tombstone also of a session that isn't there.
+        `{session_id, erased_at, interactions, participants, spooled, dead_letters, unreadable_files, proof}`:
+        `spooled`, `dead_letters` and `unreadable_files` are of this machine's disk, `proof` is a query that counts what
+        is left in the store. `query`: `dry_run` only counts; `ensure` leaves a tombstone also of a session that isn't
+        there.
         """
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Take a part of what there is of a user away; ask again until nothing is `left`.
 
         Returns `{erased_at, sessions, interactions, participants, participations, turns, folders, spooled,
-        dead_letters, session_ids, left, proof}`: see turnlog_erase_user_v1. `spooled` and `dead_letters` are what this
-        call took. `query`: `begin` with the first call, or `dry_run`.
+        dead_letters, unreadable_files, session_ids, left, proof}`: see turnlog_erase_user_v1. `spooled` and
+        `dead_letters` are what this call took. `query`: `begin` with the first call, or `dry_run`.
         """
 
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:

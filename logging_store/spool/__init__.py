@@ -18,6 +18,7 @@ from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
+from logging_store.spool.forgetting import Forgetting
 from logging_store.spool.held import HeldSessions
 from logging_store.store import Backlog, Store
 
@@ -51,6 +52,7 @@ class Spool:
         self.breaker = breaker or CircuitBreaker()
         self.directory = SpoolDirectory(path, limits or Limits())
         self.dead_letters = DeadLetters(path)
+        self._forgetting = Forgetting(self.directory, self.dead_letters)
         self._held = HeldSessions()
         self._drain = Drain(
             inner,
@@ -164,13 +166,21 @@ class Spool:
         return self._change(project, session_id, lambda: self.inner.edit(project, session_id, changes))
 
     def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        erased = self._change(project, session_id, lambda: self.inner.erase(project, session_id, query))
+        """Erase a session in the store, and then here; one that only waits here leaves a tombstone there, too."""
+
+        def ask(asked: dict[str, Any]) -> dict[str, Any] | None:
+            return self._read(lambda: self.inner.erase(project, session_id, asked))
+
+        erased = self._forgetting.erase(project, session_id, query or {}, ask)
         if erased is not None:
-            self.dead_letters.forget(project, session_id)
+            self._held.release(Batch(project, [{"id": session_id}]))  # a tombstone is to be met at once
         return erased
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self._read(lambda: self.inner.erase_user(project, user_id, query))
+        def ask(asked: dict[str, Any]) -> dict[str, Any]:
+            return self._read(lambda: self.inner.erase_user(project, user_id, asked))
+
+        return self._forgetting.erase_user(project, user_id, query, ask)
 
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.participations(project, user_id, query))

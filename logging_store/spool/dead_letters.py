@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 import jiter
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 _NAME = "dead-letters.sqlite3"
 _BUSY_MS = 5000
+_PAGE = 100
 _SCHEMA = """
 create table if not exists dead_letters (
     number     integer primary key autoincrement,
@@ -59,6 +60,15 @@ def left_out(receipt: Receipt) -> list[str]:
     """Name what was not taken of a record that was kept: fields, and sessions of a folder's plan."""
     refused = (each for each in receipt.planned if each["receipt"] not in KEPT and each.get("reason") != "erased")
     return [*receipt.differs, *(f"session {each['session_number']}" for each in refused)]
+
+
+class Holder(Protocol):
+    """What shall be forgotten: see `Forgotten`."""
+
+    @property
+    def project(self) -> str: ...
+
+    def rest_of(self, batch: Batch) -> Batch: ...
 
 
 class DeadLetters:
@@ -125,17 +135,29 @@ class DeadLetters:
         found = self.list(limit=1, after=number - 1)
         return found[0] if found and found[0].number == number else None
 
-    def forget(self, project: str, session_id: str) -> None:
-        """Drop what is of a session that was erased. Raises `StoreUnavailable` if that can't be done now."""
+    def batches(self, project: str) -> Iterator[Batch]:
+        """Yield the letters' batches of a project."""
+        after = 0
+        while page := self.list(_PAGE, after):
+            yield from (letter.batch for letter in page if letter.project == project)
+            after = page[-1].number
+
+    def forget(self, what: Holder, *, dry_run: bool = False) -> int:
+        """Drop the records that were erased; return how many. Raises `StoreUnavailable` if that can't be done now."""
         if not self._path.exists():
-            return
+            return 0
+        after = gone = 0
         try:
-            with self._open() as connection:
-                connection.execute(
-                    "delete from dead_letters where project = ? and session_id = ?", (project, session_id)
-                )
+            while page := self.list(_PAGE, after):
+                for letter in page:
+                    if letter.project == what.project and _is_gone(letter.batch, what):
+                        gone += 1
+                        if not dry_run:
+                            self.remove(letter.number)
+                after = page[-1].number
         except apsw.Error as error:
-            raise StoreUnavailable(f"the session's dead letters can't be removed, erase it again: {error}") from error
+            raise StoreUnavailable(f"the dead letters can't be searched or removed, erase it again: {error}") from error
+        return gone
 
     def remove(self, number: int) -> None:
         with self._open() as connection:
@@ -153,3 +175,9 @@ class DeadLetters:
             yield connection
         finally:
             connection.close()
+
+
+def _is_gone(letter: Batch, what: Holder) -> bool:
+    """Tell whether a letter's record is among what shall be forgotten; its parents stand or fall with it."""
+    rest = what.rest_of(letter)
+    return len(rest.stated()) < len(letter.stated()) or rest.count == 0

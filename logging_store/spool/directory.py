@@ -95,7 +95,7 @@ class SpoolDirectory:
 
     def adopt_orphans(self) -> None:
         """Take over the files whose owners have ended."""
-        for path in self._files():
+        for path in self.files():
             if path in self._unreadable or any(path == file.path for file in self.to_drain()):
                 continue
             try:
@@ -162,10 +162,27 @@ class SpoolDirectory:
         found = [each for one in self._ask_each(find) for each in one]
         return [batch for _, batch in sorted(found, key=lambda each: each[0])]
 
+    def batches(self, project: str, holding: bytes | None = None) -> Iterator[Batch]:
+        """Yield the batches of a project that wait, of those that hold some bytes."""
+
+        def find(connection: apsw.Connection) -> list[bytes]:
+            rows = connection.execute(
+                "select batch from entries where project = ? and (? is null or instr(batch, ?))",
+                (project, holding, holding),
+            )
+            return [batch for (batch,) in rows]
+
+        for found in self._ask_each(find):
+            yield from map(read_batch, found)
+
+    def files(self) -> list[Path]:
+        """Return the files of all processes."""
+        return sorted(self.path.glob(f"{PREFIX}*{SUFFIX}"))
+
     def find_unreadable(self) -> list[Path]:
         """Return the files that nobody can read: they are left for a person to look at."""
         found: list[Path] = []
-        for path in self._files():
+        for path in self.files():
             try:
                 with reading(path) as connection:
                     connection.execute("select count(*) from entries").fetchall()
@@ -207,11 +224,8 @@ class SpoolDirectory:
             self._own = None
         self._adopted = [adopted for adopted in self._adopted if adopted is not file]
 
-    def _files(self) -> list[Path]:
-        return sorted(self.path.glob(f"{PREFIX}*{SUFFIX}"))
-
     def _ask_each(self, question: Callable[[apsw.Connection], _Answer]) -> Iterator[_Answer]:
-        for path in self._files():
+        for path in self.files():
             try:
                 with reading(path) as connection:
                     answer = question(connection)

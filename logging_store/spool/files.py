@@ -77,13 +77,9 @@ class SpoolFile:
         self._lock = threading.Lock()
         self._connection = apsw.Connection(str(path))
         self._connection.set_busy_timeout(_BUSY_MS)
-        # a rollback journal, truncated and synced at each commit: other processes may read beside us, and a commit
-        # is on the disk when it returns
         self._connection.execute("pragma auto_vacuum = full")  # what was delivered takes no room
-        self._connection.execute("pragma secure_delete = on")  # and can't be read any more
-        self._connection.execute("pragma journal_mode = truncate")
-        self._connection.execute("pragma synchronous = full")
-        with self._transaction():
+        _prepare(self._connection)
+        with _transaction(self._connection):
             self._connection.execute(_SCHEMA)
 
     @classmethod
@@ -117,8 +113,8 @@ class SpoolFile:
 
     def keep(self, batches: Sequence[Batch], kept_at: float | None = None) -> None:
         """Append batches; they are on the disk when this returns."""
-        with self._lock, self._transaction():
-            self._append(batches, time.time() if kept_at is None else kept_at)
+        with self._lock, _transaction(self._connection):
+            _append(self._connection, batches, time.time() if kept_at is None else kept_at)
 
     def oldest(self, records: int, size: int, without: Collection[str] = ()) -> list[Entry]:
         """Return the first entries without some sessions: the first, and more up to so many records and bytes."""
@@ -136,14 +132,13 @@ class SpoolFile:
         return found
 
     def remove(self, entries: Sequence[Entry]) -> None:
-        with self._lock, self._transaction():
-            self._delete(entries)
+        with self._lock, _transaction(self._connection):
+            _delete(self._connection, entries)
 
     def split(self, entry: Entry, parts: Sequence[Batch]) -> None:
         """Put the parts of an entry in its place."""
-        with self._lock, self._transaction():
-            self._delete([entry])
-            self._append(parts, entry.kept_at)
+        with self._lock:
+            replace(self._connection, entry, parts)
 
     def is_empty(self) -> bool:
         with self._lock:
@@ -177,32 +172,14 @@ class SpoolFile:
         if owned is not None:
             os.close(owned)
 
-    def _append(self, batches: Sequence[Batch], kept_at: float) -> None:
-        for batch in batches:
-            self._connection.execute(
-                "insert into entries (project, kept_at, records, batch) values (?, ?, ?, ?)",
-                (batch.project, kept_at, len(batch.stated()), to_json(batch.to_json())),
-            )
-            seq = self._connection.last_insert_rowid()
-            self._connection.executemany(
-                "insert into entry_sessions values (?, ?)", ((id_, seq) for id_ in batch.parent_ids())
-            )
 
-    def _delete(self, entries: Sequence[Entry]) -> None:
-        for table in ("entry_sessions", "entries"):
-            self._connection.executemany(f"delete from {table} where seq = ?", ((entry.seq,) for entry in entries))  # noqa: S608
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("begin immediate")
-        try:
-            yield
-            self._connection.execute("commit")
-        except BaseException:
-            with suppress(apsw.Error):  # SQLite has rolled back by itself where it could
-                if self._connection.in_transaction:
-                    self._connection.execute("rollback")
-            raise
+def replace(connection: apsw.Connection, entry: Entry, parts: Sequence[Batch]) -> bool:
+    """Put parts of an entry in its place; tell whether it was there: somebody else may have taken it away."""
+    with _transaction(connection):
+        was_there = _delete(connection, [entry]) > 0
+        if was_there:
+            _append(connection, parts, entry.kept_at)
+    return was_there
 
 
 def read_batch(data: bytes) -> Batch:
@@ -220,3 +197,54 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[apsw.Connection]:
+    """Yield a file of any owner, to take something out of it: the owner waits for no longer than a transaction."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.set_busy_timeout(_BUSY_MS)
+        _prepare(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    # a rollback journal, truncated and synced at each commit: other processes may read beside us, and a commit is on
+    # the disk when it returns
+    connection.execute("pragma secure_delete = on")  # what was delivered can't be read any more
+    connection.execute("pragma journal_mode = truncate")
+    connection.execute("pragma synchronous = full")
+
+
+def _append(connection: apsw.Connection, batches: Sequence[Batch], kept_at: float) -> None:
+    for batch in batches:
+        connection.execute(
+            "insert into entries (project, kept_at, records, batch) values (?, ?, ?, ?)",
+            (batch.project, kept_at, len(batch.stated()), to_json(batch.to_json())),
+        )
+        seq = connection.last_insert_rowid()
+        connection.executemany("insert into entry_sessions values (?, ?)", ((id_, seq) for id_ in batch.parent_ids()))
+
+
+def _delete(connection: apsw.Connection, entries: Sequence[Entry]) -> int:
+    """Delete entries; return how many were there."""
+    connection.executemany("delete from entry_sessions where seq = ?", ((entry.seq,) for entry in entries))
+    before = connection.total_changes()
+    connection.executemany("delete from entries where seq = ?", ((entry.seq,) for entry in entries))
+    return connection.total_changes() - before
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        with suppress(apsw.Error):  # SQLite has rolled back by itself where it could
+            if connection.in_transaction:
+                connection.execute("rollback")
+        raise

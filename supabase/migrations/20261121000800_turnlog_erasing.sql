@@ -254,7 +254,7 @@ as $$
 $$;
 
 
--- {project, user_id, most, begin?, waiting?, dry_run?} -> {erased_at, sessions, interactions, participants,
+-- {project, user_id, most, begin?, waiting?, dry_run?, among?} -> {erased_at, sessions, interactions, participants,
 -- participations, turns, folders, session_ids, left, proof}: takes a part of what there is of a user away, up to `most`
 -- interactions, and is asked again while there is something `left`. The counts are those of all calls since the one
 -- that said `begin`, also where that was another that was cut.
@@ -263,7 +263,7 @@ $$;
 -- interactions that name them the texts are replaced: ids, times and numbers are the conversation's and stay. Their
 -- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
 -- `waiting`: sessions of which somebody has said that they are this user's, and it didn't arrive yet.
--- `session_ids`: those that this call made tombstones.
+-- `session_ids`: those that this call made tombstones; in a dry run those `among` some that are the user's.
 create or replace function public.turnlog_erase_user_v1(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -284,14 +284,19 @@ declare
     hash bytea;
     held public.ai_erased_users;
     ids uuid[];
-    waiting uuid[];
+    waiting uuid[] := '{}';
     step record;
     gone bigint;
     found_some boolean := true;
     gone_now jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
-        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object('erased_at', null, 'proof', proof);
+        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object(
+            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', array(
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.user_id = of_user
+                   and s.id = any (array(select a::uuid from jsonb_array_elements_text(
+                       coalesce(request -> 'among', '[]')) as a))));
     end if;
     perform public.turnlog_report_key_v1(request); -- makes the secret that the hash needs
     hash := public.turnlog_user_hash_v1(in_project, of_user);
@@ -378,7 +383,10 @@ begin
     return '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}'
         || held.counts
         || jsonb_build_object(
-            'erased_at', held.erased_at, 'session_ids', ids, 'left', found_some, 'proof', proof);
+            'erased_at', held.erased_at, 'left', found_some, 'proof', proof,
+            'session_ids', ids || array(
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.id = any (waiting) and s.id <> all (ids) and s.erased_at is not null));
 end
 $$;
 

@@ -109,17 +109,6 @@ def test_paging_shows_a_waiting_record_once(client: FlaskClient, spool: Spool, i
     ]
 
 
-def test_a_session_that_waits_is_not_said_to_be_unknown_when_it_shall_be_erased(
-    client: FlaskClient, spool: Spool, inner: Removable
-) -> None:
-    inner.refuses = lambda _: StoreUnavailable("not now")
-    log(client, session_id="s", prompt="Hello")
-    assert problem(client.delete("/v1/sessions/s"))["status"] == 503
-    inner.refuses = lambda _: None
-    delivered(spool)
-    assert client.delete("/v1/sessions/s").get_json()["interactions"] == 1
-
-
 def test_readiness_tells_writable_degraded_and_full_apart(client: FlaskClient, spool: Spool, inner: Removable) -> None:
     assert client.get("/readyz").get_json()["status"] == "writable"
     inner.away = AWAY

@@ -1,0 +1,242 @@
+"""What is erased goes from this machine's disk in the same call: from all processes' files and the dead letters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from flask.testing import FlaskClient
+
+from logging_store import identity
+from logging_store.batches import Batch
+from logging_store.errors import Invalid, StoreUnavailable
+from logging_store.spool import Spool
+from logging_store.spool.files import SpoolFile
+from logging_store.spool.forgetting import Forgotten
+from logging_store.spool.locks import BROKEN
+from tests.api import create, in_path, log, problem, transcript
+from tests.spool.away import PROJECT, Removable, said
+from tests.spool.conftest import delivered, eventually
+
+NOT_NOW = StoreUnavailable("not now")
+SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
+
+
+@pytest.fixture
+def nothing_is_delivered(inner: Removable, spool: Spool) -> Callable[[], None]:
+    """Let writes wait though the store answers; return a way to wait until it is known that it does."""
+    inner.refuses = lambda _: NOT_NOW
+    return lambda: eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
+
+
+def erased(client: FlaskClient, path: str) -> dict[str, Any]:
+    answer = client.delete(path)
+    assert answer.status_code == 200, answer.text
+    report: dict[str, Any] = answer.get_json()
+    return report
+
+
+def is_on_disk(text: bytes, folder: Path) -> bool:
+    return any(text in file.read_bytes() for file in folder.rglob("*.sqlite3*"))
+
+
+def test_a_session_that_only_waits_is_erased_and_stays_so(
+    client: FlaskClient, spool: Spool, inner: Removable, nothing_is_delivered: Callable[[], None], tmp_path: Path
+) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="a secret")
+    log(client, session_id="other", prompt="another")
+    nothing_is_delivered()
+    would = erased(client, in_path("s") + "?dry_run=true")
+    assert (would["spooled"], would["interactions"], would["erased_at"]) == (1, 0, None)
+    assert is_on_disk(b"a secret", tmp_path)
+
+    report = erased(client, in_path("s"))
+    assert (report["spooled"], report["interactions"], report["dead_letters"]) == (1, 0, 0)
+    assert not is_on_disk(b"a secret", tmp_path)
+    assert is_on_disk(b"another", tmp_path)
+    assert problem(client.get(in_path("s")))["status"] == 410
+    inner.refuses = lambda _: None
+    assert problem(log(client, session_id="s", interaction_id="1", prompt="a secret"))["status"] == 410
+    delivered(spool)
+    assert [row["prompt"] for row in transcript(client, "other")] == ["another"]
+
+
+def test_while_the_store_is_away_nothing_is_erased(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    inner.away = NOT_NOW
+    log(client, session_id="s", prompt="Hello")
+    assert problem(client.delete(in_path("s")))["status"] == 503
+    assert problem(client.delete("/v1/users/ada"))["status"] == 503
+    inner.away = None
+    delivered(spool)
+    assert len(transcript(client, "s")) == 1
+
+
+def test_a_session_that_is_nowhere_is_not_found(client: FlaskClient) -> None:
+    assert problem(client.delete(in_path("s")))["status"] == 404
+    assert problem(client.delete(in_path("s") + "?dry_run=true"))["status"] == 404
+
+
+def test_the_files_of_all_processes_lose_it_and_keep_the_rest(
+    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path
+) -> None:
+    here, sibling = open_spool(), open_spool()
+    inner.refuses = lambda _: NOT_NOW
+    shared = Batch.merge([said("a secret", session_id=SESSION), said("kept", session_id=OTHER)])
+    for spool in (here, sibling):
+        spool.write(said("a secret", session_id=SESSION))
+        spool.write(shared)
+    assert len(here.directory.files()) == 2
+    eventually(lambda: here.breaker.is_closed, "the probe succeeds")
+
+    report = here.erase(PROJECT, SESSION)
+    assert report is not None
+    assert report["spooled"] == 4
+    assert not is_on_disk(b"a secret", tmp_path)
+    assert here.directory.depth().records == 2
+    waiting = here.directory.batches_of(PROJECT, OTHER)
+    assert [[row["prompt"] for row in batch.interactions] for batch in waiting] == [["kept"]] * 2
+    assert here.directory.batches_of(PROJECT, SESSION) == []
+
+
+def test_what_was_taken_away_is_not_put_back_in_parts(tmp_path: Path) -> None:
+    # the drain reads an entry, somebody erases it, and then the drain parts it
+    file = SpoolFile.create(tmp_path)
+    file.keep([Batch.merge([said("one", session_id=SESSION), said("two", session_id=OTHER)])])
+    (entry,) = file.oldest(10, 10_000)
+    file.remove([entry])
+    file.split(entry, entry.batch.halves())
+    assert file.is_empty()
+    file.close()
+
+
+def test_a_file_that_the_disk_failed_under_is_waited_for(
+    client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None]
+) -> None:
+    log(client, session_id="s", prompt="a secret")
+    log(client, session_id="other", prompt="another")
+    nothing_is_delivered()
+    (file,) = spool.directory.files()
+    file.with_suffix(BROKEN).touch()
+    assert problem(client.delete(in_path("s")))["status"] == 503
+    file.with_suffix(BROKEN).unlink()
+    assert erased(client, in_path("s"))["spooled"] == 1
+
+
+def test_a_file_that_nobody_can_read_is_told_of(
+    client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None]
+) -> None:
+    log(client, session_id="s", prompt="a secret")
+    nothing_is_delivered()
+    (spool.directory.path / "spool-0.sqlite3").write_bytes(b"not a database, " * 100)
+    report = erased(client, in_path("s"))
+    assert (report["spooled"], report["unreadable_files"]) == (1, 1)
+
+
+def test_a_file_that_somebody_holds_is_told_of_and_erased_by_the_next_call(
+    client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logging_store.spool.files._BUSY_MS", 10)
+    log(client, session_id="s", prompt="a secret")
+    nothing_is_delivered()
+    (file,) = spool.directory.files()
+    holder = apsw.Connection(str(file))
+    holder.execute("begin exclusive")
+    assert problem(client.delete(in_path("s")))["status"] == 503
+    holder.execute("rollback")
+    holder.close()
+    assert erased(client, in_path("s"))["spooled"] == 1
+
+
+def test_a_numbered_session_is_found_under_its_number_too(
+    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+) -> None:
+    # stored under an id of its own, and meant by its number in what waits
+    create(client, session_id="own", folder_id="f", session_number=2)
+    inner.refuses = lambda _: NOT_NOW
+    create(client, folder_id="f", session_number=2, title="a secret")
+    create(client, folder_id="f", session_number=3, title="another")
+    eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
+    assert erased(client, in_path("own"))["spooled"] == 1
+    assert not is_on_disk(b"a secret", tmp_path)
+    assert is_on_disk(b"another", tmp_path)
+
+
+def test_everything_that_waits_about_a_user_goes(
+    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+) -> None:
+    create(client, session_id="stored", user_id="ada")
+    create(client, session_id="bob's", user_id="bob")
+    inner.refuses = lambda batch: Invalid("no good", field="prompt") if "dead" in str(batch.interactions) else NOT_NOW
+    log(client, session_id="stored", prompt="1 secret")
+    create(client, session_id="new", user_id="ada", title="2 secret")
+    log(client, session_id="new", prompt="3 secret")
+    log(client, session_id="bob's", prompt="4 secret", participant="ada")
+    client.post("/v1/folders", json={"folder_id": "f", "user_id": "ada", "name": "5 secret"})
+    client.put(in_path("bob's") + "/participants/ada", json={"role": "6 secret"})
+    log(client, session_id="bob's", prompt="Bob says", participant="bob")
+    create(client, session_id="ada", title="not by ada", user_id="bob")
+    eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
+
+    would = erased(client, "/v1/users/ada?dry_run=true")
+    report = erased(client, "/v1/users/ada")
+    assert (would["spooled"], report["spooled"]) == (6, 6)
+    assert not is_on_disk(b"secret", tmp_path)
+    assert is_on_disk(b"Bob says", tmp_path)
+    assert is_on_disk(b"not by ada", tmp_path)
+    inner.refuses = lambda _: None
+    delivered(spool)
+    assert [row["prompt"] for row in transcript(client, "bob's")] == ["Bob says"]
+    assert problem(client.get(in_path("new")))["status"] == 410
+    assert problem(client.get("/v1/folders/f"))["status"] == 404
+    assert client.get(in_path("ada")).get_json()["user_id"] == "bob"
+    assert spool.dead_letters.count() == 0
+
+
+def test_dead_letters_of_a_user_go_and_others_stay(
+    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+) -> None:
+    inner.away = NOT_NOW
+    create(client, session_id="hers", user_id="ada", title="1 secret")
+    log(client, session_id="bob's", prompt="2 secret", participant="ada")
+    log(client, session_id="bob's", prompt="Bob says", participant="bob")
+    inner.refuses = lambda _: Invalid("no good")
+    inner.away = None
+    delivered(spool)
+    assert spool.dead_letters.count() == 3
+    assert erased(client, "/v1/users/ada?dry_run=true")["dead_letters"] == 2
+    assert erased(client, "/v1/users/ada")["dead_letters"] == 2
+    assert not is_on_disk(b"secret", tmp_path)
+    (letter,) = spool.dead_letters.list()
+    assert letter.batch.interactions[0]["prompt"] == "Bob says"
+
+
+def test_a_session_that_is_only_a_dead_letter_is_erased(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+    inner.away = NOT_NOW
+    log(client, session_id="s", prompt="a secret")
+    inner.refuses = lambda _: Invalid("no good")
+    inner.away = None
+    delivered(spool)
+    report = erased(client, in_path("s"))
+    assert (report["dead_letters"], report["interactions"]) == (1, 0)
+    inner.refuses = lambda _: None
+    assert problem(log(client, session_id="s", prompt="late"))["status"] == 410
+
+
+def test_what_is_forgotten_takes_no_other_row_along() -> None:
+    folder = identity.folder(PROJECT, "f").id
+    batch = Batch(
+        PROJECT,
+        folders=[{"id": folder, "user_id": "ada", "key": "f"}],
+        sessions=[{"id": SESSION, "folder_id": folder, "user_id": "bob"}, {"id": OTHER, "implicit": True}],
+        participants=[{"session_id": SESSION, "participant": "ada"}, {"session_id": SESSION, "participant": "bob"}],
+        interactions=[{"session_id": OTHER, "id": SESSION, "participant": "ada"}],
+    )
+    rest = Forgotten(PROJECT, user="ada").rest_of(batch)
+    assert [row["id"] for row in rest.sessions] == [SESSION, OTHER]
+    assert [row["participant"] for row in rest.participants] == ["bob"]
+    assert rest.interactions == []
+    # the folder isn't known any more but by what a session needs of it
+    assert rest.folders == [{"id": folder, "key": "f", "created_at": None, "implicit": True}]
+    assert Forgotten(PROJECT, frozenset({OTHER})).rest_of(batch).count == batch.count - 2
+    assert Forgotten(PROJECT, user="nobody").rest_of(batch) == batch
