@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
@@ -105,7 +106,7 @@ def discard(number: int, *, yes: bool) -> None:
 def _send(letter: DeadLetter) -> Receipt:
     store = http.repository().store
     try:
-        receipts = store.write(letter.batch)
+        receipts = store.write(replace(letter.batch, late=True))
     except (Invalid, Conflict) as error:
         return receipt_of(error)
     pairs = list(zip(letter.batch.rows(), receipts, strict=True))

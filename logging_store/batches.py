@@ -41,6 +41,7 @@ class Batch:
     folders: Sequence[Row] = ()
     participants: Sequence[Row] = ()
     return_parents: bool = False  # receipts carry the stated folders and sessions as they are afterwards
+    late: bool = False  # it has waited in a spool, and somebody may have been erased meanwhile
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, in the order of their receipts."""

@@ -51,6 +51,8 @@ class FunctionStore(ABC):
     def write(self, batch: Batch) -> BatchReceipts:
         # rows that nobody claims are spared the look at whose their sessions are
         function = "turnlog_write_v2" if batch.is_claimed else "turnlog_write_v1"
+        if batch.late:
+            function = "turnlog_write_late_v1"
         return _receipts(batch, self._persist(function, "batch", batch.to_json()))
 
     def explain(self, batch: Batch) -> BatchReceipts:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import apsw
 
@@ -147,7 +148,7 @@ class Drain:
     def _deliver(self, batch: Batch, entries: list[Entry]) -> None:
         """Write a batch; halve it while data of some record fails it, until the bad one stands alone."""
         try:
-            receipts = self._store.write(batch)
+            receipts = self._store.write(replace(batch, late=True))
         except (Invalid, Conflict) as error:
             halves = batch.halves()
             for half in halves:

@@ -53,6 +53,7 @@ class Forgotten:
             session_id in self.sessions
             or (session_id in self.numbered and row.get("numbering") == "named")
             or self._is_of_the_user(row.get("user_id" if kind == "sessions" else "participant"))
+            or (self.user is not None and row.get("claim") == f"user:{self.user}")
         )
 
     def _is_of_the_user(self, name: str | None) -> bool:
@@ -64,7 +65,7 @@ class Forgotten:
         of_sessions = "seq in (select seq from entry_sessions where session_id in (select value from json_each(?)))"
         if self.user is None:
             return of_sessions, (ids,)
-        return f"({of_sessions} or instr(batch, ?))", (ids, to_json(self.user))
+        return f"({of_sessions} or instr(batch, ?))", (ids, _spelled(self.user))
 
 
 class Forgetting:
@@ -132,13 +133,19 @@ class Forgetting:
 
     def _sessions_of(self, project: str, user: str) -> frozenset[str]:
         """Return the sessions of which something that is here says that they are a user's."""
-        return frozenset(
-            row["id"] for batch in self._batches(project, user) for row in batch.sessions if row.get("user_id") == user
-        )
+        batches = list(self._batches(project, user))
+        stated = (row["id"] for batch in batches for row in batch.sessions if row.get("user_id") == user)
+        claimed = (row for batch in batches for row in batch.rows() if row.get("claim") == f"user:{user}")
+        return frozenset(stated) | frozenset(row.get("session_id") or row["id"] for row in claimed)
 
     def _batches(self, project: str, user: str | None = None) -> Iterator[Batch]:
-        yield from self._directory.batches(project, None if user is None else to_json(user))
+        yield from self._directory.batches(project, None if user is None else _spelled(user))
         yield from self._dead_letters.batches(project)
+
+
+def _spelled(user: str) -> bytes:
+    """Return a user as a batch spells them: by name, or as who claims a session."""
+    return to_json(user)[1:-1]
 
 
 def _holding(connection: apsw.Connection, what: Forgotten) -> Iterator[tuple[Entry, Batch, int]]:

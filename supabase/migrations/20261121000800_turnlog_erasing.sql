@@ -306,7 +306,8 @@ begin
             on conflict (project, user_hash) do update
            set erased_at = excluded.erased_at, finished_at = null,
                counts = case when e.finished_at is null then e.counts else '{}' end;
-        waiting := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
+        waiting := array(
+            select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
         insert into public.ai_sessions (project, id, implicit, created_at, erased_at)
         select in_project, w.id, true, statement_timestamp(), statement_timestamp()
           from unnest(waiting) as w (id)
@@ -375,7 +376,9 @@ begin
        set counts = (
                select coalesce(jsonb_object_agg(n.key, n.value), '{}')
                  from (select c.key, sum(c.value::bigint) as value
-                         from (select * from jsonb_each_text(e.counts) union all select * from jsonb_each_text(gone_now)) as c
+                         from (select * from jsonb_each_text(e.counts)
+                               union all
+                               select * from jsonb_each_text(gone_now)) as c
                         group by c.key) as n),
            finished_at = case when not found_some then statement_timestamp() end
      where e.project = in_project and e.user_hash = hash
@@ -387,6 +390,107 @@ begin
             'session_ids', ids || array(
                 select s.id from public.ai_sessions as s
                  where s.project = in_project and s.id = any (waiting) and s.id <> all (ids) and s.erased_at is not null));
+end
+$$;
+
+
+-- Writes a batch that has waited in a spool as turnlog_write_v2 does, but for what was received before its user was
+-- erased: those rows are rejected as erased. A session that is said to be theirs, and that nobody has seen before, leaves
+-- a tombstone, so that whatever else of it arrives, without their name on it, is rejected, too.
+--
+-- These tombstones are locked before what the batch locks in its own order: two such batches may deadlock, and the one
+-- that fails is written again.
+create or replace function public.turnlog_write_late_v1(batch jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := batch ->> 'project';
+    kinds constant text[] := '{folders,sessions,participants,interactions}';
+    refused jsonb;  -- kind -> positions
+    theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
+    one uuid;
+    passed jsonb;
+    receipts jsonb;
+begin
+    if not exists (select from public.ai_erased_users as e where e.project = in_project) then
+        return public.turnlog_write_v2(batch);
+    end if;
+
+    with stated as (
+        select k.kind, e.ordinality as position, (e.value ->> 'created_at')::timestamptz as received_at,
+               case when k.kind <> 'folders' then coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid end as session_id,
+               case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
+               e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
+               case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant
+          from unnest(kinds) as k (kind)
+         cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+    ), named as (
+        -- with whom the store says that its session is
+        select s.*, (select held.user_id from public.ai_sessions as held
+                      where held.project = in_project and held.id = s.session_id) as known
+          from stated as s
+    ), gone as materialized (
+        select w.who, e.erased_at
+          from (select n.who from named as n union select n.claimant from named as n
+                union select n.known from named as n) as w
+          join public.ai_erased_users as e
+            on e.project = in_project and e.user_hash = public.turnlog_user_hash_v1(in_project, w.who)
+    ), weighed as (
+        select n.kind, n.position, n.session_id,
+               exists (select from gone as g
+                        where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
+               or exists (select from public.ai_session_folders as f
+                           where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
+               exists (select from gone as g
+                        where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
+                          and n.received_at <= g.erased_at) as is_theirs
+          from named as n
+    )
+    select jsonb_object_agg(k.kind, coalesce(r.positions, '[]')),
+           coalesce((select array_agg(distinct w.session_id order by w.session_id) from weighed as w where w.is_theirs), '{}')
+      into refused, theirs
+      from unnest(kinds) as k (kind)
+     cross join lateral (
+           select jsonb_agg(w.position) as positions from weighed as w where w.kind = k.kind and w.is_refused) as r;
+
+    insert into public.ai_sessions (project, id, implicit, created_at, erased_at)
+    select in_project, t.id, true, statement_timestamp(), statement_timestamp()
+      from unnest(theirs) as t (id)
+     order by t.id
+        on conflict do nothing;
+    -- what of it came earlier, before anybody had said whose it is
+    for one in
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.id = any (theirs) and s.erased_at is null and s.user_id is null
+           and s.claim is null and s.implicit
+    loop
+        perform public.turnlog_erase_v1(jsonb_build_object('project', in_project, 'session_id', one));
+    end loop;
+
+    select jsonb_object_agg(k.kind, coalesce(r.rows, '[]'))
+      into passed
+      from unnest(kinds) as k (kind)
+     cross join lateral (
+           select jsonb_agg(e.value order by e.ordinality) as rows
+             from jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+            where not refused -> k.kind @> to_jsonb(e.ordinality)) as r;
+    receipts := public.turnlog_write_v2(batch || passed);
+    return (
+        select jsonb_object_agg(k.kind, coalesce(r.receipts, '[]'))
+          from unnest(kinds) as k (kind)
+         cross join lateral (
+               select jsonb_agg(case when w.is_refused then '{"receipt": "rejected", "reason": "erased"}'::jsonb
+                                     else receipts -> k.kind -> (w.place - 1)::integer end
+                                order by w.ordinality) as receipts
+                 from (select e.ordinality, p.is_refused,
+                              count(*) filter (where not p.is_refused) over (order by e.ordinality) as place
+                         from jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+                        cross join lateral (
+                              select refused -> k.kind @> to_jsonb(e.ordinality) as is_refused) as p) as w) as r);
 end
 $$;
 

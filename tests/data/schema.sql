@@ -191,7 +191,7 @@ declare
           from pg_catalog.pg_roles as r
          where r.rolname in ('anon', 'authenticated'));
 begin
-    foreach object in array array['public.ai_projects', 'public.ai_session_folders', 'public.ai_sessions',
+    foreach object in array array['public.ai_projects', 'public.ai_keys', 'public.ai_session_folders', 'public.ai_sessions',
                                   'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
@@ -274,6 +274,30 @@ CREATE FUNCTION public.turnlog_count_user_v1(in_project text, of_user text) RETU
         'folders', (select count(*) from public.ai_session_folders as f
                      where f.project = in_project and f.user_id = of_user))
 $$;
+CREATE FUNCTION public.turnlog_create_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    made public.ai_keys;
+begin
+    if coalesce((request ->> 'first')::boolean, false) then
+        lock table public.ai_keys in share row exclusive mode; -- services that start together make one key, not each
+        if exists (select from public.ai_keys) then
+            return null;
+        end if;
+    end if;
+    insert into public.ai_keys
+           (project, id, family, kind, digest, hint, name, scopes, origins, token_secret, created_at, expires_at)
+    select k ->> 'project', (k ->> 'id')::uuid, (k ->> 'id')::uuid, k ->> 'kind', decode(k ->> 'digest', 'hex'),
+           k ->> 'hint', k ->> 'name', array(select jsonb_array_elements_text(k -> 'scopes')),
+           array(select jsonb_array_elements_text(k -> 'origins')), k ->> 'token_secret', statement_timestamp(),
+           (k ->> 'expires_at')::timestamptz
+      from (select request -> 'key' as k) as stated
+    returning * into made;
+    return public.turnlog_key_row_v1(made);
+end
+$$;
 CREATE FUNCTION public.turnlog_derived_id_v1(name text) RETURNS uuid
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -326,7 +350,7 @@ begin
     delete from public.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
     get diagnostics participants = row_count;
     update public.ai_sessions as s
-       set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
+       set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
 end
@@ -351,14 +375,19 @@ declare
     hash bytea;
     held public.ai_erased_users;
     ids uuid[];
-    waiting uuid[];
+    waiting uuid[] := '{}';
     step record;
     gone bigint;
     found_some boolean := true;
     gone_now jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
-        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object('erased_at', null, 'proof', proof);
+        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object(
+            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', array(
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.user_id = of_user
+                   and s.id = any (array(select a::uuid from jsonb_array_elements_text(
+                       coalesce(request -> 'among', '[]')) as a))));
     end if;
     perform public.turnlog_report_key_v1(request); -- makes the secret that the hash needs
     hash := public.turnlog_user_hash_v1(in_project, of_user);
@@ -368,7 +397,8 @@ begin
             on conflict (project, user_hash) do update
            set erased_at = excluded.erased_at, finished_at = null,
                counts = case when e.finished_at is null then e.counts else '{}' end;
-        waiting := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
+        waiting := array(
+            select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
         insert into public.ai_sessions (project, id, implicit, created_at, erased_at)
         select in_project, w.id, true, statement_timestamp(), statement_timestamp()
           from unnest(waiting) as w (id)
@@ -435,7 +465,9 @@ begin
        set counts = (
                select coalesce(jsonb_object_agg(n.key, n.value), '{}')
                  from (select c.key, sum(c.value::bigint) as value
-                         from (select * from jsonb_each_text(e.counts) union all select * from jsonb_each_text(gone_now)) as c
+                         from (select * from jsonb_each_text(e.counts)
+                               union all
+                               select * from jsonb_each_text(gone_now)) as c
                         group by c.key) as n),
            finished_at = case when not found_some then statement_timestamp() end
      where e.project = in_project and e.user_hash = hash
@@ -443,7 +475,10 @@ begin
     return '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}'
         || held.counts
         || jsonb_build_object(
-            'erased_at', held.erased_at, 'session_ids', ids, 'left', found_some, 'proof', proof);
+            'erased_at', held.erased_at, 'left', found_some, 'proof', proof,
+            'session_ids', ids || array(
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.id = any (waiting) and s.id <> all (ids) and s.erased_at is not null));
 end
 $_$;
 CREATE FUNCTION public.turnlog_erase_v1(request jsonb) RETURNS jsonb
@@ -492,7 +527,7 @@ begin
         delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics gone_participants = row_count;
         update public.ai_sessions as s
-           set key = null, user_id = null, title = null, tags = null, metadata = null, edited = null,
+           set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
                started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
     end if;
@@ -504,7 +539,7 @@ begin
             'select (select count(*) from public.ai_interactions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from public.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from public.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
-            ' or num_nonnulls(key, user_id, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
+            ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
             ' as remaining', in_project, of_session));
 end
 $_$;
@@ -1219,6 +1254,45 @@ begin
          where p.project = request ->> 'project');
 end
 $$;
+CREATE FUNCTION public.turnlog_revoke_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    revoked public.ai_keys;
+begin
+    update public.ai_keys as k
+       set revoked_at = coalesce(k.revoked_at, statement_timestamp())
+     where k.id = (request ->> 'id')::uuid
+    returning k.* into revoked;
+    return case when revoked.id is not null then public.turnlog_key_row_v1(revoked) end;
+end
+$$;
+CREATE FUNCTION public.turnlog_rotate_key_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    replaced public.ai_keys;
+    made public.ai_keys;
+begin
+    select k.* into replaced from public.ai_keys as k where k.id = (request ->> 'id')::uuid for update;
+    if replaced.id is null or replaced.revoked_at is not null or replaced.expires_at <= statement_timestamp() then
+        return null;
+    end if;
+    insert into public.ai_keys
+           (project, id, family, kind, digest, hint, name, scopes, origins, token_secret, created_at, expires_at)
+    values (replaced.project, (request #>> '{key,id}')::uuid, replaced.family, replaced.kind,
+            decode(request #>> '{key,digest}', 'hex'), request #>> '{key,hint}', replaced.name, replaced.scopes,
+            replaced.origins, replaced.token_secret, statement_timestamp(), replaced.expires_at)
+    returning * into made;
+    update public.ai_keys as k
+       set expires_at = least(k.expires_at, statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8))
+     where k.project = replaced.project and k.id = replaced.id
+    returning k.* into replaced;
+    return jsonb_build_object('key', public.turnlog_key_row_v1(made), 'replaced', public.turnlog_key_row_v1(replaced));
+end
+$$;
 CREATE TABLE public.ai_sessions (
     project text NOT NULL,
     id uuid NOT NULL,
@@ -1631,6 +1705,96 @@ begin
                                                  (p.value ->> 'session_number')::integer - 1) as place) as n
               join public.ai_session_folders as f
                 on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
+end
+$$;
+CREATE FUNCTION public.turnlog_write_late_v1(batch jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    in_project constant text := batch ->> 'project';
+    kinds constant text[] := '{folders,sessions,participants,interactions}';
+    refused jsonb;  -- kind -> positions
+    theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
+    one uuid;
+    passed jsonb;
+    receipts jsonb;
+begin
+    if not exists (select from public.ai_erased_users as e where e.project = in_project) then
+        return public.turnlog_write_v2(batch);
+    end if;
+    with stated as (
+        select k.kind, e.ordinality as position, (e.value ->> 'created_at')::timestamptz as received_at,
+               case when k.kind <> 'folders' then coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid end as session_id,
+               case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
+               e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
+               case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant
+          from unnest(kinds) as k (kind)
+         cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+    ), named as (
+        -- with whom the store says that its session is
+        select s.*, (select held.user_id from public.ai_sessions as held
+                      where held.project = in_project and held.id = s.session_id) as known
+          from stated as s
+    ), gone as materialized (
+        select w.who, e.erased_at
+          from (select n.who from named as n union select n.claimant from named as n
+                union select n.known from named as n) as w
+          join public.ai_erased_users as e
+            on e.project = in_project and e.user_hash = public.turnlog_user_hash_v1(in_project, w.who)
+    ), weighed as (
+        select n.kind, n.position, n.session_id,
+               exists (select from gone as g
+                        where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
+               or exists (select from public.ai_session_folders as f
+                           where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
+               exists (select from gone as g
+                        where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
+                          and n.received_at <= g.erased_at) as is_theirs
+          from named as n
+    )
+    select jsonb_object_agg(k.kind, coalesce(r.positions, '[]')),
+           coalesce((select array_agg(distinct w.session_id order by w.session_id) from weighed as w where w.is_theirs), '{}')
+      into refused, theirs
+      from unnest(kinds) as k (kind)
+     cross join lateral (
+           select jsonb_agg(w.position) as positions from weighed as w where w.kind = k.kind and w.is_refused) as r;
+    insert into public.ai_sessions (project, id, implicit, created_at, erased_at)
+    select in_project, t.id, true, statement_timestamp(), statement_timestamp()
+      from unnest(theirs) as t (id)
+     order by t.id
+        on conflict do nothing;
+    -- what of it came earlier, before anybody had said whose it is
+    for one in
+        select s.id from public.ai_sessions as s
+         where s.project = in_project and s.id = any (theirs) and s.erased_at is null and s.user_id is null
+           and s.claim is null and s.implicit
+    loop
+        perform public.turnlog_erase_v1(jsonb_build_object('project', in_project, 'session_id', one));
+    end loop;
+    select jsonb_object_agg(k.kind, coalesce(r.rows, '[]'))
+      into passed
+      from unnest(kinds) as k (kind)
+     cross join lateral (
+           select jsonb_agg(e.value order by e.ordinality) as rows
+             from jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+            where not refused -> k.kind @> to_jsonb(e.ordinality)) as r;
+    receipts := public.turnlog_write_v2(batch || passed);
+    return (
+        select jsonb_object_agg(k.kind, coalesce(r.receipts, '[]'))
+          from unnest(kinds) as k (kind)
+         cross join lateral (
+               select jsonb_agg(case when w.is_refused then '{"receipt": "rejected", "reason": "erased"}'::jsonb
+                                     else receipts -> k.kind -> (w.place - 1)::integer end
+                                order by w.ordinality) as receipts
+                 from (select e.ordinality, p.is_refused,
+                              count(*) filter (where not p.is_refused) over (order by e.ordinality) as place
+                         from jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+                        cross join lateral (
+                              select refused -> k.kind @> to_jsonb(e.ordinality) as is_refused) as p) as w) as r);
 end
 $$;
 CREATE FUNCTION public.turnlog_write_participants_v1(in_project text, participants jsonb, sessions_present uuid[], sessions_erased uuid[]) RETURNS jsonb
@@ -2145,6 +2309,108 @@ begin
             end);
 end
 $_$;
+CREATE FUNCTION public.turnlog_write_v2(batch jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    in_project constant text := batch ->> 'project';
+    claiming constant text[] := '{sessions,participants,interactions}';
+    claimed uuid[];     -- sessions that some row claims
+    missing uuid[];     -- those of them that nobody has written yet
+    owners jsonb;       -- session -> who has it, or gets it; '' for nobody but the service
+    refused jsonb;      -- kind -> positions of rows whose session is somebody else's
+    passed jsonb := batch;
+    receipts jsonb;
+    born uuid[];
+begin
+    for attempt in 1 .. 3 loop
+        select coalesce(array_agg(distinct r.session_id), '{}')
+          into claimed
+          from unnest(claiming) as k (kind)
+         cross join lateral (
+               select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id
+                 from jsonb_array_elements(batch -> k.kind) as e
+                where e.value ? 'claim') as r;
+        if claimed = '{}' then
+            return public.turnlog_write_v1(batch);
+        end if;
+        -- An owner never changes, so what this look has seen stays true. An erased session answers for itself.
+        select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
+          into owners
+          from public.ai_sessions as s
+         where s.project = in_project and s.id = any (claimed);
+        missing := array(select c.id from unnest(claimed) as c (id) where not owners ? c.id::text);
+        -- Of several in this batch who make the same session the service is first, then who came first.
+        if missing <> '{}' then
+            select owners || coalesce(jsonb_object_agg(first.session_id, first.claim), '{}')
+              into owners
+              from (select distinct on (r.session_id) r.session_id, coalesce(r.claim, '') as claim
+                      from unnest(claiming) with ordinality as k (kind, nth)
+                     cross join lateral (
+                           select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id,
+                                  e.value ->> 'claim' as claim, e.ordinality
+                             from jsonb_array_elements(batch -> k.kind) with ordinality as e) as r
+                     where r.session_id = any (missing)
+                     order by r.session_id, r.claim is not null, k.nth, r.ordinality) as first;
+        end if;
+        select jsonb_object_agg(k.kind, coalesce(r.rows, '[]')), jsonb_object_agg(k.kind, coalesce(r.refused, '[]'))
+          into passed, refused
+          from unnest(claiming) as k (kind)
+         cross join lateral (
+               select jsonb_agg(w.value - 'claim' order by w.ordinality) filter (where not w.is_refused) as rows,
+                      jsonb_agg(w.ordinality order by w.ordinality) filter (where w.is_refused) as refused
+                 from (select e.value, e.ordinality, coalesce(
+                              e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id'),
+                              false) as is_refused
+                         from jsonb_array_elements(batch -> k.kind) with ordinality as e) as w) as r;
+        begin
+            receipts := public.turnlog_write_v1(batch || passed);
+            if missing <> '{}' then
+                born := array(
+                    select (s.value ->> 'id')::uuid
+                      from jsonb_array_elements(passed -> 'sessions') with ordinality as s
+                     where receipts -> 'sessions' -> (s.ordinality - 1)::integer ->> 'receipt' = 'created');
+                if exists (select from public.ai_sessions as s
+                            where s.project = in_project and s.id = any (missing) and s.id <> all (born)) then
+                    raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
+                end if;
+                update public.ai_sessions as s
+                   set (claim, user_id) = (
+                       select case when o.owner like 'token:%' then o.owner end,
+                              coalesce(s.user_id, case when o.owner like 'user:%' then substr(o.owner, 6) end)
+                         from (select owners ->> s.id::text as owner) as o)
+                 where s.project = in_project and s.id = any (missing) and owners ->> s.id::text <> '';
+            end if;
+            exit;
+        exception when sqlstate 'TLRAC' then
+            receipts := null; -- all of it is taken back; the next look sees whose the session is
+        end;
+    end loop;
+    if receipts is null then
+        raise exception using errcode = '55P03', message = 'somebody else keeps making the sessions of this batch';
+    end if;
+    for attempt in 1 .. cardinality(claiming) loop
+        if refused -> claiming[attempt] <> '[]' then
+            receipts := receipts || jsonb_build_object(claiming[attempt], (
+                select jsonb_agg(case when r.is_refused
+                                     then '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb
+                                     else receipts -> claiming[attempt] -> (r.place - 1)::integer end
+                                 order by r.ordinality)
+                  from (select e.ordinality, w.is_refused,
+                               count(*) filter (where not w.is_refused) over (order by e.ordinality) as place
+                          from jsonb_array_elements(batch -> claiming[attempt]) with ordinality as e
+                         cross join lateral (
+                               select refused -> claiming[attempt] @> to_jsonb(e.ordinality) as is_refused) as w) as r));
+        end if;
+    end loop;
+    return receipts;
+end
+$$;
 CREATE TABLE public.ai_erased_users (
     project text NOT NULL,
     user_hash bytea NOT NULL,
@@ -2225,6 +2491,8 @@ ALTER TABLE ONLY public.ai_erased_users
     ADD CONSTRAINT ai_erased_users_pkey PRIMARY KEY (project, user_hash);
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_pkey PRIMARY KEY (project, session_id, id);
+ALTER TABLE ONLY public.ai_keys
+    ADD CONSTRAINT ai_keys_pkey PRIMARY KEY (project, id);
 ALTER TABLE ONLY public.ai_projects
     ADD CONSTRAINT ai_projects_pkey PRIMARY KEY (project);
 ALTER TABLE ONLY public.ai_session_folders
@@ -2252,6 +2520,7 @@ ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_folder_fkey FOREIGN KEY (project, folder_id) REFERENCES public.ai_session_folders(project, id);
 ALTER TABLE public.ai_erased_users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_projects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_folders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_participants ENABLE ROW LEVEL SECURITY;

@@ -1,0 +1,155 @@
+"""What was received before a user was erased doesn't come back out of another machine's spool; what came later does."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import create_app
+from conversation.settings import Settings
+from logging_store.batches import Batch
+from logging_store.errors import StoreUnavailable
+from logging_store.spool import CircuitBreaker, Limits, Spool
+from tests.api import KEYLESS, create, in_path, log, problem, transcript
+from tests.conftest import Backend
+from tests.spool.away import PROJECT, Removable
+from tests.spool.conftest import delivered
+
+BEFORE, AFTER = "2026-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
+SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
+TURN = "00000000-0000-0000-0000-000000000001"
+AWAY = StoreUnavailable("nobody answers")
+
+
+class Machine:
+    """One of several machines over one database: its spool, and a client of its service."""
+
+    def __init__(self, backend: Backend, folder: Path) -> None:
+        self.inner = Removable(backend.open())
+        breaker = CircuitBreaker(shortest_s=0.01, longest_s=0.05)
+        self.spool = Spool(self.inner, folder, Limits(min_free_bytes=0), breaker=breaker)
+        self.client = create_app(Settings.from_mapping(KEYLESS), self.spool).test_client()
+
+    def come_back(self) -> None:
+        self.inner.away = None
+        delivered(self.spool)
+
+
+@pytest.fixture
+def machines(backend: Backend, tmp_path: Path) -> Iterator[list[Machine]]:
+    with ExitStack() as closing:
+        found = [Machine(backend, tmp_path / str(n)) for n in range(2)]
+        for machine in found:
+            closing.callback(machine.spool.close)
+        yield found
+
+
+def test_what_waits_on_another_machine_is_refused_when_it_arrives(machines: list[Machine]) -> None:
+    here, there = machines
+    create(here.client, session_id="bob's", user_id="bob")
+    log(here.client, session_id="early", prompt="before anybody knew whose it is")
+    there.inner.away = AWAY
+    create(there.client, session_id="unseen", user_id="ada", title="a secret")
+    create(there.client, session_id="early", user_id="ada")
+    log(there.client, session_id="unseen", interaction_id="1", prompt="without a name")
+    log(there.client, session_id="bob's", interaction_id="2", prompt="Ada says", participant="ada")
+    there.client.put(in_path("bob's") + "/participants/ada", json={"role": "guest"})
+    there.client.post("/v1/folders", json={"folder_id": "f", "user_id": "ada", "name": "Ada's"})
+    log(there.client, session_id="bob's", interaction_id="3", prompt="Bob says", participant="bob")
+
+    assert here.client.delete("/v1/users/ada").status_code == 200
+    create(here.client, session_id="afterwards", user_id="ada")
+    there.come_back()
+
+    assert [problem(here.client.get(in_path(name)))["status"] for name in ("unseen", "early")] == [410, 410]
+    assert [row["prompt"] for row in transcript(here.client, "bob's")] == ["Bob says"]
+    participants = here.client.get(in_path("bob's") + "/participants").get_json()["participants"]
+    assert [row["participant"] for row in participants] == ["bob"]
+    assert here.client.get("/v1/folders/f").status_code == 404
+    assert there.spool.dead_letters.count() == 0, "it is forgotten there as well"
+    assert here.client.get(in_path("afterwards")).get_json()["user_id"] == "ada"
+    assert problem(log(here.client, session_id="unseen", prompt="more"))["status"] == 410
+
+
+def test_what_came_in_parts_is_refused_in_parts(machines: list[Machine]) -> None:
+    # the session's row and its turns are in different entries, delivered one after another
+    here, there = machines
+    there.inner.away = AWAY
+    create(there.client, session_id="unseen", user_id="ada")
+    here.client.delete("/v1/users/ada")
+    there.come_back()
+    there.inner.away = AWAY
+    log(there.client, session_id="unseen", prompt="without a name")
+    there.come_back()
+    assert problem(here.client.get(in_path("unseen")))["status"] == 410
+
+
+def test_what_another_machine_kept_after_the_erasure_is_delivered(machines: list[Machine]) -> None:
+    here, there = machines
+    here.client.delete("/v1/users/ada")
+    there.inner.away = AWAY
+    create(there.client, session_id="new", user_id="ada")
+    log(there.client, session_id="new", prompt="a new start", participant="ada")
+    there.come_back()
+    assert [row["prompt"] for row in transcript(here.client, "new")] == ["a new start"]
+    assert here.client.get("/v1/sessions?user_id=ada").get_json()["sessions"][0]["key"] == "new"
+
+
+def late(store: Any, **kinds: Any) -> list[tuple[str, str | None]]:
+    receipts = store.write(Batch(PROJECT, late=True, **kinds))
+    return [(receipt.receipt, receipt.reason) for receipt in receipts]
+
+
+REFUSED, CREATED = ("rejected", "erased"), ("created", None)
+
+
+def test_each_row_is_told_its_own(machines: list[Machine]) -> None:
+    machines[0].client.delete("/v1/users/ada")
+    store = machines[0].inner.inner
+    sessions = [
+        {"id": SESSION, "user_id": "ada", "created_at": BEFORE},
+        {"id": OTHER, "user_id": "bob", "created_at": BEFORE},
+    ]
+    people = [{"session_id": OTHER, "participant": name, "created_at": BEFORE} for name in ("bob", "ada", "eve")]
+    turns = [
+        {"session_id": session, "id": TURN, "prompt": "Hello", "created_at": BEFORE} for session in (SESSION, OTHER)
+    ]
+    assert late(store, sessions=sessions, participants=people, interactions=turns) == [
+        REFUSED, CREATED, CREATED, REFUSED, CREATED, REFUSED, CREATED,
+    ]  # fmt: skip
+
+
+def test_a_session_that_is_claimed_for_the_user_is_theirs(machines: list[Machine]) -> None:
+    machines[0].client.delete("/v1/users/ada")
+    store = machines[0].inner.inner
+    turn = {"session_id": SESSION, "id": TURN, "prompt": "Hello", "created_at": BEFORE, "claim": "user:ada"}
+    stub = {"id": SESSION, "implicit": True, "created_at": BEFORE, "claim": "user:ada"}
+    assert late(store, sessions=[stub], interactions=[turn]) == [REFUSED, REFUSED]
+    unclaimed = {name: value for name, value in turn.items() if name != "claim"} | {"id": OTHER}
+    assert late(store, interactions=[unclaimed]) == [REFUSED]
+
+
+def test_a_session_made_anew_keeps_what_is_new(machines: list[Machine]) -> None:
+    machines[0].client.delete("/v1/users/ada")
+    store = machines[0].inner.inner
+    store.write(Batch(PROJECT, sessions=[{"id": SESSION, "user_id": "ada", "created_at": AFTER}]))
+    turns = [
+        {"session_id": SESSION, "id": SESSION, "prompt": "old", "created_at": BEFORE},
+        {"session_id": SESSION, "id": OTHER, "prompt": "new", "created_at": AFTER},
+    ]
+    assert late(store, interactions=turns) == [REFUSED, CREATED]
+
+
+def test_a_cleared_folder_gets_nothing_back(machines: list[Machine]) -> None:
+    client, store = machines[0].client, machines[0].inner.inner
+    folder = client.post("/v1/folders", json={"folder_id": "f", "user_id": "ada"}).get_json()["folder_id"]
+    client.delete("/v1/users/ada")
+    assert late(store, folders=[{"id": folder, "name": "Ada's", "created_at": BEFORE}]) == [REFUSED]
+    assert late(store, folders=[{"id": folder, "name": "Bob's", "created_at": AFTER}]) == [("filled", None)]
+
+
+def test_in_a_project_where_nobody_was_erased_nothing_is_refused(machines: list[Machine]) -> None:
+    store = machines[0].inner.inner
+    assert late(store, sessions=[{"id": SESSION, "user_id": "ada", "created_at": BEFORE}]) == [CREATED]
