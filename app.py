@@ -30,6 +30,7 @@ from conversation import (
     redacting,
     sessions,
     spool_commands,
+    user_export,
 )
 from conversation.access import limits
 from conversation.archive import export_command, import_command
@@ -48,7 +49,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, batches, compat, chats, erasing),
+    *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export),
     *(health, metrics),
     *(commands, key_commands, spool_commands, checking, doctor, import_command, export_command),
 )

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from logging_store.batches import Outcome
 from logging_store.records import ParticipantState, SessionStatus
@@ -159,6 +159,10 @@ class UserErased(Answer):
     unreadable_files: Annotated[int, Field(description="Files of this machine's spool that nobody can look into")]
     proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
     signature: str
+
+
+class ExportedLines(RootModel[str]):
+    """A record a line, `{"record": "session", …}`: what `flask export` writes as `turnlog` and `flask import` takes."""
 
 
 class Problem(BaseModel):

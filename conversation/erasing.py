@@ -18,7 +18,7 @@ class ErasureQuery(BaseModel):
     dry_run: Literal["true", "false"] = Field(default="false", description="Only count what would go")
 
 
-class User(BaseModel):
+class _User(BaseModel):
     """Who is meant by a path."""
 
     model_config = ConfigDict(strict=True)
@@ -42,8 +42,13 @@ def erase_session(session: str) -> Response:
     query=ErasureQuery,
 )
 def erase_user(user: str) -> Response:
-    user = body.validate(User, {"user": user}).user
-    return jsonify(answers.UserErased.arrange(http.repository().erase_user(user, dry_run=_is_dry_run())))
+    report = http.repository().erase_user(named_user(user), dry_run=_is_dry_run())
+    return jsonify(answers.UserErased.arrange(report))
+
+
+def named_user(user: str) -> str:
+    """Return a user's name as a path has it. Raises `InvalidBody` if it can be no name."""
+    return body.validate(_User, {"user": user}).user
 
 
 def _is_dry_run() -> bool:

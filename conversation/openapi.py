@@ -21,6 +21,7 @@ from logging_store.values import MAX_NAME
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _JSON, _PROBLEM = "application/json", "application/problem+json"
+LINES = "application/x-ndjson"
 _PATH_PARAMETER = re.compile(r"<name:(\w+)>")
 _NAMES = {
     "session": ("The session's UUID, or the caller's own key", shapes.IDENTIFIER),
@@ -48,6 +49,7 @@ class Description:
     request: type[BaseModel] | None
     answers: Mapping[int, type[BaseModel]]
     query: type[BaseModel] | None
+    media_type: str
 
 
 def describe(
@@ -56,11 +58,12 @@ def describe(
     answered: Mapping[int, type[BaseModel]],
     *,
     query: type[BaseModel] | None = None,
+    media_type: str = _JSON,
 ) -> Callable[[_View], _View]:
     """Say what a view takes, in its body and its query string, and answers, by status."""
 
     def attach(view: _View) -> _View:
-        view.__dict__["description"] = Description(summary, request, answered, query)
+        view.__dict__["description"] = Description(summary, request, answered, query, media_type)
         return view
 
     return attach
@@ -131,7 +134,10 @@ def _operation(rule: Rule, description: Description, *, with_key: bool) -> dict[
         ]
         + _query_parameters(description.query),
         "responses": {
-            str(status): {"description": "OK", "content": {_JSON: {"schema": PydanticSchema(schema_class=model)}}}
+            str(status): {
+                "description": "OK",
+                "content": {description.media_type: {"schema": PydanticSchema(schema_class=model)}},
+            }
             for status, model in description.answers.items()
         }
         | {

@@ -19,7 +19,7 @@ from logging_store.repository import ConversationRepository
 
 SESSIONS_AT_ONCE = 200
 _AHEAD = 8  # sessions whose first page is asked for while another is written: the time goes into waiting
-_INTERACTIONS_AT_ONCE = 100  # rows: eight times as many are in memory
+INTERACTIONS_AT_ONCE = 100  # rows: eight times as many are in memory
 _UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
 
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None
     try:
         return _Begun(
             repository.participants(session_id)["participants"],
-            repository.transcript(session_id, {"limit": _INTERACTIONS_AT_ONCE}),
+            repository.transcript(session_id, {"limit": INTERACTIONS_AT_ONCE}),
         )
     except (SessionErased, SessionNotFound):
         return None
@@ -104,7 +104,7 @@ def _interactions(repository: ConversationRepository, session_id: str, first: Ro
 
 
 def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[Row]:
-    query: Row = {"limit": _INTERACTIONS_AT_ONCE, "by": "id"}
+    query: Row = {"limit": INTERACTIONS_AT_ONCE, "by": "id"}
     while True:
         try:
             page = repository.transcript(session_id, query)

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from conversation import answers, folder_answers, interaction_answers
 from conversation.archive.dialogues import spelled, told, without
 from conversation.archive.entries import Document, Entry, Refused, Stated
-from conversation.archive.exporting import Exported
+from conversation.archive.exporting import Exported, Row
 from logging_store.records import Record
 from logging_store.restored import RestoredFolder, RestoredInteraction, RestoredParticipant, RestoredSession
 from logging_store.values import MAX_NAME
@@ -31,11 +31,16 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
         if each.session is None:
             continue
         yield _line("session", answers.SessionView.arrange(each.session))
-        of_session = {"session_id": each.session["session_id"], "session_key": each.session["key"]}
-        for participant in each.participants:
-            yield _line("participant", of_session | participant)
-        for interaction in each.interactions:
-            yield _line("interaction", of_session | interaction_answers.InteractionView.arrange(interaction))
+        yield from children(each.session, each.participants, each.interactions)
+
+
+def children(session: Row, participants: Iterable[Row], interactions: Iterable[Row]) -> Iterator[bytes]:
+    """Yield the lines of what is below a session."""
+    of_session = {"session_id": session["session_id"], "session_key": session["key"]}
+    for participant in participants:
+        yield _line("participant", of_session | participant)
+    for interaction in interactions:
+        yield _line("interaction", of_session | interaction_answers.InteractionView.arrange(interaction))
 
 
 def _line(record: str, row: dict[str, Any]) -> bytes:

@@ -175,7 +175,7 @@ def test_what_was_there_is_met_once_while_others_write(
 ) -> None:
     """Writers move sessions and interactions in their usual orders; an export meets each one once all the same."""
     monkeypatch.setattr(exporting, "SESSIONS_AT_ONCE", 3)
-    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 4)
+    monkeypatch.setattr(exporting, "INTERACTIONS_AT_ONCE", 4)
     names = [f"chat {n}" for n in range(40)]
     turns = [(name, f"i{n}") for name in names for n in range(15)]
     repository.log([interaction(session_id=name, interaction_id=turn, prompt="p") for name, turn in turns])
@@ -214,7 +214,7 @@ def test_what_was_there_is_met_once_while_others_write(
 def test_an_interaction_that_gains_a_turn_between_two_pages_is_met_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 3)
+    monkeypatch.setattr(exporting, "INTERACTIONS_AT_ONCE", 3)
 
     class Meddled(ConversationRepository):
         """After each page somebody counts a turn of an interaction that then is the first of the transcript."""
@@ -238,7 +238,7 @@ def test_an_interaction_that_gains_a_turn_between_two_pages_is_met_once(
 def test_a_long_transcript_is_given_out_in_its_order(
     repository: ConversationRepository, flask: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 5)
+    monkeypatch.setattr(exporting, "INTERACTIONS_AT_ONCE", 5)
     times = [f"2026-01-01T00:00:0{second}{part}Z" for second in (3, 1, 2) for part in (".0005", "", ".12")]
     repository.log(
         [
@@ -256,7 +256,7 @@ def test_a_long_transcript_is_given_out_in_its_order(
 def test_a_session_that_is_erased_meanwhile_is_left_out(
     repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_INTERACTIONS_AT_ONCE", 2)
+    monkeypatch.setattr(exporting, "INTERACTIONS_AT_ONCE", 2)
     repository.log([interaction(session_id=f"s{n}", prompt="p") for n in range(30) for _ in range(5)])
     met: list[int] = []
     for each in exporting.everything(repository, {}):

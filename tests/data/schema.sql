@@ -1385,12 +1385,25 @@ declare
     ids uuid[];
 begin
     -- one more than the page, to know whether there is a next one
-    ids := array(
-        select s.id
-          from public.ai_sessions as s
-         where s.project = in_project and s.erased_at is null and s.id > after_id
-         order by s.id
-         limit page_size + 1);
+    if of_user is null then
+        ids := array(
+            select s.id
+              from public.ai_sessions as s
+             where s.project = in_project and s.erased_at is null and s.id > after_id
+             order by s.id
+             limit page_size + 1);
+    else
+        -- by their own index, all of them and then sorted: one user's are few among a project's
+        ids := array(
+            select own.id
+              from (select s.id
+                      from public.ai_sessions as s
+                     where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                    offset 0) as own
+             where own.id > after_id
+             order by own.id
+             limit page_size + 1);
+    end if;
     return jsonb_build_object(
         'sessions', public.turnlog_session_rows_v1(in_project, array(
             select s.id

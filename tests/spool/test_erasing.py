@@ -67,6 +67,7 @@ def test_while_the_store_is_away_nothing_is_erased(client: FlaskClient, spool: S
     log(client, session_id="s", prompt="Hello")
     assert problem(client.delete(in_path("s")))["status"] == 503
     assert problem(client.delete("/v1/users/ada"))["status"] == 503
+    assert problem(client.get("/v1/users/ada/export"))["status"] == 503
     inner.away = None
     delivered(spool)
     assert len(transcript(client, "s")) == 1
