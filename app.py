@@ -27,7 +27,10 @@ from conversation import (
     openapi,
     participants,
     problems,
+    project_commands,
     redacting,
+    report_commands,
+    retention_commands,
     sessions,
     spool_commands,
     user_export,
@@ -51,7 +54,8 @@ from logging_store.supabase import SupabaseStore
 _AREAS = (
     *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export),
     *(health, metrics),
-    *(commands, key_commands, spool_commands, checking, doctor, import_command, export_command),
+    *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
+    *(checking, doctor, import_command, export_command),
 )
 
 

@@ -106,6 +106,7 @@ class Settings(BaseModel):
     turnlog_redact_failure: Literal["closed", "open"] = "closed"
     turnlog_redact_gitleaks: FilePath | None = None
     turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US", "CA")
+    turnlog_keep_days: int | None = Field(default=None, ge=1, le=36500)
     turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
     turnlog_jwks_url: KeySetUrl | None = None
     turnlog_jwt_secret: SharedSecretText | None = None

@@ -162,13 +162,23 @@ class SpoolDirectory:
         found = [each for one in self._ask_each(find) for each in one]
         return [batch for _, batch in sorted(found, key=lambda each: each[0])]
 
-    def batches(self, project: str, holding: bytes | None = None) -> Iterator[Batch]:
-        """Yield the batches of a project that wait, of those that hold some bytes."""
+    def sessions(self, project: str) -> set[str]:
+        """Return the ids of all sessions and folders of which something waits."""
+
+        def find(connection: apsw.Connection) -> list[str]:
+            rows = connection.execute(
+                "select distinct session_id from entry_sessions join entries using (seq) where project = ?", (project,)
+            )
+            return [session_id for (session_id,) in rows]
+
+        return {session_id for found in self._ask_each(find) for session_id in found}
+
+    def batches(self, project: str, holding: bytes) -> Iterator[Batch]:
+        """Yield the batches of a project that wait, and that hold some bytes."""
 
         def find(connection: apsw.Connection) -> list[bytes]:
             rows = connection.execute(
-                "select batch from entries where project = ? and (? is null or instr(batch, ?))",
-                (project, holding, holding),
+                "select batch from entries where project = ? and instr(batch, ?)", (project, holding)
             )
             return [batch for (batch,) in rows]
 

@@ -129,18 +129,15 @@ class Forgetting:
 
     def _sessions(self, project: str) -> list[str]:
         """Return the ids of all sessions and folders of which something is here."""
-        return sorted({id_ for batch in self._batches(project) for id_ in batch.parent_ids()})
+        letters = (id_ for batch in self._dead_letters.batches(project) for id_ in batch.parent_ids())
+        return sorted(self._directory.sessions(project).union(letters))
 
     def _sessions_of(self, project: str, user: str) -> frozenset[str]:
         """Return the sessions of which something that is here says that they are a user's."""
-        batches = list(self._batches(project, user))
+        batches = [*self._directory.batches(project, _spelled(user)), *self._dead_letters.batches(project)]
         stated = (row["id"] for batch in batches for row in batch.sessions if row.get("user_id") == user)
         claimed = (row for batch in batches for row in batch.rows() if row.get("claim") == f"user:{user}")
         return frozenset(stated) | frozenset(row.get("session_id") or row["id"] for row in claimed)
-
-    def _batches(self, project: str, user: str | None = None) -> Iterator[Batch]:
-        yield from self._directory.batches(project, None if user is None else _spelled(user))
-        yield from self._dead_letters.batches(project)
 
 
 def _spelled(user: str) -> bytes:

@@ -524,6 +524,192 @@ end
 $$;
 
 
+-- Of some sessions those of which nothing has arrived since a time, and that aren't scheduled for later. What counts is
+-- the service's own clock, not the times that callers state.
+create or replace function public.turnlog_idle_v1(in_project text, ids uuid[], before timestamptz) returns uuid[]
+language sql stable
+set search_path = ''
+set timezone = 'UTC'
+as $$
+    select coalesce(array_agg(s.id order by s.id), '{}')
+      from public.ai_sessions as s
+     where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
+       and coalesce(s.scheduled_on < before::date, true)
+       and not exists (select from public.ai_interactions as i
+                        where i.project = in_project and i.session_id = s.id and i.created_at >= before)
+       and not exists (select from public.ai_session_participants as p
+                        where p.project = in_project and p.session_id = s.id and p.created_at >= before)
+$$;
+
+
+-- {project, before, limit, after?: session id} -> {session_ids, interactions, after}: of the next `limit` sessions in the
+-- order of their ids those that are idle since `before`, and how many interactions they have.
+create or replace function public.turnlog_expirable_v1(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+    idle uuid[];
+begin
+    ids := array(
+        select s.id
+          from public.ai_sessions as s
+         where s.project = in_project and s.erased_at is null and s.id > after_id
+         order by s.id
+         limit page_size + 1);
+    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz);
+    return jsonb_build_object(
+        'session_ids', idle,
+        'interactions', (select count(*) from public.ai_interactions as i
+                          where i.project = in_project and i.session_id = any (idle)),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+
+
+-- {project, before, session_ids, most, wait?} -> {session_ids, interactions, held, left}: erases those of some sessions
+-- that still are idle since `before`, up to `most` interactions, and is asked again while some are `left`. Those that
+-- somebody has a lock on are `held`, or with `wait` waited for.
+create or replace function public.turnlog_expire_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    ids uuid[] := wanted;
+    step record;
+begin
+    -- locked in the order in which writers lock them, and looked at once more: nothing can arrive from now on
+    if (request ->> 'wait')::boolean then
+        perform from (
+            select s.id from public.ai_sessions as s
+             where s.project = in_project and s.id = any (wanted)
+             order by s.id
+               for update) as locked;
+    else
+        ids := array(
+            select s.id from public.ai_sessions as s
+             where s.project = in_project and s.id = any (wanted)
+             order by s.id
+               for update skip locked);
+    end if;
+    select e.* into step
+      from public.turnlog_erase_some_v1(
+           in_project, public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz),
+           (request ->> 'most')::integer) as e;
+    return jsonb_build_object(
+        'session_ids', step.erased, 'interactions', step.interactions,
+        'held', array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids)),
+        'left', public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz) <> '{}');
+end
+$$;
+
+
+-- {project, before, limit, after?: folder id, dry_run?} -> {folders, after}: of the next `limit` folders in the order of
+-- their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but erased
+-- ones; in a dry run also with those that would be.
+create or replace function public.turnlog_expire_folders_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some folders and their sessions, never a whole table, whatever its statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    before constant timestamptz := request ->> 'before';
+    dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+    found_ids uuid[];
+begin
+    ids := array(
+        select f.id from public.ai_session_folders as f
+         where f.project = in_project and f.id > after_id
+         order by f.id
+         limit page_size + 1);
+    -- who adds a session to a folder holds its lock
+    if not dry_run then
+        perform from (
+            select f.id from public.ai_session_folders as f
+             where f.project = in_project and f.id = any (ids[:page_size])
+             order by f.id
+               for no key update) as locked;
+    end if;
+    found_ids := array(
+        select f.id from public.ai_session_folders as f
+         where f.project = in_project and f.id = any (ids[:page_size])
+           and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
+           and (select cardinality(l.live) = case when dry_run
+                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before)) else 0 end
+                  from (select array(select s.id from public.ai_sessions as s
+                                      where s.project = in_project and s.folder_id = f.id
+                                        and s.erased_at is null) as live) as l));
+    if not dry_run then
+        update public.ai_session_folders as f
+           set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
+         where f.project = in_project and f.id = any (found_ids);
+    end if;
+    return jsonb_build_object('folders', cardinality(found_ids),
+                              'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+
+
+-- {project?} -> {projects: [{project, keep_days, now}]}: those of which something is stored, or said here.
+create or replace function public.turnlog_projects_v1(request jsonb) returns jsonb
+language sql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- a look for each project, never a whole table
+as $$
+    with recursive named as (
+        (select s.project from public.ai_sessions as s order by s.project limit 1)
+        union all
+        select (select s.project from public.ai_sessions as s where s.project > n.project order by s.project limit 1)
+          from named as n
+         where n.project is not null
+    ), every as (
+        select n.project from named as n where n.project is not null
+        union
+        select p.project from public.ai_projects as p
+        union
+        select k.project from public.ai_keys as k
+    )
+    select jsonb_build_object('projects', coalesce(jsonb_agg(
+               jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', statement_timestamp())
+               order by e.project), '[]'))
+      from every as e
+      left join public.ai_projects as p on p.project = e.project
+     where request ->> 'project' is null or e.project = request ->> 'project'
+$$;
+
+
+-- {project, keep_days?} -> {project, keep_days}: says how long a project is kept; null: as the service's own setting says.
+create or replace function public.turnlog_set_project_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+    perform public.turnlog_report_key_v1(request); -- which makes the row
+    update public.ai_projects as p
+       set keep_days = (request ->> 'keep_days')::integer
+     where p.project = request ->> 'project';
+    return jsonb_build_object('project', request -> 'project', 'keep_days', request -> 'keep_days');
+end
+$$;
+
+
 -- {project, limit, after?: session id, user_id?, tag?, status?, from?, to?} -> {sessions, after}: of the next `limit`
 -- sessions in the order of their ids, or of a user's, those that the filters let through, so a page may be short or
 -- empty; `after` is null at the end. An id never changes, so a walk meets each session that was there when it began

@@ -543,6 +543,116 @@ begin
             ' as remaining', in_project, of_session));
 end
 $_$;
+CREATE FUNCTION public.turnlog_expirable_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+    idle uuid[];
+begin
+    ids := array(
+        select s.id
+          from public.ai_sessions as s
+         where s.project = in_project and s.erased_at is null and s.id > after_id
+         order by s.id
+         limit page_size + 1);
+    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz);
+    return jsonb_build_object(
+        'session_ids', idle,
+        'interactions', (select count(*) from public.ai_interactions as i
+                          where i.project = in_project and i.session_id = any (idle)),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+CREATE FUNCTION public.turnlog_expire_folders_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    before constant timestamptz := request ->> 'before';
+    dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+    found_ids uuid[];
+begin
+    ids := array(
+        select f.id from public.ai_session_folders as f
+         where f.project = in_project and f.id > after_id
+         order by f.id
+         limit page_size + 1);
+    -- who adds a session to a folder holds its lock
+    if not dry_run then
+        perform from (
+            select f.id from public.ai_session_folders as f
+             where f.project = in_project and f.id = any (ids[:page_size])
+             order by f.id
+               for no key update) as locked;
+    end if;
+    found_ids := array(
+        select f.id from public.ai_session_folders as f
+         where f.project = in_project and f.id = any (ids[:page_size])
+           and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
+           and (select cardinality(l.live) = case when dry_run
+                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before)) else 0 end
+                  from (select array(select s.id from public.ai_sessions as s
+                                      where s.project = in_project and s.folder_id = f.id
+                                        and s.erased_at is null) as live) as l));
+    if not dry_run then
+        update public.ai_session_folders as f
+           set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
+         where f.project = in_project and f.id = any (found_ids);
+    end if;
+    return jsonb_build_object('folders', cardinality(found_ids),
+                              'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+CREATE FUNCTION public.turnlog_expire_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    ids uuid[] := wanted;
+    step record;
+begin
+    -- locked in the order in which writers lock them, and looked at once more: nothing can arrive from now on
+    if (request ->> 'wait')::boolean then
+        perform from (
+            select s.id from public.ai_sessions as s
+             where s.project = in_project and s.id = any (wanted)
+             order by s.id
+               for update) as locked;
+    else
+        ids := array(
+            select s.id from public.ai_sessions as s
+             where s.project = in_project and s.id = any (wanted)
+             order by s.id
+               for update skip locked);
+    end if;
+    select e.* into step
+      from public.turnlog_erase_some_v1(
+           in_project, public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz),
+           (request ->> 'most')::integer) as e;
+    return jsonb_build_object(
+        'session_ids', step.erased, 'interactions', step.interactions,
+        'held', array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids)),
+        'left', public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz) <> '{}');
+end
+$$;
 CREATE FUNCTION public.turnlog_explain_v1(batch jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -876,6 +986,20 @@ begin
          where s.erased_at is not null));
 end
 $_$;
+CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before timestamp with time zone) RETURNS uuid[]
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+    select coalesce(array_agg(s.id order by s.id), '{}')
+      from public.ai_sessions as s
+     where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
+       and coalesce(s.scheduled_on < before::date, true)
+       and not exists (select from public.ai_interactions as i
+                        where i.project = in_project and i.session_id = s.id and i.created_at >= before)
+       and not exists (select from public.ai_session_participants as p
+                        where p.project = in_project and p.session_id = s.id and p.created_at >= before)
+$$;
 CREATE FUNCTION public.turnlog_inspect_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -1240,6 +1364,32 @@ CREATE FUNCTION public.turnlog_ping_v1(request jsonb DEFAULT '{}'::jsonb) RETURN
         'transaction_isolation', current_setting('transaction_isolation'),
         'rows_hidden', row_security_active('public.ai_sessions'))
 $$;
+CREATE FUNCTION public.turnlog_projects_v1(request jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    AS $$
+    with recursive named as (
+        (select s.project from public.ai_sessions as s order by s.project limit 1)
+        union all
+        select (select s.project from public.ai_sessions as s where s.project > n.project order by s.project limit 1)
+          from named as n
+         where n.project is not null
+    ), every as (
+        select n.project from named as n where n.project is not null
+        union
+        select p.project from public.ai_projects as p
+        union
+        select k.project from public.ai_keys as k
+    )
+    select jsonb_build_object('projects', coalesce(jsonb_agg(
+               jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', statement_timestamp())
+               order by e.project), '[]'))
+      from every as e
+      left join public.ai_projects as p on p.project = e.project
+     where request ->> 'project' is null or e.project = request ->> 'project'
+$$;
 CREATE FUNCTION public.turnlog_report_key_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1457,6 +1607,18 @@ begin
         'sessions', public.turnlog_session_rows_v1(in_project, coalesce(ids[:page_size], '{}')),
         'after', case when cardinality(ids) > page_size
             then jsonb_build_object('at', times[page_size], 'session_id', ids[page_size]) end);
+end
+$$;
+CREATE FUNCTION public.turnlog_set_project_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+    perform public.turnlog_report_key_v1(request); -- which makes the row
+    update public.ai_projects as p
+       set keep_days = (request ->> 'keep_days')::integer
+     where p.project = request ->> 'project';
+    return jsonb_build_object('project', request -> 'project', 'keep_days', request -> 'keep_days');
 end
 $$;
 CREATE FUNCTION public.turnlog_settings_v1(request jsonb) RETURNS jsonb

@@ -1,0 +1,34 @@
+"""`flask --app app verify-report`: whether a report of an erasure is this service's, and unchanged."""
+
+from typing import BinaryIO
+
+import click
+import jiter
+from flask import Blueprint
+
+from conversation.store_commands import database_at_work
+from logging_store import reports
+
+blueprint = Blueprint("reports", __name__, cli_group=None)
+
+
+@blueprint.cli.command("verify-report")
+@click.argument("file", type=click.File("rb"))
+def verify_report(file: BinaryIO) -> None:
+    """Check the signature of a report that erasing something has answered; - is the standard input.
+
+    The query that proves it is told, to be run with: flask psql -c
+    """
+    try:
+        report = jiter.from_json(file.read(), catch_duplicate_keys=True)
+    except ValueError as error:
+        raise click.ClickException(f"{file.name} is no report, which is one JSON object: {error}") from error
+    if not (isinstance(report, dict) and isinstance(project := report.get("project"), str)):
+        raise click.ClickException(f"{file.name} is no report: it names no project")
+    with database_at_work() as database:
+        # asking makes a key where there is none: not for what anybody wrote into a file
+        known = database.perform("turnlog_projects_v1", {"project": project})["projects"]
+        right = bool(known) and reports.is_signed(report, database.report_key(project))
+    if not right:
+        raise click.ClickException("The report was changed, or another database's service has signed it")
+    click.echo(f"The report is as it was signed. It proves itself with:\n{report['proof']}")
