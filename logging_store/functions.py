@@ -25,6 +25,7 @@ from logging_store.store import Backlog
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
 _FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
+_COUNTED_AT_ONCE = 500  # sessions: however many a user has, a call is answered in time
 _NOTHING_HERE = {"spooled": 0, "dead_letters": 0, "unreadable_files": 0}  # of an erasure: a database has no spool
 _ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile
 
@@ -96,7 +97,7 @@ class FunctionStore(ABC):
         return report and report | _NOTHING_HERE
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        request = {"user_id": user_id, "most": _ERASED_AT_ONCE, **query}
+        request = {"user_id": user_id, "most": _ERASED_AT_ONCE, "limit": _COUNTED_AT_ONCE, **query}
         report: dict[str, Any] = self._request("turnlog_erase_user_v1", project, **request)
         return report | _NOTHING_HERE
 

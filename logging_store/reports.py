@@ -11,7 +11,9 @@ from typing import Any
 
 Report = dict[str, Any]
 
-_BETWEEN_STORES = ("folder_id", "session_number", "session_ids", "left")  # no part of a report
+#: Counts of what went from this machine's disk.
+HERE = ("spooled", "dead_letters")
+_BETWEEN_STORES = ("folder_id", "session_number", "session_ids", "left", "after")  # no part of a report
 
 
 def signed(report: Report, key: str) -> Report:

@@ -235,11 +235,13 @@ class ConversationRepository:
     def erase_user(self, user_id: str, *, dry_run: bool = False) -> dict[str, Any]:
         """Erase everything about a user; return a signed report. The same call goes on with one that was cut."""
         key = self.store.report_key(self.project)
-        query: dict[str, Any] = {"dry_run": True} if dry_run else {"begin": True}
-        report = self.store.erase_user(self.project, user_id, query)
-        while report.get("left"):
-            step = self.store.erase_user(self.project, user_id, {})
-            report = step | {name: report[name] + step[name] for name in ("spooled", "dead_letters")}
+        report = self.store.erase_user(self.project, user_id, {"dry_run": True} if dry_run else {"begin": True})
+        while report.get("after") or report["left"]:
+            query = {"dry_run": True, "after": report["after"]} if dry_run else {}
+            step = self.store.erase_user(self.project, user_id, query)
+            # a dry run counts page by page; what an erasure has taken away, the store sums up
+            summed = [name for name, value in step.items() if type(value) is int] if dry_run else reports.HERE
+            report = step | {name: report[name] + step[name] for name in summed}
         return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
     def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:

@@ -85,7 +85,8 @@ class Store(Protocol):
 
         Returns `{erased_at, sessions, interactions, participants, participations, turns, folders, spooled,
         dead_letters, unreadable_files, session_ids, left, proof}`: see turnlog_erase_user_v1. `spooled` and
-        `dead_letters` are what this call took. `query`: `begin` with the first call, or `dry_run`.
+        `dead_letters` are what this call took. `query`: `begin` with the first call, or `dry_run`, which only counts, a
+        page with each call, and answers `after` for the next.
         """
 
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """Erasing a session, or everything about a user: what goes, what stays, and how that is told and proven."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from logging_store import reports
+from logging_store import functions, reports
+from logging_store.records import Interaction, Session
+from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem, transcript
 from tests.conftest import PROJECT, Backend
@@ -116,3 +120,65 @@ def test_what_a_user_does_afterwards_is_a_new_start(client: FlaskClient) -> None
     assert create(client, session_id="s", user_id="ada").status_code == 410
     assert create(client, session_id="new", user_id="ada").status_code == 201
     assert [row["key"] for row in client.get("/v1/sessions?user_id=ada").get_json()["sessions"]] == ["new"]
+
+
+def test_a_user_of_many_sessions_is_counted_and_erased_in_steps(
+    client: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "_COUNTED_AT_ONCE", 3)
+    monkeypatch.setattr(functions, "_ERASED_AT_ONCE", 4)
+    for n in range(7):
+        create(client, session_id=f"own {n}", user_id="ada", participants=[{"participant": "ada"}])
+        create(client, session_id=f"other {n}", user_id="bob", participants=[{"participant": "ada"}])
+        client.post("/v1/folders", json={"folder_id": f"f {n}", "user_id": "ada"})
+    spoken = [
+        {"session_id": f"{whose} {n % 3}", "prompt": "Hello", "participant": "ada"}
+        for whose in ("own", "other")
+        for n in range(20)
+    ]
+    client.post("/v1/interactions/batch", json={"interactions": spoken})
+    counts = {"sessions": 7, "interactions": 20, "participants": 7, "participations": 7, "turns": 20, "folders": 7}
+    would, report = erased(client, "/v1/users/ada?dry_run=true"), erased(client, "/v1/users/ada")
+    for told in (would, report):
+        assert {name: told[name] for name in counts} == counts
+    assert remaining(backend, report) == 0
+    for n in range(7):
+        assert client.get(in_path(f"other {n}")).get_json()["user_id"] == "bob"
+
+
+def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
+    client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "_ERASED_AT_ONCE", 4)
+    create(client, session_id="s", user_id="ada")
+    client.post("/v1/interactions/batch", json={"interactions": [{"session_id": "s", "prompt": "Hello"}] * 10})
+    first = store.erase_user(PROJECT, "ada", {"begin": True})
+    assert (first["left"], first["interactions"], first["sessions"]) == (True, 4, 0)
+    report = erased(client, "/v1/users/ada")
+    assert (report["interactions"], report["sessions"]) == (10, 1)
+    assert remaining(backend, report) == 0
+
+
+def test_two_erasures_of_one_user_at_once_agree(backend: Backend, repository: ConversationRepository) -> None:
+    for n in range(30):
+        repository.keep([Session(session_id=f"s {n}", user_id="ada"), Interaction(session_id=f"s {n}", prompt="Hello")])
+    logs = [ConversationRepository(backend.open(), PROJECT) for _ in range(4)]
+    with ThreadPoolExecutor(len(logs)) as threads:
+        told = list(threads.map(lambda log: log.erase_user("ada"), logs))
+    assert max(report["sessions"] for report in told) == 30
+    assert [remaining(backend, report) for report in told] == [0] * 4
+
+
+def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repository: ConversationRepository) -> None:
+    sessions = [f"s {n}" for n in range(40)]
+    for name in sessions:
+        repository.keep([Session(session_id=name, user_id="ada"), Interaction(session_id=name, prompt="Hello")])
+    writer = ConversationRepository(backend.open(), PROJECT)
+    with ThreadPoolExecutor(1) as threads:
+        erasing = threads.submit(repository.erase_user, "ada")
+        kept = [writer.log([Interaction(session_id=name, prompt="more")])[0] for name in sessions]
+        report = erasing.result()
+    told = Counter((one.receipt.receipt, one.receipt.reason) for one in kept)
+    assert set(told) <= {("created", None), ("rejected", "erased")}
+    assert report["interactions"] == len(sessions) + told["created", None], "what was stored was erased with it"
+    assert remaining(backend, report) == 0

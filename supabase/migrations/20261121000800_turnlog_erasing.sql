@@ -222,39 +222,68 @@ end
 $$;
 
 
--- What there is of a user: {sessions, interactions, participants} of their own sessions, {participations, turns} in
--- those of others, {folders}.
-create or replace function public.turnlog_count_user_v1(in_project text, of_user text) returns jsonb
-language sql stable
+-- {project, user_id, limit, after?} -> {sessions, interactions, participants, participations, turns, folders, after}: counts
+-- what there is of a user, `limit` sessions with each call: first their own, then others' that they take part in, and with
+-- the last of those their folders. The sum of all calls counts; `after` is null at the end.
+create or replace function public.turnlog_count_user_v1(request jsonb) returns jsonb
+language plpgsql stable
 set search_path = ''
+set timezone = 'UTC'
 set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
 as $$
-    with own as materialized (
-        select s.id from public.ai_sessions as s
-         where s.project = in_project and s.user_id = of_user and s.erased_at is null
-    ), elsewhere as materialized (
-        select p.session_id from public.ai_session_participants as p
-         where p.project = in_project and p.participant = of_user
-           and p.session_id not in (select o.id from own as o)
-    )
-    select jsonb_build_object(
-        'sessions', (select count(*) from own),
-        'interactions', (select coalesce(sum(n.n), 0) from own as o cross join lateral (
-            select count(*) as n from public.ai_interactions as i
-             where i.project = in_project and i.session_id = o.id) as n),
-        'participants', (select coalesce(sum(n.n), 0) from own as o cross join lateral (
-            select count(*) as n from public.ai_session_participants as p
-             where p.project = in_project and p.session_id = o.id) as n),
-        'participations', (select count(*) from elsewhere),
-        'turns', (select coalesce(sum(n.n), 0) from elsewhere as e cross join lateral (
-            select count(*) as n from public.ai_interactions as i
-             where i.project = in_project and i.session_id = e.session_id and i.participant = of_user) as n),
-        'folders', (select count(*) from public.ai_session_folders as f
-                     where f.project = in_project and f.user_id = of_user))
+declare
+    in_project constant text := request ->> 'project';
+    of_user constant text := request ->> 'user_id';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_id constant uuid := request #>> '{after,session_id}';
+    after_elsewhere constant uuid := request #>> '{after,elsewhere}';
+    ids uuid[];
+    times timestamptz[];
+begin
+    if after_elsewhere is null then
+        select coalesce(array_agg(page.id), '{}'), array_agg(page.at)
+          into ids, times
+          from (select s.id, coalesce(s.started_at, s.created_at) as at
+                  from public.ai_sessions as s
+                 where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                   and (after_at is null or (coalesce(s.started_at, s.created_at), s.id) < (after_at, after_id))
+                 order by coalesce(s.started_at, s.created_at) desc, s.id desc
+                 limit page_size) as page;
+        return jsonb_build_object(
+            'sessions', cardinality(ids),
+            'interactions', (select count(*) from public.ai_interactions as i
+                              where i.project = in_project and i.session_id = any (ids)),
+            'participants', (select count(*) from public.ai_session_participants as p
+                              where p.project = in_project and p.session_id = any (ids)),
+            'after', case when cardinality(ids) = page_size
+                then jsonb_build_object('at', times[page_size], 'session_id', ids[page_size])
+                else '{"elsewhere": "00000000-0000-0000-0000-000000000000"}' end);
+    end if;
+    ids := array(
+        select p.session_id
+          from public.ai_session_participants as p
+         where p.project = in_project and p.participant = of_user and p.session_id > after_elsewhere
+         order by p.session_id
+         limit page_size);
+    return (
+        select jsonb_build_object(
+                   'participations', count(*),
+                   'turns', coalesce(sum((
+                       select count(*) from public.ai_interactions as i
+                        where i.project = in_project and i.session_id = s.id and i.participant = of_user)), 0),
+                   'folders', case when cardinality(ids) < page_size then (
+                       select count(*) from public.ai_session_folders as f
+                        where f.project = in_project and f.user_id = of_user) else 0 end,
+                   'after', case when cardinality(ids) = page_size
+                       then jsonb_build_object('elsewhere', ids[page_size]) end)
+          from public.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.user_id is distinct from of_user);
+end
 $$;
 
 
--- {project, user_id, most, begin?, waiting?, dry_run?, among?} -> {erased_at, sessions, interactions, participants,
+-- {project, user_id, most, begin?, waiting?, dry_run?, among?, limit?, after?} -> {erased_at, sessions, interactions, participants,
 -- participations, turns, folders, session_ids, left, proof}: takes a part of what there is of a user away, up to `most`
 -- interactions, and is asked again while there is something `left`. The counts are those of all calls since the one
 -- that said `begin`, also where that was another that was cut.
@@ -264,6 +293,7 @@ $$;
 -- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
 -- `waiting`: sessions of which somebody has said that they are this user's, and it didn't arrive yet.
 -- `session_ids`: those that this call made tombstones; in a dry run those `among` some that are the user's.
+-- `dry_run` counts, and takes `limit` and `after` as turnlog_count_user_v1 does.
 create or replace function public.turnlog_erase_user_v1(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -275,6 +305,8 @@ declare
     in_project constant text := request ->> 'project';
     of_user constant text := request ->> 'user_id';
     most constant integer := request ->> 'most';
+    none constant jsonb :=
+        '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}';
     proof constant text := format(
         'select (select count(*) from public.ai_sessions where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from public.ai_session_participants where project = %1$L and participant = %2$L)'
@@ -291,7 +323,7 @@ declare
     gone_now jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
-        return public.turnlog_count_user_v1(in_project, of_user) || jsonb_build_object(
+        return none || public.turnlog_count_user_v1(request) || jsonb_build_object(
             'erased_at', null, 'left', false, 'proof', proof, 'session_ids', array(
                 select s.id from public.ai_sessions as s
                  where s.project = in_project and s.user_id = of_user
@@ -383,9 +415,7 @@ begin
            finished_at = case when not found_some then statement_timestamp() end
      where e.project = in_project and e.user_hash = hash
     returning e.* into held;
-    return '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}'
-        || held.counts
-        || jsonb_build_object(
+    return none || held.counts || jsonb_build_object(
             'erased_at', held.erased_at, 'left', found_some, 'proof', proof,
             'session_ids', ids || array(
                 select s.id from public.ai_sessions as s
@@ -587,6 +617,7 @@ declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
     ids uuid[] := wanted;
+    held uuid[];
     step record;
 begin
     -- locked in the order in which writers lock them, and looked at once more: nothing can arrive from now on
@@ -603,14 +634,11 @@ begin
              order by s.id
                for update skip locked);
     end if;
-    select e.* into step
-      from public.turnlog_erase_some_v1(
-           in_project, public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz),
-           (request ->> 'most')::integer) as e;
-    return jsonb_build_object(
-        'session_ids', step.erased, 'interactions', step.interactions,
-        'held', array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids)),
-        'left', public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz) <> '{}');
+    held := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
+    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz);
+    select e.* into step from public.turnlog_erase_some_v1(in_project, ids, (request ->> 'most')::integer) as e;
+    return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'held', held,
+                              'left', cardinality(ids) > cardinality(step.erased));
 end
 $$;
 
