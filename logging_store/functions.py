@@ -25,6 +25,7 @@ from logging_store.store import Backlog
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
 _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is the spool's matter, not ours
 _FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
+_ERASED_OF_ONE_AT_ONCE = 20_000  # interactions of a session that nobody reaches any more
 _COUNTED_AT_ONCE = 500  # sessions: however many a user has, a call is answered in time
 _NOTHING_HERE = {"spooled": 0, "dead_letters": 0, "unreadable_files": 0}  # of an erasure: a database has no spool
 _ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile
@@ -93,7 +94,11 @@ class FunctionStore(ABC):
         return session
 
     def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id, **(query or {}))
+        request = {"most": _ERASED_OF_ONE_AT_ONCE, **(query or {})}
+        report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id, **request)
+        while report and report["left"]:
+            step = self._request("turnlog_erase_v1", project, session_id, **request)
+            report = step | {name: report[name] + step[name] for name in ("interactions", "participants")}
         return report and report | _NOTHING_HERE
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Erasing a session, or everything about a user: what goes, what stays, and how that is told and proven."""
 
+import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -181,4 +182,26 @@ def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repos
     told = Counter((one.receipt.receipt, one.receipt.reason) for one in kept)
     assert set(told) <= {("created", None), ("rejected", "erased")}
     assert report["interactions"] == len(sessions) + told["created", None], "what was stored was erased with it"
+    assert remaining(backend, report) == 0
+
+
+def test_a_long_session_is_erased_in_steps_that_nobody_sees(
+    client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "_ERASED_OF_ONE_AT_ONCE", 4)
+    turns = [{"session_id": name, "prompt": "Hello", "participant": "ada"} for name in ("s", "cut") for _ in range(10)]
+    client.post("/v1/interactions/batch", json={"interactions": turns})
+    report = erased(client, in_path("s"))
+    assert (report["interactions"], report["participants"]) == (10, 1)
+    assert remaining(backend, report) == 0
+
+    # cut after the first step
+    with psycopg.connect(backend.database) as connection:
+        id_ = client.get(in_path("cut")).get_json()["session_id"]
+        request = json.dumps({"project": PROJECT, "session_id": id_, "most": 4})
+        connection.execute("select turnlog_erase_v1(%s)", [request])
+    assert problem(client.get(in_path("cut") + "/interactions"))["status"] == 410
+    assert problem(log(client, session_id="cut", prompt="late"))["status"] == 410
+    report = erased(client, in_path("cut"))
+    assert report["interactions"] == 6
     assert remaining(backend, report) == 0

@@ -100,7 +100,8 @@ class Forgetting:
         if not query.get("begin"):
             report = ask(query)
             return report | self._forget(Forgotten(project, frozenset(report["session_ids"])))
-        report = ask({**query, "waiting": sorted(self._sessions_of(project, user))})
+        waiting, stated = (sorted(self._sessions_of(project, user, claimed=claimed)) for claimed in (True, False))
+        report = ask({**query, "waiting": waiting, "stated": stated})
         return report | self._forget(Forgotten(project, frozenset(report["session_ids"]), user=user))
 
     def _forget(self, what: Forgotten, *, dry_run: bool = False) -> dict[str, int]:
@@ -135,12 +136,18 @@ class Forgetting:
         letters = (id_ for batch in self._dead_letters.batches(project) for id_ in batch.parent_ids())
         return sorted(self._directory.sessions(project).union(letters))
 
-    def _sessions_of(self, project: str, user: str) -> frozenset[str]:
-        """Return the sessions of which something that is here says that they are a user's."""
+    def _sessions_of(self, project: str, user: str, *, claimed: bool = True) -> frozenset[str]:
+        """Return the sessions of which something that is here says that they are a user's.
+
+        `claimed`: also where only somebody says so who claims the session, as a page in a browser does.
+        """
         batches = [*self._directory.batches(project, _spelled(user)), *self._dead_letters.batches(project)]
-        stated = (row["id"] for batch in batches for row in batch.sessions if row.get("user_id") == user)
-        claimed = (row for batch in batches for row in batch.rows() if row.get("claim") == f"user:{user}")
-        return frozenset(stated) | frozenset(row.get("session_id") or row["id"] for row in claimed)
+        stated = (row for batch in batches for row in batch.sessions if row.get("user_id") == user)
+        ids = frozenset(row["id"] for row in stated if claimed or "claim" not in row)
+        if not claimed:
+            return ids
+        claims = (row for batch in batches for row in batch.rows() if row.get("claim") == f"user:{user}")
+        return ids | frozenset(row.get("session_id") or row["id"] for row in claims)
 
 
 def _spelled(user: str) -> bytes:

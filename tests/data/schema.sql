@@ -433,10 +433,11 @@ begin
         select in_project, w.id, true, statement_timestamp(), statement_timestamp()
           from unnest(waiting) as w (id)
             on conflict do nothing;
-        -- those are found below, also when this call is cut
+        -- those are found below, also when this call is cut; who claims a session doesn't say of others' whose they are
         update public.ai_sessions as s
            set user_id = of_user
-         where s.project = in_project and s.id = any (waiting) and s.user_id is null and s.erased_at is null;
+         where s.project = in_project and s.user_id is null and s.claim is null and s.erased_at is null
+           and s.id = any (array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'stated', '[]')) as w));
     end if;
     -- one call at a time, so that each counts what it took away
     select e.* into held from public.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
@@ -513,6 +514,7 @@ CREATE FUNCTION public.turnlog_erase_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
     SET lock_timeout TO '3s'
     AS $_$
 declare
@@ -520,6 +522,7 @@ declare
     of_session constant uuid := request ->> 'session_id';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     ensured constant boolean := coalesce((request ->> 'ensure')::boolean, false);
+    most constant integer := request ->> 'most';
     held public.ai_sessions;
     gone_at timestamptz;
     gone_interactions bigint;
@@ -550,7 +553,14 @@ begin
             return null;
         end if;
         gone_at := coalesce(held.erased_at, statement_timestamp());
-        delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+        if most is null then
+            delete from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
+        else
+            delete from public.ai_interactions as i
+             where i.ctid = any (array(
+                   select d.ctid from public.ai_interactions as d
+                    where d.project = in_project and d.session_id = of_session limit most));
+        end if;
         get diagnostics gone_interactions = row_count;
         delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics gone_participants = row_count;
@@ -561,7 +571,7 @@ begin
     end if;
     return jsonb_build_object(
         'session_id', of_session, 'erased_at', gone_at, 'interactions', gone_interactions,
-        'participants', gone_participants,
+        'participants', gone_participants, 'left', not dry_run and coalesce(gone_interactions = most, false),
         'folder_id', held.folder_id, 'session_number', held.session_number,
         'proof', format(
             'select (select count(*) from public.ai_interactions where project = %1$L and session_id = %2$L)'
@@ -1920,6 +1930,7 @@ declare
     kinds constant text[] := '{folders,sessions,participants,interactions}';
     refused jsonb;  -- kind -> positions
     theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
+    until jsonb;    -- of those that the service itself says it of: when the user was erased
     one uuid;
     passed jsonb;
     receipts jsonb;
@@ -1932,7 +1943,8 @@ begin
                case when k.kind <> 'folders' then coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid end as session_id,
                case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
                e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
-               case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant
+               case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
+               e.value ? 'claim' as is_claimed
           from unnest(kinds) as k (kind)
          cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
     ), named as (
@@ -1954,12 +1966,17 @@ begin
                            where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
                exists (select from gone as g
                         where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
-                          and n.received_at <= g.erased_at) as is_theirs
+                          and n.received_at <= g.erased_at) as is_theirs,
+               -- who claims a session doesn't say of somebody else's whose it is
+               (select max(g.erased_at) from gone as g
+                 where n.kind = 'sessions' and g.who = n.who and not n.is_claimed
+                   and n.received_at <= g.erased_at) as theirs_until
           from named as n
     )
     select jsonb_object_agg(k.kind, coalesce(r.positions, '[]')),
-           coalesce((select array_agg(distinct w.session_id order by w.session_id) from weighed as w where w.is_theirs), '{}')
-      into refused, theirs
+           coalesce((select array_agg(distinct w.session_id order by w.session_id) from weighed as w where w.is_theirs), '{}'),
+           (select jsonb_object_agg(w.session_id, w.theirs_until) from weighed as w where w.theirs_until is not null)
+      into refused, theirs, until
       from unnest(kinds) as k (kind)
      cross join lateral (
            select jsonb_agg(w.position) as positions from weighed as w where w.kind = k.kind and w.is_refused) as r;
@@ -1972,7 +1989,8 @@ begin
     for one in
         select s.id from public.ai_sessions as s
          where s.project = in_project and s.id = any (theirs) and s.erased_at is null and s.user_id is null
-           and s.claim is null and s.implicit
+           and s.claim is null and s.created_at <= (until ->> s.id::text)::timestamptz
+         order by s.id
     loop
         perform public.turnlog_erase_v1(jsonb_build_object('project', in_project, 'session_id', one));
     end loop;

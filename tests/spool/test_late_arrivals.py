@@ -15,7 +15,7 @@ from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.api import KEYLESS, create, in_path, log, problem, transcript
 from tests.conftest import Backend
 from tests.spool.away import PROJECT, Removable
-from tests.spool.conftest import delivered
+from tests.spool.conftest import delivered, eventually
 
 BEFORE, AFTER = "2026-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
@@ -153,3 +153,36 @@ def test_a_cleared_folder_gets_nothing_back(machines: list[Machine]) -> None:
 def test_in_a_project_where_nobody_was_erased_nothing_is_refused(machines: list[Machine]) -> None:
     store = machines[0].inner.inner
     assert late(store, sessions=[{"id": SESSION, "user_id": "ada", "created_at": BEFORE}]) == [CREATED]
+
+
+@pytest.mark.parametrize(
+    ("claim", "left"), [({}, "erased"), ({"claim": "token:x"}, "stays"), ({"claim": "user:ada"}, "stays")]
+)
+def test_only_the_service_itself_says_of_others_sessions_whose_they_are(
+    machines: list[Machine], claim: dict[str, str], left: str
+) -> None:
+    # somebody in a browser knew the session's id and the user's name before the store went away
+    client, store = machines[0].client, machines[0].inner.inner
+    turn = {"session_id": SESSION, "id": TURN, "prompt": "the service's own", "created_at": BEFORE}
+    store.write(Batch(PROJECT, sessions=[{"id": SESSION, "created_at": BEFORE}], interactions=[turn]))
+    client.delete("/v1/users/ada")
+    stated = [{"id": SESSION, "user_id": "ada", "created_at": BEFORE, **claim}]
+    assert late(store, sessions=stated) == [REFUSED]
+    found = store.session(PROJECT, SESSION)
+    assert found is not None
+    assert ("stays" if found["erased_at"] is None else "erased") == left
+
+
+@pytest.mark.parametrize(("claim", "left"), [({}, "erased"), ({"claim": "token:x"}, "stays")])
+def test_nor_is_that_believed_of_what_waits_here(machines: list[Machine], claim: dict[str, str], left: str) -> None:
+    here = machines[0]
+    turn = {"session_id": SESSION, "id": TURN, "prompt": "the service's own", "created_at": BEFORE}
+    here.spool.write(Batch(PROJECT, sessions=[{"id": SESSION, "created_at": BEFORE}], interactions=[turn]))
+    here.inner.refuses = lambda _: StoreUnavailable("not now")
+    here.spool.write(Batch(PROJECT, sessions=[{"id": SESSION, "user_id": "ada", "created_at": BEFORE, **claim}]))
+    eventually(lambda: here.spool.breaker.is_closed, "the probe succeeds")
+    report = here.client.delete("/v1/users/ada").get_json()
+    assert (report["spooled"], report["sessions"]) == (1, 1 if left == "erased" else 0)
+    found = here.inner.inner.session(PROJECT, SESSION)
+    assert found is not None
+    assert ("stays" if found["erased_at"] is None else "erased") == left
