@@ -175,6 +175,9 @@ def _problems(area: str, names: list[str], description: Description) -> dict[int
         problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     if description.request:
         problems |= _PROBLEMS_OF_BODIES
+    if names == ["user"]:  # about whom nothing may be stored, and that is no error
+        problems[422] = "No user is called so, or a parameter is invalid; `fields` names it"
+        return problems
     if names or description.request:
         problems[410] = "The session was erased"
     if names:

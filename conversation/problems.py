@@ -52,7 +52,7 @@ def refused(receipt: Receipt, ids: dict[str, Any]) -> Response:
     """Answer for one record whose receipt is conflict or rejected. `ids` says which record."""
     more: dict[str, Any] = {"receipt": receipt.receipt, **ids}
     if receipt.receipt == "rejected" and receipt.reason == "erased":
-        return problem(410, "Erased", "The session was erased; nothing can be added to it", reason="erased", **more)
+        return problem(410, "Erased", "It was erased; nothing can be added to it", reason="erased", **more)
     if receipt.receipt == "rejected":
         fields = [{"path": f"$.{field}", "detail": receipt.reason} for field in receipt.fields]
         return problem(

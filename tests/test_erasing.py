@@ -205,3 +205,13 @@ def test_a_long_session_is_erased_in_steps_that_nobody_sees(
     report = erased(client, in_path("cut"))
     assert report["interactions"] == 6
     assert remaining(backend, report) == 0
+
+
+def test_another_projects_user_of_the_same_name_is_somebody_else(client: FlaskClient, store: Store) -> None:
+    other = ConversationRepository(store, "other")
+    other.keep([Session(session_id="s", user_id="ada"), Interaction(session_id="s", prompt="Hello", participant="ada")])
+    create(client, session_id="s", user_id="ada")
+    report = erased(client, "/v1/users/ada")
+    assert (report["sessions"], report["interactions"]) == (1, 0)
+    assert other.session("s")["user_id"] == "ada"
+    assert other.transcript("s", {"limit": 1})["interactions"][0]["participant"] == "ada"

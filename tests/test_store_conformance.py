@@ -7,6 +7,7 @@ spoken to through the store, and in a Turnlog project of its own.
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,42 @@ def test_an_erased_session_stays_erased(store: Store) -> None:
     ]
     tombstone = session_of(store, session)
     assert (tombstone["key"], tombstone["title"], tombstone["erased_at"]) == (None, None, report["erased_at"])
+
+
+def test_a_user_is_erased_in_steps_and_stays_so(store: Store) -> None:
+    project = f"{PROJECT}-users-{new_id()}"
+    own, other = new_id(), new_id()
+    batch = Batch(
+        project,
+        sessions=[session_row(own, user_id="ada"), session_row(other, user_id="bob")],
+        participants=[{"session_id": other, "participant": "ada", "created_at": AT}],
+        interactions=[interaction_row(own, new_id(), prompt="Mine"), interaction_row(other, new_id(), prompt="Bob's")],
+    )
+    store.write(batch)
+    page = store.participations(project, "ada", {"limit": 1})
+    assert ([row["session_id"] for row in page["sessions"]], page["after"]) == ([other], None)
+    report = store.erase_user(project, "ada", {"begin": True})
+    erased = report["session_ids"]
+    while report["left"]:
+        report = store.erase_user(project, "ada", {})
+        erased += report["session_ids"]
+    assert (erased, report["sessions"], report["interactions"], report["participations"]) == ([own], 1, 1, 1)
+    assert store.participations(project, "ada", {"limit": 1}) == {"sessions": [], "after": None}
+    late = store.write(replace(batch, late=True))
+    assert [(receipt.receipt, receipt.reason) for receipt in late] == [
+        ("rejected", "erased"),
+        ("duplicate", None),
+        ("rejected", "erased"),
+        ("rejected", "erased"),
+        ("duplicate", None),
+    ]
+
+
+def test_a_projects_reports_are_signed_with_one_key(store: Store) -> None:
+    key = store.report_key(f"{PROJECT}-reports")
+    assert len(bytes.fromhex(key)) == 32
+    assert store.report_key(f"{PROJECT}-reports") == key
+    assert store.report_key(f"{PROJECT}-other-reports") != key
 
 
 def test_projects_do_not_meet(store: Store) -> None:

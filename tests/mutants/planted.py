@@ -9,6 +9,7 @@ CONFORMANCE = "tests/test_store_conformance.py"
 CELLS = "tests/faults/test_postgrest_cells.py"
 RACES = "tests/races/test_shared_sessions.py"
 WRITE = "supabase/migrations/20261121000400_turnlog_situations.sql"
+FILL_RULE = "supabase/migrations/20261121000800_turnlog_erasing.sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ PLANTED = [
     ),
     PlantedBug(
         "a write overwrites what is filled",
-        WRITE,
+        FILL_RULE,
         "            gained := held;\n            conflicts := conflicts || field;",
         "            gained := value;",
         f"{CONFORMANCE}::test_a_contradiction_names_its_fields_and_changes_nothing[postgres]",
