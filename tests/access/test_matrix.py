@@ -12,14 +12,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from flask import Flask
 
+from app import create_app
 from conversation import access
 from conversation.access import keys
 from conversation.access.callers import ALL_SCOPES
 from conversation.access.registry import KeyRegistry
+from conversation.settings import Settings
+from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
+from tests.issuers import ISSUER, USER, SigningPair, claims, publishing, signed_with_text
 
 # who calls, in the order of the columns
 #   none      nobody: no key
@@ -36,7 +41,16 @@ from tests.access.conftest import ORIGIN, Calls
 #   stranger  the same with the token of another session
 #   tokenless the same without a token
 #   elsewhere the same with the session's token, in a page of another site
-COLUMNS = "none garbage unknown expired revoked foreign unscoped scoped leaked admin page stranger tokenless elsewhere"
+#   user      the session's user, with a token of the project's sign-in
+#   other     another user
+#   lapsed    the session's user with a token that has expired
+#   unsigned  the same with the algorithm `none`
+#   hs256     the same signed by HMAC with the text of the public key
+#   newkid    the same signed with a key that the sign-in never published
+COLUMNS = (
+    "none garbage unknown expired revoked foreign unscoped scoped leaked admin page stranger tokenless elsewhere "
+    "user other lapsed unsigned hs256 newkid"
+)
 
 TABLE = Path(__file__).with_name("matrix.txt")
 
@@ -97,6 +111,7 @@ class Cast:
 
     app: Flask
     registry: KeyRegistry
+    sign_in: SigningPair
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -111,6 +126,15 @@ class Cast:
             "revoked": revoked.text,
             "foreign": make("shop", "secret", ALL_SCOPES).text,
             "admin": make("default", "secret", {"admin"}).text,
+        }
+        public, stated = self.sign_in.public_pem(), {"kid": self.sign_in.kid, "typ": "JWT"}
+        self._users = {
+            "user": self.sign_in.sign(),
+            "other": self.sign_in.sign(sub="bob"),
+            "lapsed": self.sign_in.sign(exp=int(past.timestamp()) - 60),
+            "unsigned": jwt.encode(claims(), None, "none", headers=stated),
+            "hs256": signed_with_text(public, stated | {"alg": "HS256"}, claims()),
+            "newkid": SigningPair.es256("never published").sign(),
         }
         self._page = make("default", "publishable", {"log"}, origins={ORIGIN}).text
         self._only = {scope: make("default", "secret", {scope}).text for scope in ALL_SCOPES}
@@ -145,7 +169,10 @@ class Cast:
             shown = {"Turnlog_Session_Token": tokens[column].get_json()["session_token"]} if column in tokens else {}
             return (self._calls(self._page, "https://evil.example") if column == "elsewhere" else page), shown
         admin = self._calls(self._keys["admin"])
-        assert admin("POST", "/v1/sessions", {"session_id": name}).status_code == 201
+        of_user = {"user_id": USER} if column in self._users else {}
+        assert admin("POST", "/v1/sessions", {"session_id": name} | of_user).status_code == 201
+        if column in self._users:
+            return self._calls(self._users[column], ORIGIN), {}
         match column:
             case "none":
                 return self._calls(None), {}
@@ -163,8 +190,14 @@ class Cast:
 
 
 @pytest.fixture
-def cast(guarded: Flask, registry: KeyRegistry) -> Cast:
-    return Cast(guarded, registry)
+def cast(store: FunctionStore, registry: KeyRegistry, tmp_path: Path) -> Iterator[Cast]:
+    pair = SigningPair.es256("one")
+    with publishing(pair) as publisher:
+        settings = {
+            "DATA_DIR": str(tmp_path), "TURNLOG_USER_TOKENS": "jwks", "TURNLOG_JWKS_URL": publisher.url,
+            "TURNLOG_JWT_ISSUER": ISSUER, "TURNLOG_USER_ORIGINS": ORIGIN,
+        }  # fmt: skip
+        yield Cast(create_app(Settings.from_mapping(settings), store), registry, pair)
 
 
 def table(cast: Cast, status: Callable[[str, Route], int]) -> str:
