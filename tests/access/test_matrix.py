@@ -132,7 +132,7 @@ class Cast:
             "user": self.sign_in.sign(),
             "other": self.sign_in.sign(sub="bob"),
             "lapsed": self.sign_in.sign(exp=int(past.timestamp()) - 60),
-            "unsigned": jwt.encode(claims(), None, "none", headers=stated),
+            "unsigned": jwt.encode(claims(), "", "none", headers=stated),
             "hs256": signed_with_text(public, stated | {"alg": "HS256"}, claims()),
             "newkid": SigningPair.es256("never published").sign(),
         }
