@@ -91,7 +91,7 @@ def test_strangers_are_denied_everything_on_every_object(database: str, role: st
         ("create table public.planted (a int)", "select from planted"),
         ("create view public.planted as select key from public.ai_sessions", "select from planted"),
         ("create materialized view public.planted as select 1 as a", "select from planted"),
-        ("create sequence public.planted; grant usage on sequence public.planted to public", "select nextval('planted')"),
+        ("create sequence public.planted; grant usage on sequence public.planted to anon", "select nextval('planted')"),
         ("create function public.planted(int) returns int language sql as 'select 1'",
          "select public.planted(null::integer)"),
         ("create procedure public.planted() language sql as 'select 1'", "call public.planted()"),
@@ -114,16 +114,15 @@ def test_strangers_are_denied_every_function_through_supabases_api(
         names = {signature.partition("(")[0] for signature in functions(connection)}
         login = postgres_server.conninfo(connection.info.dbname, user="authenticator")
     with PostgrestStandIn(login) as standin, httpx.Client(base_url=standin.url) as http:
+        codes: set[str] = set()
         headers = {"apikey": standin.key(role), "Authorization": f"Bearer {standin.key(role)}"}
         for name in sorted(names):
-            refused = [
-                http.post(f"/rest/v1/rpc/{name}", headers=headers, json=arguments)
-                for arguments in ({}, {"request": {}}, {"batch": {}})
-            ]
+            bodies: list[dict[str, object]] = [{}, {"request": {}}, {"batch": {}}]
+            refused = [http.post(f"/rest/v1/rpc/{name}", headers=headers, json=body) for body in bodies]
+            codes |= {answer.json()["code"] for answer in refused}
             # 404: no function takes these arguments, or none that the API shows
             assert {answer.status_code for answer in refused} <= {401, 403, 404}, (name, refused)
-            assert {answer.json()["code"] for answer in refused} <= {"42501", "PGRST202"}, name
-        assert refused[1].json()["code"] == "42501"
+    assert codes == {"42501", "PGRST202"}
 
 
 @pytest.mark.parametrize("role", [*STRANGERS, "service_role"])
