@@ -17,7 +17,8 @@ from gunicorn import glogging
 #: The beginning of keys is shown in lists, too, so that people can tell them apart.
 _SECRETS = re.compile(
     r"(?P<key>turnlog_[sp]k_[0-9A-Za-z]{4})[0-9A-Za-z]+"
-    r"|(?P<token>turnlog_st_|eyJ)[\w-]+(?:\.[\w-]*)+"
+    r"|(?P<token>turnlog_st_)[\w.-]+"
+    r"|(?P<jwt>eyJ)[\w-]+(?:\.[\w-]*)+"
     r"|(?P<bearer>\b(?:bearer|basic) +)(?!turnlog_)[\w.~+/=-]{8,}"
     r"|(?P<url>://[^\s/:@]*:)[^\s/]+(?=@)"
     r"|(?P<word>\b(?:password|passwd|pwd|secret|api_?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\"&,;]+",

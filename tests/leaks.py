@@ -28,7 +28,7 @@ PASSWORD = f"{MARK}-password"
 _LEAK = re.compile(
     rf"{MARK}[\w-]*"
     r"|turnlog_[sp]k_[0-9A-Za-z]{30}"
-    r"|turnlog_st_[\w-]+\.[\w.-]+"
+    r"|turnlog_st_[\w.-]{8,}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
 )

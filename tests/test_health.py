@@ -1,5 +1,7 @@
 """The process is up; the store would keep a write. Two questions, two answers."""
 
+from typing import Any
+
 import psycopg
 import pytest
 from flask.testing import FlaskClient
@@ -37,12 +39,17 @@ def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: 
     assert client.get("/livez").get_json() == {"status": "alive"}
 
 
+class Refused(Removable):
+    """A store whose database doesn't let us in."""
+
+    def ping(self) -> dict[str, Any]:
+        raise Misconfigured('password authentication failed for user "turnlog_of_acme" (28P01)')
+
+
 def test_anybody_may_ask_whether_it_is_ready_and_is_told_nothing_of_the_database(
     store: FunctionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = Removable(store)
-    asked.away = Misconfigured('password authentication failed for user "turnlog_of_acme" (28P01)')
-    answer = create_app(Settings.from_mapping(KEYLESS), asked).test_client().get("/readyz")
+    answer = create_app(Settings.from_mapping(KEYLESS), Refused(store)).test_client().get("/readyz")
     assert "acme" not in answer.get_data(as_text=True)
     assert "its operator finds the cause in the log" in answer.get_json()["reason"]
     assert "turnlog_of_acme" in caplog.text

@@ -39,7 +39,7 @@ SECRETS = [
     MARK.upper(),
     keys.make("secret"),
     keys.make("publishable"),
-    "turnlog_st_eyJrIjoiMSJ9.c2lnbmF0dXJl",
+    "turnlog_st_.eJyrVsopTVWyUkrOKM3LVtJRys.c2lnbmF0dXJl",
     SigningPair.es256("one").sign(),
 ]
 # each is a body that can't be taken, with what was said in it
@@ -90,6 +90,21 @@ def test_what_is_logged_is_watched(secret: str, where: str) -> None:
         case _:
             logging.getLogger("psycopg.pool").error("connecting as %s", secret)
     assert len(WATCH.take()) == 1
+
+
+def test_a_leak_fails_the_test_that_made_it(tmp_path: Path) -> None:
+    leaky = tmp_path / "test_leaky.py"
+    leaky.write_text(
+        "import logging\n"
+        "def test_silent(): pass\n"
+        f"def test_leaky(): logging.getLogger('turnlog.batch').info('%s', {PROMPT!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", str(leaky)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "2 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert f"{PROMPT} in what turnlog.batch logs" in done.stdout
 
 
 def test_what_is_answered_printed_and_written_by_services_is_watched(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_what_is_harmless_is_written_as_it_is(text: str) -> None:
         (f"Authorization: Bearer {KEY}.", f"Authorization: Bearer {KEY[:15]}…."),
         ("Bearer 0123456789abcdef", "Bearer …"),
         ("turnlog_st_eyJrIjoi.aGFzaA-_x sent", "turnlog_st_… sent"),
+        ("turnlog_st_.eJyrVsopTVWyUkrOKM3LVtJRys.aGFzaA-_x sent", "turnlog_st_… sent"),
         ("token eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln-_w", "token eyJ…"),
         ("postgresql://ada:s3cr3t@db.example/turnlog", "postgresql://ada:…@db.example/turnlog"),
         ("postgresql://ada:s3@cr3t@db.example/turnlog", "postgresql://ada:…@db.example/turnlog"),
