@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import httpx
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -20,6 +21,7 @@ from conversation import access, problems
 from conversation.access import keys
 from conversation.access.registry import KeyRegistry
 from conversation.settings import Settings
+from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import Misconfigured, StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.postgres import PostgresStore
@@ -27,6 +29,7 @@ from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.sqlstate import classify
 from tests.api import KEYLESS, create, log, problem
 from tests.conftest import Backend
+from tests.databases import server_folder
 from tests.doctor import Operator
 from tests.issuers import SigningPair
 from tests.leaks import MARK, METADATA, PASSWORD, PROMPT, RESPONSE, TITLE, WATCH
@@ -304,3 +307,19 @@ def test_a_service_and_its_database_write_nothing_of_what_is_said_to_their_logs(
                 http.get(path, headers={"User-Agent": MARK, "Cookie": MARK, "Referer": MARK})
                 http.get(path, headers={"Authorization": f"Bearer {SECRETS[1]}"})
             assert http.get(f"/v1/sessions/{MARK}").json()["interaction_count"] == 3
+
+
+def test_a_row_that_the_embedded_database_refuses_is_not_in_its_log() -> None:
+    with server_folder() as folder:
+        server = EmbeddedPostgres(folder)
+        server.start()
+        try:
+            with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+                connection.execute("create table said (prompt text check (length(prompt) < 3))")
+                with pytest.raises(psycopg.errors.CheckViolation, match="Failing row contains"):
+                    connection.execute("insert into said values (%s)", [PROMPT])
+        finally:
+            server.stop()
+        log = server.log.read_text()
+    assert "violates check constraint" in log
+    assert MARK not in log
