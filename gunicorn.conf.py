@@ -41,6 +41,7 @@ max_requests = 0  # a worker that never leaks need never be replaced; with a num
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
 loglevel = "info"
+logger_class = "conversation.server_log.Logger"  # a line for each event, without what opens the log
 control_socket_disable = True
 
 # made before the workers are, so that each of them can tell what all of them count
@@ -75,7 +76,6 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    _log_where(worker.log.error_log)
     for store in _stores(worker):
         store.start()
 
@@ -96,13 +96,6 @@ def _stores(worker: Any) -> list[Store]:
     # none if another application is served, or if ours failed to load
     repository = getattr(worker.app.callable, "extensions", {}).get("conversation_repository")
     return [repository.store] if repository else []
-
-
-def _log_where(gunicorns: logging.Logger) -> None:
-    """Send what Turnlog logs to where gunicorn logs; Python's own default would hide anything below a warning."""
-    ours = logging.getLogger("turnlog")
-    ours.handlers, ours.propagate = gunicorns.handlers, False
-    ours.setLevel(gunicorns.level)
 
 
 def _refuse_to_be_open(address: str | tuple[str, int]) -> None:

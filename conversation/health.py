@@ -1,5 +1,6 @@
 """Two different questions: is the process up, and would a write be kept?"""
 
+import logging
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
@@ -7,7 +8,9 @@ from flask import Blueprint, Response, current_app, jsonify
 from conversation import access, answers, http
 from conversation.openapi import describe
 from conversation.settings import Settings
-from logging_store.errors import Misconfigured, SpoolFull, StoreUnavailable
+from logging_store.errors import Misconfigured, SchemaMissing, SpoolFull, StoreUnavailable
+
+_log = logging.getLogger("turnlog.health")
 
 blueprint = Blueprint("health", __name__)
 
@@ -31,8 +34,12 @@ def readyz() -> Response:
         answer["schema_version"] = store.ping()["schema"]
     except (StoreUnavailable, Misconfigured) as error:
         answer["status"] = "degraded" if backlog.has_room else "full"
-        if isinstance(error, Misconfigured):
+        if isinstance(error, SchemaMissing):
             answer["reason"] = str(error)
+        elif isinstance(error, Misconfigured):
+            # anybody may ask, and the database's words name its users
+            _log.error("store: %s", error)
+            answer["reason"] = "The store is not set up for Turnlog; its operator finds the cause in the log"
     answer["spool"] = {"records": backlog.records, "bytes": backlog.bytes, "oldest_s": round(backlog.oldest_s, 1)}
     answer["dead_letters"] = backlog.dead_letters
     response = jsonify(answer)

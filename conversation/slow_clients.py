@@ -21,7 +21,17 @@ from functools import partial
 from typing import Any, cast
 
 from gunicorn import util
-from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, InvalidHeader
+from gunicorn.http.errors import (
+    ChunkMissingTerminator,
+    ExpectationFailed,
+    InvalidChunkExtension,
+    InvalidChunkSize,
+    InvalidHeader,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from conversation.body import receive
@@ -33,15 +43,25 @@ WAITING = 8  # threads for each request worked on at once: 128 at 16, mostly nev
 _YIELD_S = 50e-6  # for each connection that a worker has: long enough for another to wake up
 _LONGEST_YIELD_S = 1.25e-3
 
-_BUSY = json.dumps(
-    {
-        "type": "urn:turnlog:problem:unavailable",
-        "title": "Too Busy",
-        "status": 503,
-        "detail": "Others were served first for too long, and nothing was done; send the same call again",
-        "retry_after": 1,
-    }
-).encode()
+
+def _problem(kind: str, title: str, status: int, detail: str, **more: Any) -> bytes:
+    type_ = f"urn:turnlog:problem:{kind}"
+    return json.dumps({"type": type_, "title": title, "status": status, "detail": detail} | more).encode()
+
+
+_BUSY = _problem(
+    *("unavailable", "Too Busy", 503),
+    "Others were served first for too long, and nothing was done; send the same call again",
+    retry_after=1,
+)
+_BROKEN = _problem("internal", "Internal Error", 500, "Unexpected. Send the same call again")
+#: What isn't HTTP as we take it: status and title.
+_UNREADABLE: dict[type[ParseException], tuple[int, str]] = {
+    LimitRequestLine: (414, "URI Too Long"),
+    LimitRequestHeaders: (431, "Request Header Fields Too Large"),
+    ExpectationFailed: (417, "Expectation Failed"),
+    UnsupportedTransferCoding: (501, "Not Implemented"),
+}
 
 
 class TooSlow(ConnectionResetError):  # noqa: N818 - states what is
@@ -161,6 +181,19 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if not kept:
             self._part(conn)
         return kept
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
+        """Answer what can't be served. What it was is neither logged nor sent back: a broken header may be a key."""
+        if isinstance(exc, ParseException):
+            self.log.warning("refused what %s sent: %s", addr[0] if addr else "a client", type(exc).__name__)
+            status, title = _UNREADABLE.get(type(exc), (400, "Bad Request"))
+            body = _problem("malformed", title, status, "This can't be read as a request of HTTP/1.1")
+        else:
+            self.log.error("unexpected error in a request", exc_info=exc)
+            status, title, body = 500, "Internal Server Error", _BROKEN
+        head = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        with suppress(OSError):  # it has gone
+            util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def _serve(self, conn: TConn) -> object:
         _start_the_clock(conn.sock)

@@ -47,6 +47,7 @@ max_connections = 100
 max_wal_size = '2GB'
 timezone = 'UTC'
 log_timezone = 'UTC'
+log_error_verbosity = terse # a refused row would be told in full, and with it what people said
 """
 
 

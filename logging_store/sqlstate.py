@@ -42,6 +42,7 @@ _HINTS = {
 
 _KEY_VALUES = re.compile(r"Key \((?P<columns>.*?)\)=\((?P<values>.*)\) ", re.DOTALL)
 _CHECK = re.compile(r"ai_(?:sessions|interactions|session_folders|session_participants)_(\w+)_check")
+_VALUE = re.compile(r'".*"', re.DOTALL)
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
@@ -54,8 +55,8 @@ def classify(
     column: str | None = None,
 ) -> StoreError:
     """Return our error for a database error; the caller raises it from the driver's own."""
-    if code == "22023" and not message.startswith("role "):
-        return Invalid(message)
+    if code.startswith("22") and not (code == "22023" and message.startswith("role ")):
+        return Invalid(f"{_without_values(message)} ({code})", field=column or _field_of(message, constraint))
     if code in {"23505", "23503", "23P01"}:
         return _clash(message, detail, constraint)
     if hint := _HINTS.get(code):
@@ -70,6 +71,11 @@ def classify(
     if _MISCONFIGURED.fullmatch(code):
         return Misconfigured(f"{message} ({code})")
     return StoreUnavailable(f"{message} ({code})")
+
+
+def _without_values(message: str) -> str:
+    """Return what the database says of a value that it can't take, without the value: that may be what people said."""
+    return _VALUE.sub('"…"', message)
 
 
 def _clash(message: str, detail: str | None, constraint: str | None) -> Conflict:

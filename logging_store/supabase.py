@@ -98,7 +98,10 @@ class SupabaseStore(FunctionStore):
             # after a read timeout or a broken answer the call may have been committed: the outcome is unknown
             raise StoreUnavailable(f"Supabase's API can't be reached: {error or type(error).__name__}") from error
         except ValueError as error:
-            raise StoreUnavailable(f"Supabase's API answered with something unreadable: {error}") from error
+            # it may quote what was answered, and so what people said
+            raise StoreUnavailable(
+                f"Supabase's API answered with something unreadable ({type(error).__name__})"
+            ) from error
 
     def _gateway_error(self, status: int | None, error: APIError) -> Exception:
         """Return our error for an answer of something in front of PostgREST, which has no code to go by."""

@@ -14,12 +14,26 @@ from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
+from tests import leaks
 from tests.api import KEYLESS
 from tests.databases import TestServer, running_server
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
 PROJECT = "default"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watched() -> Iterator[None]:
+    with leaks.watching():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks() -> Iterator[None]:
+    """Fail whichever test makes a log or a refusal tell what it may not."""
+    yield
+    assert leaks.WATCH.take() == []
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import httpx
 import psutil
 
 from logging_store.embedded import EmbeddedPostgres
+from tests import leaks
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60  # the first start of an embedded database runs initdb
@@ -51,10 +52,12 @@ class Service:
 
     def log(self) -> str:
         """Return the last lines of what the service wrote to its standard output and error."""
+        return "\n".join(self.whole_log().splitlines()[-_LOG_LINES:])
+
+    def whole_log(self) -> str:
         # read beside the service's own writing: its position in the file is not ours
         size = os.fstat(self._log.fileno()).st_size
-        text = os.pread(self._log.fileno(), size, 0).decode(errors="replace")
-        return "\n".join(text.splitlines()[-_LOG_LINES:])
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
     def wait_until_ready(self, path: str = "/readyz", seconds: float = _START_S) -> None:
         """Return when the service answers 200 on `path`. Raises `AssertionError` when it ends or time is up."""
@@ -138,6 +141,7 @@ def launch(
             raise
         finally:
             service.kill()
+            leaks.WATCH.look_at_service(service.whole_log(), Path(variables["DATA_DIR"]))
 
 
 def _start(variables: Mapping[str, str], application: str, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -1,14 +1,20 @@
 """The process is up; the store would keep a write. Two questions, two answers."""
 
+from typing import Any
+
 import psycopg
+import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store.errors import Misconfigured
+from logging_store.functions import FunctionStore
 from logging_store.migrations import SCHEMA_VERSION
 from logging_store.postgres import PostgresStore
 from tests.api import KEYLESS, problem
 from tests.conftest import Backend
+from tests.spool.away import Removable
 
 
 def test_ready_means_that_a_write_would_be_kept(client: FlaskClient) -> None:
@@ -31,6 +37,22 @@ def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: 
     assert answer.get_json()["status"] == "full", "this store has no spool"
     assert "migrat" in answer.get_json()["reason"]
     assert client.get("/livez").get_json() == {"status": "alive"}
+
+
+class Refused(Removable):
+    """A store whose database doesn't let us in."""
+
+    def ping(self) -> dict[str, Any]:
+        raise Misconfigured('password authentication failed for user "turnlog_of_acme" (28P01)')
+
+
+def test_anybody_may_ask_whether_it_is_ready_and_is_told_nothing_of_the_database(
+    store: FunctionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = create_app(Settings.from_mapping(KEYLESS), Refused(store)).test_client().get("/readyz")
+    assert "acme" not in answer.get_data(as_text=True)
+    assert "its operator finds the cause in the log" in answer.get_json()["reason"]
+    assert "turnlog_of_acme" in caplog.text
 
 
 def test_a_database_that_is_away_is_not_ready_but_the_process_lives() -> None:

@@ -98,7 +98,7 @@ def test_what_the_data_is_to_blame_for_names_the_field(
     error = classify(code, message, **known)
     assert isinstance(error, errors.Invalid)
     assert error.field == field
-    assert message in str(error)
+    assert message.replace('"x"', '"…"') in str(error)  # a value may be what people said
 
 
 @pytest.mark.parametrize(
