@@ -130,6 +130,7 @@ export class Turnlog {
   /** @type {TurnlogError | null} */ #error = null;
   /** @type {Promise<void> | null} */ #delivery = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #adding = 0;
   #again = false;
   #failures = 0;
   #notBefore = 0;
@@ -158,7 +159,7 @@ export class Turnlog {
     const last = options.fresh ? null : remembered(place);
     const name = options.sessionId ?? last ?? newId();
     if (options.sessionId === undefined) remember(place, name);
-    const session = await queue.openSession(`${place}\n${name}`, name, key, fieldsOf(options));
+    const session = await queue.openSession(place, name, key, fieldsOf(options));
     return new Turnlog(options, queue, session, url, place);
   }
 
@@ -192,7 +193,7 @@ export class Turnlog {
   get status() {
     return {
       state: this.#state,
-      records: this.#queue.size(this.#place),
+      records: this.#queue.size(this.#place) + this.#adding,
       durable: this.#queue.durable,
       retryAt: this.#state === "waiting" ? new Date(this.#notBefore) : null,
       error: this.#error,
@@ -226,6 +227,11 @@ export class Turnlog {
     return turn;
   }
 
+  /** Resolves once all that was logged so far is in the queue, where a reload can't take it away. */
+  async kept() {
+    await this.#added;
+  }
+
   /** Sends what waits, now, unless the service asked for patience. @returns {Promise<Status>} */
   async flush() {
     await this.#added;
@@ -255,11 +261,13 @@ export class Turnlog {
     const promise = new Promise((/** @type {(receipt: Receipt) => void} */ resolve, reject) => {
       this.#waiting.set(kept.ref, { kept, resolve, reject });
       const count = counts && this.#options.countTurns && fields.turn === undefined;
-      const added = this.#queue.add(kept, count ? record : null).then(
+      const added = this.#queue.add(kept, count ? record : null).finally(() => (this.#adding -= 1));
+      const settled = added.then(
         () => this.#wake(),
         (error) => this.#settle([{ ref: kept.ref, error: { detail: `Not logged: ${error.message}`, record } }]),
       );
-      this.#added = Promise.all([this.#added, added]);
+      this.#adding += 1;
+      this.#added = Promise.all([this.#added, settled]);
     });
     promise.catch(() => undefined); // told to onerror
     return promise;
@@ -604,10 +612,12 @@ class Queue {
   }
 
   /**
-   * @param {string} at @param {string} name @param {string | undefined} key @param {Record<string, unknown>} fields
+   * @param {string} place @param {string} name @param {string | undefined} key
+   * @param {Record<string, unknown>} fields
    * @returns {Promise<Session>} the same for all tabs
    */
-  async openSession(at, name, key, fields) {
+  async openSession(place, name, key, fields) {
+    const at = `${place}\n${name}`;
     const now = Date.now();
     /** @type {(known?: Session) => Session} */
     const opened = (
@@ -620,7 +630,8 @@ class Queue {
       usedAt: now,
     });
     try {
-      return await this.#transact("readwrite", async ({ sessions, records }) => {
+      return await this.#transact("readwrite", async ({ sessions, records, places }) => {
+        await this.#count(places, place);
         for (const { at, usedAt } of await ask(sessions.getAll())) {
           if (usedAt < now - FORGET_MS && !(await ask(records.index("at").count(at)))) sessions.delete(at);
         }
@@ -695,12 +706,18 @@ class Queue {
   async sessions(place) {
     const found = [...this.#records.values()].map(({ at }) => at);
     if (this.#sessions.size) return [...new Set(found)];
-    await this.#transact("readonly", async ({ records }) => {
+    await this.#transact("readonly", async ({ records, places }) => {
+      await this.#count(places, place);
       const range = IDBKeyRange.bound(`${place}\n`, `${place}\n\uffff`);
       const walk = records.index("at").openKeyCursor(range, "nextunique");
       for (let cursor; (cursor = await ask(walk)); cursor.continue()) found.push(String(cursor.key));
     });
     return [...new Set(found)];
+  }
+
+  /** @param {IDBObjectStore} places @param {string} place where other pages add and take away, too */
+  async #count(places, place) {
+    this.#sizes.set(place, (await ask(places.get(place)))?.records ?? 0);
   }
 
   /** @param {string} at @param {number} [most] @returns {Promise<Kept[]>} the oldest, as many as go into a call */
