@@ -21,6 +21,8 @@ from tests.databases import TestServer
 from tests.service import Service, launch
 
 OPERATOR = "the operator of this service"
+SIGNED_WITH = "the secret that users' tokens are signed with"
+ISSUER = "https://sign-in.example"
 FOREIGN_NAME = "chat.test"  # of this machine, in the tests' browser; a page of it has no TLS
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>A chat</title>
@@ -124,10 +126,17 @@ def service(site: Site, postgres_server: TestServer) -> Iterator[Service]:
 
 
 @contextmanager
-def serving(server: TestServer, site: Site, **settings: str) -> Iterator[Service]:
+def serving(server: TestServer, site: Site) -> Iterator[Service]:
     """Run a service over a database of its own, and let the site's pages import its client."""
     with server.database() as name:
-        environment = {"DATABASE_URL": server.conninfo(name), "TURNLOG_API_KEY": OPERATOR, **settings}
+        environment = {
+            "DATABASE_URL": server.conninfo(name),
+            "TURNLOG_API_KEY": OPERATOR,
+            "TURNLOG_USER_TOKENS": "hs256",
+            "TURNLOG_JWT_SECRET": SIGNED_WITH,
+            "TURNLOG_JWT_ISSUER": ISSUER,
+            "TURNLOG_USER_ORIGINS": site.origin(),
+        }
         with launch(environment) as service:
             service.wait_until_ready()
             site.page = PAGE.replace("SERVICE", service.url)
