@@ -38,10 +38,11 @@ window.Turnlog = Turnlog;
 
 
 class Site:
-    """Serves one page to any name of this machine."""
+    """Serves a page to any name of this machine, and others by their paths."""
 
     def __init__(self) -> None:
         self.page = ""
+        self.others: dict[str, str] = {}
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,7 +50,7 @@ class Site:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
                 self.end_headers()
-                self.wfile.write(site.page.encode())
+                self.wfile.write(site.others.get(self.path, site.page).encode())
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass

@@ -172,7 +172,7 @@ def test_the_example_page_logs_itself(
         assert example.count(right) == 1
         example = example.replace(right, here)
     page = context.new_page()
-    page.route(f"{site.origin()}/chat.html", lambda route: route.fulfill(body=example, content_type="text/html"))
+    site.others["/chat.html"] = example
     page.goto(f"{site.origin()}/chat.html")
     page.fill("input", "Hello, who are you?")
     page.click("button")
