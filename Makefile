@@ -10,6 +10,7 @@ run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
 test: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.chromium # finds a browser, or installs one
 	$(BIN)/python -m pytest
 
 # Tests the tests: puts bugs into a copy of the code and tells which of them no test notices.

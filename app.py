@@ -13,6 +13,7 @@ from conversation import (
     access,
     batches,
     body,
+    browser_client,
     chats,
     checking,
     commands,
@@ -53,7 +54,7 @@ from logging_store.supabase import SupabaseStore
 
 _AREAS = (
     *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export),
-    *(health, metrics),
+    *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
     *(checking, doctor, import_command, export_command),
 )

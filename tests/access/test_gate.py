@@ -21,7 +21,7 @@ from tests.test_problems import FailingStore
 
 OPERATOR = "0123456789abcdef0123456789abcdef"
 NOBODY = FailingStore(StoreUnavailable("a test that needs no store asked one"))
-OPEN = ["/livez", "/openapi.json", "/docs/"]
+OPEN = ["/livez", "/openapi.json", "/docs/", "/static/turnlog.js"]
 
 
 @pytest.fixture(scope="module")
