@@ -2,27 +2,25 @@
 
 A child brings its parent along: whatever is logged names its session, and the session is part of the same batch. One
 record is a batch of one. A batch that the store refuses for the data of some record is halved until that record
-stands alone, so that it never harms the others.
+stands alone, so that it never harms the others (see `weighing`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
-from logging_store import identity, repeats, reports
+from logging_store import identity, reports, weighing
 from logging_store.addressing import Addressed, Addresser, session_identity
-from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, OnConflict, Receipt, receipt_of
-from logging_store.errors import Conflict, FolderNotFound, Invalid, NotYours, SessionErased, SessionNotFound
+from logging_store.batches import Batch, OnConflict, Receipt
+from logging_store.errors import FolderNotFound, Invalid, NotYours, SessionErased, SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
+from logging_store.ownership import Ownership, claim
 from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
 from logging_store.redaction import Redaction
 from logging_store.store import Store
 from logging_store.values import restore_numbers
-
-_BatchOf = Callable[[Sequence[Addressed]], Batch]
-_Write = Callable[[Batch], BatchReceipts]
 
 
 class Kept(NamedTuple):
@@ -37,15 +35,6 @@ class Kept(NamedTuple):
     def session(self) -> Identity:
         assert self.of_session is not None  # noqa: S101 - only a folder's own record has none
         return self.of_session
-
-
-class Ownership(Protocol):
-    """Which sessions a caller reaches, who only reaches their own. `user_id`: whose all of them are, if one user's."""
-
-    user_id: str | None
-
-    def owner_of(self, session_id: str) -> str:
-        """Return the owner that a session must have, as `turnlog_write_v2` spells it. Raises `NotYours`."""
 
 
 class ConversationRepository:
@@ -95,7 +84,7 @@ class ConversationRepository:
         """
         addresser = Addresser(self.project, self._clock())
         addressed = addresser.address(records)
-        _decide_conflicts(addressed, on_conflict)
+        weighing.decide_conflicts(addressed, on_conflict)
         if next_number:
             for each in addressed:
                 if each.kind == "sessions" and each.folder and "session_number" not in each.row:
@@ -106,7 +95,7 @@ class ConversationRepository:
             batch_of(addressed)  # before anything is written: who can't show what they claim is told so
         with self.ledger.receiving(len(addressed)) as receipts:
             refused = self._redact(addressed)
-            receipts.extend(_weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
+            receipts.extend(weighing.weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
         return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
 
     def ensure_session(self, session: Session) -> Kept:
@@ -202,9 +191,9 @@ class ConversationRepository:
         """Say what `keep` would answer now, and write nothing."""
         addresser = Addresser(self.project, self._clock())
         addressed = addresser.address(records)
-        _decide_conflicts(addressed, on_conflict)
+        weighing.decide_conflicts(addressed, on_conflict)
         refused = self.redaction.rows([each.row for each in addressed]).refused if self.redaction else {}
-        told = _weigh(
+        told = weighing.weigh(
             addressed, refused, partial(self._batch, addresser), self.store.explain, distinct_keys=distinct_keys
         )
         return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
@@ -247,7 +236,7 @@ class ConversationRepository:
     def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         batch = addresser.batch(addressed, return_parents=return_parents)
         if self._ownership is not None:
-            _claim(batch, self._ownership)
+            claim(batch, self._ownership)
         return batch
 
     def _reached(self, name: str) -> Identity:
@@ -263,59 +252,6 @@ class ConversationRepository:
         redacted = self.redaction.rows([each.row for each in addressed])
         self.ledger.redacted(redacted.replaced, redacted.failed)
         return redacted.refused
-
-
-def _claim(batch: Batch, ownership: Ownership) -> None:
-    """Say in each row whose its session must be."""
-    if batch.folders:
-        raise NotYours("A session of a folder is made with a secret key")
-    for row in batch.rows():
-        row["claim"] = ownership.owner_of(row.get("session_id") or row["id"])
-        if ownership.user_id not in {None, row.get("user_id", ownership.user_id)}:
-            raise Invalid("Must be the user who calls, or left out", field="user_id")
-
-
-def _decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -> None:
-    if on_conflict != "keep":  # which a row need not say
-        for each in addressed:
-            if each.kind == "interactions":
-                each.row["on_conflict"] = on_conflict
-
-
-def _weigh(
-    addressed: Sequence[Addressed],
-    refused: Mapping[int, Receipt],
-    batch_of: _BatchOf,
-    write: _Write,
-    *,
-    distinct_keys: bool = False,
-) -> list[Receipt]:
-    """Write what isn't refused already, by its place, and what the call doesn't say too often."""
-
-    def write_these(these: Sequence[Addressed]) -> list[Receipt]:
-        return _write_parted(these, batch_of, write)
-
-    def not_too_often(these: Sequence[Addressed]) -> list[Receipt]:
-        return repeats.not_too_often(these, write_these)
-
-    def weigh(these: Sequence[Addressed]) -> list[Receipt]:
-        return repeats.once_a_key(these, not_too_often) if distinct_keys else not_too_often(these)
-
-    return repeats.besides(refused, addressed, weigh)
-
-
-def _write_parted(addressed: Sequence[Addressed], batch_of: _BatchOf, write: _Write) -> list[Receipt]:
-    """Write records in one batch; while data of some record fails it, halve it until that one stands alone."""
-    try:
-        receipts = write(batch_of(addressed))
-    except (Invalid, Conflict) as error:
-        if len(addressed) == 1:
-            return [receipt_of(error)]
-        middle = len(addressed) // 2
-        first, second = addressed[:middle], addressed[middle:]
-        return _write_parted(first, batch_of, write) + _write_parted(second, batch_of, write)
-    of_kind: dict[Kind, Iterator[Receipt]] = {kind: iter(getattr(receipts, kind)) for kind in KINDS}
-    return [next(of_kind[each.kind]) for each in addressed]
 
 
 def _kept(each: Addressed, receipt: Receipt) -> Kept:
