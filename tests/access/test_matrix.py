@@ -81,8 +81,10 @@ class Route:
 
     def filled(self, name: str) -> tuple[str, Any]:
         """Return the path and the body of a call about one session or folder."""
-        path = self.path.replace("<name:session>", name).replace("<name:folder>", name)
-        path = path.replace("<name:participant>", "ada").replace("<path:path>", "swagger-ui.css")
+        path = self.path.replace("<name:participant>", "ada").replace("<path:path>", "swagger-ui.css")
+        for own in ("<name:session>", "<name:folder>", "<name:user>"):
+            path = path.replace(own, name)
+        assert "<" not in path, "say here what this part of the path shall be"
         return path, _with_name(BODIES.get(str(self)), name)
 
 
