@@ -29,7 +29,7 @@ def names_of(stated: Interaction, kept: Kept) -> dict[str, Any]:
     names = interaction_ids(kept)
     if stated.key is not None:
         names["key"] = stated.key
-    if kept.receipt.receipt == "conflict" and not kept.receipt.constraint:
+    if kept.receipt.receipt == "conflict" and kept.receipt.fields:
         names["held_by"] = names["interaction_id"]
     return names
 

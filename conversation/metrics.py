@@ -18,7 +18,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
-@access.requires("admin")
+@access.requires("admin", of_service=True)
 def metrics() -> Response:
     registry = CollectorRegistry()
     registry.register(_Turnlog(http.repository().ledger, http.repository().store))

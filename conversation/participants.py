@@ -22,7 +22,7 @@ def list_participants(session: str) -> Response:
 
 
 @blueprint.put("/v1/sessions/<name:session>/participants/<name:participant>")
-@access.requires("log", restricted=True)
+@access.requires("log")
 @describe(
     "Add a participant to a session, or move their state forward; the session is ensured in the same transaction",
     Attendance,

@@ -11,10 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.markers import Marker
+
 ROOT = Path(__file__).parents[1]
 
 _PIN = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[\w,-]+\])?==([^\s;]+)(\s*;.*?)?((?:\s+--hash=sha256:[0-9a-f]{64})+)"
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[\w,-]+\])?==([^\s;]+)(?:\s*;\s*(.*?))?((?:\s+--hash=sha256:[0-9a-f]{64})+)"
 )
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -31,13 +33,14 @@ def normal(name: str) -> str:
 
 
 def read(lock: str) -> tuple[dict[str, Pin], list[str]]:
-    """Return the pins of a lock, and what else stands in it."""
+    """Return a lock's pins that hold on a machine like this one, and what else stands in it."""
     joined = re.sub(r"\\\n", " ", lock)
     lines = [line.strip() for line in joined.splitlines() if line.strip() and not line.strip().startswith("#")]
     pins, others = {}, []
     for line in lines:
         if match := _PIN.fullmatch(line):
-            pins[normal(match[1])] = Pin(match[2], conditional=bool(match[3]))
+            if match[3] is None or Marker(match[3]).evaluate():
+                pins[normal(match[1])] = Pin(match[2], conditional=match[3] is not None)
         else:
             others.append(line.partition(" ")[0])
     return pins, others

@@ -10,7 +10,9 @@ flask==3.1.0 \\
     {HASH} \\
     {HASH}
     # via -r requirements.in
-Type_Ing.extensions==4.0 ; python_version < "3.13" \\
+Type_Ing.extensions==4.0 ; python_version >= "3.11" \\
+    {HASH}
+type-ing-extensions==3.0 ; python_version < "3.11" \\
     {HASH}
 psycopg[binary,pool]==3.2 \\
     {HASH}

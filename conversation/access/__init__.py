@@ -35,10 +35,15 @@ _RULE = "access_rule"
 
 
 class Rule(NamedTuple):
-    """Who may call a route. `scope` is None where everybody may; `restricted`: also who only reaches own sessions."""
+    """Who may call a route. `scope` is None where everybody may.
+
+    `restricted`: also who only reaches sessions of their own. `of_service`: it tells of all projects, so only who has a
+    key of the service's own one, TURNLOG_PROJECT.
+    """
 
     scope: Scope | None
     restricted: bool = False
+    of_service: bool = False
 
 
 class Admitted(NamedTuple):
@@ -52,11 +57,11 @@ class Guessed(Unauthorized):
     """What came as a key or a token is none, and never was: it may be a guess, and guessing is slowed down."""
 
 
-def requires(scope: Scope, *, restricted: bool = False) -> Callable[[_View], _View]:
-    """Let a view be called by who has a scope; `restricted`: also by who only reaches sessions of their own."""
+def requires(scope: Scope, *, restricted: bool = False, of_service: bool = False) -> Callable[[_View], _View]:
+    """Let a view be called by who has a scope: see `Rule`."""
 
     def attach_rule(view: _View) -> _View:
-        view.__dict__[_RULE] = Rule(scope, restricted)
+        view.__dict__[_RULE] = Rule(scope, restricted, of_service)
         return view
 
     return attach_rule
@@ -82,7 +87,7 @@ def attach(app: Flask, settings: Settings, store: Store) -> None:
     gate = Gate(settings, store)
     app.extensions["turnlog_gate"] = gate
     app.before_request(gate.admit)
-    app.after_request(gate.let_pages_read)
+    app.after_request(gate.finish)
 
 
 class Gate:
@@ -132,10 +137,15 @@ class Gate:
             raise Forbidden(f"This needs a key with the scope {rule.scope}")
         if who.caller.is_restricted and not rule.restricted:
             raise Forbidden("This needs a secret key")
+        if rule.of_service and who.caller.project != self._project:
+            raise Forbidden(f"This is of all projects: it needs a key of the project {self._project}")
         return None
 
-    def let_pages_read(self, answer: Response) -> Response:
+    def finish(self, answer: Response) -> Response:
         environ = request_ctx.request.environ
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        if _ADMITTED in environ:
+            answer.headers["Cache-Control"] = "no-store"  # what people said is nobody's on the way to keep
         if origin := environ.get("HTTP_ORIGIN"):
             who: Admitted | None = environ.get(_ADMITTED)
             self.cors.allow(answer, origin, who.caller if who else None)

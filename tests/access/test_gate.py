@@ -223,3 +223,15 @@ def test_the_last_use_of_a_key_is_kept(backend_calls: Calls, registry: KeyRegist
     backend_calls("GET", "/v1/sessions")
     (used,) = registry.list()
     assert used.last_used_at is not None
+
+
+def test_what_tells_of_all_projects_needs_a_key_of_the_services_own(guarded: Flask, registry: KeyRegistry) -> None:
+    foreign = registry.create("shop", "secret", {"admin"}).text
+    answer = Calls(guarded.test_client(), foreign, {})("GET", "/metrics")
+    assert "a key of the project default" in problem(answer, 403)["detail"]
+
+
+def test_nobody_on_the_way_keeps_an_answer(backend_calls: Calls, guarded: Flask) -> None:
+    answer = backend_calls("GET", "/v1/sessions")
+    assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    assert "no-store" not in guarded.test_client().get("/static/turnlog.js").headers.get("Cache-Control", "")

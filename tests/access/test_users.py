@@ -65,7 +65,11 @@ def test_what_is_somebody_elses_is_as_if_it_were_not_there(ada: Calls, bob: Call
 
 def test_nobody_appends_to_what_is_somebody_elses(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
     ada.log(session_id="adas", prompt="Secret")
-    assert bob.log(session_id="adas", prompt="forged").status_code == 409
+    refused = bob.log(session_id="adas", prompt="forged")
+    assert (problem(refused, 409)["detail"], "held_by" in refused.get_json()) == (
+        "The session is somebody else's",
+        False,
+    )
     assert bob.open_session(None, session_id="adas").status_code == 409
     batch = {"interactions": [{"session_id": "adas", "prompt": "forged"}, {"session_id": "bobs", "prompt": "ok"}]}
     answer = bob("POST", "/v1/interactions/batch", batch)
