@@ -32,7 +32,7 @@ bind = f"{_host}:{_settings.port}"
 worker_class = "conversation.slow_clients.Worker"  # gthread, safe from slow clients
 workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
-keepalive = 10  # seconds; a stop waits for idle connections, and a proxy has to let go of them earlier than this
+keepalive = 10  # seconds; a stop waits no longer for idle connections, and a proxy has to let go of them earlier
 timeout = 60  # seconds without a sign of life until a worker is replaced
 sendfile = False  # it would write past the pace that clients have to keep up
 # a request arrives, gets its turn and is answered within the deadline; then the spool ends what it is delivering

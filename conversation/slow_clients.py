@@ -40,6 +40,7 @@ PATIENCE_S = 10.0  # for a request to arrive, to get its turn, and for its answe
 PACE = 32 * 1024  # bytes that earn one more second, up to PATIENCE_S ahead: 4 MB may take two minutes
 WAITING = 8  # threads for each request worked on at once: 128 at 16, mostly never started
 
+_LOOK_S = 1.0
 _YIELD_S = 50e-6  # for each connection that a worker has: long enough for another to wake up
 _LONGEST_YIELD_S = 1.25e-3
 
@@ -154,6 +155,10 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self.wsgi = InTurn(self.wsgi, self.cfg.threads)  # type: ignore[has-type]
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait a while for what connections say; not longer, since a stop lets idle ones go only in between."""
+        super().wait_for_and_dispatch_events(min(timeout, _LOOK_S))
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, later the more there are, so that a worker with fewer comes first."""

@@ -1,5 +1,6 @@
 """Clients that stall, drip or never read are cut off, and meanwhile cost the others nothing."""
 
+import http.client
 import re
 import socket
 import threading
@@ -182,6 +183,23 @@ def test_time_is_earned_by_going_on_and_not_saved_up(monkeypatch: pytest.MonkeyP
         sending.join()
     assert len(b"".join(received)) == pieces * len(piece)
     assert time.monotonic() - begun < pieces * 4 / 2  # it had earned twice as much
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["silent", "served"])
+def test_an_idle_connection_holds_up_no_stop(served: bool) -> None:
+    # as a browser keeps some; gunicorn would look at them again only when its time for a stop is over
+    with launch({}, workers=1) as service:
+        service.wait_until_ready()
+        client = http.client.HTTPConnection("127.0.0.1", urlsplit(service.url).port, timeout=CUT_OFF_S)
+        client.connect()
+        if served:
+            client.request("GET", "/livez")
+            client.getresponse().read()
+        time.sleep(0.5)  # the worker has accepted it
+        service.process.terminate()
+        client.sock.settimeout(2.5 * slow_clients.PATIENCE_S)
+        assert client.sock.recv(1) == b""
+        client.close()
 
 
 def connect(service: Service) -> socket.socket:
