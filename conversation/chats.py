@@ -57,6 +57,7 @@ def start_conversation() -> Response:
         [session, *(each.record(name) for each in placed)], return_parents=True
     )
 
+    token = http.session_token(started)
     ids = {"conversation_id": name, "session_id": started.session.id}
     receipts = [_receipt(each, kept, camel=camel) for each, kept in zip(placed, said, strict=True)]
     everything = [kept.receipt for kept in (started, *said)]
@@ -67,7 +68,6 @@ def start_conversation() -> Response:
             for field in _wrong(each.message, kept.receipt, ("messages", position), camel=camel)
         ]
         return _refused(everything, wrong, spell(ids | {"messages": receipts}, camel=camel))
-    token = http.session_token(started)
     # who gets a token may append, not read: they are told what they said themselves
     shown = started.receipt.model_copy(update={"session": None}) if token else started.receipt
     answer = {

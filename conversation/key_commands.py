@@ -19,6 +19,7 @@ from conversation.store_commands import database_at_work
 
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=3660)
 _LIVES_ON = "24h"
 
 blueprint = Blueprint("keys", __name__, cli_group="keys")
@@ -40,9 +41,11 @@ class _Span(click.ParamType[timedelta]):
     def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        if not (spelled := _SPAN.fullmatch(value)):
-            self.fail("must be a number and s, m, h, d or w, as in 90d", param, ctx)
-        return timedelta(**{_UNITS[spelled[2]]: int(spelled[1])})
+        spelled = _SPAN.fullmatch(value)
+        span = timedelta(**{_UNITS[spelled[2]]: int(spelled[1])}) if spelled else timedelta()
+        if not timedelta() < span <= _LONGEST:
+            self.fail("must be a number and s, m, h, d or w, as in 90d, and no more than ten years", param, ctx)
+        return span
 
 
 class _Origin(click.ParamType[str]):

@@ -18,8 +18,11 @@ def show() -> None:
     rows = [("project", "kept for")]
     for project in found:
         days = keep_days_of(project)
-        kept = "ever" if days is None else f"{days:,} days"
-        rows.append((project.name, kept if project.keep_days else f"{kept} (TURNLOG_KEEP_DAYS)"))
+        if days is None:
+            kept = "ever: TURNLOG_KEEP_DAYS is not set here"
+        else:
+            kept = f"{days:,} days" if project.keep_days else f"{days:,} days, as TURNLOG_KEEP_DAYS says here"
+        rows.append((project.name, kept))
     click.echo(in_columns(rows, numbers=()))
 
 

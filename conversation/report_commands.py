@@ -31,4 +31,7 @@ def verify_report(file: BinaryIO) -> None:
         right = bool(known) and reports.is_signed(report, database.report_key(project))
     if not right:
         raise click.ClickException("The report was changed, or another database's service has signed it")
-    click.echo(f"The report is as it was signed. It proves itself with:\n{report['proof']}")
+    what = f"user {report['user_id']}" if "user_id" in report else f"session {report['session_id']}"
+    done = "A DRY RUN, which erased nothing" if report["dry_run"] else f"Erased at {report['erased_at']}"
+    click.echo(f"The report is as it was signed. {done}: {what} of the project {project}.")
+    click.echo(f"This query counts what is left of it, and should answer 0:\n{report['proof']}")

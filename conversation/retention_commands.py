@@ -42,7 +42,9 @@ def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool)
     for step in retention.expire(project, days, dry_run=True):
         would = would.plus(step)
     since = (project.now - timedelta(days=days)).isoformat(sep=" ", timespec="seconds")
-    click.echo(f"{project.name}: kept for {days:,} days; nothing since {since}: {_told(would)}")
+    click.echo(
+        f"{project.name}: kept for {days:,} days; idle since {since}: {_told(would)}{' would go' if dry_run else ''}"
+    )
     if dry_run or not any(would):
         return 0
     done = Expired()
@@ -56,7 +58,7 @@ def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool)
 
 
 def _told(counts: Expired) -> str:
-    return f"{counts.sessions:,} sessions with {counts.interactions:,} interactions; {counts.folders:,} folders cleared"
+    return f"{counts.sessions:,} sessions with {counts.interactions:,} interactions, {counts.folders:,} folders"
 
 
 def named(retention: Retention, only: str | None) -> list[Project]:

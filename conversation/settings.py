@@ -46,6 +46,8 @@ StoreKind = Literal["embedded", "postgres", "supabase"]
 _OURS = "TURNLOG_"
 #: What a project may be called.
 PROJECT = r"^[\w.-]{1,100}$"
+#: Where callers keep their key, as README and the first start say: no setting of the service.
+CALLERS_KEY = "TURNLOG_KEY"
 _SHORTEST_KEY = 16  # characters; what is shorter is soon guessed
 
 
@@ -132,7 +134,7 @@ class Settings(BaseModel):
     def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
         """Read the settings from strings. Raises `Misconfigured` with one sentence that names the variable."""
         known = {name.upper(): name for name in cls.model_fields}
-        if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in known):
+        if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in {*known, CALLERS_KEY}):
             raise Misconfigured(f"{unknown[0]} is not a setting of Turnlog; there are: {', '.join(sorted(known))}")
         stated = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
         try:

@@ -22,7 +22,7 @@ KEPT: frozenset[Outcome] = STORED | {"spooled"}
 
 #: In the order in which they are written: parents first.
 KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions")
-_OF_A_STUB = ("id", "key", "created_at", "claim")
+_OF_A_STUB = ("id", "key", "created_at")
 _OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering")  # else it would be another session
 
 
@@ -133,8 +133,8 @@ class Batch:
         folders, sessions, participants, interactions = (
             [row for row in getattr(self, kind) if id(row) in chosen] for kind in KINDS
         )
-        sessions += _stubs(self.sessions, sessions, participants + interactions, "session_id")
-        folders += _stubs(self.folders, folders, sessions, "folder_id")
+        sessions = _with_stubs(self.sessions, sessions, participants + interactions, "session_id")
+        folders = _with_stubs(self.folders, folders, sessions, "folder_id")
         return replace(self, folders=folders, sessions=sessions, participants=participants, interactions=interactions)
 
 
@@ -146,18 +146,27 @@ def _parents(row: Row) -> list[str]:
     return own + [session["id"] for session in row.get("sessions", ())]
 
 
-def _stubs(known: Sequence[Row], chosen: Sequence[Row], children: Sequence[Row], name: str) -> list[Row]:
-    """Return rows that only make sure of the children's parents, where those are not chosen themselves."""
-    there = {row["id"] for row in chosen}
-    missing = {child[name]: child.get("created_at") for child in children if child.get(name) not in {None, *there}}
-    stubs: dict[str, Row] = {
-        id_: {"id": id_, "created_at": created_at, "implicit": True} for id_, created_at in missing.items()
-    }
-    for row in known:
-        if row["id"] in stubs:
-            fields = _OF_A_NUMBERED_STUB if row.get("numbering") == "named" else _OF_A_STUB
-            stubs[row["id"]] |= {field: row[field] for field in fields if field in row}
-    return list(stubs.values())
+def _with_stubs(known: Sequence[Row], chosen: Sequence[Row], children: Sequence[Row], name: str) -> list[Row]:
+    """Return the chosen of the known parents, and rows that only make sure of the children's others, in their order.
+
+    Several callers may speak of one parent: each child needs one that is claimed as it is itself, and who came first
+    stays first.
+    """
+    needed = {(child[name], child.get("claim")): child.get("created_at") for child in children if child.get(name)}
+    for row in chosen:
+        needed.pop((row["id"], row.get("claim")), None)
+    stubs: dict[tuple[str, str | None], Row] = {}
+    for (id_, claim), created_at in needed.items():
+        stubs[id_, claim] = {"id": id_, "created_at": created_at, "implicit": True}
+        if claim is not None:
+            stubs[id_, claim]["claim"] = claim
+        for row in known:
+            if row["id"] == id_:
+                fields = _OF_A_NUMBERED_STUB if row.get("numbering") == "named" else _OF_A_STUB
+                stubs[id_, claim] |= {field: row[field] for field in fields if field in row}
+    those = {id(row) for row in chosen}
+    ordered = [row if id(row) in those else stubs.pop((row["id"], row.get("claim")), None) for row in known]
+    return [row for row in ordered if row] + list(stubs.values())
 
 
 class Receipt(BaseModel):

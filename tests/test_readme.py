@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def test_every_command_answers_as_the_readme_shows(tmp_path: Path) -> None:
         printed = re.search(r"export TURNLOG_KEY=(\S+)", service.log())
         assert printed, "the first start prints a key"
         environment = os.environ | {"TURNLOG_KEY": printed[1]}
+        listed = [sys.executable, "-m", "flask", "--app", "app", "keys", "list"]  # in the same shell, as a reader would
+        settings = environment | {"DATA_DIR": str(tmp_path)}
+        done = subprocess.run(listed, env=settings, capture_output=True, text=True, check=True, cwd=README.parent)
+        assert printed[1][:15] in done.stdout
         for command, shown in steps:
             done = subprocess.run(
                 ["bash", "-c", command.replace(ADDRESS, service.url)],

@@ -56,7 +56,7 @@ def test_sessions_that_nothing_was_added_to_go_and_the_others_stay(
     repository.keep([said("in use"), Participant(session_id="joined", participant="ada"), said("new")])
 
     told = expire(operator, "--dry-run")
-    assert "2 sessions with 2 interactions; 0 folders cleared" in told
+    assert "2 sessions with 2 interactions, 0 folders would go" in told
     assert len(sessions(repository)) == 6, "a dry run changes nothing"
     assert "erased 2 sessions with 2 interactions" in expire(operator)
     assert sessions(repository) == ["in use", "joined", "new", "planned"]
@@ -80,7 +80,7 @@ def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepos
     assert run(operator, "projects", "set", "other", "--keep-days", "200") == (0, "other: kept for 200 days\n")
     assert run(operator, "projects", "list")[1].splitlines() == [
         "project  kept for",
-        f"{PROJECT}  ever (TURNLOG_KEEP_DAYS)",
+        f"{PROJECT}  ever: TURNLOG_KEEP_DAYS is not set here",
         "other    200 days",
     ]
     expire(operator)
@@ -122,8 +122,8 @@ def test_folders_without_sessions_are_cleared(
         past.keep([Folder(folder_id=name, name="Ada's", user_id="ada", plan=plan, metadata={"a": 1})])
     repository.keep([said(repository.folder("in use", {"limit": 1})["sessions"][0]["session_id"])])
     repository.keep([Folder(folder_id="new", name="New")])
-    assert "3 sessions with 0 interactions; 1 folders cleared" in expire(operator, "--dry-run")
-    assert "3 sessions with 0 interactions; 1 folders cleared" in expire(operator)
+    assert "3 sessions with 0 interactions, 1 folders would go" in expire(operator, "--dry-run")
+    assert "3 sessions with 0 interactions, 1 folders" in expire(operator)
     over = repository.folder("over", {"limit": 1})["folder"]
     assert (over["name"], over["user_id"], over["key"], over["metadata"]) == (None, None, None, {})
     assert repository.folder("in use", {"limit": 1})["folder"]["name"] == "Ada's"

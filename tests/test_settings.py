@@ -169,3 +169,7 @@ def test_each_store_has_a_spool_of_its_own() -> None:
     assert len(folders) == len(stores)
     again = Settings.from_mapping({"DATABASE_URL": "postgresql://user:changed@host/database"})
     assert again.spool_dir in folders, "a new password is no other store"
+
+
+def test_the_variable_that_callers_keep_their_key_in_is_no_mistake() -> None:
+    assert Settings.from_mapping({"TURNLOG_KEY": SECRET}) == Settings.from_mapping({})

@@ -163,7 +163,11 @@ class Gate:
         if self.keyless:
             _require_this_machine(sent)
             return Admitted(Caller("machine", self._project, ALL_SCOPES))
-        raise (Guessed if token else Unauthorized)("Send a key: Authorization: Bearer turnlog_sk_…")
+        if not sent.environ.get("HTTP_AUTHORIZATION"):
+            raise Unauthorized("Send a key: Authorization: Bearer turnlog_…")
+        if token.count(".") == 2:  # noqa: PLR2004
+            raise Guessed("This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
+        raise Guessed("What was sent is no key of this service; send Authorization: Bearer turnlog_…")
 
     def _holder(self, token: str, sent: Request) -> Admitted:
         digest = keys.digest_of(token)
@@ -210,4 +214,7 @@ def _require_this_machine(sent: Request) -> None:
 
 @lru_cache(maxsize=64)
 def _names_this_machine(url: str) -> bool:
-    return is_loopback(urlsplit(url).hostname or "")
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
+from pydantic import ValidationError
 
 from conversation.access.keys import Key
 
@@ -44,7 +45,10 @@ class KnownKeys:
         except (apsw.Error, OSError) as error:
             _log.warning("known keys can't be read: %s", error)
             return None
-        return (Key.model_validate_json(found[0]), max(0.0, time.time() - found[1])) if found else None
+        try:
+            return (Key.model_validate_json(found[0]), max(0.0, time.time() - found[1])) if found else None
+        except ValidationError:
+            return None  # another version of Turnlog wrote it
 
     def remember(self, digest: str, key: Key | None) -> None:
         noted = self._noted.get(digest)

@@ -102,7 +102,7 @@ class Spool:
         # the spool first: what is delivered in between is seen twice, and not missed
         batches = self.directory.batches_of(project, session_id)
         stored = self._read(lambda: self.inner.session(project, session_id))
-        return stored or reading.session_row(session_id, batches)
+        return stored or self._waiting_session(session_id, batches)
 
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.sessions(project, query))
@@ -115,15 +115,17 @@ class Spool:
         """
         # the spool first: what is delivered in between is seen twice, and told apart by its id
         batches = self.directory.batches_of(project, session_id)
-        waiting = reading.interactions_of(session_id, batches)
         try:
             page = self._read(lambda: self.inner.transcript(project, session_id, query))
         except StoreUnavailable:
-            session = reading.session_row(session_id, batches)
+            session = self._waiting_session(session_id, batches)
             if session is None:
                 raise
+            waiting = reading.interactions_of(session_id, reading.reaching(session_id, batches, session["owner"]))
             rows = reading.in_order(reading.interaction_row(each) for each in waiting.values())
             return {"session": session, "interactions": rows, "after": None, "complete": False}
+        batches = self._reaching(project, session_id, batches, page["session"])
+        waiting = reading.interactions_of(session_id, batches)
         session = page["session"] or reading.session_row(session_id, batches)
         if not waiting or (session and session["erased_at"]):
             return {**page, "session": session}
@@ -151,6 +153,7 @@ class Spool:
         """Return what `Store.participants` does; those of whom something waits here are marked `spooled`."""
         batches = self.directory.batches_of(project, session_id)  # first: what is delivered in between is seen twice
         found = self._read(lambda: self.inner.participants(project, session_id))
+        batches = self._reaching(project, session_id, batches, found["session"])
         session = found["session"] or reading.session_row(session_id, batches)
         if session is None or session["erased_at"]:
             return {"session": session, "participants": []}
@@ -248,6 +251,20 @@ class Spool:
         except StoreUnavailable as error:
             self._failed(error)
             raise
+
+    def _waiting_session(self, session_id: str, batches: list[Batch]) -> dict[str, Any] | None:
+        owner = reading.owner_of(session_id, batches)
+        return reading.session_row(session_id, reading.reaching(session_id, batches, owner))
+
+    def _reaching(
+        self, project: str, session_id: str, batches: list[Batch], stored: dict[str, Any] | None
+    ) -> list[Batch]:
+        """Return what waits of a session, and isn't claimed by somebody whose it is not."""
+        if not reading.is_claimed(session_id, batches):
+            return batches
+        known = self._read(lambda: self.inner.session(project, session_id)) if stored else None
+        owner = known["owner"] if known else reading.owner_of(session_id, batches)
+        return reading.reaching(session_id, batches, owner)
 
     def _change(self, project: str, session_id: str, call: Callable[[], _Answer]) -> _Answer:
         """Make a call about a session, which may only wait here: then nobody may be told that there is none."""

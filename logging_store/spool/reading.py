@@ -93,7 +93,7 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
         "status": _status(statements),
         "implicit": all(each.get("implicit") for each in statements),
         "created_at": _as_utc(found[0]["created_at"]),
-        "owner": _owner(found),
+        "owner": owner_of(session_id, batches),
         "tags": [],
         "metadata": {},
         "interaction_count": len(interactions),
@@ -104,10 +104,37 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
     return _filled(row, [{k: v for k, v in each.items() if k != "implicit"} for each in statements])
 
 
-def _owner(statements: list[Row]) -> str | None:
-    """Return whose a session will be: who claims it, or the user that somebody states."""
-    users = (f"user:{each['user_id']}" for each in statements if each.get("user_id"))
-    return statements[0].get("claim") or next(users, None)
+def owner_of(session_id: str, batches: Iterable[Batch]) -> str | None:
+    """Return whose a session will be that the store doesn't know yet: the service's, if it speaks of it at all.
+
+    Then it is the user's whom the service states, if any; else it is whose claim came first.
+    """
+    rows = [row for batch in batches for row in _of(session_id, batch)]
+    stated = [row for row in rows if "claim" not in row]
+    if rows and not stated:
+        return str(rows[0]["claim"])
+    return next((f"user:{row['user_id']}" for row in stated if row.get("user_id")), None)
+
+
+def reaching(session_id: str, batches: Iterable[Batch], owner: str | None) -> list[Batch]:
+    """Return batches without what claims a session that is somebody else's: the store will refuse it."""
+    return [
+        batch.only(lambda _, row: row.get("claim", owner) == owner or not _is_of(session_id, row)) for batch in batches
+    ]
+
+
+def is_claimed(session_id: str, batches: Iterable[Batch]) -> bool:
+    """Tell whether some row says whose a session must be."""
+    return any("claim" in row for batch in batches for row in _of(session_id, batch))
+
+
+def _of(session_id: str, batch: Batch) -> Iterator[Row]:
+    """Yield the rows of a session and of what is under it."""
+    yield from (row for row in (*_sessions(batch), *batch.participants, *batch.interactions) if _is_of(session_id, row))
+
+
+def _is_of(session_id: str, row: Row) -> bool:
+    return bool(row.get("session_id", row.get("id")) == session_id)
 
 
 def _status(statements: list[Row]) -> str:

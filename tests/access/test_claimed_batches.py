@@ -112,6 +112,41 @@ def test_a_parted_batch_keeps_its_claims() -> None:
         assert all("claim" in row for row in part.rows())
 
 
+def of_both(first: str | None, second: str | None) -> Batch:
+    """Return what two callers said of one session, as a group or the drain merges it."""
+    one = new()
+    return Batch.merge(
+        [Batch(PROJECT, [session(one, claim, key="chat-42")], [said(one, "x", claim)]) for claim in (first, second)]
+    )
+
+
+@pytest.mark.parametrize("part", ["alone", "halves", "only"])
+@pytest.mark.parametrize("claims", [("user:ada", YOURS), (None, MINE)])
+def test_in_parts_the_first_has_it_too(store: Store, part: str, claims: tuple[str | None, str]) -> None:
+    batch = of_both(*claims)
+    row = batch.interactions[0]
+    parts = {
+        "alone": batch.alone(row),
+        "halves": batch.halves()[0],
+        "only": batch.only(lambda _, each: each is row),
+    }
+    assert outcomes(store.write(parts[part]))[1] == ["created"]
+    found = store.session(PROJECT, row["session_id"])
+    assert found is not None
+    assert (found["owner"], found["key"]) == (claims[0], "chat-42")
+
+
+def test_a_session_that_comes_with_no_row_of_its_own_is_made_by_who_may(store: Store) -> None:
+    one = new()
+    batch = Batch(PROJECT, [session(one, MINE)], [said(one, "the service's"), said(one, "mine", MINE)])
+    assert outcomes(store.write(batch)) == [[FOREIGN], ["created", FOREIGN]]
+    other = new()
+    assert outcomes(store.write(Batch(PROJECT, [], [said(other, "Hi", "user:ada")])))[1] == ["created"]
+    found = store.session(PROJECT, other)
+    assert found is not None
+    assert found["user_id"] == "ada"
+
+
 @pytest.mark.parametrize("size", [1, 300])
 def test_receipts_keep_their_places(store: Store, size: int) -> None:
     mine, theirs = new(), new()

@@ -108,7 +108,13 @@ def test_keyless_this_machine_may_call(keyless: FlaskClient, address: str) -> No
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Host": "evil.example"}, {"Host": "evil.example:8000"}, {"Origin": "https://evil.example"}, {"Origin": "null"}],
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8000"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+    ],
 )
 def test_keyless_a_page_of_another_site_is_refused(keyless: FlaskClient, headers: dict[str, str]) -> None:
     # a name that resolves to this machine makes a browser on it call for anyone

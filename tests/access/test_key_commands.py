@@ -56,6 +56,8 @@ def test_a_publishable_key_names_its_pages(operator: Operator) -> None:
         (["--kind", "publishable", "--origin", f"{ORIGIN}/"], "exactly as browsers send it"),
         (["--kind", "publishable", "--origin", "null"], "exactly as browsers send it"),
         (["--expires", "soon"], "as in 90d"),
+        (["--expires", "0d"], "as in 90d"),
+        (["--expires", "99999w"], "no more than ten years"),
         (["--project", "two words"], "letters, digits"),
         (["--scope", "everything"], "is not one of"),
     ],

@@ -4,15 +4,19 @@ import random
 import re
 import time
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conversation.access import keys, session_tokens
 from conversation.access.keys import Key, KeyKind
+from conversation.access.known_keys import KnownKeys
 
 SESSION = str(uuid.uuid4())
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -90,3 +94,11 @@ def test_the_same_claim_is_somebody_else_with_another_key() -> None:
     }
     assert len(owners) == 3
     assert session_tokens.owner_of(key(), "claim") == session_tokens.owner_of(key(id=uuid.uuid4()), "claim")
+
+
+def test_a_known_key_that_another_version_wrote_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite3"
+    KnownKeys(path).remember("d", key())
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("update known_keys set key = '{}'")
+    assert KnownKeys(path).recall("d") is None

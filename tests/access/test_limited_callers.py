@@ -68,6 +68,15 @@ def test_a_key_has_its_rate_and_another_key_its_own(guarded: Flask, registry: Ke
     assert status(guarded, two, {}) == 200
 
 
+def test_a_session_counts_also_when_what_came_with_it_is_refused(browser: Calls) -> None:
+    wrong = [{"message_id": "1", "role": "user", "content": text} for text in ("one", "another")]
+    started = [
+        browser("POST", "/conversation/start", {"conversation_id": f"c{n}", "messages": wrong}).status_code
+        for n in range(4)
+    ]
+    assert started == [409, 409, 429, 429]
+
+
 def test_sessions_of_a_key_in_browsers_are_counted_when_they_are_new(guarded: Flask, browser: Calls) -> None:
     answers = [browser.open_session(session_id="one") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [201, 200, 200]

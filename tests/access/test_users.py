@@ -42,7 +42,8 @@ def bob(guarded: Flask, pair: SigningPair) -> Calls:
 
 
 def test_a_user_logs_and_reads_their_own(ada: Calls, backend_calls: Calls) -> None:
-    assert ada.open_session(None, session_id="chat-1", title="Mine").status_code == 201
+    opened = ada.open_session(None, session_id="chat-1", title="Mine")
+    assert (opened.status_code, opened.get_json()["session"]["user_id"]) == (201, USER)
     assert ada.log(session_id="chat-1", prompt="Hello").status_code == 201
     assert ada.log(session_id="chat-2", prompt="A session comes along").status_code == 201
     listed = ada("GET", "/v1/sessions").get_json()["sessions"]

@@ -2544,6 +2544,7 @@ declare
     owners jsonb;       -- session -> who has it, or gets it; '' for nobody but the service
     refused jsonb;      -- kind -> positions of rows whose session is somebody else's
     passed jsonb := batch;
+    stated integer;     -- how many of the sessions' rows pass
     receipts jsonb;
     born uuid[];
 begin
@@ -2587,6 +2588,25 @@ begin
                               e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id'),
                               false) as is_refused
                          from jsonb_array_elements(batch -> k.kind) with ordinality as e) as w) as r;
+        -- Who makes a session makes it by a row of its own, so that it is known who did; a user's carries their name.
+        stated := jsonb_array_length(passed -> 'sessions');
+        if missing <> '{}' then
+            passed := passed || jsonb_build_object('sessions', (
+                select jsonb_agg(case when owners ->> (s.value ->> 'id') like 'user:%' and (s.value ->> 'id')::uuid = any (missing)
+                                      then jsonb_build_object('user_id', substr(owners ->> (s.value ->> 'id'), 6)) || s.value
+                                      else s.value end order by s.nth)
+                  from (select e.value, e.ordinality as nth
+                          from jsonb_array_elements(passed -> 'sessions') with ordinality as e
+                        union all
+                        select jsonb_build_object('id', r.session_id, 'implicit', true, 'created_at', min(r.created_at)),
+                               stated + row_number() over (order by r.session_id)
+                          from (select (e ->> 'session_id')::uuid as session_id, e ->> 'created_at' as created_at
+                                  from jsonb_array_elements((passed -> 'participants') || (passed -> 'interactions')) as e) as r
+                         where r.session_id = any (missing)
+                           and not exists (select from jsonb_array_elements(passed -> 'sessions') as e
+                                            where (e ->> 'id')::uuid = r.session_id)
+                         group by r.session_id) as s));
+        end if;
         begin
             receipts := public.turnlog_write_v1(batch || passed);
             if missing <> '{}' then
@@ -2599,11 +2619,8 @@ begin
                     raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
                 end if;
                 update public.ai_sessions as s
-                   set (claim, user_id) = (
-                       select case when o.owner like 'token:%' then o.owner end,
-                              coalesce(s.user_id, case when o.owner like 'user:%' then substr(o.owner, 6) end)
-                         from (select owners ->> s.id::text as owner) as o)
-                 where s.project = in_project and s.id = any (missing) and owners ->> s.id::text <> '';
+                   set claim = owners ->> s.id::text
+                 where s.project = in_project and s.id = any (missing) and owners ->> s.id::text like 'token:%';
             end if;
             exit;
         exception when sqlstate 'TLRAC' then
@@ -2612,6 +2629,12 @@ begin
     end loop;
     if receipts is null then
         raise exception using errcode = '55P03', message = 'somebody else keeps making the sessions of this batch';
+    end if;
+    if jsonb_array_length(passed -> 'sessions') > stated then
+        receipts := receipts || jsonb_build_object('sessions', (
+            select coalesce(jsonb_agg(r.value order by r.ordinality), '[]')
+              from jsonb_array_elements(receipts -> 'sessions') with ordinality as r
+             where r.ordinality <= stated));
     end if;
     for attempt in 1 .. cardinality(claiming) loop
         if refused -> claiming[attempt] <> '[]' then
