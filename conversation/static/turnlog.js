@@ -8,7 +8,7 @@
  *
  * A record is in this browser's queue (IndexedDB) before it is sent, and leaves it only with the service's answer. It
  * keeps its id, so sending it again never doubles it. What is still queued when a page ends is sent by the next page of
- * the same site that opens a log of the same service.
+ * the same site that opens a log of the same service with the same key, or in the name of the same `project`.
  */
 
 /**
@@ -18,6 +18,8 @@
  * @property {string} [key] a publishable key; or else:
  * @property {() => string | null | Promise<string | null>} [getUserToken] gives the signed-in user's token, asked for
  *   before each call, so that it may be renewed
+ * @property {string} [project] your name for what the key logs into. Pages that state the same one share what waits and
+ *   the sessions, whatever their keys, so that a new key goes on; pages that state none share them with the same key
  * @property {string} [sessionId] a UUID, or any text of yours. Without one the tab's last session goes on
  * @property {boolean} [fresh] begin a new session, whatever the tab's last one was
  * @property {string} [userId]
@@ -152,9 +154,9 @@ export class Turnlog {
       throw new TypeError("That is a secret key: take it out of the page, revoke it, and use a publishable one");
     }
     if (!key === !getUserToken) throw new TypeError("Turnlog.open takes either `key` or `getUserToken`");
-    const owner = getUserToken ? userOf(await getUserToken()) : "";
-    if (owner === null) throw new TypeError("getUserToken gave no user's token: open the log after signing in");
-    const place = `${url} ${owner}`;
+    const user = getUserToken ? userOf(await getUserToken()) : undefined;
+    if (user === null) throw new TypeError("getUserToken gave no user's token: open the log after signing in");
+    const place = placeOf(url, options, user);
     const queue = new Queue(options.maxRecords ?? 1000, options.maxCharacters ?? 16_000_000);
     const last = options.fresh ? null : remembered(place);
     const name = options.sessionId ?? last ?? newId();
@@ -406,7 +408,8 @@ export class Turnlog {
   async #authorization(session) {
     if (session.key) return session.key;
     const token = await this.#options.getUserToken?.();
-    if (!token || userOf(token) !== this.#place.slice(this.#url.length + 1)) {
+    const user = userOf(token);
+    if (!token || !user || placeOf(this.#url, this.#options, user) !== this.#place) {
       // what one user said is never sent in another's name
       throw new Refused({ detail: "Another user is signed in, or none", kept: true });
     }
@@ -590,7 +593,7 @@ class Queue {
   /** @type {(detail: string) => void} */ #ontrouble = () => undefined;
   #trouble = "";
 
-  /** @param {number} maxRecords @param {number} maxCharacters for each service and user */
+  /** @param {number} maxRecords @param {number} maxCharacters for each place */
   constructor(maxRecords, maxCharacters) {
     this.maxRecords = maxRecords;
     this.maxCharacters = maxCharacters;
@@ -892,12 +895,21 @@ function userOf(token) {
   }
 }
 
+/**
+ * @param {string} url @param {Options} options @param {string} [user]
+ * @returns {string} where records wait: what is said to one project, or by one user, never gets to another
+ */
+function placeOf(url, { key, project }, user) {
+  return `${url} ${JSON.stringify({ user, project: project || key || undefined })}`;
+}
+
 /** @param {Options} options @returns {Record<string, unknown>} the session's own */
 function fieldsOf(options) {
   const ours = [
     "url",
     "key",
     "getUserToken",
+    "project",
     "sessionId",
     "fresh",
     "countTurns",

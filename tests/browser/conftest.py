@@ -144,11 +144,17 @@ def serving(server: TestServer, site: Site) -> Iterator[Service]:
             yield service
 
 
-def make_key(service: Service, *origins: str) -> MadeKey:
+def make_key(service: Service, *origins: str, project: str = "default") -> MadeKey:
     """Make a publishable key for pages of these origins."""
+    with key_registry(service) as registry:
+        return registry.create(project, "publishable", {"log"}, origins=origins)
+
+
+@contextmanager
+def key_registry(service: Service) -> Iterator[KeyRegistry]:
     store = PostgresStore(service.environment["DATABASE_URL"])
     try:
-        return KeyRegistry(store).create("default", "publishable", {"log"}, origins=origins)
+        yield KeyRegistry(store)
     finally:
         store.close()
 

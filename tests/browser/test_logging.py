@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
+import pytest
 from playwright.sync_api import BrowserContext
 
-from tests.browser.conftest import Log, Site, Tab
+from tests.browser.conftest import Log, Site, Tab, key_registry, make_key
 from tests.browser.road import Road
 from tests.service import Service
 
@@ -155,6 +157,52 @@ def test_no_other_browser_gets_into_a_session(
     assert log.prompts(session) == ["mine"]
 
 
+def test_what_was_logged_for_one_project_is_not_sent_to_another(
+    tab: Tab, context: BrowserContext, service: Service, site: Site
+) -> None:
+    other = make_key(service, site.origin(), project="shop").text
+    first = tab.open()  # with the key of the project default
+    context.set_offline(True)
+    tab.say("said to the project default")
+    tab.wait_for("log.status.state === 'waiting'")
+    tab.run("log.close()")
+    second = tab.open(key=other)  # another chat of this site, in the same tab
+    context.set_offline(False)
+    tab.say("said to the project shop")
+    tab.wait_until_delivered()
+    assert second != first
+    assert said_to(service) == [("shop", "said to the project shop")]
+    tab.run("log.close()")
+    assert tab.open() == first
+    tab.wait_until_delivered()
+    assert said_to(service) == [("default", "said to the project default"), ("shop", "said to the project shop")]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named beforehand", "by the old key"])
+def test_a_new_key_goes_on_where_the_old_one_was(
+    tab: Tab, service: Service, site: Site, road: Road, log: Log, *, named: bool
+) -> None:
+    old = make_key(service, site.origin())
+    project = "support" if named else old.text
+    session = tab.open(key=old.text, **({"project": project} if named else {}))
+    tab.say("with the old key")
+    tab.wait_until_delivered()
+    road.is_cut()
+    tab.say("waits")
+    tab.wait_for("log.status.state === 'waiting'")
+    tab.run("log.close()")
+    with key_registry(service) as registry:
+        new = registry.rotate(old.key, overlap_s=0)
+    assert new is not None
+    road.is_mended()
+    before = len(road.calls)
+    assert tab.open(key=new.text, project=project) == session
+    tab.say("with the new key")
+    tab.wait_until_delivered()
+    assert log.prompts(session) == ["with the old key", "waits", "with the new key"]
+    assert {call.headers["authorization"] for call in road.calls[before:]} == {f"Bearer {new.text}"}
+
+
 def test_a_page_without_tls_logs_too(new_tab: Callable[..., Tab], log: Log, session: str) -> None:
     tab = new_tab("chat.test")
     assert tab.run("[isSecureContext, navigator.locks === undefined]") == [False, True]
@@ -181,3 +229,11 @@ def test_the_example_page_logs_itself(
     (name,) = page.evaluate("Object.values(sessionStorage)")
     (stored,) = log.wait_for(name, lambda found: bool(found) and found[0]["status"] == "completed")
     assert (stored["prompt"], stored["response"], stored["model"]) == ("Hello, who are you?",) * 2 + ("echo",)
+
+
+def said_to(service: Service) -> list[tuple[str, str]]:
+    """Return project and prompt of what was said to a project by its name."""
+    with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
+        return connection.execute(
+            "select project, prompt #>> '{}' from ai_interactions where prompt #>> '{}' like 'said to%' order by 2"
+        ).fetchall()

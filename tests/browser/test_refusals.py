@@ -34,12 +34,12 @@ def test_a_page_of_another_origin_is_refused_by_the_browser(
 def test_turns_that_a_key_of_other_pages_could_not_send_wait_for_the_right_one(
     tab: Tab, service: Service, log: Log, session: str
 ) -> None:
-    tab.open(sessionId=session, key=make_key(service, "https://elsewhere.example").text)
+    tab.open(sessionId=session, project="chat", key=make_key(service, "https://elsewhere.example").text)
     tab.say("one")
     tab.wait_for("log.status.state === 'waiting'")  # the page may not even read why
     assert log.transcript(session) == []
     tab.run("log.close()")
-    tab.open(sessionId=session)
+    tab.open(sessionId=session, project="chat")
     tab.wait_until_delivered()
     assert log.prompts(session) == ["one"]
 
@@ -48,20 +48,20 @@ def test_turns_that_a_key_of_other_pages_could_not_send_wait_for_the_right_one(
 def test_a_wrong_key_is_told_and_not_tried_again_and_again(
     tab: Tab, road: Road, log: Log, session: str, wrong: str
 ) -> None:
-    tab.open(sessionId=session, key=wrong)
+    tab.open(sessionId=session, project="chat", key=wrong)
     assert refused(tab, "one") == [401, True, "one"]
     assert tab.run("[log.status.state, log.status.records, errors.length]") == ["refused", 1, 1]
     assert len(road.calls) == 1
-    tab.open(sessionId=session)
+    tab.open(sessionId=session, project="chat")
     tab.wait_until_delivered()
     assert log.prompts(session) == ["one"]
 
 
 def test_a_session_of_a_dead_key_stops_no_other(tab: Tab, log: Log, road: Road, session: str) -> None:
-    tab.open(sessionId=f"{session}-old", key="turnlog_pk_nonsense")
+    tab.open(sessionId=f"{session}-old", project="chat", key="turnlog_pk_nonsense")
     refused(tab, "old")
     tab.run("log.close()")
-    tab.open(sessionId=session)
+    tab.open(sessionId=session, project="chat")
     tab.say("one")
     log.wait_for(session, lambda found: len(found) == 1)
     tab.say("two")
