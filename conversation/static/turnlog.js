@@ -153,6 +153,12 @@ export class Turnlog {
     if (key?.startsWith("turnlog_sk_")) {
       throw new TypeError("That is a secret key: take it out of the page, revoke it, and use a publishable one");
     }
+    if (key && !/^turnlog_pk_[0-9A-Za-z]{30}$/.test(key)) {
+      throw new TypeError("`key` is no publishable key: `flask keys create --kind publishable` makes one");
+    }
+    for (const name of /** @type {const} */ (["sessionId", "userId"])) {
+      if (!["undefined", "string"].includes(typeof options[name])) throw new TypeError(`\`${name}\` must be a text`);
+    }
     if (!key === !getUserToken) throw new TypeError("Turnlog.open takes either `key` or `getUserToken`");
     const user = getUserToken ? userOf(await getUserToken()) : undefined;
     if (user === null) throw new TypeError("getUserToken gave no user's token: open the log after signing in");
