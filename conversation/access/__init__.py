@@ -32,6 +32,7 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 _ADMITTED = "turnlog.admitted"  # in the request's environ
 _RULE = "access_rule"
+_FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
 
 
 class Rule(NamedTuple):
@@ -202,6 +203,9 @@ def _require_this_machine(sent: Request) -> None:
     # the service listens on loopback then; this holds under any other server, too
     if sent.remote_addr and not is_loopback(sent.remote_addr):
         raise Forbidden("With TURNLOG_KEYLESS only this machine may call without a key")
+    # whoever calls through a proxy on this machine has its address, and may have its name for the service, too
+    if any(name.startswith(_FORWARDED) for name in sent.environ):
+        raise Forbidden("With TURNLOG_KEYLESS nobody may call without a key through a proxy")
     # a page from elsewhere, in a browser on this machine, gives itself away by its own name
     for url in (f"//{sent.host}", sent.environ.get("HTTP_ORIGIN", "//localhost")):
         if not _names_this_machine(url):

@@ -117,6 +117,13 @@ def test_keyless_a_page_of_another_site_is_refused(keyless: FlaskClient, headers
     assert "another site" in problem(answer)["detail"]
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"])
+def test_keyless_nobody_calls_through_a_proxy_on_this_machine(keyless: FlaskClient, header: str) -> None:
+    for value in ("203.0.113.9", "127.0.0.1", ""):
+        answer = keyless.post("/v1/interactions", json={}, headers={header: value, "Host": "127.0.0.1"})
+        assert "through a proxy" in problem(answer, 403)["detail"]
+
+
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:8000"])
 def test_keyless_a_frontend_of_this_machine_may_call(keyless: FlaskClient, origin: str) -> None:
     assert keyless.post("/v1/interactions", json={}, headers={"Origin": origin}).status_code == 422
