@@ -133,8 +133,8 @@ class GroupCommit:
     def key(self, digest: str) -> dict[str, Any] | None:
         return self.inner.key(digest)
 
-    def knows_origin(self, origin: str) -> bool:
-        return self.inner.knows_origin(origin)
+    def origins(self) -> list[str]:
+        return self.inner.origins()
 
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()

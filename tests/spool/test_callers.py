@@ -100,6 +100,23 @@ def test_a_service_that_starts_in_an_outage_knows_its_callers(
     assert publishable_key.text.encode() not in known.read_bytes()
 
 
+def test_a_page_of_a_known_key_may_call_a_service_that_starts_in_an_outage(
+    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path, publishable_key: MadeKey
+) -> None:
+    settings = Settings.from_mapping({"DATA_DIR": str(tmp_path)})
+    question = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+
+    def answers() -> tuple[str | None, int]:
+        client = create_app(settings, open_spool()).test_client()
+        preflight = client.options("/v1/sessions", headers=question)
+        call = Calls(client, publishable_key.text, {"Origin": ORIGIN}).open_session(session_id="s")
+        return preflight.headers.get("Access-Control-Allow-Origin"), call.status_code
+
+    assert answers() == (ORIGIN, 201)
+    inner.away = AWAY
+    assert answers() == (ORIGIN, 202)  # another worker, or the service started again
+
+
 def test_what_was_appended_to_somebody_elses_session_in_an_outage_is_refused_when_it_arrives(
     browser: Calls, backend: Calls, inner: Removable, spool: Spool
 ) -> None:
