@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+#: In a request's environ: a function that is told how many bytes the body has after decompression, if somebody counts.
+COUNT_PLAIN = "turnlog.count_plain"
 MAX_BODY = 4 * 1024 * 1024  # bytes, also after decompression: a batch of 1,000 long turns fits well
 
 _CHUNK = 64 * 1024
@@ -92,7 +94,10 @@ def _bytes_of(sent: Request) -> bytes:
         case "identity":
             return body or b"{}"
         case "gzip" | "x-gzip":
-            return _gunzip(body)
+            plain = _gunzip(body)
+            if count := sent.environ.get(COUNT_PLAIN):
+                count(len(plain))
+            return plain
         case other:
             raise UnsupportedMediaType(f"Content-Encoding {other!r} is not understood; send identity or gzip")
 

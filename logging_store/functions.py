@@ -122,9 +122,9 @@ class FunctionStore(ABC):
         key: dict[str, Any] | None = self._persist("turnlog_key_v1", "request", {"digest": digest})
         return key
 
-    def knows_origin(self, origin: str) -> bool:
-        known: bool = self._persist("turnlog_origin_v1", "request", {"origin": origin})["known"]
-        return known
+    def origins(self) -> list[str]:
+        origins: list[str] = self._persist("turnlog_origins_v1", "request", {})["origins"]
+        return origins
 
     def ping(self) -> dict[str, Any]:
         settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, time.monotonic() + self.deadline_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.errors import Conflict, Invalid, StoreUnavailable
+from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
 from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
@@ -133,8 +133,8 @@ class GroupCommit:
     def key(self, digest: str) -> dict[str, Any] | None:
         return self.inner.key(digest)
 
-    def knows_origin(self, origin: str) -> bool:
-        return self.inner.knows_origin(origin)
+    def origins(self) -> list[str]:
+        return self.inner.origins()
 
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()
@@ -199,20 +199,20 @@ class GroupCommit:
         return group
 
     def _write(self, group: Sequence[_Call], ends: float) -> None:
-        """Write a group in one call; if the data of somebody fails it, halve it until that one stands alone."""
+        """Write a group in one call; if the data of somebody fails it, halve it until that one stands alone.
+
+        If the spool has no room for it, it may have some for what nobody claims.
+        """
         together = Batch.merge([call.batch for call in group])
         started = time.monotonic()
         try:
             receipts = self.inner.write(together)
         except (Invalid, Conflict) as error:
-            if len(group) == 1:
-                group[0].settle(error)
-                return
-            for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-                if time.monotonic() < ends:
-                    self._write(half, ends)
-                else:
-                    self._pass_on(half)
+            middle = len(group) // 2
+            self._write_apart([group[:middle], group[middle:]], error, ends)
+        except SpoolFull as error:
+            parts = [[call for call in group if call.batch.is_claimed is claimed] for claimed in (False, True)]
+            self._write_apart(parts, error, ends)
         except Exception as error:  # noqa: BLE001 - each caller raises it
             for call in group:
                 call.settle(error)
@@ -220,6 +220,18 @@ class GroupCommit:
             self._on_written(together.size, time.monotonic() - started)
             for call, own in zip(group, receipts.split([call.batch for call in group]), strict=True):
                 call.settle(own)
+
+    def _write_apart(self, parts: Sequence[Sequence[_Call]], error: Exception, ends: float) -> None:
+        """Write the parts of a group that failed with an error; if there is one only, that is its outcome."""
+        parts = [part for part in parts if part]
+        for part in parts:
+            if len(parts) == 1:
+                for call in part:
+                    call.settle(error)
+            elif time.monotonic() < ends:
+                self._write(part, ends)
+            else:
+                self._pass_on(part)
 
 
 def _text_of(batch: Batch) -> int:

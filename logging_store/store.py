@@ -104,8 +104,8 @@ class Store(Protocol):
     def key(self, digest: str) -> dict[str, Any] | None:
         """Return the key of a SHA-256 (in hex) as the database holds it, whatever its state, or None; note its use."""
 
-    def knows_origin(self, origin: str) -> bool:
-        """Tell whether some key may be used by web pages of an origin."""
+    def origins(self) -> list[str]:
+        """Return the origins of all web pages that may use some key."""
 
     def ping(self) -> dict[str, Any]:
         """Ask whether the store may be trusted with an acknowledgement; return its settings.

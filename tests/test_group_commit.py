@@ -32,6 +32,8 @@ class GatedStore:
             raise self.fail
         if any(row["prompt"] == "bad" for row in batch.interactions):
             raise errors.Invalid("bad data", field="prompt")
+        if batch.is_claimed:
+            raise errors.SpoolFull("not for pages")
         return BatchReceipts([], [Receipt(receipt="created", reason=row["prompt"]) for row in batch.interactions])
 
     def wait_for_a_write(self) -> None:
@@ -114,6 +116,17 @@ def test_bad_data_harms_only_its_own_caller() -> None:
     with pytest.raises(errors.Invalid, match="bad data") as caught:
         bad.result(10)
     assert caught.value.field == "prompt"
+
+
+def test_a_page_for_which_the_spool_has_no_room_costs_nobody_else_theirs() -> None:
+    inner = GatedStore()
+    page = Batch(PROJECT, interactions=[{"prompt": "page", "claim": "user:ada"}])
+    a, *pages, d = behind_a_first_write(inner, [saying("a"), page, page, saying("d")], lambda: None)
+    assert [receipt.reason for other in (a, d) for receipt in other.result(10)] == ["a", "d"]
+    for other in pages:
+        with pytest.raises(errors.SpoolFull, match="not for pages"):
+            other.result(10)
+    assert inner.groups == [["first"], ["a", "page", "page", "d"], ["a", "d"], ["page", "page"]]
 
 
 def test_an_outage_reaches_everyone_in_the_group() -> None:

@@ -20,7 +20,7 @@ from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller, Scope
 from conversation.access.claims import Claims
 from conversation.access.cors import Cors
 from conversation.access.keys import Key
-from conversation.access.known_keys import KnownKeys
+from conversation.access.known_keys import KnownKeys, KnownOrigins
 from conversation.access.proofs import Proofs
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
 from conversation.settings import Settings, is_loopback
@@ -31,7 +31,9 @@ __all__ = ["Caller", "Claims", "Scope", "admitted", "attach", "open_to_all", "re
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 _ADMITTED = "turnlog.admitted"  # in the request's environ
+_OPEN = "turnlog.open_to_all"
 _RULE = "access_rule"
+_FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
 
 
 class Rule(NamedTuple):
@@ -105,8 +107,10 @@ class Gate:
             found = store.key(digest)
             return Key.model_validate(found) if found else None
 
-        self._keys = Proofs(ask, KnownKeys(settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"))
-        self.cors = Cors(Proofs(store.knows_origin), settings.turnlog_user_origins)
+        known = settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"
+        self._keys = Proofs(ask, KnownKeys(known))
+        origins = Proofs(lambda _: frozenset(store.origins()), KnownOrigins(known))
+        self.cors = Cors(origins, settings.turnlog_user_origins)
 
     def admit(self) -> Response | None:
         """Let a request pass, or raise what refuses it.
@@ -123,6 +127,7 @@ class Gate:
         if rule is None:
             raise Forbidden("Nobody may call this")
         if rule.scope is None:
+            sent.environ[_OPEN] = True  # strangers may ask as often as they like, so nothing is looked up for them
             return None
         limits.count_address()
         try:
@@ -146,7 +151,7 @@ class Gate:
         answer.headers["X-Content-Type-Options"] = "nosniff"
         if _ADMITTED in environ:
             answer.headers["Cache-Control"] = "no-store"  # what people said is nobody's on the way to keep
-        if origin := environ.get("HTTP_ORIGIN"):
+        if (origin := environ.get("HTTP_ORIGIN")) and _OPEN not in environ:
             who: Admitted | None = environ.get(_ADMITTED)
             self.cors.allow(answer, origin, who.caller if who else None)
         return answer
@@ -206,6 +211,9 @@ def _require_this_machine(sent: Request) -> None:
     # the service listens on loopback then; this holds under any other server, too
     if sent.remote_addr and not is_loopback(sent.remote_addr):
         raise Forbidden("With TURNLOG_KEYLESS only this machine may call without a key")
+    # whoever calls through a proxy on this machine has its address, and may have its name for the service, too
+    if any(name.startswith(_FORWARDED) for name in sent.environ):
+        raise Forbidden("With TURNLOG_KEYLESS nobody may call without a key through a proxy")
     # a page from elsewhere, in a browser on this machine, gives itself away by its own name
     for url in (f"//{sent.host}", sent.environ.get("HTTP_ORIGIN", "//localhost")):
         if not _names_this_machine(url):

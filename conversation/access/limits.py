@@ -20,7 +20,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from conversation.access.callers import Caller
 from conversation.access.counting import Counting, open_redis
 from conversation.access.shared_windows import SharedWindows
-from conversation.body import MAX_BODY
+from conversation.body import COUNT_PLAIN, MAX_BODY
 from conversation.settings import Settings, is_loopback
 from logging_store.ledger import Ledger
 
@@ -69,8 +69,14 @@ class Limits:
                 self._refuse(f"Browsers at one address may make {_said(self._per_address)}", wait)
         if rate and (wait := self._everywhere.hit(rate, "calls", *who)):
             self._refuse(f"{_THE_CALLER[caller.kind]} may make {_said(rate)}", wait)
+        self.count_bytes(caller, size)
+
+    def count_bytes(self, caller: Caller, size: int) -> None:
+        """Count bytes that a caller sends. Raises `TooManyRequests` if they are too many."""
+        who = _name(caller)
         if (
-            size
+            who
+            and size > 0
             and caller.kind == "publishable"
             and (wait := self._everywhere.hit(self._bytes, "bytes", *who, cost=size))
         ):
@@ -116,8 +122,14 @@ def count_refusal() -> None:
 
 
 def count_call(caller: Caller) -> None:
-    """Count a call of somebody who is known, and refuse it if it is one too many."""
-    _limits().count_call(caller, _address(), _size())
+    """Count a call of somebody who is known, and refuse it if it is one too many.
+
+    What its body has more after decompression, which is what is stored and spooled, is counted when it is read.
+    """
+    limits, size = _limits(), _size()
+    limits.count_call(caller, _address(), size)
+    if caller.kind == "publishable":
+        request_ctx.request.environ[COUNT_PLAIN] = lambda plain: limits.count_bytes(caller, plain - size)
 
 
 def check_sessions(caller: Caller) -> None:

@@ -1,4 +1,4 @@
-"""What the database said of a key or an origin, believed for a while.
+"""What the database said of a key or of all origins, believed for a while.
 
 Asked again after some seconds, so that what was revoked stops soon. While the store is away the last answer counts, so
 that writes of a known caller are spooled; of what was never proven nobody can tell, and the call is a 503.

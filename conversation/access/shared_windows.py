@@ -17,17 +17,18 @@ from pathlib import Path
 
 from limits.storage import Storage
 
-_MAGIC = b"turnlog1"
+_MAGIC = b"turnlog2"
 _SALT = 16  # bytes; without it, callers could choose addresses that share a row
 _HEADER = 32
-_ENTRY = struct.Struct("=16sdq")  # hash of the window's name, when it ends (seconds since the epoch), count
+# hash of the window's name, when it ends (seconds since the epoch), its count, and how long it lasts (seconds)
+_ENTRY = struct.Struct("=16sdqd")
 _ROW = 8  # windows whose names begin alike; when a ninth comes, the one that ends first gives way
 _ROWS = 8192
 _PATIENCE_S = 0.5  # for the file's lock: it is held for microseconds, or its holder was stopped
 
 
 class SharedWindows(Storage):
-    """Fixed windows in a file of 2 MB, for `limits`. It is opened when it is first needed.
+    """Fixed windows in a file of 3 MB, for `limits`. It is opened when it is first needed.
 
     Raises `OSError` when the disk fails or is full, and `TimeoutError` if somebody holds the file's lock.
     """
@@ -48,19 +49,21 @@ class SharedWindows(Storage):
         with self._locked() as file:
             now = self._clock()
             name, at, row = self._row(file, key)
-            found, ends, count = _find(row, name)
-            if not now < ends <= now + expiry:  # it is over; or the clock was put back, and it would never be
+            found, ends, count, _ = _find(row, name)
+            if not _is_open(now, ends, expiry):
                 ends, count = now + expiry, 0
-            os.pwrite(file, _ENTRY.pack(name, ends, count + amount), at + found)
+            os.pwrite(file, _ENTRY.pack(name, ends, count + amount, expiry), at + found)
         return count + amount
 
     def get(self, key: str) -> int:
-        ends, count = self._look(key)
-        return count if ends > self._clock() else 0
+        ends, count, lasts = self._look(key)
+        return count if _is_open(self._clock(), ends, lasts) else 0
 
     def get_expiry(self, key: str) -> float:
         """Return when the window ends, or now if there is none; in seconds since the epoch."""
-        return max(self._look(key)[0], self._clock())
+        ends, _, lasts = self._look(key)
+        now = self._clock()
+        return ends if _is_open(now, ends, lasts) else now
 
     def check(self) -> bool:
         self.get("")
@@ -74,7 +77,7 @@ class SharedWindows(Storage):
     def clear(self, key: str) -> None:
         with self._locked() as file:
             name, at, row = self._row(file, key)
-            os.pwrite(file, _ENTRY.pack(name, 0, 0), at + _find(row, name)[0])
+            os.pwrite(file, _ENTRY.pack(name, 0, 0, 0), at + _find(row, name)[0])
 
     def close(self) -> None:
         with self._lock:
@@ -82,7 +85,7 @@ class SharedWindows(Storage):
                 os.close(self._file)
                 self._file = None
 
-    def _look(self, key: str) -> tuple[float, int]:
+    def _look(self, key: str) -> tuple[float, int, float]:
         # without the lock: a row is read in one piece
         file = self._file
         if file is None:
@@ -90,8 +93,8 @@ class SharedWindows(Storage):
                 name, _, row = self._row(file, key)
         else:
             name, _, row = self._row(file, key)
-        at, ends, count = _find(row, name)
-        return (ends, count) if row[at : at + len(name)] == name else (0, 0)
+        at, ends, count, lasts = _find(row, name)
+        return (ends, count, lasts) if row[at : at + len(name)] == name else (0, 0, 0)
 
     def _row(self, file: int, key: str) -> tuple[bytes, int, bytes]:
         name = hashlib.blake2b(key.encode(errors="replace"), digest_size=16, key=self._salt).digest()
@@ -132,15 +135,20 @@ class SharedWindows(Storage):
         return file
 
 
-def _find(row: bytes, name: bytes) -> tuple[int, float, int]:
-    """Return a window's place in its row, its end and its count; if it isn't there, the place that it may take."""
+def _is_open(now: float, ends: float, lasts: float) -> bool:
+    """Tell whether a window isn't over; one that ends too late met a clock that was put back, and never would be."""
+    return now < ends <= now + lasts
+
+
+def _find(row: bytes, name: bytes) -> tuple[int, float, int, float]:
+    """Return a window's place in its row, its end, count and length; if it isn't there, the place that it may take."""
     first, soonest = 0, float("inf")
-    for at, (other, ends, count) in enumerate(_ENTRY.iter_unpack(row)):
+    for at, (other, ends, count, lasts) in enumerate(_ENTRY.iter_unpack(row)):
         if other == name:
-            return at * _ENTRY.size, ends, count
+            return at * _ENTRY.size, ends, count, lasts
         if ends < soonest:
             first, soonest = at, ends
-    return first * _ENTRY.size, 0, 0
+    return first * _ENTRY.size, 0, 0, 0
 
 
 def _lock(file: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from math import inf
 from typing import Any
 
 from logging_store.values import MAX_NAME
@@ -80,7 +81,8 @@ def _anything(value: Any, redact: _Redact) -> Any:
             return [_anything(item, redact) for item in value]
         case dict():
             return _object(value, redact)
-        case int() if abs(value) > _CARD_SIZED:
-            written = redact(str(value))
-            return value if written == str(value) else written
+        case int() | float() if _CARD_SIZED < abs(value) < inf:
+            written = str(int(value))  # a card's number is the same with a point behind it
+            redacted = redact(written)
+            return value if redacted == written else redacted
     return value

@@ -197,8 +197,8 @@ class Spool:
     def key(self, digest: str) -> dict[str, Any] | None:
         return self._read(lambda: self.inner.key(digest))
 
-    def knows_origin(self, origin: str) -> bool:
-        return self._read(lambda: self.inner.knows_origin(origin))
+    def origins(self) -> list[str]:
+        return self._read(self.inner.origins)
 
     def ping(self) -> dict[str, Any]:
         return self._read(self.inner.ping)

@@ -26,6 +26,7 @@ from logging_store.spool.locks import BROKEN, PREFIX, SUFFIX
 _log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
+_CLAIMED_SHARE = 0.75  # of the spool's size: past it, only what nobody claims is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class SpoolDirectory:
     def keep(self, batch: Batch) -> None:
         """Put a batch on the disk. Raises `SpoolFull` past the limits, `StoreUnavailable` if the disk fails."""
         with self._lock:
-            self.require_room()
+            self.require_room(claimed=batch.is_claimed)
             for last in (False, True):
                 try:
                     self._own_file().keep([batch])
@@ -66,8 +67,8 @@ class SpoolDirectory:
                 else:
                     return
 
-    def require_room(self) -> None:
-        """Raise `SpoolFull` if nothing more may be kept."""
+    def require_room(self, *, claimed: bool = False) -> None:
+        """Raise `SpoolFull` if nothing more may be kept; or nothing `claimed`, so that pages leave others room."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             free = shutil.disk_usage(self.path).free
@@ -77,6 +78,8 @@ class SpoolDirectory:
             raise SpoolFull(f"only {free >> 20} MB are free on the disk of the spool")
         if (used := self.used_bytes()) >= self.limits.max_bytes:
             raise SpoolFull(f"the spool holds {used >> 20} MB and may not hold more")
+        if claimed and used >= self.limits.max_bytes * _CLAIMED_SHARE:
+            raise SpoolFull(f"the spool holds {used >> 20} MB, and what it may hold more is not for pages and users")
 
     def used_bytes(self) -> int:
         used = 0

@@ -98,15 +98,15 @@ as $$
 $$;
 
 
--- {origin} -> {known}: whether a page of this origin may use some key.
-create or replace function public.turnlog_origin_v1(request jsonb) returns jsonb
+-- {} -> {origins: [...]}: of the pages that may use some key. All at once, so that who asks for one costs no look-up.
+create or replace function public.turnlog_origins_v1(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''
 as $$
-    select jsonb_build_object('known', exists (
-               select from public.ai_keys as k
-                where k.origins @> array[request ->> 'origin'] and k.revoked_at is null
-                  and (k.expires_at is null or k.expires_at > statement_timestamp())))
+    select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
+      from public.ai_keys as k
+     cross join unnest(k.origins) as page (origin)
+     where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp())
 $$;
 
 

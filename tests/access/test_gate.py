@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,13 @@ def test_keyless_a_page_of_another_site_is_refused(keyless: FlaskClient, headers
     assert "another site" in problem(answer)["detail"]
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"])
+def test_keyless_nobody_calls_through_a_proxy_on_this_machine(keyless: FlaskClient, header: str) -> None:
+    for value in ("203.0.113.9", "127.0.0.1", ""):
+        answer = keyless.post("/v1/interactions", json={}, headers={header: value, "Host": "127.0.0.1"})
+        assert "through a proxy" in problem(answer, 403)["detail"]
+
+
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:8000"])
 def test_keyless_a_frontend_of_this_machine_may_call(keyless: FlaskClient, origin: str) -> None:
     assert keyless.post("/v1/interactions", json={}, headers={"Origin": origin}).status_code == 422
@@ -206,6 +214,41 @@ def test_a_refusal_can_be_read_by_the_page_that_asked(guarded: Flask, registry: 
     registry.create("default", "publishable", {"log"}, origins={ORIGIN})
     answer = Calls(guarded.test_client(), made.text, {"Origin": ORIGIN}).open_session()
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, ORIGIN)
+
+
+def test_strangers_make_the_store_answer_once_whatever_pages_they_name(
+    store: FunctionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def origins(answer: Callable[[], list[str]] = store.origins) -> list[str]:
+        asked.append(answer())
+        return asked[-1]
+
+    monkeypatch.setattr(store, "origins", origins)
+    client = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store).test_client()
+    for n in range(300):
+        client.get("/livez", headers={"Origin": f"https://{n}.example"})
+    assert asked == []
+    question = {"Access-Control-Request-Method": "POST"}
+    for n in range(300):
+        client.options("/v1/sessions", headers=question | {"Origin": f"https://{n}.example"})
+        client.get("/v1/sessions", headers={"Origin": f"https://{n}.example"})
+        client.get("/nowhere", headers={"Origin": f"https://{n}.example"})
+    assert len(asked) <= 30  # one, and one more for each ten seconds that this takes
+
+
+def test_the_origins_of_all_keys_that_open_something_are_told(store: FunctionStore, registry: KeyRegistry) -> None:
+    assert store.origins() == []
+    pages = ["https://a.example", "https://b.example", "https://c.example"]
+    for project, origins in (("default", pages[:2]), ("shop", pages[1:])):
+        made = registry.create(project, "publishable", {"log"}, origins=origins)
+    ended = datetime.now(UTC) - timedelta(seconds=1)
+    registry.create("default", "publishable", {"log"}, origins={"https://past.example"}, expires_at=ended)
+    registry.create("default", "secret", {"admin"})
+    assert sorted(store.origins()) == pages
+    registry.revoke(made.key)
+    assert sorted(store.origins()) == pages[:2]
 
 
 def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:

@@ -1,13 +1,17 @@
 """The limits as callers with keys meet them: who guesses, who calls too often, and what a key in browsers may take."""
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from app import create_app
 from conversation.access.registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
+from logging_store import identity
 from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
@@ -47,6 +51,31 @@ def test_who_forgot_the_key_or_has_an_old_one_guesses_nothing(
     assert [status(guarded, revoked.text, ELSEWHERE) for _ in range(10)] == [401] * 10
     assert [status(guarded, None, ELSEWHERE) for _ in range(10)] == [401] * 10
     assert status(guarded, secret_key.text, ELSEWHERE) == 200
+
+
+def test_what_a_page_sends_is_counted_after_decompression(
+    store: FunctionStore, publishable_key: MadeKey, tmp_path: Path
+) -> None:
+    settings = {"DATA_DIR": str(tmp_path), "TURNLOG_PUBLISHABLE_MB_PER_DAY": "1"}
+    client = create_app(Settings.from_mapping(settings), store).test_client()
+    browser = Calls(client, publishable_key.text, {"Origin": ORIGIN})
+    token = browser.open_session(session_id="s").get_json()["session_token"]
+    headers = {
+        "Authorization": f"Bearer {publishable_key.text}", "Origin": ORIGIN, "Turnlog-Session-Token": token,
+        "Content-Encoding": "gzip", "Content-Type": "application/json",
+    }  # fmt: skip
+
+    def send(size: int) -> TestResponse:
+        body = gzip.compress(json.dumps({"session_id": "s", "prompt": "x" * size}).encode())
+        assert len(body) < 5000
+        return client.post("/v1/interactions", data=body, headers=headers)
+
+    assert send(900_000).status_code == 201
+    for _ in range(2):
+        assert problem(send(900_000), 429)["detail"].startswith("This key may send 1 MB in a day")
+    assert send(90_000).status_code == 201, "what was refused took next to nothing away"
+    (row, other) = store.transcript("default", identity.session("default", "s").id, {"limit": 10})["interactions"]
+    assert len(row["prompt"]) + len(other["prompt"]) == 990_000
 
 
 def test_a_users_old_token_is_no_guess_and_a_forged_one_is(store: FunctionStore, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_two_that_opened_the_file_count_together_and_so_does_a_later_one(tmp_pat
 
 def test_a_clock_put_back_makes_no_window_endless(windows: SharedWindows, clock: Clock) -> None:
     windows.incr("a", 60, 100)
-    clock.now -= 86400
+    clock.now -= 3600
+    assert (windows.get("a"), windows.get_expiry("a")) == (0, clock.now)
     assert windows.incr("a", 60) == 1
     assert windows.get_expiry("a") == clock.now + 60
 
@@ -90,7 +91,7 @@ def test_in_a_full_file_what_ends_first_gives_way(windows: SharedWindows, clock:
     assert sum(windows.get(f"{number}") for number in range(100_000)) > 50_000
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"something else " * 1000, b"turnlog1"])
+@pytest.mark.parametrize("content", [b"", b"x", b"something else " * 1000, b"turnlog1" * 100_000, b"turnlog2"])
 def test_a_file_that_holds_something_else_becomes_ours(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "limits"
     path.write_bytes(content)

@@ -1336,14 +1336,14 @@ begin
     return answer || '{"applied": true}';
 end
 $_$;
-CREATE FUNCTION public.turnlog_origin_v1(request jsonb) RETURNS jsonb
+CREATE FUNCTION public.turnlog_origins_v1(request jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
-    select jsonb_build_object('known', exists (
-               select from public.ai_keys as k
-                where k.origins @> array[request ->> 'origin'] and k.revoked_at is null
-                  and (k.expires_at is null or k.expires_at > statement_timestamp())))
+    select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
+      from public.ai_keys as k
+     cross join unnest(k.origins) as page (origin)
+     where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp())
 $$;
 CREATE FUNCTION public.turnlog_participants_v1(request jsonb) RETURNS jsonb
     LANGUAGE sql STABLE

@@ -91,6 +91,14 @@ def test_what_is_found_is_replaced_in_every_field_that_people_write(redacting: F
         assert told not in stored, told
 
 
+@pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 4111111111111111.5, -4111111111111111.0])
+def test_a_number_that_is_found_is_replaced_however_it_is_written(redacting: FlaskClient, number: float) -> None:
+    log(redacting, session_id="s", prompt="x", metadata={"card": number, "seconds": 0.25, "far": 1e300})
+    (turn,) = transcript(redacting, "s")
+    sign = "-" if number < 0 else ""
+    assert turn["metadata"] == {"card": f"{sign}[card]", "seconds": 0.25, "far": 1e300}
+
+
 def test_messages_are_gone_through_but_not_what_links_them(redacting: FlaskClient) -> None:
     arguments = json.dumps({"to": MAIL})
     call = {"id": MAIL, "type": "function", "function": {"name": "send", "arguments": arguments}}

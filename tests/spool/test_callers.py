@@ -12,7 +12,7 @@ from conversation.access.registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
-from logging_store.spool import Spool
+from logging_store.spool import Limits, Spool
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
 from tests.spool.away import Removable
@@ -98,6 +98,45 @@ def test_a_service_that_starts_in_an_outage_knows_its_callers(
     (known,) = (tmp_path / "keys").glob("*.sqlite3")
     assert known.stat().st_mode & 0o077 == 0
     assert publishable_key.text.encode() not in known.read_bytes()
+
+
+def test_pages_leave_the_backend_its_share_of_the_spool(
+    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path, registry: KeyRegistry, publishable_key: MadeKey
+) -> None:
+    spool = open_spool(Limits(max_bytes=8 << 20, min_free_bytes=0))
+    client = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool).test_client()
+    page = Calls(client, publishable_key.text, {"Origin": ORIGIN})
+    backend = Calls(client, registry.create("default", "secret", {"admin"}).text, {})
+    token = opened(page, "pages", 201)
+    assert backend.log(session_id="backends", prompt="before").status_code == 201
+    inner.away = AWAY
+    refused = [page.log(token, session_id="pages", prompt="x" * 500_000).status_code for _ in range(20)].index(503)
+    assert refused > 5
+    assert page.log(token, session_id="pages", prompt="x").status_code == 503
+    for n in range(3):
+        assert backend.log(session_id="backends", prompt=f"{n}").status_code == 202
+    inner.away = None
+    delivered(spool)
+    rows = backend("GET", "/v1/sessions/backends/interactions").get_json()["interactions"]
+    assert [row["prompt"] for row in rows] == ["before", "0", "1", "2"]
+    assert len(backend("GET", "/v1/sessions/pages/interactions").get_json()["interactions"]) == refused
+
+
+def test_a_page_of_a_known_key_may_call_a_service_that_starts_in_an_outage(
+    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path, publishable_key: MadeKey
+) -> None:
+    settings = Settings.from_mapping({"DATA_DIR": str(tmp_path)})
+    question = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+
+    def answers() -> tuple[str | None, int]:
+        client = create_app(settings, open_spool()).test_client()
+        preflight = client.options("/v1/sessions", headers=question)
+        call = Calls(client, publishable_key.text, {"Origin": ORIGIN}).open_session(session_id="s")
+        return preflight.headers.get("Access-Control-Allow-Origin"), call.status_code
+
+    assert answers() == (ORIGIN, 201)
+    inner.away = AWAY
+    assert answers() == (ORIGIN, 202)  # another worker, or the service started again
 
 
 def test_what_was_appended_to_somebody_elses_session_in_an_outage_is_refused_when_it_arrives(
