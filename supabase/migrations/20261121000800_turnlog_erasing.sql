@@ -327,6 +327,7 @@ declare
     hash bytea;
     held public.ai_erased_users;
     ids uuid[];
+    folder_ids uuid[];
     waiting uuid[] := '{}';
     step record;
     gone bigint;
@@ -404,15 +405,18 @@ begin
             gone_now := gone_now || jsonb_build_object('participations', gone);
             ids := '{}';
         else
-            -- 3. Their folders.
+            -- 3. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
+            folder_ids := array(
+                select f.id from public.ai_session_folders as f
+                 where f.project = in_project and f.user_id = of_user
+                 order by f.id
+                 limit most
+                   for no key update);
             update public.ai_session_folders as f
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
-             where f.ctid = any (array(
-                   select d.ctid from public.ai_session_folders as d
-                    where d.project = in_project and d.user_id = of_user limit most));
-            get diagnostics gone = row_count;
-            gone_now := jsonb_build_object('folders', gone);
-            found_some := gone > 0;
+             where f.project = in_project and f.id = any (folder_ids);
+            gone_now := jsonb_build_object('folders', cardinality(folder_ids));
+            found_some := folder_ids <> '{}';
         end if;
     end if;
 
