@@ -579,8 +579,10 @@ $$;
 
 
 -- Of some sessions those of which nothing has arrived since a time, and that aren't scheduled for later. What counts is
--- the service's own clock, not the times that callers state.
-create or replace function public.turnlog_idle_v1(in_project text, ids uuid[], before timestamptz) returns uuid[]
+-- the service's own clock, not the times that callers state. `waiting`: sessions and folders of which something is on its
+-- way: it may name a session by its number, so all of such a folder are in use.
+create or replace function public.turnlog_idle_v1(
+    in_project text, ids uuid[], before timestamptz, waiting uuid[]) returns uuid[]
 language sql stable
 set search_path = ''
 set timezone = 'UTC'
@@ -589,6 +591,8 @@ as $$
       from public.ai_sessions as s
      where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
        and coalesce(s.scheduled_on < before::date, true)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
        and not exists (select from public.ai_interactions as i
                         where i.project = in_project and i.session_id = s.id and i.created_at >= before)
        and not exists (select from public.ai_session_participants as p
@@ -596,8 +600,9 @@ as $$
 $$;
 
 
--- {project, before, limit, after?: session id} -> {session_ids, interactions, after}: of the next `limit` sessions in the
--- order of their ids those that are idle since `before`, and how many interactions they have.
+-- {project, before, limit, after?: session id, except?} -> {session_ids, interactions, after}: of the next `limit`
+-- sessions in the order of their ids those that are idle since `before`, and how many interactions they have. `except`:
+-- the ids of sessions and folders of which something waits in a spool; see turnlog_idle_v1.
 create or replace function public.turnlog_expirable_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -608,6 +613,7 @@ declare
     in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     idle uuid[];
 begin
@@ -617,7 +623,7 @@ begin
          where s.project = in_project and s.erased_at is null and s.id > after_id
          order by s.id
          limit page_size + 1);
-    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz);
+    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz, waiting);
     return jsonb_build_object(
         'session_ids', idle,
         'interactions', (select count(*) from public.ai_interactions as i
@@ -627,8 +633,8 @@ end
 $$;
 
 
--- {project, before, session_ids, most, wait?} -> {session_ids, interactions, held, left}: erases those of some sessions
--- that still are idle since `before`, up to `most` interactions, and is asked again while some are `left`. Those that
+-- {project, before, session_ids, most, wait?, except?} -> {session_ids, interactions, held, left}: erases those of some
+-- sessions that still are idle since `before`, up to `most` interactions, and is asked again while some are `left`. Those that
 -- somebody has a lock on are `held`, or with `wait` waited for.
 create or replace function public.turnlog_expire_v1(request jsonb) returns jsonb
 language plpgsql volatile
@@ -640,6 +646,7 @@ as $$
 declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[] := wanted;
     held uuid[];
     step record;
@@ -659,7 +666,7 @@ begin
                for update skip locked);
     end if;
     held := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
-    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz);
+    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz, waiting);
     select e.* into step from public.turnlog_erase_some_v1(in_project, ids, (request ->> 'most')::integer) as e;
     return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'held', held,
                               'left', cardinality(ids) > cardinality(step.erased));
@@ -667,9 +674,9 @@ end
 $$;
 
 
--- {project, before, limit, after?: folder id, dry_run?} -> {folders, after}: of the next `limit` folders in the order of
--- their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but erased
--- ones; in a dry run also with those that would be.
+-- {project, before, limit, after?: folder id, dry_run?, except?} -> {folders, after}: of the next `limit` folders in the
+-- order of their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but
+-- erased ones; in a dry run also with those that would be. `except` as in turnlog_expirable_v1.
 create or replace function public.turnlog_expire_folders_v1(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -682,6 +689,7 @@ declare
     before constant timestamptz := request ->> 'before';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     found_ids uuid[];
 begin
@@ -702,8 +710,9 @@ begin
         select f.id from public.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
+           and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
            and (select cardinality(l.live) = case when dry_run
-                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before)) else 0 end
+                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before, waiting)) else 0 end
                   from (select array(select s.id from public.ai_sessions as s
                                       where s.project = in_project and s.folder_id = f.id
                                         and s.erased_at is null) as live) as l));

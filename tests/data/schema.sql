@@ -595,6 +595,7 @@ declare
     in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     idle uuid[];
 begin
@@ -604,7 +605,7 @@ begin
          where s.project = in_project and s.erased_at is null and s.id > after_id
          order by s.id
          limit page_size + 1);
-    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz);
+    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz, waiting);
     return jsonb_build_object(
         'session_ids', idle,
         'interactions', (select count(*) from public.ai_interactions as i
@@ -624,6 +625,7 @@ declare
     before constant timestamptz := request ->> 'before';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     found_ids uuid[];
 begin
@@ -644,8 +646,9 @@ begin
         select f.id from public.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
+           and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
            and (select cardinality(l.live) = case when dry_run
-                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before)) else 0 end
+                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before, waiting)) else 0 end
                   from (select array(select s.id from public.ai_sessions as s
                                       where s.project = in_project and s.folder_id = f.id
                                         and s.erased_at is null) as live) as l));
@@ -668,6 +671,7 @@ CREATE FUNCTION public.turnlog_expire_v1(request jsonb) RETURNS jsonb
 declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[] := wanted;
     held uuid[];
     step record;
@@ -687,7 +691,7 @@ begin
                for update skip locked);
     end if;
     held := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
-    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz);
+    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz, waiting);
     select e.* into step from public.turnlog_erase_some_v1(in_project, ids, (request ->> 'most')::integer) as e;
     return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'held', held,
                               'left', cardinality(ids) > cardinality(step.erased));
@@ -1026,7 +1030,7 @@ begin
          where s.erased_at is not null));
 end
 $_$;
-CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before timestamp with time zone) RETURNS uuid[]
+CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before timestamp with time zone, waiting uuid[]) RETURNS uuid[]
     LANGUAGE sql STABLE
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
@@ -1035,6 +1039,8 @@ CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before times
       from public.ai_sessions as s
      where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
        and coalesce(s.scheduled_on < before::date, true)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
        and not exists (select from public.ai_interactions as i
                         where i.project = in_project and i.session_id = s.id and i.created_at >= before)
        and not exists (select from public.ai_session_participants as p
