@@ -151,8 +151,11 @@ class SpoolDirectory:
             depth += one
         return depth
 
-    def batches_of(self, project: str, session_id: str) -> list[Batch]:
-        """Return the batches that wait with something of a session in them, in the order of their arrival."""
+    def batches_of(self, project: str, session_id: str, *, surely: bool = False) -> list[Batch]:
+        """Return the batches that wait with something of a session in them, in the order of their arrival.
+
+        `surely`: raise `StoreUnavailable` if a file can't be read now.
+        """
 
         def find(connection: apsw.Connection) -> list[tuple[float, Batch]]:
             rows = connection.execute(
@@ -162,7 +165,7 @@ class SpoolDirectory:
             )
             return [(kept_at, read_batch(batch)) for kept_at, batch in rows]
 
-        found = [each for one in self._ask_each(find) for each in one]
+        found = [each for one in self._ask_each(find, surely=surely) for each in one]
         return [batch for _, batch in sorted(found, key=lambda each: each[0])]
 
     def sessions(self, project: str) -> set[str]:

@@ -301,8 +301,8 @@ $$;
 -- A user's sessions are erased as by turnlog_erase_v1. In other people's sessions they take no part any more, and of the
 -- interactions that name them the texts are replaced: ids, times and numbers are the conversation's and stay. Their
 -- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
--- `waiting`: sessions of which somebody has said that they are this user's, and it didn't arrive yet; `stated`: those of
--- which the service itself says so, not only who claims them.
+-- `waiting`: sessions of which somebody who may has said that they are this user's, and it didn't arrive yet; `stated`:
+-- those of which the service itself says so, not only who claims them.
 -- `session_ids`: those that this call made tombstones; in a dry run those `among` some that are the user's.
 -- `dry_run` counts, and takes `limit` and `after` as turnlog_count_user_v1 does.
 create or replace function public.turnlog_erase_user_v1(request jsonb) returns jsonb
@@ -442,7 +442,9 @@ $$;
 
 -- Writes a batch that has waited in a spool as turnlog_write_v2 does, but for what was received before its user was
 -- erased: those rows are rejected as erased. A session that is said to be theirs, and that nobody has seen before, leaves
--- a tombstone, so that whatever else of it arrives, without their name on it, is rejected, too.
+-- a tombstone, so that whatever else of it arrives, without their name on it, is rejected, too. Who only claims a session
+-- may claim somebody else's: what a user claims leaves none, each row tells its claimant; and what a token claims leaves
+-- none where some row of the batch names the session without that claim.
 --
 -- These tombstones are locked before what the batch locks in its own order: two such batches may deadlock, and the one
 -- that fails is written again.
@@ -473,9 +475,17 @@ begin
                case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
                e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
                case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
-               e.value ? 'claim' as is_claimed
+               e.value ->> 'claim' as claim
           from unnest(kinds) as k (kind)
          cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+    ), claims as (
+        select distinct s.session_id, s.claim from stated as s where s.session_id is not null
+        union
+        select (p.value ->> 'id')::uuid, null
+          from jsonb_array_elements(coalesce(batch -> 'folders', '[]')) as f
+         cross join lateral jsonb_array_elements(coalesce(f.value -> 'sessions', '[]')) as p
+    ), disputed as materialized (
+        select c.session_id from claims as c group by c.session_id having count(*) > 1
     ), named as (
         -- with whom the store says that its session is
         select s.*, (select held.user_id from public.ai_sessions as held
@@ -493,12 +503,13 @@ begin
                         where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
                or exists (select from public.ai_session_folders as f
                            where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
-               exists (select from gone as g
-                        where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
-                          and n.received_at <= g.erased_at) as is_theirs,
+               n.kind = 'sessions'
+               and (n.claim is null
+                    or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
+               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
                -- who claims a session doesn't say of somebody else's whose it is
                (select max(g.erased_at) from gone as g
-                 where n.kind = 'sessions' and g.who = n.who and not n.is_claimed
+                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
                    and n.received_at <= g.erased_at) as theirs_until
           from named as n
     )

@@ -1954,9 +1954,17 @@ begin
                case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
                e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
                case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
-               e.value ? 'claim' as is_claimed
+               e.value ->> 'claim' as claim
           from unnest(kinds) as k (kind)
          cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+    ), claims as (
+        select distinct s.session_id, s.claim from stated as s where s.session_id is not null
+        union
+        select (p.value ->> 'id')::uuid, null
+          from jsonb_array_elements(coalesce(batch -> 'folders', '[]')) as f
+         cross join lateral jsonb_array_elements(coalesce(f.value -> 'sessions', '[]')) as p
+    ), disputed as materialized (
+        select c.session_id from claims as c group by c.session_id having count(*) > 1
     ), named as (
         -- with whom the store says that its session is
         select s.*, (select held.user_id from public.ai_sessions as held
@@ -1974,12 +1982,13 @@ begin
                         where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
                or exists (select from public.ai_session_folders as f
                            where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
-               exists (select from gone as g
-                        where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
-                          and n.received_at <= g.erased_at) as is_theirs,
+               n.kind = 'sessions'
+               and (n.claim is null
+                    or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
+               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
                -- who claims a session doesn't say of somebody else's whose it is
                (select max(g.erased_at) from gone as g
-                 where n.kind = 'sessions' and g.who = n.who and not n.is_claimed
+                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
                    and n.received_at <= g.erased_at) as theirs_until
           from named as n
     )
