@@ -90,6 +90,10 @@ class Batch:
         """Return the ids of all sessions and folders that the records are of."""
         return {id_ for row in self.rows() for id_ in _parents(row)}
 
+    def claims_of(self, id_: str) -> set[str | None]:
+        """Return the claims of the rows that name a session; None: of one that claims nothing."""
+        return {row.get("claim") for row in self.rows() if id_ in _parents(row)}
+
     def interaction_ids(self) -> list[tuple[str, str]]:
         """Return session and id of each interaction."""
         return [(row["session_id"], row["id"]) for row in self.interactions]

@@ -1,7 +1,8 @@
 """What is older than its project keeps it: found and erased in steps, each a short transaction of its own.
 
 A session is idle since the last thing arrived in it, by the clock of the service that received it. One of which
-something waits in this machine's spool isn't idle. Cut anywhere, the next run goes on: what went isn't found again.
+something waits in this machine's spool isn't idle, nor is any other of the same folder: what waits may know it by its
+number only. Cut anywhere, the next run goes on: what went isn't found again.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +37,10 @@ class Expired(NamedTuple):
 
 
 class Retention:
-    """What a database keeps, and for how long. `waiting`: the sessions of a project of which something waits here."""
+    """What a database keeps, and for how long.
+
+    `waiting`: the sessions and folders of a project of which something waits here; it raises if that can't be known.
+    """
 
     def __init__(self, database: FunctionStore, waiting: Callable[[str], set[str]]) -> None:
         self._database = database
@@ -55,13 +59,10 @@ class Retention:
         """Erase what is older; yield after each step what it took away, or would."""
         request = {"project": project.name, "before": (project.now - timedelta(days=days)).isoformat()}
         for page in self._pages("turnlog_expirable_v1", request):
-            waiting = self._waiting(project.name)
-            idle = [session_id for session_id in page["session_ids"] if session_id not in waiting]
             if dry_run:
-                # of those that wait here the interactions are counted as well: it is a guess until it is done
-                yield Expired(len(idle), page["interactions"])
-            elif idle:
-                yield from self._erase(request, idle)
+                yield Expired(len(page["session_ids"]), page["interactions"])
+            elif page["session_ids"]:
+                yield from self._erase(request, page["session_ids"])
         for page in self._pages("turnlog_expire_folders_v1", {**request, "dry_run": dry_run}):
             yield Expired(folders=page["folders"])
 
@@ -70,7 +71,7 @@ class Retention:
         left = True
         while left:
             query = {**request, "session_ids": [each for each in idle if each not in held], "most": _ERASED_AT_ONCE}
-            step = self._database.perform("turnlog_expire_v1", query)
+            step = self._perform("turnlog_expire_v1", query)
             held.update(step["held"])
             left = step["left"]
             yield Expired(len(step["session_ids"]), step["interactions"])
@@ -83,7 +84,7 @@ class Retention:
         left = True
         while left:
             try:
-                step = self._database.perform("turnlog_expire_v1", query)
+                step = self._perform("turnlog_expire_v1", query)
             except StoreBusy:
                 yield Expired(held_up=1)
                 return
@@ -93,8 +94,12 @@ class Retention:
     def _pages(self, function: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {**request, "limit": _LOOKED_AT_ONCE}
         while True:
-            page = self._database.perform(function, query)
+            page = self._perform(function, query)
             yield page
             if page["after"] is None:
                 return
             query["after"] = page["after"]
+
+    def _perform(self, function: str, query: dict[str, Any]) -> Any:
+        # looked at anew each time: what has come to wait meanwhile is in use
+        return self._database.perform(function, {**query, "except": sorted(self._waiting(query["project"]))})

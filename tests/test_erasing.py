@@ -1,6 +1,7 @@
 """Erasing a session, or everything about a user: what goes, what stays, and how that is told and proven."""
 
 import json
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from logging_store import functions, reports
-from logging_store.records import Interaction, Session
+from logging_store.records import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem, transcript
 from tests.conftest import PROJECT, Backend
+from tests.spool.conftest import eventually
 
 
 def erased(client: FlaskClient, path: str) -> dict[str, Any]:
@@ -183,6 +185,26 @@ def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repos
     assert set(told) <= {("created", None), ("rejected", "erased")}
     assert report["interactions"] == len(sessions) + told["created", None], "what was stored was erased with it"
     assert remaining(backend, report) == 0
+
+
+def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
+    backend: Backend, repository: ConversationRepository
+) -> None:
+    repository.ensure_folder(Folder(folder_id="f", user_id="ada", name="Ada's"))
+    waits_for_a_lock = (
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+    )
+    reports_made: list[dict[str, Any]] = []
+    with psycopg.connect(backend.database) as filling, psycopg.connect(backend.database, autocommit=True) as look:
+        filling.execute("update ai_session_folders set metadata = '{\"a\": 1}'")
+        erasing = threading.Thread(target=lambda: reports_made.append(repository.erase_user("ada")))
+        erasing.start()
+        eventually(lambda: look.execute(waits_for_a_lock).fetchone() == (True,), "the erasure waits for who fills it")
+        filling.commit()
+        erasing.join()
+        left = look.execute("select name, user_id, metadata from ai_session_folders").fetchall()
+    assert left == [(None, None, None)]
+    assert [report["folders"] for report in reports_made] == [1]
 
 
 def test_a_long_session_is_erased_in_steps_that_nobody_sees(

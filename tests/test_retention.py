@@ -183,9 +183,12 @@ def test_what_somebody_adds_meanwhile_keeps_its_session(
     # found to be idle, and then in use before it is erased
     past.log([said("old")])
     database: Any = backend.open()
+    looks: list[str] = []
 
-    def waiting(_: str) -> set[str]:
-        repository.log([said("old", "new")])
+    def waiting(project: str) -> set[str]:
+        looks.append(project)
+        if len(looks) == 2:  # the first is before it is found, the second before it is erased
+            repository.log([said("old", "new")])
         return set()
 
     keeper = retention.Retention(database, waiting)

@@ -7,7 +7,7 @@ sent again as it is.
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +77,19 @@ class DeadLetters:
     def __init__(self, directory: Path) -> None:
         self._path = directory / _NAME
 
-    def add(self, batch: Batch, receipt: Receipt, kept_at: float) -> None:
-        """Keep a record that was refused; it is on the disk when this returns. Raises `SpoolFull` if it can't be."""
+    def add(
+        self, batch: Batch, receipt: Receipt, kept_at: float, still_waits: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Keep a record that was refused; it is on the disk when this returns. Raises `SpoolFull` if it can't be.
+
+        `still_waits`: whether it was not erased meanwhile; else it is not kept. An erasure cleans the files and then
+        looks here, where it waits for us: what it doesn't find in its file when we ask, it finds here.
+        """
         record = (batch.stated() or list(batch.rows()))[0]
         data = to_json(batch.to_json())
         try:
             with self._open() as connection:
+                connection.execute("begin exclusive")
                 connection.execute(
                     "insert into dead_letters"
                     " (digest, project, session_id, record_id, kept_at, refused_at, receipt, batch)"
@@ -98,6 +105,7 @@ class DeadLetters:
                         data,
                     ),
                 )
+                connection.execute("commit" if still_waits() else "rollback")
         except apsw.Error as error:
             raise SpoolFull(f"the dead letters can't be written: {error}") from error
 

@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 _CLAIMED_SHARE = 0.75  # of the spool's size: past it, only what nobody claims is kept
 
+# just made, and empty; or such that nobody can read it, ever
+_SAYS_NOTHING = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -151,8 +154,11 @@ class SpoolDirectory:
             depth += one
         return depth
 
-    def batches_of(self, project: str, session_id: str) -> list[Batch]:
-        """Return the batches that wait with something of a session in them, in the order of their arrival."""
+    def batches_of(self, project: str, session_id: str, *, surely: bool = False) -> list[Batch]:
+        """Return the batches that wait with something of a session in them, in the order of their arrival.
+
+        `surely`: raise `StoreUnavailable` if a file can't be read now.
+        """
 
         def find(connection: apsw.Connection) -> list[tuple[float, Batch]]:
             rows = connection.execute(
@@ -162,11 +168,14 @@ class SpoolDirectory:
             )
             return [(kept_at, read_batch(batch)) for kept_at, batch in rows]
 
-        found = [each for one in self._ask_each(find) for each in one]
+        found = [each for one in self._ask_each(find, surely=surely) for each in one]
         return [batch for _, batch in sorted(found, key=lambda each: each[0])]
 
     def sessions(self, project: str) -> set[str]:
-        """Return the ids of all sessions and folders of which something waits."""
+        """Return the ids of all sessions and folders of which something waits.
+
+        Raises `StoreUnavailable` if a file can't be read now; one that nobody can read is left out.
+        """
 
         def find(connection: apsw.Connection) -> list[str]:
             rows = connection.execute(
@@ -174,7 +183,7 @@ class SpoolDirectory:
             )
             return [session_id for (session_id,) in rows]
 
-        return {session_id for found in self._ask_each(find) for session_id in found}
+        return {session_id for found in self._ask_each(find, surely=True) for session_id in found}
 
     def batches(self, project: str, holding: bytes) -> Iterator[Batch]:
         """Yield the batches of a project that wait, and that hold some bytes."""
@@ -237,14 +246,17 @@ class SpoolDirectory:
             self._own = None
         self._adopted = [adopted for adopted in self._adopted if adopted is not file]
 
-    def _ask_each(self, question: Callable[[apsw.Connection], _Answer]) -> Iterator[_Answer]:
+    def _ask_each(self, question: Callable[[apsw.Connection], _Answer], *, surely: bool = False) -> Iterator[_Answer]:
+        """Yield the answers of all files that can be read; `surely`: raise where one may hold what isn't told of."""
         for path in self.files():
             try:
                 with reading(path) as connection:
                     answer = question(connection)
-            except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.SQLError):
-                continue  # just made, just removed, or about to be recovered by who adopts it
             except apsw.Error as error:
+                if surely and path.exists() and not isinstance(error, _SAYS_NOTHING):
+                    raise StoreUnavailable(f"what waits in {path} can't be read now, try again: {error}") from error
+                if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.SQLError):
+                    continue  # just made, just removed, or about to be recovered by who adopts it
                 _log.warning("spool: %s can't be read now: %s", path, error)
             else:
                 yield answer

@@ -133,7 +133,7 @@ class Drain:
             return False
         together = _together(entries)
         try:
-            self._deliver(Batch.merge([entry.batch for entry in together]), together)
+            self._deliver(Batch.merge([entry.batch for entry in together]), file, together)
         except (StoreUnavailable, Misconfigured) as error:
             self._part(file, together, error)
         else:
@@ -145,17 +145,17 @@ class Drain:
         for entry in entries:
             self._held.release(entry.batch)
 
-    def _deliver(self, batch: Batch, entries: list[Entry]) -> None:
+    def _deliver(self, batch: Batch, file: SpoolFile, entries: list[Entry]) -> None:
         """Write a batch; halve it while data of some record fails it, until the bad one stands alone."""
         try:
             receipts = self._store.write(replace(batch, late=True))
         except (Invalid, Conflict) as error:
             halves = batch.halves()
             for half in halves:
-                self._deliver(half, entries)
+                self._deliver(half, file, entries)
             if not halves:
                 self._on_delivered(receipt_of(error))
-                self._refused(batch, receipt_of(error), entries)
+                self._refused(batch, receipt_of(error), file, entries)
             return
         for row, receipt in zip(batch.rows(), receipts, strict=True):
             if row.get("implicit"):
@@ -163,16 +163,18 @@ class Drain:
             self._on_delivered(receipt)
             # also what was taken in part: nobody but its dead letter tells of the rest
             if not receipt.kept or left_out(receipt):
-                self._refused(batch.alone(row), receipt, entries)
+                self._refused(batch.alone(row), receipt, file, entries)
 
-    def _refused(self, batch: Batch, receipt: Receipt, entries: list[Entry]) -> None:
-        """Move a record to the dead letters; they are on the disk before the entry is removed."""
+    def _refused(self, batch: Batch, receipt: Receipt, file: SpoolFile, entries: list[Entry]) -> None:
+        """Move a record to the dead letters, if it was not erased meanwhile, before its entry is removed."""
         if receipt.reason == "erased":
             return  # somebody asked for this session to be forgotten: then it is, here as well
         _log.error(
             "spool: the store did not take all of a record that was spooled (%s): it is a dead letter", receipt.receipt
         )
-        self._dead_letters.add(batch, receipt, min(entry.kept_at for entry in entries))
+        own = _holding(batch, entries)
+        kept_at = min(entry.kept_at for entry in own)
+        self._dead_letters.add(batch, receipt, kept_at, lambda: any(file.holds(entry) for entry in own))
 
     def _answers(self) -> bool:
         try:
@@ -191,7 +193,7 @@ class Drain:
         if len(entries) > 1:
             for entry in entries:
                 try:
-                    self._deliver(entry.batch, [entry])
+                    self._deliver(entry.batch, file, [entry])
                 except (StoreUnavailable, Misconfigured) as own_error:
                     self._part(file, [entry], own_error)
                     if not self._breaker.is_closed:
@@ -205,6 +207,12 @@ class Drain:
             return
         self._held.hold(entry.batch, HELD_UP_S * (0.5 + random.random()))  # noqa: S311
         _log.warning("spool: a record is held up and tried again later: %s", error)
+
+
+def _holding(batch: Batch, entries: list[Entry]) -> list[Entry]:
+    """Return the entries that a part of what they say together came from; all, if none holds its rows themselves."""
+    rows = {id(row) for row in batch.stated()}
+    return [entry for entry in entries if any(id(row) in rows for row in entry.batch.rows())] or entries
 
 
 def _together(entries: list[Entry]) -> list[Entry]:

@@ -140,6 +140,12 @@ class SpoolFile:
         with self._lock:
             replace(self._connection, entry, parts)
 
+    def holds(self, entry: Entry) -> bool:
+        """Tell whether an entry is still here: somebody else may have taken it away."""
+        with self._lock:
+            found: int = self._connection.execute("select count(*) from entries where seq = ?", (entry.seq,)).get
+        return found > 0
+
     def is_empty(self) -> bool:
         with self._lock:
             return not self._connection.execute("select exists (select 1 from entries)").get

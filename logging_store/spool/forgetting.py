@@ -95,13 +95,13 @@ class Forgetting:
             return counted
         if query.get("dry_run"):
             report: dict[str, Any] = ask({**query, "among": self._sessions(project)})
-            theirs = frozenset(report["session_ids"]) | self._sessions_of(project, user)
+            theirs = frozenset(report["session_ids"]).union(*self._sessions_of(project, user))
             return report | self._forget(Forgotten(project, theirs, user=user), dry_run=True)
         if not query.get("begin"):
             report = ask(query)
             return report | self._forget(Forgotten(project, frozenset(report["session_ids"])))
-        waiting, stated = (sorted(self._sessions_of(project, user, claimed=claimed)) for claimed in (True, False))
-        report = ask({**query, "waiting": waiting, "stated": stated})
+        stated, claimed = self._sessions_of(project, user)
+        report = ask({**query, "waiting": sorted(stated | claimed), "stated": sorted(stated)})
         return report | self._forget(Forgotten(project, frozenset(report["session_ids"]), user=user))
 
     def _forget(self, what: Forgotten, *, dry_run: bool = False) -> dict[str, int]:
@@ -136,18 +136,24 @@ class Forgetting:
         letters = (id_ for batch in self._dead_letters.batches(project) for id_ in batch.parent_ids())
         return sorted(self._directory.sessions(project).union(letters))
 
-    def _sessions_of(self, project: str, user: str, *, claimed: bool = True) -> frozenset[str]:
-        """Return the sessions of which something that is here says that they are a user's.
+    def _sessions_of(self, project: str, user: str) -> tuple[set[str], set[str]]:
+        """Return the sessions of which something here says that they are a user's: the service, and who claims them.
 
-        `claimed`: also where only somebody says so who claims the session, as a page in a browser does.
+        Who claims a session, as a page in a browser does, may claim somebody else's: it counts only where all that is
+        here of the session has that claim. What the user claims as such doesn't count: each row tells its claimant.
         """
-        batches = [*self._directory.batches(project, _spelled(user)), *self._dead_letters.batches(project)]
-        stated = (row for batch in batches for row in batch.sessions if row.get("user_id") == user)
-        ids = frozenset(row["id"] for row in stated if claimed or "claim" not in row)
-        if not claimed:
-            return ids
-        claims = (row for batch in batches for row in batch.rows() if row.get("claim") == f"user:{user}")
-        return ids | frozenset(row.get("session_id") or row["id"] for row in claims)
+        letters = list(self._dead_letters.batches(project))
+        batches = [*self._directory.batches(project, _spelled(user)), *letters]
+        named = {
+            (row["id"], row.get("claim")) for batch in batches for row in batch.sessions if row.get("user_id") == user
+        }
+        stated = {id_ for id_, claim in named if claim is None}
+        claimed = {id_ for id_, claim in named if claim is not None and not claim.startswith("user:")} - stated
+        return stated, {id_ for id_ in claimed if self._is_of_one_claim(project, id_, letters)}
+
+    def _is_of_one_claim(self, project: str, id_: str, letters: list[Batch]) -> bool:
+        batches = [*self._directory.batches_of(project, id_, surely=True), *letters]
+        return len(set().union(*(batch.claims_of(id_) for batch in batches))) == 1
 
 
 def _spelled(user: str) -> bytes:

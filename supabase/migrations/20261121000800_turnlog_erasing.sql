@@ -301,8 +301,8 @@ $$;
 -- A user's sessions are erased as by turnlog_erase_v1. In other people's sessions they take no part any more, and of the
 -- interactions that name them the texts are replaced: ids, times and numbers are the conversation's and stay. Their
 -- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
--- `waiting`: sessions of which somebody has said that they are this user's, and it didn't arrive yet; `stated`: those of
--- which the service itself says so, not only who claims them.
+-- `waiting`: sessions of which somebody who may has said that they are this user's, and it didn't arrive yet; `stated`:
+-- those of which the service itself says so, not only who claims them.
 -- `session_ids`: those that this call made tombstones; in a dry run those `among` some that are the user's.
 -- `dry_run` counts, and takes `limit` and `after` as turnlog_count_user_v1 does.
 create or replace function public.turnlog_erase_user_v1(request jsonb) returns jsonb
@@ -327,6 +327,7 @@ declare
     hash bytea;
     held public.ai_erased_users;
     ids uuid[];
+    folder_ids uuid[];
     waiting uuid[] := '{}';
     step record;
     gone bigint;
@@ -404,15 +405,18 @@ begin
             gone_now := gone_now || jsonb_build_object('participations', gone);
             ids := '{}';
         else
-            -- 3. Their folders.
+            -- 3. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
+            folder_ids := array(
+                select f.id from public.ai_session_folders as f
+                 where f.project = in_project and f.user_id = of_user
+                 order by f.id
+                 limit most
+                   for no key update);
             update public.ai_session_folders as f
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
-             where f.ctid = any (array(
-                   select d.ctid from public.ai_session_folders as d
-                    where d.project = in_project and d.user_id = of_user limit most));
-            get diagnostics gone = row_count;
-            gone_now := jsonb_build_object('folders', gone);
-            found_some := gone > 0;
+             where f.project = in_project and f.id = any (folder_ids);
+            gone_now := jsonb_build_object('folders', cardinality(folder_ids));
+            found_some := folder_ids <> '{}';
         end if;
     end if;
 
@@ -438,7 +442,9 @@ $$;
 
 -- Writes a batch that has waited in a spool as turnlog_write_v2 does, but for what was received before its user was
 -- erased: those rows are rejected as erased. A session that is said to be theirs, and that nobody has seen before, leaves
--- a tombstone, so that whatever else of it arrives, without their name on it, is rejected, too.
+-- a tombstone, so that whatever else of it arrives, without their name on it, is rejected, too. Who only claims a session
+-- may claim somebody else's: what a user claims leaves none, each row tells its claimant; and what a token claims leaves
+-- none where some row of the batch names the session without that claim.
 --
 -- These tombstones are locked before what the batch locks in its own order: two such batches may deadlock, and the one
 -- that fails is written again.
@@ -469,9 +475,17 @@ begin
                case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
                e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
                case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
-               e.value ? 'claim' as is_claimed
+               e.value ->> 'claim' as claim
           from unnest(kinds) as k (kind)
          cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+    ), claims as (
+        select distinct s.session_id, s.claim from stated as s where s.session_id is not null
+        union
+        select (p.value ->> 'id')::uuid, null
+          from jsonb_array_elements(coalesce(batch -> 'folders', '[]')) as f
+         cross join lateral jsonb_array_elements(coalesce(f.value -> 'sessions', '[]')) as p
+    ), disputed as materialized (
+        select c.session_id from claims as c group by c.session_id having count(*) > 1
     ), named as (
         -- with whom the store says that its session is
         select s.*, (select held.user_id from public.ai_sessions as held
@@ -489,12 +503,13 @@ begin
                         where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
                or exists (select from public.ai_session_folders as f
                            where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
-               exists (select from gone as g
-                        where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
-                          and n.received_at <= g.erased_at) as is_theirs,
+               n.kind = 'sessions'
+               and (n.claim is null
+                    or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
+               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
                -- who claims a session doesn't say of somebody else's whose it is
                (select max(g.erased_at) from gone as g
-                 where n.kind = 'sessions' and g.who = n.who and not n.is_claimed
+                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
                    and n.received_at <= g.erased_at) as theirs_until
           from named as n
     )
@@ -575,8 +590,10 @@ $$;
 
 
 -- Of some sessions those of which nothing has arrived since a time, and that aren't scheduled for later. What counts is
--- the service's own clock, not the times that callers state.
-create or replace function public.turnlog_idle_v1(in_project text, ids uuid[], before timestamptz) returns uuid[]
+-- the service's own clock, not the times that callers state. `waiting`: sessions and folders of which something is on its
+-- way: it may name a session by its number, so all of such a folder are in use.
+create or replace function public.turnlog_idle_v1(
+    in_project text, ids uuid[], before timestamptz, waiting uuid[]) returns uuid[]
 language sql stable
 set search_path = ''
 set timezone = 'UTC'
@@ -585,6 +602,8 @@ as $$
       from public.ai_sessions as s
      where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
        and coalesce(s.scheduled_on < before::date, true)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
        and not exists (select from public.ai_interactions as i
                         where i.project = in_project and i.session_id = s.id and i.created_at >= before)
        and not exists (select from public.ai_session_participants as p
@@ -592,8 +611,9 @@ as $$
 $$;
 
 
--- {project, before, limit, after?: session id} -> {session_ids, interactions, after}: of the next `limit` sessions in the
--- order of their ids those that are idle since `before`, and how many interactions they have.
+-- {project, before, limit, after?: session id, except?} -> {session_ids, interactions, after}: of the next `limit`
+-- sessions in the order of their ids those that are idle since `before`, and how many interactions they have. `except`:
+-- the ids of sessions and folders of which something waits in a spool; see turnlog_idle_v1.
 create or replace function public.turnlog_expirable_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -604,6 +624,7 @@ declare
     in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     idle uuid[];
 begin
@@ -613,7 +634,7 @@ begin
          where s.project = in_project and s.erased_at is null and s.id > after_id
          order by s.id
          limit page_size + 1);
-    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz);
+    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz, waiting);
     return jsonb_build_object(
         'session_ids', idle,
         'interactions', (select count(*) from public.ai_interactions as i
@@ -623,8 +644,8 @@ end
 $$;
 
 
--- {project, before, session_ids, most, wait?} -> {session_ids, interactions, held, left}: erases those of some sessions
--- that still are idle since `before`, up to `most` interactions, and is asked again while some are `left`. Those that
+-- {project, before, session_ids, most, wait?, except?} -> {session_ids, interactions, held, left}: erases those of some
+-- sessions that still are idle since `before`, up to `most` interactions, and is asked again while some are `left`. Those that
 -- somebody has a lock on are `held`, or with `wait` waited for.
 create or replace function public.turnlog_expire_v1(request jsonb) returns jsonb
 language plpgsql volatile
@@ -636,6 +657,7 @@ as $$
 declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[] := wanted;
     held uuid[];
     step record;
@@ -655,7 +677,7 @@ begin
                for update skip locked);
     end if;
     held := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
-    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz);
+    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz, waiting);
     select e.* into step from public.turnlog_erase_some_v1(in_project, ids, (request ->> 'most')::integer) as e;
     return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'held', held,
                               'left', cardinality(ids) > cardinality(step.erased));
@@ -663,9 +685,9 @@ end
 $$;
 
 
--- {project, before, limit, after?: folder id, dry_run?} -> {folders, after}: of the next `limit` folders in the order of
--- their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but erased
--- ones; in a dry run also with those that would be.
+-- {project, before, limit, after?: folder id, dry_run?, except?} -> {folders, after}: of the next `limit` folders in the
+-- order of their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but
+-- erased ones; in a dry run also with those that would be. `except` as in turnlog_expirable_v1.
 create or replace function public.turnlog_expire_folders_v1(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -678,6 +700,7 @@ declare
     before constant timestamptz := request ->> 'before';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     found_ids uuid[];
 begin
@@ -698,8 +721,9 @@ begin
         select f.id from public.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
+           and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
            and (select cardinality(l.live) = case when dry_run
-                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before)) else 0 end
+                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before, waiting)) else 0 end
                   from (select array(select s.id from public.ai_sessions as s
                                       where s.project = in_project and s.folder_id = f.id
                                         and s.erased_at is null) as live) as l));

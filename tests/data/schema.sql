@@ -405,6 +405,7 @@ declare
     hash bytea;
     held public.ai_erased_users;
     ids uuid[];
+    folder_ids uuid[];
     waiting uuid[] := '{}';
     step record;
     gone bigint;
@@ -481,15 +482,18 @@ begin
             gone_now := gone_now || jsonb_build_object('participations', gone);
             ids := '{}';
         else
-            -- 3. Their folders.
+            -- 3. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
+            folder_ids := array(
+                select f.id from public.ai_session_folders as f
+                 where f.project = in_project and f.user_id = of_user
+                 order by f.id
+                 limit most
+                   for no key update);
             update public.ai_session_folders as f
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
-             where f.ctid = any (array(
-                   select d.ctid from public.ai_session_folders as d
-                    where d.project = in_project and d.user_id = of_user limit most));
-            get diagnostics gone = row_count;
-            gone_now := jsonb_build_object('folders', gone);
-            found_some := gone > 0;
+             where f.project = in_project and f.id = any (folder_ids);
+            gone_now := jsonb_build_object('folders', cardinality(folder_ids));
+            found_some := folder_ids <> '{}';
         end if;
     end if;
     update public.ai_erased_users as e
@@ -591,6 +595,7 @@ declare
     in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     idle uuid[];
 begin
@@ -600,7 +605,7 @@ begin
          where s.project = in_project and s.erased_at is null and s.id > after_id
          order by s.id
          limit page_size + 1);
-    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz);
+    idle := public.turnlog_idle_v1(in_project, ids[:page_size], (request ->> 'before')::timestamptz, waiting);
     return jsonb_build_object(
         'session_ids', idle,
         'interactions', (select count(*) from public.ai_interactions as i
@@ -620,6 +625,7 @@ declare
     before constant timestamptz := request ->> 'before';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     found_ids uuid[];
 begin
@@ -640,8 +646,9 @@ begin
         select f.id from public.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
+           and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
            and (select cardinality(l.live) = case when dry_run
-                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before)) else 0 end
+                       then cardinality(public.turnlog_idle_v1(in_project, l.live, before, waiting)) else 0 end
                   from (select array(select s.id from public.ai_sessions as s
                                       where s.project = in_project and s.folder_id = f.id
                                         and s.erased_at is null) as live) as l));
@@ -664,6 +671,7 @@ CREATE FUNCTION public.turnlog_expire_v1(request jsonb) RETURNS jsonb
 declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[] := wanted;
     held uuid[];
     step record;
@@ -683,7 +691,7 @@ begin
                for update skip locked);
     end if;
     held := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
-    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz);
+    ids := public.turnlog_idle_v1(in_project, ids, (request ->> 'before')::timestamptz, waiting);
     select e.* into step from public.turnlog_erase_some_v1(in_project, ids, (request ->> 'most')::integer) as e;
     return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'held', held,
                               'left', cardinality(ids) > cardinality(step.erased));
@@ -1022,7 +1030,7 @@ begin
          where s.erased_at is not null));
 end
 $_$;
-CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before timestamp with time zone) RETURNS uuid[]
+CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before timestamp with time zone, waiting uuid[]) RETURNS uuid[]
     LANGUAGE sql STABLE
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
@@ -1031,6 +1039,8 @@ CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before times
       from public.ai_sessions as s
      where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
        and coalesce(s.scheduled_on < before::date, true)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
+       and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
        and not exists (select from public.ai_interactions as i
                         where i.project = in_project and i.session_id = s.id and i.created_at >= before)
        and not exists (select from public.ai_session_participants as p
@@ -1944,9 +1954,17 @@ begin
                case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
                e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
                case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
-               e.value ? 'claim' as is_claimed
+               e.value ->> 'claim' as claim
           from unnest(kinds) as k (kind)
          cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
+    ), claims as (
+        select distinct s.session_id, s.claim from stated as s where s.session_id is not null
+        union
+        select (p.value ->> 'id')::uuid, null
+          from jsonb_array_elements(coalesce(batch -> 'folders', '[]')) as f
+         cross join lateral jsonb_array_elements(coalesce(f.value -> 'sessions', '[]')) as p
+    ), disputed as materialized (
+        select c.session_id from claims as c group by c.session_id having count(*) > 1
     ), named as (
         -- with whom the store says that its session is
         select s.*, (select held.user_id from public.ai_sessions as held
@@ -1964,12 +1982,13 @@ begin
                         where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
                or exists (select from public.ai_session_folders as f
                            where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
-               exists (select from gone as g
-                        where (g.who = n.claimant or n.kind = 'sessions' and g.who = n.who)
-                          and n.received_at <= g.erased_at) as is_theirs,
+               n.kind = 'sessions'
+               and (n.claim is null
+                    or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
+               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
                -- who claims a session doesn't say of somebody else's whose it is
                (select max(g.erased_at) from gone as g
-                 where n.kind = 'sessions' and g.who = n.who and not n.is_claimed
+                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
                    and n.received_at <= g.erased_at) as theirs_until
           from named as n
     )

@@ -1,5 +1,6 @@
 """What was received before a user was erased doesn't come back out of another machine's spool; what came later does."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.spool.conftest import delivered, eventually
 BEFORE, AFTER = "2026-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 TURN = "00000000-0000-0000-0000-000000000001"
+TOKEN = "token:" + "0" * 64
 AWAY = StoreUnavailable("nobody answers")
 
 
@@ -121,14 +123,46 @@ def test_each_row_is_told_its_own(machines: list[Machine]) -> None:
     ]  # fmt: skip
 
 
-def test_a_session_that_is_claimed_for_the_user_is_theirs(machines: list[Machine]) -> None:
+def test_what_the_user_claims_is_theirs_and_what_others_say_there_is_not(machines: list[Machine]) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
     turn = {"session_id": SESSION, "id": TURN, "prompt": "Hello", "created_at": BEFORE, "claim": "user:ada"}
     stub = {"id": SESSION, "implicit": True, "created_at": BEFORE, "claim": "user:ada"}
     assert late(store, sessions=[stub], interactions=[turn]) == [REFUSED, REFUSED]
     unclaimed = {name: value for name, value in turn.items() if name != "claim"} | {"id": OTHER}
-    assert late(store, interactions=[unclaimed]) == [REFUSED]
+    stub = {"id": SESSION, "implicit": True, "created_at": BEFORE}
+    assert late(store, sessions=[stub], interactions=[unclaimed]) == [CREATED, CREATED]
+
+
+def test_what_only_a_token_claims_for_the_user_leaves_a_tombstone(machines: list[Machine]) -> None:
+    machines[0].client.delete("/v1/users/ada")
+    store = machines[0].inner.inner
+    claim = {"claim": TOKEN, "created_at": BEFORE}
+    turn = {"session_id": SESSION, "id": TURN, "prompt": "Hello", **claim}
+    assert late(store, sessions=[{"id": SESSION, "user_id": "ada", **claim}], interactions=[turn]) == [REFUSED, REFUSED]
+    assert late(store, interactions=[turn | {"id": OTHER}]) == [REFUSED]
+
+
+@pytest.mark.parametrize("claim", ["user:ada", TOKEN])
+@pytest.mark.parametrize("kind", ["sessions", "folders"])
+def test_a_claim_costs_nobody_else_in_the_same_batch(machines: list[Machine], claim: str, kind: str) -> None:
+    machines[0].client.delete("/v1/users/ada")
+    store = machines[0].inner.inner
+    said: dict[str, list[dict[str, Any]]] = {
+        "sessions": [{"id": SESSION, "user_id": "bob", "created_at": BEFORE}],
+        "interactions": [{"session_id": SESSION, "id": TURN, "prompt": "Bob's", "created_at": BEFORE}],
+    }
+    if kind == "folders":
+        planned = {"id": SESSION, "session_number": 1, "created_at": BEFORE}
+        said = {"folders": [{"id": OTHER, "created_at": BEFORE, "sessions": [planned | {"folder_id": OTHER}]}]}
+    said["sessions"] = [
+        *said.get("sessions", []), {"id": SESSION, "user_id": "ada", "created_at": BEFORE, "claim": claim}
+    ]  # fmt: skip
+    receipts = late(store, **said)
+    assert Counter(receipts) == {CREATED: len(receipts) - 1, REFUSED: 1}
+    found = store.session(PROJECT, SESSION)
+    assert found is not None
+    assert found["erased_at"] is None
 
 
 def test_a_session_made_anew_keeps_what_is_new(machines: list[Machine]) -> None:

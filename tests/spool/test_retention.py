@@ -1,0 +1,134 @@
+"""Nothing expires of which something waits in this machine's spool, whatever it is known by there."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+
+from logging_store.errors import StoreUnavailable
+from logging_store.functions import FunctionStore
+from logging_store.records import Folder, Interaction, Plan, Session
+from logging_store.repository import ConversationRepository
+from logging_store.retention import Expired, Retention
+from logging_store.spool import Spool
+from tests.spool.away import PROJECT, Removable
+from tests.spool.conftest import delivered
+
+NOT_NOW = StoreUnavailable("not now")
+
+
+@pytest.fixture
+def past(inner: Removable) -> ConversationRepository:
+    """Return the log as it was written long ago."""
+    return ConversationRepository(inner.inner, PROJECT, lambda: datetime.now(UTC) - timedelta(days=100))
+
+
+@pytest.fixture
+def now(spool: Spool) -> ConversationRepository:
+    return ConversationRepository(spool, PROJECT)
+
+
+@pytest.fixture
+def expire(spool: Spool, inner: Removable) -> Callable[[], list[Expired]]:
+    """Return a way to expire what is older than 90 days, and its steps: those that it would take, and those it took."""
+
+    def run() -> list[Expired]:
+        assert isinstance(inner.inner, FunctionStore)
+        retention = Retention(inner.inner, spool.directory.sessions)
+        retention.keep(PROJECT, 90)
+        (project,) = retention.projects(PROJECT)
+        steps = [step for dry_run in (True, False) for step in retention.expire(project, 90, dry_run=dry_run)]
+        return [step for step in steps if any(step)]
+
+    return run
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logging_store.spool.files._BUSY_MS", 10)
+
+
+def come_back(spool: Spool, inner: Removable) -> None:
+    inner.refuses = lambda _: None
+    delivered(spool)
+    assert spool.dead_letters.count() == 0
+
+
+def test_a_folder_of_which_something_waits_does_not_expire(
+    spool: Spool,
+    inner: Removable,
+    past: ConversationRepository,
+    now: ConversationRepository,
+    expire: Callable[[], list[Expired]],
+) -> None:
+    past.ensure_folder(Folder(folder_id="f", name="Old"))
+    inner.refuses = lambda _: NOT_NOW
+    plan = Plan(sessions_per_week=1, total_weeks=2)
+    kept = now.ensure_folder(Folder(folder_id="f", plan=plan, metadata={"a": 1}))
+    assert kept.receipt.receipt == "spooled"
+    assert expire() == []
+    come_back(spool, inner)
+    found = now.folder("f", {"limit": 10})
+    assert (found["folder"]["name"], found["folder"]["metadata"], len(found["sessions"])) == ("Old", {"a": 1}, 2)
+
+
+def test_a_session_of_which_something_waits_under_its_number_does_not_expire(
+    spool: Spool,
+    inner: Removable,
+    past: ConversationRepository,
+    now: ConversationRepository,
+    expire: Callable[[], list[Expired]],
+) -> None:
+    past.ensure_session(Session(session_id="own name", folder_id="f", session_number=3))
+    past.log([Interaction(session_id="elsewhere", prompt="Hello")])
+    inner.refuses = lambda _: NOT_NOW
+    kept = now.ensure_session(Session(folder_id="f", session_number=3, title="Resumed"))
+    assert kept.receipt.receipt == "spooled"
+    assert expire() == [Expired(sessions=1, interactions=1)] * 2, "what is elsewhere goes"
+    come_back(spool, inner)
+    assert now.session("own name")["title"] == "Resumed"
+
+
+def test_a_folder_whose_session_is_in_use_is_not_counted_either(
+    inner: Removable,
+    past: ConversationRepository,
+    now: ConversationRepository,
+    expire: Callable[[], list[Expired]],
+) -> None:
+    past.ensure_session(Session(session_id="s", folder_id="f", session_number=1))
+    inner.refuses = lambda _: NOT_NOW
+    now.log([Interaction(session_id="s", prompt="Hello")])
+    assert expire() == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_while_it_is_not_known_what_waits_nothing_expires(
+    spool: Spool,
+    inner: Removable,
+    past: ConversationRepository,
+    now: ConversationRepository,
+    expire: Callable[[], list[Expired]],
+) -> None:
+    past.log([Interaction(session_id="s", prompt="Hello")])
+    inner.refuses = lambda _: NOT_NOW
+    now.log([Interaction(session_id="other", prompt="Hello")])
+    (file,) = spool.directory.files()
+    holder = apsw.Connection(str(file))
+    holder.execute("begin exclusive")
+    with pytest.raises(StoreUnavailable, match="can't be read now"):
+        expire()
+    holder.execute("rollback")
+    holder.close()
+    assert expire() == [Expired(sessions=1, interactions=1)] * 2
+
+
+def test_a_file_that_nobody_can_read_holds_nothing_up(
+    spool: Spool, past: ConversationRepository, expire: Callable[[], list[Expired]]
+) -> None:
+    past.log([Interaction(session_id="s", prompt="Hello")])
+    folder: Path = spool.directory.path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spool-0.sqlite3").write_bytes(b"not a database, " * 100)
+    assert expire() == [Expired(sessions=1, interactions=1)] * 2
