@@ -43,7 +43,7 @@ def test_create_and_log_give_the_same_row_in_either_order(arena: Arena) -> None:
     assert rows[0] == {
         "project": PROJECT, "user_id": "ada", "title": "T", "status": "open", "implicit": False, "tags": ["b", "a"],
         "metadata": {"n": 1}, "started_at": "2026-11-21T06:30:00+00:00", "ended_at": None, "erased_at": None,
-        "edited": None, "folder_id": None, "session_number": None, "scheduled_on": None,
+        "edited": None, "claim": None, "folder_id": None, "session_number": None, "scheduled_on": None,
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def test_an_append_that_races_an_erase_is_stored_and_erased_or_refused(arena: Ar
         " where erased_at is not null group by 1"
     ) == [
         ({"key": None, "user_id": None, "title": None, "status": "open", "implicit": False, "tags": None,
-          "metadata": None, "started_at": None, "ended_at": None, "edited": None, "folder_id": None,
+          "metadata": None, "started_at": None, "ended_at": None, "edited": None, "claim": None, "folder_id": None,
           "session_number": None, "scheduled_on": None},)
     ]  # fmt: skip
     assert arena.rows("select count(*) from ai_interactions") == [(told.total(),)]
