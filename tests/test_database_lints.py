@@ -76,8 +76,8 @@ RULES = {
     ),
     "invalid_index": Rule(
         "select indexrelid::regclass::text from pg_index where not (indisvalid and indisready and indislive)",
-        "update pg_index set indisvalid = false where indexrelid = 'public.ai_keys_origins_idx'::regclass",
-        "ai_keys_origins_idx",
+        "update pg_index set indisvalid = false where indexrelid = 'public.ai_sessions_tags_idx'::regclass",
+        "ai_sessions_tags_idx",
     ),
     "security_definer_view": Rule(
         """select c.oid::regclass::text from pg_class as c

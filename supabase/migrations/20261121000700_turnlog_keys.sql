@@ -27,7 +27,6 @@ create table if not exists public.ai_keys (
 );
 
 create unique index if not exists ai_keys_digest_key on public.ai_keys (digest);
-create index if not exists ai_keys_origins_idx on public.ai_keys using gin (origins);
 
 -- Whose session it is, where somebody opened it with a publishable key; else it is its user's.
 alter table public.ai_sessions add column if not exists claim text;

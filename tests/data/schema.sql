@@ -2764,7 +2764,6 @@ ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
 CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (octet_length(key) <= 2000);
 CREATE UNIQUE INDEX ai_keys_digest_key ON public.ai_keys USING btree (digest);
-CREATE INDEX ai_keys_origins_idx ON public.ai_keys USING gin (origins);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_session_participants_participant_idx ON public.ai_session_participants USING btree (project, participant, session_id);
