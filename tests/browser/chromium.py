@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
@@ -47,7 +47,8 @@ def _install() -> None:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         ways += [["apt-get", "update"], ["apt-get", "install", "--yes", "chromium"]]
     for way in ways:
-        subprocess.run(way, check=False, timeout=_INSTALL_S, stdout=subprocess.DEVNULL)
+        with suppress(subprocess.TimeoutExpired):  # the next way may work
+            subprocess.run(way, check=False, timeout=_INSTALL_S, stdout=subprocess.DEVNULL)
         if _opens():
             return
     sys.exit(_MISSING)
