@@ -155,7 +155,13 @@ def _row(key: Key) -> list[str]:
 
 def _the_one(registry: KeyRegistry, name: str) -> Key:
     """Return the key that is meant by an id, or by how the key begins."""
-    meant = [key for key in registry.list() if str(key.id) == name.lower() or name.startswith(key.hint)]
+    meant = [
+        key
+        for key in registry.list()
+        if str(key.id) == name.lower()
+        or name.startswith(key.hint)
+        or (name.startswith("turnlog_") and key.hint.startswith(name))
+    ]
     if len(meant) != 1:
         raise click.ClickException(
             "There is no such key; `keys list` names all" if not meant else "Several keys begin so: name it by its id"

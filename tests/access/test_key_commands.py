@@ -106,6 +106,13 @@ def test_what_opens_nothing_is_not_rotated(operator: Operator) -> None:
     assert (result.exit_code, "make a new key" in result.output) == (1, True)
 
 
+def test_a_beginning_that_several_keys_have_names_none(operator: Operator) -> None:
+    made(operator)
+    made(operator)
+    result = operator.run("keys", "revoke", "turnlog_sk_")
+    assert (result.exit_code, "Several keys begin so" in result.output) == (1, True)
+
+
 @pytest.mark.parametrize("command", ["revoke", "rotate"])
 def test_an_unknown_key_is_told(operator: Operator, command: str) -> None:
     made(operator)
