@@ -204,7 +204,7 @@ def test_what_a_column_cannot_hold_is_refused_whole(operator: Operator) -> None:
     )
     result = operator.run("repair", "--table", "logs", "--apply")
     assert result.exit_code == 1
-    assert 'nothing was changed: invalid input syntax for type uuid: "not a uuid"' in result.output
+    assert 'nothing was changed: invalid input syntax for type uuid: "…"' in result.output
     operator.execute("delete from public.logs where id = '1'")
     # the same identity in capitals
     assert operator.run("repair", "--table", "logs", "--apply", "--expect", "1").exit_code == 0
