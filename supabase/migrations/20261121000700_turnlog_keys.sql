@@ -270,7 +270,12 @@ as $$
 declare
     in_project constant text := batch ->> 'project';
     claiming constant text[] := '{sessions,participants,interactions}';
-    claimed uuid[];     -- sessions that some row claims
+    claimed constant uuid[] := array(   -- sessions that some row claims
+        select distinct coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid
+          from unnest(claiming) as k (kind)
+         cross join lateral jsonb_array_elements(batch -> k.kind) as e
+         where e.value ? 'claim');
+    kind text;
     missing uuid[];     -- those of them that nobody has written yet
     owners jsonb;       -- session -> who has it, or gets it; '' for nobody but the service
     refused jsonb;      -- kind -> positions of rows whose session is somebody else's
@@ -279,18 +284,11 @@ declare
     receipts jsonb;
     born uuid[];
 begin
-    for attempt in 1 .. 3 loop
-        select coalesce(array_agg(distinct r.session_id), '{}')
-          into claimed
-          from unnest(claiming) as k (kind)
-         cross join lateral (
-               select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id
-                 from jsonb_array_elements(batch -> k.kind) as e
-                where e.value ? 'claim') as r;
-        if claimed = '{}' then
-            return public.turnlog_write_v1(batch);
-        end if;
+    if claimed = '{}' then
+        return public.turnlog_write_v1(batch);
+    end if;
 
+    for attempt in 1 .. 3 loop
         -- An owner never changes, so what this look has seen stays true. An erased session answers for itself.
         select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
           into owners
@@ -323,41 +321,42 @@ begin
                               false) as is_refused
                          from jsonb_array_elements(batch -> k.kind) with ordinality as e) as w) as r;
 
-        -- Who makes a session makes it by a row of its own, so that it is known who did; a user's carries their name.
         stated := jsonb_array_length(passed -> 'sessions');
-        if missing <> '{}' then
-            passed := passed || jsonb_build_object('sessions', (
-                select jsonb_agg(case when owners ->> (s.value ->> 'id') like 'user:%' and (s.value ->> 'id')::uuid = any (missing)
-                                      then jsonb_build_object('user_id', substr(owners ->> (s.value ->> 'id'), 6)) || s.value
-                                      else s.value end order by s.nth)
-                  from (select e.value, e.ordinality as nth
-                          from jsonb_array_elements(passed -> 'sessions') with ordinality as e
-                        union all
-                        select jsonb_build_object('id', r.session_id, 'implicit', true, 'created_at', min(r.created_at)),
-                               stated + row_number() over (order by r.session_id)
-                          from (select (e ->> 'session_id')::uuid as session_id, e ->> 'created_at' as created_at
-                                  from jsonb_array_elements((passed -> 'participants') || (passed -> 'interactions')) as e) as r
-                         where r.session_id = any (missing)
-                           and not exists (select from jsonb_array_elements(passed -> 'sessions') as e
-                                            where (e ->> 'id')::uuid = r.session_id)
-                         group by r.session_id) as s));
+        if missing = '{}' then
+            receipts := public.turnlog_write_v1(batch || passed);
+            exit;
         end if;
+
+        -- Who makes a session makes it by a row of its own, so that it is known who did; a user's carries their name.
+        passed := passed || jsonb_build_object('sessions', (
+            select jsonb_agg(case when owners ->> (s.value ->> 'id') like 'user:%' and (s.value ->> 'id')::uuid = any (missing)
+                                  then jsonb_build_object('user_id', substr(owners ->> (s.value ->> 'id'), 6)) || s.value
+                                  else s.value end order by s.nth)
+              from (select e.value, e.ordinality as nth
+                      from jsonb_array_elements(passed -> 'sessions') with ordinality as e
+                    union all
+                    select jsonb_build_object('id', r.session_id, 'implicit', true, 'created_at', min(r.created_at)),
+                           stated + row_number() over (order by r.session_id)
+                      from (select (e ->> 'session_id')::uuid as session_id, e ->> 'created_at' as created_at
+                              from jsonb_array_elements((passed -> 'participants') || (passed -> 'interactions')) as e) as r
+                     where r.session_id = any (missing)
+                       and not exists (select from jsonb_array_elements(passed -> 'sessions') as e
+                                        where (e ->> 'id')::uuid = r.session_id)
+                     group by r.session_id) as s));
 
         begin
             receipts := public.turnlog_write_v1(batch || passed);
-            if missing <> '{}' then
-                born := array(
-                    select (s.value ->> 'id')::uuid
-                      from jsonb_array_elements(passed -> 'sessions') with ordinality as s
-                     where receipts -> 'sessions' -> (s.ordinality - 1)::integer ->> 'receipt' = 'created');
-                if exists (select from public.ai_sessions as s
-                            where s.project = in_project and s.id = any (missing) and s.id <> all (born)) then
-                    raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
-                end if;
-                update public.ai_sessions as s
-                   set claim = owners ->> s.id::text
-                 where s.project = in_project and s.id = any (missing) and owners ->> s.id::text like 'token:%';
+            born := array(
+                select (s.value ->> 'id')::uuid
+                  from jsonb_array_elements(passed -> 'sessions') with ordinality as s
+                 where receipts -> 'sessions' -> (s.ordinality - 1)::integer ->> 'receipt' = 'created');
+            if exists (select from public.ai_sessions as s
+                        where s.project = in_project and s.id = any (missing) and s.id <> all (born)) then
+                raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
             end if;
+            update public.ai_sessions as s
+               set claim = owners ->> s.id::text
+             where s.project = in_project and s.id = any (missing) and owners ->> s.id::text like 'token:%';
             exit;
         exception when sqlstate 'TLRAC' then
             receipts := null; -- all of it is taken back; the next look sees whose the session is
@@ -373,18 +372,18 @@ begin
               from jsonb_array_elements(receipts -> 'sessions') with ordinality as r
              where r.ordinality <= stated));
     end if;
-    for attempt in 1 .. cardinality(claiming) loop
-        if refused -> claiming[attempt] <> '[]' then
-            receipts := receipts || jsonb_build_object(claiming[attempt], (
+    foreach kind in array claiming loop
+        if refused -> kind <> '[]' then
+            receipts := receipts || jsonb_build_object(kind, (
                 select jsonb_agg(case when r.is_refused
                                      then '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb
-                                     else receipts -> claiming[attempt] -> (r.place - 1)::integer end
+                                     else receipts -> kind -> (r.place - 1)::integer end
                                  order by r.ordinality)
                   from (select e.ordinality, w.is_refused,
                                count(*) filter (where not w.is_refused) over (order by e.ordinality) as place
-                          from jsonb_array_elements(batch -> claiming[attempt]) with ordinality as e
+                          from jsonb_array_elements(batch -> kind) with ordinality as e
                          cross join lateral (
-                               select refused -> claiming[attempt] @> to_jsonb(e.ordinality) as is_refused) as w) as r));
+                               select refused -> kind @> to_jsonb(e.ordinality) as is_refused) as w) as r));
         end if;
     end loop;
     return receipts;
