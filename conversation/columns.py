@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 
-def in_columns(rows: Sequence[Sequence[str]], *, numbers: Collection[int]) -> str:
+def in_columns(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> str:
     """Set rows of text in columns: words to the left, `numbers` to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -105,7 +105,7 @@ def show(*, project: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"keys": keys}))
         return
     header = ["id", "key", "project", "kind", "scopes", "state", "last used", "name", "origins"]
-    click.echo(in_columns([header, *(_row(key) for key in found)], numbers=()))
+    click.echo(in_columns([header, *(_row(key) for key in found)]))
 
 
 @blueprint.cli.command("revoke")

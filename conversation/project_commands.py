@@ -23,7 +23,7 @@ def show() -> None:
         else:
             kept = f"{days:,} days" if project.keep_days else f"{days:,} days, as TURNLOG_KEEP_DAYS says here"
         rows.append((project.name, kept))
-    click.echo(in_columns(rows, numbers=()))
+    click.echo(in_columns(rows))
 
 
 @blueprint.cli.command("set")

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import click
 from flask import Blueprint, current_app
 
+from conversation.columns import in_columns
 from conversation.commands import database
 from conversation.doctor.examination import PATIENCE_S, Examination
-from conversation.doctor.findings import Check, aligned, number_of, some, to_json, to_table
+from conversation.doctor.findings import Check, number_of, some, to_json, to_table
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
 from conversation.doctor.remedies import FLASK, where_sql_goes
 from conversation.settings import Settings
@@ -174,7 +175,7 @@ def _tell(table: ForeignTable, before: dict[str, Any], report: dict[str, Any]) -
         ("empty sessions filled", f"{report['sessions']:,}", some(sessions, report["sessions"])),
         ("repeated ids, left as they are", f"{repeated['rows']:,}", some(repeated["examples"], repeated["values"])),
     ]
-    click.echo(f"{where}\n\n{aligned(rows, numbers={1})}\n")
+    click.echo(f"{where}\n\n{in_columns(rows, numbers={1})}\n")
 
 
 def json_text(value: str | None) -> str:

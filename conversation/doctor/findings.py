@@ -1,9 +1,11 @@
 """What an examination says, and how it is printed."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from conversation.columns import in_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +49,7 @@ def to_table(checks: Sequence[Check]) -> str:
             rows.append((check.name, "TROUBLE", " ".join(finding.found.split())))  # drivers' words may have lines
             rows.append(("", "", finding.means))
             rows += [("", "  mend:", command) for command in finding.mend]
-    return aligned(rows)
-
-
-def aligned(rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
-    """Set rows of text in columns: words to the left, `numbers` to the right."""
-    rows = list(rows)
-    right = set(numbers)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return in_columns(rows)
 
 
 def some(examples: Sequence[Any], count: int) -> str:
