@@ -26,6 +26,7 @@ from conversation import (
     key_commands,
     metrics,
     openapi,
+    pages,
     participants,
     problems,
     project_commands,
@@ -39,6 +40,8 @@ from conversation import (
 from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
+from conversation.pages import assets, sign_in, transcript
+from conversation.pages import sessions as sessions_page
 from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
@@ -56,6 +59,7 @@ _AREAS = (
     *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
+    *(assets, sign_in, sessions_page, transcript),
     *(checking, doctor, import_command, export_command),
 )
 
@@ -63,7 +67,7 @@ _AREAS = (
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
     settings = settings or _settings_of_the_environment()
-    app = http.App(__name__, static_folder=None)
+    app = http.App(__name__, static_folder=None, static_url_path="/static", template_folder="conversation/templates")
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
@@ -80,6 +84,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     access.attach(app, settings, app.extensions["conversation_repository"].store)
     limits.register(app, settings)
     problems.register(app)
+    pages.register(app)
     for area in _AREAS:
         app.register_blueprint(area.blueprint)
     openapi.register(app)

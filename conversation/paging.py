@@ -24,7 +24,8 @@ _Query = TypeVar("_Query", bound=BaseModel)
 
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
+UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
+LAST_ID = str(UUID(int=2**128 - 1))
 _UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
 _TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
 _NUMBER = 8
@@ -104,7 +105,7 @@ def _transcript_place(cursor: object) -> dict[str, Any]:
     turn, at, interaction = digits[:_TURN], digits[_TURN:-_ID], digits[-_ID:]
     counted = int(turn, 16) <= MAX_EXACT_INTEGER
     return {
-        "turn": int(turn, 16) if counted else _UNCOUNTED,
+        "turn": int(turn, 16) if counted else UNCOUNTED,
         "at": _time_of(at),
         "interaction_id": str(UUID(interaction)),
     }
@@ -188,3 +189,13 @@ class ConversationQuery(TranscriptQuery):
     case: Literal["snake", "camel"] = Field(
         default="snake", exclude=True, description="How the answer's names are spelled: message_id or messageId"
     )
+
+
+class TurnsQuery(BaseModel):
+    """Which turns of a conversation its web page shows: the first ones, unless it says which."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    turn: Text | None = Field(default=None, description="The page that this interaction is on, by id or key")
+    after: Annotated[_Place, BeforeValidator(_transcript_place)] | None = _cursor()
+    before: Annotated[_Place, BeforeValidator(_transcript_place)] | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from conversation import pages
 from conversation.access.token_errors import TokenUnprovable
 from conversation.body import MAX_BODY, InvalidBody, json_path
 from logging_store import errors
@@ -35,6 +36,13 @@ _TYPES = {
 
 
 def problem(status: int, title: str, detail: str, **more: Any) -> Response:
+    response = pages.problem(status, title, detail, more) if pages.wanted() else _details(status, title, detail, more)
+    if "retry_after" in more:
+        response.headers["Retry-After"] = str(more["retry_after"])
+    return response
+
+
+def _details(status: int, title: str, detail: str, more: dict[str, Any]) -> Response:
     body = {
         "type": f"urn:turnlog:problem:{_TYPES.get(status, 'other')}",
         "title": title,
@@ -43,8 +51,6 @@ def problem(status: int, title: str, detail: str, **more: Any) -> Response:
     }
     response = jsonify(body | more)
     response.status_code, response.mimetype = status, "application/problem+json"
-    if "retry_after" in more:
-        response.headers["Retry-After"] = str(more["retry_after"])
     return response
 
 

@@ -73,6 +73,10 @@ class FunctionStore(ABC):
         page: dict[str, Any] = self._request("turnlog_transcript_v1", project, session_id, **query)
         return page
 
+    def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        outline: dict[str, Any] = self._request("turnlog_outline_v1", project, session_id, **query)
+        return outline
+
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         page: dict[str, Any] = self._request("turnlog_gaps_v1", project, session_id, **query)
         return page

@@ -97,6 +97,9 @@ class GroupCommit:
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.transcript(project, session_id, query)
 
+    def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.outline(project, session_id, query)
+
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.gaps(project, session_id, query)
 

@@ -156,6 +156,11 @@ class ConversationRepository:
         # not in `after`, which is the store's own: rounded, its numbers would name another place
         return {**page, "interactions": restore_numbers(page["interactions"])}
 
+    def outline(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return which page of a transcript is wanted, and what all of it comes to: see `Store.outline`."""
+        outline = self.store.outline(self.project, self._reached(name).id, query)
+        return {**outline, "models": restore_numbers(outline["models"])}
+
     def gaps(self, name: str, ranges: int) -> dict[str, Any]:
         """Return what a session's turn counter lacks: see `Store.gaps`. Raises `SessionNotFound` or `SessionErased`."""
         who = self._reached(name)

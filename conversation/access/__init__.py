@@ -1,51 +1,50 @@
 """Who may call: each route says which scope it takes, and a caller proves to have it before the view runs.
 
-A key or a user's token comes as a Bearer token. With `TURNLOG_KEYLESS` calls from this machine need none. A route that
-says nothing lets nobody in.
+A key or a user's token comes as a Bearer token; to the web pages, which are asked for by people, as the cookie of a
+sign-in. With `TURNLOG_KEYLESS` calls from this machine need none. A route that says nothing lets nobody in.
 """
 
 import hmac
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from flask import Flask, Request, Response, current_app, has_request_context
 from flask.globals import request_ctx
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-from conversation.access import keys, limits
+from conversation.access import keys, limits, page_visits
 from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller, Scope
 from conversation.access.claims import Claims
 from conversation.access.cors import Cors
 from conversation.access.keys import Key
 from conversation.access.known_keys import KnownKeys, KnownOrigins
+from conversation.access.page_visits import OPERATOR, NotSignedIn, Visit
 from conversation.access.proofs import Proofs
+from conversation.access.rules import open_page, open_to_all, page, requires, rule_of
+from conversation.access.this_machine import require_this_machine
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
-from conversation.settings import Settings, is_loopback
+from conversation.settings import Settings
 from logging_store.store import Store
 
-__all__ = ["Caller", "Claims", "Scope", "admitted", "attach", "open_to_all", "requires"]
-
-_View = TypeVar("_View", bound=Callable[..., Any])
+# fmt: off
+__all__ = [
+    "Admitted", "Caller", "Claims", "Gate", "Guessed", "NotSignedIn", "Scope",
+    "admitted", "attach", "gate", "is_page", "open_page", "open_to_all", "page", "requires", "rule_of",
+]
+# fmt: on
 
 _ADMITTED = "turnlog.admitted"  # in the request's environ
 _OPEN = "turnlog.open_to_all"
-_RULE = "access_rule"
-_FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")
-
-
-class Rule(NamedTuple):
-    """Who may call a route. `scope` is None where everybody may.
-
-    `restricted`: also who only reaches sessions of their own. `of_service`: it tells of all projects, so only who has a
-    key of the service's own one, TURNLOG_PROJECT.
-    """
-
-    scope: Scope | None
-    restricted: bool = False
-    of_service: bool = False
+_PAGE = "turnlog.page"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
 
 
 class Admitted(NamedTuple):
@@ -59,26 +58,6 @@ class Guessed(Unauthorized):
     """What came as a key or a token is none, and never was: it may be a guess, and guessing is slowed down."""
 
 
-def requires(scope: Scope, *, restricted: bool = False, of_service: bool = False) -> Callable[[_View], _View]:
-    """Let a view be called by who has a scope: see `Rule`."""
-
-    def attach_rule(view: _View) -> _View:
-        view.__dict__[_RULE] = Rule(scope, restricted, of_service)
-        return view
-
-    return attach_rule
-
-
-def open_to_all(view: _View) -> _View:
-    """Let a view be called by everybody: it tells nothing of the log."""
-    view.__dict__[_RULE] = Rule(None)
-    return view
-
-
-def rule_of(view: Callable[..., Any]) -> Rule | None:
-    return getattr(view, _RULE, None)
-
-
 def admitted() -> Admitted | None:
     """Return who makes this request; None outside of one, and on routes that are open to all."""
     return request_ctx.request.environ.get(_ADMITTED) if has_request_context() else None
@@ -86,10 +65,21 @@ def admitted() -> Admitted | None:
 
 def attach(app: Flask, settings: Settings, store: Store) -> None:
     """Guard all routes of an application."""
-    gate = Gate(settings, store)
-    app.extensions["turnlog_gate"] = gate
-    app.before_request(gate.admit)
-    app.after_request(gate.finish)
+    guard = Gate(settings, store)
+    app.extensions["turnlog_gate"] = guard
+    app.before_request(guard.admit)
+    app.after_request(guard.finish)
+
+
+def gate() -> "Gate":
+    """Return what guards this application."""
+    guard: Gate = current_app.extensions["turnlog_gate"]
+    return guard
+
+
+def is_page() -> bool:
+    """Tell whether this request is for a page, by a person."""
+    return has_request_context() and _PAGE in request_ctx.request.environ
 
 
 class Gate:
@@ -126,18 +116,13 @@ class Gate:
         rule = rule_of(current_app.view_functions[sent.endpoint])
         if rule is None:
             raise Forbidden("Nobody may call this")
+        if rule.page:
+            sent.environ[_PAGE] = True
+            page_visits.require_our_page(sent)
         if rule.scope is None:
             sent.environ[_OPEN] = True  # strangers may ask as often as they like, so nothing is looked up for them
             return None
-        limits.count_address()
-        try:
-            who = self._identify(sent)
-        except Guessed:
-            limits.count_refusal()
-            raise
-        sent.environ[_ADMITTED] = who
-        limits.count_call(who.caller)
-        self._require_origin(sent, who.caller)
+        who = self._tell_who(sent, is_page=rule.page)
         if not who.caller.may(rule.scope):
             raise Forbidden(f"This needs a key with the scope {rule.scope}")
         if who.caller.is_restricted and not rule.restricted:
@@ -146,27 +131,76 @@ class Gate:
             raise Forbidden(f"This is of all projects: it needs a key of the project {self._project}")
         return None
 
+    def _tell_who(self, sent: Request, *, is_page: bool) -> Admitted:
+        limits.count_address()
+        try:
+            who = self._visitor(sent) if is_page else self._identify(sent)
+        except Guessed:
+            limits.count_refusal()
+            raise
+        sent.environ[_ADMITTED] = who
+        limits.count_call(who.caller)
+        if not is_page:
+            self._require_origin(sent, who.caller)
+        return who
+
     def finish(self, answer: Response) -> Response:
         environ = request_ctx.request.environ
         answer.headers["X-Content-Type-Options"] = "nosniff"
         if _ADMITTED in environ:
             answer.headers["Cache-Control"] = "no-store"  # what people said is nobody's on the way to keep
+        if _PAGE in environ:
+            answer.headers.update(_PAGE_HEADERS)
         if (origin := environ.get("HTTP_ORIGIN")) and _OPEN not in environ:
             who: Admitted | None = environ.get(_ADMITTED)
             self.cors.allow(answer, origin, who.caller if who else None)
         return answer
 
+    def sign_in(self, sent: Request, text: str) -> str:
+        """Return the cookie of who has a key. Raises `Unauthorized`, `Forbidden` or `TooManyRequests`."""
+        limits.count_address()
+        try:
+            if self._is_operators(text):
+                return page_visits.sign(OPERATOR, text)
+            who = self._holder(text, sent)
+        except Guessed:
+            limits.count_refusal()
+            raise
+        if who.caller.is_restricted:
+            raise Forbidden("A publishable key opens no pages: sign in with a secret one")
+        key = self._key(text)
+        assert key is not None  # noqa: S101 - its holder was just told
+        return page_visits.sign(str(keys.digest_of(text)), key.token_secret)
+
+    def _visitor(self, sent: Request) -> Admitted:
+        visit = Visit.of(sent)
+        if visit is None:
+            if not self.keyless:
+                raise NotSignedIn
+            require_this_machine(sent)
+            return Admitted(Caller("machine", self._project, ALL_SCOPES))
+        if visit.name == OPERATOR:
+            if self._operator_key and visit.is_signed_with(self._operator_key.decode()):
+                return Admitted(Caller("operator", self._project, ALL_SCOPES))
+            raise NotSignedIn
+        key = self._keys.get(visit.name)
+        if key is None:
+            limits.count_refusal()  # a made-up cookie costs a look-up, as a made-up key does
+        if key is None or not key.opens_at(datetime.now(UTC)) or not visit.is_signed_with(key.token_secret):
+            raise NotSignedIn
+        return Admitted(key.caller)
+
     def _identify(self, sent: Request) -> Admitted:
         scheme, _, token = sent.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
-        if self._operator_key and hmac.compare_digest(token.encode(), self._operator_key):
+        if self._is_operators(token):
             return Admitted(Caller("operator", self._project, ALL_SCOPES))
         if token.startswith("turnlog_"):
             return self._holder(token, sent)
         if self._user_tokens and token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
             return self._user(self._user_tokens, token, sent)
         if self.keyless:
-            _require_this_machine(sent)
+            require_this_machine(sent)
             return Admitted(Caller("machine", self._project, ALL_SCOPES))
         if not sent.environ.get("HTTP_AUTHORIZATION"):
             raise Unauthorized("Send a key: Authorization: Bearer turnlog_…")
@@ -174,9 +208,15 @@ class Gate:
             raise Guessed("This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
         raise Guessed("What was sent is no key of this service; send Authorization: Bearer turnlog_…")
 
+    def _is_operators(self, text: str) -> bool:
+        return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
+
+    def _key(self, text: str) -> Key | None:
+        digest = keys.digest_of(text)
+        return self._keys.get(digest) if digest else None
+
     def _holder(self, token: str, sent: Request) -> Admitted:
-        digest = keys.digest_of(token)
-        key = self._keys.get(digest) if digest else None
+        key = self._key(token)
         if key is None:
             raise Guessed("There is no such key: look for a typing error")
         if key.revoked_at is not None:
@@ -205,24 +245,3 @@ class Gate:
             )
         if origin not in caller.origins:
             raise Forbidden("Pages of this origin may not call with it")
-
-
-def _require_this_machine(sent: Request) -> None:
-    # the service listens on loopback then; this holds under any other server, too
-    if sent.remote_addr and not is_loopback(sent.remote_addr):
-        raise Forbidden("With TURNLOG_KEYLESS only this machine may call without a key")
-    # whoever calls through a proxy on this machine has its address, and may have its name for the service, too
-    if any(name.startswith(_FORWARDED) for name in sent.environ):
-        raise Forbidden("With TURNLOG_KEYLESS nobody may call without a key through a proxy")
-    # a page from elsewhere, in a browser on this machine, gives itself away by its own name
-    for url in (f"//{sent.host}", sent.environ.get("HTTP_ORIGIN", "//localhost")):
-        if not _names_this_machine(url):
-            raise Forbidden("With TURNLOG_KEYLESS no page of another site may call without a key")
-
-
-@lru_cache(maxsize=64)
-def _names_this_machine(url: str) -> bool:
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False

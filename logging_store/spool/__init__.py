@@ -140,6 +140,9 @@ class Spool:
         whole = page["after"] is None and query.get("after") is None
         return {**page, "session": session, "interactions": rows, "complete": whole}
 
+    def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.outline(project, session_id, query))
+
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.gaps(project, session_id, query))
 

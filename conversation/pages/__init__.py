@@ -1,0 +1,106 @@
+"""The web pages: what people look at.
+
+Made on the server, whole without JavaScript; nothing of them is fetched from anywhere else. They ask the log as the API
+does, as the one who signed in. What people said is others' text here: it is escaped, never a part of a page.
+"""
+
+from typing import Any, NamedTuple
+
+from flask import Flask, Response, current_app, redirect, render_template, request, url_for
+from flask_bootstrap import Bootstrap5
+from werkzeug.exceptions import HTTPException
+
+from conversation import access
+from conversation.access import Scope
+from conversation.pages import formats
+
+_SEE_OTHER = 303
+
+#: What a page says after something was done: the address carries the name, never the text.
+SAID = {
+    "signed-out": "You are signed out.",
+}
+
+
+class Link(NamedTuple):
+    endpoint: str
+    text: str
+    scope: Scope = "read"
+    restricted: bool = False
+
+
+_LINKS = (
+    Link("pages_overview.overview", "Overview"),
+    Link("pages_sessions.sessions", "Sessions", restricted=True),
+    Link("pages_live.live", "Live"),
+    Link("pages_search.search", "Search", restricted=True),
+    Link("pages_folders.folders", "Folders"),
+    Link("pages_keys.keys", "Keys", "admin"),
+    Link("pages_dead_letters.dead_letters", "Dead letters", "admin"),
+    Link("pages_health.health", "Health", "admin"),
+)
+
+
+def register(app: Flask) -> None:
+    """Give an app what its pages are made with."""
+    app.config["BOOTSTRAP_SERVE_LOCAL"] = True
+    Bootstrap5(app)
+    access.open_to_all(app.view_functions["bootstrap.static"])
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    formats.register(app)
+    app.context_processor(_shared)
+    app.register_error_handler(access.NotSignedIn, _ask_to_sign_in)
+
+
+def render(template: str, status: int = 200, **context: Any) -> Response:
+    """Return a page."""
+    return Response(render_template(template, **context), status, content_type="text/html; charset=utf-8")
+
+
+def go(endpoint: str, said: str | None = None, **values: Any) -> Response:
+    """Send the browser on after it posted something, so that a reload posts nothing twice. `said`: one of `SAID`."""
+    if said is not None:
+        values["said"] = said
+    return send_on(url_for(endpoint, **values))
+
+
+def wanted() -> bool:
+    """Tell whether an error is to be told as a page: one was asked for, or a person asked for what isn't there."""
+    if access.is_page():
+        return True
+    asked = request.accept_mimetypes
+    return request.endpoint is None and asked.quality("text/html") > asked.quality("application/json")
+
+
+def problem(status: int, title: str, detail: str, more: dict[str, Any]) -> Response:
+    """Return a page that tells of an error."""
+    return render("problem.html", status, title=title, detail=detail, fields=more.get("fields", ()))
+
+
+def _ask_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - a handler is given it
+    asked = request.full_path.removesuffix("?") if request.method == "GET" else None
+    return send_on(url_for("pages_sign_in.sign_in", next=asked if asked != "/" else None))
+
+
+def send_on(where: str) -> Response:
+    """Let the browser get another page."""
+    answer = redirect(where, _SEE_OTHER)
+    assert isinstance(answer, Response)  # noqa: S101 - of Flask's own class
+    return answer
+
+
+def _shared() -> dict[str, Any]:
+    who = access.admitted()
+    caller = who.caller if who else None
+    return {
+        "visitor": caller,
+        "links": [
+            link
+            for link in _LINKS
+            if caller
+            and link.endpoint in current_app.view_functions
+            and caller.may(link.scope)
+            and (link.restricted or not caller.is_restricted)
+        ],
+        "said": SAID.get(request.args.get("said", "")),
+    }

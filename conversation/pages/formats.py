@@ -1,0 +1,84 @@
+"""How times, numbers and states are written on the pages."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask
+from markupsafe import Markup
+
+NOTHING = "\N{EN DASH}"
+_SECOND_MS = 1000
+_MINUTE_S = 60
+_HOUR_S = 3600
+_SMALL_USD = 0.01
+
+#: Bootstrap's colours of badges; each state is told in words, too.
+_COLOURS = {
+    "completed": "text-bg-success",
+    "failed": "text-bg-danger",
+    "pending": "text-bg-warning",
+    "abandoned": "text-bg-secondary",
+    "spooled": "text-bg-info",
+    "open": "text-bg-success",
+    "locked": "text-bg-secondary",
+    "closed": "text-bg-dark",
+    "implicit": "text-bg-warning",
+}
+
+
+def register(app: Flask) -> None:
+    filters: tuple[Callable[..., Any], ...] = (when, day, number, duration, dollars, badge, readable)
+    for each in filters:
+        app.add_template_filter(each)
+
+
+def when(time: str | datetime | None) -> str:
+    """Write a time of the log, in UTC, to the second."""
+    return _time(time, "%Y-%m-%d %H:%M:%S")
+
+
+def day(time: str | datetime | None) -> str:
+    return _time(time, "%Y-%m-%d")
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def duration(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return NOTHING
+    if milliseconds < _SECOND_MS:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / _SECOND_MS
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.1f} min"
+    return f"{seconds / _HOUR_S:.1f} h"
+
+
+def dollars(usd: float | None) -> str:
+    if usd is None:
+        return NOTHING
+    return f"${usd:,.2f}" if usd == 0 or abs(usd) >= _SMALL_USD else f"${usd:.6f}".rstrip("0")
+
+
+def badge(state: str) -> Markup:
+    return Markup('<span class="badge {}">{}</span>').format(_COLOURS.get(state, "text-bg-secondary"), state)
+
+
+def readable(value: Any) -> str:
+    """Write a JSON value for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _time(time: str | datetime | None, form: str) -> str:
+    if time is None:
+        return NOTHING
+    moment = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), moment.strftime(form))

@@ -1,0 +1,53 @@
+"""Signing in to the pages with a key, and out."""
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException
+
+from conversation import access, pages
+from conversation.access import page_visits
+
+blueprint = Blueprint("pages_sign_in", __name__)
+
+
+@blueprint.get("/sign-in")
+@access.open_page
+def sign_in() -> Response:
+    if "kept" in request.args:  # the browser was given a cookie and came without it
+        return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
+    return _form()
+
+
+@blueprint.post("/sign-in")
+@access.open_page
+def take_key() -> Response:
+    try:
+        cookie = access.gate().sign_in(request, request.form.get("key", "").strip())
+    except HTTPException as refusal:
+        return _form(refusal.description, refusal.code or 401)
+    answer = pages.send_on(_own_path(request.form.get("next", "")))
+    page_visits.give(answer, request, cookie)
+    return answer
+
+
+@blueprint.post("/sign-out")
+@access.open_page
+def sign_out() -> Response:
+    answer = pages.go("pages_sign_in.sign_in", said="signed-out")
+    page_visits.take_away(answer, request)
+    return answer
+
+
+def _form(refusal: str | None = None, status: int = 200) -> Response:
+    return pages.render(
+        "sign_in.html", status, refusal=refusal, next=_own_path(request.values.get("next", "")), keyless=_keyless()
+    )
+
+
+def _keyless() -> bool:
+    return access.gate().keyless
+
+
+def _own_path(path: str) -> str:
+    """Return a path of this service; the first page for what would lead elsewhere."""
+    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_ours else "/"

@@ -1,0 +1,95 @@
+"""One conversation, as a chat: a page of its turns, and what is known of the session beside it."""
+
+import itertools
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from conversation import access, http, pages, paging
+from conversation.pages import bubbles, markdown
+from logging_store import identity
+from logging_store.errors import StoreUnavailable
+from logging_store.repository import ConversationRepository
+
+blueprint = Blueprint("pages_transcript", __name__)
+
+TURNS = 50  # of a page: more are slow to read, for people and browsers
+_NEIGHBOURS = 3
+
+
+@blueprint.get("/sessions/<name:session>")
+@access.page("read", restricted=True)
+def transcript(session: str) -> Response:
+    log = http.repository()
+    found = log.session(session)
+    name = found["session_id"]
+    asked = paging.read(request, paging.TurnsQuery)
+    sought = identity.interaction(log.project, name, asked.turn).id if asked.turn else None
+    query = {"limit": TURNS, "interaction_id": sought, "after": asked.after, "before": asked.before}
+    query = {name: value for name, value in query.items() if value is not None}
+    outline = _outline(log, name, query)
+    # without the outline the page that was asked for is read as far as its address tells
+    after = outline["after"] if outline else asked.after
+    page = log.transcript(name, {"limit": TURNS} | ({"after": after} if after else {}))
+    turns = [_turn(row) for row in page["interactions"]]
+    _mark_gaps(turns)
+    first = page["interactions"][0] if page["interactions"] else None
+    return pages.render(
+        "transcript.html",
+        session=found,
+        turns=turns,
+        outline=outline,
+        complete=page.get("complete", True),
+        next=paging.transcript_cursor(page["after"]),
+        previous=paging.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
+        sought=sought,
+        participants=log.participants(name)["participants"],
+        neighbours=_neighbours(log, found),
+        to_html=markdown.to_html,
+    )
+
+
+def _outline(log: ConversationRepository, name: str, query: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return log.outline(name, query)
+    except StoreUnavailable:
+        return None  # what waits on this machine can be read all the same
+
+
+def _turn(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"bubbles": bubbles.of(row), "missing": None}
+
+
+def _mark_gaps(turns: list[dict[str, Any]]) -> None:
+    """Note before which turns others are missing, by the caller's own count: `missing` is the first and the last."""
+    for before, turn in itertools.pairwise(turns):
+        if before["turn"] is not None and turn["turn"] is not None and turn["turn"] > before["turn"] + 1:
+            turn["missing"] = (before["turn"] + 1, turn["turn"] - 1)
+
+
+def _place(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "turn": row["turn"] if row["turn"] is not None else paging.UNCOUNTED,
+        "at": row["started_at"] or row["created_at"],
+        "interaction_id": row["interaction_id"],
+    }
+
+
+def _neighbours(log: ConversationRepository, session: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a session's folder, with the sessions before and after it; None if it is in none, or nobody can tell."""
+    number = session["session_number"]
+    if session["folder_id"] is None or (who := access.admitted()) is None or who.caller.is_restricted:
+        return None
+    query: dict[str, Any] = {"limit": _NEIGHBOURS}
+    if number is not None and number > 1:
+        query["after"] = {"number": number - 2, "session_id": paging.LAST_ID}
+    try:
+        found = log.folder(session["folder_id"], query)
+    except StoreUnavailable:
+        return None
+    near = found["sessions"] if number is not None else []
+    return {
+        "folder": found["folder"],
+        "before": next((each for each in near if each["session_number"] == (number or 0) - 1), None),
+        "after": next((each for each in near if each["session_number"] == (number or 0) + 1), None),
+    }
