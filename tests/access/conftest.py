@@ -23,11 +23,24 @@ class Calls:
 
     def __init__(self, client: FlaskClient, key: str | None, headers: dict[str, str]) -> None:
         self._client = client
+        self._key = key
         self._headers = headers | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._is_browser = False
 
     def __call__(self, method: str, path: str, json: Any = None, **headers: str) -> TestResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._client.open(path, method=method, json=json, headers=self._headers | named)
+        body = {"data": json} if self._is_browser else {"json": json}
+        return self._client.open(path, method=method, **body, headers=self._headers | named)
+
+    def signed_in(self) -> "Calls":
+        """Return the calls of a browser in which the key was typed into the form, as far as that lets it in."""
+        browser = Calls(self._client, None, {})
+        browser._is_browser = True
+        origin = self._headers.get("Origin")
+        browser("POST", "/sign-in", {"key": self._key or ""}, Sec_Fetch_Site="same-origin")
+        browser._headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site" if origin else "same-origin"}
+        browser._headers = {name: value for name, value in browser._headers.items() if value}
+        return browser
 
     def open_session(self, claim: str | None = "a claim made at random", **fields: Any) -> TestResponse:
         headers = {"Turnlog_Session_Claim": claim} if claim else {}

@@ -36,11 +36,11 @@ def keyless() -> FlaskClient:
     return create_app(Settings.from_mapping(KEYLESS), NOBODY).test_client()
 
 
-def guarded_calls(app: Flask) -> Iterator[tuple[str, str]]:
-    """Yield every call but those that anyone may make: method and path."""
+def guarded_calls(app: Flask, *, pages: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield every call, of the API or of the web pages, but those that anyone may make: method and path."""
     for rule in app.url_map.iter_rules():
         stated = access.rule_of(app.view_functions[rule.endpoint])
-        if stated is None or stated.scope is not None:
+        if (stated is None or stated.scope is not None) and pages == (stated is not None and stated.page):
             for method in sorted(rule.methods or ()):
                 yield method, re.sub(r"<name:\w+>", "s", rule.rule)
 
@@ -74,6 +74,17 @@ def test_without_a_key_no_call_is_answered_or_looked_up(operated: FlaskClient, a
         assert OPERATOR not in answer.get_data(as_text=True)
 
 
+def test_without_a_sign_in_every_page_leads_to_the_form_and_changes_nothing(operated: FlaskClient) -> None:
+    calls = list(guarded_calls(operated.application, pages=True))
+    assert len(calls) > 5
+    for method, path in calls:
+        answer = operated.open(path, method=method, headers={"Authorization": f"Bearer {OPERATOR}"})
+        assert answer.status_code == (403 if method not in {"GET", "HEAD", "OPTIONS"} else 303), (method, path)
+        answer = operated.open(path, method=method, headers={"Sec-Fetch-Site": "same-origin"})
+        assert answer.status_code == 303, (method, path)
+        assert answer.location.partition("?")[0] == "/sign-in"
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_with_the_operators_key_a_call_is_judged_by_its_content(operated: FlaskClient, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {OPERATOR}"}
@@ -89,7 +100,8 @@ def test_what_tells_nothing_of_the_log_is_open(operated: FlaskClient, path: str)
 
 @pytest.mark.parametrize("address", ["203.0.113.9", "192.168.0.2", "10.0.0.1", "2001:db8::1", "localhost.evil"])
 def test_keyless_other_machines_are_refused(keyless: FlaskClient, address: str) -> None:
-    for method, path in guarded_calls(keyless.application):
+    of_pages = set(guarded_calls(keyless.application, pages=True))
+    for method, path in [*guarded_calls(keyless.application), *of_pages]:
         answer = keyless.open(
             path,
             method=method,
@@ -98,6 +110,9 @@ def test_keyless_other_machines_are_refused(keyless: FlaskClient, address: str) 
             headers={"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Authorization": "Bearer x"},
         )
         assert answer.status_code == 403, (method, path)
+        if (method, path) in of_pages:
+            assert "<title>Forbidden" in answer.text or method == "HEAD"
+            continue
         assert method == "HEAD" or problem(answer)["type"] == "urn:turnlog:problem:forbidden"
 
 
