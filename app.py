@@ -40,7 +40,7 @@ from conversation import (
 from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
-from conversation.pages import assets, sign_in, transcript
+from conversation.pages import assets, session_files, sign_in, transcript
 from conversation.pages import sessions as sessions_page
 from conversation.settings import Settings
 from logging_store import ledger
@@ -59,7 +59,7 @@ _AREAS = (
     *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
-    *(assets, sign_in, sessions_page, transcript),
+    *(assets, sign_in, sessions_page, transcript, session_files),
     *(checking, doctor, import_command, export_command),
 )
 

@@ -1,6 +1,6 @@
 """What the endpoints share: the repository, how answers are written, and paths that hold any text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -21,6 +21,7 @@ from logging_store.repository import ConversationRepository, Kept
 
 _Record = TypeVar("_Record", bound=Record)
 _View = TypeVar("_View", bound=Callable[..., Any])
+_SENT_AT_ONCE = 64 * 1024  # bytes
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -47,6 +48,32 @@ class App(Flask):
 def answer(status: int, body: Any) -> Response:
     """Return a value as an answer; built at once, since a status or a type set later costs as much again."""
     return Response(to_json(body), status, content_type="application/json")
+
+
+def streamed(lines: Iterator[bytes], content_type: str) -> Response:
+    """Return an answer that is sent while it is made, from a first part that is made before it begins.
+
+    So a store that is away is still told of as a problem.
+    """
+    parts = _parts(lines)
+    first = next(parts, b"")
+
+    def answered() -> Iterator[bytes]:
+        yield first
+        yield from parts
+
+    return Response(answered(), content_type=content_type)
+
+
+def _parts(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines together, so that not each is a write of its own."""
+    gathered = bytearray()
+    for line in lines:
+        gathered += line
+        if len(gathered) >= _SENT_AT_ONCE:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered)
 
 
 def read_record(model: type[_Record]) -> _Record:

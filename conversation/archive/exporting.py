@@ -90,6 +90,11 @@ def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None
         return None
 
 
+def transcript(repository: ConversationRepository, session_id: str) -> Iterator[Row]:
+    """Yield a session's interactions in their order."""
+    return _interactions(repository, session_id, repository.transcript(session_id, {"limit": INTERACTIONS_AT_ONCE}))
+
+
 def _interactions(repository: ConversationRepository, session_id: str, first: Row) -> Iterator[Row]:
     if first["after"] is None:
         yield from first["interactions"]

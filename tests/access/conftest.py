@@ -36,10 +36,9 @@ class Calls:
         """Return the calls of a browser in which the key was typed into the form, as far as that lets it in."""
         browser = Calls(self._client, None, {})
         browser._is_browser = True
-        origin = self._headers.get("Origin")
         browser("POST", "/sign-in", {"key": self._key or ""}, Sec_Fetch_Site="same-origin")
-        browser._headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site" if origin else "same-origin"}
-        browser._headers = {name: value for name, value in browser._headers.items() if value}
+        elsewhere = {"Sec-Fetch-Site": "cross-site"} if "Origin" in self._headers else {"Sec-Fetch-Site": "same-origin"}
+        browser._headers = elsewhere
         return browser
 
     def open_session(self, claim: str | None = "a claim made at random", **fields: Any) -> TestResponse:

@@ -1,0 +1,91 @@
+"""A session to take away: as JSON for programs, as lines that an import restores, as Markdown for people."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import NotFound
+
+from conversation import access, answers, http, interaction_answers
+from conversation.archive import exporting, turnlog
+from conversation.openapi import LINES
+from conversation.pages import bubbles
+from logging_store import identity
+from logging_store.repository import ConversationRepository
+
+blueprint = Blueprint("pages_session_files", __name__)
+
+_MARKDOWN = "text/markdown; charset=utf-8"
+
+
+@blueprint.get("/sessions/<name:session>/json")
+@access.page("read", restricted=True)
+def raw(session: str) -> Response:
+    """Give a session, or the one of its interactions that `turn` names, as the API does."""
+    log = http.repository()
+    found = log.session(session)
+    if turn := request.args.get("turn"):
+        return jsonify(interaction_answers.InteractionView.arrange(_interaction(log, found["session_id"], turn)))
+    return jsonify(answers.SessionView.arrange(found))
+
+
+@blueprint.get("/sessions/<name:session>/turnlog.jsonl")
+@access.page("read", restricted=True)
+def lines(session: str) -> Response:
+    log = http.repository()
+    found = log.session(session)
+    participants = log.participants(found["session_id"])["participants"]
+    exported = exporting.Exported(None, found, participants, exporting.transcript(log, found["session_id"]))
+    return _to_keep(http.streamed(turnlog.write(iter([exported])), LINES), found, "jsonl")
+
+
+@blueprint.get("/sessions/<name:session>/conversation.md")
+@access.page("read", restricted=True)
+def text(session: str) -> Response:
+    log = http.repository()
+    found = log.session(session)
+    return _to_keep(http.streamed(_markdown(log, found), _MARKDOWN), found, "md")
+
+
+def _interaction(log: ConversationRepository, session_id: str, name: str) -> dict[str, Any]:
+    sought = identity.interaction(log.project, session_id, name).id
+    after = log.outline(session_id, {"limit": 1, "interaction_id": sought})["after"]
+    page = log.transcript(session_id, {"limit": 1} | ({"after": after} if after else {}))
+    found: dict[str, Any] | None = next((row for row in page["interactions"] if row["interaction_id"] == sought), None)
+    if found is None:
+        raise NotFound("There is no such interaction in this session")
+    return found
+
+
+def _markdown(log: ConversationRepository, session: dict[str, Any]) -> Iterator[bytes]:
+    yield f"# {_one_line(_name(session))}\n".encode()
+    for row in exporting.transcript(log, session["session_id"]):
+        at = row["started_at"] or row["created_at"]
+        for bubble in bubbles.of(row):
+            yield f"\n## {_one_line(bubble.who)}, {at}\n".encode()
+            for part in bubble.parts:
+                yield (_fenced(part) if part.kind == "json" else f"\n{part.text}\n").encode()
+        if row["status"] != "completed":
+            yield f"\n*{_one_line(': '.join(filter(None, (row['status'], row['error']))))}*\n".encode()
+
+
+def _fenced(part: bubbles.Part) -> str:
+    longest = max((len(run) for run in re.findall("`+", part.text)), default=0)
+    fence = "`" * max(longest + 1, 3)
+    return f"\n{_one_line(part.label)}:\n\n{fence}json\n{part.text}\n{fence}\n"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _name(session: dict[str, Any]) -> str:
+    return str(session["title"] or session["key"] or session["session_id"])
+
+
+def _to_keep(answer: Response, session: dict[str, Any], ending: str) -> Response:
+    # the name is made of what is safe in every file system and every header
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", _name(session)).strip("-.")[:80] or session["session_id"]
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{ending}"'
+    return answer

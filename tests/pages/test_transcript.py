@@ -1,0 +1,162 @@
+"""A session as a conversation: who said what, in order, with what is known of each turn."""
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from conversation.pages import transcript as page_module
+from logging_store import identity
+from tests.api import create, log
+from tests.pages.reading import link, page_of, texts
+
+AT = "2026-11-21T10:00:0{}Z"
+
+
+@pytest.fixture
+def conversed(client: FlaskClient) -> FlaskClient:
+    create(client, session_id="s", title="A chat", user_id="ada", tags=["beta"], metadata={"plan": "pro"})
+    log(
+        client, session_id="s", interaction_id="one", turn=1, prompt="What is *this*?", response="**Bold**", model="m-1",
+        provider="p", latency_ms=1234, time_to_first_token_ms=200, input_tokens=10, output_tokens=2000, cost_usd=0.0123,
+        finish_reason="stop", started_at=AT.format(1), participant="ada",
+    )  # fmt: skip
+    log(client, session_id="s", interaction_id="two", turn=4, prompt="And now?", started_at=AT.format(2))
+    log(client, session_id="s", interaction_id="three", turn=5, prompt="Hm", error="timed out", started_at=AT.format(3))
+    return client
+
+
+def id_of(name: str, session: str = "s") -> str:
+    return identity.interaction("default", identity.session("default", session).id, name).id
+
+
+def test_it_reads_as_a_chat(conversed: FlaskClient) -> None:
+    page = page_of(conversed.get("/sessions/s"))
+    assert texts(page, "h1") == ["A chat"]
+    assert texts(page, ".bubble.user .said") == ["What is *this*?", "And now?", "Hm"]
+    assert texts(page, ".bubble.assistant .said strong") == ["Bold"]
+    assert texts(page, ".bubble .who") == ["ada", "m-1", "user", "user"]
+    (first, *_) = texts(page, ".turn .facts")
+    for fact in ("turn 1", "2026-11-21 10:00:01", "m-1", "1.2 s", "200 ms", "10 + 2,000 tokens", "$0.01", "stop"):
+        assert fact in first
+
+
+def test_states_and_errors_are_shown_as_such(conversed: FlaskClient) -> None:
+    page = page_of(conversed.get("/sessions/s"))
+    assert texts(page, f"#i-{id_of('two')} .badge") == ["pending"]
+    assert texts(page, f"#i-{id_of('three')} .badge") == ["failed"]
+    assert texts(page, f"#i-{id_of('three')} .error") == ["timed out"]
+    assert texts(page, f"#i-{id_of('one')} .badge") == []
+
+
+def test_gaps_of_the_callers_count_are_shown_where_they_are(conversed: FlaskClient) -> None:
+    page = page_of(conversed.get("/sessions/s"))
+    assert texts(page, ".gap") == ["Turns 2 to 3 missing: nobody logged them."]
+    assert [li.get("id") or "gap" for li in page.select(".turns > li")] == [
+        f"i-{id_of('one')}", "gap", f"i-{id_of('two')}", f"i-{id_of('three')}",
+    ]  # fmt: skip
+
+
+def test_beside_it_stands_what_is_known_of_the_session(conversed: FlaskClient) -> None:
+    aside = page_of(conversed.get("/sessions/s")).aside
+    assert aside
+    told = " ".join(aside.get_text(" ").split())
+    for fact in ("ada", "beta", '"plan": "pro"', "m-1", "2,010"):
+        assert fact in told
+
+
+def test_a_tag_leads_to_the_sessions_that_have_it(conversed: FlaskClient) -> None:
+    page = page_of(conversed.get("/sessions/s"))
+    assert link(page, "beta") == "/sessions?tag=beta"
+
+
+@pytest.fixture
+def long(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.setattr(page_module, "TURNS", 4)
+    for n in range(1, 11):
+        log(client, session_id="long", interaction_id=f"t{n}", turn=n, prompt=f"prompt {n}")
+    return client
+
+
+def shown(page: Any) -> list[int]:
+    return [int(text.split()[1]) for text in texts(page, ".bubble.user .said")]
+
+
+def test_a_long_one_is_read_in_pages_there_and_back(long: FlaskClient) -> None:
+    first = page_of(long.get("/sessions/long"))
+    assert shown(first) == [1, 2, 3, 4]
+    assert "10 interactions, here 1 to 4" in texts(first, "p.text-body-secondary")[0]
+    second = page_of(long.get(link(first, "Later")))
+    assert shown(second) == [5, 6, 7, 8]
+    third = page_of(long.get(link(second, "Later")))
+    assert shown(third) == [9, 10]
+    assert not third.select("a[rel=next]")
+    assert shown(page_of(long.get(link(third, "Earlier")))) == [5, 6, 7, 8]
+    assert shown(page_of(long.get(link(second, "Earlier")))) == [1, 2, 3, 4]
+    assert not first.select("a[rel=prev]")
+
+
+@pytest.mark.parametrize(("turn", "page"), [(1, [1, 2, 3, 4]), (4, [1, 2, 3, 4]), (5, [5, 6, 7, 8]), (10, [9, 10])])
+def test_a_link_to_a_turn_opens_the_page_it_is_on(long: FlaskClient, turn: int, page: list[int]) -> None:
+    for name in (f"t{turn}", id_of(f"t{turn}", "long")):
+        found = page_of(long.get(f"/sessions/long?turn={name}"))
+        assert shown(found) == page
+        assert texts(found, ".turn.sought .said") == [f"prompt {turn}"]
+    permalink = [a["href"] for a in found.select(".facts a") if a.get_text(strip=True) == f"turn {turn}"]
+    assert permalink == [f"/sessions/{identity.session('default', 'long').id}?turn={name}#i-{name}"]
+
+
+def test_a_turn_that_is_not_there_opens_the_first_page(long: FlaskClient) -> None:
+    assert shown(page_of(long.get("/sessions/long?turn=nothing"))) == [1, 2, 3, 4]
+
+
+def test_a_made_up_cursor_is_refused_by_name(long: FlaskClient) -> None:
+    assert "?cursor" in texts(page_of(long.get("/sessions/long?cursor=x"), 422), "main li")[0]
+
+
+def test_a_session_in_a_folder_leads_to_its_neighbours(client: FlaskClient) -> None:
+    client.post("/v1/folders", json={"folder_id": "f", "name": "Ann"})
+    ids = [
+        client.post("/v1/folders/f/sessions", json={"session_number": n}).get_json()["session_id"] for n in (1, 2, 3)
+    ]
+    middle = page_of(client.get(f"/sessions/{ids[1]}"))
+    assert link(middle, "← Number 1") == f"/sessions/{ids[0]}"
+    assert link(middle, "Number 3 →") == f"/sessions/{ids[2]}"
+    assert not [text for text in texts(page_of(client.get(f"/sessions/{ids[0]}")), "aside a") if text.startswith("←")]
+
+
+def test_an_erased_session_is_told_so(conversed: FlaskClient) -> None:
+    conversed.delete("/v1/sessions/s")
+    assert texts(page_of(conversed.get("/sessions/s"), 410), "h1") == ["Erased"]
+
+
+def test_a_session_and_a_turn_are_given_as_json(conversed: FlaskClient) -> None:
+    assert conversed.get("/sessions/s/json").get_json() == conversed.get("/v1/sessions/s").get_json()
+    (first, *_) = conversed.get("/v1/sessions/s/interactions").get_json()["interactions"]
+    assert conversed.get("/sessions/s/json?turn=one").get_json() == first
+    assert conversed.get("/sessions/s/json?turn=nothing").status_code == 404
+
+
+def test_a_session_is_downloaded_as_lines_that_say_all_of_it(conversed: FlaskClient) -> None:
+    answer = conversed.get("/sessions/s/turnlog.jsonl")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="A-chat.jsonl"'
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["record"] for line in lines] == ["session", "participant", *["interaction"] * 3]
+    assert [line.get("response") for line in lines[2:]] == ["**Bold**", None, None]
+
+
+def test_a_session_is_downloaded_as_markdown(conversed: FlaskClient) -> None:
+    answer = conversed.get("/sessions/s/conversation.md")
+    assert answer.mimetype == "text/markdown"
+    assert answer.text.startswith("# A chat\n\n## ada, 2026-11-21T10:00:01+00:00\n\nWhat is *this*?\n\n## m-1, ")
+    assert "*failed: timed out*" in answer.text
+
+
+@pytest.mark.parametrize("title", ["../../etc/passwd", 'a"; filename="b', "…", "a\r\nSet-Cookie: x"])
+def test_no_title_breaks_out_of_a_files_name(client: FlaskClient, title: str) -> None:
+    create(client, session_id="t", title=title)
+    given = client.get("/sessions/t/conversation.md").headers["Content-Disposition"]
+    assert given.count('"') == 2
+    assert "/" not in given
+    assert "Set-Cookie" not in client.get("/sessions/t/conversation.md").headers
