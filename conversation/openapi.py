@@ -90,7 +90,7 @@ def contract() -> Response:
 def build(app: Flask) -> OpenAPI:
     """Return the contract of an app's described routes, with the key that this app asks for, if any."""
     paths: dict[str, Any] = {}
-    with_key = not app.extensions["turnlog_gate"].keyless
+    with_key = not app.extensions["turnlog_gate"].identification.keyless
     for rule in app.url_map.iter_rules():
         description = getattr(app.view_functions[rule.endpoint], "description", None)
         if not isinstance(description, Description):

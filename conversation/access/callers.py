@@ -5,8 +5,8 @@ from typing import Literal
 
 Scope = Literal["log", "read", "edit", "erase", "admin"]
 #: `machine`: this machine, where no key is asked for. `operator`: TURNLOG_API_KEY. `secret` and `publishable`: a key of
-#: a project. `user`: somebody whom the project's own sign-in vouches for.
-CallerKind = Literal["machine", "operator", "secret", "publishable", "user"]
+#: a project. `user`: somebody whom the project's own sign-in vouches for; `member`: if that says they are of the team.
+CallerKind = Literal["machine", "operator", "secret", "publishable", "user", "member"]
 
 ALL_SCOPES: frozenset[Scope] = frozenset({"log", "read", "edit", "erase", "admin"})
 

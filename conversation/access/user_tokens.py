@@ -8,12 +8,13 @@ expires, an hour at most by default.
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import jiter
 import jwt
 import jwt.exceptions
 
+from conversation.access.callers import ALL_SCOPES, Scope
 from conversation.access.key_set import KeySet, SigningKey
 from conversation.access.token_errors import InvalidToken, TokenUnprovable, UnfitToken
 from conversation.settings import Settings
@@ -41,6 +42,13 @@ _FORGED: dict[type[jwt.PyJWTError], str] = {
     jwt.InvalidSignatureError: "The token's signature is wrong",
 }
 _MALFORMED = "This is not a token of the project's sign-in"
+
+
+class Vouched(NamedTuple):
+    """`scopes`: what the project's sign-in lets a user do as one of its team, by `app_metadata.turnlog`."""
+
+    user_id: str
+    scopes: frozenset[Scope]
 
 
 class Keys(Protocol):
@@ -85,7 +93,11 @@ class UserTokens:
         )
 
     def verify(self, token: str) -> str:
-        """Return the id of the user whom a token vouches for.
+        """Return the id of the user whom a token vouches for. Raises as `vouch` does."""
+        return self.vouch(token).user_id
+
+    def vouch(self, token: str) -> Vouched:
+        """Return whom a token vouches for.
 
         Raises `InvalidToken`, or `TokenUnprovable` if the issuer's keys are not to be had.
         """
@@ -111,7 +123,7 @@ class UserTokens:
             if unfit := _reason(error, _UNFIT):
                 raise UnfitToken(unfit) from None
             raise InvalidToken(_reason(error, _FORGED) or _MALFORMED) from None
-        return self._user(claims)
+        return Vouched(self._user(claims), _scopes(claims))
 
     def _user(self, claims: Mapping[str, Any]) -> str:
         if claims.get("role") != ROLE:
@@ -122,6 +134,13 @@ class UserTokens:
         if not user.strip() or not user.isprintable() or len(user) > MAX_NAME:
             raise UnfitToken("The token names no user")
         return user
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
+    # only who holds the project's secret key can write app_metadata
+    metadata = claims.get("app_metadata")
+    stated = metadata.get("turnlog") if isinstance(metadata, dict) else None
+    return frozenset(scope for scope in ALL_SCOPES if isinstance(stated, list) and scope in stated)
 
 
 def _key_id(token: str) -> object:

@@ -5,6 +5,7 @@ from werkzeug.exceptions import HTTPException
 
 from conversation import access, pages
 from conversation.access import page_visits
+from conversation.access.token_errors import TokenUnprovable
 
 blueprint = Blueprint("pages_sign_in", __name__)
 
@@ -21,11 +22,27 @@ def sign_in() -> Response:
 @access.open_page
 def take_key() -> Response:
     try:
-        cookie = access.gate().sign_in(request, request.form.get("key", "").strip())
+        cookie = access.identification().sign_in(request, request.form.get("key", "").strip())
     except HTTPException as refusal:
         return _form(refusal.description, refusal.code or 401)
     answer = pages.send_on(_own_path(request.form.get("next", "")))
     page_visits.give(answer, request, cookie)
+    return answer
+
+
+@blueprint.post("/sign-in/user")
+@access.open_page
+def take_password() -> Response:
+    try:
+        user = access.identification().sign_in_user(
+            request.form.get("mail", "").strip(), request.form.get("password", "")
+        )
+    except TokenUnprovable:
+        return _form("Supabase's sign-in can't be reached now; try again", 503)
+    except HTTPException as refusal:
+        return _form(refusal.description, refusal.code or 401)
+    answer = pages.send_on(_own_path(request.form.get("next", "")))
+    page_visits.give(answer, request, f"user:{user.token}", user.lifetime_s)
     return answer
 
 
@@ -39,12 +56,12 @@ def sign_out() -> Response:
 
 def _form(refusal: str | None = None, status: int = 200) -> Response:
     return pages.render(
-        "sign_in.html", status, refusal=refusal, next=_own_path(request.values.get("next", "")), keyless=_keyless()
+        "sign_in.html",
+        status,
+        refusal=refusal,
+        next=_own_path(request.values.get("next", "")),
+        users_sign_in=access.identification().users_sign_in is not None,
     )
-
-
-def _keyless() -> bool:
-    return access.gate().keyless
 
 
 def _own_path(path: str) -> str:

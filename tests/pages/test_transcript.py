@@ -19,7 +19,8 @@ def conversed(client: FlaskClient) -> FlaskClient:
     create(client, session_id="s", title="A chat", user_id="ada", tags=["beta"], metadata={"plan": "pro"})
     log(
         client, session_id="s", interaction_id="one", turn=1, prompt="What is *this*?", response="**Bold**",
-        model="m-1", provider="p", latency_ms=1234, time_to_first_token_ms=200, input_tokens=10, output_tokens=2000, cost_usd=0.0123,
+        model="m-1", provider="p", latency_ms=1234, time_to_first_token_ms=200, input_tokens=10, output_tokens=2000,
+        cost_usd=0.0123,
         finish_reason="stop", started_at=AT.format(1), participant="ada",
     )  # fmt: skip
     log(client, session_id="s", interaction_id="two", turn=4, prompt="And now?", started_at=AT.format(2))

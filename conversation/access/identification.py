@@ -1,0 +1,157 @@
+"""Who calls: by the key or the user's token of a call, or by the cookie of a visit to the pages."""
+
+import hmac
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from flask import Request
+from werkzeug.exceptions import Forbidden, Unauthorized
+
+from conversation.access import keys, limits, page_visits
+from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller
+from conversation.access.claims import Claims
+from conversation.access.keys import Key
+from conversation.access.known_keys import KnownKeys
+from conversation.access.page_visits import OPERATOR, NotSignedIn, Visit
+from conversation.access.proofs import Proofs
+from conversation.access.this_machine import require_this_machine
+from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
+from conversation.access.users_sign_in import SignedInUser, UsersSignIn
+from conversation.settings import Settings
+from logging_store.store import Store
+
+
+class Admitted(NamedTuple):
+    """Who calls. `claims`: what they can show of sessions; None for who reaches all of the project's."""
+
+    caller: Caller
+    claims: Claims | None = None
+
+
+class Guessed(Unauthorized):
+    """What came as a key or a token is none, and never was: it may be a guess, and guessing is slowed down."""
+
+
+class Identification:
+    """Tells who calls. `store` knows the keys. Raises `StoreUnavailable` or `TokenUnprovable` if that can't be told."""
+
+    def __init__(self, settings: Settings, store: Store, known: Path) -> None:
+        operator = settings.turnlog_api_key
+        self._operator_key = operator.get_secret_value().encode() if operator else None
+        self._project = settings.turnlog_project
+        self._user_tokens = UserTokens.of(settings)
+        self._user_origins = settings.turnlog_user_origins
+        self.users_sign_in = UsersSignIn.of(settings)
+        self.keyless = settings.turnlog_keyless
+
+        def ask(digest: str) -> Key | None:
+            found = store.key(digest)
+            return Key.model_validate(found) if found else None
+
+        self._keys = Proofs(ask, KnownKeys(known))
+
+    def sign_in(self, sent: Request, text: str) -> str:
+        """Return the cookie of who has a key. Raises `Unauthorized`, `Forbidden` or `TooManyRequests`."""
+        limits.count_address()
+        try:
+            if self._is_operators(text):
+                return page_visits.sign(OPERATOR, text)
+            who = self._holder(text, sent)
+        except Guessed:
+            limits.count_refusal()
+            raise
+        if who.caller.is_restricted:
+            raise Forbidden("A publishable key opens no pages: sign in with a secret one")
+        key = self._key(text)
+        assert key is not None  # noqa: S101 - its holder was just told
+        return page_visits.sign(str(keys.digest_of(text)), key.token_secret)
+
+    def sign_in_user(self, mail: str, password: str) -> SignedInUser:
+        """Return what the project's own sign-in gives a user. Raises as `sign_in` does, or `TokenUnprovable`."""
+        if self.users_sign_in is None:
+            raise Forbidden("Users can't sign in here: SUPABASE_URL or TURNLOG_USER_TOKENS is not set")
+        limits.count_address()
+        try:
+            return self.users_sign_in.sign_in(mail, password)
+        except Unauthorized:
+            limits.count_refusal()
+            raise
+
+    def of_visit(self, sent: Request) -> Admitted:
+        visit = Visit.of(sent)
+        if visit is None:
+            if not self.keyless:
+                raise NotSignedIn
+            require_this_machine(sent)
+            return Admitted(Caller("machine", self._project, ALL_SCOPES))
+        if visit.holder == "user":
+            return self._signed_in_user(visit.name, sent)
+        if visit.name == OPERATOR:
+            if self._operator_key and visit.is_signed_with(self._operator_key.decode()):
+                return Admitted(Caller("operator", self._project, ALL_SCOPES))
+            raise NotSignedIn
+        key = self._keys.get(visit.name)
+        if key is None:
+            limits.count_refusal()  # a made-up cookie costs a look-up, as a made-up key does
+        if key is None or not key.opens_at(datetime.now(UTC)) or not visit.is_signed_with(key.token_secret):
+            raise NotSignedIn
+        return Admitted(key.caller)
+
+    def _signed_in_user(self, token: str, sent: Request) -> Admitted:
+        if self._user_tokens is None:
+            raise NotSignedIn
+        try:
+            vouched = self._user_tokens.vouch(token)
+        except InvalidToken:
+            raise NotSignedIn from None
+        if vouched.scopes:
+            return Admitted(Caller("member", self._project, vouched.scopes, user_id=vouched.user_id))
+        return Admitted(
+            Caller("user", self._project, USERS_SCOPES, user_id=vouched.user_id), Claims(vouched.user_id, None, sent)
+        )
+
+    def of_call(self, sent: Request) -> Admitted:
+        scheme, _, token = sent.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        if self._is_operators(token):
+            return Admitted(Caller("operator", self._project, ALL_SCOPES))
+        if token.startswith("turnlog_"):
+            return self._holder(token, sent)
+        if self._user_tokens and token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
+            return self._user(self._user_tokens, token, sent)
+        if self.keyless:
+            require_this_machine(sent)
+            return Admitted(Caller("machine", self._project, ALL_SCOPES))
+        if not sent.environ.get("HTTP_AUTHORIZATION"):
+            raise Unauthorized("Send a key: Authorization: Bearer turnlog_…")
+        if token.count(".") == 2:  # noqa: PLR2004
+            raise Guessed("This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
+        raise Guessed("What was sent is no key of this service; send Authorization: Bearer turnlog_…")
+
+    def _is_operators(self, text: str) -> bool:
+        return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
+
+    def _key(self, text: str) -> Key | None:
+        digest = keys.digest_of(text)
+        return self._keys.get(digest) if digest else None
+
+    def _holder(self, token: str, sent: Request) -> Admitted:
+        key = self._key(token)
+        if key is None:
+            raise Guessed("There is no such key: look for a typing error")
+        if key.revoked_at is not None:
+            raise Unauthorized("This key was revoked")
+        if not key.opens_at(datetime.now(UTC)):
+            raise Unauthorized("This key has expired")
+        return Admitted(key.caller, Claims(None, key, sent) if key.caller.is_restricted else None)
+
+    def _user(self, tokens: UserTokens, token: str, sent: Request) -> Admitted:
+        try:
+            user_id = tokens.verify(token)
+        except UnfitToken as error:
+            raise Unauthorized(error.reason) from None
+        except InvalidToken as error:
+            raise Guessed(error.reason) from None
+        caller = Caller("user", self._project, USERS_SCOPES, user_id=user_id, origins=self._user_origins)
+        return Admitted(caller, Claims(user_id, None, sent))
