@@ -17,6 +17,7 @@ FIRST_KEY = """
 
         export TURNLOG_KEY={key}
 
+    Look at the log:  {url}/ (sign in with this key)
     Every call needs it:  curl {url}/v1/sessions -H "Authorization: Bearer $TURNLOG_KEY"
     Keys for your backends and web pages:  .venv/bin/flask --app app keys create --help
 """
