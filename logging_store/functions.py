@@ -114,6 +114,10 @@ class FunctionStore(ABC):
         page: dict[str, Any] = self._request("turnlog_participations_v1", project, user_id=user_id, **query)
         return page
 
+    def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self._request("turnlog_overview_v1", project, **query)
+        return found
+
     def report_key(self, project: str) -> str:
         key: str = self._request("turnlog_report_key_v1", project)["key"]
         return key

@@ -127,6 +127,9 @@ class GroupCommit:
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.participations(project, user_id, query)
 
+    def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.overview(project, query)
+
     def report_key(self, project: str) -> str:
         return self.inner.report_key(project)
 

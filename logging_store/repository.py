@@ -212,6 +212,10 @@ class ConversationRepository:
             self.ledger.redacted(redacted.replaced, redacted.failed)
         return restore_numbers(_present(self.store.edit(self.project, who.id, stated)))
 
+    def overview(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return what went on in a span of time: see `Store.overview`."""
+        return self.store.overview(self.project, query)
+
     def participations(self, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of others' sessions that a user takes part in: see `Store.participations`."""
         return restore_numbers(self.store.participations(self.project, user_id, query))

@@ -99,6 +99,12 @@ class Store(Protocol):
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{sessions, after}`: others' sessions that a user takes part in. `query`: limit, and after."""
 
+    def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return what went on in a span, `{interactions, failures, sessions}`, each of a share of its time.
+
+        `query`: from and to, and how it is looked at: see turnlog_overview_v1.
+        """
+
     def report_key(self, project: str) -> str:
         """Return what the project's reports are signed with; the same on all machines."""
 

@@ -191,6 +191,9 @@ class Spool:
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.participations(project, user_id, query))
 
+    def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.overview(project, query))
+
     def report_key(self, project: str) -> str:
         return self._read(lambda: self.inner.report_key(project))
 

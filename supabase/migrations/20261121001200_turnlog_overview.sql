@@ -1,0 +1,293 @@
+-- The overview: what went on in a project in a span of time, derived at each look from the rows themselves.
+--
+-- A look reads a bounded number of rows. Where there are more, it reads slices of time that lie evenly over the span,
+-- and says what share of the time they are: whoever asked scales the counts, and is told that they are estimates.
+
+-- Where each look begins. Narrow, since each write pays for it: with what is summed up in it as well, no completion of
+-- an interaction could stay within its page.
+create index if not exists ai_interactions_began_idx
+    on public.ai_interactions (project, (coalesce(started_at, created_at)));
+-- Failures are few, and the rare ones are those that matter: found by themselves, no sample misses them.
+create index if not exists ai_interactions_failed_began_idx
+    on public.ai_interactions (project, (coalesce(started_at, created_at)))
+    where status = 'failed' or status is null and error <> '';
+
+
+create or replace function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb
+language sql stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'schema', '20261121001200',
+        'server_version', current_setting('server_version'),
+        'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
+        'fsync', current_setting('fsync'),
+        'synchronous_commit', current_setting('synchronous_commit'),
+        'full_page_writes', current_setting('full_page_writes'),
+        'transaction_isolation', current_setting('transaction_isolation'),
+        'rows_hidden', row_security_active('public.ai_sessions'))
+$$;
+
+
+-- Slices of a span: `parts` equal parts of it, and of each a piece that is `share` of its length. Where in its part a
+-- piece lies differs from part to part, so that what happens each hour isn't always met or always missed; it is the
+-- same with each look. A share of 1 is the whole span, in one slice.
+create or replace function public.turnlog_slices_v1(
+    not_before timestamptz, before timestamptz, parts integer, share double precision,
+    out first timestamptz, out last timestamptz)
+returns setof record
+language sql immutable
+set search_path = ''
+as $$
+    select not_before, before where share >= 1
+    union all
+    select piece.first, piece.first + share * (before - not_before) / parts
+      from generate_series(0, parts - 1) as p (n)
+     -- multiples of the golden ratio spread evenly
+     cross join lateral (
+           select not_before + (before - not_before) / parts
+                  * (p.n + (p.n * 0.6180339887498949 % 1)::double precision * (1 - share)) as first) as piece
+     where share < 1
+$$;
+
+
+-- The share of a span's time to look at: 1, all of it, where it has at most `most` rows, else what has about `sample`
+-- of them. `of` says which rows: 'interactions', 'failures' or 'sessions'. Counts those of slices of the time that grow until
+-- they hold a thousand, so it reads some thousands itself, however many there are.
+create or replace function public.turnlog_share_v1(
+    in_project text, of text, not_before timestamptz, before timestamptz, parts integer, most integer, sample integer)
+returns double precision
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- some slices of an index, never a whole table, whatever its statistics say
+as $$
+declare
+    enough constant integer := 1000;
+    tried double precision;
+    at_most integer := enough; -- the first count is of the whole span, and stops there: mostly there are no more
+    counted bigint;
+begin
+    foreach tried in array array[1, 1.0 / 65536, 1.0 / 2048, 1.0 / 64, 1.0 / 8, 1] loop
+        if of = 'interactions' then
+            select count(*) into counted
+              from (select from public.turnlog_slices_v1(not_before, before, parts, tried) as slice
+                     cross join lateral (
+                           select from public.ai_interactions as i
+                            where i.project = in_project
+                              and coalesce(i.started_at, i.created_at) >= slice.first
+                              and coalesce(i.started_at, i.created_at) < slice.last
+                           offset 0) as i
+                     limit at_most) as found_rows;
+        elsif of = 'failures' then
+            select count(*) into counted
+              from (select from public.turnlog_slices_v1(not_before, before, parts, tried) as slice
+                     cross join lateral (
+                           select from public.ai_interactions as i
+                            where i.project = in_project
+                              and (i.status = 'failed' or i.status is null and i.error <> '')
+                              and coalesce(i.started_at, i.created_at) >= slice.first
+                              and coalesce(i.started_at, i.created_at) < slice.last
+                           offset 0) as i
+                     limit at_most) as found_rows;
+        else
+            select count(*) into counted
+              from (select from public.turnlog_slices_v1(not_before, before, parts, tried) as slice
+                     cross join lateral (
+                           select from public.ai_sessions as s
+                            where s.project = in_project and s.erased_at is null
+                              and coalesce(s.started_at, s.created_at) >= slice.first
+                              and coalesce(s.started_at, s.created_at) < slice.last
+                           offset 0) as s
+                     limit at_most) as found_rows;
+        end if;
+        if at_most is not null and counted < at_most then
+            return 1;
+        end if;
+        exit when at_most is null and counted >= enough;
+        at_most := null;
+    end loop;
+    return case when counted <= most * tried then 1 else least(1, sample * tried / counted) end;
+end
+$$;
+
+
+-- {project, from, to, bucket_s, most, sample, most_failures, top, tiers} -> {interactions, failures, sessions}: of the time from `from`, which
+-- is a multiple of `bucket_s` seconds since 1970, to `to`. Each is {share, …}: the share of the time that was looked at,
+-- 1 for all; every count is of that share.
+--
+-- interactions: {share, total, buckets, models, users, folders}; total: {interactions, completed, failed, pending, abandoned, latency_ms:
+-- [p50, p95], time_to_first_token_ms: [p50, p95]}; buckets: [{at, interactions, latency_ms}]; models: [{model, provider, interactions,
+-- priced, cost_usd, unpriced, input_tokens, output_tokens, sizes: [{tokens, interactions, input_tokens, output_tokens}]}]:
+-- `cost_usd` is the sum of those that state a cost, `unpriced` how many of the others state tokens; their tokens are
+-- summed up by size of the input, since prices differ by it: `tokens` is the highest of `tiers` that it is above, or 0.
+-- users: [{user_id, interactions, sessions}], folders: [{folder_id, key, name, interactions, sessions}]; the first `top` of each,
+-- and of models `other_models`: how many interactions the others have.
+-- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}: an error without what differs each
+-- time, such as ids. sessions: {share, total, buckets: [{at, sessions}]}: those that began, unless they are locked.
+create or replace function public.turnlog_overview_v1(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- slices of an index, never a whole table, whatever its statistics say
+set work_mem = '64MB' -- holds what is looked at, which is bounded; on the disk it would take twice as long
+set jit = off -- to compile it takes longer than to run it
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    bucket constant interval := make_interval(secs => (request ->> 'bucket_s')::integer);
+    most constant integer := request ->> 'most';
+    sample constant integer := request ->> 'sample';
+    most_failures constant integer := request ->> 'most_failures';
+    top constant integer := request ->> 'top';
+    tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
+    -- about a thousand slices, as many in each bucket
+    buckets constant integer := ceil(extract(epoch from before - not_before) / (request ->> 'bucket_s')::integer);
+    parts constant integer := buckets * ceil(1000.0 / buckets);
+    of_interactions constant double precision :=
+        public.turnlog_share_v1(in_project, 'interactions', not_before, before, parts, most, sample);
+    of_failures constant double precision :=
+        public.turnlog_share_v1(in_project, 'failures', not_before, before, parts, most_failures, most_failures);
+    of_sessions constant double precision :=
+        public.turnlog_share_v1(in_project, 'sessions', not_before, before, parts, most, sample);
+    interactions jsonb;
+    failures jsonb;
+    sessions jsonb;
+begin
+    with looked as materialized (
+        select i.*
+          from public.turnlog_slices_v1(not_before, before, parts, of_interactions) as slice
+         cross join lateral (
+               select date_bin(bucket, coalesce(i.started_at, i.created_at), 'epoch') as bucket, i.session_id,
+                      i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd, i.time_to_first_token_ms,
+                      coalesce(i.latency_ms, case when i.completed_at >= i.started_at
+                          then extract(epoch from i.completed_at - i.started_at) * 1000 end) as latency_ms,
+                      coalesce(i.status, case
+                          when i.error <> '' then 'failed'
+                          when i.response is not null then 'completed'
+                          else 'pending' end) as status
+                 from public.ai_interactions as i
+                where i.project = in_project and i.erased_at is null
+                  and coalesce(i.started_at, i.created_at) >= slice.first
+                  and coalesce(i.started_at, i.created_at) < slice.last
+               offset 0) as i
+    ), by_model as (
+        select s.model, s.provider, sum(s.interactions) as interactions, sum(s.priced) as priced,
+               sum(s.cost_usd) as cost_usd, sum(s.unpriced) as unpriced,
+               sum(s.input_tokens + s.priced_input) as input_tokens,
+               sum(s.output_tokens + s.priced_output) as output_tokens,
+               coalesce(jsonb_agg(jsonb_build_object(
+                   'tokens', s.tokens, 'interactions', s.unpriced, 'input_tokens', s.input_tokens,
+                   'output_tokens', s.output_tokens) order by s.tokens) filter (where s.unpriced > 0), '[]') as sizes,
+               row_number() over (order by sum(s.interactions) desc, s.model, s.provider) as n
+          from (select l.model, l.provider, size.tokens, count(*) as interactions, count(l.cost_usd) as priced,
+                       sum(l.cost_usd) as cost_usd,
+                       count(*) filter (where of.unpriced) as unpriced,
+                       coalesce(sum(l.input_tokens) filter (where of.unpriced), 0) as input_tokens,
+                       coalesce(sum(l.output_tokens) filter (where of.unpriced), 0) as output_tokens,
+                       coalesce(sum(l.input_tokens) filter (where not of.unpriced), 0) as priced_input,
+                       coalesce(sum(l.output_tokens) filter (where not of.unpriced), 0) as priced_output
+                  from looked as l
+                 cross join lateral (
+                       select coalesce(tiers[width_bucket(coalesce(l.input_tokens, 0), tiers)], 0) as tokens) as size
+                 cross join lateral (
+                       select l.cost_usd is null and num_nonnulls(l.input_tokens, l.output_tokens) > 0 as unpriced) as of
+                 group by l.model, l.provider, size.tokens) as s
+         group by s.model, s.provider
+    ), by_session as (
+        select l.session_id, count(*) as interactions from looked as l group by l.session_id
+    ), owned as (
+        -- by its primary key, one look for each
+        select b.interactions, (s.owner).user_id, (s.owner).folder_id
+          from by_session as b
+         cross join lateral (
+               select s as owner from public.ai_sessions as s where s.project = in_project and s.id = b.session_id
+               offset 0) as s
+    )
+    select jsonb_build_object(
+        'share', of_interactions,
+        'total', (
+            select jsonb_build_object(
+                       'interactions', count(*),
+                       'completed', count(*) filter (where l.status = 'completed'),
+                       'failed', count(*) filter (where l.status = 'failed'),
+                       'pending', count(*) filter (where l.status = 'pending'),
+                       'abandoned', count(*) filter (where l.status = 'abandoned'),
+                       'latency_ms', percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms),
+                       'time_to_first_token_ms',
+                       percentile_cont(array[0.5, 0.95]) within group (order by l.time_to_first_token_ms))
+              from looked as l),
+        'buckets', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'at', b.bucket, 'interactions', b.interactions, 'latency_ms', b.latency_ms)
+                       order by b.bucket), '[]')
+              from (select l.bucket, count(*) as interactions,
+                           percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms) as latency_ms
+                      from looked as l group by l.bucket) as b),
+        'models', (
+            select coalesce(jsonb_agg(to_jsonb(m) - 'n' order by m.n), '[]') from by_model as m where m.n <= top),
+        'other_models', (select coalesce(sum(m.interactions), 0) from by_model as m where m.n > top),
+        'users', (
+            select coalesce(jsonb_agg(to_jsonb(u) order by u.interactions desc, u.user_id), '[]')
+              from (select o.user_id, sum(o.interactions) as interactions, count(*) as sessions
+                      from owned as o where o.user_id is not null
+                     group by o.user_id order by 2 desc, o.user_id limit top) as u),
+        'folders', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'folder_id', f.id, 'key', f.key, 'name', f.name, 'interactions', b.interactions,
+                       'sessions', b.sessions) order by b.interactions desc, f.id), '[]')
+              from (select o.folder_id, sum(o.interactions) as interactions, count(*) as sessions
+                      from owned as o where o.folder_id is not null
+                     group by o.folder_id order by 2 desc, o.folder_id limit top) as b
+              join public.ai_session_folders as f on f.project = in_project and f.id = b.folder_id))
+      into interactions;
+
+    with failed as materialized (
+        select date_bin(bucket, i.at, 'epoch') as bucket,
+               left(regexp_replace(left(i.error, 500),
+                    '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200) as error
+          from public.turnlog_slices_v1(not_before, before, parts, of_failures) as slice
+         cross join lateral (
+               select coalesce(i.started_at, i.created_at) as at, i.error
+                 from public.ai_interactions as i
+                where i.project = in_project and i.erased_at is null
+                  and (i.status = 'failed' or i.status is null and i.error <> '')
+                  and coalesce(i.started_at, i.created_at) >= slice.first
+                  and coalesce(i.started_at, i.created_at) < slice.last
+               offset 0) as i
+    )
+    select jsonb_build_object(
+        'share', of_failures,
+        'total', (select count(*) from failed),
+        'buckets', (
+            select coalesce(jsonb_agg(jsonb_build_object('at', b.bucket, 'failed', b.failed) order by b.bucket), '[]')
+              from (select f.bucket, count(*) as failed from failed as f group by f.bucket) as b),
+        'errors', (
+            select coalesce(jsonb_agg(to_jsonb(e) order by e.interactions desc, e.error), '[]')
+              from (select nullif(f.error, '') as error, count(*) as interactions
+                      from failed as f group by 1 order by 2 desc, 1 limit top) as e))
+      into failures;
+
+    select jsonb_build_object(
+        'share', of_sessions,
+        'total', coalesce(sum(b.sessions), 0),
+        'buckets', coalesce(jsonb_agg(jsonb_build_object('at', b.bucket, 'sessions', b.sessions) order by b.bucket), '[]'))
+      into sessions
+      from (select date_bin(bucket, s.at, 'epoch') as bucket, count(*) as sessions
+              from public.turnlog_slices_v1(not_before, before, parts, of_sessions) as slice
+             cross join lateral (
+                   select coalesce(s.started_at, s.created_at) as at
+                     from public.ai_sessions as s
+                    where s.project = in_project and s.erased_at is null and s.status <> 'locked'
+                      and coalesce(s.started_at, s.created_at) >= slice.first
+                      and coalesce(s.started_at, s.created_at) < slice.last
+                   offset 0) as s
+             group by 1) as b;
+
+    return jsonb_build_object('interactions', interactions, 'failures', failures, 'sessions', sessions);
+end
+$$;
+
+
+do $$ begin perform public.turnlog_close_v1(); end $$;
