@@ -26,6 +26,7 @@ from conversation import (
     key_commands,
     metrics,
     openapi,
+    overview,
     pages,
     participants,
     problems,
@@ -41,6 +42,7 @@ from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
 from conversation.pages import assets, session_files, sign_in, transcript
+from conversation.pages import overview as overview_page
 from conversation.pages import sessions as sessions_page
 from conversation.settings import Settings
 from logging_store import ledger
@@ -56,10 +58,10 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export),
+    *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export, overview),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
-    *(assets, sign_in, sessions_page, transcript, session_files),
+    *(assets, sign_in, overview_page, sessions_page, transcript, session_files),
     *(checking, doctor, import_command, export_command),
 )
 

@@ -173,6 +173,17 @@ class FoldersQuery(Page):
     after: Annotated[str, BeforeValidator(_folders_place), _digits_schema(_ID)] | None = _cursor()
 
 
+class OverviewQuery(BaseModel):
+    """Which time an overview is of, and how long its parts are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    span: Literal["24h", "7d", "30d", "90d"] | None = _optional("So long before now; 24h if nothing is stated")
+    not_before: _QueryTime | None = _optional("Not before this time, instead of a span", alias="from")
+    before: _QueryTime | None = _optional("Before this time; left out, it is until now", alias="to")
+    by: Literal["hour", "day"] | None = _optional("How long the parts are; left out, days from 7 days on")
+
+
 class GapsQuery(Page):
     limit: Annotated[
         int,

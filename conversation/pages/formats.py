@@ -29,7 +29,17 @@ _COLOURS = {
 
 
 def register(app: Flask) -> None:
-    filters: tuple[Callable[..., Any], ...] = (when, day, number, duration, dollars, badge, readable)
+    filters: tuple[Callable[..., Any], ...] = (
+        when,
+        when_short,
+        day,
+        number,
+        percent,
+        duration,
+        dollars,
+        badge,
+        readable,
+    )
     for each in filters:
         app.add_template_filter(each)
 
@@ -37,6 +47,11 @@ def register(app: Flask) -> None:
 def when(time: str | datetime | None) -> str:
     """Write a time of the log, in UTC, to the second."""
     return _time(time, "%Y-%m-%d %H:%M:%S")
+
+
+def when_short(time: str | datetime | None) -> str:
+    """Write a time whose year and seconds say nothing."""
+    return _time(time, "%m-%d %H:%M")
 
 
 def day(time: str | datetime | None) -> str:
@@ -47,6 +62,10 @@ def number(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g}\N{NO-BREAK SPACE}%"
 
 
 def duration(milliseconds: float | None) -> str:

@@ -51,8 +51,8 @@ as $$
 $$;
 
 
--- The share of a span's time to look at: 1, all of it, where it has at most `most` rows, else what has about `sample`
--- of them. `of` says which rows: 'interactions', 'failures' or 'sessions'. Counts those of slices of the time that grow until
+-- The share of a span's time to look at: 1, all of it, where it has no more than about `most` rows, else what has about
+-- `sample` of them. `of` says which rows: 'interactions', 'failures' or 'sessions'. Counts those of slices of the time that grow until
 -- they hold a thousand, so it reads some thousands itself, however many there are.
 create or replace function public.turnlog_share_v1(
     in_project text, of text, not_before timestamptz, before timestamptz, parts integer, most integer, sample integer)
@@ -111,19 +111,19 @@ end
 $$;
 
 
--- {project, from, to, bucket_s, most, sample, most_failures, top, tiers} -> {interactions, failures, sessions}: of the time from `from`, which
--- is a multiple of `bucket_s` seconds since 1970, to `to`. Each is {share, …}: the share of the time that was looked at,
--- 1 for all; every count is of that share.
+-- {project, from, to, bucket_s, most, sample, most_failures, top, top_models, tiers} -> {interactions, failures,
+-- sessions}: of the time from `from` to `to`, in buckets of so many seconds since 1970. Each is {share, …}: the share of the
+-- time that was looked at (see turnlog_share_v1), 1 for all; every count and sum is of that share.
 --
--- interactions: {share, total, buckets, models, users, folders}; total: {interactions, completed, failed, pending, abandoned, latency_ms:
--- [p50, p95], time_to_first_token_ms: [p50, p95]}; buckets: [{at, interactions, latency_ms}]; models: [{model, provider, interactions,
--- priced, cost_usd, unpriced, input_tokens, output_tokens, sizes: [{tokens, interactions, input_tokens, output_tokens}]}]:
--- `cost_usd` is the sum of those that state a cost, `unpriced` how many of the others state tokens; their tokens are
--- summed up by size of the input, since prices differ by it: `tokens` is the highest of `tiers` that it is above, or 0.
--- users: [{user_id, interactions, sessions}], folders: [{folder_id, key, name, interactions, sessions}]; the first `top` of each,
--- and of models `other_models`: how many interactions the others have.
--- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}: an error without what differs each
--- time, such as ids. sessions: {share, total, buckets: [{at, sessions}]}: those that began, unless they are locked.
+-- interactions: {share, total, buckets, models, users, folders}. total: {interactions, completed, failed, pending,
+-- abandoned, input_tokens, output_tokens, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced` are those
+-- that state a cost, `cost_usd` is its sum, `models` are how many there are; latencies are [p50, p95]. buckets: [{at, interactions,
+-- latency_ms}]. models: [{model, provider, interactions, input_tokens, output_tokens, priced, cost_usd, sizes}], the
+-- `top_models` most used ones. sizes: [{interactions, input_tokens, output_tokens}] of those that state tokens and no
+-- cost, apart by size of the input, since prices differ by it: each between two neighbours of `tiers`. users: [{user_id,
+-- interactions, sessions}] and folders: [{folder_id, key, name, interactions, sessions}], the `top` most active ones.
+-- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}, the `top` most frequent ones, without what
+-- differs each time, such as ids. sessions: {share, total, buckets: [{at, sessions}]}: those that began, unless they are locked.
 create or replace function public.turnlog_overview_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -141,6 +141,7 @@ declare
     sample constant integer := request ->> 'sample';
     most_failures constant integer := request ->> 'most_failures';
     top constant integer := request ->> 'top';
+    top_models constant integer := request ->> 'top_models';
     tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
     -- about a thousand slices, as many in each bucket
     buckets constant integer := ceil(extract(epoch from before - not_before) / (request ->> 'bucket_s')::integer);
@@ -172,28 +173,24 @@ begin
                   and coalesce(i.started_at, i.created_at) >= slice.first
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
+    ), by_size as (
+        select l.model, l.provider, count(*) as interactions, count(l.cost_usd) as priced, sum(l.cost_usd) as cost_usd,
+               sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
+               count(*) filter (where l.unpriced) as unpriced,
+               coalesce(sum(l.input_tokens) filter (where l.unpriced), 0) as unpriced_input,
+               coalesce(sum(l.output_tokens) filter (where l.unpriced), 0) as unpriced_output
+          from (select l.*, width_bucket(coalesce(l.input_tokens, 0), tiers) as size,
+                       l.cost_usd is null and num_nonnulls(l.input_tokens, l.output_tokens) > 0 as unpriced
+                  from looked as l) as l
+         group by l.model, l.provider, l.size
     ), by_model as (
-        select s.model, s.provider, sum(s.interactions) as interactions, sum(s.priced) as priced,
-               sum(s.cost_usd) as cost_usd, sum(s.unpriced) as unpriced,
-               sum(s.input_tokens + s.priced_input) as input_tokens,
-               sum(s.output_tokens + s.priced_output) as output_tokens,
+        select s.model, s.provider, sum(s.interactions) as interactions,
+               coalesce(sum(s.input_tokens), 0) as input_tokens, coalesce(sum(s.output_tokens), 0) as output_tokens,
+               sum(s.priced) as priced, coalesce(sum(s.cost_usd), 0) as cost_usd,
                coalesce(jsonb_agg(jsonb_build_object(
-                   'tokens', s.tokens, 'interactions', s.unpriced, 'input_tokens', s.input_tokens,
-                   'output_tokens', s.output_tokens) order by s.tokens) filter (where s.unpriced > 0), '[]') as sizes,
-               row_number() over (order by sum(s.interactions) desc, s.model, s.provider) as n
-          from (select l.model, l.provider, size.tokens, count(*) as interactions, count(l.cost_usd) as priced,
-                       sum(l.cost_usd) as cost_usd,
-                       count(*) filter (where of.unpriced) as unpriced,
-                       coalesce(sum(l.input_tokens) filter (where of.unpriced), 0) as input_tokens,
-                       coalesce(sum(l.output_tokens) filter (where of.unpriced), 0) as output_tokens,
-                       coalesce(sum(l.input_tokens) filter (where not of.unpriced), 0) as priced_input,
-                       coalesce(sum(l.output_tokens) filter (where not of.unpriced), 0) as priced_output
-                  from looked as l
-                 cross join lateral (
-                       select coalesce(tiers[width_bucket(coalesce(l.input_tokens, 0), tiers)], 0) as tokens) as size
-                 cross join lateral (
-                       select l.cost_usd is null and num_nonnulls(l.input_tokens, l.output_tokens) > 0 as unpriced) as of
-                 group by l.model, l.provider, size.tokens) as s
+                   'interactions', s.unpriced, 'input_tokens', s.unpriced_input, 'output_tokens', s.unpriced_output))
+                   filter (where s.unpriced > 0), '[]') as sizes
+          from by_size as s
          group by s.model, s.provider
     ), by_session as (
         select l.session_id, count(*) as interactions from looked as l group by l.session_id
@@ -214,6 +211,10 @@ begin
                        'failed', count(*) filter (where l.status = 'failed'),
                        'pending', count(*) filter (where l.status = 'pending'),
                        'abandoned', count(*) filter (where l.status = 'abandoned'),
+                       'input_tokens', coalesce(sum(l.input_tokens), 0),
+                       'output_tokens', coalesce(sum(l.output_tokens), 0),
+                       'priced', count(l.cost_usd), 'cost_usd', coalesce(sum(l.cost_usd), 0),
+                       'models', (select count(*) from by_model),
                        'latency_ms', percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms),
                        'time_to_first_token_ms',
                        percentile_cont(array[0.5, 0.95]) within group (order by l.time_to_first_token_ms))
@@ -226,8 +227,9 @@ begin
                            percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms) as latency_ms
                       from looked as l group by l.bucket) as b),
         'models', (
-            select coalesce(jsonb_agg(to_jsonb(m) - 'n' order by m.n), '[]') from by_model as m where m.n <= top),
-        'other_models', (select coalesce(sum(m.interactions), 0) from by_model as m where m.n > top),
+            select coalesce(jsonb_agg(to_jsonb(m) order by m.interactions desc, m.model, m.provider), '[]')
+              from (select m.* from by_model as m
+                     order by m.interactions desc, m.model, m.provider limit top_models) as m),
         'users', (
             select coalesce(jsonb_agg(to_jsonb(u) order by u.interactions desc, u.user_id), '[]')
               from (select o.user_id, sum(o.interactions) as interactions, count(*) as sessions

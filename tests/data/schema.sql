@@ -1408,6 +1408,169 @@ CREATE FUNCTION public.turnlog_outline_v1(request jsonb) RETURNS jsonb
                             group by t.model, t.provider) as m))
       from begun as b
 $$;
+CREATE FUNCTION public.turnlog_overview_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_seqscan TO 'off'
+    SET work_mem TO '64MB'
+    SET jit TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    bucket constant interval := make_interval(secs => (request ->> 'bucket_s')::integer);
+    most constant integer := request ->> 'most';
+    sample constant integer := request ->> 'sample';
+    most_failures constant integer := request ->> 'most_failures';
+    top constant integer := request ->> 'top';
+    top_models constant integer := request ->> 'top_models';
+    tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
+    -- about a thousand slices, as many in each bucket
+    buckets constant integer := ceil(extract(epoch from before - not_before) / (request ->> 'bucket_s')::integer);
+    parts constant integer := buckets * ceil(1000.0 / buckets);
+    of_interactions constant double precision :=
+        public.turnlog_share_v1(in_project, 'interactions', not_before, before, parts, most, sample);
+    of_failures constant double precision :=
+        public.turnlog_share_v1(in_project, 'failures', not_before, before, parts, most_failures, most_failures);
+    of_sessions constant double precision :=
+        public.turnlog_share_v1(in_project, 'sessions', not_before, before, parts, most, sample);
+    interactions jsonb;
+    failures jsonb;
+    sessions jsonb;
+begin
+    with looked as materialized (
+        select i.*
+          from public.turnlog_slices_v1(not_before, before, parts, of_interactions) as slice
+         cross join lateral (
+               select date_bin(bucket, coalesce(i.started_at, i.created_at), 'epoch') as bucket, i.session_id,
+                      i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd, i.time_to_first_token_ms,
+                      coalesce(i.latency_ms, case when i.completed_at >= i.started_at
+                          then extract(epoch from i.completed_at - i.started_at) * 1000 end) as latency_ms,
+                      coalesce(i.status, case
+                          when i.error <> '' then 'failed'
+                          when i.response is not null then 'completed'
+                          else 'pending' end) as status
+                 from public.ai_interactions as i
+                where i.project = in_project and i.erased_at is null
+                  and coalesce(i.started_at, i.created_at) >= slice.first
+                  and coalesce(i.started_at, i.created_at) < slice.last
+               offset 0) as i
+    ), by_size as (
+        select l.model, l.provider, count(*) as interactions, count(l.cost_usd) as priced, sum(l.cost_usd) as cost_usd,
+               sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
+               count(*) filter (where l.unpriced) as unpriced,
+               coalesce(sum(l.input_tokens) filter (where l.unpriced), 0) as unpriced_input,
+               coalesce(sum(l.output_tokens) filter (where l.unpriced), 0) as unpriced_output
+          from (select l.*, width_bucket(coalesce(l.input_tokens, 0), tiers) as size,
+                       l.cost_usd is null and num_nonnulls(l.input_tokens, l.output_tokens) > 0 as unpriced
+                  from looked as l) as l
+         group by l.model, l.provider, l.size
+    ), by_model as (
+        select s.model, s.provider, sum(s.interactions) as interactions,
+               coalesce(sum(s.input_tokens), 0) as input_tokens, coalesce(sum(s.output_tokens), 0) as output_tokens,
+               sum(s.priced) as priced, coalesce(sum(s.cost_usd), 0) as cost_usd,
+               coalesce(jsonb_agg(jsonb_build_object(
+                   'interactions', s.unpriced, 'input_tokens', s.unpriced_input, 'output_tokens', s.unpriced_output))
+                   filter (where s.unpriced > 0), '[]') as sizes
+          from by_size as s
+         group by s.model, s.provider
+    ), by_session as (
+        select l.session_id, count(*) as interactions from looked as l group by l.session_id
+    ), owned as (
+        -- by its primary key, one look for each
+        select b.interactions, (s.owner).user_id, (s.owner).folder_id
+          from by_session as b
+         cross join lateral (
+               select s as owner from public.ai_sessions as s where s.project = in_project and s.id = b.session_id
+               offset 0) as s
+    )
+    select jsonb_build_object(
+        'share', of_interactions,
+        'total', (
+            select jsonb_build_object(
+                       'interactions', count(*),
+                       'completed', count(*) filter (where l.status = 'completed'),
+                       'failed', count(*) filter (where l.status = 'failed'),
+                       'pending', count(*) filter (where l.status = 'pending'),
+                       'abandoned', count(*) filter (where l.status = 'abandoned'),
+                       'input_tokens', coalesce(sum(l.input_tokens), 0),
+                       'output_tokens', coalesce(sum(l.output_tokens), 0),
+                       'priced', count(l.cost_usd), 'cost_usd', coalesce(sum(l.cost_usd), 0),
+                       'models', (select count(*) from by_model),
+                       'latency_ms', percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms),
+                       'time_to_first_token_ms',
+                       percentile_cont(array[0.5, 0.95]) within group (order by l.time_to_first_token_ms))
+              from looked as l),
+        'buckets', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'at', b.bucket, 'interactions', b.interactions, 'latency_ms', b.latency_ms)
+                       order by b.bucket), '[]')
+              from (select l.bucket, count(*) as interactions,
+                           percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms) as latency_ms
+                      from looked as l group by l.bucket) as b),
+        'models', (
+            select coalesce(jsonb_agg(to_jsonb(m) order by m.interactions desc, m.model, m.provider), '[]')
+              from (select m.* from by_model as m
+                     order by m.interactions desc, m.model, m.provider limit top_models) as m),
+        'users', (
+            select coalesce(jsonb_agg(to_jsonb(u) order by u.interactions desc, u.user_id), '[]')
+              from (select o.user_id, sum(o.interactions) as interactions, count(*) as sessions
+                      from owned as o where o.user_id is not null
+                     group by o.user_id order by 2 desc, o.user_id limit top) as u),
+        'folders', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'folder_id', f.id, 'key', f.key, 'name', f.name, 'interactions', b.interactions,
+                       'sessions', b.sessions) order by b.interactions desc, f.id), '[]')
+              from (select o.folder_id, sum(o.interactions) as interactions, count(*) as sessions
+                      from owned as o where o.folder_id is not null
+                     group by o.folder_id order by 2 desc, o.folder_id limit top) as b
+              join public.ai_session_folders as f on f.project = in_project and f.id = b.folder_id))
+      into interactions;
+    with failed as materialized (
+        select date_bin(bucket, i.at, 'epoch') as bucket,
+               left(regexp_replace(left(i.error, 500),
+                    '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200) as error
+          from public.turnlog_slices_v1(not_before, before, parts, of_failures) as slice
+         cross join lateral (
+               select coalesce(i.started_at, i.created_at) as at, i.error
+                 from public.ai_interactions as i
+                where i.project = in_project and i.erased_at is null
+                  and (i.status = 'failed' or i.status is null and i.error <> '')
+                  and coalesce(i.started_at, i.created_at) >= slice.first
+                  and coalesce(i.started_at, i.created_at) < slice.last
+               offset 0) as i
+    )
+    select jsonb_build_object(
+        'share', of_failures,
+        'total', (select count(*) from failed),
+        'buckets', (
+            select coalesce(jsonb_agg(jsonb_build_object('at', b.bucket, 'failed', b.failed) order by b.bucket), '[]')
+              from (select f.bucket, count(*) as failed from failed as f group by f.bucket) as b),
+        'errors', (
+            select coalesce(jsonb_agg(to_jsonb(e) order by e.interactions desc, e.error), '[]')
+              from (select nullif(f.error, '') as error, count(*) as interactions
+                      from failed as f group by 1 order by 2 desc, 1 limit top) as e))
+      into failures;
+    select jsonb_build_object(
+        'share', of_sessions,
+        'total', coalesce(sum(b.sessions), 0),
+        'buckets', coalesce(jsonb_agg(jsonb_build_object('at', b.bucket, 'sessions', b.sessions) order by b.bucket), '[]'))
+      into sessions
+      from (select date_bin(bucket, s.at, 'epoch') as bucket, count(*) as sessions
+              from public.turnlog_slices_v1(not_before, before, parts, of_sessions) as slice
+             cross join lateral (
+                   select coalesce(s.started_at, s.created_at) as at
+                     from public.ai_sessions as s
+                    where s.project = in_project and s.erased_at is null and s.status <> 'locked'
+                      and coalesce(s.started_at, s.created_at) >= slice.first
+                      and coalesce(s.started_at, s.created_at) < slice.last
+                   offset 0) as s
+             group by 1) as b;
+    return jsonb_build_object('interactions', interactions, 'failures', failures, 'sessions', sessions);
+end
+$$;
 CREATE FUNCTION public.turnlog_participants_v1(request jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -1743,6 +1906,73 @@ CREATE FUNCTION public.turnlog_settings_v1(request jsonb) RETURNS jsonb
              where (d.setdatabase = 0 or b.datname = current_database())
                and (d.setrole = 0 or r.rolname in (current_user, session_user, 'service_role', 'authenticator'))
                and request -> 'settings' ? split_part(c.setting, '=', 1)))
+$$;
+CREATE FUNCTION public.turnlog_share_v1(in_project text, of text, not_before timestamp with time zone, before timestamp with time zone, parts integer, most integer, sample integer) RETURNS double precision
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    enough constant integer := 1000;
+    tried double precision;
+    at_most integer := enough; -- the first count is of the whole span, and stops there: mostly there are no more
+    counted bigint;
+begin
+    foreach tried in array array[1, 1.0 / 65536, 1.0 / 2048, 1.0 / 64, 1.0 / 8, 1] loop
+        if of = 'interactions' then
+            select count(*) into counted
+              from (select from public.turnlog_slices_v1(not_before, before, parts, tried) as slice
+                     cross join lateral (
+                           select from public.ai_interactions as i
+                            where i.project = in_project
+                              and coalesce(i.started_at, i.created_at) >= slice.first
+                              and coalesce(i.started_at, i.created_at) < slice.last
+                           offset 0) as i
+                     limit at_most) as found_rows;
+        elsif of = 'failures' then
+            select count(*) into counted
+              from (select from public.turnlog_slices_v1(not_before, before, parts, tried) as slice
+                     cross join lateral (
+                           select from public.ai_interactions as i
+                            where i.project = in_project
+                              and (i.status = 'failed' or i.status is null and i.error <> '')
+                              and coalesce(i.started_at, i.created_at) >= slice.first
+                              and coalesce(i.started_at, i.created_at) < slice.last
+                           offset 0) as i
+                     limit at_most) as found_rows;
+        else
+            select count(*) into counted
+              from (select from public.turnlog_slices_v1(not_before, before, parts, tried) as slice
+                     cross join lateral (
+                           select from public.ai_sessions as s
+                            where s.project = in_project and s.erased_at is null
+                              and coalesce(s.started_at, s.created_at) >= slice.first
+                              and coalesce(s.started_at, s.created_at) < slice.last
+                           offset 0) as s
+                     limit at_most) as found_rows;
+        end if;
+        if at_most is not null and counted < at_most then
+            return 1;
+        end if;
+        exit when at_most is null and counted >= enough;
+        at_most := null;
+    end loop;
+    return case when counted <= most * tried then 1 else least(1, sample * tried / counted) end;
+end
+$$;
+CREATE FUNCTION public.turnlog_slices_v1(not_before timestamp with time zone, before timestamp with time zone, parts integer, share double precision, OUT first timestamp with time zone, OUT last timestamp with time zone) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+    select not_before, before where share >= 1
+    union all
+    select piece.first, piece.first + share * (before - not_before) / parts
+      from generate_series(0, parts - 1) as p (n)
+     -- multiples of the golden ratio spread evenly
+     cross join lateral (
+           select not_before + (before - not_before) / parts
+                  * (p.n + (p.n * 0.6180339887498949 % 1)::double precision * (1 - share)) as first) as piece
+     where share < 1
 $$;
 CREATE FUNCTION public.turnlog_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -2813,6 +3043,8 @@ ALTER TABLE ONLY public.ai_session_participants
     ADD CONSTRAINT ai_session_participants_pkey PRIMARY KEY (project, session_id, participant);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
+CREATE INDEX ai_interactions_began_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at));
+CREATE INDEX ai_interactions_failed_began_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at)) WHERE ((status = 'failed'::text) OR ((status IS NULL) AND (error <> ''::text)));
 CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (octet_length(key) <= 2000);
 CREATE UNIQUE INDEX ai_keys_digest_key ON public.ai_keys USING btree (digest);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);

@@ -1,0 +1,164 @@
+"""The first page: what went on in a span of time, in numbers and charts that lead to the sessions behind them."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from flask import Blueprint, Response, current_app, request, url_for
+from pydantic import ConfigDict, field_validator
+
+from conversation import access, http, pages, paging
+from conversation.overview import look, span_of
+from conversation.overview_answers import Span
+from conversation.pages import charts
+from conversation.settings import Settings
+from logging_store.errors import StoreBusy, StoreUnavailable
+from logging_store.store import Backlog
+
+blueprint = Blueprint("pages_overview", __name__)
+
+SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
+_MODELS = 15  # shown; the API tells more
+_ISO_DAY = len("2026-11-21")
+
+
+class Query(paging.OverviewQuery):
+    """As in the API; a form also sends what was left empty, and days."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_a_form(cls, value: object) -> object:
+        if value == "":
+            return None
+        return f"{value}T00:00:00Z" if isinstance(value, str) and _is_day(value) else value
+
+
+class Chart(NamedTuple):
+    """A chart and its table.
+
+    `columns`: what the values are called, and the class of their colour. `rows`: time, link, the values as written.
+    """
+
+    name: str
+    drawing: str
+    top: str
+    columns: list[tuple[str, str]]
+    rows: list[tuple[datetime, str, list[str]]]
+
+
+@blueprint.get("/")
+@access.page("read")
+def overview() -> Response:
+    span = span_of(paging.read(request, Query), datetime.now(UTC))
+    chosen = request.args.get("span") or (None if request.args.get("from") else "24h")
+    page = {
+        "span": span,
+        "chosen": chosen,
+        "spans": SPANS,
+        "here": here,
+        "backlog": _backlog(),
+        "dead_letters": _dead_letters(),
+    }
+    try:
+        found = look(span)
+        is_new = not found["total"]["interactions"] and not http.repository().sessions({"limit": 1})["sessions"]
+    except StoreUnavailable as error:
+        return pages.render("overview.html", 503, found=None, is_slow=isinstance(error, StoreBusy), **page)
+    return pages.render(
+        "overview.html",
+        found=found,
+        is_new=is_new,
+        sampled=found["looked_at"]["interactions"] < 1,
+        charts=list(_charts(span, found["buckets"])),
+        models=found["models"][:_MODELS],
+        share=charts.share,
+        sessions=_sessions_of(span),
+        **page,
+    )
+
+
+def here(**query: Any) -> str:
+    return url_for("pages_overview.overview", **query)
+
+
+def in_url(time: datetime) -> str:
+    """Write a time so that nothing of it is encoded in an address."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def _is_day(text: str) -> bool:
+    return len(text) == _ISO_DAY and text.count("-") == 2  # noqa: PLR2004 - year, month, day
+
+
+def _sessions_of(span: Span) -> Callable[..., str]:
+    """Return what makes the address of the list of a span's sessions, with more filters."""
+
+    def address(**filters: Any) -> str:
+        time: dict[str, Any] = {"from": in_url(span.not_before), "to": in_url(span.before)}
+        return url_for("pages_sessions.sessions", **filters, **time)
+
+    return address
+
+
+def _backlog() -> Backlog | None:
+    """Return what waits on this machine; it is of all projects, so only the service's own one is told."""
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    log = http.repository()
+    return log.store.backlog() if log.project == settings.turnlog_project else None
+
+
+def _dead_letters() -> str | None:
+    """Return where who looks may see the dead letters, if they may."""
+    endpoint, who = "pages_dead_letters.dead_letters", access.admitted()
+    may = who is not None and who.caller.may("admin") and endpoint in current_app.view_functions
+    return url_for(endpoint) if may else None
+
+
+def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
+    number, duration = (current_app.jinja_env.filters[name] for name in ("number", "duration"))
+
+    def chart(
+        name: str,
+        series: dict[str, str],
+        values: Callable[[dict[str, Any]], tuple[float | None, ...]],
+        *,
+        lines: bool = False,
+    ) -> Chart:
+        written = duration if lines else number
+        parts, rows = [], []
+        for bucket in buckets:
+            at, its = bucket["at"], values(bucket)
+            link = _sessions_of(_part(span, at))()
+            told = [written(value) for value in its]
+            said = ", ".join(f"{column} {value}" for column, value in zip(series, told, strict=True))
+            parts.append(charts.Part(_upon(its) if not lines else its, f"{at:%Y-%m-%d %H:%M}: {said}", link))
+            rows.append((at, link, told))
+        draw = charts.lines if lines else charts.bars
+        top = charts.top_of(parts, stacked=not lines)
+        return Chart(name, draw(parts, list(series.values())), written(top), list(series.items()), rows)
+
+    yield chart(
+        "Interactions",
+        {"all": "all", "failed": "failed"},
+        lambda bucket: (bucket["interactions"], bucket["failed"]),
+    )
+    yield chart(
+        "Latency",
+        {"p50": "p50", "p95": "p95"},
+        lambda bucket: (bucket["latency_ms"]["p50"], bucket["latency_ms"]["p95"]),
+        lines=True,
+    )
+    yield chart("Sessions begun", {"sessions": "all"}, lambda bucket: (bucket["sessions"],))
+
+
+def _upon(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    """Return what stands upon one another in a bar: of all of them first those that didn't fail."""
+    every, *failed = (value or 0 for value in values)
+    return (max(every - sum(failed), 0), *failed)
+
+
+def _part(span: Span, at: datetime) -> Span:
+    end = at + timedelta(seconds=span.bucket_s)
+    return Span(max(at, span.not_before), min(end, span.before), span.bucket_s)
