@@ -18,7 +18,7 @@ _BY = {"hour": HOUR_S, "day": DAY_S}
 _MOST_BUCKETS = 750  # a month of hours, two years of days
 
 #: How much a look reads: about a second's work. Where there is more, it is a sample, which takes half of that.
-_MOST_ROWS, _SAMPLE, _MOST_FAILURES = 250_000, 100_000, 20_000
+_MOST_ROWS, _SAMPLE, _MOST_FAILURES = 150_000, 50_000, 10_000
 _TOP, _TOP_MODELS = 10, 50
 
 

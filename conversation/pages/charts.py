@@ -31,7 +31,7 @@ def top_of(parts: Sequence[Part], *, stacked: bool) -> float:
     highest = max(heights, default=0)
     if highest <= 0:
         return 1
-    unit = 10 ** math.floor(math.log10(highest))
+    unit: float = 10.0 ** math.floor(math.log10(highest))
     return next(nice * unit for nice in _NICE if nice * unit >= highest * (1 - 1e-9))
 
 

@@ -53,7 +53,7 @@ class Chart(NamedTuple):
 def overview() -> Response:
     span = span_of(paging.read(request, Query), datetime.now(UTC))
     chosen = request.args.get("span") or (None if request.args.get("from") else "24h")
-    page = {
+    page: dict[str, Any] = {
         "span": span,
         "chosen": chosen,
         "spans": SPANS,
