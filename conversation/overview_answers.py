@@ -83,10 +83,13 @@ class ModelUse(Cost):
     interactions: int
 
 
+_SESSIONS = Field(description="In which those were; null where only a share was looked at")
+
+
 class UserActivity(Answer):
     user_id: str
     interactions: int
-    sessions: int
+    sessions: Annotated[int | None, _SESSIONS]
 
 
 class FolderActivity(Answer):
@@ -94,7 +97,7 @@ class FolderActivity(Answer):
     key: str | None
     name: str | None
     interactions: int
-    sessions: int
+    sessions: Annotated[int | None, _SESSIONS]
 
 
 class ErrorCount(Answer):
@@ -150,8 +153,8 @@ class Overview(Answer):
                 "buckets": _buckets(span, interactions, failures, sessions),
                 "models": [ModelUse.arrange(_scaled(model, share)) for model in models],
                 "model_count": total["models"],
-                "users": [UserActivity.arrange(_scaled(row, share)) for row in interactions["users"]],
-                "folders": [FolderActivity.arrange(_scaled(row, share)) for row in interactions["folders"]],
+                "users": [UserActivity.arrange(_active(row, share)) for row in interactions["users"]],
+                "folders": [FolderActivity.arrange(_active(row, share)) for row in interactions["folders"]],
                 "errors": [ErrorCount.arrange(_scaled(row, failures["share"])) for row in failures["errors"]],
             }
         )
@@ -194,6 +197,11 @@ def _buckets(
                 stated["latency_ms"] = Percentiles.of(stated["latency_ms"])
             rows[at] |= stated
     return [Bucket.arrange(row) for row in rows.values()]
+
+
+def _active(row: dict[str, Any], share: float) -> dict[str, Any]:
+    """Return a row of who was active; how many sessions a share met says little of how many there are."""
+    return _scaled(row, share) | ({"sessions": None} if share < 1 else {})
 
 
 def _scaled(row: dict[str, Any], share: float) -> dict[str, Any]:

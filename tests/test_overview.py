@@ -228,6 +228,7 @@ def test_an_answer_of_a_sample_is_counted_up_and_says_so(
     assert sampled["total"]["failed"] == 6
     assert sum(bucket["interactions"] for bucket in sampled["buckets"]) == pytest.approx(many, rel=0.05)
     assert {user["user_id"] for user in sampled["users"]} == {"user 0", "user 1", "user 2"}
+    assert {user["sessions"] for user in sampled["users"]} == {None}  # a share meets more than its share of them
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ _SECOND_MS = 1000
 _MINUTE_S = 60
 _HOUR_S = 3600
 _SMALL_USD = 0.01
+_UNITS = (("G", 10**9), ("M", 10**6))
 
 #: Bootstrap's colours of badges; each state is told in words, too.
 _COLOURS = {
@@ -30,15 +31,8 @@ _COLOURS = {
 
 def register(app: Flask) -> None:
     filters: tuple[Callable[..., Any], ...] = (
-        when,
-        when_short,
-        day,
-        number,
-        percent,
-        duration,
-        dollars,
-        badge,
-        readable,
+        *(when, when_short, day, number, rough, percent, duration, dollars),
+        *(badge, readable),
     )
     for each in filters:
         app.add_template_filter(each)
@@ -62,6 +56,14 @@ def number(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def rough(value: float) -> str:
+    """Write a number that may be very large, in few digits."""
+    for name, unit in _UNITS:
+        if value >= unit:
+            return f"{value / unit:.3g}\N{NO-BREAK SPACE}{name}"
+    return number(value)
 
 
 def percent(share: float) -> str:

@@ -1,0 +1,183 @@
+"""The first page: the figures of the API, charts that lead on, and what it says when there is nothing to show."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+from flask.testing import FlaskClient
+
+from app import create_app
+from conversation.pages.formats import NOTHING
+from conversation.settings import Settings
+from logging_store import errors
+from logging_store.spool import Limits, Spool
+from logging_store.store import Store
+from tests.api import KEYLESS, create, log
+from tests.pages.reading import link, page_of, texts
+from tests.test_problems import FailingStore
+
+DAY = {"from": "2026-11-20", "to": "2026-11-21"}
+
+
+def at(hour: int) -> str:
+    return f"2026-11-20T{hour:02}:00:00Z"
+
+
+@pytest.fixture
+def busy(client: FlaskClient) -> FlaskClient:
+    create(client, session_id="s", user_id="ada & <b>bob</b>", started_at=at(1))
+    for hour in (1, 1, 3):
+        log(
+            client, session_id="s", prompt="1", response="2", started_at=at(hour), model="gpt-4o", provider="openai",
+            latency_ms=1500, time_to_first_token_ms=200, input_tokens=1_000_000, output_tokens=0,
+        )  # fmt: skip
+    log(client, session_id="s", prompt="1", error="Timeout <script>", started_at=at(3), model="<i>own</i>")
+    return client
+
+
+def tiles(page: Tag) -> dict[str, str]:
+    told = {}
+    for tile in page.select(".tile .card-body"):
+        name, value, *more = [" ".join(each.get_text(" ").split()) for each in tile.select(":scope > div")]
+        told[name] = "; ".join([value, *more])
+    return told
+
+
+def table(page: BeautifulSoup, chart: str) -> list[list[str]]:
+    (figure,) = [each for each in page.select("figure.chart") if chart in each.select_one("figcaption").get_text()]  # type: ignore[union-attr]
+    return [[cell.get_text().strip() for cell in row.select("td")] for row in figure.select("tbody tr")]
+
+
+def test_the_tiles_tell_the_figures(busy: FlaskClient) -> None:
+    told = tiles(page_of(busy.get("/", query_string=DAY)))
+    assert told == {
+        "Interactions": "4",
+        "Failed": "1; 25 % of all",
+        "Sessions begun": "1",
+        "Latency p50": "1.5 s; p95 1.5 s",
+        "First token p50": "200 ms; p95 200 ms",
+        "Tokens": "3 M; 3 M in, 0 out",
+        "Cost": "≈ $7.50; of it $7.50 estimated, no price for 1",
+        "Waiting on this machine": "0; all is delivered",
+        "Dead letters": "0",
+    }
+
+
+def test_each_chart_has_its_numbers_in_a_table_with_the_same_links(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string=DAY))
+    assert [row for row in table(page, "Interactions") if row[1] != "0"] == [
+        ["11-20 01:00", "2", "0"], ["11-20 03:00", "2", "1"],
+    ]  # fmt: skip
+    assert [row for row in table(page, "Latency") if row[1] != NOTHING] == [
+        ["11-20 01:00", "1.5 s", "1.5 s"], ["11-20 03:00", "1.5 s", "1.5 s"],
+    ]  # fmt: skip
+    assert [row for row in table(page, "Sessions") if row[1] != "0"] == [["11-20 01:00", "1"]]
+    for figure in page.select("figure.chart"):
+        drawn = [a["href"] for a in figure.select("svg a")]
+        assert drawn == [a["href"] for a in figure.select("tbody a")]
+        assert len(drawn) == 24
+
+
+def test_a_part_of_a_chart_leads_to_the_sessions_of_its_time(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string=DAY))
+    (title,) = [each for each in page.select("svg a title") if "11-20 01:00: all 2, failed 0" in each.get_text()]
+    assert title.parent is not None
+    where = str(title.parent["href"])
+    assert parse_qs(urlsplit(where).query) == {"from": ["2026-11-20T01:00:00Z"], "to": ["2026-11-20T02:00:00Z"]}
+    assert texts(page_of(busy.get(where)), "tbody td:first-child") == ["s"]
+
+
+def test_bars_are_as_high_as_what_they_tell(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string=DAY))
+    (interactions, *_) = page.select("figure.chart svg")
+    heights = [(str(bar["class"][0]), float(str(bar["height"]))) for bar in interactions.select("g rect")]
+    assert heights == [("all", 100), ("all", 50), ("failed", 50)]  # of a scale to 2
+    assert page.select("figure.chart .scale span")[0].get_text() == "2"
+
+
+def test_models_users_and_errors_lead_to_their_sessions(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string=DAY))
+    time = {"from": ["2026-11-20T00:00:00Z"], "to": ["2026-11-21T00:00:00Z"]}
+    for text, filters in (
+        ("gpt-4o", {"model": ["gpt-4o"]}),
+        ("<i>own</i>", {"model": ["<i>own</i>"]}),
+        ("ada & <b>bob</b>", {"user_id": ["ada & <b>bob</b>"]}),
+    ):
+        assert parse_qs(urlsplit(link(page, text)).query) == filters | time
+    assert texts(page, "td bdi") == ["gpt-4o", "openai", "<i>own</i>", "ada & <b>bob</b>", "Timeout <script>"]
+    costs = [row.select("td")[-1].get_text().strip() for row in page.select("section:has(#models) tbody tr")]
+    assert costs == ["≈ $7.50", "no price"]
+
+
+def test_nothing_of_the_page_is_inline(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string=DAY))
+    assert page.select("[style], style, script:not([src])") == []
+    assert [each for each in page.select("*") if any(name.startswith("on") for name in each.attrs)] == []
+
+
+def test_the_span_can_be_chosen(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/"))
+    assert texts(page, "[aria-label=Span] .active") == ["24 hours"]
+    week = page_of(busy.get(link(page, "7 days")))
+    assert texts(week, "[aria-label=Span] .active") == ["7 days"]
+    assert len(table(week, "Interactions")) == 7
+    own = page_of(busy.get("/", query_string={"from": "2026-11-01", "to": ""}))
+    assert texts(own, "[aria-label=Span] .active") == []
+    assert own.select("#from")[0]["value"] == "2026-11-01"
+    refused = page_of(busy.get("/", query_string={"from": "2026-11-20", "to": "2026-11-19"}), 422)
+    assert "?to" in texts(refused, "code")
+
+
+def test_a_span_without_anything_is_shown_as_empty(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string={"from": "2020-01-01", "to": "2020-01-02"}))
+    assert tiles(page)["Interactions"] == "0"
+    assert len(table(page, "Interactions")) == 24
+    assert "Nothing is logged yet" not in page.get_text()
+
+
+def test_an_empty_log_says_how_to_begin(client: FlaskClient) -> None:
+    page = page_of(client.get("/"))
+    assert "Nothing is logged yet" in page.get_text()
+    command = page.select_one("pre")
+    assert command is not None
+    assert "curl -sS" in command.get_text()
+    assert "http://localhost/v1/interactions" in command.get_text()
+    assert page.select("figure") == []
+
+
+def test_of_a_sample_the_page_says_so(busy: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "estimates" not in page_of(busy.get("/", query_string=DAY)).get_text()
+    store = busy.application.extensions["conversation_repository"].store
+    whole = type(store).overview
+
+    def of_a_half(self: Store, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = whole(self, project, query)
+        return found | {"interactions": found["interactions"] | {"share": 0.5}}
+
+    monkeypatch.setattr(type(store), "overview", of_a_half)
+    page = page_of(busy.get("/", query_string=DAY))
+    assert "50 % of its time was looked at" in " ".join(page.get_text().split())
+    assert tiles(page)["Interactions"] == "≈ 8"
+    assert tiles(page)["Failed"].startswith("1;")
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Iterator[FlaskClient]:
+    spool = Spool(FailingStore(errors.StoreUnavailable("away")), tmp_path / "spool", Limits(min_free_bytes=0))
+    yield create_app(Settings.from_mapping(KEYLESS), spool).test_client()
+    spool.close()
+
+
+def test_without_the_store_the_page_tells_what_waits(away: FlaskClient) -> None:
+    log(away, session_id="s", prompt="1")
+    page = page_of(away.get("/"), 503)
+    assert "can't be read now" in texts(page, "[role=alert]")[0]
+    assert tiles(page)["Waiting on this machine"].startswith("1; the oldest for ")
+
+
+def test_a_look_that_takes_too_long_says_so() -> None:
+    client = create_app(Settings.from_mapping(KEYLESS), FailingStore(errors.StoreBusy("57014"))).test_client()
+    assert "took too long" in texts(page_of(client.get("/"), 503), "[role=alert]")[0]
