@@ -1529,9 +1529,7 @@ begin
               join public.ai_session_folders as f on f.project = in_project and f.id = b.folder_id))
       into interactions;
     with failed as materialized (
-        select date_bin(bucket, i.at, 'epoch') as bucket,
-               left(regexp_replace(left(i.error, 500),
-                    '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200) as error
+        select date_bin(bucket, i.at, 'epoch') as bucket, left(i.error, 500) as error
           from public.turnlog_slices_v1(not_before, before, parts, of_failures) as slice
          cross join lateral (
                select coalesce(i.started_at, i.created_at) as at, i.error
@@ -1550,8 +1548,11 @@ begin
               from (select f.bucket, count(*) as failed from failed as f group by f.bucket) as b),
         'errors', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.interactions desc, e.error), '[]')
-              from (select nullif(f.error, '') as error, count(*) as interactions
-                      from failed as f group by 1 order by 2 desc, 1 limit top) as e))
+              from (select nullif(left(regexp_replace(f.error,
+                               '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200), '') as error,
+                           sum(f.interactions) as interactions
+                      from (select f.error, count(*) as interactions from failed as f group by f.error) as f
+                     group by 1 order by 2 desc, 1 limit top) as e))
       into failures;
     select jsonb_build_object(
         'share', of_sessions,
