@@ -34,6 +34,7 @@ from conversation import (
     redacting,
     report_commands,
     retention_commands,
+    searching,
     sessions,
     spool_commands,
     user_export,
@@ -58,7 +59,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, batches, compat, chats, erasing, user_export, overview),
+    *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
     *(assets, sign_in, overview_page, sessions_page, transcript, session_files),

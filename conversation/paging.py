@@ -10,15 +10,18 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from flask import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from conversation import snippets
 from conversation.body import InvalidBody
 from logging_store import shapes
 from logging_store.records import SessionStatus
-from logging_store.values import MAX_EXACT_INTEGER, Text, Time
+from logging_store.values import MAX_EXACT_INTEGER, Identifier, Text, Time
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
+DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # a hit carries a part of its text
+_LONGEST_QUERY = 200
 
 _Query = TypeVar("_Query", bound=BaseModel)
 
@@ -72,6 +75,13 @@ def transcript_cursor(place: dict[str, Any] | None) -> str | None:
     return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
 
 
+def search_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of a search: `{at, session_id, interaction_id}`."""
+    return (
+        _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex if place else None
+    )
+
+
 def _spell_time(text: str) -> str:
     return f"{(datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND:0{_AT}x}"
 
@@ -89,6 +99,12 @@ def _digits(cursor: object, count: int) -> str:
 def _session_place(cursor: object) -> dict[str, Any]:
     digits = _digits(cursor, _AT + _ID)
     return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
+
+
+def _search_place(cursor: object) -> dict[str, Any]:
+    digits = _digits(cursor, _AT + 2 * _ID)
+    at, session, interaction = digits[:_AT], digits[_AT:-_ID], digits[-_ID:]
+    return {"at": _time_of(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
 
 
 def _folder_place(cursor: object) -> dict[str, Any]:
@@ -111,10 +127,20 @@ def _transcript_place(cursor: object) -> dict[str, Any]:
     }
 
 
-def _size(text: object) -> int:
-    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= LARGEST_PAGE:
+def _size(text: object, most: int = LARGEST_PAGE) -> int:
+    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= most:
         return int(text)
-    raise PydanticCustomError("limit", f"Must be a number from 1 to {LARGEST_PAGE}")
+    raise PydanticCustomError("limit", f"Must be a number from 1 to {most}")
+
+
+def _search_size(text: object) -> int:
+    return _size(text, LARGEST_SEARCH_PAGE)
+
+
+def _query(text: str) -> str:
+    if snippets.terms_of(text):
+        return text
+    raise PydanticCustomError("query", "Nothing is left of it to search for; leave it out for all interactions")
 
 
 def _with_plus(text: object) -> object:
@@ -194,6 +220,35 @@ class GapsQuery(Page):
 
 class TranscriptQuery(Page):
     after: Annotated[_Place, BeforeValidator(_transcript_place), _digits_schema(_TURN + _AT + _ID)] | None = _cursor()
+
+
+class SearchQuery(Page):
+    q: Annotated[Text, Field(max_length=_LONGEST_QUERY), AfterValidator(_query)] | None = Field(
+        default=None,
+        exclude=True,
+        description='Words, and "several in quotes", all of which must be said, also as parts of words',
+        json_schema_extra=shapes.never_null,
+    )
+    words: bool = Field(default=False, description="Only as whole words, in scripts that part them")
+    user_id: Text | None = _optional("Only in this user's sessions")
+    session: Identifier | None = _optional("Only in this session")
+    model: Text | None = _optional("Only of this model")
+    not_before: _QueryTime | None = _optional("Not before this time", alias="from")
+    before: _QueryTime | None = _optional("Before this time", alias="to")
+    order: Literal["newest", "match"] = Field(
+        default="newest", description="match: of what a call finds, the best first; `next` goes on with what is older"
+    )
+    limit: Annotated[
+        int, Field(ge=1, le=LARGEST_SEARCH_PAGE, description="Page size"), BeforeValidator(_search_size)
+    ] = DEFAULT_SEARCH_PAGE
+    after: Annotated[_Place, BeforeValidator(_search_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
+
+    @property
+    def terms(self) -> list[str]:
+        return snippets.terms_of(self.q or "")
+
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | {"terms": self.terms}
 
 
 class ConversationQuery(TranscriptQuery):

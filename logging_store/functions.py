@@ -27,6 +27,8 @@ _ATTEMPTS = 4  # a deadlock or a restarted backend passes at once; an outage is 
 _FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
 _ERASED_OF_ONE_AT_ONCE = 20_000  # interactions of a session that nobody reaches any more
 _COUNTED_AT_ONCE = 500  # sessions: however many a user has, a call is answered in time
+_SEARCHED_AT_ONCE = 1_000_000  # interactions, and
+_SEARCH_S = 1.5  # about, whichever comes first: whoever searches is told how far it came
 _NOTHING_HERE = {"spooled": 0, "dead_letters": 0, "unreadable_files": 0}  # of an erasure: a database has no spool
 _ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile
 
@@ -76,6 +78,11 @@ class FunctionStore(ABC):
     def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         outline: dict[str, Any] = self._request("turnlog_outline_v1", project, session_id, **query)
         return outline
+
+    def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        bounded = {"rows": _SEARCHED_AT_ONCE, "ms": min(_SEARCH_S, self.deadline_s / 3) * 1000, **query}
+        page: dict[str, Any] = self._request("turnlog_search_v1", project, **bounded)
+        return page
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         page: dict[str, Any] = self._request("turnlog_gaps_v1", project, session_id, **query)

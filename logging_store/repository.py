@@ -136,11 +136,13 @@ class ConversationRepository:
 
     def sessions(self, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of sessions, newest first: see `Store.sessions`."""
-        if self._ownership is not None:
-            if self._ownership.user_id is None:
-                raise NotYours("Only who signed in has a list of sessions")
-            query = {**query, "user_id": self._ownership.user_id, "unclaimed": True}
-        return restore_numbers(self.store.sessions(self.project, query))
+        return restore_numbers(self.store.sessions(self.project, self._own(query)))
+
+    def search(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of interactions that say something: see `Store.search`. `session`: its id, or its key."""
+        if session := query.get("session"):
+            query = {**query, "session_id": identity.session(self.project, session).id}
+        return self.store.search(self.project, self._own({k: v for k, v in query.items() if k != "session"}))
 
     def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of a session's interactions. Raises `SessionNotFound` or `SessionErased`."""
@@ -241,6 +243,14 @@ class ConversationRepository:
             summed = [name for name, value in step.items() if type(value) is int] if dry_run else reports.HERE
             report = step | {name: report[name] + step[name] for name in summed}
         return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
+
+    def _own(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a query of a list as this caller may ask it. Raises `NotYours` for who has none."""
+        if self._ownership is None:
+            return query
+        if self._ownership.user_id is None:
+            raise NotYours("Only who signed in has a list of sessions")
+        return {**query, "user_id": self._ownership.user_id, "unclaimed": True}
 
     def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         batch = addresser.batch(addressed, return_parents=return_parents)

@@ -52,6 +52,13 @@ class Store(Protocol):
         `transcript` takes to read that page. What waits on this machine is not weighed.
         """
 
+    def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{hits, after, complete, searched, matched, searched_to}`: see turnlog_search_v1.
+
+        `query`: terms, limit, order (newest, match), and any of words, user_id, unclaimed, session_id, model, from, to,
+        after. A call ends in time: `complete` is False if it ended before it had looked at everything for its page.
+        """
+
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{sessions, after}`: what the callers' own turn counters lack.
 

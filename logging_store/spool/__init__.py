@@ -143,6 +143,9 @@ class Spool:
     def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.outline(project, session_id, query))
 
+    def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.search(project, query))
+
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.gaps(project, session_id, query))
 

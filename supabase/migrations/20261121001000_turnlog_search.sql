@@ -69,7 +69,7 @@ $$;
 
 -- {project, terms, limit, rows, ms, order, words?, user_id?, unclaimed?, session_id?, model?, from?, to?, after?: {at,
 -- session_id, interaction_id}} -> {hits, after, complete, searched, matched, searched_to}: interactions that say all the
--- terms, newest first by their started_at, or created_at where the caller gave none. `words`: as whole words only.
+-- terms (or any, without terms), newest first by their started_at, or created_at where the caller gave none. `words`: as whole words only.
 --
 -- A call looks at `rows` interactions at most, for about `ms` milliseconds, so that none hangs: it answers what it found
 -- and where to go on, and `complete` is false if it ended so. With `order` match the best of `limit` * 10 matches at
@@ -121,9 +121,6 @@ declare
     goes_on boolean := false;
     last_place jsonb;
 begin
-    if cardinality(terms) = 0 then
-        raise exception using errcode = '22023', column = 'q', message = 'nothing is left of what to search for';
-    end if;
     if request ->> 'session_id' is not null then
         among := array[(request ->> 'session_id')::uuid];
     elsif of_user is not null then
@@ -140,7 +137,7 @@ begin
                case when place.said is null or octet_length(place.said) = length(place.said) then lower(place.said)
                     else public.turnlog_fold_v1(place.said) end as folded
           from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
-                       case when (of_model is null or i.model = of_model)
+                       case when i.erased_at is null and (of_model is null or i.model = of_model)
                              and (of_user is null and not unclaimed or exists (
                                  select from public.ai_sessions as s
                                   where s.project = in_project and s.id = i.session_id
@@ -167,7 +164,7 @@ begin
             exit;
         end if;
         searched := searched + 1;
-        if looked.folded like all (patterns)
+        if looked.folded is not null and looked.folded like all (patterns)
            and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
             found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
                 'score', case when best_first then (
@@ -189,7 +186,7 @@ begin
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
                        'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
-                       'field', here.field, 'from', here.starts, 'length', length(here.said),
+                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.said),
                        'text', substr(here.said, 1 + here.starts, window_size))
                        order by best.rank), '[]')
               from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
@@ -201,12 +198,12 @@ begin
               join public.ai_interactions as i
                 on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
               join public.ai_sessions as s on s.project = in_project and s.id = i.session_id
-             cross join lateral (
+              left join lateral (
                    -- the side that says more of the terms, and where the longest of those begins
-                   select side.field, side.said, greatest(0, (
+                   select side.field, side.said, greatest(0, coalesce((
                               select position(t.term in side.folded) from unnest(terms) as t (term)
-                               order by position(t.term in side.folded) = 0, length(t.term) desc limit 1) - 1 - window_size / 2)
-                          as starts
+                               order by position(t.term in side.folded) = 0, length(t.term) desc limit 1), 1)
+                              - 1 - window_size / 2) as starts
                      from (select 'prompt' as field, public.turnlog_text_v1(i.prompt) as said,
                                   public.turnlog_fold_v1(public.turnlog_text_v1(i.prompt)) as folded
                            union all
@@ -215,7 +212,7 @@ begin
                     where side.said is not null
                     order by (select count(*) from unnest(terms) as t (term) where position(t.term in side.folded) > 0) desc,
                              side.field
-                    limit 1) as here),
+                    limit 1) as here on true),
         'after', case when goes_on then last_place end,
         'complete', not (goes_on and is_cut),
         'searched', searched,
