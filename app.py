@@ -34,6 +34,7 @@ from conversation import (
     redacting,
     report_commands,
     retention_commands,
+    search_commands,
     searching,
     sessions,
     spool_commands,
@@ -51,6 +52,7 @@ from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import Misconfigured
 from logging_store.functions import FunctionStore
 from logging_store.group_commit import GroupCommit
+from logging_store.indexing import Indexing
 from logging_store.ledger import Ledger
 from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
@@ -61,7 +63,7 @@ from logging_store.supabase import SupabaseStore
 _AREAS = (
     *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview),
     *(health, metrics, browser_client),
-    *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands),
+    *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
     *(assets, sign_in, overview_page, sessions_page, transcript, session_files),
     *(checking, doctor, import_command, export_command),
 )
@@ -76,6 +78,8 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.extensions["turnlog_settings"] = settings
     counts = ledger.of_this_process(settings.redacted)
     app.extensions["turnlog_database"] = database = store or create_database_store(settings)
+    if isinstance(database, FunctionStore):
+        app.extensions["turnlog_indexing"] = Indexing(database.perform)
     app.extensions["conversation_repository"] = ConversationRepository(
         store or create_store(settings, database, counts),
         settings.turnlog_project,

@@ -78,6 +78,8 @@ def post_worker_init(worker: Any) -> None:
     gc.set_threshold(50_000, 20, 50)
     for store in _stores(worker):
         store.start()
+    for indexing in _of_turnlog(worker, "turnlog_indexing"):
+        indexing.start()
 
 
 def pre_request(worker: Any, request: Any) -> None:  # noqa: ARG001
@@ -88,14 +90,20 @@ def pre_request(worker: Any, request: Any) -> None:  # noqa: ARG001
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    for indexing in _of_turnlog(worker, "turnlog_indexing"):
+        indexing.stop()
     for store in _stores(worker):
         store.close()
 
 
 def _stores(worker: Any) -> list[Store]:
+    return [repository.store for repository in _of_turnlog(worker, "conversation_repository")]
+
+
+def _of_turnlog(worker: Any, name: str) -> list[Any]:
     # none if another application is served, or if ours failed to load
-    repository = getattr(worker.app.callable, "extensions", {}).get("conversation_repository")
-    return [repository.store] if repository else []
+    extensions = getattr(worker.app.callable, "extensions", {})
+    return [extensions[name]] if name in extensions else []
 
 
 def _refuse_to_be_open(address: str | tuple[str, int]) -> None:

@@ -5,6 +5,25 @@ create index if not exists ai_interactions_newest_idx
     on public.ai_interactions (project, (coalesce(started_at, created_at)) desc, session_id desc, id desc);
 
 
+-- In which sessions some bytes stand beside each other. It is made behind the writes, so it lacks what still waits in
+-- ai_search_queue. A row is of some interactions of a session; there are several, and the same bytes may stand in many.
+create table if not exists public.ai_search (
+    project    text      not null,
+    session_id uuid      not null,
+    part       uuid      not null,
+    grams      integer[] not null,                  -- see turnlog_grams_v1; -1: anything, the text is too long
+    constraint ai_search_pkey primary key (project, session_id, part)
+);
+create index if not exists ai_search_grams_idx on public.ai_search using gin (grams);
+
+create table if not exists public.ai_search_queue (
+    project    text not null,
+    session_id uuid not null,
+    id         uuid not null,
+    constraint ai_search_queue_pkey primary key (project, session_id, id)
+);
+
+
 create or replace function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''
@@ -23,47 +42,180 @@ $$;
 
 -- The text of a prompt or a response. Of a list of messages: what they say, and the tools that they call with what.
 create or replace function public.turnlog_text_v1(said jsonb) returns text
-language sql immutable parallel safe
+language plpgsql immutable parallel safe -- a tenth of what a call of SQL takes, where it is a text
 set search_path = ''
 as $$
-    select case jsonb_typeof(said) when 'string' then said #>> '{}' else (
+begin
+    if jsonb_typeof(said) = 'string' then
+        return said #>> '{}';
+    end if;
+    return (
         select string_agg(case jsonb_typeof(part.value) when 'string' then part.value #>> '{}' else part.value::text end,
-                          E'\n' order by message.n, part.n)
+                          E'\n' order by message.n, part.kind, part.n)
           from jsonb_array_elements(said) with ordinality as message (value, n)
          cross join lateral (
-               select found.value, found.n
-                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as found (value, n)
+               select 1 as kind, said.value, said.n
+                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as said (value, n)
                union all
-               select found.value, 1000 + found.n
+               select 2, said.value, said.n
                  from jsonb_path_query(message.value, 'lax $.content[*].text ? (@.type() == "string")')
-                      with ordinality as found (value, n)
+                      with ordinality as said (value, n)
                union all
-               select found.value, 2000 + found.n
+               select 3, said.value, said.n
                  from jsonb_path_query(message.value, 'lax $.content[*].content ? (@.type() == "string")')
-                      with ordinality as found (value, n)
+                      with ordinality as said (value, n)
                union all
-               select found.value, 3000 + found.n
-                 from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.name') with ordinality as found (value, n)
+               select 4, called.value, called.n
+                 from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.name') with ordinality as called (value, n)
                union all
-               select found.value, 4000 + found.n
+               select 5, called.value, called.n
                  from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.arguments')
-                      with ordinality as found (value, n)) as part) end
+                      with ordinality as called (value, n)) as part);
+end
 $$;
 
 
 -- What texts and terms are compared by: small letters, full-width forms and ligatures as the plain ones, letters and
 -- their accents composed, and without marks that nobody sees (soft hyphens, joiners, signs of direction).
 create or replace function public.turnlog_fold_v1(said text) returns text
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path = ''
 as $$
-    select case when octet_length(said) = length(said) then lower(said)
+begin
+    return case when octet_length(said) = length(said) then lower(said)
         else replace(lower(case
             when said ~ '[\u00AD\u061C\u200B-\u200F\u202A-\u202E\u2060\u2066-\u2069\uFE0E\uFE0F\uFEFF]'
                 then translate(normalize(said, nfkc),
                     U&'\00AD\061C\200B\200C\200D\200E\200F\202A\202B\202C\202D\202E\2060\2066\2067\2068\2069\FE0E\FE0F\FEFF', '')
             when said is nfkc normalized then said -- mostly, and to look takes half as long
-            else normalize(said, nfkc) end), U&'\03C2', U&'\03C3') end -- a final sigma is a sigma
+            else normalize(said, nfkc) end), U&'\03C2', U&'\03C3') end; -- a final sigma is a sigma
+end
+$$;
+
+
+-- All that stands in a folded text by three bytes of UTF-8, each as a number, once: one character of Chinese, two letters
+-- of Arabic, three of English. So it serves any script, and needs no extension. Null of less than three bytes.
+create or replace function public.turnlog_grams_v1(folded text) returns integer[]
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select array_agg(distinct_grams.gram)
+      from (select distinct get_byte(bytes.said, n) << 16 | get_byte(bytes.said, n + 1) << 8 | get_byte(bytes.said, n + 2) as gram
+              from (select convert_to(folded, 'UTF8') as said offset 0) as bytes, -- else it is converted for each byte
+                   generate_series(0, octet_length(folded) - 3) as n) as distinct_grams
+$$;
+
+
+-- What is written is queued, to be indexed later: that costs a write a twentieth, indexing at once would cost half.
+-- A row of the queue that is being indexed is waited for: what is said here must not be taken for indexed already.
+create or replace function public.turnlog_queue_v1() returns trigger
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+    insert into public.ai_search_queue (project, session_id, id)
+    select w.project, w.session_id, w.id from written as w
+        on conflict (project, session_id, id) do update set id = excluded.id;
+    return null;
+end
+$$;
+
+-- The same for what was changed. Who erases a turn takes all that is indexed of its session away; the rest is indexed anew.
+create or replace function public.turnlog_requeue_v1() returns trigger
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    cleared record;
+begin
+    insert into public.ai_search_queue (project, session_id, id)
+    select w.project, w.session_id, w.id from written as w
+        on conflict (project, session_id, id) do update set id = excluded.id;
+    for cleared in select distinct w.project, w.session_id from written as w where w.erased_at is not null loop
+        insert into public.ai_search_queue (project, session_id, id)
+        select i.project, i.session_id, i.id from public.ai_interactions as i
+         where i.project = cleared.project and i.session_id = cleared.session_id
+            on conflict (project, session_id, id) do update set id = excluded.id;
+        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
+    end loop;
+    return null;
+end
+$$;
+
+-- What is gone is gone from here as well. The queue first: whoever is indexing it has committed when that is through.
+create or replace function public.turnlog_unindex_v1() returns trigger
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    cleared record;
+begin
+    for cleared in select distinct g.project, g.session_id from gone as g loop
+        delete from public.ai_search_queue as q where q.project = cleared.project and q.session_id = cleared.session_id;
+        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
+    end loop;
+    return null;
+end
+$$;
+
+create or replace trigger ai_interactions_queue after insert on public.ai_interactions
+    referencing new table as written for each statement execute function public.turnlog_queue_v1();
+create or replace trigger ai_interactions_requeue after update on public.ai_interactions
+    referencing new table as written for each statement execute function public.turnlog_requeue_v1();
+create or replace trigger ai_interactions_unindex after delete on public.ai_interactions
+    referencing old table as gone for each statement execute function public.turnlog_unindex_v1();
+
+
+-- {ms, most?} -> {indexed, left}: indexes what waits, for about so many milliseconds; `left` tells whether there is more.
+-- Several may do so at once: each takes what no other has. It waits for nobody, so that it can't be part of a deadlock.
+create or replace function public.turnlog_index_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
+    at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
+    short constant integer := 5000;        -- bytes of a text that is indexed with others
+    longest constant integer := 500000;    -- bytes of a text that is indexed
+    taken public.ai_search_queue[];
+    indexed integer := 0;
+begin
+    loop
+        taken := array(
+            select t from (select q.* from public.ai_search_queue as q
+                            order by q.project, q.session_id, q.id
+                            limit at_once
+                              for update skip locked) as t);
+        exit when cardinality(taken) = 0;
+
+        insert into public.ai_search (project, session_id, part, grams)
+        select texts.project, texts.session_id, gen_random_uuid(),
+               case when texts.said is null then '{-1}' else public.turnlog_grams_v1(texts.said) end
+          from (select said.project, said.session_id,
+                       case when min(said.bytes) <= longest then string_agg(said.folded, E'\n') end as said
+                  from (select i.project, i.session_id, i.id, octet_length(both_sides.said) as bytes,
+                               case when octet_length(both_sides.said) <= longest
+                                    then public.turnlog_fold_v1(both_sides.said) end as folded
+                          from unnest(taken) as t
+                          join public.ai_interactions as i
+                            on i.project = t.project and i.session_id = t.session_id and i.id = t.id
+                         cross join lateral (
+                               select concat_ws(E'\n', public.turnlog_text_v1(i.prompt), public.turnlog_text_v1(i.response))
+                                   as said offset 0) as both_sides) as said
+                 group by said.project, said.session_id, case when said.bytes > short then said.id end) as texts
+         where texts.said is null or octet_length(texts.said) >= 3;
+
+        delete from public.ai_search_queue as q
+         using unnest(taken) as t
+         where q.project = t.project and q.session_id = t.session_id and q.id = t.id;
+        indexed := indexed + cardinality(taken);
+        exit when clock_timestamp() > ends_at;
+    end loop;
+    return jsonb_build_object('indexed', indexed, 'left', exists (select from public.ai_search_queue));
+end
 $$;
 
 
@@ -112,7 +264,11 @@ declare
             || case when t.term ~ (unparted || '$') then '' else '(?:$|[^[:alnum:]_])' end
           from unnest(terms) as t (term));
     words_only constant boolean := coalesce((request ->> 'words')::boolean, false);
-    among uuid[];                -- sessions, where only some can have it
+    sought constant integer[] := array(
+        select distinct g.gram from unnest(terms) as t (term), unnest(public.turnlog_grams_v1(t.term)) as g (gram));
+    most_sessions constant integer := 2000; -- what is in so many is read at once; more is looked through from the newest on
+    having_it uuid[];               -- sessions that can have it, by the index
+    among uuid[];                -- those that are looked through; null: all
     looked record;
     searched integer := 0;
     found jsonb := '[]';         -- places
@@ -125,39 +281,56 @@ begin
         among := array[(request ->> 'session_id')::uuid];
     elsif of_user is not null then
         among := array(select s.id from public.ai_sessions as s
-                        where s.project = in_project and s.user_id = of_user and s.erased_at is null limit 2001);
-        if cardinality(among) > 2000 then
-            among := null; -- a user of so many is found among all
+                        where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                        limit most_sessions + 1);
+    end if;
+    if sought <> '{}' and (among is null or cardinality(among) > most_sessions) then
+        having_it := array(select distinct q.session_id from public.ai_search_queue as q
+                         where q.project = in_project limit most_sessions + 1);
+        if cardinality(having_it) <= most_sessions then
+            having_it := having_it || array(
+                select distinct s.session_id from public.ai_search as s
+                 where s.project = in_project and (s.grams @> sought or s.grams @> '{-1}')
+                 limit most_sessions + 1);
         end if;
+        if cardinality(having_it) <= most_sessions then
+            among := having_it; -- a user of many sessions is told from the others below
+        end if;
+    end if;
+    if cardinality(among) > most_sessions then
+        among := null;
     end if;
 
     -- the filters stand in the list of what is read, not among the conditions: however few they leave, the clock is looked at
     for looked in
-        select place.session_id, place.id, place.at,
-               case when place.said is null or octet_length(place.said) = length(place.said) then lower(place.said)
-                    else public.turnlog_fold_v1(place.said) end as folded
-          from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
-                       case when i.erased_at is null and (of_model is null or i.model = of_model)
+        select said.session_id, said.id, said.at,
+               case when said.said is null or octet_length(said.said) = length(said.said) then lower(said.said)
+                    else public.turnlog_fold_v1(said.said) end as folded
+          from (select place.session_id, place.id, place.at,
+                       case when place.erased_at is null and (of_model is null or place.model = of_model)
                              and (of_user is null and not unclaimed or exists (
                                  select from public.ai_sessions as s
-                                  where s.project = in_project and s.id = i.session_id
+                                  where s.project = in_project and s.id = place.session_id
                                     and (of_user is null or s.user_id = of_user)
                                     and (not unclaimed or s.claim is null)))
                             then concat_ws(E'\n',
-                                case jsonb_typeof(i.prompt) when 'string' then i.prompt #>> '{}'
-                                     when 'array' then public.turnlog_text_v1(i.prompt) end,
-                                case jsonb_typeof(i.response) when 'string' then i.response #>> '{}'
-                                     when 'array' then public.turnlog_text_v1(i.response) end)
+                                case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
+                                     when 'array' then public.turnlog_text_v1(place.prompt) end,
+                                case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
+                                     when 'array' then public.turnlog_text_v1(place.response) end)
                        end as said
-                  from public.ai_interactions as i
-                 where i.project = in_project
-                   and (among is null or i.session_id = any (among))
-                   and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
-                   and (before is null or coalesce(i.started_at, i.created_at) < before)
-                   and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
-                                            < (after_at, after_session, after_id))
-                 order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
-                offset 0) as place
+                  from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
+                               i.erased_at, i.model, i.prompt, i.response
+                          from public.ai_interactions as i
+                         where i.project = in_project
+                           and (among is null or i.session_id = any (among))
+                           and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
+                           and (before is null or coalesce(i.started_at, i.created_at) < before)
+                           and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
+                                                    < (after_at, after_session, after_id))
+                         order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
+                        offset 0) as place
+                offset 0) as said
     loop
         if page_is_full or is_cut then
             goes_on := true;
@@ -222,4 +395,49 @@ end
 $$;
 
 
+-- Nobody but the service: row-level security without policies, all rights revoked. On Supabase the service is
+-- service_role; elsewhere it is the role that owns these tables. Each migration ends with this, for what it made.
+create or replace function public.turnlog_close_v1() returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    object text;
+    has_service_role constant boolean := exists (select from pg_catalog.pg_roles where rolname = 'service_role');
+    others constant text := (
+        select concat_ws(', ', 'public', string_agg(quote_ident(r.rolname), ', '))
+          from pg_catalog.pg_roles as r
+         where r.rolname in ('anon', 'authenticated'));
+begin
+    foreach object in array array['public.ai_projects', 'public.ai_keys', 'public.ai_session_folders', 'public.ai_sessions',
+                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users',
+                                  'public.ai_search', 'public.ai_search_queue'] loop
+        execute format('alter table %s enable row level security', object);
+        execute format('revoke all on table %s from %s', object, others);
+        if has_service_role then
+            execute format('grant select, insert, update, delete on table %s to service_role', object);
+        end if;
+    end loop;
+
+    for object in
+        select p.oid::regprocedure::text
+          from pg_catalog.pg_proc as p
+         where p.pronamespace = 'public'::regnamespace and p.proname like 'turnlog\_%'
+    loop
+        execute format('revoke all on function %s from %s', object, others);
+        if has_service_role then
+            execute format('grant execute on function %s to service_role', object);
+        end if;
+    end loop;
+end
+$$;
+
+
 do $$ begin perform public.turnlog_close_v1(); end $$;
+
+-- What was there before is indexed as well, once.
+insert into public.ai_search_queue (project, session_id, id)
+select i.project, i.session_id, i.id
+  from public.ai_interactions as i
+ where not exists (select from public.ai_search)
+    on conflict do nothing;

@@ -1,0 +1,185 @@
+"""The search's index is made behind the writes: what it lacks is found all the same, and what went is not in it."""
+
+import threading
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conversation import snippets
+from logging_store import errors
+from logging_store.functions import FunctionStore
+from logging_store.indexing import Indexing, index
+from tests.api import create, in_path, log
+from tests.conftest import Backend
+from tests.doctor import Operator
+from tests.test_search_api import ABSENT, SAID, keys, search
+
+INDEXED, WAITING = "select count(*) from public.ai_search", "select count(*) from public.ai_search_queue"
+ONE_DATABASE = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+
+
+@pytest.fixture
+def database_store(backend: Backend) -> FunctionStore:
+    store = backend.open()
+    assert isinstance(store, FunctionStore)
+    return store
+
+
+@pytest.fixture
+def indexed(database_store: FunctionStore) -> Any:
+    """Return what indexes all that waits."""
+
+    def index_all() -> None:
+        while index(database_store.perform, 60_000)["indexed"]:
+            pass
+
+    return index_all
+
+
+def count(backend: Backend, query: str) -> int:
+    with psycopg.connect(backend.database, autocommit=True) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_the_same_is_found_before_and_after_it_is_indexed(client: FlaskClient, backend: Backend, indexed: Any) -> None:
+    for n, (name, (text, _)) in enumerate(SAID.items()):
+        log(client, session_id=f"s{n}", interaction_id=name, prompt="Well", response=text)
+    terms = [term for _, of_text in SAID.values() for term in of_text] + ABSENT
+    before = [keys(search(client, q=term)) for term in terms]
+    assert (count(backend, WAITING), count(backend, INDEXED)) == (len(SAID), 0)
+    indexed()
+    assert count(backend, WAITING) == 0
+    assert count(backend, INDEXED) >= 1
+    assert [keys(search(client, q=term)) for term in terms] == before
+
+
+def test_by_the_index_only_what_may_have_it_is_looked_at(client: FlaskClient, indexed: Any) -> None:
+    for n in range(20):
+        log(client, session_id=f"s{n}", interaction_id=str(n), prompt=f"number {n:03}")
+    assert (keys(found := search(client, q="007")), found["searched"]) == (["7"], 20)
+    indexed()
+    assert (keys(found := search(client, q="007")), found["searched"]) == (["7"], 1)
+    log(client, session_id="new", interaction_id="new", prompt="not indexed: 007")
+    assert (keys(found := search(client, q="007")), found["searched"]) == (["new", "7"], 2)
+    assert search(client, q="absent")["searched"] == 1
+
+
+@ONE_DATABASE
+@given(
+    texts=st.lists(st.text(alphabet="abAB äß日本語ก😀%_\\ء", max_size=8), min_size=1, max_size=6),
+    term=st.text(alphabet="abAB äß日本語ก😀%_\\ء", min_size=1, max_size=3),
+)
+def test_a_search_finds_what_python_finds(client: FlaskClient, indexed: Any, texts: list[str], term: str) -> None:
+    if not snippets.terms_of(f'"{term}"') or term.isspace():
+        return
+    session = f"s{time.monotonic_ns()}"
+    for n, text in enumerate(texts):
+        log(client, session_id=session, interaction_id=str(n), response=text)
+    expected = {str(n) for n, text in enumerate(texts) if snippets.fold(term) in snippets.fold(text)}
+    assert set(keys(search(client, q=f'"{term}"', session=session))) == expected
+    indexed()
+    assert {
+        hit["interaction_key"]
+        for hit in search(client, q=f'"{term}"', limit=100)["hits"]
+        if hit["session_key"] == session
+    } == expected
+
+
+def test_what_is_filled_in_later_is_found(client: FlaskClient, indexed: Any) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="question")
+    indexed()
+    log(client, session_id="s", interaction_id="1", response="answer")
+    assert keys(search(client, q="answer")) == ["1"]
+    indexed()
+    assert keys(search(client, q="answer")) == keys(search(client, q="question")) == ["1"]
+
+
+def test_a_text_too_long_to_be_indexed_is_found(client: FlaskClient, indexed: Any) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="x", response="straw " * 100_000 + "needle")
+    log(client, session_id="t", interaction_id="2", prompt="x", response="straw " * 2_000 + "needle")
+    indexed()
+    assert sorted(keys(search(client, q="needle"))) == ["1", "2"]
+
+
+def test_nothing_of_what_was_erased_is_left_in_the_index(client: FlaskClient, backend: Backend, indexed: Any) -> None:
+    create(client, session_id="a", user_id="ada")
+    create(client, session_id="b", user_id="bob")
+    for session, participant in (("a", "ada"), ("b", "ada"), ("b", "bob"), ("c", "eve")):
+        log(client, session_id=session, prompt=f"of {participant}", participant=participant)
+    client.put(f"{in_path('b')}/participants/ada", json={})
+    indexed()
+    assert count(backend, INDEXED) == 3
+    client.delete("/v1/users/ada")
+    assert count(backend, INDEXED) == 1
+    indexed()
+    assert count(backend, INDEXED) == 2
+    client.delete(in_path("b"))
+    client.delete(in_path("c"))
+    assert (count(backend, INDEXED), count(backend, WAITING)) == (0, 0)
+
+
+def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backend) -> None:
+    log(client, session_id="s", prompt="secret")
+    with psycopg.connect(backend.database) as indexing:
+        indexing.execute("select public.turnlog_index_v1('{\"ms\": 1000}')")
+        erasing = threading.Thread(target=client.delete, args=[in_path("s")])
+        erasing.start()
+        while count(backend, "select count(*) from pg_locks where not granted") == 0:
+            assert erasing.is_alive()
+            time.sleep(0.01)
+        indexing.commit()
+    erasing.join()
+    assert (count(backend, INDEXED), count(backend, WAITING)) == (0, 0)
+
+
+def test_what_is_being_written_is_not_taken_for_indexed(client: FlaskClient, backend: Backend, indexed: Any) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="question")
+    with psycopg.connect(backend.database) as writing:
+        writing.execute("update public.ai_interactions set response = '\"answer\"'")
+        indexed()
+        writing.commit()
+    assert count(backend, WAITING) == 1
+    indexed()
+    assert keys(search(client, q="answer")) == ["1"]
+
+
+def test_the_thread_indexes_step_by_step_and_waits_while_the_store_is_away(
+    client: FlaskClient, backend: Backend, database_store: FunctionStore
+) -> None:
+    log(client, session_id="s", prompt="hello")
+    assert Indexing(database_store.perform).step() > 0
+    assert (count(backend, INDEXED), count(backend, WAITING)) == (1, 0)
+
+    def away(function: str, request: dict[str, Any]) -> Any:
+        raise errors.StoreUnavailable(f"{function} {request}")
+
+    assert Indexing(away).step() > Indexing(database_store.perform).step()
+
+
+def test_the_thread_starts_and_stops(client: FlaskClient, backend: Backend, database_store: FunctionStore) -> None:
+    log(client, session_id="s", prompt="hello")
+    indexing = Indexing(database_store.perform)
+    indexing.start()
+    give_up = time.monotonic() + 30
+    while count(backend, WAITING):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    indexing.stop()
+    assert not any(thread.name == "search-index" for thread in threading.enumerate())
+
+
+def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Operator, backend: Backend) -> None:
+    for n in range(3):
+        log(client, session_id=f"s{n}", prompt="hello")
+    result = operator.run("index")
+    assert (result.exit_code, result.output) == (0, "Indexed 3 interactions.\n")
+    assert count(backend, WAITING) == 0
