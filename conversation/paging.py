@@ -5,6 +5,7 @@ so a cursor that somebody made up or cut is refused or does no harm.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -38,8 +39,13 @@ def read(request: Request, model: type[_Query]) -> _Query:
     """Return a request's query string as a model. Raises `InvalidBody`, naming each parameter as ?name."""
     if repeated := [name for name in request.args if len(request.args.getlist(name)) > 1]:
         raise InvalidBody([{"path": f"?{name}", "detail": "Given more than once"} for name in repeated])
+    return validated(request.args.to_dict(), model)
+
+
+def validated(stated: Mapping[str, str], model: type[_Query]) -> _Query:
+    """Return the parameters of a query as a model. Raises `InvalidBody`, naming each as ?name."""
     try:
-        return model.model_validate(request.args.to_dict())
+        return model.model_validate(stated)
     except ValidationError as error:
         raise InvalidBody(
             [
