@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 
 from bench.findings import Section, Setup
-from bench.sections import batches, growth, memory, singles, supabase, tail
+from bench.sections import batches, growth, memory, search, singles, supabase, tail
 
 SECTIONS: Mapping[str, Callable[[Setup], Section]] = {
     "singles": singles.run,
     "batches": batches.run,
     "supabase": supabase.run,
     "tail": tail.run,
+    "search": search.run,
     "growth": growth.run,
     "memory": memory.run,
 }

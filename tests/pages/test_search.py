@@ -1,0 +1,111 @@
+"""The search's page: what was found stands marked, as text, with where it was said and how far it was looked for."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from logging_store.repository import ConversationRepository
+from tests.api import create, log
+from tests.pages.reading import link, page_of, texts
+from tests.pages.test_transcript import id_of
+
+HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(2)"> needle </p></mark>'
+
+
+@pytest.fixture
+def said(client: FlaskClient) -> FlaskClient:
+    create(client, session_id="s", title="Trips", user_id="ada")
+    for n, text in enumerate(["A bus to Oslo", "東京都に行くバス", "The BUS, again"]):
+        at = f"2026-11-0{n + 1}T10:00:00Z"
+        log(client, session_id="s", interaction_id=str(n), prompt="Well", response=text, model="m-1", started_at=at)
+    return client
+
+
+def find(client: FlaskClient, **query: Any) -> Any:
+    return page_of(client.get("/search", query_string=query))
+
+
+def test_before_anything_is_asked_it_says_how_to(client: FlaskClient) -> None:
+    page = find(client)
+    assert texts(page, "h1") == ["Search"]
+    assert texts(page, ".h5") == ["What are you looking for?"]
+    assert page.select("mark") == []
+
+
+def test_hits_are_marked_and_lead_to_their_turn(said: FlaskClient) -> None:
+    page = find(said, q="bus")
+    assert texts(page, ".hit p") == ["The BUS , again", "A bus to Oslo"]
+    assert texts(page, ".hit mark") == ["BUS", "bus"]
+    first = id_of("2")
+    assert link(page.select(".hit")[0], "Trips") == f"/sessions/{page_session(page)}?turn={first}#i-{first}"
+    assert said.get(link(page.select(".hit")[0], "Trips")).status_code == 200
+    facts = texts(page, ".hit .small")[0]
+    for fact in ("2026-11-03 10:00:00", "response", "m-1", "ada"):
+        assert fact in facts
+
+
+def page_session(page: Any) -> str:
+    return str(page.select_one(".hit a")["href"]).split("/")[2].split("?")[0]
+
+
+def test_any_script_is_found(said: FlaskClient) -> None:
+    assert texts(find(said, q="東京"), "mark") == ["東京"]
+    assert texts(find(said, q="ﾊﾞｽ"), "mark") == ["バス"]
+
+
+def test_the_form_keeps_what_was_asked_for_and_empty_fields_ask_nothing(said: FlaskClient) -> None:
+    page = find(said, q='"bus to"', user_id="", session=" ", model="m-1", order="match", words="true", to="2026-11-02")
+    assert texts(page, ".hit mark") == ["bus to"]
+    assert page.select_one("input[name=q]")["value"] == '"bus to"'
+    assert page.select_one("input[name=model]")["value"] == "m-1"
+    assert page.select_one("input[name=to]")["value"] == "2026-11-02"
+    assert page.select_one("option[selected]")["value"] == "match"
+    assert page.select("input[name=words][checked]") != []
+    assert page.select("details[open]") != []
+
+
+def test_a_day_is_the_time_at_which_it_begins(said: FlaskClient) -> None:
+    assert texts(find(said, q="bus", **{"from": "2026-11-02"}), ".hit mark") == ["BUS"]
+    assert texts(find(said, q="bus", to="2026-11-03"), ".hit mark") == ["bus"]
+
+
+def test_the_next_page_asks_for_the_same(said: FlaskClient) -> None:
+    page = find(said, q="bus", limit=1, model="m-1")
+    older = link(page, "Older")
+    assert "q=bus" in older
+    assert "model=m-1" in older
+    assert texts(page_of(said.get(older)), ".hit mark") == ["bus"]
+
+
+def test_nothing_found_is_said(said: FlaskClient) -> None:
+    page = find(said, q="zebra")
+    assert texts(page, ".h5") == ["Nothing found"]
+    assert texts(page, "[role=status]") == ["Looked at 3 interactions."]
+
+
+def test_a_search_that_was_cut_short_says_so_and_goes_on(said: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ConversationRepository.search
+    monkeypatch.setattr(ConversationRepository, "search", lambda log, query: whole(log, query | {"rows": 2}))
+    page = find(said, q="oslo")
+    assert texts(page, ".h5") == []
+    assert "There is more to look at" in texts(page, "[role=status]")[0]
+    assert texts(page_of(said.get(link(page, "Go on"))), ".hit mark") == ["Oslo"]
+
+
+def test_what_was_said_is_text_and_never_a_part_of_the_page(client: FlaskClient) -> None:
+    create(client, session_id="s", title=HOSTILE, user_id=HOSTILE)
+    log(client, session_id="s", prompt=HOSTILE, model=HOSTILE)
+    page = find(client, q="needle </p>")
+    assert texts(page, ".hit mark") == ["needle", "</p>"]
+    assert page.select(".hit img, .hit script") == []
+    assert texts(page, ".hit p")[0].replace(" ", "") == HOSTILE.replace(" ", "")
+    hostile = find(client, q=HOSTILE, user_id=HOSTILE)
+    assert hostile.select_one("input[name=q]")["value"] == HOSTILE
+    assert hostile.select("img, #main script") == []
+
+
+def test_what_means_nothing_is_told_on_a_page(client: FlaskClient) -> None:
+    page = page_of(client.get("/search", query_string={"q": '""', "order": "oldest"}), 422)
+    assert "?q" in page.get_text()
+    assert "?order" in page.get_text()
