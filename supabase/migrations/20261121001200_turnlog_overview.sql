@@ -3,11 +3,8 @@
 -- A look reads a bounded number of rows. Where there are more, it reads slices of time that lie evenly over the span,
 -- and says what share of the time they are: whoever asked scales the counts, and is told that they are estimates.
 
--- Where each look begins. Narrow, since each write pays for it: with what is summed up in it as well, no completion of
--- an interaction could stay within its page.
-create index if not exists ai_interactions_began_idx
-    on public.ai_interactions (project, (coalesce(started_at, created_at)));
--- Failures are few, and the rare ones are those that matter: found by themselves, no sample misses them.
+-- A look goes along the index by time that a search goes back on. Failures are few, and the rare ones are those that
+-- matter: found by themselves, no sample misses them.
 create index if not exists ai_interactions_failed_began_idx
     on public.ai_interactions (project, (coalesce(started_at, created_at)))
     where status = 'failed' or status is null and error <> '';

@@ -192,7 +192,8 @@ declare
          where r.rolname in ('anon', 'authenticated'));
 begin
     foreach object in array array['public.ai_projects', 'public.ai_keys', 'public.ai_session_folders', 'public.ai_sessions',
-                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users'] loop
+                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users',
+                                  'public.ai_search', 'public.ai_search_queue'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
         if has_service_role then
@@ -751,6 +752,20 @@ begin
     conflicts := nullif(conflicts, '{}');
 end
 $$;
+CREATE FUNCTION public.turnlog_fold_v1(said text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+    return case when octet_length(said) = length(said) then lower(said)
+        else replace(lower(case
+            when said ~ '[\u00AD\u061C\u200B-\u200F\u202A-\u202E\u2060\u2066-\u2069\uFE0E\uFE0F\uFEFF]'
+                then translate(normalize(said, nfkc),
+                    U&'\00AD\061C\200B\200C\200D\200E\200F\202A\202B\202C\202D\202E\2060\2066\2067\2068\2069\FE0E\FE0F\FEFF', '')
+            when said is nfkc normalized then said -- mostly, and to look takes half as long
+            else normalize(said, nfkc) end), U&'\03C2', U&'\03C3') end; -- a final sigma is a sigma
+end
+$$;
 CREATE FUNCTION public.turnlog_folder_rows_v1(of_project text, ids uuid[]) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -952,6 +967,15 @@ begin
         'after', case when cardinality(ids) > page_size then ids[page_size] end);
 end
 $$;
+CREATE FUNCTION public.turnlog_grams_v1(folded text) RETURNS integer[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+    select array_agg(distinct_grams.gram)
+      from (select distinct get_byte(bytes.said, n) << 16 | get_byte(bytes.said, n + 1) << 8 | get_byte(bytes.said, n + 2) as gram
+              from (select convert_to(folded, 'UTF8') as said offset 0) as bytes, -- else it is converted for each byte
+                   generate_series(0, octet_length(folded) - 3) as n) as distinct_grams
+$$;
 CREATE FUNCTION public.turnlog_highest_v1(relation text, in_column text) RETURNS numeric
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1045,6 +1069,51 @@ CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before times
                         where i.project = in_project and i.session_id = s.id and i.created_at >= before)
        and not exists (select from public.ai_session_participants as p
                         where p.project = in_project and p.session_id = s.id and p.created_at >= before)
+$$;
+CREATE FUNCTION public.turnlog_index_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
+    at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
+    short constant integer := 5000;        -- bytes of a text that is indexed with others
+    longest constant integer := 500000;    -- bytes of a text that is indexed
+    taken public.ai_search_queue[];
+    indexed integer := 0;
+begin
+    loop
+        taken := array(
+            select t from (select q.* from public.ai_search_queue as q
+                            order by q.project, q.session_id, q.id
+                            limit at_once
+                              for update skip locked) as t);
+        exit when cardinality(taken) = 0;
+        insert into public.ai_search (project, session_id, part, grams)
+        select texts.project, texts.session_id, gen_random_uuid(),
+               case when texts.said is null then '{-1}' else public.turnlog_grams_v1(texts.said) end
+          from (select said.project, said.session_id,
+                       case when min(said.bytes) <= longest then string_agg(said.folded, E'\n') end as said
+                  from (select i.project, i.session_id, i.id, octet_length(both_sides.said) as bytes,
+                               case when octet_length(both_sides.said) <= longest
+                                    then public.turnlog_fold_v1(both_sides.said) end as folded
+                          from unnest(taken) as t
+                          join public.ai_interactions as i
+                            on i.project = t.project and i.session_id = t.session_id and i.id = t.id
+                         cross join lateral (
+                               select concat_ws(E'\n', public.turnlog_text_v1(i.prompt), public.turnlog_text_v1(i.response))
+                                   as said offset 0) as both_sides) as said
+                 group by said.project, said.session_id, case when said.bytes > short then said.id end) as texts
+         where texts.said is null or octet_length(texts.said) >= 3;
+        delete from public.ai_search_queue as q
+         using unnest(taken) as t
+         where q.project = t.project and q.session_id = t.session_id and q.id = t.id;
+        indexed := indexed + cardinality(taken);
+        exit when clock_timestamp() > ends_at;
+    end loop;
+    return jsonb_build_object('indexed', indexed, 'left', exists (select from public.ai_search_queue));
+end
 $$;
 CREATE FUNCTION public.turnlog_inspect_table_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -1653,6 +1722,17 @@ CREATE FUNCTION public.turnlog_projects_v1(request jsonb) RETURNS jsonb
       left join public.ai_projects as p on p.project = e.project
      where request ->> 'project' is null or e.project = request ->> 'project'
 $$;
+CREATE FUNCTION public.turnlog_queue_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+    insert into public.ai_search_queue (project, session_id, id)
+    select w.project, w.session_id, w.id from written as w
+        on conflict (project, session_id, id) do update set id = excluded.id;
+    return null;
+end
+$$;
 CREATE FUNCTION public.turnlog_report_key_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1665,6 +1745,27 @@ begin
         select jsonb_build_object('key', encode(sha256(p.secret || convert_to('report', 'UTF8')), 'hex'))
           from public.ai_projects as p
          where p.project = request ->> 'project');
+end
+$$;
+CREATE FUNCTION public.turnlog_requeue_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    cleared record;
+begin
+    insert into public.ai_search_queue (project, session_id, id)
+    select w.project, w.session_id, w.id from written as w
+        on conflict (project, session_id, id) do update set id = excluded.id;
+    for cleared in select distinct w.project, w.session_id from written as w where w.erased_at is not null loop
+        insert into public.ai_search_queue (project, session_id, id)
+        select i.project, i.session_id, i.id from public.ai_interactions as i
+         where i.project = cleared.project and i.session_id = cleared.session_id
+            on conflict (project, session_id, id) do update set id = excluded.id;
+        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
+    end loop;
+    return null;
 end
 $$;
 CREATE FUNCTION public.turnlog_revoke_key_v1(request jsonb) RETURNS jsonb
@@ -1706,6 +1807,171 @@ begin
     return jsonb_build_object('key', public.turnlog_key_row_v1(made), 'replaced', public.turnlog_key_row_v1(replaced));
 end
 $$;
+CREATE FUNCTION public.turnlog_search_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    most_rows constant integer := (request ->> 'rows')::integer;
+    ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
+    best_first constant boolean := request ->> 'order' = 'match';
+    window_size constant integer := 4000;  -- characters of a text that a hit carries, around the first term
+    most_hits constant integer := case when best_first then page_size * 10 else page_size end;
+    of_user constant text := request ->> 'user_id';
+    unclaimed constant boolean := coalesce((request ->> 'unclaimed')::boolean, false);
+    of_model constant text := request ->> 'model';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_session constant uuid := request #>> '{after,session_id}';
+    after_id constant uuid := request #>> '{after,interaction_id}';
+    terms constant text[] := array(
+        select distinct public.turnlog_fold_v1(t.term) from jsonb_array_elements_text(request -> 'terms') as t (term)
+         where public.turnlog_fold_v1(t.term) <> '');
+    patterns constant text[] := array(
+        select '%' || replace(replace(replace(t.term, '\', '\\'), '%', '\%'), '_', '\_') || '%' from unnest(terms) as t (term)
+         order by length(t.term) desc);
+    -- scripts that don't part their words, and Korean, whose particles hang on them, have no border to be checked
+    unparted constant text := '[\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7AF\uF900-\uFAFF\U00020000-\U0003FFFF]';
+    as_words constant text[] := array(
+        select case when t.term ~ ('^' || unparted) then '' else '(?:^|[^[:alnum:]_])' end
+            || regexp_replace(t.term, '([^[:alnum:]_\s])', '\\\1', 'g')
+            || case when t.term ~ (unparted || '$') then '' else '(?:$|[^[:alnum:]_])' end
+          from unnest(terms) as t (term));
+    words_only constant boolean := coalesce((request ->> 'words')::boolean, false);
+    sought constant integer[] := array(
+        select distinct g.gram from unnest(terms) as t (term), unnest(public.turnlog_grams_v1(t.term)) as g (gram));
+    most_sessions constant integer := 2000; -- what is in so many is read at once; more is looked through from the newest on
+    having_it uuid[];               -- sessions that can have it, by the index
+    among uuid[];                -- those that are looked through; null: all
+    looked record;
+    searched integer := 0;
+    found jsonb := '[]';         -- places
+    page_is_full boolean := false;
+    is_cut boolean := false;
+    goes_on boolean := false;
+    last_place jsonb;
+begin
+    if request ->> 'session_id' is not null then
+        among := array[(request ->> 'session_id')::uuid];
+    elsif of_user is not null then
+        among := array(select s.id from public.ai_sessions as s
+                        where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                        limit most_sessions + 1);
+    end if;
+    if sought <> '{}' and (among is null or cardinality(among) > most_sessions) then
+        having_it := array(select distinct q.session_id from public.ai_search_queue as q
+                         where q.project = in_project limit most_sessions + 1);
+        if cardinality(having_it) <= most_sessions then
+            having_it := having_it || array(
+                select distinct s.session_id from public.ai_search as s
+                 where s.project = in_project and (s.grams @> sought or s.grams @> '{-1}')
+                 limit most_sessions + 1);
+        end if;
+        if cardinality(having_it) <= most_sessions then
+            among := having_it; -- a user of many sessions is told from the others below
+        end if;
+    end if;
+    if cardinality(among) > most_sessions then
+        among := null;
+    end if;
+    -- the filters stand in the list of what is read, not among the conditions: however few they leave, the clock is looked at
+    for looked in
+        select said.session_id, said.id, said.at,
+               case when said.said is null or octet_length(said.said) = length(said.said) then lower(said.said)
+                    else public.turnlog_fold_v1(said.said) end as folded
+          from (select place.session_id, place.id, place.at,
+                       case when place.erased_at is null and (of_model is null or place.model = of_model)
+                             and (of_user is null and not unclaimed or exists (
+                                 select from public.ai_sessions as s
+                                  where s.project = in_project and s.id = place.session_id
+                                    and (of_user is null or s.user_id = of_user)
+                                    and (not unclaimed or s.claim is null)))
+                            then concat_ws(E'\n',
+                                case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
+                                     when 'array' then public.turnlog_text_v1(place.prompt) end,
+                                case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
+                                     when 'array' then public.turnlog_text_v1(place.response) end)
+                       end as said
+                  from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
+                               i.erased_at, i.model, i.prompt, i.response
+                          from public.ai_interactions as i
+                         where i.project = in_project
+                           and (among is null or i.session_id = any (among))
+                           and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
+                           and (before is null or coalesce(i.started_at, i.created_at) < before)
+                           and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
+                                                    < (after_at, after_session, after_id))
+                         order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
+                        offset 0) as place
+                offset 0) as said
+    loop
+        if page_is_full or is_cut then
+            goes_on := true;
+            exit;
+        end if;
+        searched := searched + 1;
+        if looked.folded is not null and looked.folded like all (patterns)
+           and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
+            found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
+                'score', case when best_first then (
+                    -- often said, as a word of its own, in a short text
+                    select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
+                               + case when looked.folded ~ t.word then 5 else 0 end)
+                           / ln(10 + length(looked.folded))
+                      from unnest(terms, as_words) as t (term, word)) end);
+            page_is_full := jsonb_array_length(found) >= most_hits;
+        end if;
+        is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
+        if page_is_full or is_cut then
+            last_place := jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id);
+        end if;
+    end loop;
+    return jsonb_build_object(
+        'hits', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
+                       'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
+                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.said),
+                       'text', substr(here.said, 1 + here.starts, window_size))
+                       order by best.rank), '[]')
+              from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
+                      from rows from (jsonb_to_recordset(found)
+                               as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
+                           with ordinality as f (at, session_id, interaction_id, score, n)
+                     order by f.score desc nulls last, f.n
+                     limit page_size) as best
+              join public.ai_interactions as i
+                on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
+              join public.ai_sessions as s on s.project = in_project and s.id = i.session_id
+              left join lateral (
+                   -- the side that says more of the terms, and where the longest of those begins
+                   select side.field, side.said, greatest(0, coalesce((
+                              select position(t.term in side.folded) from unnest(terms) as t (term)
+                               order by position(t.term in side.folded) = 0, length(t.term) desc limit 1), 1)
+                              - 1 - window_size / 2) as starts
+                     from (select 'prompt' as field, public.turnlog_text_v1(i.prompt) as said,
+                                  public.turnlog_fold_v1(public.turnlog_text_v1(i.prompt)) as folded
+                           union all
+                           select 'response', public.turnlog_text_v1(i.response),
+                                  public.turnlog_fold_v1(public.turnlog_text_v1(i.response))) as side
+                    where side.said is not null
+                    order by (select count(*) from unnest(terms) as t (term) where position(t.term in side.folded) > 0) desc,
+                             side.field
+                    limit 1) as here on true),
+        'after', case when goes_on then last_place end,
+        'complete', not (goes_on and is_cut),
+        'searched', searched,
+        'matched', jsonb_array_length(found),
+        'searched_to', last_place -> 'at');
+end
+$_$;
 CREATE TABLE public.ai_sessions (
     project text NOT NULL,
     id uuid NOT NULL,
@@ -2020,6 +2286,38 @@ CREATE FUNCTION public.turnlog_table_v1(request jsonb) RETURNS jsonb
       join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
      where n.nspname = request ->> 'schema' and c.relname = request ->> 'table' and c.relkind in ('r', 'p')
 $$;
+CREATE FUNCTION public.turnlog_text_v1(said jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $_$
+begin
+    if jsonb_typeof(said) = 'string' then
+        return said #>> '{}';
+    end if;
+    return (
+        select string_agg(case jsonb_typeof(part.value) when 'string' then part.value #>> '{}' else part.value::text end,
+                          E'\n' order by message.n, part.kind, part.n)
+          from jsonb_array_elements(said) with ordinality as message (value, n)
+         cross join lateral (
+               select 1 as kind, said.value, said.n
+                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as said (value, n)
+               union all
+               select 2, said.value, said.n
+                 from jsonb_path_query(message.value, 'lax $.content[*].text ? (@.type() == "string")')
+                      with ordinality as said (value, n)
+               union all
+               select 3, said.value, said.n
+                 from jsonb_path_query(message.value, 'lax $.content[*].content ? (@.type() == "string")')
+                      with ordinality as said (value, n)
+               union all
+               select 4, called.value, called.n
+                 from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.name') with ordinality as called (value, n)
+               union all
+               select 5, called.value, called.n
+                 from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.arguments')
+                      with ordinality as called (value, n)) as part);
+end
+$_$;
 CREATE FUNCTION public.turnlog_transcript_v1(request jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -2073,6 +2371,21 @@ CREATE FUNCTION public.turnlog_transcript_v1(request jsonb) RETURNS jsonb
               from page as p
               join wanted as w on p.n = w.page_size
              where exists (select from page as next where next.n > w.page_size)))
+$$;
+CREATE FUNCTION public.turnlog_unindex_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    cleared record;
+begin
+    for cleared in select distinct g.project, g.session_id from gone as g loop
+        delete from public.ai_search_queue as q where q.project = cleared.project and q.session_id = cleared.session_id;
+        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
+    end loop;
+    return null;
+end
 $$;
 CREATE FUNCTION public.turnlog_user_hash_v1(in_project text, of_user text) RETURNS bytea
     LANGUAGE sql STABLE
@@ -3001,6 +3314,17 @@ CREATE TABLE public.ai_projects (
     CONSTRAINT ai_projects_keep_days_check CHECK (((keep_days >= 1) AND (keep_days <= 36500))),
     CONSTRAINT ai_projects_project_check CHECK ((project <> ''::text))
 );
+CREATE TABLE public.ai_search (
+    project text NOT NULL,
+    session_id uuid NOT NULL,
+    part uuid NOT NULL,
+    grams integer[] NOT NULL
+);
+CREATE TABLE public.ai_search_queue (
+    project text NOT NULL,
+    session_id uuid NOT NULL,
+    id uuid NOT NULL
+);
 CREATE TABLE public.ai_session_folders (
     project text NOT NULL,
     id uuid NOT NULL,
@@ -3038,16 +3362,21 @@ ALTER TABLE ONLY public.ai_keys
     ADD CONSTRAINT ai_keys_pkey PRIMARY KEY (project, id);
 ALTER TABLE ONLY public.ai_projects
     ADD CONSTRAINT ai_projects_pkey PRIMARY KEY (project);
+ALTER TABLE ONLY public.ai_search
+    ADD CONSTRAINT ai_search_pkey PRIMARY KEY (project, session_id, part);
+ALTER TABLE ONLY public.ai_search_queue
+    ADD CONSTRAINT ai_search_queue_pkey PRIMARY KEY (project, session_id, id);
 ALTER TABLE ONLY public.ai_session_folders
     ADD CONSTRAINT ai_session_folders_pkey PRIMARY KEY (project, id);
 ALTER TABLE ONLY public.ai_session_participants
     ADD CONSTRAINT ai_session_participants_pkey PRIMARY KEY (project, session_id, participant);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
-CREATE INDEX ai_interactions_began_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at));
 CREATE INDEX ai_interactions_failed_began_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at)) WHERE ((status = 'failed'::text) OR ((status IS NULL) AND (error <> ''::text)));
+CREATE INDEX ai_interactions_newest_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at) DESC, session_id DESC, id DESC);
 CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (octet_length(key) <= 2000);
 CREATE UNIQUE INDEX ai_keys_digest_key ON public.ai_keys USING btree (digest);
+CREATE INDEX ai_search_grams_idx ON public.ai_search USING gin (grams);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_session_participants_participant_idx ON public.ai_session_participants USING btree (project, participant, session_id);
@@ -3056,6 +3385,9 @@ CREATE INDEX ai_sessions_newest_idx ON public.ai_sessions USING btree (project, 
 CREATE UNIQUE INDEX ai_sessions_project_key_key ON public.ai_sessions USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_sessions_tags_idx ON public.ai_sessions USING gin (tags) WHERE (tags IS NOT NULL);
 CREATE INDEX ai_sessions_user_newest_idx ON public.ai_sessions USING btree (project, user_id, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND (user_id IS NOT NULL));
+CREATE TRIGGER ai_interactions_queue AFTER INSERT ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_queue_v1();
+CREATE TRIGGER ai_interactions_requeue AFTER UPDATE ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_requeue_v1();
+CREATE TRIGGER ai_interactions_unindex AFTER DELETE ON public.ai_interactions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_unindex_v1();
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
 ALTER TABLE ONLY public.ai_session_participants
@@ -3066,6 +3398,8 @@ ALTER TABLE public.ai_erased_users ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_projects ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_search ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_search_queue ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_folders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_session_participants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_sessions ENABLE ROW LEVEL SECURITY;
