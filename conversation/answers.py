@@ -42,6 +42,7 @@ class SessionView(Answer):
     created_at: datetime
     erased_at: datetime | None
     interaction_count: int
+    failed_count: Annotated[int, Field(description="Interactions in the status failed")]
     last_activity_at: datetime | None
 
 
@@ -120,9 +121,19 @@ class Participants(Answer):
     participants: list[ParticipantView]
 
 
+class Matching(Answer):
+    """How many sessions the filters let through. Not `complete`: there may be more."""
+
+    sessions: int
+    complete: bool
+
+
 class SessionPage(Answer):
+    """A page may be short, or empty: `next` goes on, and is null at the end."""
+
     sessions: list[SessionView]
     next: str | None
+    matching: Annotated[Matching | None, Field(description="With count=true")]
 
 
 class Erased(Answer):

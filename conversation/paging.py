@@ -86,6 +86,11 @@ def search_cursor(place: dict[str, Any] | None) -> str | None:
     return (
         _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex if place else None
     )
+def recent_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of what arrived last: `{at, session_id, interaction_id}`."""
+    if not place:
+        return None
+    return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
 
 
 def _spell_time(text: str) -> str:
@@ -149,9 +154,25 @@ def _query(text: str) -> str:
     raise PydanticCustomError("query", "Nothing is left of it to search for; leave it out for all interactions")
 
 
+def _flag(text: object) -> bool:
+    if isinstance(text, bool):
+        return text
+    if text in {"true", "false"}:
+        return text == "true"
+    raise PydanticCustomError("flag", "Must be true or false")
+
+
 def _with_plus(text: object) -> object:
     # in a query string a plus that was not encoded means a space
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
+
+
+def _recent_place(cursor: object) -> dict[str, Any]:
+    digits = _digits(cursor, _AT + 2 * _ID)
+    session, interaction = digits[_AT:-_ID], digits[-_ID:]
+    return {
+        "at": _time_of(digits[:_AT]), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction)),
+    }  # fmt: skip
 
 
 def _digits_schema(count: int) -> WithJsonSchema:
@@ -172,6 +193,7 @@ def _cursor() -> Any:
 
 
 _QueryTime = Annotated[Time, BeforeValidator(_with_plus)]
+_Flag = Annotated[bool, BeforeValidator(_flag)]
 _Place = dict[str, Any]
 
 
@@ -189,11 +211,30 @@ class Page(BaseModel):
 
 class SessionQuery(Page):
     user_id: Text | None = _optional("Only this user's")
+    folder: Identifier | None = _optional("Only those of this folder: its UUID, or your own key")
     tag: Text | None = _optional("Only those with this tag")
     status: SessionStatus | None = _optional("Only those in this status")
+    model: Text | None = _optional("Only those with an interaction of this model")
+    has_errors: _Flag | None = _optional("Only those with, or without, an interaction that failed")
+    implicit: _Flag | None = _optional("Only those that came along with an interaction or a plan, or the others")
+    name: Text | None = _optional("Only those whose title or key contains this, in either case")
     not_before: _QueryTime | None = _optional("Not before this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
+    sort: Literal["newest", "oldest", "activity"] = Field(
+        default="newest", description="activity: by when their last interaction arrived; those that have one"
+    )
+    count: _Flag = Field(
+        default=False, exclude=True, description="Also tell how many there are: up to 10,000 are counted"
+    )
     after: Annotated[_Place, BeforeValidator(_session_place), _digits_schema(_AT + _ID)] | None = _cursor()
+
+
+class RecentQuery(Page):
+    """Of the page of what arrives, which no call of the API gives out."""
+
+    model: Text | None = None
+    has_errors: _Flag | None = None
+    after: Annotated[_Place | None, BeforeValidator(_recent_place)] = _cursor()
 
 
 class FolderQuery(Page):

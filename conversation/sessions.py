@@ -70,11 +70,16 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
 
 @blueprint.get("/v1/sessions")
 @access.requires("read", restricted=True)
-@describe("List sessions, newest first", None, {200: answers.SessionPage}, query=paging.SessionQuery)
+@describe("List sessions", None, {200: answers.SessionPage}, query=paging.SessionQuery)
 def list_sessions() -> Response:
-    page = http.repository().sessions(paging.read(request, paging.SessionQuery).to_json())
-    sessions = [answers.SessionView.arrange(row) for row in page["sessions"]]
-    return jsonify(sessions=sessions, next=paging.session_cursor(page["after"]))
+    asked = paging.read(request, paging.SessionQuery)
+    repository, query = http.repository(), asked.to_json()
+    page = repository.sessions(query)
+    return jsonify(
+        sessions=[answers.SessionView.arrange(row) for row in page["sessions"]],
+        next=paging.session_cursor(page["after"]),
+        matching=repository.count_sessions(query) if asked.count else None,
+    )
 
 
 @blueprint.get("/v1/sessions/<name:session>")

@@ -71,6 +71,14 @@ class FunctionStore(ABC):
         page: dict[str, Any] = self._request(function, project, **query)
         return page
 
+    def count_sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        count: dict[str, Any] = self._request("turnlog_count_sessions_v1", project, **query)
+        return count
+
+    def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_recent_v1", project, **query)
+        return page
+
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         page: dict[str, Any] = self._request("turnlog_transcript_v1", project, session_id, **query)
         return page

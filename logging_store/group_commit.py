@@ -94,6 +94,12 @@ class GroupCommit:
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.sessions(project, query)
 
+    def count_sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.count_sessions(project, query)
+
+    def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.recent(project, query)
+
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         return self.inner.transcript(project, session_id, query)
 

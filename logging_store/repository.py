@@ -135,8 +135,18 @@ class ConversationRepository:
         return restore_numbers(_present(found))
 
     def sessions(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of sessions, newest first: see `Store.sessions`."""
-        return restore_numbers(self.store.sessions(self.project, self._own(query)))
+        """Return a page of sessions, newest first: see `Store.sessions`. `folder` names a folder."""
+        return restore_numbers(self.store.sessions(self.project, self._reachable(query)))
+
+    def count_sessions(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Count the sessions that a query of `sessions` finds: see `Store.count_sessions`."""
+        return self.store.count_sessions(self.project, self._reachable(query))
+
+    def recent(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of what arrived last: see `Store.recent`. Raises `NotYours` for who reaches only their own."""
+        if self._ownership is not None:
+            raise NotYours("Only who may read everything sees what arrives")
+        return restore_numbers(self.store.recent(self.project, query))
 
     def search(self, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of interactions that say something: see `Store.search`. `session`: its id, or its key."""
@@ -257,6 +267,17 @@ class ConversationRepository:
         if self._ownership is not None:
             claim(batch, self._ownership)
         return batch
+
+    def _reachable(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a query of sessions as the store takes it, for what somebody may read."""
+        query = {**query}
+        if folder := query.pop("folder", None):
+            query["folder_id"] = identity.folder(self.project, folder).id
+        if self._ownership is not None:
+            if self._ownership.user_id is None:
+                raise NotYours("Only who signed in has a list of sessions")
+            query |= {"user_id": self._ownership.user_id, "unclaimed": True}
+        return query
 
     def _reached(self, name: str) -> Identity:
         """Return the identity of a session, which somebody who only reaches their own may read."""

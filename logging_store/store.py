@@ -38,8 +38,18 @@ class Store(Protocol):
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{sessions, after}`, newest first.
 
-        `query`: limit, and any of user_id, tag, status, from, to, after. `after` is null on the last page. With `by`
-        "id" in the order of their ids, which never change, and a page of `limit` sessions looked at: it may be short.
+        `query`: limit, and any of user_id, folder_id, tag, status, implicit, model, has_errors, name, from, to, sort,
+        after: see turnlog_sessions_v1. A page may be short; `after` is null on the last one. With `by` "id" in the
+        order of their ids, which never change, by user_id, tag, status, from and to only.
+        """
+
+    def count_sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{sessions, complete}`: how many a query of `sessions` finds; not `complete`: there may be more."""
+
+    def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{interactions, after}`: what arrived last, first, with the beginnings of its texts.
+
+        `query`: limit, and any of model, has_errors, after. A page may be short; `after` is null on the last one.
         """
 
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:

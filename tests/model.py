@@ -146,17 +146,28 @@ class Model:
             "metadata": session.facts.get("metadata") or {},
             "created_at": session.created_at,
             "interaction_count": len(logged),
+            "failed_count": sum(_status(one) == "failed" for one in logged),
             "last_activity_at": max(
                 (one.get("completed_at") or one.get("started_at") or one["created_at"] for one in logged), default=None
             ),
             **{name: session.facts.get(name) for name in _SESSION_FIELDS},
         }
 
-    def newest_first(self, query: Facts) -> list[str]:
+    def listed(self, query: Facts) -> list[str]:
         """Return the ids of the sessions that a query finds, in the order of the list."""
 
         def at(session: StoredSession) -> datetime:
             return session.facts.get("started_at") or session.created_at
+
+        def arrived(session: StoredSession) -> datetime:
+            last: datetime = max(one["created_at"] for one in session.interactions.values())
+            return last
+
+        def used(session: StoredSession) -> set[str | None]:
+            return {one.get("model") for one in session.interactions.values()}
+
+        def has_errors(session: StoredSession) -> bool:
+            return any(_status(one) == "failed" for one in session.interactions.values())
 
         found = [
             session
@@ -165,10 +176,20 @@ class Model:
             and query.get("user_id", session.facts.get("user_id")) == session.facts.get("user_id")
             and ("tag" not in query or query["tag"] in (session.facts.get("tags") or []))
             and query.get("status", session.status) == session.status
+            and query.get("implicit", session.implicit) == session.implicit
+            and ("model" not in query or query["model"] in used(session))
+            and query.get("has_errors", has_errors(session)) == has_errors(session)
+            and query.get("name", "").lower()
+            in f"{session.facts.get('title') or ''}\n{session.facts.get('key') or ''}".lower()
             and ("from" not in query or at(session) >= datetime.fromisoformat(query["from"]))
             and ("to" not in query or at(session) < datetime.fromisoformat(query["to"]))
         ]
-        return [session.id for session in sorted(found, key=lambda one: (at(one), UUID(one.id)), reverse=True)]
+        sort = query.get("sort", "newest")
+        if sort == "activity":
+            found = [session for session in found if session.interactions]
+        when = arrived if sort == "activity" else at
+        found.sort(key=lambda one: (when(one), UUID(one.id)), reverse=sort != "oldest")
+        return [session.id for session in found]
 
     def transcript(self, session: StoredSession) -> list[Facts]:
         """Return the interactions by turn where there is one, then by time, then by id."""
@@ -186,7 +207,7 @@ class Model:
             {
                 "interaction_id": own_id,
                 "session_id": session.id,
-                "status": facts.get("status") or _derived_status(facts),
+                "status": _status(facts),
                 "tags": facts.get("tags") or [],
                 "metadata": facts.get("metadata") or {},
                 "created_at": facts["created_at"],
@@ -194,6 +215,10 @@ class Model:
             }
             for own_id, facts in sorted(session.interactions.items(), key=place)
         ]
+
+
+def _status(facts: Facts) -> str:
+    return str(facts.get("status") or _derived_status(facts))
 
 
 def _derived_status(facts: Facts) -> str:

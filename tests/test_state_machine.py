@@ -102,9 +102,13 @@ class Log(RuleBasedStateMachine):
             return self.log.sessions(query | {"after": after})
 
         rows = all_pages(read, "sessions", query["limit"])
-        assert [row["session_id"] for row in rows] == self.model.newest_first(query)
+        assert [row["session_id"] for row in rows] == self.model.listed(query)
         for row in rows:
             self.compare_session(row, self.model.held[row["session_id"]])
+        assert self.log.count_sessions(query) == {
+            "sessions": len(self.model.listed({**query, "sort": "newest"})),
+            "complete": True,
+        }
 
     @rule(name=session_names, changes=edits)
     def edit(self, name: str, changes: SessionChanges) -> None:

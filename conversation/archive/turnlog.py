@@ -19,7 +19,7 @@ from logging_store.records import Record
 from logging_store.restored import RestoredFolder, RestoredInteraction, RestoredParticipant, RestoredSession
 from logging_store.values import MAX_NAME
 
-_DERIVED = {"erased_at", "interaction_count", "last_activity_at", "spooled", "statistics"}
+_DERIVED = {"erased_at", "interaction_count", "failed_count", "last_activity_at", "spooled", "statistics"}
 _SAID = ("prompt", "response", "error")
 
 

@@ -107,6 +107,12 @@ class Spool:
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         return self._read(lambda: self.inner.sessions(project, query))
 
+    def count_sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.count_sessions(project, query))
+
+    def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
+        return self._read(lambda: self.inner.recent(project, query))
+
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return what `Store.transcript` does; rows with something that waits here are marked `spooled`.
 

@@ -97,6 +97,7 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
         "tags": [],
         "metadata": {},
         "interaction_count": len(interactions),
+        "failed_count": sum(each["status"] == "failed" for each in interactions),
         "last_activity_at": max(
             (each["completed_at"] or each["started_at"] or each["created_at"] for each in interactions), default=None
         ),

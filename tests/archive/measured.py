@@ -49,7 +49,7 @@ class Repository(ConversationRepository):
         blank = dict.fromkeys((*names, "erased_at", "last_activity_at"))
         rows: list[Row] = [
             {**blank, "session_id": str(n), "status": "open", "implicit": False, "tags": [], "metadata": {},
-             "created_at": "2026-11-21T06:30:00+00:00", "interaction_count": 0}
+             "created_at": "2026-11-21T06:30:00+00:00", "interaction_count": 0, "failed_count": 0}
             for n in ids
         ]  # fmt: skip
         return {"sessions": rows, "after": str(ids.stop) if ids.stop < self._sessions else None}
