@@ -43,7 +43,7 @@ from conversation import (
 from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
-from conversation.pages import assets, session_files, sign_in, transcript
+from conversation.pages import assets, live, session_files, sign_in, transcript
 from conversation.pages import overview as overview_page
 from conversation.pages import search as search_page
 from conversation.pages import sessions as sessions_page
@@ -65,7 +65,7 @@ _AREAS = (
     *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
-    *(assets, sign_in, overview_page, sessions_page, transcript, session_files, search_page),
+    *(assets, sign_in, overview_page, sessions_page, transcript, session_files, search_page, live),
     *(checking, doctor, import_command, export_command),
 )
 

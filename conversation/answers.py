@@ -133,7 +133,7 @@ class SessionPage(Answer):
 
     sessions: list[SessionView]
     next: str | None
-    matching: Annotated[Matching | None, Field(description="With count=true")]
+    matching: Annotated[Matching | None, Field(description="Only with count=true")] = None
 
 
 class Erased(Answer):

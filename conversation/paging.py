@@ -13,6 +13,7 @@ from uuid import UUID
 from flask import Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from werkzeug.datastructures import MultiDict
 
 from conversation import snippets
 from conversation.body import InvalidBody
@@ -37,9 +38,14 @@ _NUMBER = 8
 
 def read(request: Request, model: type[_Query]) -> _Query:
     """Return a request's query string as a model. Raises `InvalidBody`, naming each parameter as ?name."""
-    if repeated := [name for name in request.args if len(request.args.getlist(name)) > 1]:
+    return parse(request.args, model)
+
+
+def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
+    """Return parameters as a model. Raises `InvalidBody`, naming each as ?name."""
+    if repeated := [name for name in asked if len(asked.getlist(name)) > 1]:
         raise InvalidBody([{"path": f"?{name}", "detail": "Given more than once"} for name in repeated])
-    return validated(request.args.to_dict(), model)
+    return validated(asked.to_dict(), model)
 
 
 def validated(stated: Mapping[str, str], model: type[_Query]) -> _Query:
@@ -193,7 +199,7 @@ def _cursor() -> Any:
 
 
 _QueryTime = Annotated[Time, BeforeValidator(_with_plus)]
-_Flag = Annotated[bool, BeforeValidator(_flag)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 _Place = dict[str, Any]
 
 
@@ -215,26 +221,24 @@ class SessionQuery(Page):
     tag: Text | None = _optional("Only those with this tag")
     status: SessionStatus | None = _optional("Only those in this status")
     model: Text | None = _optional("Only those with an interaction of this model")
-    has_errors: _Flag | None = _optional("Only those with, or without, an interaction that failed")
-    implicit: _Flag | None = _optional("Only those that came along with an interaction or a plan, or the others")
+    has_errors: Flag | None = _optional("Only those with, or without, an interaction that failed")
+    implicit: Flag | None = _optional("Only those that came along with an interaction or a plan, or the others")
     name: Text | None = _optional("Only those whose title or key contains this, in either case")
     not_before: _QueryTime | None = _optional("Not before this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
     sort: Literal["newest", "oldest", "activity"] = Field(
         default="newest", description="activity: by when their last interaction arrived; those that have one"
     )
-    count: _Flag = Field(
+    count: Flag = Field(
         default=False, exclude=True, description="Also tell how many there are: up to 10,000 are counted"
     )
     after: Annotated[_Place, BeforeValidator(_session_place), _digits_schema(_AT + _ID)] | None = _cursor()
 
 
 class RecentQuery(Page):
-    """Of the page of what arrives, which no call of the API gives out."""
-
-    model: Text | None = None
-    has_errors: _Flag | None = None
-    after: Annotated[_Place | None, BeforeValidator(_recent_place)] = _cursor()
+    model: Text | None = _optional("Only of this model")
+    has_errors: Flag | None = _optional("Only those that failed")
+    after: Annotated[_Place, BeforeValidator(_recent_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
 
 
 class FolderQuery(Page):

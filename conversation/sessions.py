@@ -75,11 +75,9 @@ def list_sessions() -> Response:
     asked = paging.read(request, paging.SessionQuery)
     repository, query = http.repository(), asked.to_json()
     page = repository.sessions(query)
-    return jsonify(
-        sessions=[answers.SessionView.arrange(row) for row in page["sessions"]],
-        next=paging.session_cursor(page["after"]),
-        matching=repository.count_sessions(query) if asked.count else None,
-    )
+    told: dict[str, Any] = {"matching": repository.count_sessions(query)} if asked.count else {}
+    sessions = [answers.SessionView.arrange(row) for row in page["sessions"]]
+    return jsonify(sessions=sessions, next=paging.session_cursor(page["after"]), **told)
 
 
 @blueprint.get("/v1/sessions/<name:session>")

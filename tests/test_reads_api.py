@@ -69,7 +69,7 @@ def test_a_page_that_ends_where_the_list_ends_has_no_next(client: FlaskClient) -
     for n in range(4):
         create(client, session_id=str(n))
     assert [len(page["sessions"]) for page in pages(client, "/v1/sessions", limit=2)] == [2, 2]
-    assert list(pages(client, "/v1/sessions", user_id="nobody")) == [{"sessions": [], "next": None, "matching": None}]
+    assert list(pages(client, "/v1/sessions", user_id="nobody")) == [{"sessions": [], "next": None}]
 
 
 def test_sessions_that_come_while_paging_neither_repeat_nor_hide_others(client: FlaskClient) -> None:

@@ -1,14 +1,67 @@
-"""The list of sessions."""
+"""The list of sessions: filtered, in three orders, counted."""
 
-from flask import Blueprint, Response, request
+from typing import Any
+
+from flask import Blueprint, Response, current_app
 
 from conversation import access, http, pages, paging
+from conversation.pages import forms
+from logging_store.repository import ConversationRepository
 
 blueprint = Blueprint("pages_sessions", __name__)
+
+SESSIONS = 50  # of a page: each has its interactions counted
+_LOOKS = 4  # calls of the store, each of which looks at a bounded number of sessions
+_FOLDER_PAGE = "pages_folders.folder"
+_SORTS = {"newest": "Newest", "oldest": "Oldest", "activity": "Last active"}
+#: What each filter is called on the page, in the order of the form.
+_FILTERS = {
+    "name": "title or key",
+    "user_id": "user",
+    "folder": "folder",
+    "tag": "tag",
+    "model": "model",
+    "status": "status",
+    "has_errors": "failed interactions",
+    "implicit": "implicit",
+    "from": "from",
+    "to": "to",
+}
 
 
 @blueprint.get("/sessions")
 @access.page("read", restricted=True)
 def sessions() -> Response:
-    page = http.repository().sessions(paging.read(request, paging.SessionQuery).to_json())
-    return pages.render("sessions.html", sessions=page["sessions"], next=paging.session_cursor(page["after"]))
+    log = http.repository()
+    asked = forms.read(paging.SessionQuery)
+    given = forms.asked()
+    found, after = _look(log, asked.to_json())
+    filters = {name: given[name] for name in _FILTERS if name in given}
+    kept = forms.without(given, "cursor")
+    return pages.render(
+        "sessions.html",
+        sessions=found,
+        matching=None if asked.after else log.count_sessions(asked.to_json()),
+        filters=filters,
+        chips=[(_FILTERS[name], value, forms.without(kept, name)) for name, value in filters.items()],
+        kept=kept,
+        sorts=_SORTS,
+        sort=asked.sort,
+        times={name: forms.field_of_time(given.get(name)) for name in ("from", "to")},
+        next=paging.session_cursor(after),
+        looked_to=after["at"] if after and len(found) < SESSIONS else None,
+        is_first=asked.after is None,
+        has_folders=_FOLDER_PAGE in current_app.view_functions,
+    )
+
+
+def _look(log: ConversationRepository, query: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return a page of sessions and the place after it; what is rare is looked for some way, not to the end."""
+    found: list[dict[str, Any]] = []
+    for _ in range(_LOOKS):
+        page = log.sessions({**query, "limit": SESSIONS - len(found)})
+        found += page["sessions"]
+        query = {**query, "after": page["after"]}
+        if page["after"] is None or len(found) == SESSIONS:
+            break
+    return found, query["after"]

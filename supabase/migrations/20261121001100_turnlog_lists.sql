@@ -157,7 +157,7 @@ begin
           from (select i.session_id from public.ai_interactions as i
                  where i.project = in_project and (i.status = 'failed' or i.status is null and i.error <> '')
                  limit entries + 1) as e;
-        if counted <= entries then
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
             return coalesce(found_ids, '{}');
         end if;
     end if;
@@ -166,7 +166,7 @@ begin
           from (select i.session_id from public.ai_interactions as i
                  where i.project = in_project and i.model = request ->> 'model'
                  limit entries + 1) as e;
-        if counted <= entries then
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
             return coalesce(found_ids, '{}');
         end if;
     end if;
@@ -210,7 +210,7 @@ declare
 begin
     if by_activity then
         -- entries of interactions; each session counts where its last one is, unless that is on an earlier page
-        looks := '{2000,10000}';
+        looks := '{2000,8000}';
         walk := 'select i.session_id as id, i.created_at as at from public.ai_interactions as i where i.project = $1 ->> ''project'''
                 || format(beyond, 'i.created_at', 'i.session_id') || ' order by i.created_at desc, i.session_id desc limit $2';
         page := 'select w.id, w.at from (select v.id, max(v.at) as at from (' || walk || ') as v group by v.id) as w'

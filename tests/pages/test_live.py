@@ -1,0 +1,65 @@
+"""The page of what arrives."""
+
+import pytest
+from flask.testing import FlaskClient
+
+from conversation.pages import live as page_module
+from tests.api import create, log
+from tests.pages.reading import link, page_of, texts
+
+
+@pytest.fixture
+def logged(client: FlaskClient) -> FlaskClient:
+    create(client, session_id="s", title="A <b>chat</b>", user_id="ada")
+    log(client, session_id="s", interaction_id="one", prompt="First?", response="Yes", model="m", latency_ms=1500)
+    log(client, session_id="s", interaction_id="two", prompt="مرحبا", error="timed out", model="n")
+    log(client, session_id="t", interaction_id="three", prompt="<script>alert(1)</script>", model="m")
+    return client
+
+
+def prompts(client: FlaskClient, address: str) -> list[str]:
+    return texts(page_of(client.get(address)), ".arrivals .excerpt:first-of-type")
+
+
+def test_the_latest_is_on_top(logged: FlaskClient) -> None:
+    page = page_of(logged.get("/live"))
+    assert texts(page, ".arrivals .excerpt:first-of-type") == ["<script>alert(1)</script>", "مرحبا", "First?"]
+    (_, second, first) = texts(page, ".arrivals .facts")
+    assert "A <b>chat</b>" in second
+    assert "failed" in second
+    assert "completed" in first
+    assert "1.5 s" in first
+    assert {p["dir"] for p in page.select(".excerpt")} == {"auto"}
+    assert page.select("#list[data-live]")
+
+
+def test_each_leads_to_its_turn(logged: FlaskClient) -> None:
+    page = page_of(logged.get("/live"))
+    (address,) = [str(a["href"]) for a in page.select(".arrivals li:last-child a")]
+    turn = page_of(logged.get(address))
+    assert texts(turn, ".turn.sought .bubble.user .said") == ["First?"]
+    assert turn.select(f"#{address.partition('#')[2]}.sought")
+
+
+def test_it_is_filtered_by_a_form(logged: FlaskClient) -> None:
+    assert prompts(logged, "/live?model=m") == ["<script>alert(1)</script>", "First?"]
+    assert prompts(logged, "/live?model=&has_errors=true") == ["مرحبا"]
+    assert "No interaction matches" in page_of(logged.get("/live?model=x")).get_text()
+
+
+def test_it_is_read_in_pages(logged: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "INTERACTIONS", 2)
+    first = page_of(logged.get("/live"))
+    second = page_of(logged.get(link(first, "Earlier")))
+    assert texts(second, ".arrivals .excerpt:first-of-type") == ["First?"]
+    assert link(second, "Latest") == "/live"
+    assert not second.select("[data-live]")
+
+
+def test_nothing_yet_is_told(client: FlaskClient) -> None:
+    assert "Nothing has arrived yet" in page_of(client.get("/live")).get_text()
+
+
+@pytest.mark.parametrize("query", ["has_errors=maybe", "cursor=x", "user=ada"])
+def test_a_filter_that_means_nothing_is_named(client: FlaskClient, query: str) -> None:
+    assert texts(page_of(client.get(f"/live?{query}"), 422), "main li code") == [f"?{query.partition('=')[0]}"]

@@ -1,0 +1,93 @@
+"""What arrived last: in order, with the beginnings of its texts."""
+
+from typing import Any
+
+import pytest
+
+from logging_store.errors import NotYours
+from logging_store.records import Interaction
+from logging_store.repository import ConversationRepository
+from tests.conftest import PROJECT
+
+
+class SomebodysOwn:
+    user_id: str | None = "ada"
+
+    def owner_of(self, session_id: str) -> str:  # noqa: ARG002 - nobody asks for one
+        return "user:ada"
+
+
+def stated(**fields: Any) -> Interaction:
+    return Interaction.model_validate(fields)
+
+
+def walked(log: ConversationRepository, limit: int, **query: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        page = log.recent({"limit": limit, **query})
+        found += page["interactions"]
+        if page["after"] is None:
+            return found
+        query["after"] = page["after"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_the_latest_comes_first_and_nothing_twice(repository: ConversationRepository, limit: int) -> None:
+    for n in range(3):
+        # what arrives at once is in some order, which is the same on each page
+        repository.log([stated(session_id=f"s{k % 2}", interaction_id=f"{n}-{k}", prompt=f"{n}") for k in range(4)])
+    found = walked(repository, limit)
+    assert [row["prompt"] for row in found] == [*"2222", *"1111", *"0000"]
+    assert len({row["interaction_id"] for row in found}) == 12
+    assert [row["interaction_id"] for row in found] == [row["interaction_id"] for row in walked(repository, 5)]
+
+
+def test_it_is_filtered(repository: ConversationRepository) -> None:
+    repository.log(
+        [
+            stated(session_id="s", prompt="1", model="m"),
+            stated(session_id="s", prompt="2", model="n", error="timed out"),
+            stated(session_id="t", prompt="3", model="m", status="failed"),
+        ]
+    )
+    assert {row["prompt"] for row in walked(repository, 1, model="m")} == {"1", "3"}
+    assert {row["prompt"] for row in walked(repository, 1, has_errors=True)} == {"2", "3"}
+    assert [row["prompt"] for row in walked(repository, 1, has_errors=True, model="n")] == ["2"]
+    assert walked(repository, 1, model="other") == []
+
+
+SAID: list[tuple[Any, str | None]] = [
+    ("Hello", "Hello"),
+    ("x" * 1000, "x" * 300),
+    ("日本語 🙂", "日本語 🙂"),
+    ([{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hi"}], "Hi"),
+    ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}], "Hi"),
+    ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]}], "a b"),
+    ([{"role": "user", "content": {"text": "not said so"}}], None),
+    ([{"role": "user", "content": [{"text": 5}, "x"]}], None),
+    ([], None),
+]
+
+
+@pytest.mark.parametrize(("said", "beginning"), SAID)
+def test_texts_are_told_by_their_beginnings(
+    repository: ConversationRepository, said: Any, beginning: str | None
+) -> None:
+    repository.log([stated(session_id="s", prompt="Well", response=said)])
+    (row,) = walked(repository, 10)
+    assert row["response"] == beginning
+
+
+def test_an_interaction_tells_of_its_session(repository: ConversationRepository) -> None:
+    repository.log([stated(session_id="my chat", interaction_id="one", prompt="Hi", model="m", latency_ms=2, turn=3)])
+    (row,) = walked(repository, 10)
+    told = {name: row[name] for name in ("session_key", "title", "user_id", "model", "status", "turn", "latency_ms")}
+    assert told == {
+        "session_key": "my chat", "title": None, "user_id": None, "model": "m", "status": "pending", "turn": 3,
+        "latency_ms": 2,
+    }  # fmt: skip
+
+
+def test_who_reaches_only_their_own_sees_nothing_arrive(repository: ConversationRepository) -> None:
+    with pytest.raises(NotYours):
+        repository.seen_by(PROJECT, SomebodysOwn()).recent({"limit": 1})
