@@ -193,7 +193,7 @@ def test_what_is_rare_is_found_in_one_call_however_old_it_is(many: ConversationR
     assert walked(many, has_errors=True, model="new") == ([], 1)
     assert walked(many, tag="none") == ([], 1)
     assert walked(many, user_id="nobody", sort="activity") == ([], 1)
-    assert walked(many, **{"to": "2020-01-01T00:00:00Z"}, sort="activity") == ([], 1)
+    assert walked(many, to="2020-01-01T00:00:00Z", sort="activity") == ([], 1)
 
 
 def test_a_count_says_whether_it_is_all(many: ConversationRepository) -> None:

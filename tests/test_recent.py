@@ -65,7 +65,6 @@ SAID: list[tuple[Any, str | None]] = [
     ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]}], "a b"),
     ([{"role": "user", "content": {"text": "not said so"}}], None),
     ([{"role": "user", "content": [{"text": 5}, "x"]}], None),
-    ([], None),
 ]
 
 
