@@ -87,13 +87,8 @@ def transcript_cursor(place: dict[str, Any] | None) -> str | None:
     return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
 
 
-def search_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of a search: `{at, session_id, interaction_id}`."""
-    return (
-        _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex if place else None
-    )
-def recent_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of what arrived last: `{at, session_id, interaction_id}`."""
+def interaction_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of interactions of all sessions: `{at, session_id, interaction_id}`."""
     if not place:
         return None
     return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
@@ -118,7 +113,7 @@ def _session_place(cursor: object) -> dict[str, Any]:
     return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
 
 
-def _search_place(cursor: object) -> dict[str, Any]:
+def _interaction_place(cursor: object) -> dict[str, Any]:
     digits = _digits(cursor, _AT + 2 * _ID)
     at, session, interaction = digits[:_AT], digits[_AT:-_ID], digits[-_ID:]
     return {"at": _time_of(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
@@ -171,14 +166,6 @@ def _flag(text: object) -> bool:
 def _with_plus(text: object) -> object:
     # in a query string a plus that was not encoded means a space
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
-
-
-def _recent_place(cursor: object) -> dict[str, Any]:
-    digits = _digits(cursor, _AT + 2 * _ID)
-    session, interaction = digits[_AT:-_ID], digits[-_ID:]
-    return {
-        "at": _time_of(digits[:_AT]), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction)),
-    }  # fmt: skip
 
 
 def _digits_schema(count: int) -> WithJsonSchema:
@@ -238,7 +225,7 @@ class SessionQuery(Page):
 class RecentQuery(Page):
     model: Text | None = _optional("Only of this model")
     has_errors: Flag | None = _optional("Only those that failed")
-    after: Annotated[_Place, BeforeValidator(_recent_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
+    after: Annotated[_Place, BeforeValidator(_interaction_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
 
 
 class FolderQuery(Page):
@@ -292,7 +279,7 @@ class SearchQuery(Page):
     limit: Annotated[
         int, Field(ge=1, le=LARGEST_SEARCH_PAGE, description="Page size"), BeforeValidator(_search_size)
     ] = DEFAULT_SEARCH_PAGE
-    after: Annotated[_Place, BeforeValidator(_search_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
+    after: Annotated[_Place, BeforeValidator(_interaction_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
 
     @property
     def terms(self) -> list[str]:

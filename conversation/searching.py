@@ -15,7 +15,7 @@ def found(query: paging.SearchQuery) -> dict[str, Any]:
     page = http.repository().search(query.to_json())
     for hit in page["hits"]:
         hit["snippet"] = snippets.of_hit(hit, query.terms, words=query.words)
-    return page | {"next": paging.search_cursor(page["after"])}
+    return page | {"next": paging.interaction_cursor(page["after"])}
 
 
 @blueprint.get("/v1/interactions")

@@ -150,9 +150,7 @@ class ConversationRepository:
 
     def search(self, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of interactions that say something: see `Store.search`. `session`: its id, or its key."""
-        if session := query.get("session"):
-            query = {**query, "session_id": identity.session(self.project, session).id}
-        return self.store.search(self.project, self._own({k: v for k, v in query.items() if k != "session"}))
+        return self.store.search(self.project, self._reachable(query))
 
     def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of a session's interactions. Raises `SessionNotFound` or `SessionErased`."""
@@ -254,30 +252,27 @@ class ConversationRepository:
             report = step | {name: report[name] + step[name] for name in summed}
         return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
-    def _own(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a query of a list as this caller may ask it. Raises `NotYours` for who has none."""
-        if self._ownership is None:
-            return query
-        if self._ownership.user_id is None:
-            raise NotYours("Only who signed in has a list of sessions")
-        return {**query, "user_id": self._ownership.user_id, "unclaimed": True}
+    def _reachable(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a query of a list as the store takes it, for what this caller may read: its names become ids.
+
+        Raises `NotYours` for who has no list.
+        """
+        query = {**query}
+        if folder := query.pop("folder", None):
+            query["folder_id"] = identity.folder(self.project, folder).id
+        if session := query.pop("session", None):
+            query["session_id"] = identity.session(self.project, session).id
+        if self._ownership is not None:
+            if self._ownership.user_id is None:
+                raise NotYours("Only who signed in has a list of sessions")
+            query |= {"user_id": self._ownership.user_id, "unclaimed": True}
+        return query
 
     def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         batch = addresser.batch(addressed, return_parents=return_parents)
         if self._ownership is not None:
             claim(batch, self._ownership)
         return batch
-
-    def _reachable(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a query of sessions as the store takes it, for what somebody may read."""
-        query = {**query}
-        if folder := query.pop("folder", None):
-            query["folder_id"] = identity.folder(self.project, folder).id
-        if self._ownership is not None:
-            if self._ownership.user_id is None:
-                raise NotYours("Only who signed in has a list of sessions")
-            query |= {"user_id": self._ownership.user_id, "unclaimed": True}
-        return query
 
     def _reached(self, name: str) -> Identity:
         """Return the identity of a session, which somebody who only reaches their own may read."""

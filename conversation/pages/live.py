@@ -20,7 +20,7 @@ def live() -> Response:
         "live.html",
         interactions=page["interactions"],
         filters=forms.without(given, "cursor"),
-        next=paging.recent_cursor(page["after"]),
+        next=paging.interaction_cursor(page["after"]),
         looked_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
         is_first=asked.after is None,
     )

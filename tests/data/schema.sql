@@ -247,6 +247,33 @@ CREATE FUNCTION public.turnlog_comparable_v1(expression text, kinds text[]) RETU
             expression)
         else expression end
 $_$;
+CREATE FUNCTION public.turnlog_count_sessions_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+declare
+    most constant integer := 10000;
+    filters constant record := public.turnlog_session_filters_v1(request);
+    enough constant integer := case when filters.further = '' then most + 1 when filters.looks then 10000 else 30000 end;
+    candidates constant uuid[] := case when filters.further <> '' then public.turnlog_session_candidates_v1(request, null, 2000) end;
+    counted bigint;
+    looked bigint;
+begin
+    if candidates is not null then
+        execute 'select count(*) from public.ai_sessions as s where s.id = any ($2) and ' || filters.walked || filters.further
+           into counted using request, candidates;
+        return jsonb_build_object('sessions', counted, 'complete', true);
+    end if;
+    execute 'select count(*) filter (where true' || filters.further || '), count(*) from ('
+            'select s.* from public.ai_sessions as s where ' || filters.walked
+            || case when filters.further = '' then '' else
+               ' order by coalesce(s.started_at, s.created_at) desc, s.id desc' end || ' limit $2) as s'
+       into counted, looked using request, enough;
+    return jsonb_build_object('sessions', least(counted, most), 'complete', looked < enough and counted <= most);
+end
+$_$;
 CREATE FUNCTION public.turnlog_count_user_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -586,6 +613,28 @@ begin
             ' as remaining', in_project, of_session));
 end
 $_$;
+CREATE FUNCTION public.turnlog_excerpt_v1(said jsonb, length integer) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+    select case jsonb_typeof(said)
+        when 'string' then left(said #>> '{}', length)
+        when 'array' then (
+            select left(m.text, length)
+              from jsonb_array_elements(said) with ordinality as e (message, n)
+             cross join lateral (
+                   select case jsonb_typeof(e.message -> 'content')
+                       when 'string' then e.message ->> 'content'
+                       when 'array' then (
+                           select string_agg(p.part ->> 'text', ' ' order by p.n)
+                             from jsonb_array_elements(e.message -> 'content') with ordinality as p (part, n)
+                            where jsonb_typeof(p.part -> 'text') = 'string')
+                   end) as m (text)
+             where m.text <> ''
+             order by e.n desc
+             limit 1)
+    end
+$$;
 CREATE FUNCTION public.turnlog_expirable_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -1733,6 +1782,69 @@ begin
     return null;
 end
 $$;
+CREATE FUNCTION public.turnlog_recent_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    of_model constant text := request ->> 'model';
+    failed constant boolean := coalesce((request ->> 'has_errors')::boolean, false);
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_session constant uuid := request #>> '{after,session_id}';
+    after_id constant uuid := request #>> '{after,interaction_id}';
+    enough constant integer := 10000; -- rows looked at
+    page jsonb;
+    place jsonb;
+begin
+    with looked as (
+        select i.*
+          from public.ai_interactions as i
+         where i.project = in_project
+           -- the first two are the index's; within a session, what arrived at once is in the order of the ids
+           and (after_at is null or (i.created_at, i.session_id) <= (after_at, after_session))
+           and (after_at is null or (i.created_at, i.session_id, i.id) < (after_at, after_session, after_id))
+         order by i.created_at desc, i.session_id desc, i.id desc
+         limit enough
+    ), shown as (
+        select l.*, row_number() over (order by l.created_at desc, l.session_id desc, l.id desc) as n
+          from (select l.* from looked as l
+                 where (of_model is null or l.model = of_model)
+                   and (not failed or l.status = 'failed' or l.status is null and l.error <> '')
+                 order by l.created_at desc, l.session_id desc, l.id desc
+                 limit page_size + 1) as l
+    )
+    select (select coalesce(jsonb_agg(jsonb_build_object(
+                       'interaction_id', i.id, 'session_id', i.session_id, 'session_key', s.key, 'title', s.title,
+                       'user_id', s.user_id, 'participant', i.participant, 'turn', i.turn,
+                       'model', i.model, 'provider', i.provider,
+                       'status', coalesce(i.status, case
+                           when i.error <> '' then 'failed'
+                           when i.response is not null then 'completed'
+                           else 'pending' end),
+                       'error', left(i.error, 300), 'finish_reason', i.finish_reason,
+                       'prompt', public.turnlog_excerpt_v1(i.prompt, 300),
+                       'response', public.turnlog_excerpt_v1(i.response, 300),
+                       'latency_ms', i.latency_ms, 'input_tokens', i.input_tokens, 'output_tokens', i.output_tokens,
+                       'erased_at', i.erased_at, 'created_at', i.created_at) order by i.n), '[]')
+              from shown as i
+              join public.ai_sessions as s on s.project = in_project and s.id = i.session_id
+             where i.n <= page_size),
+           case when (select count(*) from shown) > page_size
+               then (select jsonb_build_object('at', i.created_at, 'session_id', i.session_id, 'interaction_id', i.id)
+                       from shown as i where i.n = page_size)
+               else (select jsonb_build_object('at', l.created_at, 'session_id', l.session_id, 'interaction_id', l.id)
+                       from looked as l
+                     offset enough - 1 limit 1) end
+      into page, place;
+    return jsonb_build_object('interactions', page, 'after', place);
+end
+$$;
 CREATE FUNCTION public.turnlog_report_key_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1972,6 +2084,53 @@ begin
         'searched_to', last_place -> 'at');
 end
 $_$;
+CREATE FUNCTION public.turnlog_session_candidates_v1(request jsonb, walked text, most integer) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+declare
+    in_project constant text := request ->> 'project';
+    entries constant integer := most * 2; -- of interactions: a session mostly has several
+    found_ids uuid[];
+    counted bigint;
+begin
+    if walked is not null then
+        execute 'select array_agg(w.id) from (select s.id from public.ai_sessions as s where ' || walked || ' limit $2) as w'
+           into found_ids using request, most + 1;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ->> 'tag' is not null then
+        select array_agg(t.id) into found_ids
+          from (select s.id from public.ai_sessions as s where s.tags @> array[request ->> 'tag'] limit most + 1) as t;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if (request ->> 'has_errors')::boolean then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select i.session_id from public.ai_interactions as i
+                 where i.project = in_project and (i.status = 'failed' or i.status is null and i.error <> '')
+                 limit entries + 1) as e;
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ->> 'model' is not null then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select i.session_id from public.ai_interactions as i
+                 where i.project = in_project and i.model = request ->> 'model'
+                 limit entries + 1) as e;
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    return null;
+end
+$_$;
 CREATE TABLE public.ai_sessions (
     project text NOT NULL,
     id uuid NOT NULL,
@@ -2014,6 +2173,57 @@ CREATE FUNCTION public.turnlog_session_clash_v1(in_project text, stated public.a
             and s.session_number = stated.session_number and s.id <> stated.id),
         public.turnlog_key_clash_v1(in_project, stated.key, stated.id))
 $$;
+CREATE FUNCTION public.turnlog_session_filters_v1(request jsonb, OUT walked text, OUT further text, OUT looks boolean) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+    at constant text := 'coalesce(s.started_at, s.created_at)';
+    -- one index alone: what a second one finds would have to be looked for in all that the first one does
+    led_by constant text := case
+        when request ->> 'folder_id' is not null then 'folder_id'
+        when request ->> 'user_id' is not null then 'user_id'
+        when (request ->> 'implicit')::boolean then 'implicit'
+        when request ->> 'status' is not null then 'status'
+        else '' end;
+    asked record;
+begin
+    walked := 's.project = $1 ->> ''project'' and s.erased_at is null';
+    if request ->> 'from' is not null then
+        walked := walked || format(' and %s >= ($1 ->> ''from'')::timestamptz', at);
+    end if;
+    if request ->> 'to' is not null then
+        walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
+    end if;
+    further := '';
+    looks := request ->> 'model' is not null or request ->> 'has_errors' is not null;
+    for asked in
+        select f.name, f.condition
+          from (values
+              ('folder_id', 's.folder_id = ($1 ->> ''folder_id'')::uuid'),
+              ('user_id', 's.user_id = $1 ->> ''user_id'''),
+              ('implicit', case when (request ->> 'implicit')::boolean then 's.implicit' else 'not s.implicit' end),
+              ('status', 's.status = $1 ->> ''status'''),
+              ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
+              ('tag', 's.tags @> array[$1 ->> ''tag'']'),
+              ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
+              -- a look by the index each: joined, they were planned by reading all that the model said in the project
+              ('model', '(select true from public.ai_interactions as i where i.project = s.project'
+                        ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
+              ('has_errors', '(select true from public.ai_interactions as i where i.project = s.project'
+                             ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
+                             ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
+          ) as f (name, condition)
+         where request ->> f.name is not null
+    loop
+        if asked.name = led_by then
+            walked := walked || ' and ' || asked.condition;
+        else
+            further := further || ' and ' || asked.condition;
+        end if;
+    end loop;
+end
+$_$;
 CREATE FUNCTION public.turnlog_session_rows_v1(of_project text, ids uuid[]) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -2028,12 +2238,14 @@ CREATE FUNCTION public.turnlog_session_rows_v1(of_project text, ids uuid[]) RETU
             'started_at', s.started_at, 'ended_at', s.ended_at,
             'created_at', s.created_at, 'erased_at', s.erased_at,
             'owner', coalesce(s.claim, 'user:' || s.user_id),
-            'interaction_count', coalesce(i.interaction_count, 0), 'last_activity_at', i.last_activity_at
+            'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
+            'last_activity_at', i.last_activity_at
         ) order by wanted.n), '[]')
     from unnest(ids) with ordinality as wanted (id, n)
     join public.ai_sessions as s on s.project = of_project and s.id = wanted.id
     left join (
         select c.session_id, count(*) as interaction_count,
+               count(*) filter (where c.status = 'failed' or c.status is null and c.error <> '') as failed_count,
                max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
           from public.ai_interactions as c
          where c.project = of_project and c.session_id = any (ids)
@@ -2101,43 +2313,89 @@ CREATE FUNCTION public.turnlog_sessions_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
-    SET plan_cache_mode TO 'force_custom_plan'
-    AS $$
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
 declare
-    in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
-    of_user constant text := request ->> 'user_id';
-    of_tag constant text := request ->> 'tag';
-    of_status constant text := request ->> 'status';
-    not_before constant timestamptz := request ->> 'from';
-    before constant timestamptz := request ->> 'to';
-    after_at constant timestamptz := request #>> '{after,at}';
-    unclaimed constant boolean := coalesce((request ->> 'unclaimed')::boolean, false); -- only what is its user's own
-    after_id constant uuid := request #>> '{after,session_id}';
+    by_activity constant boolean := coalesce(request ->> 'sort' = 'activity', false);
+    has_after constant boolean := request #>> '{after,session_id}' is not null;
+    backwards constant boolean := coalesce(request ->> 'sort' = 'oldest', false);
+    filters constant record := public.turnlog_session_filters_v1(request);
+    -- where a place of the list stands against the one to go on from, and in which order it is walked
+    beyond constant text := case when has_after then format(
+        ' and (%%s, %%s) %s (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)',
+        case when backwards then '>' else '<' end) else '' end;
+    direction constant text := case when backwards then 'asc' else 'desc' end;
+    whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far that is
+    walk text;
+    page text;
+    looks integer[];
+    enough integer;
+    candidates uuid[];
     ids uuid[];
     times timestamptz[];
+    last_at timestamptz;
+    last_id uuid;
 begin
-    -- one more than the page, to know whether there is a next one
-    select array_agg(page.id), array_agg(page.at)
-      into ids, times
-      from (select s.id, coalesce(s.started_at, s.created_at) as at
-              from public.ai_sessions as s
-             where s.project = in_project and s.erased_at is null
-               and (of_user is null or s.user_id = of_user)
-               and (not unclaimed or s.claim is null)
-               and (of_tag is null or s.tags @> array[of_tag])
-               and (of_status is null or s.status = of_status)
-               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
-               and (before is null or coalesce(s.started_at, s.created_at) < before)
-               and (after_at is null or (coalesce(s.started_at, s.created_at), s.id) < (after_at, after_id))
-             order by coalesce(s.started_at, s.created_at) desc, s.id desc
-             limit page_size + 1) as page;
+    if by_activity then
+        -- entries of interactions; each session counts where its last one is, unless that is on an earlier page
+        looks := '{2000,8000}';
+        walk := 'select i.session_id as id, i.created_at as at from public.ai_interactions as i where i.project = $1 ->> ''project'''
+                || format(beyond, 'i.created_at', 'i.session_id') || ' order by i.created_at desc, i.session_id desc limit $2';
+        page := 'select w.id, w.at from (select v.id, max(v.at) as at from (' || walk || ') as v group by v.id) as w'
+                || ' where (select true from public.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
+                || ' limit 1)'
+                || case when has_after then ' and (select true from public.ai_interactions as i'
+                   ' where i.project = $1 ->> ''project'' and i.session_id = w.id'
+                   -- not by the index of arrivals, which would be read from its end
+                   ' and (i.created_at + interval ''0'', i.session_id)'
+                   ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid) limit 1) is null' else '' end;
+    else
+        looks := case when whole then '{2147483647}' when filters.looks then '{2000,10000}' else '{5000,30000}' end;
+        walk := 'select s.id, coalesce(s.started_at, s.created_at) as at, s.project, s.folder_id, s.user_id, s.implicit, s.status,'
+                ' s.claim, s.tags, s.title, s.key, s.started_at, s.created_at, s.erased_at from public.ai_sessions as s where '
+                || filters.walked || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                || format(' order by coalesce(s.started_at, s.created_at) %1$s, s.id %1$s limit $2', direction);
+        page := 'select s.id, s.at from (' || walk || ') as s where true' || filters.further;
+    end if;
+    foreach enough in array looks loop
+        -- what one rare filter lets through is looked at as a whole before looking further
+        if enough <> looks[1] then
+            candidates := public.turnlog_session_candidates_v1(
+                request, case when by_activity then filters.walked end, 2000);
+            if candidates is not null then
+                page := case when by_activity then
+                    'select w.id, w.at from (select i.session_id as id, max(i.created_at) as at from public.ai_interactions as i'
+                    ' where i.project = $1 ->> ''project'' and i.session_id = any ($4) group by i.session_id) as w'
+                    ' where (select true from public.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
+                    || ' limit 1)' || format(beyond, 'w.at', 'w.id')
+                else
+                    'select s.id, coalesce(s.started_at, s.created_at) as at from public.ai_sessions as s where s.id = any ($4) and '
+                    || filters.walked || filters.further || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                end;
+            end if;
+        end if;
+        -- one more than the page, to know whether there is a next one
+        execute 'select array_agg(p.id), array_agg(p.at) from (' || page
+                || format(' order by at %1$s, id %1$s limit $3) as p', direction)
+           into ids, times using request, enough, page_size + 1, candidates;
+        exit when cardinality(ids) > page_size or candidates is not null or whole;
+        execute format('select w.at, w.id from (%s) as w offset $2 - 1 limit 1', walk)
+           into last_at, last_id using request, enough;
+        exit when last_id is null;
+    end loop;
+    if cardinality(ids) > page_size then
+        last_at := times[page_size];
+        last_id := ids[page_size];
+    elsif candidates is not null then
+        last_id := null;
+    end if;
     return jsonb_build_object(
-        'sessions', public.turnlog_session_rows_v1(in_project, coalesce(ids[:page_size], '{}')),
-        'after', case when cardinality(ids) > page_size
-            then jsonb_build_object('at', times[page_size], 'session_id', ids[page_size]) end);
+        'sessions', public.turnlog_session_rows_v1(request ->> 'project', coalesce(ids[:page_size], '{}')),
+        'after', case when last_id is not null then jsonb_build_object('at', last_at, 'session_id', last_id) end);
 end
-$$;
+$_$;
 CREATE FUNCTION public.turnlog_set_project_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -3372,7 +3630,10 @@ ALTER TABLE ONLY public.ai_session_participants
     ADD CONSTRAINT ai_session_participants_pkey PRIMARY KEY (project, session_id, participant);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
+CREATE INDEX ai_interactions_arrived_idx ON public.ai_interactions USING btree (project, created_at, session_id);
 CREATE INDEX ai_interactions_failed_began_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at)) WHERE ((status = 'failed'::text) OR ((status IS NULL) AND (error <> ''::text)));
+CREATE INDEX ai_interactions_failed_idx ON public.ai_interactions USING btree (project, session_id) WHERE ((status = 'failed'::text) OR ((status IS NULL) AND (error <> ''::text)));
+CREATE INDEX ai_interactions_model_idx ON public.ai_interactions USING btree (project, model, session_id) WHERE (model IS NOT NULL);
 CREATE INDEX ai_interactions_newest_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at) DESC, session_id DESC, id DESC);
 CREATE UNIQUE INDEX ai_interactions_session_key_key ON public.ai_interactions USING btree (project, session_id, key) WHERE (octet_length(key) <= 2000);
 CREATE UNIQUE INDEX ai_keys_digest_key ON public.ai_keys USING btree (digest);
@@ -3380,9 +3641,12 @@ CREATE INDEX ai_search_grams_idx ON public.ai_search USING gin (grams);
 CREATE UNIQUE INDEX ai_session_folders_project_key_key ON public.ai_session_folders USING btree (project, key) WHERE (key IS NOT NULL);
 CREATE INDEX ai_session_folders_user_idx ON public.ai_session_folders USING btree (project, user_id, id) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_session_participants_participant_idx ON public.ai_session_participants USING btree (project, participant, session_id);
+CREATE INDEX ai_sessions_folder_newest_idx ON public.ai_sessions USING btree (project, folder_id, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND (folder_id IS NOT NULL));
 CREATE UNIQUE INDEX ai_sessions_folder_number_key ON public.ai_sessions USING btree (project, folder_id, session_number) WHERE (folder_id IS NOT NULL);
+CREATE INDEX ai_sessions_implicit_newest_idx ON public.ai_sessions USING btree (project, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND implicit);
 CREATE INDEX ai_sessions_newest_idx ON public.ai_sessions USING btree (project, COALESCE(started_at, created_at) DESC, id DESC) WHERE (erased_at IS NULL);
 CREATE UNIQUE INDEX ai_sessions_project_key_key ON public.ai_sessions USING btree (project, key) WHERE (key IS NOT NULL);
+CREATE INDEX ai_sessions_status_newest_idx ON public.ai_sessions USING btree (project, status, COALESCE(started_at, created_at) DESC, id DESC) WHERE (erased_at IS NULL);
 CREATE INDEX ai_sessions_tags_idx ON public.ai_sessions USING gin (tags) WHERE (tags IS NOT NULL);
 CREATE INDEX ai_sessions_user_newest_idx ON public.ai_sessions USING btree (project, user_id, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND (user_id IS NOT NULL));
 CREATE TRIGGER ai_interactions_queue AFTER INSERT ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_queue_v1();
