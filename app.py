@@ -19,6 +19,7 @@ from conversation import (
     commands,
     compat,
     erasing,
+    feedback,
     folders,
     health,
     http,
@@ -62,7 +63,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview),
+    *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview, feedback),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
     *(assets, sign_in, overview_page, sessions_page, transcript, session_files, search_page, live),

@@ -145,6 +145,7 @@ class Erased(Answer):
     erased_at: Annotated[datetime | None, Field(description="Null if nothing was erased yet: in a dry run")]
     interactions: int
     participants: int
+    feedback: Annotated[int, Field(description="What was said of these interactions")]
     spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
     dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
     unreadable_files: Annotated[int, Field(description="Files of this machine's spool that nobody can look into")]
@@ -162,6 +163,7 @@ class UserErased(Answer):
     sessions: int
     interactions: Annotated[int, Field(description="Those of these sessions")]
     participants: Annotated[int, Field(description="Those of these sessions")]
+    feedback: Annotated[int, Field(description="Of these sessions, and what the user said of others' interactions")]
     participations: Annotated[int, Field(description="In other people's sessions")]
     turns: Annotated[int, Field(description="Interactions of other people's sessions whose texts are gone")]
     folders: Annotated[int, Field(description="Cleared of name, key, user and metadata")]

@@ -25,6 +25,7 @@ LINES = "application/x-ndjson"
 _PATH_PARAMETER = re.compile(r"<name:(\w+)>")
 _NAMES = {
     "session": ("The session's UUID, or the caller's own key", shapes.IDENTIFIER),
+    "interaction": ("The interaction's UUID, or the caller's own key", shapes.IDENTIFIER),
     "folder": ("The folder's UUID, or the caller's own key", shapes.IDENTIFIER),
     "participant": ("The participant, as the caller calls them", shapes.NAME),
     "user": ("The user, as the caller calls them", shapes.NAME),

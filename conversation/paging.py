@@ -34,6 +34,7 @@ LAST_ID = str(UUID(int=2**128 - 1))
 _UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
 _TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
 _NUMBER = 8
+_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID}}}([0-9a-f]{{2}}){{1,1700}}"  # an id, then an author and a name in UTF-8
 
 
 def read(request: Request, model: type[_Query]) -> _Query:
@@ -94,6 +95,11 @@ def interaction_cursor(place: dict[str, Any] | None) -> str | None:
     return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
 
 
+def feedback_cursor(place: dict[str, Any] | None) -> str | None:
+    """Spell the place after a page of feedback: `{interaction_id, author, name}`. Names hold no line breaks."""
+    return UUID(place["interaction_id"]).hex + f"{place['author']}\n{place['name']}".encode().hex() if place else None
+
+
 def _spell_time(text: str) -> str:
     return f"{(datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND:0{_AT}x}"
 
@@ -137,6 +143,14 @@ def _transcript_place(cursor: object) -> dict[str, Any]:
         "at": _time_of(at),
         "interaction_id": str(UUID(interaction)),
     }
+
+
+def _feedback_place(cursor: object) -> dict[str, Any]:
+    if isinstance(cursor, str) and re.fullmatch(_FEEDBACK_CURSOR, cursor):
+        author, line_break, name = bytes.fromhex(cursor[_ID:]).decode(errors="replace").partition("\n")
+        if line_break and "\0" not in author + name:
+            return {"interaction_id": str(UUID(cursor[:_ID])), "author": author, "name": name}
+    raise PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
 
 
 def _size(text: object, most: int = LARGEST_PAGE) -> int:
@@ -287,6 +301,18 @@ class SearchQuery(Page):
 
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {"terms": self.terms}
+
+
+class FeedbackQuery(Page):
+    interaction: Identifier | None = _optional("Only of this interaction: its UUID, or the caller's own key")
+    after: (
+        Annotated[
+            _Place,
+            BeforeValidator(_feedback_place),
+            WithJsonSchema({"type": "string", "pattern": f"^{_FEEDBACK_CURSOR}$"}),
+        ]
+        | None
+    ) = _cursor()
 
 
 class ConversationQuery(TranscriptQuery):

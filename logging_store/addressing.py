@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from logging_store import identity
-from logging_store.batches import Batch, Kind, Row
+from logging_store.batches import KINDS, Batch, Kind, Row
 from logging_store.identity import Identity
-from logging_store.records import Folder, Interaction, Participant, Plan, Record, Session
+from logging_store.records import Feedback, Folder, Interaction, Participant, Plan, Record, Session
 from logging_store.restored import Restored, RestoredFolder, RestoredSession
 from logging_store.values import canonical_key
 
@@ -24,10 +24,11 @@ class Addressed(NamedTuple):
 
 
 class Addresser:
-    """Addresses what a project received at one time."""
+    """Addresses what a project received at one time. `author`: whose feedback is that names no author."""
 
-    def __init__(self, project: str, received_at: datetime) -> None:
+    def __init__(self, project: str, received_at: datetime, author: str | None = None) -> None:
         self.project = project
+        self._author = author
         self._received_at = received_at
         self._sessions: dict[str, Identity] = {}
 
@@ -44,7 +45,7 @@ class Addresser:
 
     def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         """Return records as one batch: of each kind those stated, in their order, then parents that only came along."""
-        rows: dict[Kind, list[Row]] = {"folders": [], "sessions": [], "participants": [], "interactions": []}
+        rows: dict[Kind, list[Row]] = {kind: [] for kind in KINDS}
         for each in addressed:
             rows[each.kind].append(each.row)
         folders = [each.folder for each in addressed if each.kind == "sessions" and each.folder]
@@ -55,6 +56,7 @@ class Addresser:
             interactions=rows["interactions"],
             folders=rows["folders"] + self._brought_along(folders, rows["folders"]),
             participants=rows["participants"],
+            feedback=rows["feedback"],
             return_parents=return_parents,
         )
 
@@ -72,6 +74,8 @@ class Addresser:
                 return Addressed("participants", row, session=session)
             case Folder():
                 return self._folder(record, received_at)
+            case Feedback():
+                return self._feedback(record, received_at)
         raise TypeError(f"{type(record).__name__} is no record of its own")
 
     def _folder(self, folder: Folder, received_at: datetime) -> Addressed:
@@ -120,6 +124,15 @@ class Addresser:
         if row.get("status") == "pending":
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
         return Addressed("interactions", row, None, session, own, interaction.key is not None)
+
+    def _feedback(self, feedback: Feedback, received_at: datetime) -> Addressed:
+        session = self._named_session(feedback.session_id)
+        own = identity.interaction(self.project, session.id, feedback.interaction_id)
+        at = {"created_at": received_at.isoformat(), "given_at": received_at.isoformat()}
+        row = at | feedback.facts() | {"session_id": session.id, "interaction_id": own.id}
+        if self._author is not None:
+            row.setdefault("author", self._author)
+        return Addressed("feedback", row, None, session, own)
 
     def _named_session(self, name: str) -> Identity:
         who = self._sessions.get(name)

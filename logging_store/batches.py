@@ -12,7 +12,7 @@ from logging_store.errors import Conflict, Invalid
 Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
 #: What becomes of a stored interaction that a row says more, or something else, about: see turnlog_write_v1.
 OnConflict = Literal["keep", "report", "fill"]
-Kind = Literal["folders", "sessions", "participants", "interactions"]
+Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
 
 #: Receipts that mean: what the record says is in the store.
@@ -21,7 +21,7 @@ STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate"})
 KEPT: frozenset[Outcome] = STORED | {"spooled"}
 
 #: In the order in which they are written: parents first.
-KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions")
+KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions", "feedback")
 _OF_A_STUB = ("id", "key", "created_at")
 _OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering")  # else it would be another session
 
@@ -31,7 +31,8 @@ class Batch:
     """Records of one project that are written together or not at all.
 
     Rows are as `turnlog_write_v1` takes them: JSON values under the columns' names. A row that says `implicit` states
-    nothing of its own: it is a parent that came along with its child. A participant's session must be among the rows.
+    nothing of its own: it is a parent that came along with its child. The session of a participant or of
+    feedback must be among the rows.
     A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog_write_v2.
     """
 
@@ -40,6 +41,7 @@ class Batch:
     interactions: Sequence[Row] = ()
     folders: Sequence[Row] = ()
     participants: Sequence[Row] = ()
+    feedback: Sequence[Row] = ()
     return_parents: bool = False  # receipts carry the stated folders and sessions as they are afterwards
     late: bool = False  # it has waited in a spool, and somebody may have been erased meanwhile
 
@@ -60,7 +62,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        size = len(self.sessions) + len(self.interactions) + len(self.participants)
+        size = len(self.sessions) + len(self.interactions) + len(self.participants) + len(self.feedback)
         return size + sum(1 + len(row.get("sessions", ())) for row in self.folders)
 
     def fits(self, other: Self) -> bool:
@@ -79,6 +81,7 @@ class Batch:
             [row for batch in batches for row in batch.interactions],
             [row for batch in batches for row in batch.folders],
             [row for batch in batches for row in batch.participants],
+            [row for batch in batches for row in batch.feedback],
             any(batch.return_parents for batch in batches),
         )
 
@@ -123,7 +126,7 @@ class Batch:
         return self._with_parents(rows[:middle]), self._with_parents(rows[middle:])
 
     def to_json(self) -> Row:
-        return {
+        told = {
             "project": self.project,
             "folders": self.folders,
             "sessions": self.sessions,
@@ -131,15 +134,23 @@ class Batch:
             "interactions": self.interactions,
             "return_parents": self.return_parents,
         }
+        return told | {"feedback": self.feedback} if self.feedback else told
 
     def _with_parents(self, rows: Iterable[Row]) -> Self:
         chosen = {id(row) for row in rows}
-        folders, sessions, participants, interactions = (
+        folders, sessions, participants, interactions, feedback = (
             [row for row in getattr(self, kind) if id(row) in chosen] for kind in KINDS
         )
-        sessions = _with_stubs(self.sessions, sessions, participants + interactions, "session_id")
+        sessions = _with_stubs(self.sessions, sessions, participants + interactions + feedback, "session_id")
         folders = _with_stubs(self.folders, folders, sessions, "folder_id")
-        return replace(self, folders=folders, sessions=sessions, participants=participants, interactions=interactions)
+        return replace(
+            self,
+            folders=folders,
+            sessions=sessions,
+            participants=participants,
+            interactions=interactions,
+            feedback=feedback,
+        )
 
 
 def _parents(row: Row) -> list[str]:
@@ -214,6 +225,7 @@ class BatchReceipts:
     interactions: list[Receipt] = field(default_factory=list)
     folders: list[Receipt] = field(default_factory=list)
     participants: list[Receipt] = field(default_factory=list)
+    feedback: list[Receipt] = field(default_factory=list)
 
     @classmethod
     def all(cls, receipt: Receipt, batch: Batch) -> Self:

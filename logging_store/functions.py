@@ -57,7 +57,9 @@ class FunctionStore(ABC):
         function = "turnlog_write_v2" if batch.is_claimed else "turnlog_write_v1"
         if batch.late:
             function = "turnlog_write_late_v1"
-        return _receipts(batch, self._persist(function, "batch", batch.to_json()))
+        if not batch.feedback:
+            return _receipts(batch, self._persist(function, "batch", batch.to_json()))
+        return _receipts(batch, self._persist("turnlog_write_v3", "batch", {**batch.to_json(), "late": batch.late}))
 
     def explain(self, batch: Batch) -> BatchReceipts:
         return _receipts(batch, self._persist("turnlog_explain_v1", "batch", batch.to_json()))
@@ -108,6 +110,10 @@ class FunctionStore(ABC):
         found: dict[str, Any] = self._request("turnlog_participants_v1", project, session_id)
         return found
 
+    def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._request("turnlog_feedback_v1", project, session_id, **query)
+        return page
+
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
         session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
         return session
@@ -117,7 +123,7 @@ class FunctionStore(ABC):
         report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id, **request)
         while report and report["left"]:
             step = self._request("turnlog_erase_v1", project, session_id, **request)
-            report = step | {name: report[name] + step[name] for name in ("interactions", "participants")}
+            report = step | {name: report[name] + step[name] for name in ("interactions", "participants", "feedback")}
         return report and report | _NOTHING_HERE
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +213,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _receipts(batch: Batch, answer: dict[str, Any]) -> BatchReceipts:
-    receipts = BatchReceipts(**{kind: [_receipt(receipt) for receipt in answer[kind]] for kind in KINDS})
+    receipts = BatchReceipts(**{kind: [_receipt(receipt) for receipt in answer.get(kind, ())] for kind in KINDS})
     if any(len(getattr(receipts, kind)) != len(getattr(batch, kind)) for kind in KINDS):
         raise Misconfigured("the store answered with fewer receipts than records: its functions are not ours")
     return receipts

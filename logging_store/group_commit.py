@@ -121,6 +121,9 @@ class GroupCommit:
     def participants(self, project: str, session_id: str) -> dict[str, Any]:
         return self.inner.participants(project, session_id)
 
+    def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        return self.inner.feedback(project, session_id, query)
+
     def explain(self, batch: Batch) -> BatchReceipts:
         return self.inner.explain(batch)
 

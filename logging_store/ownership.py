@@ -23,3 +23,5 @@ def claim(batch: Batch, ownership: Ownership) -> None:
         row["claim"] = ownership.owner_of(row.get("session_id") or row["id"])
         if ownership.user_id not in {None, row.get("user_id", ownership.user_id)}:
             raise Invalid("Must be the user who calls, or left out", field="user_id")
+    if ownership.user_id is not None and any(row.get("author") != ownership.user_id for row in batch.feedback):
+        raise Invalid("Must be the user who calls, or left out", field="author")

@@ -7,12 +7,14 @@ from pydantic_core import PydanticCustomError
 
 from logging_store import shapes
 from logging_store.values import (
+    MAX_FEEDBACK,
     WHOLE,
     Amount,
     CompositeKey,
     Content,
     Count,
     Date,
+    FeedbackValue,
     Identifier,
     JsonObject,
     Name,
@@ -163,6 +165,23 @@ class Interaction(Record):
                 "two_names", "The id derives from the key; state one of key and interaction_id", {"path": ("key",)}
             )
         return self
+
+
+class Judgement(Record):
+    """What somebody says of an interaction, which is known. Said again, the latest counts."""
+
+    name: Annotated[Name, Field(description="What is judged; whoever says it again changes their mind")] = "rating"
+    value: FeedbackValue
+    comment: Annotated[Text, Field(min_length=1, max_length=MAX_FEEDBACK)] | None = None
+    author: Annotated[Name | None, Field(description="Who says it; left out, it is whom the session is with")] = None
+    given_at: Annotated[Time | None, Field(description="Of several the latest counts; left out, it is now")] = None
+
+
+class Feedback(Judgement):
+    """What somebody says of an interaction. Said again, the latest counts; the interaction may arrive later."""
+
+    session_id: Identifier
+    interaction_id: Identifier
 
 
 class SessionChanges(Record):

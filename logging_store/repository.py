@@ -82,7 +82,7 @@ class ConversationRepository:
         `on_conflict`: what becomes of stored interactions that these say more, or something else, about.
         `distinct_keys`: interactions that state one key of several parts are told so: see `repeats`.
         """
-        addresser = Addresser(self.project, self._clock())
+        addresser = Addresser(self.project, self._clock(), self._ownership.user_id if self._ownership else None)
         addressed = addresser.address(records)
         weighing.decide_conflicts(addressed, on_conflict)
         if next_number:
@@ -187,6 +187,23 @@ class ConversationRepository:
         found = self.store.participants(self.project, who.id)
         _present(found["session"])
         return found
+
+    def feedback(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of what was said of a session's interactions. Raises `SessionNotFound` or `SessionErased`.
+
+        `query`: limit, and any of interaction (only of that one), after: see `Store.feedback`.
+        """
+        who = self._reached(name)
+        query = dict(query)
+        if (interaction := query.pop("interaction", None)) is not None:
+            query["interaction_ids"] = [identity.interaction(self.project, who.id, interaction).id]
+        found = self.store.feedback(self.project, who.id, query)
+        _present(found["session"])
+        return found
+
+    def feedback_by(self, author: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of what somebody said in sessions that are not their own: see `Store.feedback`."""
+        return self.store.feedback(self.project, None, {**query, "author": author})
 
     def folder(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a folder and a page of its sessions: see `Store.folder`. Raises `FolderNotFound`."""

@@ -1,6 +1,6 @@
 """Records as another store had them: with what a service notes of each itself, which callers can't state."""
 
-from logging_store.records import Folder, Interaction, Participant, Record, Session
+from logging_store.records import Feedback, Folder, Interaction, Participant, Record, Session
 from logging_store.values import Time
 
 
@@ -23,4 +23,8 @@ class RestoredParticipant(Restored, Participant):
 
 
 class RestoredInteraction(Restored, Interaction):
+    pass
+
+
+class RestoredFeedback(Restored, Feedback):
     pass

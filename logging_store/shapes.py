@@ -63,6 +63,9 @@ CompositeKey = Annotated[
     ],
     Field(min_length=1, max_length=8),
 ]
+FeedbackValue = (
+    bool | Annotated[float, Field(ge=-1e12, le=1e12)] | Annotated[_Text, Field(min_length=1, max_length=10_000)]
+)
 Parts = _Text | Annotated[list[Json], Field(min_length=1)]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
 

@@ -89,6 +89,13 @@ class Store(Protocol):
     def participants(self, project: str, session_id: str) -> dict[str, Any]:
         """Return `{session, participants}`: a session's id, key and erased_at, or None, and who takes part."""
 
+    def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        """Return `{session, feedback, after}` in the order of the ids, `session` as `participants` does.
+
+        Of one session, `query`: limit, and any of interaction_ids, after; or, for None, what an author said in sessions
+        that are not their own. `query`: author, limit, and after.
+        """
+
     def explain(self, batch: Batch) -> BatchReceipts:
         """Return what `write` would, and keep nothing. What waits on this machine is not weighed."""
 
@@ -98,7 +105,7 @@ class Store(Protocol):
     def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Delete a session's content, leave a tombstone; return what went, or None if there is no such session.
 
-        `{session_id, erased_at, interactions, participants, spooled, dead_letters, unreadable_files, proof}`:
+        `{session_id, erased_at, interactions, participants, feedback, spooled, dead_letters, unreadable_files, proof}`:
         `spooled`, `dead_letters` and `unreadable_files` are of this machine's disk, `proof` is a query that counts what
         is left in the store. `query`: `dry_run` only counts; `ensure` leaves a tombstone also of a session that isn't
         there.
@@ -107,7 +114,7 @@ class Store(Protocol):
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Take a part of what there is of a user away; ask again until nothing is `left`.
 
-        Returns `{erased_at, sessions, interactions, participants, participations, turns, folders, spooled,
+        Returns `{erased_at, sessions, interactions, participants, feedback, participations, turns, folders, spooled,
         dead_letters, unreadable_files, session_ids, left, proof}`: see turnlog_erase_user_v1. `spooled` and
         `dead_letters` are what this call took. `query`: `begin` with the first call, or `dry_run`, which only counts, a
         page with each call, and answers `after` for the next.

@@ -19,9 +19,12 @@ from logging_store import shapes
 MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
 MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
 MAX_KEY_PARTS, MAX_PART_NAME, MAX_PART = 8, 50, 100
+MAX_FEEDBACK = 10_000  # characters of a value, and of a comment
 MAX_NAME = 200  # characters of an id, a user, a model: they are index keys
 
 _Json = TypeVar("_Json")
+
+_MOST = 1e12  # as an amount may be
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
@@ -162,6 +165,23 @@ def canonical_key(parts: Mapping[str, Any]) -> str:
     return json.dumps(dict(in_order), ensure_ascii=False, separators=(",", ":"))
 
 
+def _feedback_value(value: object) -> bool | float | str:
+    match value:
+        case bool():
+            return value
+        case str() if not value.strip():
+            raise _refuse("blank", "Must not be blank; leave it out instead")
+        case str() if len(value) <= MAX_FEEDBACK:
+            return _without_nul(value)
+        case str():
+            raise _refuse("long", f"A text may have {MAX_FEEDBACK} characters")
+        case int() | float() if abs(value) <= _MOST:
+            return int(value) if float(value).is_integer() else value  # 4.0 is 4
+        case int() | float():
+            raise _refuse("number", f"A number may be up to {_MOST:.0f}, on either side of 0")
+    raise _refuse("value", "Must be true or false, a number or a text")
+
+
 def _content(value: object) -> str | list[dict[str, Any]]:
     match value:
         case str():
@@ -238,6 +258,12 @@ Date = Annotated[
 WHOLE = BeforeValidator(_whole)
 Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), WHOLE]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+FeedbackValue = Annotated[
+    Any,
+    AfterValidator(_feedback_value),
+    shapes.ShapedAs(shapes.FeedbackValue),
+    Field(description="true or false, a number or a text."),
+]
 JsonObject = Annotated[
     dict[str, Any],
     AfterValidator(_json_object),

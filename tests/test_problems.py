@@ -33,7 +33,7 @@ class FailingStore:
 
     write = session = sessions = transcript = outline = gaps = search = edit = erase = forget = ping = _fail
     folder = folders = participants = explain = key = origins = _fail
-    erase_user = participations = report_key = overview = count_sessions = recent = _fail
+    erase_user = participations = report_key = overview = count_sessions = recent = feedback = _fail
 
     def backlog(self) -> Backlog:
         return Backlog()

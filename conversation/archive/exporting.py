@@ -35,13 +35,15 @@ class Exported(NamedTuple):
     session: Row | None = None
     participants: Sequence[Row] = ()
     interactions: Iterator[Row] = iter(())
+    feedback: Iterator[Row] = iter(())
 
 
 class _Begun(NamedTuple):
-    """What is asked for ahead: who takes part, and the first page of the transcript."""
+    """What is asked for ahead: who takes part, and the first pages of the transcript and of what was said of it."""
 
     participants: list[Row]
     page: Row
+    feedback: Row
 
 
 def everything(repository: ConversationRepository, filters: Row, only: str | None = None) -> Iterator[Exported]:
@@ -77,7 +79,9 @@ def _exported(
     folder = None
     if folder_id is not None and told.claim(folder_id, session["session_id"]):
         folder = repository.folder(folder_id, {"limit": 1})["folder"]
-    yield Exported(folder, session, begun.participants, _interactions(repository, session["session_id"], begun.page))
+    id_ = session["session_id"]
+    turns = _interactions(repository, id_, begun.page)
+    yield Exported(folder, session, begun.participants, turns, _feedback(repository, id_, begun.feedback))
 
 
 def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None:
@@ -85,6 +89,7 @@ def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None
         return _Begun(
             repository.participants(session_id)["participants"],
             repository.transcript(session_id, {"limit": INTERACTIONS_AT_ONCE}),
+            repository.feedback(session_id, {"limit": INTERACTIONS_AT_ONCE}),
         )
     except (SessionErased, SessionNotFound):
         return None
@@ -106,6 +111,17 @@ def _interactions(repository: ConversationRepository, session_id: str, first: Ro
         for _, rows in disk.groups():
             for _, row in rows:
                 yield row
+
+
+def _feedback(repository: ConversationRepository, session_id: str, page: Row) -> Iterator[Row]:
+    while True:
+        yield from page["feedback"]
+        if page["after"] is None:
+            return
+        try:
+            page = repository.feedback(session_id, {"limit": INTERACTIONS_AT_ONCE, "after": page["after"]})
+        except SessionErased:
+            return
 
 
 def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[Row]:

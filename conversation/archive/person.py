@@ -1,7 +1,7 @@
 """Everything about a user, as Turnlog's own lines: their sessions and folders, and what they said in other people's.
 
-Of a session of somebody else only the user's own part is told: how they took part, and the interactions that name them.
-A folder of somebody else is left out, even where it holds sessions of theirs.
+Of a session of somebody else only the user's own part is told: how they took part, the interactions that name them, and
+what they said of others. A folder of somebody else is left out, even where it holds sessions of theirs.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,8 @@ def write(repository: ConversationRepository, user: str) -> Iterator[bytes]:
             yield from turnlog.children(session, *_part_of(repository, session["session_id"], user))
         except (SessionErased, SessionNotFound):
             continue  # meanwhile
+    for row in every("feedback", lambda query: repository.feedback_by(user, query), {"limit": SESSIONS_AT_ONCE}):
+        yield turnlog.feedback_line(row)
 
 
 def _theirs(repository: ConversationRepository, user: str) -> Iterator[Exported]:

@@ -15,8 +15,15 @@ from conversation import answers, folder_answers, interaction_answers
 from conversation.archive.dialogues import spelled, told, without
 from conversation.archive.entries import Document, Entry, Refused, Stated
 from conversation.archive.exporting import Exported, Row
+from conversation.feedback import FeedbackView
 from logging_store.records import Record
-from logging_store.restored import RestoredFolder, RestoredInteraction, RestoredParticipant, RestoredSession
+from logging_store.restored import (
+    RestoredFeedback,
+    RestoredFolder,
+    RestoredInteraction,
+    RestoredParticipant,
+    RestoredSession,
+)
 from logging_store.values import MAX_NAME
 
 _DERIVED = {"erased_at", "interaction_count", "failed_count", "last_activity_at", "spooled", "statistics"}
@@ -31,16 +38,25 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
         if each.session is None:
             continue
         yield _line("session", answers.SessionView.arrange(each.session))
-        yield from children(each.session, each.participants, each.interactions)
+        yield from children(each.session, each.participants, each.interactions, each.feedback)
 
 
-def children(session: Row, participants: Iterable[Row], interactions: Iterable[Row]) -> Iterator[bytes]:
+def children(
+    session: Row, participants: Iterable[Row], interactions: Iterable[Row], feedback: Iterable[Row] = ()
+) -> Iterator[bytes]:
     """Yield the lines of what is below a session."""
     of_session = {"session_id": session["session_id"], "session_key": session["key"]}
     for participant in participants:
         yield _line("participant", of_session | participant)
     for interaction in interactions:
         yield _line("interaction", of_session | interaction_answers.InteractionView.arrange(interaction))
+    for each in feedback:
+        yield feedback_line(each)
+
+
+def feedback_line(row: Row) -> bytes:
+    of_session = {name: row[name] for name in ("session_id", "session_key")}
+    return _line("feedback", of_session | FeedbackView.arrange(row))
 
 
 def _line(record: str, row: dict[str, Any]) -> bytes:
@@ -88,11 +104,20 @@ def _interaction(line: dict[str, Any]) -> RestoredInteraction:
     return RestoredInteraction.model_validate(named)
 
 
+def _feedback(line: dict[str, Any]) -> RestoredFeedback:
+    key = line.get("interaction_key")
+    if isinstance(key, str) and len(key) > MAX_NAME:  # of several parts: too long for a name, so the id has to do
+        line = without(line, "interaction_key")
+    named = _renamed(line, "session_id", "session_key")
+    return RestoredFeedback.model_validate(_renamed(named, "interaction_id", "interaction_key"))
+
+
 _RECORDS: dict[str, Callable[[dict[str, Any]], Record]] = {
     "folder": _folder,
     "session": _session,
     "participant": _participant,
     "interaction": _interaction,
+    "feedback": _feedback,
 }
 
 

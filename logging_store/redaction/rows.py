@@ -9,7 +9,7 @@ from logging_store.values import MAX_NAME
 
 #: Fields of a row that hold what people say. What names a record (ids, keys, users, participants), and the names of
 #: models and providers, stay as they are: they would mean something else.
-FIELDS = ("prompt", "response", "error", "title", "name", "tags", "metadata")
+FIELDS = ("prompt", "response", "error", "title", "name", "tags", "metadata", "value", "comment")
 
 #: What links messages; a message's id and what it replies to stand in metadata, too.
 _OF_A_MESSAGE = frozenset({"role", "id", "type", "tool_call_id"})

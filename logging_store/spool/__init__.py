@@ -7,7 +7,7 @@ spool refuses. What the store refuses for good after all goes to the dead letter
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,6 +174,27 @@ class Spool:
             "participants": reading.participants_of(session_id, batches, found["participants"]),
         }
 
+    def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
+        """Return what `Store.feedback` does; of one session with what waits here of it, marked `spooled`.
+
+        What is new is added to the last page.
+        """
+        if session_id is None:
+            return self._read(lambda: self.inner.feedback(project, None, query))
+        batches = self.directory.batches_of(project, session_id)  # first: what is delivered in between is seen twice
+        page = self._read(lambda: self.inner.feedback(project, session_id, query))
+        batches = self._reaching(project, session_id, batches, page["session"])
+        session = page["session"] or reading.session_row(session_id, batches)
+        waiting = reading.feedback_of(session_id, batches, query.get("interaction_ids"))
+        if not waiting or (session and session["erased_at"]):
+            return {**page, "session": session}
+        rows = [reading.later(row, waiting.get(reading.place_of(row), row)) for row in page["feedback"]]
+        if page["after"] is None:
+            of_these = {"interaction_ids": sorted({place[0] for place in waiting})}
+            known = {reading.place_of(row) for row in self._all_feedback(project, session_id, of_these)}
+            rows += [row for place, row in waiting.items() if place not in known]
+        return {**page, "session": session, "feedback": rows}
+
     def explain(self, batch: Batch) -> BatchReceipts:
         return self._read(lambda: self.inner.explain(batch))
 
@@ -294,6 +315,15 @@ class Spool:
             _log.warning("spool: the store is away, writes are kept on this disk: %s", error)
         self.start()
         self._drain.wake()
+
+    def _all_feedback(self, project: str, session_id: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        query = {**query, "limit": 1000}
+        while True:
+            page = self._read(lambda: self.inner.feedback(project, session_id, query))
+            yield from page["feedback"]
+            if page["after"] is None:
+                return
+            query["after"] = page["after"]
 
     def _stored_ids(self, project: str, session_id: str) -> set[str]:
         known: set[str] = set()

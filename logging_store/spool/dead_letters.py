@@ -98,7 +98,7 @@ class DeadLetters:
                         hashlib.sha256(data).digest(),
                         batch.project,
                         record["session_id"] if "session_id" in record else record["id"],
-                        record.get("id", record.get("participant")),
+                        record.get("id") or record.get("participant") or record["interaction_id"],
                         kept_at,
                         time.time(),
                         receipt.model_dump_json(exclude_defaults=True),

@@ -26,6 +26,15 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 100  # entries, so that their owner doesn't wait long
 
+#: The field that names a person, by the kind of row.
+_WHO: dict[Kind, str] = {
+    "folders": "user_id",
+    "sessions": "user_id",
+    "participants": "participant",
+    "interactions": "participant",
+    "feedback": "author",
+}
+
 _Ask = Callable[[dict[str, Any]], Any]
 
 
@@ -47,12 +56,12 @@ class Forgotten:
 
     def _holds(self, kind: Kind, row: Row) -> bool:
         if kind == "folders":
-            return self._is_of_the_user(row.get("user_id"))
+            return self._is_of_the_user(row.get(_WHO[kind]))
         session_id = row["id" if kind == "sessions" else "session_id"]
         return (
             session_id in self.sessions
             or (session_id in self.numbered and row.get("numbering") == "named")
-            or self._is_of_the_user(row.get("user_id" if kind == "sessions" else "participant"))
+            or self._is_of_the_user(row.get(_WHO[kind]))
             or (self.user is not None and row.get("claim") == f"user:{self.user}")
         )
 

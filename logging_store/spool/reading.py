@@ -12,6 +12,7 @@ from logging_store.batches import Batch
 from logging_store.records import ParticipantState
 
 Row = dict[str, Any]
+Place = tuple[str, str | None, str]  # an interaction, an author and a name
 
 _NOT_FACTS = frozenset({"id", "session_id", "created_at", "numbering", "on_conflict", "claim"})
 _INTERACTION: Row = dict.fromkeys(
@@ -79,6 +80,36 @@ def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[
     return list(rows.values())
 
 
+def feedback_of(session_id: str, batches: Iterable[Batch], among: Iterable[str] | None = None) -> dict[Place, Row]:
+    """Return what waits of what was said of a session's interactions, or of some: of each the latest statement."""
+    found: dict[Place, Row] = {}
+    wanted = None if among is None else set(among)
+    for batch in batches:
+        for row in batch.feedback:
+            if row["session_id"] == session_id and (wanted is None or row["interaction_id"] in wanted):
+                place = row["interaction_id"], row.get("author"), row["name"]
+                found[place] = later(found.get(place), _feedback_row(row))
+    return found
+
+
+def place_of(row: Row) -> Place:
+    """Return what tells one author's word on something from all others of a session."""
+    return row["interaction_id"], row["author"], row["name"]
+
+
+def later(first: Row | None, second: Row) -> Row:
+    """Return the one of two statements that counts: see turnlog_write_feedback_v1, which decides between equals."""
+    if first is None or datetime.fromisoformat(second["given_at"]) >= datetime.fromisoformat(first["given_at"]):
+        return second
+    return first
+
+
+def _feedback_row(row: Row) -> Row:
+    told = {name: row.get(name) for name in ("session_id", "interaction_id", "author", "name", "value", "comment")}
+    times = {name: _as_utc(row[name]) for name in ("given_at", "created_at")}
+    return told | times | {"session_key": None, "interaction_key": None, "spooled": True}
+
+
 def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
     """Return a session that the store doesn't know yet, or None if nothing waits for it."""
     batches = list(batches)
@@ -131,7 +162,8 @@ def is_claimed(session_id: str, batches: Iterable[Batch]) -> bool:
 
 def _of(session_id: str, batch: Batch) -> Iterator[Row]:
     """Yield the rows of a session and of what is under it."""
-    yield from (row for row in (*_sessions(batch), *batch.participants, *batch.interactions) if _is_of(session_id, row))
+    below = (*batch.participants, *batch.interactions, *batch.feedback)
+    yield from (row for row in (*_sessions(batch), *below) if _is_of(session_id, row))
 
 
 def _is_of(session_id: str, row: Row) -> bool:

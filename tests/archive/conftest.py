@@ -43,7 +43,9 @@ def other(backend: Backend, postgres_server: TestServer) -> Iterator[Backend]:
 def empty(backend: Backend) -> None:
     """Make a store as good as new, for tests that need one for each of many examples."""
     with psycopg.connect(backend.database, autocommit=True) as connection:
-        connection.execute("truncate ai_session_folders, ai_sessions, ai_session_participants, ai_interactions")
+        connection.execute(
+            "truncate ai_session_folders, ai_sessions, ai_session_participants, ai_interactions, ai_feedback"
+        )
 
 
 def write(file: Path, lines: Iterable[dict[str, Any] | str]) -> Path:
