@@ -27,6 +27,9 @@ def test_everything_about_a_user_is_given_out_and_nothing_else(client: FlaskClie
     log(client, session_id="bob's", interaction_id="2", prompt="Ada says", participant="ada")
     log(client, session_id="bob's", interaction_id="3", prompt="Bob says", participant="bob")
     client.put(in_path("bob's") + "/participants/ada", json={"role": "guest"})
+    for session, author in (("own", "bob"), ("bob's", "ada"), ("bob's", "bob")):
+        said = {"session_id": session, "interaction_id": "3", "value": f"of {author}", "author": author}
+        client.post("/v1/feedback", json=said)
     create(client, session_id="gone", user_id="ada")
     client.delete(in_path("gone"))
 
@@ -34,11 +37,14 @@ def test_everything_about_a_user_is_given_out_and_nothing_else(client: FlaskClie
     assert [(line["record"], line.get("session_key"), line.get("key")) for line in found] == [
         ("session", None, "own"),
         ("interaction", "own", "1"),
+        ("feedback", "own", None),
         ("folder", None, "empty"),
         ("participant", "bob's", None),
         ("interaction", "bob's", "2"),
+        ("feedback", "bob's", None),
     ]
-    assert (found[3]["role"], found[4]["prompt"]) == ("guest", "Ada says")
+    assert (found[4]["role"], found[5]["prompt"]) == ("guest", "Ada says")
+    assert (found[2]["value"], found[6]["value"]) == ("of bob", "of ada")
     assert "Bob" not in str([line for line in found if line["record"] != "participant"])
     client.delete("/v1/users/ada")
     assert exported(client, "ada") == []

@@ -64,6 +64,8 @@ BODIES: dict[str, Any] = {
     "PUT /v1/sessions/<name:session>/participants/<name:participant>": {"state": "joined"},
     "POST /v1/interactions": {"session_id": "{}", "prompt": "Hello"},
     "POST /v1/interactions/batch": {"interactions": [{"session_id": "{}", "prompt": "Hello"}]},
+    "POST /v1/feedback": {"session_id": "{}", "interaction_id": "turn-1", "value": True},
+    "POST /v1/sessions/<name:session>/interactions/<name:interaction>/feedback": {"value": True},
     "POST /session/create": {"session_id": "{}"},
     "POST /interaction/log": {"session_id": "{}", "prompt": "Hello"},
     "POST /conversation/start": {"conversation_id": "{}", "messages": [{"role": "user", "content": "Hello"}]},
@@ -85,6 +87,7 @@ class Route:
         """Return the path and the body of a call about one session or folder."""
         path = self.path.replace("<name:participant>", "ada").replace("<path:path>", "swagger-ui.css")
         path = path.replace("<path:filename>", "turnlog.css" if "pages" in path else "css/bootstrap.min.css")
+        path = path.replace("<name:interaction>", "turn-1")
         for own in ("<name:session>", "<name:folder>", "<name:user>"):
             path = path.replace(own, name)
         assert "<" not in path, "say here what this part of the path shall be"
@@ -215,7 +218,7 @@ def table(cast: Cast, status: Callable[[str, Route], int]) -> str:
     lines = [f"{'':64}{' '.join(columns)}"]
     for route in routes(cast.app):
         cells = " ".join(f"{status(column, route):<{len(column)}}" for column in columns)
-        lines.append(f"{route!s:64}{cells}".rstrip())
+        lines.append(f"{f'{route} ':64}{cells}".rstrip())
     return "\n".join(lines) + "\n"
 
 

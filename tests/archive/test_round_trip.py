@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from logging_store.records import (
+    Feedback,
     Folder,
     Interaction,
     InteractionStatus,
@@ -84,6 +85,15 @@ PARTICIPANTS = some(
     {"session_id": SESSION_IDS, "participant": NAMES},
     {"role": NAMES, "state": st.sampled_from(["reserved", "confirmed", "joined", "left"])},
 )
+FEEDBACK = some(
+    Feedback,
+    {
+        "session_id": SESSION_IDS,
+        "interaction_id": MORE_OF_AN_INTERACTION["interaction_id"],
+        "value": st.booleans() | st.floats(-1e12, 1e12) | st.integers(-(10**12), 10**12) | NAMES,
+    },
+    {"name": NAMES, "comment": TEXTS.filter(bool), "author": NAMES, "given_at": TIMES},
+)
 FOLDERS = some(
     Folder,
     {"folder_id": st.sampled_from(["therapy", "other"])},
@@ -92,7 +102,9 @@ FOLDERS = some(
         "plan": st.just(Plan.model_validate({"sessions_per_week": 2, "total_weeks": 1, "starts_on": "2026-11-23"})),
     },
 )  # fmt: skip
-RECORDS = st.lists(SESSIONS | NUMBERED | INTERACTIONS | STATUSES | KEYED | PARTICIPANTS | FOLDERS, max_size=12)
+RECORDS = st.lists(
+    SESSIONS | NUMBERED | INTERACTIONS | STATUSES | KEYED | PARTICIPANTS | FEEDBACK | FOLDERS, max_size=12
+)
 CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}, {"title": TEXTS, "metadata": OBJECTS})
 
 
@@ -138,6 +150,8 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
             Interaction(session_id="chat", interaction_id="1", prompt="a", participant="bob", turn=1),
             Interaction(session_id="chat", prompt="b", response="c", reply_to="1", turn=2),
             Interaction(key=long_key, error="broken"),
+            Feedback(session_id="chat", interaction_id="1", value=True, comment="Nice", author="ada"),
+            Feedback(session_id="chat", interaction_id="never logged", value="Hm", name="note"),
             *(Interaction(session_id="chat", status=status, turn=turn) for turn, status in enumerate(STATED, 3)),
         ]
     )
@@ -146,7 +160,7 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
     assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
     lines = [json.loads(line) for line in file.read_bytes().splitlines()]
     assert Counter(line["record"] for line in lines) == {
-        "folder": 2, "session": 4, "participant": 2, "interaction": 7
+        "folder": 2, "session": 4, "participant": 2, "interaction": 7, "feedback": 2
     }  # fmt: skip
     assert [line["record"] for line in lines if "Nothing" in line.get("name", "")] == ["folder"]
     sessions = {line["session_id"]: line for line in lines if line["record"] == "session"}
@@ -156,6 +170,8 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
     assert flask_of(other.environment)("import", file, "--format", "turnlog").exit_code == 0
     assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
     restored = ConversationRepository(other.open(), PROJECT)
+    said = {row["name"]: row for row in restored.feedback("chat", {"limit": 10})["feedback"]}
+    assert (said["rating"]["interaction_key"], said["note"]["interaction_key"]) == ("1", None)
     (keyed,) = restored.keep([Interaction(key=long_key, error="broken")])
     assert keyed.receipt.receipt == "duplicate"
 

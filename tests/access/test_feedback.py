@@ -1,0 +1,61 @@
+"""Who only reaches sessions of their own judges what is in those, and in no others."""
+
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.access.conftest import Calls
+from tests.access.test_users import ada, bob, pair
+from tests.access.test_users import guarded as guarded_for_users
+from tests.api import paths, problem
+from tests.issuers import USER
+
+__all__ = ["ada", "bob", "guarded_for_users", "pair"]
+
+
+def judge(calls: Calls, session: str, token: str | None = None, **fields: Any) -> TestResponse:
+    shown = {"Turnlog_Session_Token": token} if token else {}
+    return calls("POST", f"/v1/sessions/{session}/interactions/1/feedback", {"value": True} | fields, **shown)
+
+
+def said_of(calls: Calls, session: str) -> list[tuple[str | None, Any]]:
+    found = calls("GET", f"/v1/sessions/{session}/feedback").get_json()["feedback"]
+    return [(row["author"], row["value"]) for row in found]
+
+
+def test_a_page_judges_what_is_in_the_session_whose_token_it_holds(browser: Calls, backend_calls: Calls) -> None:
+    token = browser.open_session(session_id="chat").get_json()["session_token"]
+    other = browser.open_session(session_id="other").get_json()["session_token"]
+    assert judge(browser, "chat", token, author="ada").status_code == 201
+    assert judge(browser, "chat", token).status_code == 201
+    for shown in (other, None):
+        assert problem(judge(browser, "chat", shown, value=False))["status"] == 403
+    assert problem(browser("GET", "/v1/sessions/chat/feedback", Turnlog_Session_Token=token))["status"] == 403
+    assert said_of(backend_calls, "chat") == [(None, True), ("ada", True)]
+
+
+def test_several_pages_may_judge_at_once(browser: Calls, backend_calls: Calls) -> None:
+    tokens = [
+        browser.open_session(f"a claim made at random, {n}", session_id=f"chat-{n}").get_json()["session_token"]
+        for n in range(3)
+    ]
+    for n, token in enumerate(tokens):
+        assert judge(browser, f"chat-{n}", token, value=n).status_code == 201
+    assert [said_of(backend_calls, f"chat-{n}") for n in range(3)] == [[(None, n)] for n in range(3)]
+
+
+@pytest.fixture
+def guarded(guarded_for_users: Any) -> Any:
+    return guarded_for_users
+
+
+def test_a_user_is_the_author_of_what_they_say(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
+    answer = judge(ada, "adas")
+    assert (answer.status_code, answer.get_json()["author"]) == (201, USER)
+    assert judge(ada, "adas", author=USER, name="score", value=5).status_code == 201
+    assert paths(judge(ada, "adas", author="bob")) == ["$.author"]
+    assert problem(judge(bob, "adas", value=False), 409)["detail"] == "The session is somebody else's"
+    assert said_of(ada, "adas") == said_of(backend_calls, "adas") == [(USER, True), (USER, 5)]
+    assert bob("GET", "/v1/sessions/adas/feedback").status_code == 404
+    assert backend_calls("GET", "/v1/sessions/adas").get_json()["user_id"] == USER
