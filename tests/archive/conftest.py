@@ -11,6 +11,7 @@ from click.testing import Result
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store.batches import KINDS
 from tests.conftest import Backend, open_backend
 from tests.databases import TestServer
 
@@ -61,11 +62,7 @@ def counted(result: Result) -> dict[str, list[int]]:
 def counts_of(printed: str) -> dict[str, list[int]]:
     """Return the table that an import prints: kind -> created, filled, duplicate, conflict, rejected."""
     rows = (line.split() for line in printed.splitlines())
-    return {
-        row[0]: [int(count.replace(",", "")) for count in row[1:]]
-        for row in rows
-        if row and row[0] in {"folders", "sessions", "participants", "interactions"}
-    }
+    return {row[0]: [int(count.replace(",", "")) for count in row[1:]] for row in rows if row and row[0] in KINDS}
 
 
 def stored_rows(backend: Backend) -> tuple[int, int]:
