@@ -57,6 +57,15 @@
  * @property {string[]} [tags]
  * @property {Record<string, unknown>} [metadata]
  */
+/**
+ * What somebody says of an interaction, as in `POST /v1/feedback`, in camelCase.
+ * @typedef {object} Judgement
+ * @property {boolean | number | string} value
+ * @property {string} [name] what is judged; of what one author says under one name the latest counts. "rating" if left out
+ * @property {string} [comment]
+ * @property {string} [author] the session's `userId`, if left out
+ * @property {string | Date} [givenAt] now, if left out
+ */
 /** @typedef {{sessionId: string, interactionId: string, receipt: string, fields: string[]}} Receipt */
 /**
  * `state`: all is delivered; a call is under way; one failed and is repeated at `retryAt`; the service refuses this page.
@@ -64,7 +73,7 @@
  * @typedef {{state: "idle" | "sending" | "waiting" | "refused", records: number, durable: boolean,
  *   retryAt: Date | null, error: TurnlogError | null}} Status
  */
-/** @typedef {{ref: string, place: string, at: string, body: string}} Kept a record in the queue */
+/** @typedef {{ref: string, place: string, at: string, body: string, to?: "feedback"}} Kept a record in the queue */
 /** @typedef {{ref: string, receipt?: Receipt, error?: Trouble}} Outcome */
 /** @typedef {{detail: string, status?: number, problem?: any, record?: any, kept?: boolean}} Trouble */
 /**
@@ -227,12 +236,28 @@ export class Turnlog {
    */
   begin(fields) {
     const all = { interactionId: newId(), startedAt: new Date(), ...fields };
-    const turn = new Turn(all.interactionId, this.#log(all, true), (more) => {
+    const { interactionId } = all;
+    /** @type {(fields: Fields) => Promise<Receipt>} */
+    const say = (more) => {
       this.#turns.delete(turn);
-      return this.#log({ interactionId: all.interactionId, ...more }, false);
-    });
+      return this.#log({ interactionId, ...more }, false);
+    };
+    const turn = new Turn(interactionId, this.#log(all, true), say, (judgement) =>
+      this.feedback({ interactionId, ...judgement }),
+    );
     this.#turns.add(turn);
     return turn;
+  }
+
+  /**
+   * Says something of an interaction of this session, or says it otherwise. Settles as `interaction` does.
+   * @param {Judgement & {interactionId: string}} judgement
+   * @returns {Promise<Receipt>}
+   */
+  feedback(judgement) {
+    const author = this.#options.getUserToken ? undefined : this.#options.userId;
+    const record = { session_id: this.#session.name, ...snakeCased({ givenAt: new Date(), author, ...judgement }) };
+    return this.#keep(record, false, "feedback");
   }
 
   /** Resolves once all that was logged so far is in the queue, where a reload can't take it away. */
@@ -265,10 +290,15 @@ export class Turnlog {
   /** @param {Fields} fields @param {boolean} counts whether it is a turn @returns {Promise<Receipt>} */
   #log(fields, counts) {
     const record = { session_id: this.#session.name, ...snakeCased(fields) };
-    const kept = { ref: newId(), place: this.#place, at: this.#session.at, body: JSON.stringify(record) };
+    return this.#keep(record, Boolean(counts && this.#options.countTurns && fields.turn === undefined));
+  }
+
+  /** @param {Record<string, unknown>} record @param {boolean} count @param {"feedback"} [to] @returns {Promise<Receipt>} */
+  #keep(record, count, to) {
+    /** @type {Kept} */
+    const kept = { ref: newId(), place: this.#place, at: this.#session.at, body: JSON.stringify(record), ...(to && { to }) };
     const promise = new Promise((/** @type {(receipt: Receipt) => void} */ resolve, reject) => {
       this.#waiting.set(kept.ref, { kept, resolve, reject });
-      const count = counts && this.#options.countTurns && fields.turn === undefined;
       const added = this.#queue.add(kept, count ? record : null).finally(() => (this.#adding -= 1));
       const settled = added.then(
         () => this.#wake(),
@@ -343,11 +373,19 @@ export class Turnlog {
 
   /** @param {string} at @param {Kept[]} kept */
   async #send(at, kept) {
+    const other = kept.findIndex(({ to }) => to);
+    if (other >= 0 && kept.length > 1) {
+      // what is no interaction has a call of its own
+      for (const part of [kept.slice(0, other), [kept[other]], kept.slice(other + 1)]) {
+        if (part.length) await this.#send(at, part);
+      }
+      return;
+    }
     let answer = await this.#post(await this.#ready(at), kept);
     // a token may end earlier than this machine's clock says
     if (answer.status === 403) answer = await this.#post(await this.#ready(at, true), kept);
     if (answer.ok) {
-      await this.#finish(kept, await receiptsOf(answer, kept.length));
+      await this.#finish(kept, await receiptsOf(answer, kept));
     } else if ([400, 409, 410, 413, 415, 422].includes(answer.status)) {
       if (kept.length === 1) return this.#finish(kept, [{ receipt: "rejected", ...(await jsonOf(answer)) }]);
       for (const one of kept) await this.#send(at, [one]); // which of them is meant?
@@ -361,7 +399,7 @@ export class Turnlog {
     const authorization = await this.#authorization(session);
     for (const { ref } of kept) this.#underWay.add(ref);
     try {
-      return await this.#call("interactions/batch", bodyOf(kept), authorization, session.token);
+      return await this.#call(pathOf(kept), bodyOf(kept), authorization, session.token);
     } finally {
       for (const { ref } of kept) this.#underWay.delete(ref);
     }
@@ -482,15 +520,18 @@ export class Turnlog {
       const kept = [...this.#waiting.values()]
         .map((waiting) => waiting.kept)
         .filter(({ ref, body }) => !this.#underWay.has(ref) && (room -= new Blob([body]).size + 1) > 0);
-      if (kept.length) this.#sendLast(kept, authorization, session.token);
+      const interactions = kept.filter(({ to }) => !to);
+      for (const part of [interactions, ...kept.filter(({ to }) => to).map((one) => [one])]) {
+        if (part.length) this.#sendLast(part, authorization, session.token);
+      }
     }
     if (forGood) this.#tell({ wake: true });
   }
 
   /** @param {Kept[]} kept @param {string} authorization @param {string} [token] */
   #sendLast(kept, authorization, token) {
-    this.#call("interactions/batch", bodyOf(kept), authorization, token)
-      .then(async (answer) => this.#finish(kept, await receiptsOf(answer, kept.length)))
+    this.#call(pathOf(kept), bodyOf(kept), authorization, token)
+      .then(async (answer) => this.#finish(kept, await receiptsOf(answer, kept)))
       .catch(() => this.#wake()); // it is in the queue, too
   }
 
@@ -541,13 +582,21 @@ class Turn {
   #text = "";
   #over = false;
   /** @type {(fields: Fields) => Promise<Receipt>} */ #say;
+  /** @type {(judgement: Judgement) => Promise<Receipt>} */ #judge;
 
-  /** @param {string} interactionId @param {Promise<Receipt>} logged @param {(fields: Fields) => Promise<Receipt>} say */
-  constructor(interactionId, logged, say) {
+  /** @param {string} interactionId @param {Promise<Receipt>} logged @param {(fields: Fields) => Promise<Receipt>} say
+   *  @param {(judgement: Judgement) => Promise<Receipt>} judge */
+  constructor(interactionId, logged, say, judge) {
     this.interactionId = interactionId;
     /** The receipt of the prompt. */
     this.logged = logged;
     this.#say = say;
+    this.#judge = judge;
+  }
+
+  /** Says something of this interaction, whether it is over or not. @param {Judgement} judgement */
+  feedback(judgement) {
+    return this.#judge(judgement);
   }
 
   /** Adds to the response, and notes when its first part came. @param {string} text */
@@ -849,8 +898,14 @@ function guarded(tell) {
   }
 }
 
+/** @param {Kept[]} kept interactions, or something else alone */
+function pathOf(kept) {
+  return kept[0].to ?? "interactions/batch";
+}
+
 /** @param {Kept[]} kept */
 function bodyOf(kept) {
+  if (kept[0].to) return kept[0].body;
   return `{"interactions":[${kept.map(({ body }) => body).join()}]}`;
 }
 
@@ -865,11 +920,12 @@ async function troubleOf(answer, kept = false) {
   return { detail: problem.detail ?? `The service answered ${answer.status}`, status: answer.status, problem, kept };
 }
 
-/** @param {Response} answer @param {number} count @returns {Promise<any[]>} */
-async function receiptsOf(answer, count) {
-  const { receipts } = await jsonOf(answer);
+/** @param {Response} answer @param {Kept[]} kept @returns {Promise<any[]>} */
+async function receiptsOf(answer, kept) {
+  const told = await jsonOf(answer);
+  const receipts = kept[0].to ? told.receipt && [told] : told.receipts;
   // somebody on the way may answer in the service's name, as hotels do
-  if (!answer.ok || receipts?.length !== count) throw new Passing(`The answer ${answer.status} is not the service's`);
+  if (!answer.ok || receipts?.length !== kept.length) throw new Passing(`The answer ${answer.status} is not the service's`);
   return receipts;
 }
 
@@ -880,7 +936,7 @@ function outcomeOf(receipt, body) {
     return { receipt: { sessionId, interactionId, receipt: outcome, fields } };
   }
   const named = fields.map((/** @type {any} */ field) => `${field.path}: ${field.detail}`).join("; ");
-  const detail = `The interaction was refused: ${[receipt.reason ?? receipt.detail, named].filter(Boolean).join(", ")}`;
+  const detail = `The ${"value" in JSON.parse(body) ? "feedback" : "interaction"} was refused: ${[receipt.reason ?? receipt.detail, named].filter(Boolean).join(", ")}`;
   return { error: { detail, status: receipt.status, problem: receipt, record: JSON.parse(body) } };
 }
 

@@ -87,6 +87,11 @@ class Log:
         found: dict[str, Any] = self._get(f"/v1/sessions/{session}").raise_for_status().json()
         return found
 
+    def feedback(self, session: str) -> list[dict[str, Any]]:
+        answer = self._get(f"/v1/sessions/{session}/feedback?limit=1000")
+        rows: list[dict[str, Any]] = [] if answer.status_code == httpx.codes.NOT_FOUND else answer.json()["feedback"]
+        return rows
+
     def gaps(self, session: str) -> dict[str, Any]:
         found: dict[str, Any] = self._get(f"/v1/sessions/{session}/gaps").raise_for_status().json()
         return found

@@ -1,0 +1,76 @@
+"""A page says what its user thinks of an interaction: through the same queue, and in any order with it."""
+
+import time
+
+from tests.browser.conftest import Log, Tab
+from tests.browser.road import Road
+
+
+def test_feedback_goes_with_the_interaction_that_it_is_of(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session, userId="ada")
+    receipts = tab.run(
+        """async () => {
+            const turn = log.begin({prompt: "What?"});
+            const early = turn.feedback({value: true});
+            turn.complete({response: "This."});
+            const changed = turn.feedback({value: false, comment: "No"});
+            const score = log.feedback({interactionId: "another", name: "score", value: 4, author: "bob"});
+            return (await Promise.all([early, changed, score])).map(({receipt, fields}) => [receipt, fields]);
+        }"""
+    )
+    assert receipts == [["created", []], ["filled", ["value", "comment"]], ["created", []]]
+    (stored,) = log.transcript(session)
+    said = {row["author"]: row for row in log.feedback(session)}
+    assert {author: (row["name"], row["value"], row["comment"]) for author, row in said.items()} == {
+        "ada": ("rating", False, "No"),
+        "bob": ("score", 4, None),
+    }
+    assert said["ada"]["interaction_id"] == stored["interaction_id"]
+    assert said["bob"]["interaction_key"] is None
+    assert log.prompts(session) == ["What?"]
+
+
+def test_it_waits_while_the_service_is_away_and_is_sent_once(tab: Tab, road: Road, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    tab.say("before")
+    tab.wait_until_delivered()
+    road.is_cut()
+    tab.run(
+        "() => { window.said = log.feedback({interactionId: 'turn-1', value: 1}); log.interaction({prompt: 'after'}) }"
+    )
+    tab.wait_for("log.status.state === 'waiting'")
+    tab.reload()
+    road.is_mended()
+    tab.open(sessionId=session)
+    tab.wait_until_delivered()
+    assert [row["value"] for row in log.feedback(session)] == [1]
+    assert log.prompts(session) == ["before", "after"]
+
+
+def test_what_is_said_as_a_page_ends_is_sent_all_the_same(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    tab.say("before")
+    tab.wait_until_delivered()
+    tab.run(
+        """() => {
+            log.interaction({prompt: "last words"});
+            log.feedback({interactionId: "turn-1", value: true});
+            location.href = "about:blank";
+        }"""
+    )
+    log.wait_for(session, lambda found: len(found) == 2)
+    give_up = time.monotonic() + 30
+    while not (said := log.feedback(session)):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert [row["value"] for row in said] == [True]
+
+
+def test_what_is_refused_is_told(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    told = tab.run("log.feedback({interactionId: 'turn-1', value: ''}).catch((error) => error.message)")
+    assert told.startswith("The feedback was refused: ")
+    assert "$.value: Must not be blank" in told
+    tab.say("and on")
+    tab.wait_until_delivered()
+    assert log.prompts(session) == ["and on"]
