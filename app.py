@@ -45,6 +45,7 @@ from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
 from conversation.pages import assets, live, session_files, sign_in, transcript
+from conversation.pages import feedback as feedback_form
 from conversation.pages import overview as overview_page
 from conversation.pages import search as search_page
 from conversation.pages import sessions as sessions_page
@@ -66,7 +67,7 @@ _AREAS = (
     *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview, feedback),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
-    *(assets, sign_in, overview_page, sessions_page, transcript, session_files, search_page, live),
+    *(assets, sign_in, overview_page, sessions_page, transcript, session_files, search_page, live, feedback_form),
     *(checking, doctor, import_command, export_command),
 )
 

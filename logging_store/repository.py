@@ -191,7 +191,7 @@ class ConversationRepository:
     def feedback(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of what was said of a session's interactions. Raises `SessionNotFound` or `SessionErased`.
 
-        `query`: limit, and any of interaction (only of that one), after: see `Store.feedback`.
+        `query`: limit, and any of interaction (only of that one), interaction_ids, after: see `Store.feedback`.
         """
         who = self._reached(name)
         query = dict(query)
@@ -200,6 +200,10 @@ class ConversationRepository:
         found = self.store.feedback(self.project, who.id, query)
         _present(found["session"])
         return found
+
+    def interaction_id(self, session: str, name: str) -> str:
+        """Return the id of what a session's interaction is called."""
+        return identity.interaction(self.project, identity.session(self.project, session).id, name).id
 
     def feedback_by(self, author: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of what somebody said in sessions that are not their own: see `Store.feedback`."""

@@ -15,7 +15,10 @@ USERS_SCOPES: frozenset[Scope] = frozenset({"log", "read"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who has proven who they are. `origins`: the web pages that they may call from, if any."""
+    """Somebody who has proven who they are.
+
+    `origins`: the web pages that they may call from, if any. `name`: what people call the key that they have.
+    """
 
     kind: CallerKind
     project: str
@@ -23,6 +26,7 @@ class Caller:
     key_id: str | None = None
     user_id: str | None = None
     origins: frozenset[str] = field(default_factory=frozenset)
+    name: str | None = None
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes

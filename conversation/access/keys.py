@@ -55,7 +55,8 @@ class Key(BaseModel):
     @cached_property
     def caller(self) -> Caller:
         """Who calls with it."""
-        return Caller(self.kind, self.project, self.scopes, str(self.id), origins=self.origins)
+        name = self.name or self.hint
+        return Caller(self.kind, self.project, self.scopes, str(self.id), origins=self.origins, name=name)
 
     def opens_at(self, time: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or time < self.expires_at)

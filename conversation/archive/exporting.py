@@ -100,6 +100,11 @@ def transcript(repository: ConversationRepository, session_id: str) -> Iterator[
     return _interactions(repository, session_id, repository.transcript(session_id, {"limit": INTERACTIONS_AT_ONCE}))
 
 
+def feedback(repository: ConversationRepository, session_id: str) -> Iterator[Row]:
+    """Yield what was said of a session's interactions."""
+    return _feedback(repository, session_id, repository.feedback(session_id, {"limit": INTERACTIONS_AT_ONCE}))
+
+
 def _interactions(repository: ConversationRepository, session_id: str, first: Row) -> Iterator[Row]:
     if first["after"] is None:
         yield from first["interactions"]

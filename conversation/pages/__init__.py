@@ -19,6 +19,9 @@ _SEE_OTHER = 303
 #: What a page says after something was done: the address carries the name, never the text.
 SAID = {
     "signed-out": "You are signed out.",
+    "feedback-kept": "Your feedback is kept.",
+    "feedback-waits": "Your feedback is kept on this machine until the store is back.",
+    "nothing-said": "Nothing was said: choose a thumb or a score, or write a note.",
 }
 
 

@@ -36,7 +36,8 @@ def lines(session: str) -> Response:
     log = http.repository()
     found = log.session(session)
     participants = log.participants(found["session_id"])["participants"]
-    exported = exporting.Exported(None, found, participants, exporting.transcript(log, found["session_id"]))
+    turns = exporting.transcript(log, found["session_id"])
+    exported = exporting.Exported(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
     return _to_keep(http.streamed(turnlog.write(iter([exported])), LINES), found, "jsonl")
 
 

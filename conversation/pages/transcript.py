@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from conversation import access, http, pages, paging
-from conversation.pages import bubbles, markdown
+from conversation.pages import bubbles, feedback, markdown
 from logging_store import identity
 from logging_store.errors import StoreUnavailable
 from logging_store.repository import ConversationRepository
@@ -45,6 +45,8 @@ def transcript(session: str) -> Response:
         sought=sought,
         participants=log.participants(name)["participants"],
         neighbours=_neighbours(log, found),
+        feedback=feedback.of_turns(log, name, turns),
+        scores=feedback.SCORES,
         to_html=markdown.to_html,
     )
 
