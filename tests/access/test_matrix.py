@@ -66,6 +66,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/interactions/batch": {"interactions": [{"session_id": "{}", "prompt": "Hello"}]},
     "POST /v1/feedback": {"session_id": "{}", "interaction_id": "turn-1", "value": True},
     "POST /v1/sessions/<name:session>/interactions/<name:interaction>/feedback": {"value": True},
+    "POST /sessions/<name:session>/interactions/<name:interaction>/feedback": {"rating": "up"},
     "POST /session/create": {"session_id": "{}"},
     "POST /interaction/log": {"session_id": "{}", "prompt": "Hello"},
     "POST /conversation/start": {"conversation_id": "{}", "messages": [{"role": "user", "content": "Hello"}]},
