@@ -34,7 +34,10 @@ LAST_ID = str(UUID(int=2**128 - 1))
 _UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
 _TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
 _NUMBER = 8
-_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID}}}([0-9a-f]{{2}}){{1,1700}}"  # an id, then an author and a name in UTF-8
+_NO_PLACE = PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
+_LENGTH = 4
+# an id, the bytes of an author in UTF-8, the author and a name of up to 800 bytes each
+_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}}){{0,1600}}"
 
 
 def read(request: Request, model: type[_Query]) -> _Query:
@@ -96,8 +99,13 @@ def interaction_cursor(place: dict[str, Any] | None) -> str | None:
 
 
 def feedback_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of feedback: `{interaction_id, author, name}`. Names hold no line breaks."""
-    return UUID(place["interaction_id"]).hex + f"{place['author']}\n{place['name']}".encode().hex() if place else None
+    """Spell the place after a page of feedback: `{interaction_id, author, name}`."""
+    if not place:
+        return None
+    author = place["author"].encode()
+    return (
+        UUID(place["interaction_id"]).hex + f"{len(author):0{_LENGTH}x}" + author.hex() + place["name"].encode().hex()
+    )
 
 
 def _spell_time(text: str) -> str:
@@ -111,7 +119,7 @@ def _time_of(digits: str) -> str:
 def _digits(cursor: object, count: int) -> str:
     if isinstance(cursor, str) and re.fullmatch(f"[0-9a-f]{{{count}}}", cursor):
         return cursor
-    raise PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
+    raise _NO_PLACE
 
 
 def _session_place(cursor: object) -> dict[str, Any]:
@@ -146,11 +154,14 @@ def _transcript_place(cursor: object) -> dict[str, Any]:
 
 
 def _feedback_place(cursor: object) -> dict[str, Any]:
-    if isinstance(cursor, str) and re.fullmatch(_FEEDBACK_CURSOR, cursor):
-        author, line_break, name = bytes.fromhex(cursor[_ID:]).decode(errors="replace").partition("\n")
-        if line_break and "\0" not in author + name:
-            return {"interaction_id": str(UUID(cursor[:_ID])), "author": author, "name": name}
-    raise PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
+    if not isinstance(cursor, str) or not re.fullmatch(_FEEDBACK_CURSOR, cursor):
+        raise _NO_PLACE
+    names, length = bytes.fromhex(cursor[_ID + _LENGTH :]), int(cursor[_ID : _ID + _LENGTH], 16)
+    author, name = (
+        part.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for part in (names[:length], names[length:])
+    )
+    return {"interaction_id": str(UUID(cursor[:_ID])), "author": author, "name": name}
 
 
 def _size(text: object, most: int = LARGEST_PAGE) -> int:

@@ -178,7 +178,14 @@ def test_a_list_is_paged_by_cursor(client: FlaskClient) -> None:
     assert [row["value"] for row in given_to(client, query="?interaction=1")] == ["1"] * 3
 
 
-@pytest.mark.parametrize("cursor", ["x", "0" * 32, "0" * 32 + "61", "0" * 31 + "610a61", "0" * 32 + "61000a61"])
+@pytest.mark.parametrize("rest", ["0000", "ffff61", "000161", "0001ff61", "0001000000", "00" * 1602])
+def test_a_made_up_cursor_is_some_place(client: FlaskClient, rest: str) -> None:
+    give(client, value=1)
+    assert len(given_to(client, query=f"?cursor={'0' * 32}{rest}")) == 1
+    assert given_to(client, query=f"?cursor={'f' * 32}{rest}") == []
+
+
+@pytest.mark.parametrize("cursor", ["x", "0" * 32, "0" * 37, "g" * 36, "0" * 36 + "61" * 1601])
 def test_what_is_no_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
     give(client, value=1)
     assert paths(client.get(f"{in_path('chat')}/feedback?cursor={cursor}")) == ["?cursor"]
