@@ -44,11 +44,7 @@ from conversation import (
 from conversation.access import limits
 from conversation.archive import export_command, import_command
 from conversation.doctor import commands as doctor
-from conversation.pages import assets, live, session_files, sign_in, transcript
-from conversation.pages import feedback as feedback_form
-from conversation.pages import overview as overview_page
-from conversation.pages import search as search_page
-from conversation.pages import sessions as sessions_page
+from conversation.pages.areas import PAGES
 from conversation.settings import Settings
 from logging_store import ledger
 from logging_store.embedded import EmbeddedPostgres
@@ -64,10 +60,11 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, searching, batches, compat, chats, erasing, user_export, overview, feedback),
+    *(sessions, folders, participants, interactions, searching, batches, feedback, compat, chats),
+    *(overview, erasing, user_export),
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
-    *(assets, sign_in, overview_page, sessions_page, transcript, session_files, search_page, live, feedback_form),
+    *PAGES,
     *(checking, doctor, import_command, export_command),
 )
 

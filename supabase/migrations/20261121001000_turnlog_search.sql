@@ -410,8 +410,8 @@ declare
          where r.rolname in ('anon', 'authenticated'));
 begin
     foreach object in array array['public.ai_projects', 'public.ai_keys', 'public.ai_session_folders', 'public.ai_sessions',
-                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users',
-                                  'public.ai_search', 'public.ai_search_queue'] loop
+                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_feedback',
+                                  'public.ai_erased_users', 'public.ai_search', 'public.ai_search_queue'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
         if has_service_role then

@@ -192,8 +192,8 @@ declare
          where r.rolname in ('anon', 'authenticated'));
 begin
     foreach object in array array['public.ai_projects', 'public.ai_keys', 'public.ai_session_folders', 'public.ai_sessions',
-                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_erased_users',
-                                  'public.ai_search', 'public.ai_search_queue'] loop
+                                  'public.ai_session_participants', 'public.ai_interactions', 'public.ai_feedback',
+                                  'public.ai_erased_users', 'public.ai_search', 'public.ai_search_queue'] loop
         execute format('alter table %s enable row level security', object);
         execute format('revoke all on table %s from %s', object, others);
         if has_service_role then
@@ -305,6 +305,8 @@ begin
                               where i.project = in_project and i.session_id = any (ids)),
             'participants', (select count(*) from public.ai_session_participants as p
                               where p.project = in_project and p.session_id = any (ids)),
+            'feedback', (select count(*) from public.ai_feedback as f
+                          where f.project = in_project and f.session_id = any (ids)),
             'after', case when cardinality(ids) = page_size
                 then jsonb_build_object('at', times[page_size], 'session_id', ids[page_size])
                 else '{"elsewhere": "00000000-0000-0000-0000-000000000000"}' end);
@@ -324,6 +326,11 @@ begin
                    'folders', case when cardinality(ids) < page_size then (
                        select count(*) from public.ai_session_folders as f
                         where f.project = in_project and f.user_id = of_user) else 0 end,
+                   'feedback', case when cardinality(ids) < page_size then (
+                       select count(*) from public.ai_feedback as f
+                         join public.ai_sessions as s on s.project = in_project and s.id = f.session_id
+                        where f.project = in_project and f.author = of_user
+                          and s.user_id is distinct from of_user) else 0 end,
                    'after', case when cardinality(ids) = page_size
                        then jsonb_build_object('elsewhere', ids[page_size]) end)
           from public.ai_sessions as s
@@ -405,6 +412,7 @@ begin
          order by s.id);
     delete from public.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
     get diagnostics participants = row_count;
+    delete from public.ai_feedback as f where f.project = in_project and f.session_id = any (erased);
     update public.ai_sessions as s
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
@@ -423,11 +431,12 @@ declare
     of_user constant text := request ->> 'user_id';
     most constant integer := request ->> 'most';
     none constant jsonb :=
-        '{"sessions": 0, "interactions": 0, "participants": 0, "participations": 0, "turns": 0, "folders": 0}';
+        '{"sessions": 0, "interactions": 0, "participants": 0, "feedback": 0, "participations": 0, "turns": 0, "folders": 0}';
     proof constant text := format(
         'select (select count(*) from public.ai_sessions where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from public.ai_session_participants where project = %1$L and participant = %2$L)'
         ' + (select count(*) from public.ai_interactions where project = %1$L and participant = %2$L)'
+        ' + (select count(*) from public.ai_feedback where project = %1$L and author = %2$L)'
         ' + (select count(*) from public.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' as remaining', in_project, of_user);
     hash bytea;
@@ -437,6 +446,7 @@ declare
     waiting uuid[] := '{}';
     step record;
     gone bigint;
+    judged bigint;  -- what is said of the sessions that go
     found_some boolean := true;
     gone_now jsonb := '{}';
 begin
@@ -476,9 +486,17 @@ begin
          where s.project = in_project and s.user_id = of_user and s.erased_at is null
          limit 200);
     if ids <> '{}' then
+        perform from (  -- in the order of all: what is counted is then what goes
+            select s.id from public.ai_sessions as s
+             where s.project = in_project and s.id = any (ids)
+             order by s.id
+               for update) as locked;
+        select count(*) into judged from public.ai_feedback as f where f.project = in_project and f.session_id = any (ids);
         select e.* into step from public.turnlog_erase_some_v1(in_project, ids, most) as e;
+        judged := judged - (select count(*) from public.ai_feedback as f
+                             where f.project = in_project and f.session_id = any (ids));
         gone_now := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
-                                       'participants', step.participants);
+                                       'participants', step.participants, 'feedback', judged);
         ids := step.erased;
     else
         -- 2. What they said, and that they took part, in other people's.
@@ -509,8 +527,28 @@ begin
             get diagnostics gone = row_count;
             gone_now := gone_now || jsonb_build_object('participations', gone);
             ids := '{}';
+        elsif exists (select from public.ai_feedback as f where f.project = in_project and f.author = of_user) then
+            -- 3. What they said of other people's interactions.
+            ids := array(
+                select distinct f.session_id from (
+                    select f.session_id from public.ai_feedback as f
+                     where f.project = in_project and f.author = of_user
+                     order by f.session_id
+                     limit 200) as f);
+            perform from (
+                select s.id from public.ai_sessions as s
+                 where s.project = in_project and s.id = any (ids)
+                 order by s.id
+                   for update) as locked;
+            delete from public.ai_feedback as f
+             where f.ctid = any (array(
+                   select d.ctid from public.ai_feedback as d
+                    where d.project = in_project and d.author = of_user and d.session_id = any (ids) limit most));
+            get diagnostics gone = row_count;
+            gone_now := jsonb_build_object('feedback', gone);
+            ids := '{}';
         else
-            -- 3. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
+            -- 4. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
             folder_ids := array(
                 select f.id from public.ai_session_folders as f
                  where f.project = in_project and f.user_id = of_user
@@ -559,6 +597,7 @@ declare
     gone_at timestamptz;
     gone_interactions bigint;
     gone_participants bigint;
+    gone_feedback bigint;
 begin
     if dry_run then
         select s.* into held from public.ai_sessions as s where s.project = in_project and s.id = of_session;
@@ -570,6 +609,8 @@ begin
           from public.ai_interactions as i where i.project = in_project and i.session_id = of_session;
         select count(*) into gone_participants
           from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
+        select count(*) into gone_feedback
+          from public.ai_feedback as f where f.project = in_project and f.session_id = of_session;
     else
         if ensured then
             insert into public.ai_sessions (project, id, implicit, created_at)
@@ -596,6 +637,8 @@ begin
         get diagnostics gone_interactions = row_count;
         delete from public.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics gone_participants = row_count;
+        delete from public.ai_feedback as f where f.project = in_project and f.session_id = of_session;
+        get diagnostics gone_feedback = row_count;
         update public.ai_sessions as s
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
                started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
@@ -603,11 +646,13 @@ begin
     end if;
     return jsonb_build_object(
         'session_id', of_session, 'erased_at', gone_at, 'interactions', gone_interactions,
-        'participants', gone_participants, 'left', not dry_run and coalesce(gone_interactions = most, false),
+        'participants', gone_participants, 'feedback', gone_feedback,
+        'left', not dry_run and coalesce(gone_interactions = most, false),
         'folder_id', held.folder_id, 'session_number', held.session_number,
         'proof', format(
             'select (select count(*) from public.ai_interactions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from public.ai_session_participants where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from public.ai_feedback where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from public.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
             ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
             ' as remaining', in_project, of_session));
@@ -760,6 +805,67 @@ begin
     exception when sqlstate 'TLXPL' then
         return receipts; -- a variable outlives what is rolled back
     end;
+end
+$$;
+CREATE FUNCTION public.turnlog_feedback_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    by_author constant text := request ->> 'author';
+    page_size constant integer := request ->> 'limit';
+    among constant uuid[] := case when request ? 'interaction_ids' then array(
+        select i::uuid from jsonb_array_elements_text(request -> 'interaction_ids') as i) end;
+    after_session constant uuid := coalesce((request #>> '{after,session_id}')::uuid, of_session);
+    after_id constant uuid := request #>> '{after,interaction_id}';
+    after_author constant text := request #>> '{after,author}';
+    after_name constant text := request #>> '{after,name}';
+    page public.ai_feedback[];
+begin
+    if of_session is null and by_author is null then
+        raise exception using errcode = '22023', column = 'session_id', message = 'name a session or an author';
+    end if;
+    -- one more than the page, to know whether there is a next one
+    if of_session is not null then
+        page := array(
+            select f
+              from public.ai_feedback as f
+             where f.project = in_project and f.session_id = of_session
+               and (among is null or f.interaction_id = any (among))
+               and (after_id is null or (f.interaction_id, f.author, f.name) > (after_id, after_author, after_name))
+             order by f.interaction_id, f.author, f.name
+             limit page_size + 1);
+    else
+        page := array(
+            select f
+              from public.ai_feedback as f
+              join public.ai_sessions as s on s.project = in_project and s.id = f.session_id
+             where f.project = in_project and f.author = by_author and s.user_id is distinct from by_author
+               and (after_id is null or (f.session_id, f.interaction_id, f.name) > (after_session, after_id, after_name))
+             order by f.session_id, f.interaction_id, f.name
+             limit page_size + 1);
+    end if;
+    return jsonb_build_object(
+        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                      from public.ai_sessions as s where s.project = in_project and s.id = of_session),
+        'feedback', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'session_id', p.session_id, 'interaction_id', p.interaction_id, 'author', nullif(p.author, ''),
+                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at,
+                       'session_key', (select s.key from public.ai_sessions as s
+                                        where s.project = in_project and s.id = p.session_id),
+                       'interaction_key', (select i.key from public.ai_interactions as i
+                                            where i.project = in_project and i.session_id = p.session_id
+                                              and i.id = p.interaction_id)) order by p.ordinality), '[]')
+              from unnest(page[:page_size]) with ordinality as p),
+        'after', case when cardinality(page) > page_size then jsonb_build_object(
+            'session_id', page[page_size].session_id, 'interaction_id', page[page_size].interaction_id,
+            'author', page[page_size].author, 'name', page[page_size].name) end);
 end
 $$;
 CREATE FUNCTION public.turnlog_fill_rule_v1(stored jsonb, stated jsonb, OUT fills jsonb, OUT conflicts text[]) RETURNS record
@@ -930,6 +1036,7 @@ begin
            select d.ctid from public.ai_interactions as d where d.project = in_project limit most));
     get diagnostics gone_interactions = row_count;
     if gone_interactions < most then
+        delete from public.ai_feedback as f where f.project = in_project;
         delete from public.ai_session_participants as p where p.project = in_project;
         delete from public.ai_sessions as s
          where s.ctid = any (array(
@@ -1118,6 +1225,8 @@ CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before times
                         where i.project = in_project and i.session_id = s.id and i.created_at >= before)
        and not exists (select from public.ai_session_participants as p
                         where p.project = in_project and p.session_id = s.id and p.created_at >= before)
+       and not exists (select from public.ai_feedback as f
+                        where f.project = in_project and f.session_id = s.id and f.created_at >= before)
 $$;
 CREATE FUNCTION public.turnlog_index_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
@@ -2653,6 +2762,85 @@ CREATE FUNCTION public.turnlog_user_hash_v1(in_project text, of_user text) RETUR
       from public.ai_projects as p
      where p.project = in_project
 $$;
+CREATE FUNCTION public.turnlog_write_feedback_v1(in_project text, feedback jsonb, late boolean) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+    stated record;
+    of_session record;
+    held public.ai_feedback;
+    is_newer boolean;
+    fields text[];
+    receipts jsonb := '[]';
+begin
+    for stated in
+        select f.*
+          from jsonb_to_recordset(feedback) as f (
+               session_id uuid, interaction_id uuid, author text, name text, value jsonb, comment text,
+               given_at timestamptz, created_at timestamptz, claim text)
+    loop
+        select s.id, s.erased_at, coalesce(s.claim, 'user:' || s.user_id, '') as owner
+          into of_session
+          from public.ai_sessions as s
+         where s.project = in_project and s.id = stated.session_id;
+        if of_session.erased_at is not null
+           or late and exists (
+               select from public.ai_erased_users as e
+                where e.project = in_project and stated.created_at <= e.erased_at
+                  and e.user_hash in (public.turnlog_user_hash_v1(in_project, stated.author),
+                                      case when stated.claim like 'user:%' then
+                                          public.turnlog_user_hash_v1(in_project, substr(stated.claim, 6)) end))
+        then
+            receipts := receipts || '{"receipt": "rejected", "reason": "erased"}'::jsonb;
+            continue;
+        elsif of_session.id is null then
+            receipts := receipts || '{"receipt": "rejected", "reason": "the session was refused"}'::jsonb;
+            continue;
+        elsif stated.claim <> of_session.owner then
+            receipts := receipts || '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb;
+            continue;
+        end if;
+        stated.author := coalesce(stated.author, '');
+        stated.created_at := coalesce(stated.created_at, statement_timestamp());
+        stated.given_at := coalesce(stated.given_at, stated.created_at);
+        insert into public.ai_feedback
+               (project, session_id, interaction_id, author, name, value, comment, given_at, created_at)
+        values (in_project, stated.session_id, stated.interaction_id, stated.author, stated.name, stated.value,
+                stated.comment, stated.given_at, stated.created_at)
+            on conflict do nothing;
+        if found then
+            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            continue;
+        end if;
+        select f.* into held
+          from public.ai_feedback as f
+         where f.project = in_project and f.session_id = stated.session_id
+           and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
+        is_newer := (stated.given_at, stated.value::text collate "C", coalesce(stated.comment, '') collate "C")
+                  > (held.given_at, held.value::text collate "C", coalesce(held.comment, '') collate "C");
+        fields := array_remove(array[
+            case when is_newer and stated.value <> held.value then 'value' end,
+            case when is_newer and stated.comment is distinct from held.comment then 'comment' end], null);
+        if is_newer then
+            update public.ai_feedback as f
+               set value = stated.value, comment = stated.comment, given_at = stated.given_at,
+                   created_at = least(held.created_at, stated.created_at)
+             where f.project = in_project and f.session_id = stated.session_id
+               and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
+        elsif stated.created_at < held.created_at then
+            update public.ai_feedback as f
+               set created_at = stated.created_at
+             where f.project = in_project and f.session_id = stated.session_id
+               and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
+        end if;
+        receipts := receipts || case when fields = '{}' then '{"receipt": "duplicate"}'::jsonb
+                                     else jsonb_build_object('receipt', 'filled', 'fields', fields) end;
+    end loop;
+    return receipts;
+end
+$$;
 CREATE FUNCTION public.turnlog_write_folders_v1(in_project text, folders jsonb, named uuid[]) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -3525,12 +3713,50 @@ begin
     return receipts;
 end
 $$;
+CREATE FUNCTION public.turnlog_write_v3(batch jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    late constant boolean := coalesce((batch ->> 'late')::boolean, false);
+    others constant jsonb := batch - '{feedback,late}'::text[];
+    receipts jsonb;
+begin
+    if late then
+        receipts := public.turnlog_write_late_v1(others);
+    else
+        receipts := public.turnlog_write_v2(others);
+    end if;
+    return receipts || jsonb_build_object(
+        'feedback', public.turnlog_write_feedback_v1(batch ->> 'project', coalesce(batch -> 'feedback', '[]'), late));
+end
+$$;
 CREATE TABLE public.ai_erased_users (
     project text NOT NULL,
     user_hash bytea NOT NULL,
     erased_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
     counts jsonb NOT NULL
+);
+CREATE TABLE public.ai_feedback (
+    project text NOT NULL,
+    session_id uuid NOT NULL,
+    interaction_id uuid NOT NULL,
+    author text NOT NULL,
+    name text NOT NULL,
+    value jsonb NOT NULL,
+    comment text,
+    given_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ai_feedback_author_check CHECK ((((author = ''::text) OR (author !~ '^\s*$'::text)) AND (length(author) <= 200))),
+    CONSTRAINT ai_feedback_comment_check CHECK ((comment <> ''::text)),
+    CONSTRAINT ai_feedback_interaction_id_check CHECK ((interaction_id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT ai_feedback_name_check CHECK (((name !~ '^\s*$'::text) AND (length(name) <= 200))),
+    CONSTRAINT ai_feedback_value_check CHECK ((jsonb_typeof(value) = ANY (ARRAY['number'::text, 'boolean'::text, 'string'::text])))
 );
 CREATE TABLE public.ai_interactions (
     project text NOT NULL,
@@ -3614,6 +3840,8 @@ CREATE TABLE public.ai_session_participants (
 );
 ALTER TABLE ONLY public.ai_erased_users
     ADD CONSTRAINT ai_erased_users_pkey PRIMARY KEY (project, user_hash);
+ALTER TABLE ONLY public.ai_feedback
+    ADD CONSTRAINT ai_feedback_pkey PRIMARY KEY (project, session_id, interaction_id, author, name);
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_pkey PRIMARY KEY (project, session_id, id);
 ALTER TABLE ONLY public.ai_keys
@@ -3630,6 +3858,7 @@ ALTER TABLE ONLY public.ai_session_participants
     ADD CONSTRAINT ai_session_participants_pkey PRIMARY KEY (project, session_id, participant);
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_pkey PRIMARY KEY (project, id);
+CREATE INDEX ai_feedback_author_idx ON public.ai_feedback USING btree (project, author, session_id, interaction_id, name);
 CREATE INDEX ai_interactions_arrived_idx ON public.ai_interactions USING btree (project, created_at, session_id);
 CREATE INDEX ai_interactions_failed_began_idx ON public.ai_interactions USING btree (project, COALESCE(started_at, created_at)) WHERE ((status = 'failed'::text) OR ((status IS NULL) AND (error <> ''::text)));
 CREATE INDEX ai_interactions_failed_idx ON public.ai_interactions USING btree (project, session_id) WHERE ((status = 'failed'::text) OR ((status IS NULL) AND (error <> ''::text)));
@@ -3652,6 +3881,8 @@ CREATE INDEX ai_sessions_user_newest_idx ON public.ai_sessions USING btree (proj
 CREATE TRIGGER ai_interactions_queue AFTER INSERT ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_queue_v1();
 CREATE TRIGGER ai_interactions_requeue AFTER UPDATE ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_requeue_v1();
 CREATE TRIGGER ai_interactions_unindex AFTER DELETE ON public.ai_interactions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_unindex_v1();
+ALTER TABLE ONLY public.ai_feedback
+    ADD CONSTRAINT ai_feedback_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
 ALTER TABLE ONLY public.ai_interactions
     ADD CONSTRAINT ai_interactions_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
 ALTER TABLE ONLY public.ai_session_participants
@@ -3659,6 +3890,7 @@ ALTER TABLE ONLY public.ai_session_participants
 ALTER TABLE ONLY public.ai_sessions
     ADD CONSTRAINT ai_sessions_folder_fkey FOREIGN KEY (project, folder_id) REFERENCES public.ai_session_folders(project, id);
 ALTER TABLE public.ai_erased_users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ai_feedback ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_interactions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ai_projects ENABLE ROW LEVEL SECURITY;

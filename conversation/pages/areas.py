@@ -1,0 +1,5 @@
+"""All pages, each with its blueprint."""
+
+from conversation.pages import assets, feedback, live, overview, search, session_files, sessions, sign_in, transcript
+
+PAGES = (assets, sign_in, overview, sessions, transcript, feedback, session_files, live, search)
