@@ -43,6 +43,7 @@ from conversation import (
 )
 from conversation.access import limits
 from conversation.archive import export_command, import_command
+from conversation.demo import command as demo
 from conversation.doctor import commands as doctor
 from conversation.pages.areas import PAGES
 from conversation.settings import Settings
@@ -65,7 +66,7 @@ _AREAS = (
     *(health, metrics, browser_client),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
     *PAGES,
-    *(checking, doctor, import_command, export_command),
+    *(checking, doctor, import_command, export_command, demo),
 )
 
 
