@@ -4,10 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: run test mutants check audit bench soak golden lock clean
+# A service of its own to look at, whatever the environment names: nothing of the demo comes among real conversations.
+DEMO_DIR ?= data/demo
+DEMO := env DATABASE_URL= SUPABASE_URL= SUPABASE_SECRET_KEY= SUPABASE_SERVICE_ROLE_KEY= TURNLOG_KEYLESS= DATA_DIR=$(DEMO_DIR)
+
+.PHONY: run demo test mutants check audit bench soak golden lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
+
+# Fills a database of its own with a made-up week, once, and serves it; `rm -r data/demo` forgets it.
+demo: $(VENV)/.runtime
+	$(DEMO) $(BIN)/flask --app app migrate
+	$(DEMO) $(BIN)/flask --app app demo --unless-made --sign-in
+	exec $(DEMO) $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
 test: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium # finds a browser, or installs one

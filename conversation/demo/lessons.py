@@ -59,7 +59,9 @@ class Courses:
                 lesson = self._lesson(child, number, on, until)
                 if lesson.at < until - timedelta(hours=1):
                     longest = (place, number) == (0, _PER_WEEK * _WEEKS_AGO)
-                    yield from self._held(lesson, _MARATHON if longest else self._chance.randrange(*_TRIES))
+                    missed = not longest and self._chance.random() < _MISSED
+                    tries = _MARATHON if longest else self._chance.randrange(*_TRIES)
+                    yield from _missed(lesson) if missed else self._held(lesson, tries)
                 else:
                     yield _said(lesson, status="open")
 
@@ -72,10 +74,6 @@ class Courses:
 
     def _held(self, lesson: _Lesson, tries: int) -> Iterator[Record]:
         child, at = lesson.child, lesson.at
-        if self._chance.random() < _MISSED:
-            yield _said(lesson, status="closed", started_at=at)
-            yield _attending(lesson, child["user"], "child", "reserved")
-            return
         habits = _HABITS._replace(system=self._file["system"])
         spoken = list(self._teller.tell(lesson.session_id, at, list(self._drill(child, tries)), habits, child["user"]))
         ended = spoken[-1].completed_at if spoken else None
@@ -115,6 +113,11 @@ def _dates(starts_on: date, today: date) -> Iterator[date]:
         if on > today:
             return
         yield on
+
+
+def _missed(lesson: _Lesson) -> Iterator[Record]:
+    yield _said(lesson, status="closed", started_at=lesson.at)
+    yield _attending(lesson, lesson.child["user"], "child", "reserved")
 
 
 def _said(lesson: _Lesson, **more: Any) -> Record:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from itertools import accumulate
 from random import Random
@@ -25,11 +25,12 @@ _SATURDAY = 5
 # how busy the hours are where people live, from midnight on
 _HOURS = (6, 4, 2, 1, 1, 2, 6, 18, 42, 66, 80, 84, 70, 74, 86, 88, 82, 70, 58, 54, 60, 52, 30, 14)
 # how sessions go on: shares
-_LEAVES_EARLY, _GOES_ON, _UNTITLED, _CLOSED, _IN_FOLDER = 0.22, 0.28, 0.18, 0.6, 0.55
+_LEAVES_EARLY, _GOES_ON, _UNTITLED, _CLOSED, _IN_FOLDER = 0.2, 0.4, 0.18, 0.6, 0.55
 _STILL_OPEN = timedelta(minutes=20)
 _RELEASES = ("4.2.0", "4.3.0", "4.3.1", "4.4.0")
 
-_OUTAGE_BEFORE_THE_END, _OUTAGE_LASTS = timedelta(days=2, hours=20), timedelta(minutes=100)
+_OUTAGE_DAYS_AGO, _OUTAGE_AT, _OUTAGE_LASTS = timedelta(days=3), time(13, 40, tzinfo=UTC), timedelta(minutes=100)
+_ENGLISH = 4.0  # times as often as any other language
 
 
 class App(NamedTuple):
@@ -84,7 +85,7 @@ def records(project: str, seed: int, until: datetime) -> Iterator[Record]:
 
 class _Week:
     def __init__(self, chance: Random, until: datetime) -> None:
-        begin = until - _OUTAGE_BEFORE_THE_END
+        begin = datetime.combine(until - _OUTAGE_DAYS_AGO, _OUTAGE_AT)
         self._chance = chance
         self._until = until
         self._teller = Teller(chance, until, Outage("openai", begin, begin + _OUTAGE_LASTS))
@@ -114,7 +115,8 @@ class _Week:
 
     def _talk(self) -> Talk:
         (app,) = self._chance.choices(list(APPS), [each.share for each in APPS.values()])
-        return self._chance.choice([talk for talk in talks() if talk.app == app])
+        those = [talk for talk in talks() if talk.app == app]
+        return self._chance.choices(those, [_ENGLISH if talk.language == "en" else 1 for talk in those])[0]
 
     def _session(self, number: int, at: datetime, talk: Talk) -> Iterator[Record]:
         app = APPS[talk.app]
@@ -124,8 +126,9 @@ class _Week:
         title, lines = talk.told(self._chance)
         if self._chance.random() < _LEAVES_EARLY:
             lines = lines[: self._chance.randrange(1, len(lines) + 1)]
-        elif self._chance.random() < _GOES_ON:
-            lines += self._more(talk)
+        else:
+            while self._chance.random() < _GOES_ON:
+                lines += self._more(talk)
         said = list(self._teller.tell(name, at, lines, app.habits._replace(system=talk.system), user))
         if self._chance.random() < app.implicit:
             yield state(RestoredSession, session_id=name, implicit=True, created_at=at)
