@@ -66,5 +66,5 @@ def failure(chance: Random, *, outage: bool) -> Failure:
 
 def tokens(text: str) -> int:
     """Return about how many tokens a text has: four letters of a word, but each character of many scripts, are one."""
-    ascii_characters = sum(character.isascii() for character in text)
+    ascii_characters = len(text.encode("ascii", "ignore"))
     return 1 + ascii_characters // 4 + round((len(text) - ascii_characters) / 1.4)

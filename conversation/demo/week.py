@@ -20,7 +20,8 @@ SPAN = timedelta(days=7)
 PLANNED = timedelta(days=22)
 
 _SESSIONS = 1500
-_JUST_NOW, _NOW = 9, timedelta(minutes=6)  # sessions that are still going on
+#: Sessions that are still going on: how many, and since when.
+_JUST_NOW = ((9, timedelta(minutes=6)), (3, timedelta(milliseconds=80)))
 _SATURDAY = 5
 # how busy the hours are where people live, from midnight on
 _HOURS = (6, 4, 2, 1, 1, 2, 6, 18, 42, 66, 80, 84, 70, 74, 86, 88, 82, 70, 58, 54, 60, 52, 30, 14)
@@ -104,8 +105,9 @@ class _Week:
 
     def _begins(self) -> Iterator[tuple[datetime, Talk]]:
         """Yield when sessions begin, and what they are about: a few of them just now."""
-        for _ in range(_JUST_NOW):
-            yield self._until - _NOW * self._chance.random(), self._chance.choice(talks())
+        for count, since in _JUST_NOW:
+            for _ in range(count):
+                yield self._until - since * self._chance.random(), self._chance.choice(talks())
         for _ in range(_SESSIONS):
             talk = self._talk()
             at = self._until - SPAN * self._chance.random()
