@@ -47,7 +47,8 @@ class Talk(NamedTuple):
     def told(self, chance: Random) -> tuple[str, list[Line]]:
         """Return the title and all turns, with words chosen by chance."""
         chosen = {name: chance.choice(several) for name, several in self.words.items()}
-        chosen["log"] = _log(chance)
+        if any("{log}" in ask for turn in self.turns for ask in turn["ask"]):
+            chosen["log"] = _log(chance)
         return fill(self.title, chosen), [_line(turn, chosen, chance) for turn in self.turns]
 
 
