@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
 from flask import Blueprint, current_app
 from pydantic_core import to_json
 
-from conversation import http
+from conversation import dead_letters, http
 from conversation.commands import database
 from conversation.settings import Settings
-from logging_store.batches import Receipt, receipt_of
-from logging_store.errors import Conflict, Invalid, TurnlogError
+from logging_store.batches import Receipt
+from logging_store.errors import TurnlogError
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
-from logging_store.spool.dead_letters import DeadLetter, left_out
+from logging_store.spool.dead_letters import DeadLetter
 
 blueprint = Blueprint("spool_commands", __name__, cli_group="spool")
 blueprint.cli.help = "What waits on this machine's disk, and what the store refused."
@@ -45,7 +44,7 @@ def list_dead_letters(after: int) -> None:
     for letter in letters:
         click.echo(
             f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
-            f"{_what_became(Receipt.model_validate(letter.receipt), ': ')}"
+            f"{dead_letters.what_became(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
         click.echo(f"There may be more: --after {letters[-1].number}")
@@ -80,13 +79,9 @@ def retry(number: int | None, *, every: bool) -> None:
     refused = 0
     with _store_at_work():
         for letter in _every() if number is None else [_find(number)]:
-            receipt = _send(letter)
-            # if the store is away it waits again; what is of an erased session shall be forgotten
-            gone = (receipt.kept and not left_out(receipt)) or receipt.reason == "erased"
-            if gone:
-                _dead_letters().remove(letter.number)
+            receipt, gone = dead_letters.retry(http.repository().store, _dead_letters(), letter)
             refused += not gone
-            click.echo(f"{letter.number}  {_what_became(receipt, '  ')}")
+            click.echo(f"{letter.number}  {dead_letters.what_became(receipt, '  ')}")
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -101,17 +96,6 @@ def discard(number: int, *, yes: bool) -> None:
         raise click.UsageError(f"This drops record {letter.record_id}, which was acknowledged. If so: --yes")
     _dead_letters().remove(number)
     click.echo(f"{number}  discarded")
-
-
-def _send(letter: DeadLetter) -> Receipt:
-    store = http.repository().store
-    try:
-        receipts = store.write(replace(letter.batch, late=True))
-    except (Invalid, Conflict) as error:
-        return receipt_of(error)
-    pairs = list(zip(letter.batch.rows(), receipts, strict=True))
-    # a parent that came along is kept even where the record itself is refused
-    return next((receipt for row, receipt in pairs if not row.get("implicit")), pairs[0][1])
 
 
 def _every() -> Iterator[DeadLetter]:
@@ -150,13 +134,6 @@ def _directory() -> SpoolDirectory:
 def _dead_letters() -> DeadLetters:
     settings: Settings = current_app.extensions["turnlog_settings"]
     return DeadLetters(settings.spool_dir)
-
-
-def _what_became(receipt: Receipt, separator: str) -> str:
-    if missing := left_out(receipt):
-        return f"{receipt.receipt} in part, not: {', '.join(missing)}"
-    why = receipt.reason or ", ".join(receipt.fields)
-    return f"{receipt.receipt}{separator}{why}" if why else receipt.receipt
 
 
 def _time(seconds: float) -> str:

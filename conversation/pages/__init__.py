@@ -22,6 +22,11 @@ SAID = {
     "feedback-kept": "Your feedback is kept.",
     "feedback-waits": "Your feedback is kept on this machine until the store is back.",
     "nothing-said": "Nothing was said: choose a thumb or a score, or write a note.",
+    "key-revoked": "The key is revoked. It stops within half a minute.",
+    "letter-stored": "The dead letter was sent again, and is stored.",
+    "letter-spooled": "The store is away: the dead letter waits in the spool again.",
+    "letter-erased": "The dead letter was of somebody who was erased, so it is gone.",
+    "letter-discarded": "The dead letter is discarded.",
 }
 
 

@@ -1,0 +1,64 @@
+"""Folders: what is planned, what was done, and the sessions by their numbers."""
+
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from flask import Blueprint, Response, request, url_for
+
+from conversation import access, http, pages, paging
+
+blueprint = Blueprint("pages_folders", __name__)
+
+
+class Week(NamedTuple):
+    """A week of a plan. `begins_on` is known where the plan is dated."""
+
+    number: int
+    begins_on: date | None
+    sessions: list[dict[str, Any]]
+
+
+@blueprint.get("/folders")
+@access.page("read")
+def folders() -> Response:
+    query = paging.read(request, paging.FoldersQuery)
+    user = query.user_id or None  # an empty field of the form asks for nothing
+    page = http.repository().folders(query.model_copy(update={"user_id": user}).to_json())
+    following = paging.folders_cursor(page["after"])
+    return pages.render(
+        "folders.html",
+        folders=page["folders"],
+        user_id=user,
+        next=url_for(".folders", cursor=following, user_id=user, limit=request.args.get("limit"))
+        if following
+        else None,
+    )
+
+
+@blueprint.get("/folders/<name:folder>")
+@access.page("read")
+def folder(folder: str) -> Response:
+    page = http.repository().folder(folder, paging.read(request, paging.FolderQuery).to_json())
+    found, following = page["folder"], paging.folder_cursor(page["after"])
+    return pages.render(
+        "folder.html",
+        folder=found,
+        sessions=page["sessions"],
+        weeks=weeks(found["plan"], page["sessions"]) if found["plan"] else [],
+        next=url_for(".folder", folder=found["folder_id"], cursor=following, limit=request.args.get("limit"))
+        if following
+        else None,
+    )
+
+
+def weeks(plan: dict[str, Any], sessions: list[dict[str, Any]]) -> list[Week]:
+    """Return the weeks of a plan that some of the sessions are in; numbers past the plan are in weeks past it, too."""
+    starts_on = date.fromisoformat(plan["starts_on"]) if plan["starts_on"] else None
+    found: dict[int, Week] = {}
+    for session in sessions:
+        if session["session_number"] is None:
+            continue
+        place = (session["session_number"] - 1) // plan["sessions_per_week"]
+        begins_on = starts_on + timedelta(weeks=place) if starts_on and place < plan["total_weeks"] else None
+        found.setdefault(place, Week(place + 1, begins_on, [])).sessions.append(session)
+    return list(found.values())

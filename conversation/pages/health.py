@@ -1,0 +1,77 @@
+"""The service's health, for who administers it: the store, the spool, what became of all records, the settings."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response, current_app
+from pydantic import SecretStr
+
+from conversation import access, http, pages
+from conversation.settings import Settings
+from logging_store import ledger
+from logging_store.errors import Misconfigured, StoreUnavailable
+from logging_store.store import Backlog, Store
+
+blueprint = Blueprint("pages_health", __name__)
+
+_NOT_SHOWN = "set; not shown"
+_OUTCOMES = (*ledger.OUTCOMES, "in_flight")
+
+
+@blueprint.get("/health")
+@access.page("admin", of_service=True)
+def health() -> Response:
+    log = http.repository()
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    backlog = log.store.backlog()
+    store, trouble = _asked(log.store)
+    totals = log.ledger.totals()
+    return pages.render(
+        "health.html",
+        state=_state(trouble, backlog),
+        trouble=trouble,
+        kind=settings.store_kind,
+        store=store,
+        backlog=backlog,
+        received=totals["received"],
+        outcomes=[(name.replace("_", " "), totals[name]) for name in _OUTCOMES],
+        delivered=[(name, totals[f"delivered_{name}"]) for name in ledger.DELIVERED],
+        open_breakers=int(totals["open_breakers"]),
+        calls=[(name, totals[name]) for name in ledger.CALLS],
+        redacted=[(name, totals[f"redacted_{name}"], totals[f"not_redacted_{name}"]) for name in log.ledger.redactions],
+        settings=shown(settings),
+    )
+
+
+def shown(settings: Settings) -> list[tuple[str, str]]:
+    """Return all settings by the variables that set them, each as a text; of secrets only whether there is one."""
+    return [(name.upper(), _shown(getattr(settings, name))) for name in type(settings).model_fields]
+
+
+def _asked(store: Store) -> tuple[dict[str, Any], str | None]:
+    try:
+        return store.ping(), None
+    except (StoreUnavailable, Misconfigured) as error:
+        return {}, str(error)
+
+
+def _state(trouble: str | None, backlog: Backlog) -> str:
+    if trouble is None:
+        return "writable"
+    return "degraded" if backlog.has_room else "full"
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None | ():
+            return ""
+        case SecretStr():
+            return _NOT_SHOWN
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return json.dumps(value, ensure_ascii=False) if value else ""
+        case tuple() | frozenset():
+            return ", ".join(sorted(value))
+        case _:
+            return str(value)
