@@ -89,6 +89,8 @@ class Route:
         path = self.path.replace("<name:participant>", "ada").replace("<path:path>", "swagger-ui.css")
         path = path.replace("<path:filename>", "turnlog.css" if "pages" in path else "css/bootstrap.min.css")
         path = path.replace("<name:interaction>", "turn-1")
+        # neither the key nor the dead letter is there
+        path = path.replace("<uuid:key>", "00000000-0000-4000-8000-000000000001").replace("<int:number>", "1")
         for own in ("<name:session>", "<name:folder>", "<name:user>"):
             path = path.replace(own, name)
         assert "<" not in path, "say here what this part of the path shall be"

@@ -38,7 +38,7 @@ def known() -> list[tuple[str, dict[str, Any]]]:
 
 @cache
 def made() -> Sequence[Record]:
-    return made()
+    return list(week.records(PROJECT, 1, UNTIL))
 
 
 def interactions() -> list[RestoredInteraction]:
