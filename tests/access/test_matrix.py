@@ -70,6 +70,7 @@ BODIES: dict[str, Any] = {
     "POST /session/create": {"session_id": "{}"},
     "POST /interaction/log": {"session_id": "{}", "prompt": "Hello"},
     "POST /conversation/start": {"conversation_id": "{}", "messages": [{"role": "user", "content": "Hello"}]},
+    "POST /keys": {"kind": "secret", "scope": ["read"], "days": "7"},
     "POST /conversation/<name:session>/message": {"role": "user", "content": "Hello"},
 }
 
