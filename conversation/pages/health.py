@@ -45,7 +45,8 @@ def health() -> Response:
 
 def shown(settings: Settings) -> list[tuple[str, str]]:
     """Return all settings by the variables that set them, each as a text; of secrets only whether there is one."""
-    return [(name.upper(), _shown(getattr(settings, name))) for name in type(settings).model_fields]
+    fields = type(settings).model_fields
+    return [(name.upper(), _shown(getattr(settings, name), field.default)) for name, field in fields.items()]
 
 
 def _asked(store: Store) -> tuple[dict[str, Any], str | None]:
@@ -61,12 +62,12 @@ def _state(trouble: str | None, backlog: Backlog) -> str:
     return "degraded" if backlog.has_room else "full"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, default: Any) -> str:
     match value:
         case None | ():
             return ""
         case SecretStr():
-            return _NOT_SHOWN
+            return value.get_secret_value() if value == default else _NOT_SHOWN
         case bool():
             return "true" if value else "false"
         case dict():

@@ -102,6 +102,7 @@ def test_settings_are_shown_and_secrets_are_not(tmp_path: Path) -> None:
     for name in ("DATABASE_URL", "TURNLOG_API_KEY", "TURNLOG_JWT_SECRET", "TURNLOG_LIMITS_STORE"):
         assert told[name] == "set; not shown"
     assert told["SUPABASE_SECRET_KEY"] == ""
+    assert dict(shown(Settings()))["TURNLOG_LIMITS_STORE"] == "memory"
     assert told["TURNLOG_USER_ORIGINS"] == "https://a.example.com, https://b.example.com"
     assert (told["TURNLOG_REDACT"], told["TURNLOG_KEYLESS"], told["TURNLOG_PROXIES"]) == ("mail", "false", "0")
 
