@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from werkzeug.exceptions import NotFound
 
-from conversation import access, chat_answers, http, paging, problems
+from conversation import access, chat_answers, cursors, http, paging, problems
 from conversation.body import json_path
 from conversation.messages import Message, Placed, answer_id, messages_of, place
 from conversation.openapi import describe
@@ -124,7 +124,7 @@ def get_conversation(session: str) -> Response:
         "session_id": page["session"]["session_id"],
         "messages": [spell(message, camel=camel) for message in messages],
         "complete": page.get("complete", True),
-        "next": paging.transcript_cursor(page["after"]),
+        "next": cursors.transcript_cursor(page["after"]),
     }
     return http.answer(200, spell(answer, camel=camel))
 

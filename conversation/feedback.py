@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Blueprint, Response, jsonify, request
 from pydantic import Field
 
-from conversation import access, answers, body, http, paging, problems
+from conversation import access, answers, body, cursors, http, paging, problems
 from conversation.openapi import describe
 from logging_store import shapes
 from logging_store.records import Feedback, Judgement
@@ -86,7 +86,7 @@ def list_feedback(session: str) -> Response:
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
         feedback=[FeedbackView.arrange(row) for row in page["feedback"]],
-        next=paging.feedback_cursor(page["after"]),
+        next=cursors.feedback_cursor(page["after"]),
     )
 
 

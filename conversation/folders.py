@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from conversation import access, answers, body, folder_answers, http, paging, problems, sessions
+from conversation import access, answers, body, cursors, folder_answers, http, paging, problems, sessions
 from conversation.openapi import describe
 from logging_store.records import Folder, FolderSession, Session
 
@@ -46,7 +46,7 @@ def create_folder() -> Response:
 def list_folders() -> Response:
     page = http.repository().folders(paging.read(request, paging.FoldersQuery).to_json())
     folders = [folder_answers.FolderView.arrange(row) for row in page["folders"]]
-    return jsonify(folders=folders, next=paging.folders_cursor(page["after"]))
+    return jsonify(folders=folders, next=cursors.folders_cursor(page["after"]))
 
 
 @blueprint.get("/v1/folders/<name:folder>")
@@ -63,7 +63,7 @@ def get_folder(folder: str) -> Response:
         folder_answers.FolderView.arrange(page["folder"])
         | {
             "sessions": [answers.SessionView.arrange(row) for row in page["sessions"]],
-            "next": paging.folder_cursor(page["after"]),
+            "next": cursors.folder_cursor(page["after"]),
         }
     )
 

@@ -1,43 +1,25 @@
-"""Pages of a list: filters, page sizes and cursors, from and to the query string.
-
-A cursor is a place in a list, spelled in hexadecimal digits of fixed length: any text of that form is some place,
-so a cursor that somebody made up or cut is refused or does no harm.
-"""
+"""Pages of a list: filters and page sizes, from the query string."""
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
-from uuid import UUID
 
 from flask import Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from conversation import snippets
+from conversation import cursors, snippets
 from conversation.body import InvalidBody
 from logging_store import shapes
 from logging_store.records import SessionStatus
-from logging_store.values import MAX_EXACT_INTEGER, Identifier, Text, Time
+from logging_store.values import Identifier, Text, Time
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # a hit carries a part of its text
 _LONGEST_QUERY = 200
 
 _Query = TypeVar("_Query", bound=BaseModel)
-
-_EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
-LAST_ID = str(UUID(int=2**128 - 1))
-_UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
-_TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
-_NUMBER = 8
-_NO_PLACE = PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
-_LENGTH = 4
-# an id, the bytes of an author in UTF-8, the author and a name of up to 800 bytes each
-_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}}){{0,1600}}"
 
 
 def read(request: Request, model: type[_Query]) -> _Query:
@@ -66,102 +48,6 @@ def validated(stated: Mapping[str, str], model: type[_Query]) -> _Query:
                 for detail in error.errors(include_url=False)
             ]
         ) from None
-
-
-def session_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of sessions, as the store gives it: `{at, session_id}`."""
-    return _spell_time(place["at"]) + UUID(place["session_id"]).hex if place else None
-
-
-def folder_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of a folder's sessions: `{number, session_id}`."""
-    return f"{place['number']:0{_NUMBER}x}" + UUID(place["session_id"]).hex if place else None
-
-
-def folders_cursor(place: str | None) -> str | None:
-    """Spell the place after a page of folders: the last one's id."""
-    return UUID(place).hex if place else None
-
-
-def transcript_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of a transcript: `{turn, at, interaction_id}`."""
-    if not place:
-        return None
-    turn = place["turn"] if place["turn"] <= MAX_EXACT_INTEGER else 16**_TURN - 1
-    return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
-
-
-def interaction_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of interactions of all sessions: `{at, session_id, interaction_id}`."""
-    if not place:
-        return None
-    return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
-
-
-def feedback_cursor(place: dict[str, Any] | None) -> str | None:
-    """Spell the place after a page of feedback: `{interaction_id, author, name}`."""
-    if not place:
-        return None
-    author = place["author"].encode()
-    return (
-        UUID(place["interaction_id"]).hex + f"{len(author):0{_LENGTH}x}" + author.hex() + place["name"].encode().hex()
-    )
-
-
-def _spell_time(text: str) -> str:
-    return f"{(datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND:0{_AT}x}"
-
-
-def _time_of(digits: str) -> str:
-    return (_EPOCH + min(int(digits, 16) * _MICROSECOND, _LAST - _EPOCH)).isoformat()
-
-
-def _digits(cursor: object, count: int) -> str:
-    if isinstance(cursor, str) and re.fullmatch(f"[0-9a-f]{{{count}}}", cursor):
-        return cursor
-    raise _NO_PLACE
-
-
-def _session_place(cursor: object) -> dict[str, Any]:
-    digits = _digits(cursor, _AT + _ID)
-    return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
-
-
-def _interaction_place(cursor: object) -> dict[str, Any]:
-    digits = _digits(cursor, _AT + 2 * _ID)
-    at, session, interaction = digits[:_AT], digits[_AT:-_ID], digits[-_ID:]
-    return {"at": _time_of(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
-
-
-def _folder_place(cursor: object) -> dict[str, Any]:
-    digits = _digits(cursor, _NUMBER + _ID)
-    return {"number": min(int(digits[:_NUMBER], 16), _UNNUMBERED), "session_id": str(UUID(digits[_NUMBER:]))}
-
-
-def _folders_place(cursor: object) -> str:
-    return str(UUID(_digits(cursor, _ID)))
-
-
-def _transcript_place(cursor: object) -> dict[str, Any]:
-    digits = _digits(cursor, _TURN + _AT + _ID)
-    turn, at, interaction = digits[:_TURN], digits[_TURN:-_ID], digits[-_ID:]
-    counted = int(turn, 16) <= MAX_EXACT_INTEGER
-    return {
-        "turn": int(turn, 16) if counted else UNCOUNTED,
-        "at": _time_of(at),
-        "interaction_id": str(UUID(interaction)),
-    }
-
-
-def _feedback_place(cursor: object) -> dict[str, Any]:
-    if not isinstance(cursor, str) or not re.fullmatch(_FEEDBACK_CURSOR, cursor):
-        raise _NO_PLACE
-    names, length = bytes.fromhex(cursor[_ID + _LENGTH :]), int(cursor[_ID : _ID + _LENGTH], 16)
-    author, name = (
-        part.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        for part in (names[:length], names[length:])
-    )
-    return {"interaction_id": str(UUID(cursor[:_ID])), "author": author, "name": name}
 
 
 def _size(text: object, most: int = LARGEST_PAGE) -> int:
@@ -193,10 +79,6 @@ def _with_plus(text: object) -> object:
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
 
 
-def _digits_schema(count: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": f"^[0-9a-f]{{{count}}}$"})
-
-
 def _optional(description: str, *, alias: str | None = None) -> Any:
     return Field(default=None, alias=alias, description=description, json_schema_extra=shapes.never_null)
 
@@ -212,7 +94,6 @@ def _cursor() -> Any:
 
 _QueryTime = Annotated[Time, BeforeValidator(_with_plus)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-_Place = dict[str, Any]
 
 
 class Page(BaseModel):
@@ -244,22 +125,22 @@ class SessionQuery(Page):
     count: Flag = Field(
         default=False, exclude=True, description="Also tell how many there are: up to 10,000 are counted"
     )
-    after: Annotated[_Place, BeforeValidator(_session_place), _digits_schema(_AT + _ID)] | None = _cursor()
+    after: cursors.SessionPlace | None = _cursor()
 
 
 class RecentQuery(Page):
     model: Text | None = _optional("Only of this model")
     has_errors: Flag | None = _optional("Only those that failed")
-    after: Annotated[_Place, BeforeValidator(_interaction_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
+    after: cursors.InteractionPlace | None = _cursor()
 
 
 class FolderQuery(Page):
-    after: Annotated[_Place, BeforeValidator(_folder_place), _digits_schema(_NUMBER + _ID)] | None = _cursor()
+    after: cursors.NumberPlace | None = _cursor()
 
 
 class FoldersQuery(Page):
     user_id: Text | None = _optional("Only this user's")
-    after: Annotated[str, BeforeValidator(_folders_place), _digits_schema(_ID)] | None = _cursor()
+    after: cursors.FolderPlace | None = _cursor()
 
 
 class OverviewQuery(BaseModel):
@@ -282,7 +163,7 @@ class GapsQuery(Page):
 
 
 class TranscriptQuery(Page):
-    after: Annotated[_Place, BeforeValidator(_transcript_place), _digits_schema(_TURN + _AT + _ID)] | None = _cursor()
+    after: cursors.TurnPlace | None = _cursor()
 
 
 class SearchQuery(Page):
@@ -304,7 +185,7 @@ class SearchQuery(Page):
     limit: Annotated[
         int, Field(ge=1, le=LARGEST_SEARCH_PAGE, description="Page size"), BeforeValidator(_search_size)
     ] = DEFAULT_SEARCH_PAGE
-    after: Annotated[_Place, BeforeValidator(_interaction_place), _digits_schema(_AT + 2 * _ID)] | None = _cursor()
+    after: cursors.InteractionPlace | None = _cursor()
 
     @property
     def terms(self) -> list[str]:
@@ -316,14 +197,7 @@ class SearchQuery(Page):
 
 class FeedbackQuery(Page):
     interaction: Identifier | None = _optional("Only of this interaction: its UUID, or the caller's own key")
-    after: (
-        Annotated[
-            _Place,
-            BeforeValidator(_feedback_place),
-            WithJsonSchema({"type": "string", "pattern": f"^{_FEEDBACK_CURSOR}$"}),
-        ]
-        | None
-    ) = _cursor()
+    after: cursors.FeedbackPlace | None = _cursor()
 
 
 class ConversationQuery(TranscriptQuery):
@@ -338,5 +212,5 @@ class TurnsQuery(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     turn: Text | None = Field(default=None, description="The page that this interaction is on, by id or key")
-    after: Annotated[_Place, BeforeValidator(_transcript_place)] | None = _cursor()
-    before: Annotated[_Place, BeforeValidator(_transcript_place)] | None = None
+    after: cursors.TurnPlace | None = _cursor()
+    before: cursors.TurnPlace | None = None

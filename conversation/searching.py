@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from conversation import access, http, paging, search_answers, snippets
+from conversation import access, cursors, http, paging, search_answers, snippets
 from conversation.openapi import describe
 
 blueprint = Blueprint("searching", __name__)
@@ -15,7 +15,7 @@ def found(query: paging.SearchQuery) -> dict[str, Any]:
     page = http.repository().search(query.to_json())
     for hit in page["hits"]:
         hit["snippet"] = snippets.of_hit(hit, query.terms, words=query.words)
-    return page | {"next": paging.interaction_cursor(page["after"])}
+    return page | {"next": cursors.interaction_cursor(page["after"])}
 
 
 @blueprint.get("/v1/interactions")

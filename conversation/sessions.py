@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import Field
 
-from conversation import access, answers, body, http, interaction_answers, paging, problems
+from conversation import access, answers, body, cursors, http, interaction_answers, paging, problems
 from conversation.openapi import describe
 from logging_store.records import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
 from logging_store.repository import Kept
@@ -77,7 +77,7 @@ def list_sessions() -> Response:
     page = repository.sessions(query)
     told: dict[str, Any] = {"matching": repository.count_sessions(query)} if asked.count else {}
     sessions = [answers.SessionView.arrange(row) for row in page["sessions"]]
-    return jsonify(sessions=sessions, next=paging.session_cursor(page["after"]), **told)
+    return jsonify(sessions=sessions, next=cursors.session_cursor(page["after"]), **told)
 
 
 @blueprint.get("/v1/sessions/<name:session>")
@@ -106,7 +106,7 @@ def get_transcript(session: str) -> Response:
         key=page["session"]["key"],
         interactions=[interaction_answers.InteractionView.arrange(row) for row in page["interactions"]],
         complete=page.get("complete", True),
-        next=paging.transcript_cursor(page["after"]),
+        next=cursors.transcript_cursor(page["after"]),
     )
 
 

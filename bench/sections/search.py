@@ -57,7 +57,8 @@ def run(setup: Setup) -> Section:
     return Section(
         "search",
         "Search: what is written is queued by a trigger and indexed by the workers meanwhile; in the other database "
-        "there are neither triggers nor the index by time that a search goes back on. Rounds begin with nothing waiting.",
+        "there are neither triggers nor the index by time that a search goes back on. "
+        "Rounds begin with nothing queued.",
         rounds,
         figures,
     )

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, request, url_for
 
-from conversation import access, http, pages, paging
+from conversation import access, cursors, http, pages, paging
 
 blueprint = Blueprint("pages_folders", __name__)
 
@@ -24,7 +24,7 @@ def folders() -> Response:
     query = paging.read(request, paging.FoldersQuery)
     user = query.user_id or None  # an empty field of the form asks for nothing
     page = http.repository().folders(query.model_copy(update={"user_id": user}).to_json())
-    following = paging.folders_cursor(page["after"])
+    following = cursors.folders_cursor(page["after"])
     return pages.render(
         "folders.html",
         folders=page["folders"],
@@ -39,7 +39,7 @@ def folders() -> Response:
 @access.page("read")
 def folder(folder: str) -> Response:
     page = http.repository().folder(folder, paging.read(request, paging.FolderQuery).to_json())
-    found, following = page["folder"], paging.folder_cursor(page["after"])
+    found, following = page["folder"], cursors.folder_cursor(page["after"])
     return pages.render(
         "folder.html",
         folder=found,

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from conversation import access, http, pages, paging
+from conversation import access, cursors, http, pages, paging
 from conversation.pages import forms
 
 blueprint = Blueprint("pages_live", __name__)
@@ -20,7 +20,7 @@ def live() -> Response:
         "live.html",
         interactions=page["interactions"],
         filters=forms.without(given, "cursor"),
-        next=paging.interaction_cursor(page["after"]),
+        next=cursors.interaction_cursor(page["after"]),
         looked_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
         is_first=asked.after is None,
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app
 
-from conversation import access, http, pages, paging
+from conversation import access, cursors, http, pages, paging
 from conversation.pages import forms
 from logging_store.repository import ConversationRepository
 
@@ -48,7 +48,7 @@ def sessions() -> Response:
         sorts=_SORTS,
         sort=asked.sort,
         times={name: forms.field_of_time(given.get(name)) for name in ("from", "to")},
-        next=paging.session_cursor(after),
+        next=cursors.session_cursor(after),
         looked_to=after["at"] if after and len(found) < SESSIONS else None,
         is_first=asked.after is None,
         has_folders=_FOLDER_PAGE in current_app.view_functions,

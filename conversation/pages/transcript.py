@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from conversation import access, http, pages, paging
+from conversation import access, cursors, http, pages, paging
 from conversation.pages import bubbles, feedback, markdown
 from logging_store import identity
 from logging_store.errors import StoreUnavailable
@@ -40,8 +40,8 @@ def transcript(session: str) -> Response:
         turns=turns,
         outline=outline,
         complete=page.get("complete", True),
-        next=paging.transcript_cursor(page["after"]),
-        previous=paging.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
+        next=cursors.transcript_cursor(page["after"]),
+        previous=cursors.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
         sought=sought,
         participants=log.participants(name)["participants"],
         neighbours=_neighbours(log, found),
@@ -71,7 +71,7 @@ def _mark_gaps(turns: list[dict[str, Any]]) -> None:
 
 def _place(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "turn": row["turn"] if row["turn"] is not None else paging.UNCOUNTED,
+        "turn": row["turn"] if row["turn"] is not None else cursors.UNCOUNTED,
         "at": row["started_at"] or row["created_at"],
         "interaction_id": row["interaction_id"],
     }
@@ -84,7 +84,7 @@ def _neighbours(log: ConversationRepository, session: dict[str, Any]) -> dict[st
         return None
     query: dict[str, Any] = {"limit": _NEIGHBOURS}
     if number is not None and number > 1:
-        query["after"] = {"number": number - 2, "session_id": paging.LAST_ID}
+        query["after"] = {"number": number - 2, "session_id": cursors.LAST_ID}
     try:
         found = log.folder(session["folder_id"], query)
     except StoreUnavailable:
