@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser
 
 from app import create_app
 from conversation.settings import Settings
@@ -16,6 +17,7 @@ from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
 from tests import leaks
 from tests.api import KEYLESS
+from tests.browser import chromium
 from tests.databases import TestServer, running_server
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
@@ -40,6 +42,13 @@ def _nothing_leaks() -> Iterator[None]:
 def postgres_server() -> Iterator[TestServer]:
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Yield the one browser of the run: Playwright drives one at a time."""
+    with chromium.running(f"--host-resolver-rules=MAP {chromium.FOREIGN_NAME} 127.0.0.1") as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 
+FOREIGN_NAME = "chat.test"  # of this machine, in the tests' browser; a page of it has no TLS
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _INSTALL_S = 600
 _MISSING = (

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from conversation.access.registry import KeyRegistry, MadeKey
 from logging_store.postgres import PostgresStore
-from tests.browser import chromium
+from tests.browser.chromium import FOREIGN_NAME
 from tests.browser.road import Road
 from tests.databases import TestServer
 from tests.service import Service, launch
@@ -23,7 +23,6 @@ from tests.service import Service, launch
 OPERATOR = "the operator of this service"
 SIGNED_WITH = "the secret that users' tokens are signed with"
 ISSUER = "https://sign-in.example"
-FOREIGN_NAME = "chat.test"  # of this machine, in the tests' browser; a page of it has no TLS
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>A chat</title>
 <script type="module">
@@ -110,12 +109,6 @@ class Log:
 
     def _get(self, path: str) -> httpx.Response:
         return httpx.get(self.service.url + path, headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=30)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium.running(f"--host-resolver-rules=MAP {FOREIGN_NAME} 127.0.0.1") as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,150 @@
+"""What people say is an attacker's text: nothing of it runs, loads, or becomes a part of a page."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.databases import TestServer
+from tests.pages import hostile, tabs
+from tests.pages.conftest import OPERATOR, Opener, calling, serving
+from tests.pages.payloads import FAMILIES, PAYLOADS
+from tests.pages.tabs import Tab
+from tests.service import Service
+
+#: What pages are made of. `svg` are ours where nothing else is in them.
+_TAGS = """html head meta title script link body a header nav main aside footer ul ol li button span b bdi form h1 h2 h3
+h4 h5 h6 div p dl dt dd table caption thead tbody tfoot tr th td details summary pre code textarea time input label
+select option optgroup fieldset legend mark blockquote em strong del s small br hr figure figcaption datalist
+svg g path rect line circle polyline polygon text tspan""".split()
+
+#: Returns what is on a page and isn't ours.
+_FOREIGNERS = """(tags) => {
+    const found = [];
+    const say = (what, each) => found.push(`${what}: ${each.outerHTML.slice(0, 200)}`);
+    for (const each of document.querySelectorAll('*')) {
+        if (!tags.includes(each.localName)) say('an element', each);
+        if (each.hasAttribute('data-theirs')) say('theirs', each);
+        if (each.shadowRoot) say('a shadow', each);
+        for (const {name, value} of each.attributes) {
+            if (/^on|^style$|^srcdoc$|^formaction$|^ping$|^hx-|^x-/.test(name)) say(name, each);
+            if (!/^(href|src|srcset|action|data|poster|background|xlink:href)$/.test(name)) continue;
+            const address = new URL(value, location.href);
+            if (address.origin === location.origin) continue;
+            const leads = name === 'href' && each.localName === 'a' && /^https?:$/.test(address.protocol)
+                && each.rel.includes('noopener') && each.closest('.said');
+            if (!leads) say(`${name} to ${address}`, each);
+        }
+    }
+    if (document.baseURI !== location.href) found.push(`the base is ${document.baseURI}`);
+    for (const each of document.scripts) if (!each.src) say('a script', each);
+    for (const each of document.querySelectorAll('meta:not([charset], [name=viewport])')) say('a meta', each);
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def hostile_service(postgres_server: TestServer) -> Iterator[Service]:
+    """Yield a service whose log holds each payload in every text."""
+    with serving(postgres_server) as service, calling(service) as client:
+        hostile.fill(client, PAYLOADS)
+        yield service
+
+
+@pytest.fixture(scope="module")
+def open_hostile(browser: Browser, hostile_service: Service) -> Opener:
+    with tabs.opened(browser, hostile_service.url) as tab:
+        tab.open("/sign-in?next=/sessions")
+        tab.sign_in(OPERATOR)
+        return partial(tabs.opened, browser, hostile_service.url, storage_state=tab.context.storage_state())
+
+
+@pytest.fixture
+def hostile_tab(open_hostile: Opener) -> Iterator[Tab]:
+    with open_hostile() as tab:
+        yield tab
+
+
+def test_there_are_two_hundred_of_them() -> None:
+    assert len(set(PAYLOADS)) == len(PAYLOADS) >= 200
+
+
+def test_the_watch_sees_what_runs_and_what_is_fetched(browser: Browser, hostile_service: Service) -> None:
+    """A watch that sees nothing would find every page harmless: here it looks at pages without any defence."""
+    context = browser.new_context()
+    try:
+        watch = tabs.Watch(context, hostile_service.url)
+        page = context.new_page()
+        page.set_content("<script>ran(1)</script><img src='https://evil.example/x.png'><p onclick='ran(2)'>x</p>")
+        page.set_content("<script>alert(1); throw Error('x')</script>")
+        page.wait_for_load_state()
+        found = "\n".join(watch.take())
+        assert "a script of others ran on" in found
+        assert "GET https://evil.example/x.png was asked for" in found
+        assert "a dialog opened: 1" in found
+        assert "a script of ours failed" in found
+        page.set_content("<svg onload=x></svg><a href='javascript:ran(1)'>x</a><base href='https://evil.example/'>")
+        assert len(page.evaluate(_FOREIGNERS, _TAGS)) >= 3
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_conversation_shows_them_as_they_are_written(hostile_tab: Tab, family: str) -> None:
+    for payload in FAMILIES[family]:
+        visit(hostile_tab, f"/sessions/{quote(hostile.name(payload), safe='')}")
+        assert hostile_tab.page.locator(".turn").count() == 3
+        assert spaced(payload) in spaced(hostile_tab.page.locator(".bubble.user .said").first.inner_text())
+        assert spaced(payload) in spaced(hostile_tab.page.locator("h1").inner_text())
+
+
+def test_lists_show_them_as_they_are_written(hostile_tab: Tab) -> None:
+    shown = walk(hostile_tab, "/sessions")
+    for payload in PAYLOADS:
+        assert spaced(payload) in shown
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_what_is_asked_for_is_shown_as_it_is_written(hostile_tab: Tab, family: str) -> None:
+    """Addresses carry them, too: in the path, and in each parameter."""
+    for payload in FAMILIES[family]:
+        path = quote(hostile.name(payload), safe="")
+        visit(hostile_tab, f"/sessions/nobody{path}", 404)
+        visit(hostile_tab, f"/no-such-page/{path}", 404)
+        visit(hostile_tab, f"/sign-in?{urlencode({'next': f'/{payload}', 'said': payload, 'kept': payload})}", None)
+    for parameter in ("user_id", "tag", "status", "from", "to", "cursor", "limit", "said"):
+        visit(hostile_tab, f"/sessions?{urlencode({parameter: FAMILIES[family][0]})}", None)
+
+
+def visit(tab: Tab, path: str, status: int | None = 200) -> None:
+    """Open a page with all that is folded, and find nothing there that isn't ours."""
+    if status is None:
+        answer = tab.page.goto(tab.url + path)
+        assert answer is not None
+        status = answer.status
+        assert status < 500, path
+        tab.assert_status(answer, status)
+    else:
+        tab.open(path, status)
+    for folded in tab.page.locator("details").all():
+        folded.evaluate("(each) => { each.open = true }")
+    found: list[Any] = tab.page.evaluate(_FOREIGNERS, _TAGS) + tab.watch.take()
+    assert not found, f"{path}: " + "\n".join(found)
+
+
+def walk(tab: Tab, path: str) -> str:
+    """Visit all pages of a list; return what they show."""
+    visit(tab, path)
+    shown = spaced(tab.main.inner_text())
+    while (further := tab.page.locator("a[rel=next]")).count():
+        visit(tab, further.get_attribute("href") or "")
+        shown += spaced(tab.main.inner_text())
+    return shown
+
+
+def spaced(text: str) -> str:
+    """Return a text as a browser shows it on one line."""
+    return " ".join(text.split())
