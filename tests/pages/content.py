@@ -19,7 +19,7 @@ SCRIPTS = {
 
 LONG = 120  # turns: more than a page shows
 
-_MARKDOWN = """Here are **two** options:
+MARKDOWN = """Here are **two** options:
 
 | Place | Price |
 |---|---:|
@@ -104,7 +104,7 @@ def _table() -> list[dict[str, Any]]:
         {"role": "assistant", "content": "Booked: Sipan at eight."},
     ]
     return [
-        _turn("table", 1, "Where can two people eat tonight?", _MARKDOWN, 300, time_to_first_token_ms=210),
+        _turn("table", 1, "Where can two people eat tonight?", MARKDOWN, 300, time_to_first_token_ms=210),
         _turn("table", 2, asked, answered, 299, cost_usd=0.0042, finish_reason="tool_calls", tags=["tool"]),
         _turn("table", 3, "Thanks!", "You're welcome.", 298, model="claude-sonnet-4-5", provider="anthropic"),
         _turn("table", 4, "Tell me everything", "\n".join(f"Line {n} of a long answer." for n in range(200)), 297),

@@ -5,13 +5,14 @@ from typing import Any
 
 import httpx
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_PICTURES = 0x2400  # of control characters, in Unicode
 _KEY_PART, _KEY_PART_NAME = 100, 50
 
 
 def name(payload: str) -> str:
-    """Return a payload as names can be: on one line."""
-    return _CONTROL.sub(" ", payload)
+    """Return a payload as names can be: with pictures of control characters."""
+    return _CONTROL.sub(lambda found: chr(_PICTURES + ord(found[0])), payload)
 
 
 def fill(client: httpx.Client, payloads: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Texts as attackers write them into a chat: 200 of them, by what they hope for. Each that gets its way calls `ran`,
-fetches from evil.example, or leaves an element with the attribute `data-theirs`.
+fetches from evil.example, or leaves an element with the attribute `data-theirs`. They have 100 characters at most, as
+the shortest of all names.
 """
 
 FAMILIES: dict[str, list[str]] = {
@@ -57,7 +58,7 @@ FAMILIES: dict[str, list[str]] = {
         "<svg><animate onbegin=ran(1) attributeName=x dur=1s>",
         "<svg><set attributeName=onload to=ran(1)>",
         "<svg><a xlink:href='javascript:ran(1)'><text x=20 y=20>x</text></a></svg>",
-        "<svg><use href='data:image/svg+xml,<svg id=x xmlns=http://www.w3.org/2000/svg onload=ran(1)>#x'/></svg>",
+        "<svg><use href='data:image/svg+xml,<svg id=x onload=ran(1)>#x'/></svg>",
         "<svg><image href=//evil.example/x.png /></svg>",
         "<svg><feImage href=//evil.example/x.svg /></svg>",
         "<svg><foreignObject><body onload=ran(1)></foreignObject></svg>",

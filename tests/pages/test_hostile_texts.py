@@ -21,8 +21,9 @@ h4 h5 h6 div p dl dt dd table caption thead tbody tfoot tr th td details summary
 select option optgroup fieldset legend mark blockquote em strong del s small br hr figure figcaption datalist
 svg g path rect line circle polyline polygon text tspan""".split()
 
-#: Returns what is on a page and isn't ours.
+#: Opens all that is folded; returns what is on a page and isn't ours.
 _FOREIGNERS = """(tags) => {
+    for (const each of document.querySelectorAll('details')) each.open = true;
     const found = [];
     const say = (what, each) => found.push(`${what}: ${each.outerHTML.slice(0, 200)}`);
     for (const each of document.querySelectorAll('*')) {
@@ -129,8 +130,6 @@ def visit(tab: Tab, path: str, status: int | None = 200) -> None:
         tab.assert_status(answer, status)
     else:
         tab.open(path, status)
-    for folded in tab.page.locator("details").all():
-        folded.evaluate("(each) => { each.open = true }")
     found: list[Any] = tab.page.evaluate(_FOREIGNERS, _TAGS) + tab.watch.take()
     assert not found, f"{path}: " + "\n".join(found)
 
