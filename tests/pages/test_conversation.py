@@ -92,7 +92,13 @@ def test_a_long_conversation_comes_page_by_page(tab: Tab, api: httpx.Client) -> 
     turns = 10_000
     for start in range(0, turns, 1000):
         rows = [
-            {"session_id": "endless", "interaction_id": f"t-{n}", "turn": n, "prompt": f"Prompt {n}", "response": f"Re {n}"}
+            {
+                "session_id": "endless",
+                "interaction_id": f"t-{n}",
+                "turn": n,
+                "prompt": f"Prompt {n}",
+                "response": "Yes",
+            }
             for n in range(start + 1, start + 1001)
         ]
         api.post("/v1/interactions/batch", json={"interactions": rows}).raise_for_status()

@@ -13,13 +13,16 @@ from tests.pages import hostile, tabs
 from tests.pages.conftest import OPERATOR, Opener, calling, serving
 from tests.pages.payloads import FAMILIES, PAYLOADS
 from tests.pages.tabs import Tab
+from tests.pages.watch import Watch
 from tests.service import Service
 
 #: What pages are made of. `svg` are ours where nothing else is in them.
-_TAGS = """html head meta title script link body a header nav main aside footer ul ol li button span b bdi form h1 h2 h3
+_TAGS = """
+html head meta title script link body a header nav main aside footer ul ol li button span b bdi form h1 h2 h3
 h4 h5 h6 div p dl dt dd table caption thead tbody tfoot tr th td details summary pre code textarea time input label
 select option optgroup fieldset legend mark blockquote em strong del s small br hr figure figcaption datalist
-svg g path rect line circle polyline polygon text tspan""".split()
+svg g path rect line circle polyline polygon text tspan
+"""
 
 #: Opens all that is folded; returns what is on a page and isn't ours.
 _FOREIGNERS = """(tags) => {
@@ -77,7 +80,7 @@ def test_the_watch_sees_what_runs_and_what_is_fetched(browser: Browser, hostile_
     """A watch that sees nothing would find every page harmless: here it looks at pages without any defence."""
     context = browser.new_context()
     try:
-        watch = tabs.Watch(context, hostile_service.url)
+        watch = Watch(context, hostile_service.url)
         page = context.new_page()
         page.set_content("<script>ran(1)</script><img src='https://evil.example/x.png'><p onclick='ran(2)'>x</p>")
         page.set_content("<script>alert(1); throw Error('x')</script>")
@@ -88,7 +91,7 @@ def test_the_watch_sees_what_runs_and_what_is_fetched(browser: Browser, hostile_
         assert "a dialog opened: 1" in found
         assert "a script of ours failed" in found
         page.set_content("<svg onload=x></svg><a href='javascript:ran(1)'>x</a><base href='https://evil.example/'>")
-        assert len(page.evaluate(_FOREIGNERS, _TAGS)) >= 3
+        assert len(page.evaluate(_FOREIGNERS, _TAGS.split())) >= 3
     finally:
         context.close()
 
@@ -100,6 +103,12 @@ def test_a_conversation_shows_them_as_they_are_written(hostile_tab: Tab, family:
         assert hostile_tab.page.locator(".turn").count() == 3
         assert spaced(payload) in spaced(hostile_tab.page.locator(".bubble.user .said").first.inner_text())
         assert spaced(payload) in spaced(hostile_tab.page.locator("h1").inner_text())
+
+
+def test_files_of_them_are_no_pages(hostile_tab: Tab) -> None:
+    for payload in PAYLOADS:
+        visit(hostile_tab, f"/sessions/{quote(hostile.name(payload), safe='')}/json", is_ours=False)
+        assert hostile_tab.page.evaluate("document.contentType") == "application/json"
 
 
 def test_lists_show_them_as_they_are_written(hostile_tab: Tab) -> None:
@@ -120,8 +129,11 @@ def test_what_is_asked_for_is_shown_as_it_is_written(hostile_tab: Tab, family: s
         visit(hostile_tab, f"/sessions?{urlencode({parameter: FAMILIES[family][0]})}", None)
 
 
-def visit(tab: Tab, path: str, status: int | None = 200) -> None:
-    """Open a page with all that is folded, and find nothing there that isn't ours."""
+def visit(tab: Tab, path: str, status: int | None = 200, *, is_ours: bool = True) -> None:
+    """Open a page with all that is folded, and find nothing there that isn't ours.
+
+    `status`: None for any but an error of ours. `is_ours`: else the browser shows it its own way.
+    """
     if status is None:
         answer = tab.page.goto(tab.url + path)
         assert answer is not None
@@ -130,7 +142,8 @@ def visit(tab: Tab, path: str, status: int | None = 200) -> None:
         tab.assert_status(answer, status)
     else:
         tab.open(path, status)
-    found: list[Any] = tab.page.evaluate(_FOREIGNERS, _TAGS) + tab.watch.take()
+    found: list[Any] = tab.page.evaluate(_FOREIGNERS, _TAGS.split()) if is_ours else []
+    found += tab.watch.take()
     assert not found, f"{path}: " + "\n".join(found)
 
 

@@ -1,4 +1,4 @@
-"""Each page opens, in light and dark, on a wide screen and on a phone, for everybody who reads: by eye, by ear, by keys."""
+"""Each page opens for everybody: in light and dark, on a wide screen and on a phone, to eyes and to screen readers."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from app import create_app
 from conversation.access import rule_of
 from conversation.settings import Settings
 from tests.pages.conftest import Opener
-from tests.pages.places import EVERY_OPEN_PLACE, EVERY_PLACE, OPEN_PLACES, PLACES, Place
+from tests.pages.places import EVERY_FILE, EVERY_OPEN_PLACE, EVERY_PLACE, FILES, OPEN_PLACES, PLACES, File, Place
 from tests.pages.tabs import Tab
 
 _SCREENSHOTS = Path(__file__).parents[2] / "test-results" / "pages"
@@ -34,7 +34,7 @@ def test_every_page_is_visited() -> None:
         says = rule_of(app.view_functions[rule.endpoint])
         if says and says.page and "GET" in (rule.methods or ()):
             pages.add(rule.endpoint)
-    assert pages == PLACES.keys() | OPEN_PLACES.keys()
+    assert pages == PLACES.keys() | OPEN_PLACES.keys() | FILES.keys()
 
 
 @every_place
@@ -65,6 +65,15 @@ def test_it_is_whole_without_javascript(open_tab: Opener, open_pages: Opener, pl
         assert tab.page.locator(_FOREIGN_TO_US).count() == 0
         for button in tab.page.get_by_role("button").all():  # one that is seen does something: it posts, or unfolds
             assert button.evaluate("each => each.form !== null && each.type === 'submit'"), button.inner_text()
+
+
+@pytest.mark.parametrize("file", EVERY_FILE, ids=lambda file: file.path)
+def test_a_file_is_never_shown_as_a_page(tab: Tab, file: File) -> None:
+    answer = tab.context.request.get(tab.url + file.path)
+    assert (answer.status, answer.headers["content-type"]) == (200, file.content_type)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers.get("content-disposition", "").startswith("attachment" if file.is_kept else "")
+    assert "tonight" in answer.text() or "cheaper" in answer.text() or "A table for two" in answer.text()
 
 
 def violations(page: Page) -> list[str]:

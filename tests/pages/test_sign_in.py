@@ -6,7 +6,7 @@ import pytest
 
 from conversation.access.proofs import FRESH_S
 from tests.browser.conftest import key_registry
-from tests.pages.conftest import OPERATOR, Opener, make_key
+from tests.pages.conftest import OPERATOR, make_key
 from tests.pages.tabs import Tab
 from tests.service import Service
 
