@@ -38,7 +38,7 @@ def test_tool_calls_and_long_texts_are_folded_until_asked_for(tab: Tab) -> None:
     assert not call.locator("pre").is_visible()
     call.locator("summary").click()
     assert '"place": "Sipan"' in call.locator("pre").inner_text()
-    last = tab.page.get_by_text("Line 199 of a long answer.")
+    last = tab.page.locator(".said", has_text="Line 199 of a long answer.")
     assert not last.is_visible()
     tab.page.get_by_text("Show all").click()
     assert last.is_visible()
@@ -106,7 +106,7 @@ def test_a_long_conversation_comes_page_by_page(tab: Tab, api: httpx.Client) -> 
     assert tab.page.locator(".turn").count() == TURNS
     assert "10,000 interactions, here 1 to 50" in tab.main.inner_text()
     tab.page.get_by_role("link", name="Later").click()
-    tab.page.get_by_text("Prompt 51", exact=True).wait_for()
+    tab.page.locator(".said", has_text="Prompt 51").wait_for()
     assert tab.page.locator(".turn").count() == TURNS
     tab.open("/sessions/endless?turn=t-10000")
     assert tab.page.locator(".turn").count() <= TURNS
