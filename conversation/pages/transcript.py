@@ -1,11 +1,13 @@
 """One conversation, as a chat: a page of its turns, and what is known of the session beside it."""
 
 import itertools
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from conversation import access, cursors, http, pages, paging
+from conversation import access, cursors, http, pages, paging, pricing
 from conversation.pages import bubbles, feedback, markdown
 from logging_store import identity
 from logging_store.errors import StoreUnavailable
@@ -33,12 +35,14 @@ def transcript(session: str) -> Response:
     page = log.transcript(name, {"limit": TURNS} | ({"after": after} if after else {}))
     turns = [_turn(row) for row in page["interactions"]]
     _mark_gaps(turns)
+    _fold_history(turns)
     first = page["interactions"][0] if page["interactions"] else None
     return pages.render(
         "transcript.html",
         session=found,
         turns=turns,
         outline=outline,
+        costs=[_cost(model) for model in outline["models"]] if outline else [],
         complete=page.get("complete", True),
         next=cursors.transcript_cursor(page["after"]),
         previous=cursors.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
@@ -59,7 +63,48 @@ def _outline(log: ConversationRepository, name: str, query: dict[str, Any]) -> d
 
 
 def _turn(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"bubbles": bubbles.of(row), "missing": None}
+    estimate = None
+    if row["cost_usd"] is None:
+        at = datetime.fromisoformat(row["started_at"] or row["created_at"])
+        estimate = pricing.estimate(row["model"], row["provider"], row["input_tokens"], row["output_tokens"], at)
+    return row | {"bubbles": bubbles.of(row), "missing": None, "sent_again": 0, "estimate": estimate}
+
+
+def _cost(model: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model cost in a session: what was stated, and what had to be estimated of it; None if unknown."""
+    unpriced, estimate = model["unpriced"], None
+    if unpriced["interactions"]:
+        estimate = pricing.estimate_sum(
+            model["model"],
+            model["provider"],
+            unpriced["interactions"],
+            unpriced["input_tokens"] or 0,
+            unpriced["output_tokens"] or 0,
+        )
+    stated = None if model["cost_usd"] is None else Decimal(str(model["cost_usd"]))
+    usd = None if stated is None and estimate is None else (stated or 0) + (estimate or 0)
+    return {"usd": usd, "estimated": estimate is not None}
+
+
+def _fold_history(turns: list[dict[str, Any]]) -> None:
+    """Leave out of a turn what it only says again: clients of a model send it all that was said before, each time."""
+    for before, turn in itertools.pairwise(turns):
+        if isinstance(before["prompt"], list) and isinstance(turn["prompt"], list):
+            again = _said_again([*before["prompt"], *_messages(before["response"])], turn["prompt"])
+            turn["sent_again"] = again
+            turn["bubbles"] = turn["bubbles"][again:]
+
+
+def _messages(response: str | list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    if isinstance(response, str):
+        return [{"role": "assistant", "content": response}]
+    return response or []
+
+
+def _said_again(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> int:
+    """Return how many messages at the beginning are the same; the last one is never among them."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, now[:-1], strict=False))
+    return sum(1 for _ in same)
 
 
 def _mark_gaps(turns: list[dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ $$;
 -- {total, index, after, models, states}. `index`: how many interactions stand before the page that holds the
 -- interaction, begins after a place, or ends before one; `after`: the place that turnlog_transcript_v1 takes to read that
 -- page, null for the first. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
--- `models`: what was logged by model; tokens without a cost are summed up apart, so that somebody can estimate it.
+-- `models`: what was logged by model; what has tokens and no cost is summed up apart, so that somebody can estimate it.
 create or replace function public.turnlog_outline_v1(request jsonb) returns jsonb
 language sql stable
 set search_path = ''
@@ -63,11 +63,14 @@ as $$
         'models', (select coalesce(jsonb_agg(jsonb_build_object(
                               'model', m.model, 'provider', m.provider, 'interactions', m.interactions,
                               'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens, 'cost_usd', m.cost_usd,
-                              'unpriced', jsonb_build_object('input_tokens', m.unpriced_in, 'output_tokens', m.unpriced_out))
+                              'unpriced', jsonb_build_object('interactions', m.unpriced, 'input_tokens', m.unpriced_in,
+                                                             'output_tokens', m.unpriced_out))
                               order by m.interactions desc, m.model, m.provider), '[]')
                      from (select t.model, t.provider, count(*) as interactions,
                                   sum(t.input_tokens) as input_tokens, sum(t.output_tokens) as output_tokens,
                                   sum(t.cost_usd) as cost_usd,
+                                  count(*) filter (where t.cost_usd is null
+                                      and coalesce(t.input_tokens, t.output_tokens) is not null) as unpriced,
                                   sum(t.input_tokens) filter (where t.cost_usd is null) as unpriced_in,
                                   sum(t.output_tokens) filter (where t.cost_usd is null) as unpriced_out
                              from transcript as t

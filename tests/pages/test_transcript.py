@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from conversation.pages import transcript as page_module
+from conversation.pages.formats import NOTHING
 from logging_store import identity
 from tests.api import create, log
 from tests.pages.reading import link, page_of, texts
@@ -161,3 +162,44 @@ def test_no_title_breaks_out_of_a_files_name(client: FlaskClient, title: str) ->
     assert given.count('"') == 2
     assert "/" not in given
     assert "Set-Cookie" not in client.get("/sessions/t/conversation.md").headers
+
+
+def test_what_a_client_sends_again_with_each_turn_is_shown_once(client: FlaskClient) -> None:
+    said: list[dict[str, str]] = [{"role": "system", "content": "Be short."}]
+    for n in (1, 2, 3):
+        said.append({"role": "user", "content": f"question {n}"})
+        log(client, session_id="h", interaction_id=f"t{n}", turn=n, prompt=said, response=f"answer {n}")
+        said.append({"role": "assistant", "content": f"answer {n}"})
+    page = page_of(client.get("/sessions/h"))
+    shown = ["Be short.", "question 1", "answer 1", "question 2", "answer 2", "question 3", "answer 3"]
+    assert texts(page, ".bubble .said") == shown
+    assert texts(page, ".again") == ["3 earlier messages sent again ( JSON )", "5 earlier messages sent again ( JSON )"]
+
+
+def test_messages_that_changed_are_shown_again(client: FlaskClient) -> None:
+    for n, system in enumerate(("Be short.", "Be long."), 1):
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
+        log(client, session_id="h", interaction_id=f"t{n}", turn=n, prompt=messages, response="Hello")
+    assert texts(page_of(client.get("/sessions/h")), ".bubble.other .said") == ["Be short.", "Be long."]
+
+
+def test_the_same_question_asked_twice_is_shown_twice(client: FlaskClient) -> None:
+    for n in (1, 2):
+        log(client, session_id="h", interaction_id=f"t{n}", turn=n, prompt=[{"role": "user", "content": "Hi"}])
+    assert texts(page_of(client.get("/sessions/h")), ".bubble .said") == ["Hi", "Hi"]
+
+
+def test_a_cost_that_nobody_stated_is_estimated_and_says_so(client: FlaskClient) -> None:
+    usage = {"model": "gpt-4o", "provider": "openai", "input_tokens": 1_000_000, "output_tokens": 0}
+    log(client, session_id="c", interaction_id="stated", turn=1, prompt="Hi", cost_usd=1.5, **usage)
+    log(client, session_id="c", interaction_id="estimated", turn=2, prompt="Hi", **usage)
+    log(client, session_id="c", interaction_id="unknown", turn=3, prompt="Hi", model="nobody-7b", input_tokens=5)
+    page = page_of(client.get("/sessions/c"))
+    stated, estimated, unknown = texts(page, ".turn .facts")
+    assert "$1.50" in stated
+    assert "≈ $" in estimated
+    assert "$" not in unknown
+    (sums,) = [row for row in texts(page, "aside tbody tr") if row.startswith("gpt-4o")]
+    assert sums.split()[-2] == "≈"
+    assert float(sums.rpartition("$")[2]) > 1.5
+    assert [row for row in texts(page, "aside tbody tr") if row.startswith("nobody-7b")] == [f"nobody-7b 1 5 {NOTHING}"]
