@@ -58,10 +58,10 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
-def rough(value: float) -> str:
+def rough(value: float | None) -> str:
     """Write a number that may be very large, in few digits."""
     for name, unit in _UNITS:
-        if value >= unit:
+        if value is not None and value >= unit:
             return f"{value / unit:.3g}\N{NO-BREAK SPACE}{name}"
     return number(value)
 

@@ -38,12 +38,14 @@ class Query(paging.OverviewQuery):
 class Chart(NamedTuple):
     """A chart and its table.
 
-    `columns`: what the values are called, and the class of their colour. `rows`: time, link, the values as written.
+    `is_known`: whether there is anything to draw; that nothing happened is, too. `columns`: what the values are called,
+    and the class of their colour. `rows`: time, link, the values as written.
     """
 
     name: str
     drawing: str
     top: str
+    is_known: bool
     columns: list[tuple[str, str]]
     rows: list[tuple[datetime, str, list[str]]]
 
@@ -135,9 +137,10 @@ def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
             said = ", ".join(f"{column} {value}" for column, value in zip(series, told, strict=True))
             parts.append(charts.Part(_upon(its) if not lines else its, f"{at:%Y-%m-%d %H:%M}: {said}", link))
             rows.append((at, link, told))
+        is_known = any(value is not None for part in parts for value in part.values)
         draw = charts.lines if lines else charts.bars
         top = charts.top_of(parts, stacked=not lines)
-        return Chart(name, draw(parts, list(series.values())), written(top), list(series.items()), rows)
+        return Chart(name, draw(parts, list(series.values())), written(top), is_known, list(series.items()), rows)
 
     yield chart(
         "Interactions",

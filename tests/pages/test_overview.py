@@ -138,6 +138,18 @@ def test_a_span_without_anything_is_shown_as_empty(busy: FlaskClient) -> None:
     assert "Nothing is logged yet" not in page.get_text()
 
 
+def test_what_nobody_stated_is_told_from_zero(client: FlaskClient) -> None:
+    log(client, session_id="s", prompt="1", response="2", started_at=at(1))
+    page = page_of(client.get("/", query_string=DAY))
+    told = tiles(page)
+    assert [told[name] for name in ("Latency p50", "First token p50", "Tokens")] == [f"{NOTHING}; none stated"] * 3
+    assert told["Cost"] == f"{NOTHING}; no price for 1"
+    assert texts(page, ".unknown") == ["Not stated in this span"]
+    log(client, session_id="s", prompt="1", response="2", started_at=at(1), cost_usd=0)
+    log(client, session_id="s", prompt="1", response="2", started_at=at(1), cost_usd=0.5)
+    assert tiles(page_of(client.get("/", query_string=DAY)))["Cost"] == "$0.50; as stated, no price for 1"
+
+
 def test_an_empty_log_says_how_to_begin(client: FlaskClient) -> None:
     page = page_of(client.get("/"))
     assert "Nothing is logged yet" in page.get_text()
