@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, request, url_for
 
 from conversation import access, cursors, http, pages, paging
+from conversation.pages import forms
 
 blueprint = Blueprint("pages_folders", __name__)
 
@@ -21,15 +22,14 @@ class Week(NamedTuple):
 @blueprint.get("/folders")
 @access.page("read")
 def folders() -> Response:
-    query = paging.read(request, paging.FoldersQuery)
-    user = query.user_id or None  # an empty field of the form asks for nothing
-    page = http.repository().folders(query.model_copy(update={"user_id": user}).to_json())
+    query = forms.read(paging.FoldersQuery)
+    page = http.repository().folders(query.to_json())
     following = cursors.folders_cursor(page["after"])
     return pages.render(
         "folders.html",
         folders=page["folders"],
-        user_id=user,
-        next=url_for(".folders", cursor=following, user_id=user, limit=request.args.get("limit"))
+        user_id=query.user_id,
+        next=url_for(".folders", cursor=following, user_id=query.user_id, limit=request.args.get("limit"))
         if following
         else None,
     )
@@ -38,7 +38,7 @@ def folders() -> Response:
 @blueprint.get("/folders/<name:folder>")
 @access.page("read")
 def folder(folder: str) -> Response:
-    page = http.repository().folder(folder, paging.read(request, paging.FolderQuery).to_json())
+    page = http.repository().folder(folder, forms.read(paging.FolderQuery).to_json())
     found, following = page["folder"], cursors.folder_cursor(page["after"])
     return pages.render(
         "folder.html",

@@ -87,9 +87,12 @@ def test_a_folder_tells_its_numbers_and_its_sessions(client: FlaskClient, course
     page = page_of(client.get("/folders/course"))
     told = facts(page)
     assert {name: told[name] for name in ("User", "Planned", "Sessions", "Opened", "Closed", "Interactions")} == {
-        "User": "ann", "Planned": "6", "Sessions": "6", "Opened": "1", "Closed": "1", "Interactions": "1",
+        "User": "ann", "Planned": "6", "Sessions": "6, in the list of sessions", "Opened": "1", "Closed": "1",
+        "Interactions": "1",
     }  # fmt: skip
     assert '"sound": "s"' in told["Metadata"]
+    assert len(texts(page_of(client.get(link(page, "in the list of sessions"))), "tbody tr")) == 6
+    assert link(page, "ann") == "/sessions?user_id=ann"
     assert texts(page, "tbody td:nth-child(1)") == ["1", "2", "3", "4", "5", "6"]
     assert texts(page, "tbody td:nth-child(2)") == ["First", *(f"Session {number}" for number in range(2, 7))]
     assert texts(page, "tbody td:nth-child(3)") == ["closed", *["locked"] * 5]
