@@ -96,7 +96,8 @@ def _fill(log: ConversationRepository, seed: int, end: datetime) -> None:
         ) from None
     click.echo(
         f"The project {log.project} has a week of conversations: {counted['Session']:,} sessions, "
-        f"{counted['Interaction']:,} interactions, {counted['Folder']} folders, in {time.monotonic() - begun:.1f} s."
+        f"{counted['Interaction']:,} interactions, {counted['Folder']} folders, "
+        f"{counted['Feedback']:,} times feedback, in {time.monotonic() - begun:.1f} s."
     )
 
 

@@ -8,6 +8,7 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
+from conversation.demo.judging import Judges
 from conversation.demo.lessons import Courses
 from conversation.demo.stating import state
 from conversation.demo.talks import Line, Talk, people, talks
@@ -89,6 +90,7 @@ class _Week:
         begin = datetime.combine(until - _OUTAGE_DAYS_AGO, _OUTAGE_AT)
         self._chance = chance
         self._until = until
+        self._judges = Judges(chance, until)
         self._teller = Teller(chance, until, Outage("openai", begin, begin + _OUTAGE_LASTS))
 
     def records(self, project: str) -> Iterator[Record]:
@@ -136,7 +138,9 @@ class _Week:
             yield state(RestoredSession, session_id=name, implicit=True, created_at=at)
         else:
             yield self._stated(name, app, at, said, user_id=user, title=title, language=talk.language)
-        yield from said
+        for each in said:
+            yield each
+            yield from self._judges.judge(each, user)
 
     def _stated(
         self, name: str, app: App, at: datetime, said: Sequence[RestoredInteraction], *, title: str, **known: str | None

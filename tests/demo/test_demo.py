@@ -17,7 +17,7 @@ from conversation.demo import week
 from conversation.demo.talks import fill, people, talks
 from conversation.settings import Settings
 from logging_store.functions import FunctionStore
-from logging_store.records import Interaction, Record, Session
+from logging_store.records import Feedback, Interaction, Record, Session
 from logging_store.repository import ConversationRepository
 from logging_store.restored import Restored, RestoredInteraction
 from tests.access.conftest import Calls
@@ -69,11 +69,11 @@ def test_a_week_is_kept_whole_and_told_again_is_the_same(
 ) -> None:
     result = operator.run("demo", *AT)
     assert result.exit_code == 0, result.output
-    told = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) [sif]\w+s,", result.output)]
+    told = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:\w+s|times feedback),", result.output)]
     counted = Counter(kind.removeprefix("Restored") for kind, _ in known())
-    assert told == [counted["Session"], counted["Interaction"], counted["Folder"]]
+    assert told == [counted["Session"], counted["Interaction"], counted["Folder"], counted["Feedback"]]
     locked = "select count(*) from public.ai_sessions where status = 'locked' and implicit"
-    kinds = ("ai_sessions", "ai_interactions", "ai_session_folders")
+    kinds = ("ai_sessions", "ai_interactions", "ai_session_folders", "ai_feedback")
     rows = [operator.execute(f"select count(*) from public.{kind}")[0][0] for kind in kinds]  # noqa: S608
     assert rows == [told[0] + operator.execute(locked)[0][0], *told[1:]]
     again = made()
@@ -122,6 +122,16 @@ def test_emoji_have_conversations_of_their_own() -> None:
     assert sum("⛺" in str(each.prompt) or "🏕" in str(each.prompt) for each in interactions()) > 2
 
 
+def test_people_say_what_they_think_of_answers_that_came() -> None:
+    said = [each for each in made() if isinstance(each, Feedback)]
+    assert {each.name for each in said} == {"rating", "score", "note", "accuracy"}
+    assert {type(each.value) for each in said} == {bool, int, str}
+    ratings = Counter(each.value for each in said if each.name == "rating")
+    assert ratings[True] > ratings[False] > 20
+    answered = {(each.session_id, each.interaction_id) for each in interactions() if each.response is not None}
+    assert {(each.session_id, each.interaction_id) for each in said} < answered
+
+
 def test_turns_are_missing_here_and_there() -> None:
     turns: dict[str, list[int]] = {}
     for each in interactions():
@@ -139,7 +149,7 @@ def test_some_sessions_were_never_created() -> None:
 
 def test_nothing_is_told_of_what_is_still_to_come() -> None:
     for record in made():
-        for name in ("started_at", "completed_at", "ended_at", "created_at"):
+        for name in ("started_at", "completed_at", "ended_at", "created_at", "given_at"):
             assert (getattr(record, name, None) or UNTIL) <= UNTIL, record
         if isinstance(record, Interaction) and record.started_at and record.completed_at:
             assert record.started_at <= record.completed_at
