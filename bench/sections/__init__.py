@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench.findings import Section, Setup
-from bench.sections import batches, growth, memory, search, singles, supabase, tail
+from bench.sections import batches, growth, lists, memory, search, singles, supabase, tail
 
 SECTIONS: Mapping[str, Callable[[Setup], Section]] = {
     "singles": singles.run,
@@ -11,6 +11,7 @@ SECTIONS: Mapping[str, Callable[[Setup], Section]] = {
     "supabase": supabase.run,
     "tail": tail.run,
     "search": search.run,
+    "lists": lists.run,
     "growth": growth.run,
     "memory": memory.run,
 }

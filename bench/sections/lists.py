@@ -1,0 +1,145 @@
+"""How long lists take in a large project, and what their indexes take from the rate of writes."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from bench import bodies, measure
+from bench.findings import Figure, Section, Setup, cpu, interleaved, rate, ratios
+from bench.load import Posting
+from bench.measure import PROJECT
+from bench.servers import COUNTING, Database
+
+_WITH, _WITHOUT = "with the lists' indexes", "without"
+_INDEXES = (
+    "ai_sessions_status_newest_idx",
+    "ai_sessions_folder_newest_idx",
+    "ai_sessions_implicit_newest_idx",
+    "ai_interactions_arrived_idx",
+    "ai_interactions_model_idx",
+    "ai_interactions_failed_idx",
+)
+_PAGE = 50
+_TURNS, _TIMES = 5, 5
+
+# A year of sessions of five turns each; 200 of them go on at once, so that their turns lie between each other's.
+_FILL = """
+set session_replication_role = replica; -- sessions and folders are there: no look for each; nothing is queued
+insert into public.ai_sessions (project, id, key, user_id, title, folder_id, status, implicit, tags, created_at)
+select '{project}', md5('s' || n)::uuid, 'chat-' || n, case when n % 10 = 0 then 'bot' else 'user-' || n % 50000 end,
+       'Conversation about topic ' || n % 1000, case when n % 50 = 1 then md5('folder')::uuid end,
+       case when n % 5 = 0 then 'open' when n % 10007 = 1 then 'locked' else 'closed' end, n % 53 = 0,
+       nullif(array_remove(array[case when n % 10 < 3 then 'common' end, case when n % 100 = 7 then 'hundredth' end,
+                                 case when n % 20011 = 9 then 'rare' end], null), '{{}}'),
+       now() - interval '365 days' + n * interval '365 days' / {sessions}
+  from generate_series(0, {sessions} - 1) as n;
+insert into public.ai_interactions
+       (project, session_id, id, prompt, response, model, error, completed_at, latency_ms, turn, created_at)
+select '{project}', md5('s' || i.session)::uuid, md5('i' || i.n)::uuid, to_jsonb(repeat('Where is my order? ', 10)),
+       to_jsonb(repeat('It left us on Friday. ', 20)),
+       case when i.session < {sessions} * 0.4 and i.n % 10 < 3 then 'retired' when i.n % 250007 = 3 then 'rare'
+            when i.session % 100 = 9 then 'hundredth' when i.n % 3 = 0 then 'claude-sonnet-4-5' else 'gpt-4o-mini' end,
+       case when i.session % 50 = 7 then 'rate limit' end, i.at, 800, i.turn, i.at
+  from (select n, n / 1000 * 200 + n % 200 as session, n % 1000 / 200 as turn,
+               now() - interval '365 days' + (n / 1000 * 200 + n % 200) * interval '365 days' / {sessions}
+               + (n % 1000 / 200) * interval '70 seconds' as at
+          from generate_series(0, {sessions} * 5 - 1) as n) as i
+"""
+#: What is asked of turnlog_sessions_v1: first pages, unless they say `deep`, half a year back.
+_LISTS: dict[str, dict[str, Any]] = {
+    "newest": {},
+    "newest, deep": {"deep": True},
+    "oldest": {"sort": "oldest"},
+    "last active": {"sort": "activity"},
+    "last active, deep": {"sort": "activity", "deep": True},
+    "of a user with a tenth": {"user_id": "bot"},
+    "with a tag of a hundredth": {"tag": "hundredth"},
+    "with a rare tag": {"tag": "rare"},
+    "locked": {"status": "locked"},
+    "implicit": {"implicit": True},
+    "with a common model": {"model": "gpt-4o-mini"},
+    "with a model of a hundredth": {"model": "hundredth"},
+    "with a rare model": {"model": "rare"},
+    "with a model of long ago": {"model": "retired"},
+    "with failures": {"has_errors": True},
+    "named so, which none is": {"name": "zebra"},
+}
+
+
+def run(setup: Setup) -> Section:
+    options, machine = setup.options, setup.machine
+    shared = bodies.sessions(options.shared_sessions)
+    indexed = machine.database()
+    plain = machine.database(COUNTING, "".join(f"drop index public.{index};" for index in _INDEXES))
+    contenders = {_WITH: machine.turnlog(indexed, _WITH), _WITHOUT: machine.turnlog(plain, _WITHOUT)}
+    setup.say("warming up")
+    measure.warm_up(machine, list(contenders.values()), setup.file, options.clients, shared)
+    batched = setup.file.with_name("batches.jsonl")
+    postings = {
+        "single": Posting(setup.file, options.clients, options.seconds),
+        "batches": Posting(batched, options.batch_clients, options.seconds, options.batch, "/batch"),
+    }
+
+    def prepare() -> None:
+        bodies.write_singles(setup.file, count=int(measure.SINGLES_A_SECOND * options.seconds), shared=shared)
+        bodies.write_batches(batched, count=int(measure.BATCHES_A_SECOND * options.seconds), size=options.batch)
+
+    rounds = interleaved(
+        setup,
+        prepare,
+        {
+            f"{kind}, {name}": partial(measure.through_http, machine, contender, posting)
+            for kind, posting in postings.items()
+            for name, contender in contenders.items()
+        },
+    )
+    figures = []
+    for kind, work in (("single", "single writes"), ("batches", f"batches of {options.batch}")):
+        ours, theirs = (rounds[f"{kind}, {name}"] for name in contenders)
+        figures += [
+            Figure(f"{work}, rate", "no lists' indexes", ratios(ours, theirs, rate), 0.9, 0.95),
+            Figure(f"{work}, CPU", "no lists' indexes", ratios(ours, theirs, cpu)),
+        ]
+    sessions = options.rows // _TURNS
+    setup.say(f"filling {sessions:,} sessions")
+    full = machine.database()
+    _fill(full, sessions)
+    for name, query in _LISTS.items():
+        setup.say(name)
+        figures.append(
+            Figure(f"list: {name}", f"{sessions:,}", _milliseconds(full, query), 100, 50, at_most=True, unit=" ms")
+        )
+    return Section(
+        "lists",
+        f"Lists: of {sessions:,} sessions with five interactions each, {_PAGE} a page, in the database; and writes with "
+        "and without the six indexes that only lists need.",
+        rounds,
+        figures,
+    )
+
+
+def _fill(database: Database, sessions: int) -> None:
+    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+        for statement in _FILL.format(project=PROJECT, sessions=sessions).split(";\n"):
+            connection.execute(statement.encode())
+        connection.execute("vacuum (freeze, analyze)")
+
+
+def _milliseconds(database: Database, query: dict[str, Any]) -> Sequence[float]:
+    """Return how many milliseconds a list took, a few times; the first time doesn't count."""
+    request = {"project": PROJECT, "limit": _PAGE, **query}
+    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+        if request.pop("deep", False):
+            row = connection.execute("select now() - interval '180 days'").fetchone()
+            assert row is not None  # noqa: S101 - it is a constant
+            request["after"] = {"at": row[0].isoformat(), "session_id": "80000000-0000-4000-8000-000000000000"}
+        taken = []
+        for _ in range(_TIMES + 1):
+            begun = time.perf_counter()
+            connection.execute("select public.turnlog_sessions_v1(%s)", [Jsonb(request)])
+            taken.append((time.perf_counter() - begun) * 1e3)
+    return taken[1:]
