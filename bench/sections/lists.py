@@ -115,8 +115,8 @@ def run(setup: Setup) -> Section:
         )
     return Section(
         "lists",
-        f"Lists: of {sessions:,} sessions with five interactions each, {_PAGE} a page, in the database; and writes with "
-        "and without the six indexes that only lists need.",
+        f"Lists: of {sessions:,} sessions with five interactions each, {_PAGE} a page, in the database; and writes "
+        "with and without the six indexes that only lists need.",
         rounds,
         figures,
     )
