@@ -17,10 +17,12 @@ A_LOOK_MS = 5_100  # by the page's own clock, which these tests turn
 @pytest.fixture(scope="module")
 def open_service(postgres_server: TestServer) -> Iterator[Service]:
     """Return a service that asks for no key, over a database of its own."""
-    with postgres_server.database() as name:
-        with launch({"DATABASE_URL": postgres_server.conninfo(name)} | KEYLESS) as service:
-            service.wait_until_ready()
-            yield service
+    with (
+        postgres_server.database() as name,
+        launch({"DATABASE_URL": postgres_server.conninfo(name)} | KEYLESS) as service,
+    ):
+        service.wait_until_ready()
+        yield service
 
 
 def say(service: Service, session: str, **fields: Any) -> None:
