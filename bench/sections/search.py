@@ -1,4 +1,4 @@
-"""What the search's index takes from the rate of writes: Turnlog as it is, against one whose database has none."""
+"""What the search's index takes from the rate of writes: Turnlog as it is, against a database that has none of it."""
 
 from functools import partial
 
@@ -57,8 +57,7 @@ def run(setup: Setup) -> Section:
     return Section(
         "search",
         "Search: what is written is queued by a trigger and indexed by the workers meanwhile; in the other database "
-        "there are neither triggers nor the index by time that a search goes back on. "
-        "Rounds begin with nothing queued.",
+        "there are neither triggers nor the index by time. Nothing waits when a round begins.",
         rounds,
         figures,
     )
