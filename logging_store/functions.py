@@ -28,6 +28,7 @@ _FORGOTTEN_AT_ONCE = 10_000  # rows of each kind: a second's work at most
 _ERASED_OF_ONE_AT_ONCE = 20_000  # interactions of a session that nobody reaches any more
 _COUNTED_AT_ONCE = 500  # sessions: however many a user has, a call is answered in time
 _SEARCHED_AT_ONCE = 1_000_000  # interactions, and
+_LOOKED_AT_FIRST = 300  # of those, before the index is asked
 _SEARCH_S = 1.5  # about, whichever comes first: whoever searches is told how far it came
 _NOTHING_HERE = {"spooled": 0, "dead_letters": 0, "unreadable_files": 0}  # of an erasure: a database has no spool
 _ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile
@@ -90,7 +91,8 @@ class FunctionStore(ABC):
         return outline
 
     def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        bounded = {"rows": _SEARCHED_AT_ONCE, "ms": min(_SEARCH_S, self.deadline_s / 3) * 1000, **query}
+        ms = min(_SEARCH_S, self.deadline_s / 3) * 1000
+        bounded = {"rows": _SEARCHED_AT_ONCE, "ms": ms, "first": _LOOKED_AT_FIRST, **query}
         page: dict[str, Any] = self._request("turnlog_search_v1", project, **bounded)
         return page
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conversation import snippets
-from logging_store import errors
+from logging_store import errors, functions
 from logging_store.functions import FunctionStore
 from logging_store.indexing import Indexing, index
 from tests.api import create, in_path, log
@@ -23,6 +23,11 @@ INDEXED, WAITING = "select count(*) from public.ai_search", "select count(*) fro
 ONE_DATABASE = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
+
+
+@pytest.fixture(autouse=True)
+def _asking_the_index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "_LOOKED_AT_FIRST", 0)
 
 
 @pytest.fixture
@@ -71,6 +76,25 @@ def test_by_the_index_only_what_may_have_it_is_looked_at(client: FlaskClient, in
     log(client, session_id="new", interaction_id="new", prompt="not indexed: 007")
     assert (keys(found := search(client, q="007")), found["searched"]) == (["new", "7"], 2)
     assert search(client, q="absent")["searched"] == 1
+
+
+def test_the_newest_are_looked_at_before_the_index_is_asked(
+    client: FlaskClient, indexed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(12):
+        at = f"2026-11-01T00:00:{n:02}Z"
+        log(client, session_id=f"s{n}", interaction_id=str(n), prompt="rare" if n in {0, 9} else "often", started_at=at)
+    indexed()
+    monkeypatch.setattr(functions, "_LOOKED_AT_FIRST", 4)
+    assert (keys(found := search(client, q="rare")), found["searched"]) == (["9", "0"], 5)
+    assert (keys(found := search(client, q="rare", limit=1)), found["searched"]) == (["9"], 3)
+    assert keys(rest := search(client, q="rare", limit=1, cursor=found["next"])) == ["0"]
+    assert (rest["next"], rest["complete"]) == (None, True)
+    often = search(client, q="often", limit=3)
+    assert (keys(often), often["searched"]) == (["11", "10", "8"], 4)
+    assert keys(search(client, q="often", limit=100, cursor=often["next"])) == ["7", "6", "5", "4", "3", "2", "1"]
+    monkeypatch.setattr(functions, "_LOOKED_AT_FIRST", 100)
+    assert (keys(found := search(client, q="rare")), found["searched"]) == (["9", "0"], 12)
 
 
 @ONE_DATABASE

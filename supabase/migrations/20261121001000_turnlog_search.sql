@@ -219,11 +219,12 @@ end
 $$;
 
 
--- {project, terms, limit, rows, ms, order, words?, user_id?, unclaimed?, session_id?, model?, from?, to?, after?: {at,
+-- {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?, after?: {at,
 -- session_id, interaction_id}} -> {hits, after, complete, searched, matched, searched_to}: interactions that say all the
 -- terms (or any, without terms), newest first by their started_at, or created_at where the caller gave none. `words`: as whole words only.
 --
--- A call looks at `rows` interactions at most, for about `ms` milliseconds, so that none hangs: it answers what it found
+-- A call looks at `rows` interactions at most, for about `ms` milliseconds, so that none hangs (`first`
+-- newest ones before it asks the index): it answers what it found
 -- and where to go on, and `complete` is false if it ended so. With `order` match the best of `limit` * 10 matches at
 -- most come first, among those that this call has found. `after` is null at the end.
 create or replace function public.turnlog_search_v1(request jsonb) returns jsonb
@@ -247,9 +248,10 @@ declare
     of_model constant text := request ->> 'model';
     not_before constant timestamptz := request ->> 'from';
     before constant timestamptz := request ->> 'to';
-    after_at constant timestamptz := request #>> '{after,at}';
-    after_session constant uuid := request #>> '{after,session_id}';
-    after_id constant uuid := request #>> '{after,interaction_id}';
+    after_at timestamptz := request #>> '{after,at}';
+    after_session uuid := request #>> '{after,session_id}';
+    after_id uuid := request #>> '{after,interaction_id}';
+    first_look constant integer := coalesce((request ->> 'first')::integer, 0);
     terms constant text[] := array(
         select distinct public.turnlog_fold_v1(t.term) from jsonb_array_elements_text(request -> 'terms') as t (term)
          where public.turnlog_fold_v1(t.term) <> '');
@@ -267,7 +269,7 @@ declare
     sought constant integer[] := array(
         select distinct g.gram from unnest(terms) as t (term), unnest(public.turnlog_grams_v1(t.term)) as g (gram));
     most_sessions constant integer := 2000; -- what is in so many is read at once; more is looked through from the newest on
-    having_it uuid[];               -- sessions that can have it, by the index
+    having_it uuid[];            -- sessions that can have it, by the index
     among uuid[];                -- those that are looked through; null: all
     looked record;
     searched integer := 0;
@@ -275,6 +277,9 @@ declare
     page_is_full boolean := false;
     is_cut boolean := false;
     goes_on boolean := false;
+    next_at timestamptz;         -- the last place that was looked at first
+    next_session uuid;
+    next_id uuid;
     last_place jsonb;
 begin
     if request ->> 'session_id' is not null then
@@ -284,74 +289,87 @@ begin
                         where s.project = in_project and s.user_id = of_user and s.erased_at is null
                         limit most_sessions + 1);
     end if;
-    if sought <> '{}' and (among is null or cardinality(among) > most_sessions) then
-        having_it := array(select distinct q.session_id from public.ai_search_queue as q
-                         where q.project = in_project limit most_sessions + 1);
-        if cardinality(having_it) <= most_sessions then
-            having_it := having_it || array(
-                select distinct s.session_id from public.ai_search as s
-                 where s.project = in_project and (s.grams @> sought or s.grams @> '{-1}')
-                 limit most_sessions + 1);
-        end if;
-        if cardinality(having_it) <= most_sessions then
-            among := having_it; -- a user of many sessions is told from the others below
-        end if;
-    end if;
     if cardinality(among) > most_sessions then
-        among := null;
+        among := null; -- a user of many sessions is told from the others below
     end if;
 
-    -- the filters stand in the list of what is read, not among the conditions: however few they leave, the clock is looked at
-    for looked in
-        select said.session_id, said.id, said.at,
-               case when said.said is null or octet_length(said.said) = length(said.said) then lower(said.said)
-                    else public.turnlog_fold_v1(said.said) end as folded
-          from (select place.session_id, place.id, place.at,
-                       case when place.erased_at is null and (of_model is null or place.model = of_model)
-                             and (of_user is null and not unclaimed or exists (
-                                 select from public.ai_sessions as s
-                                  where s.project = in_project and s.id = place.session_id
-                                    and (of_user is null or s.user_id = of_user)
-                                    and (not unclaimed or s.claim is null)))
-                            then concat_ws(E'\n',
-                                case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
-                                     when 'array' then public.turnlog_text_v1(place.prompt) end,
-                                case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
-                                     when 'array' then public.turnlog_text_v1(place.response) end)
-                       end as said
-                  from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
-                               i.erased_at, i.model, i.prompt, i.response
-                          from public.ai_interactions as i
-                         where i.project = in_project
-                           and (among is null or i.session_id = any (among))
-                           and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
-                           and (before is null or coalesce(i.started_at, i.created_at) < before)
-                           and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
-                                                    < (after_at, after_session, after_id))
-                         order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
-                        offset 0) as place
-                offset 0) as said
-    loop
-        if page_is_full or is_cut then
-            goes_on := true;
-            exit;
+    -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
+    -- and the index is asked for what is older than those.
+    for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
+        if pass = 2 and among is null and sought <> '{}' then
+            having_it := array(select distinct q.session_id from public.ai_search_queue as q
+                                where q.project = in_project limit most_sessions + 1);
+            if cardinality(having_it) <= most_sessions then
+                having_it := having_it || array(
+                    select distinct s.session_id from public.ai_search as s
+                     where s.project = in_project and (s.grams @> sought or s.grams @> '{-1}')
+                     limit most_sessions + 1);
+            end if;
+            if cardinality(having_it) <= most_sessions then
+                among := having_it;
+            end if;
         end if;
-        searched := searched + 1;
-        if looked.folded is not null and looked.folded like all (patterns)
-           and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
-            found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
-                'score', case when best_first then (
-                    -- often said, as a word of its own, in a short text
-                    select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
-                               + case when looked.folded ~ t.word then 5 else 0 end)
-                           / ln(10 + length(looked.folded))
-                      from unnest(terms, as_words) as t (term, word)) end);
-            page_is_full := jsonb_array_length(found) >= most_hits;
-        end if;
-        is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
-        if page_is_full or is_cut then
-            last_place := jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id);
-        end if;
+        -- the filters stand in the list of what is read, not among the conditions: however few they leave, the clock is looked at
+        for looked in
+            select said.session_id, said.id, said.at,
+                   case when said.said is null or octet_length(said.said) = length(said.said) then lower(said.said)
+                        else public.turnlog_fold_v1(said.said) end as folded
+              from (select place.session_id, place.id, place.at,
+                           case when place.erased_at is null and (of_model is null or place.model = of_model)
+                                 and (of_user is null and not unclaimed or exists (
+                                     select from public.ai_sessions as s
+                                      where s.project = in_project and s.id = place.session_id
+                                        and (of_user is null or s.user_id = of_user)
+                                        and (not unclaimed or s.claim is null)))
+                                then concat_ws(E'\n',
+                                    case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
+                                         when 'array' then public.turnlog_text_v1(place.prompt) end,
+                                    case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
+                                         when 'array' then public.turnlog_text_v1(place.response) end)
+                           end as said
+                      from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
+                                   i.erased_at, i.model, i.prompt, i.response
+                              from public.ai_interactions as i
+                             where i.project = in_project
+                               and (among is null or i.session_id = any (among))
+                               and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
+                               and (before is null or coalesce(i.started_at, i.created_at) < before)
+                               and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
+                                                        < (after_at, after_session, after_id))
+                             order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
+                             limit case pass when 1 then first_look end) as place
+                    offset 0) as said
+        loop
+            if page_is_full or is_cut then
+                goes_on := true;
+                exit;
+            end if;
+            searched := searched + 1;
+            if pass = 1 then
+                next_at := looked.at;
+                next_session := looked.session_id;
+                next_id := looked.id;
+            end if;
+            if looked.folded is not null and looked.folded like all (patterns)
+               and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
+                found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
+                    'score', case when best_first then (
+                        -- often said, as a word of its own, in a short text
+                        select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
+                                   + case when looked.folded ~ t.word then 5 else 0 end)
+                               / ln(10 + length(looked.folded))
+                          from unnest(terms, as_words) as t (term, word)) end);
+                page_is_full := jsonb_array_length(found) >= most_hits;
+            end if;
+            is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
+            if page_is_full or is_cut then
+                last_place := jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id);
+            end if;
+        end loop;
+        exit when goes_on or pass = 1 and searched < first_look;
+        after_at := next_at;
+        after_session := next_session;
+        after_id := next_id;
     end loop;
 
     return jsonb_build_object(
