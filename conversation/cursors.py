@@ -23,8 +23,8 @@ _TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 99
 _NUMBER = 8
 _NO_PLACE = PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
 _LENGTH = 4
-# an id, the bytes of an author in UTF-8, the author and a name of up to 800 bytes each
-_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}}){{0,1600}}"
+# an id, the bytes of an author in UTF-8, the author and a name
+_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}})*"
 
 
 def session_cursor(place: dict[str, Any] | None) -> str | None:

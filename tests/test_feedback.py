@@ -185,7 +185,7 @@ def test_a_made_up_cursor_is_some_place(client: FlaskClient, rest: str) -> None:
     assert given_to(client, query=f"?cursor={'f' * 32}{rest}") == []
 
 
-@pytest.mark.parametrize("cursor", ["x", "0" * 32, "0" * 37, "g" * 36, "0" * 36 + "61" * 1601])
+@pytest.mark.parametrize("cursor", ["x", "0" * 32, "0" * 37, "g" * 36])
 def test_what_is_no_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
     give(client, value=1)
     assert paths(client.get(f"{in_path('chat')}/feedback?cursor={cursor}")) == ["?cursor"]
