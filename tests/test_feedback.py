@@ -2,6 +2,7 @@
 
 import itertools
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,6 +141,20 @@ def test_any_order_and_any_doubling_leave_the_same(
     other = said + said[:again]
     random.shuffle(other)
     assert kept(other, one_by_one=parted) == kept(said, one_by_one=True)
+
+
+def test_of_many_who_speak_at_once_the_latest_is_believed(backend: Backend) -> None:
+    def speak(lane: int) -> list[str]:
+        log = ConversationRepository(backend.open(), PROJECT)
+        said = [says(f"{lane} {n}", timedelta(seconds=20 * n + lane), timedelta(0)) for n in range(20)]
+        return [kept.receipt.receipt for each in said for kept in log.keep([each])]
+
+    with ThreadPoolExecutor(8) as threads:
+        receipts = [receipt for lane in threads.map(speak, range(8)) for receipt in lane]
+    assert receipts.count("created") == 1
+    assert set(receipts) <= {"created", "filled", "duplicate"}
+    (row,) = ConversationRepository(backend.open(), PROJECT).feedback("chat", {"limit": 10})["feedback"]
+    assert row["value"] == "7 19"
 
 
 def test_a_batch_tells_of_each_in_its_order(repository: ConversationRepository) -> None:

@@ -232,11 +232,13 @@ def test_what_is_forgotten_takes_no_other_row_along() -> None:
         sessions=[{"id": SESSION, "folder_id": folder, "user_id": "bob"}, {"id": OTHER, "implicit": True}],
         participants=[{"session_id": SESSION, "participant": "ada"}, {"session_id": SESSION, "participant": "bob"}],
         interactions=[{"session_id": OTHER, "id": SESSION, "participant": "ada"}],
+        feedback=[{"session_id": SESSION, "interaction_id": OTHER, "author": author} for author in ("ada", "bob")],
     )
     rest = Forgotten(PROJECT, user="ada").rest_of(batch)
     assert [row["id"] for row in rest.sessions] == [SESSION, OTHER]
     assert [row["participant"] for row in rest.participants] == ["bob"]
     assert rest.interactions == []
+    assert [row["author"] for row in rest.feedback] == ["bob"]
     # the folder isn't known any more but by what a session needs of it
     assert rest.folders == [{"id": folder, "key": "f", "created_at": None, "implicit": True}]
     assert Forgotten(PROJECT, frozenset({OTHER})).rest_of(batch).count == batch.count - 2
