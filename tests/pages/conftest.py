@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, StorageState
 
 from conversation.access.callers import Scope
 from conversation.access.registry import MadeKey
+from conversation.settings import Settings
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer
 from tests.pages import content, tabs
@@ -39,6 +41,10 @@ def calling(service: Service) -> httpx.Client:
     return httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {OPERATOR}"}, timeout=60)
 
 
+def spool_of(service: Service) -> Path:
+    return Settings.from_mapping(service.environment).spool_dir
+
+
 def make_key(service: Service, *scopes: Scope, **more: Any) -> MadeKey:
     with key_registry(service) as registry:
         return registry.create("default", more.pop("kind", "secret"), scopes, **more)
@@ -48,6 +54,7 @@ def make_key(service: Service, *scopes: Scope, **more: Any) -> MadeKey:
 def service(postgres_server: TestServer) -> Iterator[Service]:
     with serving(postgres_server) as service, calling(service) as client:
         content.fill(client)
+        content.leave_dead_letters(spool_of(service), "The first that was refused", "The second that was refused")
         yield service
 
 

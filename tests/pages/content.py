@@ -1,9 +1,14 @@
 """A small log as chat products make one: what the pages of the tests show."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+from logging_store import identity
+from logging_store.batches import Batch, Receipt
+from logging_store.spool.dead_letters import DeadLetters
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -51,6 +56,16 @@ def fill(client: httpx.Client) -> None:
     named = _post(client, "/v1/folders/course/sessions", lesson)["session"]["session_id"]
     said = _turn("lesson", 1, "Say: red lorry", "Red lorry, yellow lorry", 1500) | {"session_id": named}
     _post(client, "/v1/interactions/batch", {"interactions": [*_interactions(), said]})
+
+
+def leave_dead_letters(directory: Path, *titles: str) -> None:
+    """Leave records behind that the store refused after all, as a spool does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    letters = DeadLetters(directory)
+    for title in titles:
+        session = {"id": identity.new_id(), "title": title, "created_at": at(90)}
+        refused = Receipt(receipt="conflict", fields=("title",), reason=f"Contradicts what is stored: {title}")
+        letters.add(Batch("default", sessions=[session]), refused, kept_at=NOW.timestamp() - 5400)
 
 
 def at(minutes: float) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 
+from conversation.access.registry import KeyRegistry
+
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _PICTURES = 0x2400  # of control characters, in Unicode
 _KEY_PART, _KEY_PART_NAME = 100, 50
@@ -21,6 +23,14 @@ def fill(client: httpx.Client, payloads: list[str]) -> None:
         _post(client, "/v1/folders", _folder(payload))
         _post(client, "/v1/sessions", _session(payload))
     _post(client, "/v1/interactions/batch", {"interactions": [row for each in payloads for row in _interactions(each)]})
+    for payload in payloads:
+        _post(client, "/v1/feedback", _feedback(payload))
+
+
+def make_keys(registry: KeyRegistry, payloads: list[str]) -> None:
+    """Make a key that is named so for each payload."""
+    for payload in payloads:
+        registry.create("default", "secret", {"log"}, name=name(payload))
 
 
 def _folder(payload: str) -> dict[str, Any]:
@@ -50,6 +60,13 @@ def _interactions(payload: str) -> list[dict[str, Any]]:
         said | {"key": key, "prompt": _messages(payload), "response": _messages(payload)},
         said | {"prompt": 30 * f"{payload}\n", "response": 30 * f"{payload}\n\n"},
     ]
+
+
+def _feedback(payload: str) -> dict[str, Any]:
+    return {
+        "session_id": name(payload), "interaction_id": name(payload), "author": name(payload), "name": name(payload),
+        "value": payload, "comment": payload,
+    }  # fmt: skip
 
 
 def _messages(payload: str) -> list[dict[str, Any]]:

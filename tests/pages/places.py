@@ -12,7 +12,18 @@ class Place(NamedTuple):
 
 #: By endpoint. The sessions are those of tests/pages/content.py.
 PLACES: dict[str, list[Place]] = {
-    "pages_sessions.sessions": [Place("/sessions", "Sessions")],
+    "pages_overview.overview": [Place("/", "Overview"), Place("/?span=7d", "Overview")],
+    "pages_sessions.sessions": [
+        Place("/sessions", "Sessions"),
+        Place("/sessions?user_id=ben&has_errors=true&sort=activity", "Sessions"),
+        Place("/sessions?user_id=nobody", "Sessions"),
+    ],
+    "pages_live.live": [Place("/live", "Live")],
+    "pages_search.search": [
+        Place("/search", "Search"),
+        Place("/search?q=table&model=gpt-4o-mini&order=match", "Search"),
+        Place("/search?q=zebra", "Search"),
+    ],
     "pages_transcript.transcript": [
         Place("/sessions/table", "A table for two"),
         Place("/sessions/troubled", "Nothing works"),
@@ -20,6 +31,11 @@ PLACES: dict[str, list[Place]] = {
         Place("/sessions/empty", "Nobody said a word"),
         Place("/sessions/arabic", "حجز طاولة"),
     ],
+    "pages_folders.folders": [Place("/folders", "Folders")],
+    "pages_folders.folder": [Place("/folders/course", "Speech lessons")],
+    "pages_keys.keys": [Place("/keys", "Keys of the project default")],
+    "pages_dead_letters.dead_letters": [Place("/dead-letters", "Dead letters")],
+    "pages_health.health": [Place("/health", "Health")],
 }
 
 

@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 import pytest
 from playwright.sync_api import Browser
 
+from tests.browser.conftest import key_registry
 from tests.databases import TestServer
-from tests.pages import hostile, tabs
-from tests.pages.conftest import OPERATOR, Opener, calling, serving
+from tests.pages import content, hostile, tabs
+from tests.pages.conftest import OPERATOR, Opener, calling, serving, spool_of
 from tests.pages.payloads import FAMILIES, PAYLOADS
 from tests.pages.tabs import Tab
 from tests.pages.watch import Watch
@@ -23,6 +24,16 @@ h4 h5 h6 div p dl dt dd table caption thead tbody tfoot tr th td details summary
 select option optgroup fieldset legend mark blockquote em strong del s small br hr figure figcaption datalist
 svg g path rect line circle polyline polygon text tspan
 """
+
+#: What pages are asked by.
+_PARAMETERS = {
+    "/": "span from to",
+    "/sessions": "name user_id folder tag model status has_errors implicit from to sort cursor limit said",
+    "/search": "user_id session model from to order words cursor limit",
+    "/live": "model has_errors cursor",
+    "/folders": "user_id cursor",
+    "/dead-letters": "after",
+}
 
 #: Opens all that is folded; returns what is on a page and isn't ours.
 _FOREIGNERS = """(tags) => {
@@ -55,6 +66,9 @@ def hostile_service(postgres_server: TestServer) -> Iterator[Service]:
     """Yield a service whose log holds each payload in every text."""
     with serving(postgres_server) as service, calling(service) as client:
         hostile.fill(client, PAYLOADS)
+        content.leave_dead_letters(spool_of(service), *PAYLOADS)
+        with key_registry(service) as registry:
+            hostile.make_keys(registry, PAYLOADS)
         yield service
 
 
@@ -111,22 +125,37 @@ def test_files_of_them_are_no_pages(hostile_tab: Tab) -> None:
         assert hostile_tab.page.evaluate("document.contentType") == "application/json"
 
 
-def test_lists_show_them_as_they_are_written(hostile_tab: Tab) -> None:
-    shown = walk(hostile_tab, "/sessions")
-    for payload in PAYLOADS:
-        assert spaced(payload) in shown
+@pytest.mark.parametrize("path", ["/sessions", "/folders", "/keys", "/dead-letters"])
+def test_lists_show_them_as_they_are_written(hostile_tab: Tab, path: str) -> None:
+    shown = walk(hostile_tab, path)
+    missing = [each for each in PAYLOADS if spaced(each) not in shown and spaced(hostile.name(each)) not in shown]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", ["/", "/?span=90d", "/health", "/live", "/search?q=evil&limit=50"])
+def test_what_shows_some_of_them_holds_nothing_of_theirs(hostile_tab: Tab, path: str) -> None:
+    walk(hostile_tab, path)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_folder_shows_them_as_they_are_written(hostile_tab: Tab, family: str) -> None:
+    for payload in FAMILIES[family]:
+        visit(hostile_tab, f"/folders/{quote(hostile.name(payload), safe='')}")
+        assert spaced(payload) in spaced(hostile_tab.page.locator("h1").inner_text())
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_what_is_asked_for_is_shown_as_it_is_written(hostile_tab: Tab, family: str) -> None:
     """Addresses carry them, too: in the path, and in each parameter."""
     for payload in FAMILIES[family]:
-        path = quote(hostile.name(payload), safe="")
-        visit(hostile_tab, f"/sessions/nobody{path}", 404)
+        visit(hostile_tab, f"/sessions/nobody{quote(hostile.name(payload), safe='')}", 404)
         visit(hostile_tab, f"/sign-in?{urlencode({'next': f'/{payload}', 'said': payload, 'kept': payload})}", None)
-    visit(hostile_tab, f"/no-such-page/{quote(FAMILIES[family][0], safe='')}", 404)
-    for parameter in ("user_id", "tag", "status", "from", "to", "cursor", "limit", "said"):
-        visit(hostile_tab, f"/sessions?{urlencode({parameter: FAMILIES[family][0]})}", None)
+        visit(hostile_tab, f"/search?{urlencode({'q': payload})}", None)
+    payload = FAMILIES[family][0]
+    visit(hostile_tab, f"/no-such-page/{quote(payload, safe='')}", 404)
+    for path, parameters in _PARAMETERS.items():
+        for parameter in parameters.split():
+            visit(hostile_tab, f"{path}?{urlencode({parameter: payload})}", None)
 
 
 def visit(tab: Tab, path: str, status: int | None = 200, *, is_ours: bool = True) -> None:
