@@ -114,7 +114,8 @@ set search_path = ''
 as $$
 begin
     insert into public.ai_search_queue (project, session_id, id)
-    select distinct w.project, w.session_id, w.id from written as w where w.id is not null -- a damaged table is written, too
+    select distinct w.project, w.session_id, w.id from written as w
+     where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
         on conflict (project, session_id, id) do update set id = excluded.id;
     return null;
 end
@@ -130,12 +131,14 @@ declare
     cleared record;
 begin
     insert into public.ai_search_queue (project, session_id, id)
-    select distinct w.project, w.session_id, w.id from written as w where w.id is not null -- a damaged table is written, too
+    select distinct w.project, w.session_id, w.id from written as w
+     where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
         on conflict (project, session_id, id) do update set id = excluded.id;
     for cleared in select distinct w.project, w.session_id from written as w where w.erased_at is not null loop
         insert into public.ai_search_queue (project, session_id, id)
         select distinct i.project, i.session_id, i.id from public.ai_interactions as i
-         where i.project = cleared.project and i.session_id = cleared.session_id and i.id is not null
+         where i.project = cleared.project and i.session_id = cleared.session_id
+               and i.id <> '00000000-0000-0000-0000-000000000000'
             on conflict (project, session_id, id) do update set id = excluded.id;
         delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
     end loop;
