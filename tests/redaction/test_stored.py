@@ -28,6 +28,7 @@ from logging_store.store import Store
 from tests.api import KEYLESS, create, log, problem, transcript
 from tests.conftest import PROJECT, Backend
 
+AT = "2026-11-21T10:00:00Z"
 MAIL, CARD = "ada@example.com", "4111 1111 1111 1111"
 ALL = {"TURNLOG_REDACT": "secrets,mail,card,ip,phone", "TURNLOG_REDACT_PATTERNS": '{"badge": "B-[0-9]{6}"}'}
 SAID = f"I am {MAIL}, card {CARD}, +1 408 247 8880 at 203.0.113.7, badge B-123456, key turnlog_sk_0123456789abcdef"
@@ -53,7 +54,7 @@ def redacting(store: Store) -> FlaskClient:
 def everything(database: str) -> str:
     """Return all that a database holds of the log, as one text."""
     with psycopg.connect(database) as connection:
-        tables = ("ai_sessions", "ai_interactions", "ai_session_folders", "ai_session_participants")
+        tables = ("ai_sessions", "ai_interactions", "ai_session_folders", "ai_session_participants", "ai_feedback")
         return "\n".join(
             str(row)
             for table in tables
@@ -307,3 +308,12 @@ def test_a_ledger_counts_names_of_its_own() -> None:
     ledger.redacted({"mail": 2}, {"badge": 1})
     totals = ledger.totals()
     assert (totals["redacted_mail"], totals["redacted_badge"], totals["not_redacted_badge"]) == (2, 0, 1)
+
+
+def test_feedback_is_redacted_and_said_again_a_duplicate(redacting: FlaskClient, backend: Backend) -> None:
+    said = {"session_id": "s", "interaction_id": "1", "value": SAID, "comment": f"Mail {MAIL}", "given_at": AT}
+    receipts = [redacting.post("/v1/feedback", json=said).get_json()["receipt"] for _ in range(2)]
+    assert receipts == ["created", "duplicate"]
+    (row,) = redacting.get("/v1/sessions/s/feedback").get_json()["feedback"]
+    assert (row["value"], row["comment"]) == (STORED, "Mail [mail]")
+    assert MAIL not in everything(backend.database)
