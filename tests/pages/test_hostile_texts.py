@@ -21,10 +21,10 @@ pytestmark = pytest.mark.timeout(900)  # hundreds of pages, on whatever machine
 
 #: What pages are made of. `svg` are ours where nothing else is in them.
 _TAGS = """
-html head meta title script link body a header nav main aside footer ul ol li button span b bdi form h1 h2 h3
-h4 h5 h6 section article div p dl dt dd table caption thead tbody tfoot tr th td details summary pre code textarea time input label
-select option optgroup fieldset legend mark blockquote q kbd progress em strong del s small br hr figure figcaption datalist
-svg g path rect line circle title polyline polygon text tspan
+html head meta title script link body a header nav main aside footer ul ol li button span b bdi form h1 h2 h3 h4 h5
+h6 section article div p dl dt dd table caption thead tbody tfoot tr th td details summary pre code textarea time
+input label select option optgroup fieldset legend mark blockquote q kbd progress em strong del s small br hr figure
+figcaption datalist svg g path rect line circle title polyline polygon text tspan
 """
 
 #: What pages are asked by.
