@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, Self
 from logging_store import identity, reports, weighing
 from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import Batch, OnConflict, Receipt
-from logging_store.errors import FolderNotFound, Invalid, NotYours, SessionErased, SessionNotFound
+from logging_store.errors import SessionNotFound
 from logging_store.identity import Identity
 from logging_store.ledger import Ledger
+from logging_store.log_reader import LogReader, present
 from logging_store.ownership import Ownership, claim
 from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
 from logging_store.redaction import Redaction
@@ -37,7 +38,7 @@ class Kept(NamedTuple):
         return self.of_session
 
 
-class ConversationRepository:
+class ConversationRepository(LogReader):
     """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it.
 
     `ownership`: what somebody reaches of it who only reaches sessions of their own. `redaction` goes through all texts.
@@ -53,12 +54,10 @@ class ConversationRepository:
         ownership: Ownership | None = None,
         redaction: Redaction | None = None,
     ) -> None:
-        self.store = store
-        self.project = project
+        super().__init__(store, project, ownership)
         self.ledger = ledger or Ledger(redacted=redaction.names if redaction else ())
         self.redaction = redaction
         self._clock = clock
-        self._ownership = ownership
 
     def seen_by(self, project: str, ownership: Ownership | None) -> Self:
         """Return the log of a project as one caller reaches it: all of it, or what is their own."""
@@ -126,101 +125,6 @@ class ConversationRepository:
         """Store interactions with their sessions, all in one transaction; answer in the same order."""
         return self.keep(interactions)
 
-    def session(self, name: str) -> dict[str, Any]:
-        """Return a session. Raises `SessionNotFound` or `SessionErased`."""
-        who = identity.session(self.project, name)
-        found = self.store.session(self.project, who.id)
-        if found and self._ownership is not None and found["owner"] != self._ownership.owner_of(who.id):
-            raise SessionNotFound  # nobody learns that somebody else's is there
-        return restore_numbers(_present(found))
-
-    def sessions(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of sessions, newest first: see `Store.sessions`. `folder` names a folder."""
-        return restore_numbers(self.store.sessions(self.project, self._reachable(query)))
-
-    def count_sessions(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Count the sessions that a query of `sessions` finds: see `Store.count_sessions`."""
-        return self.store.count_sessions(self.project, self._reachable(query))
-
-    def recent(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of what arrived last: see `Store.recent`. Raises `NotYours` for who reaches only their own."""
-        if self._ownership is not None:
-            raise NotYours("Only who may read everything sees what arrives")
-        return restore_numbers(self.store.recent(self.project, query))
-
-    def search(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of interactions that say something: see `Store.search`. `session`: its id, or its key."""
-        return self.store.search(self.project, self._reachable(query))
-
-    def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of a session's interactions. Raises `SessionNotFound` or `SessionErased`."""
-        who = self._reached(name)
-        try:
-            page = self.store.transcript(self.project, who.id, query)
-        except Invalid:
-            # a thousand turns of megabytes are more than PostgreSQL builds into one answer: a page may be shorter
-            if query["limit"] == 1:
-                raise
-            return self.transcript(name, {**query, "limit": query["limit"] // 2})
-        _present(page["session"])
-        # not in `after`, which is the store's own: rounded, its numbers would name another place
-        return {**page, "interactions": restore_numbers(page["interactions"])}
-
-    def outline(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return which page of a transcript is wanted, and what all of it comes to: see `Store.outline`."""
-        outline = self.store.outline(self.project, self._reached(name).id, query)
-        return {**outline, "models": restore_numbers(outline["models"])}
-
-    def gaps(self, name: str, ranges: int) -> dict[str, Any]:
-        """Return what a session's turn counter lacks: see `Store.gaps`. Raises `SessionNotFound` or `SessionErased`."""
-        who = self._reached(name)
-        found = self.store.gaps(self.project, who.id, {"ranges": ranges})["sessions"]
-        return _present(found[0] if found else None)
-
-    def sessions_with_gaps(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of the sessions whose turn counters lack something: see `Store.gaps`."""
-        return self.store.gaps(self.project, None, query)
-
-    def participants(self, name: str) -> dict[str, Any]:
-        """Return who takes part in a session: see `Store.participants`. Raises `SessionNotFound` or `SessionErased`."""
-        who = self._reached(name)
-        found = self.store.participants(self.project, who.id)
-        _present(found["session"])
-        return found
-
-    def feedback(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of what was said of a session's interactions. Raises `SessionNotFound` or `SessionErased`.
-
-        `query`: limit, and any of interaction (only of that one), interaction_ids, after: see `Store.feedback`.
-        """
-        who = self._reached(name)
-        query = dict(query)
-        if (interaction := query.pop("interaction", None)) is not None:
-            query["interaction_ids"] = [identity.interaction(self.project, who.id, interaction).id]
-        found = self.store.feedback(self.project, who.id, query)
-        _present(found["session"])
-        return found
-
-    def interaction_id(self, session: str, name: str) -> str:
-        """Return the id of what a session's interaction is called."""
-        return identity.interaction(self.project, identity.session(self.project, session).id, name).id
-
-    def feedback_by(self, author: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of what somebody said in sessions that are not their own: see `Store.feedback`."""
-        return self.store.feedback(self.project, None, {**query, "author": author})
-
-    def folder(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a folder and a page of its sessions: see `Store.folder`. Raises `FolderNotFound`."""
-        who = identity.folder(self.project, name)
-        found = self.store.folder(self.project, who.id, query)
-        if found["folder"] is None:
-            raise FolderNotFound
-        return restore_numbers(found)
-
-    def folders(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of folders: see `Store.folders`."""
-        return restore_numbers(self.store.folders(self.project, query))
-
     def explain(
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
     ) -> list[Kept]:
@@ -241,15 +145,7 @@ class ConversationRepository:
         if self.redaction:
             redacted = self.redaction.edited(stated)
             self.ledger.redacted(redacted.replaced, redacted.failed)
-        return restore_numbers(_present(self.store.edit(self.project, who.id, stated)))
-
-    def overview(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return what went on in a span of time: see `Store.overview`."""
-        return self.store.overview(self.project, query)
-
-    def participations(self, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a page of others' sessions that a user takes part in: see `Store.participations`."""
-        return restore_numbers(self.store.participations(self.project, user_id, query))
+        return restore_numbers(present(self.store.edit(self.project, who.id, stated)))
 
     def erase(self, name: str, *, dry_run: bool = False) -> dict[str, Any]:
         """Delete a session's content and leave a tombstone; return a signed report. Raises `SessionNotFound`."""
@@ -273,33 +169,11 @@ class ConversationRepository:
             report = step | {name: report[name] + step[name] for name in summed}
         return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
-    def _reachable(self, query: dict[str, Any]) -> dict[str, Any]:
-        """Return a query of a list as the store takes it, for what this caller may read: its names become ids.
-
-        Raises `NotYours` for who has no list.
-        """
-        query = {**query}
-        if folder := query.pop("folder", None):
-            query["folder_id"] = identity.folder(self.project, folder).id
-        if session := query.pop("session", None):
-            query["session_id"] = identity.session(self.project, session).id
-        if self._ownership is not None:
-            if self._ownership.user_id is None:
-                raise NotYours("Only who signed in has a list of sessions")
-            query |= {"user_id": self._ownership.user_id, "unclaimed": True}
-        return query
-
     def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
         batch = addresser.batch(addressed, return_parents=return_parents)
         if self._ownership is not None:
             claim(batch, self._ownership)
         return batch
-
-    def _reached(self, name: str) -> Identity:
-        """Return the identity of a session, which somebody who only reaches their own may read."""
-        if self._ownership is not None:
-            self.session(name)
-        return identity.session(self.project, name)
 
     def _redact(self, addressed: Sequence[Addressed]) -> dict[int, Receipt]:
         """Redact rows in their places; return the receipts of those that can't be, by their places."""
@@ -319,11 +193,3 @@ def _kept(each: Addressed, receipt: Receipt) -> Kept:
     if receipt.folder is not None:
         receipt = receipt.model_copy(update={"folder": restore_numbers(receipt.folder)})
     return Kept(receipt, session, each.interaction, each.folder)
-
-
-def _present(session: dict[str, Any] | None) -> dict[str, Any]:
-    if session is None:
-        raise SessionNotFound
-    if session["erased_at"] is not None:
-        raise SessionErased(session["session_id"], session["erased_at"])
-    return session

@@ -20,6 +20,7 @@ REPOSITORY_TESTS = ["tests/test_repository.py", "tests/test_sessions_api.py", "t
 TESTS_OF = {
     **{str(path.relative_to(ROOT)): SPOOL_TESTS for path in sorted((ROOT / "logging_store/spool").glob("*.py"))},
     "logging_store/group_commit.py": GROUP_TESTS,
+    "logging_store/log_reader.py": REPOSITORY_TESTS,
     "logging_store/repository.py": REPOSITORY_TESTS,
 }
 RUN_S = 240
