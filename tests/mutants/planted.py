@@ -62,7 +62,7 @@ PLANTED = [
     PlantedBug(
         "a full spool drops what comes",
         "logging_store/spool/directory.py",
-        "            self.require_room()\n            for last",
+        "            self.require_room(claimed=batch.is_claimed)\n            for last",
         "            with suppress(SpoolFull):\n                self.require_room()\n"
         "            if self.used_bytes() >= self.limits.max_bytes:\n                return\n            for last",
         f"{SPOOL}::test_past_its_quota_the_spool_refuses_and_drops_nothing",
@@ -70,7 +70,7 @@ PLANTED = [
     PlantedBug(
         "a full spool drops its oldest",
         "logging_store/spool/directory.py",
-        "            self.require_room()\n            for last",
+        "            self.require_room(claimed=batch.is_claimed)\n            for last",
         "            if self.used_bytes() >= self.limits.max_bytes - 50_000 and self._own:\n"
         "                self._own[1].remove(self._own[1].oldest(1, 1))\n"
         "            self.require_room()\n            for last",
@@ -86,8 +86,8 @@ PLANTED = [
     PlantedBug(
         "a bad record takes the others of its group along",
         "logging_store/group_commit.py",
-        "            if len(group) == 1:\n                group[0].settle(error)\n                return\n",
-        "            for call in group:\n                call.settle(error)\n            return\n",
+        "            if len(parts) == 1:\n",
+        "            if parts:\n",
         f"{GROUP}::test_bad_data_harms_only_its_own_caller",
     ),
     PlantedBug(
