@@ -56,7 +56,7 @@ class Store(Protocol):
         """Return `{session, interactions, after}` in order, or `by` "id". `query`: limit, and any of after, by."""
 
     def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return `{total, index, after, models, states}`: which page of a transcript is meant, and what it has.
+        """Return `{total, index, after, context, models, states}`: which page of a transcript is meant, what all has.
 
         `query`: limit, and at most one of interaction_id, after and before: see turnlog_outline_v1. `after` is what
         `transcript` takes to read that page. What waits on this machine is not weighed.

@@ -24,6 +24,7 @@ from logging_store.store import Store
 __all__ = [
     "Admitted", "Caller", "Claims", "Gate", "Guessed", "NotSignedIn", "Scope",
     "admitted", "attach", "identification", "is_page", "open_page", "open_to_all", "page", "requires", "rule_of",
+    "treat_as_page",
 ]
 # fmt: on
 
@@ -63,6 +64,11 @@ def identification() -> Identification:
 def is_page() -> bool:
     """Tell whether this request is for a page, by a person."""
     return has_request_context() and _PAGE in request_ctx.request.environ
+
+
+def treat_as_page() -> None:
+    """Let the answer to this request have what a page has: it is one, also where no route was found."""
+    request_ctx.request.environ[_PAGE] = True
 
 
 class Gate:

@@ -79,12 +79,18 @@ class Identification:
             raise
 
     def of_visit(self, sent: Request) -> Admitted:
-        visit = Visit.of(sent)
-        if visit is None:
+        try:
+            return self._signed_in(Visit.of(sent), sent)
+        except NotSignedIn:
             if not self.keyless:
-                raise NotSignedIn
-            require_this_machine(sent)
-            return Admitted(Caller("machine", self._project, ALL_SCOPES))
+                raise
+        # a cookie that an earlier service of this machine gave is in nobody's way
+        require_this_machine(sent)
+        return Admitted(Caller("machine", self._project, ALL_SCOPES))
+
+    def _signed_in(self, visit: Visit | None, sent: Request) -> Admitted:
+        if visit is None:
+            raise NotSignedIn
         if visit.holder == "user":
             return self._signed_in_user(visit.name, sent)
         if visit.name == OPERATOR:

@@ -41,6 +41,7 @@ class Limits:
             "secret": _rate(settings.turnlog_rate_per_key),
             "publishable": _rate(settings.turnlog_rate_per_publishable_key),
             "user": _rate(settings.turnlog_rate_per_user),
+            "member": _rate(settings.turnlog_rate_per_user),
         }
         self._sessions = RateLimitItemPerDay(settings.turnlog_publishable_sessions_per_day)
         self._megabytes = settings.turnlog_publishable_mb_per_day
@@ -98,7 +99,7 @@ class Limits:
         raise TooManyRequests(f"{rule}; send the same call again in {wait} s", retry_after=wait)
 
 
-_THE_CALLER = {"secret": "This key", "publishable": "This key", "user": "A user"}
+_THE_CALLER = {"secret": "This key", "publishable": "This key", "user": "A user", "member": "A user"}
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -167,7 +168,7 @@ def _name(caller: Caller) -> tuple[str, str] | None:
     match caller.kind:
         case "secret" | "publishable":
             return caller.project, f"key:{caller.key_id}"
-        case "user":
+        case "user" | "member":
             return caller.project, f"user:{caller.user_id}"
         case _:
             return None

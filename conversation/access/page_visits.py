@@ -17,7 +17,7 @@ from conversation.settings import is_loopback
 
 LIFETIME_S = 12 * 3600
 OPERATOR = "operator"  # in the place of a key's digest: TURNLOG_API_KEY
-_LONGEST = 4000  # characters
+_LONGEST = 4000  # characters; browsers keep no longer ones
 _NAME = re.compile(rf"[0-9a-f]{{64}}|{OPERATOR}")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -63,14 +63,26 @@ def sign(name: str, secret: str) -> str:
 
 
 def cookie_name(sent: Request) -> str:
-    """Return what the cookie is called: browsers keep one named `__Host-` only if no other host could have set it."""
-    return "__Host-turnlog" if _is_secret(sent) else "turnlog"
+    """Return what the cookie is called: browsers keep one named `__Host-` only if no other host could have set it.
+
+    They don't tell the ports of a host apart, and this machine may have several services.
+    """
+    return "__Host-turnlog" if _is_secret(sent) else f"turnlog-{urlsplit(f'//{sent.host}').port or 80}"
 
 
-def give(answer: Response, sent: Request, cookie: str, lifetime_s: int = LIFETIME_S) -> None:
+def fits(cookie: str) -> bool:
+    """Tell whether browsers keep a cookie of this length, with its name and what it says of itself."""
+    return len(cookie) <= _LONGEST - 200
+
+
+def give(answer: Response, sent: Request, cookie: str, lifetime_s: int) -> None:
     answer.set_cookie(
         cookie_name(sent), cookie, max_age=lifetime_s, secure=_is_secret(sent), httponly=True, samesite="Lax"
     )
+
+
+def are_kept(sent: Request) -> bool:
+    return cookie_name(sent) in sent.cookies
 
 
 def take_away(answer: Response, sent: Request) -> None:

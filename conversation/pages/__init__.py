@@ -62,6 +62,7 @@ def register(app: Flask) -> None:
 
 def render(template: str, status: int = 200, **context: Any) -> Response:
     """Return a page."""
+    access.treat_as_page()
     return Response(render_template(template, **context), status, content_type="text/html; charset=utf-8")
 
 
@@ -70,6 +71,12 @@ def go(endpoint: str, said: str | None = None, **values: Any) -> Response:
     if said is not None:
         values["said"] = said
     return send_on(url_for(endpoint, **values))
+
+
+def sees_only_their_own() -> bool:
+    """Tell whether who looks reaches only sessions of their own."""
+    who = access.admitted()
+    return who is not None and who.caller.is_restricted
 
 
 def wanted() -> bool:

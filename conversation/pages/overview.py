@@ -51,8 +51,10 @@ class Chart(NamedTuple):
 
 
 @blueprint.get("/")
-@access.page("read")
+@access.page("read", restricted=True)
 def overview() -> Response:
+    if pages.sees_only_their_own():
+        return pages.go("pages_sessions.sessions")  # what they see first; the numbers are of everybody's
     span = span_of(paging.read(request, Query), datetime.now(UTC))
     chosen = request.args.get("span") or (None if request.args.get("from") else "24h")
     page: dict[str, Any] = {

@@ -13,9 +13,12 @@ blueprint = Blueprint("pages_sign_in", __name__)
 @blueprint.get("/sign-in")
 @access.open_page
 def sign_in() -> Response:
-    if "kept" in request.args:  # the browser was given a cookie and came without it
-        return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
-    return _form()
+    if "kept" not in request.args:
+        return _form()
+    # the browser was given a cookie, and comes back to show it
+    if page_visits.are_kept(request):
+        return pages.send_on(_own_path(request.args.get("next", "")))
+    return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
 
 
 @blueprint.post("/sign-in")
@@ -25,9 +28,7 @@ def take_key() -> Response:
         cookie = access.identification().sign_in(request, request.form.get("key", "").strip())
     except HTTPException as refusal:
         return _form(refusal.description, refusal.code or 401)
-    answer = pages.send_on(_own_path(request.form.get("next", "")))
-    page_visits.give(answer, request, cookie)
-    return answer
+    return _signed_in(cookie, page_visits.LIFETIME_S)
 
 
 @blueprint.post("/sign-in/user")
@@ -41,9 +42,10 @@ def take_password() -> Response:
         return _form("Supabase's sign-in can't be reached now; try again", 503)
     except HTTPException as refusal:
         return _form(refusal.description, refusal.code or 401)
-    answer = pages.send_on(_own_path(request.form.get("next", "")))
-    page_visits.give(answer, request, f"user:{user.token}", user.lifetime_s)
-    return answer
+    cookie = f"user:{user.token}"
+    if not page_visits.fits(cookie):
+        return _form("The token of this user is too long for a cookie: it holds too much user_metadata", 403)
+    return _signed_in(cookie, user.lifetime_s)
 
 
 @blueprint.post("/sign-out")
@@ -51,6 +53,12 @@ def take_password() -> Response:
 def sign_out() -> Response:
     answer = pages.go("pages_sign_in.sign_in", said="signed-out")
     page_visits.take_away(answer, request)
+    return answer
+
+
+def _signed_in(cookie: str, lifetime_s: int) -> Response:
+    answer = pages.go("pages_sign_in.sign_in", kept=1, next=_own_path(request.form.get("next", "")))
+    page_visits.give(answer, request, cookie, lifetime_s)
     return answer
 
 

@@ -30,13 +30,16 @@ def transcript(session: str) -> Response:
     query = {"limit": TURNS, "interaction_id": sought, "after": asked.after, "before": asked.before}
     query = {name: value for name, value in query.items() if value is not None}
     outline = _outline(log, name, query)
+    # the turn before the page is read along: what is missing after it, and what is only said again, is told by it
+    before = 1 if outline and outline["index"] else 0
     # without the outline the page that was asked for is read as far as its address tells
-    after = outline["after"] if outline else asked.after
-    page = log.transcript(name, {"limit": TURNS} | ({"after": after} if after else {}))
+    after = (outline["context"] if before else outline["after"]) if outline else asked.after
+    page = log.transcript(name, {"limit": TURNS + before} | ({"after": after} if after else {}))
     turns = [_turn(row) for row in page["interactions"]]
     _mark_gaps(turns)
     _fold_history(turns)
-    first = page["interactions"][0] if page["interactions"] else None
+    turns = turns[before:]
+    first = turns[0] if turns else None
     return pages.render(
         "transcript.html",
         session=found,
@@ -125,7 +128,7 @@ def _place(row: dict[str, Any]) -> dict[str, Any]:
 def _neighbours(log: ConversationRepository, session: dict[str, Any]) -> dict[str, Any] | None:
     """Return a session's folder, with the sessions before and after it; None if it is in none, or nobody can tell."""
     number = session["session_number"]
-    if session["folder_id"] is None or (who := access.admitted()) is None or who.caller.is_restricted:
+    if session["folder_id"] is None or pages.sees_only_their_own():
         return None
     query: dict[str, Any] = {"limit": _NEIGHBOURS}
     if number is not None and number > 1:

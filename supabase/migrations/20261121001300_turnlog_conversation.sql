@@ -17,9 +17,9 @@ $$;
 
 
 -- {project, session_id, limit, and at most one of interaction_id, after, before: places as of turnlog_transcript_v1} ->
--- {total, index, after, models, states}. `index`: how many interactions stand before the page that holds the
+-- {total, index, after, context, models, states}. `index`: how many interactions stand before the page that holds the
 -- interaction, begins after a place, or ends before one; `after`: the place that turnlog_transcript_v1 takes to read that
--- page, null for the first. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
+-- page, null for the first; `context`: the same for a page that begins one interaction earlier. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
 -- `models`: what was logged by model; what has tokens and no cost is summed up apart, so that somebody can estimate it.
 create or replace function public.turnlog_outline_v1(request jsonb) returns jsonb
 language sql stable
@@ -58,6 +58,8 @@ as $$
         'index', b.index,
         'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
                     from transcript as t where t.n = b.index),
+        'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                      from transcript as t where t.n = b.index - 1),
         'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
                      from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
         'models', (select coalesce(jsonb_agg(jsonb_build_object(

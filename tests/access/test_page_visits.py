@@ -17,6 +17,7 @@ from logging_store.functions import FunctionStore
 from tests.api import KEYLESS
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
+COOKIE = "turnlog-80"
 PUBLIC = "https://log.example.com"
 
 
@@ -29,6 +30,12 @@ def sign_in(client: FlaskClient, key: str, *, base_url: str = "http://localhost"
     return client.post("/sign-in", data={"key": key, **fields}, headers=OWN, base_url=base_url)
 
 
+def led_to(client: FlaskClient, answer: TestResponse) -> str:
+    """Return where a browser is after it signed in: it shows that it kept the cookie, and goes on."""
+    assert answer.status_code == HTTPStatus.SEE_OTHER
+    return client.get(answer.location).location
+
+
 def cookie(answer: TestResponse) -> str:
     return answer.headers["Set-Cookie"]
 
@@ -39,15 +46,16 @@ def test_who_has_not_signed_in_is_led_to_the_form_and_on_from_there(client: Flas
     assert asked.location == "/sign-in?next=/sessions?status%3Dopen"
     assert client.get(asked.location).status_code == HTTPStatus.OK
     answer = sign_in(client, secret_key.text, next="/sessions?status=open")
-    assert (answer.status_code, answer.location) == (HTTPStatus.SEE_OTHER, "/sessions?status=open")
-    assert client.get(answer.location).status_code == HTTPStatus.OK
+    assert led_to(client, answer) == "/sessions?status=open"
+    assert client.get("/sessions?status=open").status_code == HTTPStatus.OK
 
 
 @pytest.mark.parametrize(
     "elsewhere", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\r\nX: y", ""]
 )
 def test_nobody_is_led_to_another_site(client: FlaskClient, secret_key: MadeKey, elsewhere: str) -> None:
-    assert sign_in(client, secret_key.text, next=elsewhere).location == "/"
+    assert led_to(client, sign_in(client, secret_key.text, next=elsewhere)) == "/"
+    assert client.get("/sign-in", query_string={"kept": 1, "next": elsewhere}).location == "/"
 
 
 def test_a_wrong_key_is_told_so_and_leaves_no_cookie(client: FlaskClient, secret_key: MadeKey) -> None:
@@ -93,14 +101,14 @@ def test_a_service_on_another_host_without_tls_gives_a_cookie_that_only_tls_keep
 
 def test_on_this_machine_a_cookie_needs_no_tls(client: FlaskClient, secret_key: MadeKey) -> None:
     given = cookie(sign_in(client, secret_key.text))
-    assert given.startswith("turnlog=")
+    assert given.startswith(f"{COOKIE}=")
     assert "Secure" not in given
     assert "HttpOnly" in given
 
 
 def test_a_cookie_of_this_machine_counts_nowhere_else(client: FlaskClient, secret_key: MadeKey) -> None:
     value = cookie(sign_in(client, secret_key.text)).partition("=")[2].partition(";")[0]
-    headers = {"Cookie": f"turnlog={value}"}
+    headers = {"Cookie": f"{COOKIE}={value}"}
     assert client.get("/sessions", base_url=PUBLIC, headers=headers).status_code == HTTPStatus.SEE_OTHER
 
 
@@ -115,7 +123,7 @@ def test_a_cookie_that_was_changed_anywhere_is_none(
     forged.append(value.replace(value[4:68], str(keys.digest_of(other.text))))
     for each in forged:
         stranger = guarded.test_client()
-        stranger.set_cookie("turnlog", each)
+        stranger.set_cookie(COOKIE, each)
         assert stranger.get("/sessions").status_code == HTTPStatus.SEE_OTHER, each
 
 
@@ -152,12 +160,12 @@ def test_the_operators_key_signs_in_too(store: FunctionStore, tmp_path: Path) ->
     assert client.get("/sessions").status_code == HTTPStatus.OK
     changed = settings.model_copy(update={"turnlog_api_key": None})
     stranger = create_app(changed, store).test_client()
-    stranger.set_cookie("turnlog", value_of(client))
+    stranger.set_cookie(COOKIE, value_of(client))
     assert stranger.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
 def value_of(client: FlaskClient) -> str:
-    kept = client.get_cookie("turnlog")
+    kept = client.get_cookie(COOKIE)
     assert kept is not None
     return kept.value
 
@@ -237,3 +245,27 @@ def test_what_goes_wrong_on_a_page_is_told_as_a_page(client: FlaskClient, secret
     assert (answer.status_code, answer.mimetype) == (HTTPStatus.NOT_FOUND, "text/html")
     assert client.get("/v1/nothing").mimetype == "application/problem+json"
     assert client.get("/nothing", headers={"Accept": "text/html"}).mimetype == "text/html"
+
+
+def test_a_browser_that_keeps_no_cookie_is_told_so(guarded: Flask, secret_key: MadeKey) -> None:
+    forgetful = guarded.test_client(use_cookies=False)
+    answer = forgetful.get(sign_in(forgetful, secret_key.text).location)
+    assert answer.status_code == HTTPStatus.UNAUTHORIZED
+    assert "didn&#39;t keep the sign-in" in answer.text
+
+
+def test_services_on_one_machine_sign_nobody_out_of_each_other(client: FlaskClient, secret_key: MadeKey) -> None:
+    names = {cookie(sign_in(client, secret_key.text, base_url=f"http://localhost:{n}")).split("=")[0] for n in (1, 2)}
+    assert names == {"turnlog-1", "turnlog-2"}
+
+
+@pytest.mark.parametrize("old", ["key:operator.x.y", "user:x.y.z", "key:" + "0" * 64 + ".x.y"])
+def test_where_no_key_is_asked_for_an_old_cookie_is_in_nobodys_way(store: FunctionStore, old: str) -> None:
+    client = create_app(Settings.from_mapping(KEYLESS), store).test_client()
+    client.set_cookie(COOKIE, old)
+    assert client.get("/sessions").status_code == HTTPStatus.OK
+
+
+def test_a_page_that_is_not_there_has_the_policy_of_those_that_are(client: FlaskClient) -> None:
+    answer = client.get("/nothing", headers={"Accept": "text/html"})
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")

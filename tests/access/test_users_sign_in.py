@@ -157,3 +157,16 @@ def test_the_form_is_there_only_where_users_can_sign_in(client: FlaskClient, gua
     elsewhere = guarded.test_client()
     assert 'name="password"' not in elsewhere.get("/sign-in").text
     assert sign_in(elsewhere).status_code == HTTPStatus.FORBIDDEN
+
+
+def test_a_user_begins_with_their_sessions(client: FlaskClient) -> None:
+    landed = client.get(sign_in(client).location, follow_redirects=True)
+    assert landed.request.path == "/sessions"
+    assert landed.status_code == HTTPStatus.OK
+
+
+def test_a_token_that_no_browser_would_keep_is_told_as_that(client: FlaskClient, auth: SupabaseAuth) -> None:
+    auth.stated = {"user_metadata": {"about": "x" * 4000}}
+    answer = sign_in(client)
+    assert answer.status_code == HTTPStatus.FORBIDDEN
+    assert "too long for a cookie" in answer.text

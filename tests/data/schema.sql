@@ -1619,6 +1619,8 @@ CREATE FUNCTION public.turnlog_outline_v1(request jsonb) RETURNS jsonb
         'index', b.index,
         'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
                     from transcript as t where t.n = b.index),
+        'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                      from transcript as t where t.n = b.index - 1),
         'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
                      from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
         'models', (select coalesce(jsonb_agg(jsonb_build_object(

@@ -14,7 +14,7 @@ def test_markdown_becomes_elements() -> None:
     shown = elements(
         "# A\n\n**b** *c* ~~d~~ `e`\n\n```python\nf < g\n```\n\n| h | i |\n|---|---|\n| j | k |\n\n3. l\n4. m\n"
     )
-    assert shown.h1
+    assert shown.h2  # the page has a heading of its own
     assert [each.name for each in shown.p.find_all()] == ["strong", "em", "del", "code"]  # type: ignore[union-attr]
     assert shown.pre
     assert shown.pre.get_text() == "f < g\n"
@@ -74,6 +74,16 @@ def test_what_is_very_long_is_shown_as_it_was_written() -> None:
     assert not shown.strong
 
 
-@pytest.mark.parametrize("text", ["[" * 20_000, "*" * 20_000, "> " * 5_000 + "x", "`" * 10_000 + "x", "- " * 5_000])
+@pytest.mark.parametrize("text", [">" * 19_990, "> " * 9_000 + "x", "- " * 200 + "x", "> - " * 100 + "x"])
+def test_what_is_very_deep_is_shown_as_it_was_written(text: str) -> None:
+    assert elements(text).get_text() == text
+    assert [each.name for each in elements(text).find_all()] == ["div"]
+
+
+def test_what_is_as_deep_as_people_write_is_markdown() -> None:
+    assert len(elements("> " * 8 + "quoted").find_all("blockquote")) == 8
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "*" * 20_000, "`" * 10_000 + "x", "![" * 10_000, "[a](" * 5_000])
 def test_no_text_holds_a_page_up(text: str) -> None:
     assert markdown.to_html(text)

@@ -102,7 +102,15 @@ def test_a_cookie_that_was_set_without_tls_signs_nobody_in(tls_tab: Tab) -> None
     (cookie,) = tls_tab.context.cookies()
     tls_tab.context.clear_cookies()
     tls_tab.context.add_cookies(
-        [{"name": "turnlog", "value": cookie["value"], "url": tls_tab.url, "secure": True, "httpOnly": True}]
+        [
+            {
+                "name": f"turnlog-{urlsplit(tls_tab.url).port}",
+                "value": cookie["value"],
+                "url": tls_tab.url,
+                "secure": True,
+                "httpOnly": True,
+            }
+        ]
     )
     tls_tab.open("/sessions")
     assert tls_tab.path == "/sign-in?next=/sessions"

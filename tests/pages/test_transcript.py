@@ -203,3 +203,17 @@ def test_a_cost_that_nobody_stated_is_estimated_and_says_so(client: FlaskClient)
     assert sums.split()[-2] == "≈"
     assert float(sums.rpartition("$")[2]) > 1.5
     assert [row for row in texts(page, "aside tbody tr") if row.startswith("nobody-7b")] == [f"nobody-7b 1 5 {NOTHING}"]
+
+
+def test_what_is_missing_between_two_pages_is_shown(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "TURNS", 2)
+    said: list[dict[str, str]] = []
+    for n in (1, 2, 7, 8, 9):
+        said.append({"role": "user", "content": f"question {n}"})
+        log(client, session_id="b", interaction_id=f"t{n}", turn=n, prompt=said)
+    second = page_of(client.get("/sessions/b?turn=t7"))
+    assert texts(second, ".gap") == ["Turns 3 to 6 missing: nobody logged them."]
+    assert texts(second, ".bubble .said") == ["question 7", "question 8"]
+    third = page_of(client.get(link(second, "Later")))
+    assert texts(third, ".bubble .said") == ["question 9"]
+    assert texts(page_of(client.get(link(third, "Earlier"))), ".bubble .said") == ["question 7", "question 8"]
