@@ -70,8 +70,7 @@ def _query(filters: dict[str, str | None]) -> dict[str, object]:
     except ValidationError as error:
         (wrong, *_) = error.errors()
         raise click.UsageError(f"--{wrong['loc'][0]}: {wrong['msg']}".replace("_", "-")) from None
-    del query["limit"]
-    return query
+    return {name: value for name, value in query.items() if name not in {"limit", "sort"}}
 
 
 def _counted(exported: Iterator[Exported], counts: dict[str, int]) -> Iterator[Exported]:

@@ -57,6 +57,9 @@ class Repository(ConversationRepository):
     def participants(self, _: str) -> Row:
         return {"participants": []}
 
+    def feedback(self, _: str, __: Row) -> Row:
+        return {"feedback": [], "after": None}
+
     def folders(self, _: Row) -> Row:
         return {"folders": [], "after": None}
 
