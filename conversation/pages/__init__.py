@@ -4,6 +4,7 @@ Made on the server, whole without JavaScript; nothing of them is fetched from an
 does, as the one who signed in. What people said is others' text here: it is escaped, never a part of a page.
 """
 
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from flask import Flask, Response, current_app, redirect, render_template, request, url_for
@@ -89,6 +90,8 @@ def wanted() -> bool:
 
 def problem(status: int, title: str, detail: str, more: dict[str, Any]) -> Response:
     """Return a page that tells of an error."""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
+        detail = "What was logged can't be read now; what is being logged is kept meanwhile. Look again in a moment."
     return render("problem.html", status, title=title, detail=detail, fields=more.get("fields", ()))
 
 

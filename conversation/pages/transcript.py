@@ -23,7 +23,7 @@ _NEIGHBOURS = 3
 @access.page("read", restricted=True)
 def transcript(session: str) -> Response:
     log = http.repository()
-    found = log.session(session)
+    found = _session(log, session)
     name = found["session_id"]
     asked = paging.read(request, paging.TurnsQuery)
     sought = identity.interaction(log.project, name, asked.turn).id if asked.turn else None
@@ -50,7 +50,8 @@ def transcript(session: str) -> Response:
         next=cursors.transcript_cursor(page["after"]),
         previous=cursors.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
         sought=sought,
-        participants=log.participants(name)["participants"],
+        is_found=sought is None or any(turn["interaction_id"] == sought for turn in turns),
+        participants=_participants(log, name),
         neighbours=_neighbours(log, found),
         feedback=feedback.of_turns(log, name, turns),
         scores=feedback.SCORES,
@@ -58,11 +59,28 @@ def transcript(session: str) -> Response:
     )
 
 
+def _session(log: ConversationRepository, name: str) -> dict[str, Any]:
+    try:
+        return log.session(name)
+    except StoreUnavailable:
+        # what waits of it on this machine, if anything does
+        waiting: dict[str, Any] = log.transcript(name, {"limit": 1})["session"]
+        return waiting
+
+
 def _outline(log: ConversationRepository, name: str, query: dict[str, Any]) -> dict[str, Any] | None:
     try:
         return log.outline(name, query)
     except StoreUnavailable:
         return None  # what waits on this machine can be read all the same
+
+
+def _participants(log: ConversationRepository, name: str) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = log.participants(name)["participants"]
+    except StoreUnavailable:
+        return []
+    return found
 
 
 def _turn(row: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_the_next_page_asks_for_the_same(said: FlaskClient) -> None:
 def test_nothing_found_is_said(said: FlaskClient) -> None:
     page = find(said, q="zebra")
     assert texts(page, ".h5") == ["Nothing found"]
-    assert texts(page, "[role=status]") == ["Looked at 3 interactions."]
+    assert texts(page, "[role=status]") == ["Everything was looked through."]
 
 
 def test_a_search_that_was_cut_short_says_so_and_goes_on(said: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_search_that_was_cut_short_says_so_and_goes_on(said: FlaskClient, monk
     monkeypatch.setattr(ConversationRepository, "search", lambda log, query: whole(log, query | {"rows": 2}))
     page = find(said, q="oslo")
     assert texts(page, ".h5") == []
-    assert "There is more to look at" in texts(page, "[role=status]")[0]
+    assert "there is more than one call may take" in texts(page, "[role=status]")[0]
     assert texts(page_of(said.get(link(page, "Go on"))), ".hit mark") == ["Oslo"]
 
 

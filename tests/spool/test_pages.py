@@ -1,0 +1,29 @@
+"""What people see on the pages while the store is away: what waits on this machine, marked, and sentences."""
+
+from flask.testing import FlaskClient
+
+from logging_store.errors import StoreUnavailable
+from tests.api import log
+from tests.pages.reading import page_of, texts
+from tests.spool.away import Removable
+
+AWAY = StoreUnavailable("nobody answers")
+
+
+def test_a_conversation_shows_what_waits_and_says_that_it_lacks_the_rest(client: FlaskClient, inner: Removable) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="stored", turn=1)
+    inner.away = AWAY
+    log(client, session_id="s", interaction_id="2", prompt="waiting", response="too", turn=2)
+    page = page_of(client.get("/sessions/s"))
+    assert texts(page, ".bubble .said") == ["waiting", "too"]
+    assert texts(page, ".turn .badge") == ["spooled"]
+    assert "may lack what is stored already" in texts(page, "[role=alert]")[0]
+
+
+def test_what_can_not_be_read_now_is_told_to_a_reader(client: FlaskClient, inner: Removable) -> None:
+    log(client, session_id="s", prompt="stored")
+    inner.away = AWAY
+    for path in ("/sessions/s", "/sessions", "/search?q=stored", "/live", "/folders"):
+        page = page_of(client.get(path), 503)
+        assert "can't be read now" in page.get_text()
+        assert "send the same call" not in page.get_text()
