@@ -8,17 +8,22 @@ from logging_store import indexing
 
 blueprint = Blueprint("search_index", __name__, cli_group=None)
 
-_STEP_MS = 1000
+_STEP_MS = 200  # who writes what is being indexed waits meanwhile
 
 
 @blueprint.cli.command("index")
-def index() -> None:
+@click.option(
+    "--all", "anew", is_flag=True, help="Index anew all there is, also what was written without the triggers."
+)
+def index(*, anew: bool) -> None:
     """Index for the search all that waits for it, at once and beside the service, which does so slowly by itself.
 
-    After an import of many conversations, say. Cut anywhere, nothing is lost.
+    After an import of many conversations, say; with --all after one past the triggers. Cut anywhere, nothing is lost.
     """
     indexed, left = 0, True
     with ended_like_an_interrupt(), database_at_work() as database:
+        if anew:
+            click.echo(f"Queued {sum(indexing.queue_all(database.perform)):,} interactions.")
         while left:
             step = indexing.index(database.perform, _STEP_MS)
             indexed, left = indexed + step["indexed"], step["left"] and step["indexed"] > 0

@@ -8,16 +8,17 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from logging_store.errors import StoreError
+from logging_store.errors import StoreBusy, StoreError
 
 _log = logging.getLogger(__name__)
 
 STEP_MS = 100
 _REST = 9  # times as long as a step took, while there is more: a tenth of one CPU for each process
 _IDLE_S, _AWAY_S = 2.0, 30.0
+_QUEUED_AT_ONCE = 2_000  # interactions: who writes one of them waits meanwhile
 _STOP_S = 2.0  # a step takes less, unless the store hangs
 
 
@@ -45,6 +46,9 @@ class Indexing:
         began = time.monotonic()
         try:
             done = index(self._perform, STEP_MS)
+        except StoreBusy as error:
+            _log.warning("search: a step of indexing was held up, or took too long; it is tried again: %s", error)
+            return _AWAY_S
         except StoreError as error:
             _log.debug("search: nothing is indexed while the store is away: %s", error)
             return _AWAY_S
@@ -64,3 +68,14 @@ def index(perform: Callable[[str, dict[str, Any]], Any], ms: float) -> dict[str,
     """Index for about so many milliseconds; return `{indexed, left}`: how many, and whether there is more."""
     done: dict[str, Any] = perform("turnlog_index_v1", {"ms": ms})
     return done
+
+
+def queue_all(perform: Callable[[str, dict[str, Any]], Any]) -> Iterator[int]:
+    """Queue what all projects hold to be indexed anew, step by step; yield how many interactions each step queued."""
+    after: dict[str, Any] | None = None
+    while True:
+        step = perform("turnlog_reindex_v1", {"limit": _QUEUED_AT_ONCE, "after": after})
+        yield step["queued"]
+        after = step["after"]
+        if after is None:
+            return

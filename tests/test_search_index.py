@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conversation import snippets
-from logging_store import errors, functions
+from logging_store import errors, functions, identity, indexing
 from logging_store.functions import FunctionStore
 from logging_store.indexing import Indexing, index
+from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
-from tests.conftest import Backend
+from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
 from tests.test_search_api import ABSENT, SAID, keys, search
 
@@ -153,14 +154,14 @@ def test_nothing_of_what_was_erased_is_left_in_the_index(client: FlaskClient, ba
 
 def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backend) -> None:
     log(client, session_id="s", prompt="secret")
-    with psycopg.connect(backend.database) as indexing:
-        indexing.execute("select public.turnlog_index_v1('{\"ms\": 1000}')")
+    with psycopg.connect(backend.database) as other:
+        other.execute("select public.turnlog_index_v1('{\"ms\": 1000}')")
         erasing = threading.Thread(target=client.delete, args=[in_path("s")])
         erasing.start()
         while count(backend, "select count(*) from pg_locks where not granted") == 0:
             assert erasing.is_alive()
             time.sleep(0.01)
-        indexing.commit()
+        other.commit()
     erasing.join()
     assert (count(backend, INDEXED), count(backend, WAITING)) == (0, 0)
 
@@ -191,13 +192,13 @@ def test_the_thread_indexes_step_by_step_and_waits_while_the_store_is_away(
 
 def test_the_thread_starts_and_stops(client: FlaskClient, backend: Backend, database_store: FunctionStore) -> None:
     log(client, session_id="s", prompt="hello")
-    indexing = Indexing(database_store.perform)
-    indexing.start()
+    thread = Indexing(database_store.perform)
+    thread.start()
     give_up = time.monotonic() + 30
     while count(backend, WAITING):
         assert time.monotonic() < give_up
         time.sleep(0.01)
-    indexing.stop()
+    thread.stop()
     assert not any(thread.name == "search-index" for thread in threading.enumerate())
 
 
@@ -207,3 +208,146 @@ def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Opera
     result = operator.run("index")
     assert (result.exit_code, result.output) == (0, "Indexed 3 interactions.\n")
     assert count(backend, WAITING) == 0
+
+
+TRIGGER_OFF = "alter table public.ai_interactions disable trigger ai_interactions_queue"
+TRIGGER_ON = "alter table public.ai_interactions enable trigger ai_interactions_queue"
+
+
+@pytest.mark.parametrize(
+    "switched_off",
+    [TRIGGER_OFF, "drop trigger ai_interactions_queue on public.ai_interactions"],
+)
+def test_without_its_triggers_the_index_is_not_trusted(
+    client: FlaskClient, operator: Operator, indexed: Any, repository: ConversationRepository, switched_off: str
+) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="hay")
+    indexed()
+    operator.execute(switched_off)
+    for n in range(2, 6):
+        log(client, session_id="t", interaction_id=str(n), prompt="needle" if n == 2 else "hay")
+    assert (keys(found := search(client, q="needle")), found["searched"], found["complete"]) == (["2"], 5, True)
+    query = {"terms": ["needle"], "limit": 5, "order": "newest", "rows": 2}
+    cut = repository.search(query)
+    assert (cut["hits"], cut["searched"], cut["complete"]) == ([], 2, False)
+
+
+def test_what_was_written_without_the_triggers_is_indexed_with_all(
+    client: FlaskClient, operator: Operator, backend: Backend, indexed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        log(client, session_id=f"s{n}", interaction_id=f"{n}", prompt="hay")
+    indexed()
+    operator.execute(TRIGGER_OFF)
+    for n in range(3, 8):
+        log(client, session_id=f"s{n // 3}", interaction_id=f"{n}", prompt="needle")
+    operator.execute(TRIGGER_ON)
+    operator.execute("insert into public.ai_search values ('default', gen_random_uuid(), gen_random_uuid(), '{1}')")
+    assert keys(search(client, q="needle")) == []
+    monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
+    result = operator.run("index", "--all")
+    assert (result.exit_code, result.output) == (0, "Queued 8 interactions.\nIndexed 8 interactions.\n")
+    assert sorted(keys(search(client, q="needle"))) == ["3", "4", "5", "6", "7"]
+    assert (count(backend, INDEXED), count(backend, WAITING)) == (3, 0)
+
+
+def test_while_a_session_is_queued_in_part_all_of_it_is_looked_at(
+    client: FlaskClient, backend: Backend, database_store: FunctionStore, indexed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
+    indexed()
+    monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
+    for queued in indexing.queue_all(database_store.perform):
+        indexed()
+        assert len(search(client, q="needle")["hits"]) == 5, queued
+    assert count(backend, INDEXED + " where grams = '{-1}'") == 0
+
+
+def test_what_is_left_of_a_session_is_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+    for n in range(3):
+        log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
+    indexed()
+    operator.execute("delete from public.ai_interactions where key = '1'")
+    assert keys(search(client, q="needle")) == ["2", "0"]
+    indexed()
+    assert keys(search(client, q="needle")) == ["2", "0"]
+    assert operator.execute(WAITING) == [(0,)]
+
+
+def test_what_is_left_of_a_long_session_is_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="needle")
+    operator.execute(
+        "insert into public.ai_interactions (project, session_id, id, prompt, created_at)"
+        " select project, id, gen_random_uuid(), '\"hay\"', now() from public.ai_sessions, generate_series(1, 1010)"
+    )
+    indexed()
+    operator.execute(
+        "delete from public.ai_interactions where ctid = any (array("
+        "select ctid from public.ai_interactions where key is null limit 5))"
+    )
+    assert operator.execute(WAITING) == [(0,)]
+    assert keys(search(client, q="needle")) == ["1"]
+
+
+def test_of_a_replaced_text_nothing_stays_in_the_index(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="ada@example.com", response="hello")
+    log(client, session_id="s", interaction_id="2", prompt="needle")
+    indexed()
+    operator.execute("update public.ai_interactions set prompt = '\"[mail]\"' where key = '1'")
+    indexed()
+    ((stays,),) = operator.execute(
+        "select count(*) from public.ai_search where grams && public.turnlog_grams_v1('ada@example.com')"
+    )
+    assert stays == 0
+    assert keys(search(client, q="[mail]")) == keys(search(client, q="hello")) == ["1"]
+    assert keys(search(client, q="needle")) == ["2"]
+
+
+def test_what_changes_no_text_is_not_indexed_again(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="hello")
+    indexed()
+    for _ in range(5):
+        operator.execute("update public.ai_interactions set latency_ms = coalesce(latency_ms, 0) + 1")
+        assert operator.execute(WAITING) == [(0,)]
+    assert operator.execute(INDEXED) == [(1,)]
+
+
+def test_a_step_looks_at_the_clock_with_each_text(client: FlaskClient, database_store: FunctionStore) -> None:
+    for n in range(5):
+        log(client, session_id="s", interaction_id=str(n), prompt="straw " * 2000 + f"needle {n}")
+    assert index(database_store.perform, 0) == {"indexed": 1, "left": True}
+    assert index(database_store.perform, 60_000) == {"indexed": 4, "left": False}
+    assert keys(search(client, q="needle 3")) == ["3"]
+
+
+def test_few_bytes_are_taken_on_at_once(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+    for n in range(30):
+        log(client, session_id="s", interaction_id=str(n), prompt="straw " * 800 + str(n))
+    indexed()
+    # 4.8 KB each: eleven are 50 KB, and what is taken on at once is a row
+    assert operator.execute(INDEXED) == [(3,)]
+
+
+def test_a_store_that_is_busy_is_told_of(database_store: FunctionStore, caplog: pytest.LogCaptureFixture) -> None:
+    def busy(function: str, request: dict[str, Any]) -> Any:
+        raise errors.StoreBusy(f"{function} {request}")
+
+    with caplog.at_level("WARNING"):
+        assert Indexing(busy).step() > Indexing(database_store.perform).step()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_while_a_session_is_erased_its_words_are_not_found(
+    client: FlaskClient, operator: Operator, database_store: FunctionStore, indexed: Any
+) -> None:
+    for n in range(4):
+        log(client, session_id="s", interaction_id=str(n), prompt="secret")
+    log(client, session_id="t", interaction_id="kept", prompt="secret")
+    request = {"project": PROJECT, "session_id": identity.session(PROJECT, "s").id, "most": 2}
+    assert database_store.perform("turnlog_erase_v1", request)["left"]
+    assert operator.execute("select count(*) from public.ai_interactions") == [(3,)]
+    for _ in range(2):
+        assert keys(search(client, q="secret")) == keys(search(client)) == ["kept"]
+        indexed()
+    assert operator.execute(INDEXED) == [(1,)]

@@ -121,43 +121,86 @@ begin
 end
 $$;
 
--- The same for what was changed. Who erases a turn takes all that is indexed of its session away; the rest is indexed anew.
-create or replace function public.turnlog_requeue_v1() returns trigger
+-- Takes a session out of the index and queues what is left of it, unless it is erased. The queue goes first: whoever is
+-- indexing it has committed when that is through. What is left is looked up last, so that nothing is missed that came
+-- meanwhile. Of a long session the index says that it may hold anything: to queue it all with each step of an erasure would take ever longer.
+create or replace function public.turnlog_index_anew_v1(in_project text, of_session uuid) returns void
 language plpgsql volatile
 set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    most constant integer := 1000; -- interactions that are queued
+    ids uuid[];
+begin
+    delete from public.ai_search_queue as q where q.project = in_project and q.session_id = of_session;
+    delete from public.ai_search as s where s.project = in_project and s.session_id = of_session;
+    if exists (select from public.ai_sessions as s
+                where s.project = in_project and s.id = of_session and s.erased_at is not null) then
+        return;
+    end if;
+    ids := array(
+        select i.id from public.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
+         order by i.id
+         limit most + 1);
+    if cardinality(ids) > most then
+        insert into public.ai_search (project, session_id, part, grams)
+        values (in_project, of_session, gen_random_uuid(), '{-1}');
+    elsif cardinality(ids) > 0 then
+        insert into public.ai_search_queue (project, session_id, id)
+        select in_project, of_session, i.id from unnest(ids) as i (id)
+            on conflict (project, session_id, id) do update set id = excluded.id;
+    end if;
+end
+$$;
+
+-- The same for what was changed, if a text was. Where one was replaced or erased, all that is indexed of the session goes,
+-- and what it now says is indexed anew.
+create or replace function public.turnlog_requeue_v1() returns trigger
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+set enable_nestloop = off -- the plan is made once, for as many rows as there were then
+as $$
+declare
+    changed public.ai_search_queue[];
+    replaced public.ai_search_queue[];
     cleared record;
 begin
-    insert into public.ai_search_queue (project, session_id, id)
-    select distinct w.project, w.session_id, w.id from written as w
-     where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
-        on conflict (project, session_id, id) do update set id = excluded.id;
-    for cleared in select distinct w.project, w.session_id from written as w where w.erased_at is not null loop
+    select array_agg(row (w.project, w.session_id, w.id)::public.ai_search_queue) filter (
+               where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
+                 and (o.id is null or w.prompt is distinct from o.prompt or w.response is distinct from o.response)),
+           array_agg(row (o.project, o.session_id, o.id)::public.ai_search_queue) filter (
+               where o.prompt is not null and w.prompt is distinct from o.prompt
+                  or o.response is not null and w.response is distinct from o.response)
+      into changed, replaced
+      from written as w
+      full join was as o on o.project = w.project and o.session_id = w.session_id and o.id = w.id;
+    if changed is not null then
         insert into public.ai_search_queue (project, session_id, id)
-        select distinct i.project, i.session_id, i.id from public.ai_interactions as i
-         where i.project = cleared.project and i.session_id = cleared.session_id
-               and i.id <> '00000000-0000-0000-0000-000000000000'
+        select c.project, c.session_id, c.id from unnest(changed) as c
             on conflict (project, session_id, id) do update set id = excluded.id;
-        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
-    end loop;
+    end if;
+    if replaced is not null then
+        for cleared in select distinct r.project, r.session_id from unnest(replaced) as r loop
+            perform public.turnlog_index_anew_v1(cleared.project, cleared.session_id);
+        end loop;
+    end if;
     return null;
 end
 $$;
 
--- What is gone is gone from here as well. The queue first: whoever is indexing it has committed when that is through.
+-- What is gone is gone from here as well; what is left of its session is indexed anew.
 create or replace function public.turnlog_unindex_v1() returns trigger
 language plpgsql volatile
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
     cleared record;
 begin
     for cleared in select distinct g.project, g.session_id from gone as g loop
-        delete from public.ai_search_queue as q where q.project = cleared.project and q.session_id = cleared.session_id;
-        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
+        perform public.turnlog_index_anew_v1(cleared.project, cleared.session_id);
     end loop;
     return null;
 end
@@ -166,13 +209,14 @@ $$;
 create or replace trigger ai_interactions_queue after insert on public.ai_interactions
     referencing new table as written for each statement execute function public.turnlog_queue_v1();
 create or replace trigger ai_interactions_requeue after update on public.ai_interactions
-    referencing new table as written for each statement execute function public.turnlog_requeue_v1();
+    referencing old table as was new table as written for each statement execute function public.turnlog_requeue_v1();
 create or replace trigger ai_interactions_unindex after delete on public.ai_interactions
     referencing old table as gone for each statement execute function public.turnlog_unindex_v1();
 
 
--- {ms, most?} -> {indexed, left}: indexes what waits, for about so many milliseconds; `left` tells whether there is more.
+-- {ms} -> {indexed, left}: indexes what waits, for about so many milliseconds; `left` tells whether there is more.
 -- Several may do so at once: each takes what no other has. It waits for nobody, so that it can't be part of a deadlock.
+-- Who writes what is being indexed waits for it: so the clock is looked at with each text, and few bytes are taken on at once.
 create or replace function public.turnlog_index_v1(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -181,9 +225,15 @@ as $$
 declare
     ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
     at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
+    bytes_at_once constant integer := 50000;
     short constant integer := 5000;        -- bytes of a text that is indexed with others
-    longest constant integer := 500000;    -- bytes of a text that is indexed
+    longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
+    unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
     taken public.ai_search_queue[];
+    one public.ai_search_queue;
+    said text;                             -- '': nothing; null: too long
+    texts text[];
+    bytes integer;
     indexed integer := 0;
 begin
     loop
@@ -194,22 +244,37 @@ begin
                               for update skip locked) as t);
         exit when cardinality(taken) = 0;
 
+        texts := '{}';
+        bytes := 0;
+        foreach one in array taken loop
+            exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
+            select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
+                        then concat_ws(E'\n', public.turnlog_text_v1(i.prompt), public.turnlog_text_v1(i.response)) end
+              into said
+              from public.ai_interactions as i
+             where i.project = one.project and i.session_id = one.session_id and i.id = one.id
+                   and not exists (select from public.ai_sessions as s
+                                    where s.project = i.project and s.id = i.session_id and s.erased_at is not null);
+            if not found then
+                said := '';
+            elsif octet_length(said) > longest then
+                said := null;
+            else
+                said := public.turnlog_fold_v1(said);
+                bytes := bytes + coalesce(octet_length(said), 0);
+            end if;
+            texts := array_append(texts, said);
+        end loop;
+        taken := taken[:cardinality(texts)];
+
         insert into public.ai_search (project, session_id, part, grams)
-        select texts.project, texts.session_id, gen_random_uuid(),
-               case when texts.said is null then '{-1}' else public.turnlog_grams_v1(texts.said) end
-          from (select said.project, said.session_id,
-                       case when min(said.bytes) <= longest then string_agg(said.folded, E'\n') end as said
-                  from (select i.project, i.session_id, i.id, octet_length(both_sides.said) as bytes,
-                               case when octet_length(both_sides.said) <= longest
-                                    then public.turnlog_fold_v1(both_sides.said) end as folded
-                          from unnest(taken) as t
-                          join public.ai_interactions as i
-                            on i.project = t.project and i.session_id = t.session_id and i.id = t.id
-                         cross join lateral (
-                               select concat_ws(E'\n', public.turnlog_text_v1(i.prompt), public.turnlog_text_v1(i.response))
-                                   as said offset 0) as both_sides) as said
-                 group by said.project, said.session_id, case when said.bytes > short then said.id end) as texts
-         where texts.said is null or octet_length(texts.said) >= 3;
+        select parts.project, parts.session_id, gen_random_uuid(),
+               case when parts.said is null then '{-1}' else public.turnlog_grams_v1(parts.said) end
+          from (select t.project, t.session_id, string_agg(t.said, E'\n') as said
+                  from rows from (unnest(taken), unnest(texts)) as t (project, session_id, id, said)
+                 where t.said is null or t.said <> ''
+                 group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
+         where parts.said is null or octet_length(parts.said) >= 3;
 
         delete from public.ai_search_queue as q
          using unnest(taken) as t
@@ -218,6 +283,53 @@ begin
         exit when clock_timestamp() > ends_at;
     end loop;
     return jsonb_build_object('indexed', indexed, 'left', exists (select from public.ai_search_queue));
+end
+$$;
+
+
+-- {limit, after?: {project, session_id, id}} -> {queued, after}: queues the next `limit` interactions of all projects, in
+-- the order of their addresses, and takes what was indexed of their sessions away, also of such that aren't there any more.
+-- `after` is null at the end. While a session is only queued in part, the index says that it may hold anything.
+create or replace function public.turnlog_reindex_v1(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+set lock_timeout = '3s'
+as $$
+declare
+    page_size constant integer := (request ->> 'limit')::integer;
+    in_part constant uuid := '00000000-0000-0000-0000-000000000000'; -- the part that says so
+    after_project constant text := request #>> '{after,project}';
+    after_session constant uuid := request #>> '{after,session_id}';
+    after_id constant uuid := request #>> '{after,id}';
+    page public.ai_search_queue[];
+    last_one public.ai_search_queue;
+    goes_on boolean;
+begin
+    page := array(
+        select row (i.project, i.session_id, i.id)::public.ai_search_queue
+          from public.ai_interactions as i
+         where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
+               and i.id <> '00000000-0000-0000-0000-000000000000'
+         order by i.project, i.session_id, i.id
+         limit page_size);
+    goes_on := cardinality(page) = page_size;
+    last_one := page[cardinality(page)];
+
+    insert into public.ai_search_queue (project, session_id, id)
+    select p.project, p.session_id, p.id from unnest(page) as p
+        on conflict (project, session_id, id) do update set id = excluded.id;
+    delete from public.ai_search as s
+     where s.project = after_project and s.session_id = after_session and s.part = in_part;
+    delete from public.ai_search as s
+     where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
+           and (not goes_on or (s.project, s.session_id) <= (last_one.project, last_one.session_id));
+    if goes_on then
+        insert into public.ai_search (project, session_id, part, grams)
+        values (last_one.project, last_one.session_id, in_part, '{-1}')
+            on conflict (project, session_id, part) do nothing;
+    end if;
+    return jsonb_build_object('queued', cardinality(page), 'after', case when goes_on then to_jsonb(last_one) end);
 end
 $$;
 
@@ -286,10 +398,14 @@ declare
     last_place jsonb;
 begin
     if request ->> 'session_id' is not null then
-        among := array[(request ->> 'session_id')::uuid];
+        -- none that the caller may not see: how much was looked at would tell of it
+        among := array(select s.id from public.ai_sessions as s
+                        where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
+                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
     elsif of_user is not null then
         among := array(select s.id from public.ai_sessions as s
                         where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                              and (not unclaimed or s.claim is null)
                         limit most_sessions + 1);
     end if;
     if cardinality(among) > most_sessions then
@@ -299,7 +415,12 @@ begin
     -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
     -- and the index is asked for what is older than those.
     for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
-        if pass = 2 and among is null and sought <> '{}' then
+        -- without its triggers the index lacks what was written: then all is looked through
+        if pass = 2 and among is null and sought <> '{}' and 3 = (
+            select count(*) from pg_catalog.pg_trigger as t
+             where t.tgrelid = 'public.ai_interactions'::regclass
+                   and t.tgname in ('ai_interactions_queue', 'ai_interactions_requeue', 'ai_interactions_unindex')
+                   and (t.tgenabled = 'A' or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica')) then
             having_it := array(select distinct q.session_id from public.ai_search_queue as q
                                 where q.project = in_project limit most_sessions + 1);
             if cardinality(having_it) <= most_sessions then
@@ -355,14 +476,18 @@ begin
             end if;
             if looked.folded is not null and looked.folded like all (patterns)
                and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
-                found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
-                    'score', case when best_first then (
-                        -- often said, as a word of its own, in a short text
-                        select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
-                                   + case when looked.folded ~ t.word then 5 else 0 end)
-                               / ln(10 + length(looked.folded))
-                          from unnest(terms, as_words) as t (term, word)) end);
-                page_is_full := jsonb_array_length(found) >= most_hits;
+                -- of a session that is being erased the rest is there still
+                if not exists (select from public.ai_sessions as s
+                                where s.project = in_project and s.id = looked.session_id and s.erased_at is not null) then
+                    found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
+                        'score', case when best_first then (
+                            -- often said, as a word of its own, in a short text
+                            select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
+                                       + case when looked.folded ~ t.word then 5 else 0 end)
+                                   / ln(10 + length(looked.folded))
+                              from unnest(terms, as_words) as t (term, word)) end);
+                    page_is_full := jsonb_array_length(found) >= most_hits;
+                end if;
             end if;
             is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
             if page_is_full or is_cut then

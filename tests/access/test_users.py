@@ -64,6 +64,16 @@ def test_what_is_somebody_elses_is_as_if_it_were_not_there(ada: Calls, bob: Call
     assert bob("GET", f"/v1/sessions?user_id={USER}").get_json()["sessions"] == []
 
 
+def test_a_search_tells_nothing_of_what_is_somebody_elses(ada: Calls, bob: Calls) -> None:
+    for n in range(5):
+        ada.log(session_id="adas", prompt=f"Secret {n}")
+    for query in ("", "q=secret", "q=x", "q=secret&from=2026-01-01T00:00:00Z"):
+        foreign, unknown = (bob("GET", f"/v1/interactions?{query}&session={name}") for name in ("adas", "nobodys"))
+        assert (foreign.status_code, foreign.get_json()) == (200, unknown.get_json())
+        assert (foreign.get_json()["searched"], foreign.get_json()["searched_to"]) == (0, None)
+    assert ada("GET", "/v1/interactions?q=secret&session=adas").get_json()["searched"] == 5
+
+
 def test_nobody_appends_to_what_is_somebody_elses(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
     ada.log(session_id="adas", prompt="Secret")
     refused = bob.log(session_id="adas", prompt="forged")
