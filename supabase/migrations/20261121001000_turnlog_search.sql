@@ -225,7 +225,7 @@ as $$
 declare
     ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
     at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
-    bytes_at_once constant integer := 50000;
+    bytes_at_once constant integer := 25000;
     short constant integer := 5000;        -- bytes of a text that is indexed with others
     longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
     unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
