@@ -93,7 +93,8 @@ def list_feedback(session: str) -> Response:
 def keep(stated: Feedback) -> Response:
     (kept,) = http.repository().keep([stated])
     assert kept.interaction is not None  # noqa: S101 - of which it was said
-    author = stated.author if (who := access.admitted()) is None else stated.author or who.caller.user_id
+    who = access.admitted()
+    author = stated.author or (who.claims.author if who and who.claims else None)
     told = {
         "session_id": kept.session.id,
         "session_key": kept.session.key,

@@ -83,12 +83,15 @@ class LogReader:
     def feedback(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return a page of what was said of a session's interactions. Raises `SessionNotFound` or `SessionErased`.
 
+        Who only reaches their own is told only what they said themselves: what others note of them isn't for them.
         `query`: limit, and any of interaction (only of that one), interaction_ids, after: see `Store.feedback`.
         """
         who = self._reached(name)
         query = dict(query)
         if (interaction := query.pop("interaction", None)) is not None:
             query["interaction_ids"] = [identity.interaction(self.project, who.id, interaction).id]
+        if self._ownership is not None:
+            query["author"] = self._ownership.author
         found = self.store.feedback(self.project, who.id, query)
         present(found["session"])
         return found

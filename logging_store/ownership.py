@@ -7,9 +7,15 @@ from logging_store.errors import Invalid, NotYours
 
 
 class Ownership(Protocol):
-    """Which sessions a caller reaches, who only reaches their own. `user_id`: whose all of them are, if one user's."""
+    """Which sessions a caller reaches, who only reaches their own. `user_id`: whose all of them are, if one user's.
+
+    `author`: whose what they say of interactions is; they read no other feedback.
+    """
 
     user_id: str | None
+
+    @property
+    def author(self) -> str: ...
 
     def owner_of(self, session_id: str) -> str:
         """Return the owner that a session must have, as `turnlog_write_v2` spells it. Raises `NotYours`."""
@@ -23,5 +29,7 @@ def claim(batch: Batch, ownership: Ownership) -> None:
         row["claim"] = ownership.owner_of(row.get("session_id") or row["id"])
         if ownership.user_id not in {None, row.get("user_id", ownership.user_id)}:
             raise Invalid("Must be the user who calls, or left out", field="user_id")
-    if ownership.user_id is not None and any(row.get("author") != ownership.user_id for row in batch.feedback):
+    if any(row.get("author") != ownership.author for row in batch.feedback):
+        if ownership.user_id is None:
+            raise Invalid("Must be left out: a page's key doesn't prove who speaks", field="author")
         raise Invalid("Must be the user who calls, or left out", field="author")

@@ -81,7 +81,8 @@ class ConversationRepository(LogReader):
         `on_conflict`: what becomes of stored interactions that these say more, or something else, about.
         `distinct_keys`: interactions that state one key of several parts are told so: see `repeats`.
         """
-        addresser = Addresser(self.project, self._clock(), self._ownership.user_id if self._ownership else None)
+        now = self._clock()
+        addresser = Addresser(self.project, now, self._ownership.author if self._ownership else None)
         addressed = addresser.address(records)
         weighing.decide_conflicts(addressed, on_conflict)
         if next_number:
@@ -93,7 +94,7 @@ class ConversationRepository(LogReader):
         if self._ownership is not None:
             batch_of(addressed)  # before anything is written: who can't show what they claim is told so
         with self.ledger.receiving(len(addressed)) as receipts:
-            refused = self._redact(addressed)
+            refused = self._redact(addressed) | weighing.given_ahead(records, now)
             receipts.extend(weighing.weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
         return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
 

@@ -92,8 +92,8 @@ class Store(Protocol):
     def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{session, feedback, after}` in the order of the ids, `session` as `participants` does.
 
-        Of one session, `query`: limit, and any of interaction_ids, after; or, for None, what an author said in sessions
-        that are not their own. `query`: author, limit, and after.
+        Of one session, `query`: limit, and any of interaction_ids, author, after; or, for None, what an author said in
+        sessions that are not their own. `query`: author, limit, and after.
         """
 
     def explain(self, batch: Batch) -> BatchReceipts:

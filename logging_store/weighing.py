@@ -1,14 +1,24 @@
 """Has a store judge the records of one call, so that none of them harms the others."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from logging_store import repeats
 from logging_store.addressing import Addressed
 from logging_store.batches import KINDS, Batch, BatchReceipts, Kind, OnConflict, Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid
+from logging_store.records import Feedback, Record
+from logging_store.restored import RestoredFeedback
 
 _BatchOf = Callable[[Sequence[Addressed]], Batch]
 _Write = Callable[[Batch], BatchReceipts]
+
+_AHEAD = timedelta(minutes=5)  # that a caller's clock may be
+_GIVEN_AHEAD = Receipt(
+    receipt="rejected",
+    fields=("given_at",),
+    reason="Must not be later than now: nobody could change their mind until then; set the clock, or leave it out",
+)
 
 
 def decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) -> None:
@@ -17,6 +27,18 @@ def decide_conflicts(addressed: Sequence[Addressed], on_conflict: OnConflict) ->
         for each in addressed:
             if each.kind == "interactions":
                 each.row["on_conflict"] = on_conflict
+
+
+def given_ahead(records: Sequence[Record], now: datetime) -> dict[int, Receipt]:
+    """Refuse feedback of a time that is yet to come, by its place. What is restored was taken in before."""
+    return {
+        n: _GIVEN_AHEAD
+        for n, each in enumerate(records)
+        if isinstance(each, Feedback)
+        and not isinstance(each, RestoredFeedback)
+        and each.given_at is not None
+        and each.given_at > now + _AHEAD
+    }
 
 
 def weigh(

@@ -38,12 +38,12 @@ def given_to(client: FlaskClient, session: str = "chat", query: str = "") -> lis
 @pytest.mark.parametrize("value", [True, False, 4, 4.5, -1, 0, 10**12, "👍", "ممتاز", " good "])
 def test_a_value_is_read_back_as_it_was_given(client: FlaskClient, value: object) -> None:
     log(client, session_id="chat", interaction_id="1", prompt="Hello")
-    answer = give(client, value=value, comment="Because", author="ada", given_at="2026-11-21T06:30:00Z")
+    answer = give(client, value=value, comment="Because", author="ada", given_at="2025-11-21T06:30:00Z")
     assert answer.status_code == 201, answer.text
     (row,) = given_to(client)
     assert (row["value"], type(row["value"])) == (value, type(value))
     assert (row["interaction_key"], row["author"], row["name"], row["comment"]) == ("1", "ada", "rating", "Because")
-    assert datetime.fromisoformat(row["given_at"]) == datetime(2026, 11, 21, 6, 30, tzinfo=UTC)
+    assert datetime.fromisoformat(row["given_at"]) == datetime(2025, 11, 21, 6, 30, tzinfo=UTC)
     assert row["spooled"] is False
 
 
@@ -69,14 +69,14 @@ def test_it_may_arrive_before_its_interaction_and_its_session(client: FlaskClien
 
 def test_whoever_changes_their_mind_is_believed(client: FlaskClient) -> None:
     said: list[tuple[dict[str, Any], str, list[str]]] = [
-        ({"value": True, "given_at": "2026-11-21T10:00:00Z"}, "created", []),
-        ({"value": True, "given_at": "2026-11-21T10:00:00Z"}, "duplicate", []),
-        ({"value": False, "comment": "No", "given_at": "2026-11-21T11:00:00Z"}, "filled", ["value", "comment"]),
-        ({"value": False, "comment": "No!", "given_at": "2026-11-21T12:00:00Z"}, "filled", ["comment"]),
-        ({"value": True, "given_at": "2026-11-21T11:30:00Z"}, "duplicate", []),
-        ({"value": False, "comment": "No!", "given_at": "2026-11-21T13:00:00Z"}, "duplicate", []),
-        ({"value": True, "given_at": "2026-11-21T12:30:00Z"}, "duplicate", []),
-        ({"value": True, "given_at": "2026-11-21T14:00:00Z"}, "filled", ["value", "comment"]),
+        ({"value": True, "given_at": "2025-11-21T10:00:00Z"}, "created", []),
+        ({"value": True, "given_at": "2025-11-21T10:00:00Z"}, "duplicate", []),
+        ({"value": False, "comment": "No", "given_at": "2025-11-21T11:00:00Z"}, "filled", ["value", "comment"]),
+        ({"value": False, "comment": "No!", "given_at": "2025-11-21T12:00:00Z"}, "filled", ["comment"]),
+        ({"value": True, "given_at": "2025-11-21T11:30:00Z"}, "duplicate", []),
+        ({"value": False, "comment": "No!", "given_at": "2025-11-21T13:00:00Z"}, "duplicate", []),
+        ({"value": True, "given_at": "2025-11-21T12:30:00Z"}, "duplicate", []),
+        ({"value": True, "given_at": "2025-11-21T14:00:00Z"}, "filled", ["value", "comment"]),
     ]
     for fields, receipt, changed in said:
         told = give(client, **fields).get_json()
@@ -89,6 +89,30 @@ def test_who_states_no_time_means_now(client: FlaskClient) -> None:
     give(client, value=1)
     assert give(client, value=2).get_json()["receipt"] == "filled"
     assert [row["value"] for row in given_to(client)] == [2]
+
+
+def test_nobody_speaks_from_times_to_come(client: FlaskClient) -> None:
+    assert give(client, value=1).status_code == 201
+    for ahead in ("2099-01-01T00:00:00Z", (datetime.now(UTC) + timedelta(minutes=30)).isoformat()):
+        refused = give(client, value=2, given_at=ahead)
+        assert (refused.status_code, paths(refused)) == (422, ["$.given_at"])
+        assert "leave it out" in problem(refused, 422)["fields"][0]["detail"]
+    assert give(client, value=3).get_json()["receipt"] == "filled"
+    assert [row["value"] for row in given_to(client)] == [3]
+
+
+def test_a_clock_may_be_some_minutes_ahead_and_harms_no_other_record(store: Store) -> None:
+    log = ConversationRepository(store, PROJECT, clock=lambda: AT)
+    stated = {"session_id": "chat", "interaction_id": "1", "value": True}
+    given = [
+        Feedback.model_validate({**stated, "name": name, "given_at": (AT + ahead).isoformat()})
+        for name, ahead in (("near", timedelta(minutes=5)), ("far", timedelta(minutes=5, seconds=1)))
+    ]
+    near, far = log.keep(given)
+    assert (near.receipt.receipt, far.receipt.receipt, far.receipt.fields) == ("created", "rejected", ("given_at",))
+    assert [row["name"] for row in log.feedback("chat", {"limit": 10})["feedback"]] == ["near"]
+    (restored,) = log.keep([says(1, timedelta(days=1), timedelta(0), name="restored")])
+    assert restored.receipt.receipt == "created", "as another store had it"
 
 
 def test_each_author_and_each_name_has_a_word_of_its_own(client: FlaskClient) -> None:

@@ -12,6 +12,7 @@ from tests.conftest import PROJECT
 
 class SomebodysOwn:
     user_id: str | None = "ada"
+    author = "ada"
 
     def owner_of(self, session_id: str) -> str:  # noqa: ARG002 - nobody asks for one
         return "user:ada"

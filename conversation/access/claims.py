@@ -13,6 +13,7 @@ from logging_store.errors import NotYours
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
 _MOST_TOKENS = 20
+_BROWSER = "browser"  # the author of what pages say with a publishable key, which anybody reads there
 _SHORTEST_CLAIM, _LONGEST_CLAIM = 16, 200
 
 
@@ -28,6 +29,11 @@ class Claims:
         self.creating: Callable[[], None] | None = None
         self._key = key
         self._sent = sent
+
+    @property
+    def author(self) -> str:
+        """Return in whose name the caller speaks: never in that of anybody else."""
+        return self.user_id or _BROWSER
 
     def owner_of(self, session_id: str) -> str:
         """Return whose a session must be for this call to reach it. Raises `NotYours` without its token."""

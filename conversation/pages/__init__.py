@@ -21,6 +21,7 @@ _SEE_OTHER = 303
 SAID = {
     "signed-out": "You are signed out.",
     "feedback-kept": "Your feedback is kept.",
+    "feedback-older": "Not taken, or not all of it: a later word of yours is stored.",
     "feedback-waits": "Your feedback is kept on this machine until the store is back.",
     "nothing-said": "Nothing was said: choose a thumb or a score, or write a note.",
     "key-revoked": "The key is revoked. It stops within half a minute.",

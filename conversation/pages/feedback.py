@@ -90,6 +90,8 @@ def of_turns(log: ConversationRepository, session_id: str, turns: Sequence[dict[
 
 
 def _said(receipts: Sequence[Receipt]) -> str:
+    if any(each.reason for each in receipts):  # that it is older than what is stored
+        return "feedback-older"
     return "feedback-waits" if any(each.receipt == "spooled" for each in receipts) else "feedback-kept"
 
 

@@ -63,7 +63,6 @@
  * @property {boolean | number | string} value
  * @property {string} [name] what is judged; of what one author says under one name the latest counts. "rating" if left out
  * @property {string} [comment]
- * @property {string} [author] the session's `userId`, if left out
  * @property {string | Date} [givenAt] now, if left out
  */
 /** @typedef {{sessionId: string, interactionId: string, receipt: string, fields: string[]}} Receipt */
@@ -255,8 +254,7 @@ export class Turnlog {
    * @returns {Promise<Receipt>}
    */
   feedback(judgement) {
-    const author = this.#options.getUserToken ? undefined : this.#options.userId;
-    const record = { session_id: this.#session.name, ...snakeCased({ givenAt: new Date(), author, ...judgement }) };
+    const record = { session_id: this.#session.name, ...snakeCased({ givenAt: new Date(), ...judgement }) };
     return this.#keep(record, false, "feedback");
   }
 
@@ -384,6 +382,8 @@ export class Turnlog {
     let answer = await this.#post(await this.#ready(at), kept);
     // a token may end earlier than this machine's clock says
     if (answer.status === 403) answer = await this.#post(await this.#ready(at, true), kept);
+    const undated = answer.status === 422 && kept[0].to && (await undatedOf(answer.clone(), kept[0]));
+    if (undated) answer = await this.#post(await this.#ready(at), [undated]);
     if (answer.ok) {
       await this.#finish(kept, await receiptsOf(answer, kept));
     } else if ([400, 409, 410, 413, 415, 422].includes(answer.status)) {
@@ -912,6 +912,17 @@ function bodyOf(kept) {
 /** @param {Response} answer @returns {Promise<any>} */
 async function jsonOf(answer) {
   return answer.json().catch(() => ({}));
+}
+
+/**
+ * Returns feedback without its time, for the service to state, if it was refused for that and this machine's clock is ahead.
+ * @param {Response} answer @param {Kept} kept @returns {Promise<Kept | undefined>}
+ */
+async function undatedOf(answer, kept) {
+  const { given_at: givenAt, ...rest } = JSON.parse(kept.body);
+  const { fields = [] } = await jsonOf(answer);
+  const isMeant = fields.some((/** @type {any} */ field) => field.path === "$.given_at");
+  if (isMeant && Date.parse(givenAt) <= Date.now()) return { ...kept, body: JSON.stringify(rest) };
 }
 
 /** @param {Response} answer @param {boolean} [kept] @returns {Promise<Trouble>} */

@@ -112,7 +112,7 @@ class SpoolReader(ABC):
         page = self._read(lambda: self.inner.feedback(project, session_id, query))
         batches = self._reaching(project, session_id, batches, page["session"])
         session = page["session"] or reading.session_row(session_id, batches)
-        waiting = reading.feedback_of(session_id, batches, query.get("interaction_ids"))
+        waiting = reading.feedback_of(session_id, batches, query.get("interaction_ids"), query.get("author"))
         if not waiting or (session and session["erased_at"]):
             return {**page, "session": session}
         rows = [reading.later(row, waiting.get(reading.place_of(row), row)) for row in page["feedback"]]

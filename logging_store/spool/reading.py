@@ -80,13 +80,22 @@ def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[
     return list(rows.values())
 
 
-def feedback_of(session_id: str, batches: Iterable[Batch], among: Iterable[str] | None = None) -> dict[Place, Row]:
-    """Return what waits of what was said of a session's interactions, or of some: of each the latest statement."""
+def feedback_of(
+    session_id: str, batches: Iterable[Batch], among: Iterable[str] | None = None, author: str | None = None
+) -> dict[Place, Row]:
+    """Return what waits of what was said of a session's interactions, of each the latest statement.
+
+    `among`: only of these interactions. `author`: only what they said.
+    """
     found: dict[Place, Row] = {}
     wanted = None if among is None else set(among)
     for batch in batches:
         for row in batch.feedback:
-            if row["session_id"] == session_id and (wanted is None or row["interaction_id"] in wanted):
+            if (
+                row["session_id"] == session_id
+                and (wanted is None or row["interaction_id"] in wanted)
+                and (author is None or row.get("author") == author)
+            ):
                 place = row["interaction_id"], row.get("author"), row["name"]
                 found[place] = later(found.get(place), _feedback_row(row))
     return found

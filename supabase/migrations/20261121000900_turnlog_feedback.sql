@@ -47,8 +47,8 @@ $$;
 -- Of all that one author says of one interaction under one name the statement with the latest `given_at` is kept, and of
 -- those of one moment the one whose value, then whose comment, is the greater text: so any order, doubling and delay
 -- leave the same row. A receipt is `filled` where a statement took the place of another one, with the fields that are
--- different now, and `duplicate` where it says what is there, or is older. `late`: it has waited in a spool, and what
--- was received before its author was erased is rejected.
+-- different now, and `duplicate` where it says what is there, or, with the reason `older`, something that was said
+-- before. `late`: it has waited in a spool, and what was received before its author was erased is rejected.
 create or replace function public.turnlog_write_feedback_v1(in_project text, feedback jsonb, late boolean) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -124,8 +124,11 @@ begin
              where f.project = in_project and f.session_id = stated.session_id
                and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
         end if;
-        receipts := receipts || case when fields = '{}' then '{"receipt": "duplicate"}'::jsonb
-                                     else jsonb_build_object('receipt', 'filled', 'fields', fields) end;
+        receipts := receipts || case
+            when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
+            when not is_newer and (stated.value <> held.value or stated.comment is distinct from held.comment)
+                then '{"receipt": "duplicate", "reason": "older"}'::jsonb
+            else '{"receipt": "duplicate"}'::jsonb end;
     end loop;
     return receipts;
 end
@@ -159,9 +162,9 @@ end
 $$;
 
 
--- {project, session_id, limit, interaction_ids?, after?} -> {session, feedback, after}: what was said of a session's
--- interactions, or of some of them. {project, author, limit, after?} -> the same, with `session` null: what somebody said in
--- sessions that are not their own. In the order of the ids, which never change, with `after` {session_id,
+-- {project, session_id, limit, interaction_ids?, author?, after?} -> {session, feedback, after}: what was said of a session's
+-- interactions, or of some of them, or by one author. {project, author, limit, after?} -> the same, with `session` null: what
+-- somebody said in sessions that are not their own. In the order of the ids, which never change, with `after` {session_id,
 -- interaction_id, author, name}, null at the end.
 create or replace function public.turnlog_feedback_v1(request jsonb) returns jsonb
 language plpgsql stable
@@ -193,6 +196,7 @@ begin
               from public.ai_feedback as f
              where f.project = in_project and f.session_id = of_session
                and (among is null or f.interaction_id = any (among))
+               and (by_author is null or f.author = by_author)
                and (after_id is null or (f.interaction_id, f.author, f.name) > (after_id, after_author, after_name))
              order by f.interaction_id, f.author, f.name
              limit page_size + 1);

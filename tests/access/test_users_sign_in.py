@@ -100,6 +100,23 @@ def test_a_user_sees_her_own_sessions_and_no_others(client: FlaskClient, auth: S
     assert client.get("/sessions/his").status_code == HTTPStatus.NOT_FOUND
 
 
+def test_a_user_sees_her_own_feedback_and_not_what_others_note_of_her(client: FlaskClient, auth: SupabaseAuth) -> None:
+    turn = {"session_id": "hers", "interaction_id": "1", "prompt": "Help"}
+    bearer = {"Authorization": "Bearer the operator of this service"}
+    client.post("/v1/interactions", json=turn, headers=bearer)
+    for author, name, said in (("QA team", "note", "customer is annoying"), (USER, "note", "It helped")):
+        judged = {"session_id": "hers", "interaction_id": "1", "author": author, "name": name, "value": said}
+        client.post("/v1/feedback", json=judged, headers=bearer)
+    sign_in(client)
+    for page in ("/sessions/hers", "/sessions/hers/turnlog.jsonl"):
+        shown = client.get(page).text
+        assert ("It helped" in shown, "annoying" in shown, "QA team" in shown) == (True, False, False)
+    client.post("/sign-out", headers=OWN)
+    auth.stated = {"app_metadata": {"turnlog": ["read", "everything"]}}
+    sign_in(client)
+    assert "customer is annoying" in client.get("/sessions/hers").text
+
+
 def test_who_is_of_the_team_sees_what_the_project_lets_them(client: FlaskClient, auth: SupabaseAuth) -> None:
     auth.stated = {"app_metadata": {"turnlog": ["read", "everything"]}}
     sign_in(client)

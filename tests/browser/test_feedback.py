@@ -1,32 +1,33 @@
 """A page says what its user thinks of an interaction: through the same queue, and in any order with it."""
 
 import time
+from datetime import UTC, datetime
 
 from tests.browser.conftest import Log, Tab
 from tests.browser.road import Road
 
 
 def test_feedback_goes_with_the_interaction_that_it_is_of(tab: Tab, log: Log, session: str) -> None:
-    tab.open(sessionId=session, userId="ada")
+    tab.open(sessionId=session)
     receipts = tab.run(
         """async () => {
             const turn = log.begin({prompt: "What?"});
             const early = turn.feedback({value: true});
             turn.complete({response: "This."});
             const changed = turn.feedback({value: false, comment: "No"});
-            const score = log.feedback({interactionId: "another", name: "score", value: 4, author: "bob"});
+            const score = log.feedback({interactionId: "another", name: "score", value: 4});
             return (await Promise.all([early, changed, score])).map(({receipt, fields}) => [receipt, fields]);
         }"""
     )
     assert receipts == [["created", []], ["filled", ["value", "comment"]], ["created", []]]
     (stored,) = log.transcript(session)
-    said = {row["author"]: row for row in log.feedback(session)}
-    assert {author: (row["name"], row["value"], row["comment"]) for author, row in said.items()} == {
-        "ada": ("rating", False, "No"),
-        "bob": ("score", 4, None),
+    said = {row["name"]: row for row in log.feedback(session)}
+    assert {name: (row["author"], row["value"], row["comment"]) for name, row in said.items()} == {
+        "rating": ("browser", False, "No"),
+        "score": ("browser", 4, None),
     }
-    assert said["ada"]["interaction_id"] == stored["interaction_id"]
-    assert said["bob"]["interaction_key"] is None
+    assert said["rating"]["interaction_id"] == stored["interaction_id"]
+    assert said["score"]["interaction_key"] is None
     assert log.prompts(session) == ["What?"]
 
 
@@ -64,6 +65,32 @@ def test_what_is_said_as_a_page_ends_is_sent_all_the_same(tab: Tab, log: Log, se
         assert time.monotonic() < give_up
         time.sleep(0.05)
     assert [row["value"] for row in said] == [True]
+
+
+def test_a_browser_whose_clock_is_ahead_is_heard_at_the_services_time(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session, userId="ada")
+    tab.run("() => { const now = Date.now; Date.now = () => now() + 3_600_000; }")
+    ahead = "new Date(Date.now())"
+    receipts = [
+        tab.run(f"log.feedback({{interactionId: 'turn-1', value: {value}, givenAt: {ahead}}})")["receipt"]
+        for value in ("true", "false")
+    ]
+    assert receipts == ["created", "filled"]
+    (said,) = log.feedback(session)
+    assert said["value"] is False
+    assert datetime.fromisoformat(said["given_at"]) < datetime.now(UTC)
+    told = tab.run(
+        "log.feedback({interactionId: '1', value: 1, givenAt: '2099-01-01T00:00Z'}).catch(({message}) => message)"
+    )
+    assert "$.given_at: Must not be later than now" in told
+
+
+def test_a_page_speaks_in_nobodys_name(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session, userId="ada")
+    told = tab.run("log.feedback({interactionId: '1', value: 1, author: 'QA team'}).catch(({message}) => message)")
+    assert "$.author: Must be left out" in told
+    assert tab.run("log.feedback({interactionId: '1', value: 1})")["receipt"] == "created"
+    assert [row["author"] for row in log.feedback(session)] == ["browser"]
 
 
 def test_what_is_refused_is_told(tab: Tab, log: Log, session: str) -> None:

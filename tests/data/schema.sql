@@ -837,6 +837,7 @@ begin
               from public.ai_feedback as f
              where f.project = in_project and f.session_id = of_session
                and (among is null or f.interaction_id = any (among))
+               and (by_author is null or f.author = by_author)
                and (after_id is null or (f.interaction_id, f.author, f.name) > (after_id, after_author, after_name))
              order by f.interaction_id, f.author, f.name
              limit page_size + 1);
@@ -2972,8 +2973,11 @@ begin
              where f.project = in_project and f.session_id = stated.session_id
                and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
         end if;
-        receipts := receipts || case when fields = '{}' then '{"receipt": "duplicate"}'::jsonb
-                                     else jsonb_build_object('receipt', 'filled', 'fields', fields) end;
+        receipts := receipts || case
+            when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
+            when not is_newer and (stated.value <> held.value or stated.comment is distinct from held.comment)
+                then '{"receipt": "duplicate", "reason": "older"}'::jsonb
+            else '{"receipt": "duplicate"}'::jsonb end;
     end loop;
     return receipts;
 end

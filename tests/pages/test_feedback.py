@@ -16,6 +16,8 @@ from conversation.pages import feedback as form_module
 from conversation.settings import Settings
 from logging_store import identity
 from logging_store.functions import FunctionStore
+from logging_store.repository import ConversationRepository
+from logging_store.restored import RestoredFeedback
 from tests.api import create, log
 from tests.pages.reading import page_of, texts
 
@@ -76,6 +78,21 @@ def test_a_thumb_is_kept_shown_and_turned_round(conversed: FlaskClient) -> None:
     assert not page_of(conversed.get("/sessions/s")).select(
         f"#i-{identity.interaction('default', SESSION, 'two').id} li"
     )
+
+
+def test_what_is_older_than_what_is_stored_is_not_called_kept(conversed: FlaskClient, store: FunctionStore) -> None:
+    later = {
+        "session_id": "s", "interaction_id": "one", "author": "machine", "name": "rating", "value": True,
+        "given_at": "2099-01-01T00:00:00Z", "created_at": "2026-11-21T10:00:00Z",
+    }  # fmt: skip
+    ConversationRepository(store, "default").keep([RestoredFeedback.model_validate(later)])
+    answer = send(conversed, rating="down", score="3")
+    assert "said=feedback-older" in answer.location
+    page = page_of(conversed.get(answer.location))
+    assert texts(page, "[role=status]") == ["Not taken, or not all of it: a later word of yours is stored."]
+    assert stored(conversed) == {("machine", "rating"): True, ("machine", "score"): 3}
+    for same in ({"rating": "up"}, {"score": "3"}):
+        assert "said=feedback-kept" in send(conversed, **same).location
 
 
 def test_a_score_and_a_note_are_kept_with_a_thumb_and_shown_in_the_form(conversed: FlaskClient) -> None:

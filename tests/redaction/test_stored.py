@@ -28,7 +28,7 @@ from logging_store.store import Store
 from tests.api import KEYLESS, create, log, problem, transcript
 from tests.conftest import PROJECT, Backend
 
-AT = "2026-11-21T10:00:00Z"
+AT = "2025-11-21T10:00:00Z"
 MAIL, CARD = "ada@example.com", "4111 1111 1111 1111"
 ALL = {"TURNLOG_REDACT": "secrets,mail,card,ip,phone", "TURNLOG_REDACT_PATTERNS": '{"badge": "B-[0-9]{6}"}'}
 SAID = f"I am {MAIL}, card {CARD}, +1 408 247 8880 at 203.0.113.7, badge B-123456, key turnlog_sk_0123456789abcdef"

@@ -32,10 +32,10 @@ def read(client: FlaskClient) -> list[tuple[str | None, object, bool]]:
 
 
 def test_it_is_kept_and_delivered_and_the_latest_counts(client: FlaskClient, spool: Spool, inner: Removable) -> None:
-    assert give(client, 1, given_at="2026-11-21T12:00:00Z") == "created"
+    assert give(client, 1, given_at="2025-11-21T12:00:00Z") == "created"
     inner.away = AWAY
-    assert give(client, 2, given_at="2026-11-21T13:00:00Z") == "spooled"
-    assert give(client, 3, given_at="2026-11-21T11:00:00Z") == "spooled"
+    assert give(client, 2, given_at="2025-11-21T13:00:00Z") == "spooled"
+    assert give(client, 3, given_at="2025-11-21T11:00:00Z") == "spooled"
     assert give(client, 4, author="ada") == "spooled"
     problem(client.get(f"{in_path('chat')}/feedback"), 503)
     inner.away = None
@@ -54,12 +54,12 @@ def test_what_waits_is_shown(
     client: FlaskClient, spool: Spool, inner: Removable, nothing_is_delivered: Callable[[], None]
 ) -> None:
     inner.refuses = lambda _: None
-    give(client, 1, author="bob", given_at="2026-11-21T12:00:00Z")
-    give(client, 2, author="cid", given_at="2026-11-21T12:00:00Z")
+    give(client, 1, author="bob", given_at="2025-11-21T12:00:00Z")
+    give(client, 2, author="cid", given_at="2025-11-21T12:00:00Z")
     inner.refuses = lambda _: NOT_NOW
-    give(client, 3, author="bob", given_at="2026-11-21T13:00:00Z")
+    give(client, 3, author="bob", given_at="2025-11-21T13:00:00Z")
     nothing_is_delivered()
-    give(client, 4, author="cid", given_at="2026-11-21T11:00:00Z")
+    give(client, 4, author="cid", given_at="2025-11-21T11:00:00Z")
     nothing_is_delivered()
     give(client, 5, author="dan")
     nothing_is_delivered()
@@ -71,6 +71,17 @@ def test_what_waits_is_shown(
     inner.refuses = lambda _: None
     delivered(spool)
     assert read(client) == [(author, value, False) for author, value, _ in waiting]
+
+
+def test_what_waits_is_shown_of_one_author(
+    client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None]
+) -> None:
+    for author in ("ada", "bob"):
+        give(client, 1, author=author)
+        nothing_is_delivered()
+    session = client.get(in_path("chat")).get_json()["session_id"]
+    found = spool.feedback("default", session, {"limit": 10, "author": "ada"})["feedback"]
+    assert [(row["author"], row["spooled"]) for row in found] == [("ada", True)]
 
 
 def test_what_only_waits_makes_its_session_seen(client: FlaskClient, nothing_is_delivered: Callable[[], None]) -> None:
