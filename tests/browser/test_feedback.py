@@ -70,18 +70,17 @@ def test_what_is_said_as_a_page_ends_is_sent_all_the_same(tab: Tab, log: Log, se
 def test_a_browser_whose_clock_is_ahead_is_heard_at_the_services_time(tab: Tab, log: Log, session: str) -> None:
     tab.open(sessionId=session, userId="ada")
     tab.run("() => { const now = Date.now; Date.now = () => now() + 3_600_000; }")
-    ahead = "new Date(Date.now())"
+    now = "new Date(Date.now())"
     receipts = [
-        tab.run(f"log.feedback({{interactionId: 'turn-1', value: {value}, givenAt: {ahead}}})")["receipt"]
+        tab.run(f"log.feedback({{interactionId: 'turn-1', value: {value}, givenAt: {now}}})")["receipt"]
         for value in ("true", "false")
     ]
     assert receipts == ["created", "filled"]
     (said,) = log.feedback(session)
     assert said["value"] is False
     assert datetime.fromisoformat(said["given_at"]) < datetime.now(UTC)
-    told = tab.run(
-        "log.feedback({interactionId: '1', value: 1, givenAt: '2099-01-01T00:00Z'}).catch(({message}) => message)"
-    )
+    ahead = "{interactionId: '1', value: 1, givenAt: '2099-01-01T00:00:00Z'}"
+    told = tab.run(f"log.feedback({ahead}).catch(({{message}}) => message)")
     assert "$.given_at: Must not be later than now" in told
 
 
