@@ -116,6 +116,7 @@ class SessionQuery(Page):
     model: Text | None = _optional("Only those with an interaction of this model")
     has_errors: Flag | None = _optional("Only those with, or without, an interaction that failed")
     implicit: Flag | None = _optional("Only those that came along with an interaction or a plan, or the others")
+    begun: Flag | None = _optional("Only those that began, not those that a plan holds locked; or only these")
     name: Text | None = _optional("Only those whose title or key contains this, in either case")
     not_before: _QueryTime | None = _optional("Not before this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
@@ -131,6 +132,8 @@ class SessionQuery(Page):
 class RecentQuery(Page):
     model: Text | None = _optional("Only of this model")
     has_errors: Flag | None = _optional("Only those that failed")
+    not_before: _QueryTime | None = _optional("Only those that began, not before this time", alias="from")
+    before: _QueryTime | None = _optional("Only those that began before this time", alias="to")
     after: cursors.InteractionPlace | None = _cursor()
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser
@@ -72,6 +73,15 @@ class Backend:
         """Return a store of its own, as another process would have."""
         self.stores.append(self._open())
         return self.stores[-1]
+
+    def cut_erasing(self, key: str) -> None:
+        """Begin to erase a session, with one of its interactions, as a service does that ends meanwhile."""
+        with psycopg.connect(self.database) as connection:
+            connection.execute(
+                "select public.turnlog_erase_v1(jsonb_build_object('project', project, 'session_id', id, 'most', 1))"
+                " from public.ai_sessions where project = %s and key = %s",
+                [PROJECT, key],
+            )
 
 
 @contextmanager

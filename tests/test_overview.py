@@ -163,6 +163,19 @@ def test_what_was_erased_is_not_counted(client: FlaskClient) -> None:
     assert told["users"] == told["errors"] == []
 
 
+def test_what_is_being_erased_is_not_counted(client: FlaskClient, backend: Backend) -> None:
+    create(client, session_id="kept", user_id="bob", started_at=at(1))
+    create(client, session_id="s", user_id="ada", started_at=at(1))
+    for session, error in (("kept", "Refused"), ("s", "ada's own words"), ("s", None), ("s", "Timeout")):
+        log(client, session_id=session, prompt="1", error=error, model=session, started_at=at(1))
+    backend.cut_erasing("s")
+    told = overview(client, **DAY)
+    assert (told["total"]["interactions"], told["total"]["failed"], told["total"]["sessions"]) == (1, 1, 1)
+    assert [user["user_id"] for user in told["users"]] == ["bob"]
+    assert [use["model"] for use in told["models"]] == ["kept"]
+    assert [error["error"] for error in told["errors"]] == ["Refused"]
+
+
 def test_another_project_is_not_counted(client: FlaskClient, store: Store) -> None:
     log(client, session_id="s", prompt="1", started_at=at(1))
     asked = {

@@ -7,7 +7,7 @@ import pytest
 from logging_store.errors import NotYours
 from logging_store.records import Interaction
 from logging_store.repository import ConversationRepository
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, Backend
 
 
 class SomebodysOwn:
@@ -55,6 +55,35 @@ def test_it_is_filtered(repository: ConversationRepository) -> None:
     assert {row["prompt"] for row in walked(repository, 1, has_errors=True)} == {"2", "3"}
     assert [row["prompt"] for row in walked(repository, 1, has_errors=True, model="n")] == ["2"]
     assert walked(repository, 1, model="other") == []
+
+
+def test_those_of_a_time_are_told_by_when_they_began(repository: ConversationRepository) -> None:
+    day = "2026-11-20T{:02}:00:00Z".format
+    repository.log(
+        [
+            stated(session_id="s", prompt="1", started_at=day(3), error="timed out"),
+            stated(session_id="t", prompt="2", started_at=day(4), model="m", error="timed out"),
+            stated(session_id="t", prompt="3", started_at=day(2), model="m"),
+            stated(session_id="t", prompt="4", started_at=day(2), model="m", status="failed"),
+            stated(session_id="t", prompt="5", started_at=day(5), error="timed out"),
+            stated(session_id="t", prompt="6", started_at=day(1), error="timed out"),
+            stated(session_id="t", prompt="7", error="timed out"),
+        ]
+    )
+    span = {"from": day(2), "to": day(5)}
+    for limit in (1, 2, 10):
+        assert [row["prompt"] for row in walked(repository, limit, **span, has_errors=True)] == ["2", "1", "4"]
+    found = [row["prompt"] for row in walked(repository, 1, **span)]
+    assert found[:2] == ["2", "1"]
+    assert sorted(found[2:]) == ["3", "4"]
+    assert [row["prompt"] for row in walked(repository, 1, **span, has_errors=True, model="m")] == ["2", "4"]
+    assert [row["prompt"] for row in walked(repository, 1, to=day(2))] == ["6"]
+
+
+def test_a_session_that_is_being_erased_is_gone_at_once(repository: ConversationRepository, backend: Backend) -> None:
+    repository.log([stated(session_id=name, prompt=f"{name} {n}") for name in ("s", "cut") for n in range(4)])
+    backend.cut_erasing("cut")
+    assert {row["prompt"] for row in walked(repository, 3)} == {f"s {n}" for n in range(4)}
 
 
 SAID: list[tuple[Any, str | None]] = [

@@ -1,4 +1,4 @@
-"""Interactions as they arrive, whatever session they belong to."""
+"""Interactions as they arrive, or those of a time, whatever session they belong to."""
 
 from flask import Blueprint, Response
 
@@ -15,6 +15,7 @@ INTERACTIONS = 50
 def live() -> Response:
     asked = forms.read(paging.RecentQuery)
     given = forms.asked()
+    of_a_time = asked.not_before is not None or asked.before is not None
     page = http.repository().recent(asked.to_json() | {"limit": INTERACTIONS})
     return pages.render(
         "live.html",
@@ -22,5 +23,8 @@ def live() -> Response:
         filters=forms.without(given, "cursor"),
         next=cursors.interaction_cursor(page["after"]),
         looked_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
+        times={name: forms.field_of_time(given.get(name)) for name in ("from", "to")},
+        of_a_time=of_a_time,
         is_first=asked.after is None,
+        is_live=asked.after is None and not of_a_time,
     )

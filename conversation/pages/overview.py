@@ -1,4 +1,4 @@
-"""The first page: what went on in a span of time, in numbers and charts that lead to the sessions behind them."""
+"""The first page: what went on in a span of time, in numbers and charts that lead to what they count."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -78,7 +78,9 @@ def overview() -> Response:
         charts=list(_charts(span, found["buckets"])),
         models=found["models"][:_MODELS],
         share=charts.share,
-        sessions=_sessions_of(span),
+        interactions=_leading_to("pages_search.search", span),
+        failures=_leading_to("pages_live.live", span, has_errors="true"),
+        sessions=_leading_to("pages_sessions.sessions", span, begun="true"),
         **page,
     )
 
@@ -89,19 +91,19 @@ def here(**query: Any) -> str:
 
 def in_url(time: datetime) -> str:
     """Write a time so that nothing of it is encoded in an address."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def _is_day(text: str) -> bool:
     return len(text) == _ISO_DAY and text.count("-") == 2  # noqa: PLR2004 - year, month, day
 
 
-def _sessions_of(span: Span) -> Callable[..., str]:
-    """Return what makes the address of the list of a span's sessions, with more filters."""
+def _leading_to(endpoint: str, span: Span, **always: Any) -> Callable[..., str]:
+    """Return what makes the address of a list of what began in a span, with more filters."""
 
     def address(**filters: Any) -> str:
         time: dict[str, Any] = {"from": in_url(span.not_before), "to": in_url(span.before)}
-        return url_for("pages_sessions.sessions", **filters, **time)
+        return url_for(endpoint, **always, **filters, **time)
 
     return address
 
@@ -129,12 +131,13 @@ def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
         values: Callable[[dict[str, Any]], tuple[float | None, ...]],
         *,
         lines: bool = False,
+        leads_to: Callable[[Span], str] = lambda part: _leading_to("pages_search.search", part)(),
     ) -> Chart:
         written = duration if lines else number
         parts, rows = [], []
         for bucket in buckets:
             at, its = bucket["at"], values(bucket)
-            link = _sessions_of(_part(span, at))()
+            link = leads_to(_part(span, at))
             told = [written(value) for value in its]
             said = ", ".join(f"{column} {value}" for column, value in zip(series, told, strict=True))
             parts.append(charts.Part(_upon(its) if not lines else its, f"{at:%Y-%m-%d %H:%M}: {said}", link))
@@ -155,7 +158,12 @@ def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
         lambda bucket: (bucket["latency_ms"]["p50"], bucket["latency_ms"]["p95"]),
         lines=True,
     )
-    yield chart("Sessions begun", {"sessions": "all"}, lambda bucket: (bucket["sessions"],))
+    yield chart(
+        "Sessions begun",
+        {"sessions": "all"},
+        lambda bucket: (bucket["sessions"],),
+        leads_to=lambda part: _leading_to("pages_sessions.sessions", part, begun="true")(),
+    )
 
 
 def _upon(values: tuple[float | None, ...]) -> tuple[float | None, ...]:

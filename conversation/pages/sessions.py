@@ -24,6 +24,7 @@ _FILTERS = {
     "status": "status",
     "has_errors": "failed interactions",
     "implicit": "implicit",
+    "begun": "begun",
     "from": "from",
     "to": "to",
 }

@@ -102,6 +102,8 @@ begin
               ('user_id', 's.user_id = $1 ->> ''user_id'''),
               ('implicit', case when (request ->> 'implicit')::boolean then 's.implicit' else 'not s.implicit' end),
               ('status', 's.status = $1 ->> ''status'''),
+              -- a plan's sessions are there before they begin
+              ('begun', 's.status ' || case when (request ->> 'begun')::boolean then '<>' else '=' end || ' ''locked'''),
               ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
               ('tag', 's.tags @> array[$1 ->> ''tag'']'),
               ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
@@ -175,7 +177,7 @@ end
 $$;
 
 
--- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, name?, from?, to?,
+-- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?, from?, to?,
 -- sort?: newest | oldest | activity, after?: {at, session_id}} -> {sessions, after}. A session's time is its started_at, or
 -- created_at where the caller gave none; by `activity` it is when its last interaction arrived, and those without any are
 -- left out. `name` is a part of the title or the key. A page may be short; `after` is null at the end.
@@ -326,45 +328,56 @@ as $$
 $$;
 
 
--- {project, limit, model?, has_errors?, after?: {at, session_id, interaction_id}} -> {interactions, after}: those that
--- arrived last, first, with the beginnings of their texts. A page may be short; `after` is null at the end.
+-- {project, limit, model?, has_errors?, from?, to?, after?: {at, session_id, interaction_id}} -> {interactions, after}: those
+-- that arrived last, first, with the beginnings of their texts. With `from` or `to` those that began in this time, the
+-- latest first by their started_at, or created_at where the caller gave none. A page may be short; `after` is null at the end.
 create or replace function public.turnlog_recent_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
-set plan_cache_mode = 'force_custom_plan' -- so that the place to go on from, if there is one, is looked up
 set enable_seqscan = off -- a bounded number of rows, never a whole table, whatever its statistics say
 set jit = off
 as $$
 declare
-    in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
-    of_model constant text := request ->> 'model';
-    failed constant boolean := coalesce((request ->> 'has_errors')::boolean, false);
-    after_at constant timestamptz := request #>> '{after,at}';
-    after_session constant uuid := request #>> '{after,session_id}';
-    after_id constant uuid := request #>> '{after,interaction_id}';
+    of_a_time constant boolean := coalesce(request ->> 'from', request ->> 'to') is not null;
+    at constant text := case when of_a_time then 'coalesce(i.started_at, i.created_at)' else 'i.created_at' end;
+    failed constant text := case when coalesce((request ->> 'has_errors')::boolean, false)
+        then ' and (i.status = ''failed'' or i.status is null and i.error <> '''')' else '' end;
+    place_of constant text := 'jsonb_build_object(''at'', p.at, ''session_id'', p.session_id, ''interaction_id'', p.id)';
     enough constant integer := 10000; -- rows looked at
+    walked text := 'i.project = $1 ->> ''project''';
+    further text := '';
     page jsonb;
     place jsonb;
 begin
-    with looked as (
-        select i.*
-          from public.ai_interactions as i
-         where i.project = in_project
-           -- the first two are the index's; within a session, what arrived at once is in the order of the ids
-           and (after_at is null or (i.created_at, i.session_id) <= (after_at, after_session))
-           and (after_at is null or (i.created_at, i.session_id, i.id) < (after_at, after_session, after_id))
-         order by i.created_at desc, i.session_id desc, i.id desc
-         limit enough
-    ), shown as (
-        select l.*, row_number() over (order by l.created_at desc, l.session_id desc, l.id desc) as n
-          from (select l.* from looked as l
-                 where (of_model is null or l.model = of_model)
-                   and (not failed or l.status = 'failed' or l.status is null and l.error <> '')
-                 order by l.created_at desc, l.session_id desc, l.id desc
-                 limit page_size + 1) as l
-    )
+    if request ->> 'from' is not null then
+        walked := walked || format(' and %s >= ($1 ->> ''from'')::timestamptz', at);
+    end if;
+    if request ->> 'to' is not null then
+        walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
+    end if;
+    if of_a_time then
+        walked := walked || ' and i.erased_at is null' || failed; -- those that failed have an index by this time
+    else
+        further := failed;
+    end if;
+    if request ->> 'model' is not null then
+        further := further || ' and i.model = $1 ->> ''model''';
+    end if;
+    if request #>> '{after,session_id}' is not null then
+        -- the first two are the index's; within a session, what arrived at once is in the order of the ids
+        walked := walked || format(
+            ' and (%1$s, i.session_id) <= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)'
+            ' and (%1$s, i.session_id, i.id) < (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid,'
+            ' ($1 #>> ''{after,interaction_id}'')::uuid)', at);
+    end if;
+    execute 'with looked as (select i.*, ' || at || ' as at from public.ai_interactions as i where ' || walked
+            || format(' order by %s desc, i.session_id desc, i.id desc limit $3), ', at)
+            || 'shown as (select i.*, row_number() over (order by i.at desc, i.session_id desc, i.id desc) as n'
+               ' from (select i.* from looked as i where true' || further
+            || ' order by i.at desc, i.session_id desc, i.id desc limit $2 + 1) as i)'
+            || $sql$
     select (select coalesce(jsonb_agg(jsonb_build_object(
                        'interaction_id', i.id, 'session_id', i.session_id, 'session_key', s.key, 'title', s.title,
                        'user_id', s.user_id, 'participant', i.participant, 'turn', i.turn,
@@ -377,17 +390,15 @@ begin
                        'prompt', public.turnlog_excerpt_v1(i.prompt, 300),
                        'response', public.turnlog_excerpt_v1(i.response, 300),
                        'latency_ms', i.latency_ms, 'input_tokens', i.input_tokens, 'output_tokens', i.output_tokens,
-                       'erased_at', i.erased_at, 'created_at', i.created_at) order by i.n), '[]')
+                       'erased_at', i.erased_at, 'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
               from shown as i
-              join public.ai_sessions as s on s.project = in_project and s.id = i.session_id
-             where i.n <= page_size),
-           case when (select count(*) from shown) > page_size
-               then (select jsonb_build_object('at', i.created_at, 'session_id', i.session_id, 'interaction_id', i.id)
-                       from shown as i where i.n = page_size)
-               else (select jsonb_build_object('at', l.created_at, 'session_id', l.session_id, 'interaction_id', l.id)
-                       from looked as l
-                     offset enough - 1 limit 1) end
-      into page, place;
+              -- what is being erased has its tombstone first, and is gone from here with it
+              join public.ai_sessions as s on s.project = i.project and s.id = i.session_id and s.erased_at is null
+             where i.n <= $2),
+           case when (select count(*) from shown) > $2$sql$
+            || ' then (select ' || place_of || ' from shown as p where p.n = $2)'
+               ' else (select ' || place_of || ' from looked as p offset $3 - 1 limit 1) end'
+       into page, place using request, page_size, enough;
     return jsonb_build_object('interactions', page, 'after', place);
 end
 $$;

@@ -153,7 +153,7 @@ declare
     failures jsonb;
     sessions jsonb;
 begin
-    with looked as materialized (
+    with met as materialized (
         select i.*
           from public.turnlog_slices_v1(not_before, before, parts, of_interactions) as slice
          cross join lateral (
@@ -170,6 +170,19 @@ begin
                   and coalesce(i.started_at, i.created_at) >= slice.first
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
+    ), met_sessions as materialized (
+        -- by its primary key, one look for each
+        select m.session_id, m.interactions, (s.owner).user_id, (s.owner).folder_id, (s.owner).erased_at
+          from (select m.session_id, count(*) as interactions from met as m group by m.session_id) as m
+         cross join lateral (
+               select s as owner from public.ai_sessions as s where s.project = in_project and s.id = m.session_id
+               offset 0) as s
+    ), owned as (
+        select s.* from met_sessions as s where s.erased_at is null
+    ), looked as materialized (
+        -- What is being erased has its tombstone first. Not a join: that one could be planned as one session after another.
+        select m.* from met as m
+         where m.session_id not in (select s.session_id from met_sessions as s where s.erased_at is not null)
     ), by_size as (
         select l.model, l.provider, count(*) as interactions, count(l.cost_usd) as priced, sum(l.cost_usd) as cost_usd,
                sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
@@ -189,15 +202,6 @@ begin
                    filter (where s.unpriced > 0), '[]') as sizes
           from by_size as s
          group by s.model, s.provider
-    ), by_session as (
-        select l.session_id, count(*) as interactions from looked as l group by l.session_id
-    ), owned as (
-        -- by its primary key, one look for each
-        select b.interactions, (s.owner).user_id, (s.owner).folder_id
-          from by_session as b
-         cross join lateral (
-               select s as owner from public.ai_sessions as s where s.project = in_project and s.id = b.session_id
-               offset 0) as s
     )
     select jsonb_build_object(
         'share', of_interactions,
@@ -246,13 +250,16 @@ begin
         select date_bin(bucket, i.at, 'epoch') as bucket, left(i.error, 500) as error
           from public.turnlog_slices_v1(not_before, before, parts, of_failures) as slice
          cross join lateral (
-               select coalesce(i.started_at, i.created_at) as at, i.error
+               select coalesce(i.started_at, i.created_at) as at, i.error, i.session_id
                  from public.ai_interactions as i
                 where i.project = in_project and i.erased_at is null
                   and (i.status = 'failed' or i.status is null and i.error <> '')
                   and coalesce(i.started_at, i.created_at) >= slice.first
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
+         -- a look each, as with what is counted above: not those of a session that is being erased
+         where (select true from public.ai_sessions as s
+                 where s.project = in_project and s.id = i.session_id and s.erased_at is null limit 1)
     )
     select jsonb_build_object(
         'share', of_failures,

@@ -56,6 +56,18 @@ def test_it_is_read_in_pages(logged: FlaskClient, monkeypatch: pytest.MonkeyPatc
     assert not second.select("[data-live]")
 
 
+def test_those_of_a_time_stand_still(logged: FlaskClient) -> None:
+    for name, day in (("old", "2026-11-01"), ("older", "2026-10-31")):
+        log(logged, session_id="t", prompt=name, started_at=f"{day}T08:00:00Z")
+    address = "/live?from=2026-10-01T00:00&to=2026-11-02T00:00:00"
+    assert prompts(logged, address) == ["old", "older"]
+    page = page_of(logged.get(address))
+    assert texts(page, "h1") == ["Interactions of a time"]
+    assert [str(time["datetime"])[:10] for time in page.select(".arrivals time")] == ["2026-11-01", "2026-10-31"]
+    assert not page.select("[data-live]")
+    assert page.select("#f-to")[0]["value"] == "2026-11-02T00:00:00"
+
+
 def test_nothing_yet_is_told(client: FlaskClient) -> None:
     assert "Nothing has arrived yet" in page_of(client.get("/live")).get_text()
 

@@ -81,13 +81,17 @@ def test_each_chart_has_its_numbers_in_a_table_with_the_same_links(busy: FlaskCl
         assert len(drawn) == 24
 
 
-def test_a_part_of_a_chart_leads_to_the_sessions_of_its_time(busy: FlaskClient) -> None:
+def test_a_part_of_a_chart_leads_to_what_it_counts(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     (title,) = [each for each in page.select("svg a title") if "11-20 01:00: all 2, failed 0" in each.get_text()]
     assert title.parent is not None
     where = str(title.parent["href"])
     assert parse_qs(urlsplit(where).query) == {"from": ["2026-11-20T01:00:00Z"], "to": ["2026-11-20T02:00:00Z"]}
-    assert texts(page_of(busy.get(where)), "tbody td:first-child") == ["s"]
+    assert urlsplit(where).path == "/search"
+    assert len(page_of(busy.get(where)).select("li.hit")) == 2
+    (sessions,) = [each for each in page.select("svg a title") if "11-20 01:00: sessions 1" in each.get_text()]
+    assert sessions.parent is not None
+    assert texts(page_of(busy.get(str(sessions.parent["href"]))), "tbody td:first-child") == ["s"]
 
 
 def test_bars_are_as_high_as_what_they_tell(busy: FlaskClient) -> None:
@@ -98,7 +102,7 @@ def test_bars_are_as_high_as_what_they_tell(busy: FlaskClient) -> None:
     assert page.select("figure.chart .scale span")[0].get_text() == "2"
 
 
-def test_models_users_and_errors_lead_to_their_sessions(busy: FlaskClient) -> None:
+def test_models_and_users_lead_to_their_interactions(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     time = {"from": ["2026-11-20T00:00:00Z"], "to": ["2026-11-21T00:00:00Z"]}
     for text, filters in (
@@ -110,6 +114,36 @@ def test_models_users_and_errors_lead_to_their_sessions(busy: FlaskClient) -> No
     assert texts(page, "td bdi") == ["gpt-4o", "openai", "<i>own</i>", "ada & <b>bob</b>", "Timeout <script>"]
     costs = [row.select("td")[-1].get_text().strip() for row in page.select("section:has(#models) tbody tr")]
     assert costs == ["≈ $7.50", "no price"]
+
+
+def number_of(page: Tag, name: str) -> tuple[str, str]:
+    """Return a tile's number and where it leads."""
+    (number,) = [each for each in page.select(".tile a") if name in each.find_parent(class_="tile").get_text()]  # type: ignore[union-attr]
+    return number.get_text(), str(number["href"])
+
+
+def test_what_an_old_session_did_now_is_where_its_numbers_lead(client: FlaskClient) -> None:
+    create(client, session_id="old", user_id="ada", started_at="2026-11-01T00:00:00Z")
+    log(client, session_id="old", prompt="1", error="Timeout", started_at=at(2), model="m", provider="p")
+    log(client, session_id="old", prompt="2", response="3", started_at=at(2), model="m", provider="p")
+    log(client, session_id="old", prompt="4", error="Timeout", started_at="2026-11-19T23:59:59Z", model="m")
+    page = page_of(client.get("/", query_string=DAY))
+    number, where = number_of(page, "Failed")
+    assert (number, len(page_of(client.get(where)).select(".arrivals li"))) == ("1", 1)
+    number, where = number_of(page, "Interactions")
+    assert (number, len(page_of(client.get(where)).select("li.hit"))) == ("2", 2)
+    for name in ("m", "ada"):
+        assert len(page_of(client.get(link(page, name))).select("li.hit")) == 2
+
+
+def test_sessions_that_a_plan_holds_are_neither_counted_nor_listed(client: FlaskClient) -> None:
+    create(client, session_id="s")
+    plan = {"sessions_per_week": 1, "total_weeks": 2}
+    assert client.post("/v1/folders", json={"folder_id": "f", "plan": plan}).status_code == 201
+    number, where = number_of(page_of(client.get("/")), "Sessions begun")
+    assert number == "1"
+    assert texts(page_of(client.get(where)), "tbody td:first-child") == ["s"]
+    assert len(page_of(client.get(where.replace("begun=true", "begun=false"))).select("tbody tr")) == 2
 
 
 def test_nothing_of_the_page_is_inline(busy: FlaskClient) -> None:

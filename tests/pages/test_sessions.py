@@ -60,7 +60,7 @@ def test_a_form_that_is_sent_empty_filters_nothing(logged: FlaskClient) -> None:
     page = page_of(logged.get("/sessions"))
     sent = fields(page)
     assert set(sent) == {
-        "name", "user_id", "folder", "tag", "model", "status", "has_errors", "implicit", "from", "to",
+        "name", "user_id", "folder", "tag", "model", "status", "has_errors", "implicit", "begun", "from", "to",
     }  # fmt: skip
     assert set(sent.values()) == {""}
     assert shown(page_of(logged.get("/sessions", query_string=sent))) == shown(page)
