@@ -837,6 +837,7 @@ begin
               from public.ai_feedback as f
              where f.project = in_project and f.session_id = of_session
                and (among is null or f.interaction_id = any (among))
+               and (by_author is null or f.author = by_author)
                and (after_id is null or (f.interaction_id, f.author, f.name) > (after_id, after_author, after_name))
              order by f.interaction_id, f.author, f.name
              limit page_size + 1);
@@ -1228,6 +1229,36 @@ CREATE FUNCTION public.turnlog_idle_v1(in_project text, ids uuid[], before times
        and not exists (select from public.ai_feedback as f
                         where f.project = in_project and f.session_id = s.id and f.created_at >= before)
 $$;
+CREATE FUNCTION public.turnlog_index_anew_v1(in_project text, of_session uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+    most constant integer := 1000; -- interactions that are queued
+    ids uuid[];
+begin
+    delete from public.ai_search_queue as q where q.project = in_project and q.session_id = of_session;
+    delete from public.ai_search as s where s.project = in_project and s.session_id = of_session;
+    if exists (select from public.ai_sessions as s
+                where s.project = in_project and s.id = of_session and s.erased_at is not null) then
+        return;
+    end if;
+    ids := array(
+        select i.id from public.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
+         order by i.id
+         limit most + 1);
+    if cardinality(ids) > most then
+        insert into public.ai_search (project, session_id, part, grams)
+        values (in_project, of_session, gen_random_uuid(), '{-1}');
+    elsif cardinality(ids) > 0 then
+        insert into public.ai_search_queue (project, session_id, id)
+        select in_project, of_session, i.id from unnest(ids) as i (id)
+            on conflict (project, session_id, id) do update set id = excluded.id;
+    end if;
+end
+$$;
 CREATE FUNCTION public.turnlog_index_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1236,9 +1267,15 @@ CREATE FUNCTION public.turnlog_index_v1(request jsonb) RETURNS jsonb
 declare
     ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
     at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
+    bytes_at_once constant integer := 25000;
     short constant integer := 5000;        -- bytes of a text that is indexed with others
-    longest constant integer := 500000;    -- bytes of a text that is indexed
+    longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
+    unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
     taken public.ai_search_queue[];
+    one public.ai_search_queue;
+    said text;                             -- '': nothing; null: too long
+    texts text[];
+    bytes integer;
     indexed integer := 0;
 begin
     loop
@@ -1248,22 +1285,36 @@ begin
                             limit at_once
                               for update skip locked) as t);
         exit when cardinality(taken) = 0;
+        texts := '{}';
+        bytes := 0;
+        foreach one in array taken loop
+            exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
+            select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
+                        then concat_ws(E'\n', public.turnlog_text_v1(i.prompt), public.turnlog_text_v1(i.response)) end
+              into said
+              from public.ai_interactions as i
+             where i.project = one.project and i.session_id = one.session_id and i.id = one.id
+                   and not exists (select from public.ai_sessions as s
+                                    where s.project = i.project and s.id = i.session_id and s.erased_at is not null);
+            if not found then
+                said := '';
+            elsif octet_length(said) > longest then
+                said := null;
+            else
+                said := public.turnlog_fold_v1(said);
+                bytes := bytes + coalesce(octet_length(said), 0);
+            end if;
+            texts := array_append(texts, said);
+        end loop;
+        taken := taken[:cardinality(texts)];
         insert into public.ai_search (project, session_id, part, grams)
-        select texts.project, texts.session_id, gen_random_uuid(),
-               case when texts.said is null then '{-1}' else public.turnlog_grams_v1(texts.said) end
-          from (select said.project, said.session_id,
-                       case when min(said.bytes) <= longest then string_agg(said.folded, E'\n') end as said
-                  from (select i.project, i.session_id, i.id, octet_length(both_sides.said) as bytes,
-                               case when octet_length(both_sides.said) <= longest
-                                    then public.turnlog_fold_v1(both_sides.said) end as folded
-                          from unnest(taken) as t
-                          join public.ai_interactions as i
-                            on i.project = t.project and i.session_id = t.session_id and i.id = t.id
-                         cross join lateral (
-                               select concat_ws(E'\n', public.turnlog_text_v1(i.prompt), public.turnlog_text_v1(i.response))
-                                   as said offset 0) as both_sides) as said
-                 group by said.project, said.session_id, case when said.bytes > short then said.id end) as texts
-         where texts.said is null or octet_length(texts.said) >= 3;
+        select parts.project, parts.session_id, gen_random_uuid(),
+               case when parts.said is null then '{-1}' else public.turnlog_grams_v1(parts.said) end
+          from (select t.project, t.session_id, string_agg(t.said, E'\n') as said
+                  from rows from (unnest(taken), unnest(texts)) as t (project, session_id, id, said)
+                 where t.said is null or t.said <> ''
+                 group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
+         where parts.said is null or octet_length(parts.said) >= 3;
         delete from public.ai_search_queue as q
          using unnest(taken) as t
          where q.project = t.project and q.session_id = t.session_id and q.id = t.id;
@@ -1619,6 +1670,8 @@ CREATE FUNCTION public.turnlog_outline_v1(request jsonb) RETURNS jsonb
         'index', b.index,
         'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
                     from transcript as t where t.n = b.index),
+        'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                      from transcript as t where t.n = b.index - 1),
         'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
                      from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
         'models', (select coalesce(jsonb_agg(jsonb_build_object(
@@ -1973,6 +2026,47 @@ begin
     return jsonb_build_object('interactions', page, 'after', place);
 end
 $_$;
+CREATE FUNCTION public.turnlog_reindex_v1(request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET lock_timeout TO '3s'
+    AS $$
+declare
+    page_size constant integer := (request ->> 'limit')::integer;
+    in_part constant uuid := '00000000-0000-0000-0000-000000000000'; -- the part that says so
+    after_project constant text := request #>> '{after,project}';
+    after_session constant uuid := request #>> '{after,session_id}';
+    after_id constant uuid := request #>> '{after,id}';
+    page public.ai_search_queue[];
+    last_one public.ai_search_queue;
+    goes_on boolean;
+begin
+    page := array(
+        select row (i.project, i.session_id, i.id)::public.ai_search_queue
+          from public.ai_interactions as i
+         where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
+               and i.id <> '00000000-0000-0000-0000-000000000000'
+         order by i.project, i.session_id, i.id
+         limit page_size);
+    goes_on := cardinality(page) = page_size;
+    last_one := page[cardinality(page)];
+    insert into public.ai_search_queue (project, session_id, id)
+    select p.project, p.session_id, p.id from unnest(page) as p
+        on conflict (project, session_id, id) do update set id = excluded.id;
+    delete from public.ai_search as s
+     where s.project = after_project and s.session_id = after_session and s.part = in_part;
+    delete from public.ai_search as s
+     where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
+           and (not goes_on or (s.project, s.session_id) <= (last_one.project, last_one.session_id));
+    if goes_on then
+        insert into public.ai_search (project, session_id, part, grams)
+        values (last_one.project, last_one.session_id, in_part, '{-1}')
+            on conflict (project, session_id, part) do nothing;
+    end if;
+    return jsonb_build_object('queued', cardinality(page), 'after', case when goes_on then to_jsonb(last_one) end);
+end
+$$;
 CREATE FUNCTION public.turnlog_report_key_v1(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1991,22 +2085,32 @@ CREATE FUNCTION public.turnlog_requeue_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'off'
     AS $$
 declare
+    changed public.ai_search_queue[];
+    replaced public.ai_search_queue[];
     cleared record;
 begin
-    insert into public.ai_search_queue (project, session_id, id)
-    select distinct w.project, w.session_id, w.id from written as w
-     where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
-        on conflict (project, session_id, id) do update set id = excluded.id;
-    for cleared in select distinct w.project, w.session_id from written as w where w.erased_at is not null loop
+    select array_agg(row (w.project, w.session_id, w.id)::public.ai_search_queue) filter (
+               where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
+                 and (o.id is null or w.prompt is distinct from o.prompt or w.response is distinct from o.response)),
+           array_agg(row (o.project, o.session_id, o.id)::public.ai_search_queue) filter (
+               where o.prompt is not null and w.prompt is distinct from o.prompt
+                  or o.response is not null and w.response is distinct from o.response)
+      into changed, replaced
+      from written as w
+      full join was as o on o.project = w.project and o.session_id = w.session_id and o.id = w.id;
+    if changed is not null then
         insert into public.ai_search_queue (project, session_id, id)
-        select distinct i.project, i.session_id, i.id from public.ai_interactions as i
-         where i.project = cleared.project and i.session_id = cleared.session_id
-               and i.id <> '00000000-0000-0000-0000-000000000000'
+        select c.project, c.session_id, c.id from unnest(changed) as c
             on conflict (project, session_id, id) do update set id = excluded.id;
-        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
-    end loop;
+    end if;
+    if replaced is not null then
+        for cleared in select distinct r.project, r.session_id from unnest(replaced) as r loop
+            perform public.turnlog_index_anew_v1(cleared.project, cleared.session_id);
+        end loop;
+    end if;
     return null;
 end
 $$;
@@ -2105,10 +2209,14 @@ declare
     last_place jsonb;
 begin
     if request ->> 'session_id' is not null then
-        among := array[(request ->> 'session_id')::uuid];
+        -- none that the caller may not see: how much was looked at would tell of it
+        among := array(select s.id from public.ai_sessions as s
+                        where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
+                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
     elsif of_user is not null then
         among := array(select s.id from public.ai_sessions as s
                         where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                              and (not unclaimed or s.claim is null)
                         limit most_sessions + 1);
     end if;
     if cardinality(among) > most_sessions then
@@ -2117,7 +2225,12 @@ begin
     -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
     -- and the index is asked for what is older than those.
     for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
-        if pass = 2 and among is null and sought <> '{}' then
+        -- without its triggers the index lacks what was written: then all is looked through
+        if pass = 2 and among is null and sought <> '{}' and 3 = (
+            select count(*) from pg_catalog.pg_trigger as t
+             where t.tgrelid = 'public.ai_interactions'::regclass
+                   and t.tgname in ('ai_interactions_queue', 'ai_interactions_requeue', 'ai_interactions_unindex')
+                   and (t.tgenabled = 'A' or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica')) then
             having_it := array(select distinct q.session_id from public.ai_search_queue as q
                                 where q.project = in_project limit most_sessions + 1);
             if cardinality(having_it) <= most_sessions then
@@ -2173,14 +2286,18 @@ begin
             end if;
             if looked.folded is not null and looked.folded like all (patterns)
                and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
-                found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
-                    'score', case when best_first then (
-                        -- often said, as a word of its own, in a short text
-                        select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
-                                   + case when looked.folded ~ t.word then 5 else 0 end)
-                               / ln(10 + length(looked.folded))
-                          from unnest(terms, as_words) as t (term, word)) end);
-                page_is_full := jsonb_array_length(found) >= most_hits;
+                -- of a session that is being erased the rest is there still
+                if not exists (select from public.ai_sessions as s
+                                where s.project = in_project and s.id = looked.session_id and s.erased_at is not null) then
+                    found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
+                        'score', case when best_first then (
+                            -- often said, as a word of its own, in a short text
+                            select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
+                                       + case when looked.folded ~ t.word then 5 else 0 end)
+                                   / ln(10 + length(looked.folded))
+                              from unnest(terms, as_words) as t (term, word)) end);
+                    page_is_full := jsonb_array_length(found) >= most_hits;
+                end if;
             end if;
             is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
             if page_is_full or is_cut then
@@ -2782,14 +2899,12 @@ $$;
 CREATE FUNCTION public.turnlog_unindex_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
-    SET enable_seqscan TO 'off'
     AS $$
 declare
     cleared record;
 begin
     for cleared in select distinct g.project, g.session_id from gone as g loop
-        delete from public.ai_search_queue as q where q.project = cleared.project and q.session_id = cleared.session_id;
-        delete from public.ai_search as s where s.project = cleared.project and s.session_id = cleared.session_id;
+        perform public.turnlog_index_anew_v1(cleared.project, cleared.session_id);
     end loop;
     return null;
 end
@@ -2875,8 +2990,11 @@ begin
              where f.project = in_project and f.session_id = stated.session_id
                and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
         end if;
-        receipts := receipts || case when fields = '{}' then '{"receipt": "duplicate"}'::jsonb
-                                     else jsonb_build_object('receipt', 'filled', 'fields', fields) end;
+        receipts := receipts || case
+            when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
+            when not is_newer and (stated.value <> held.value or stated.comment is distinct from held.comment)
+                then '{"receipt": "duplicate", "reason": "older"}'::jsonb
+            else '{"receipt": "duplicate"}'::jsonb end;
     end loop;
     return receipts;
 end
@@ -3919,7 +4037,7 @@ CREATE INDEX ai_sessions_status_newest_idx ON public.ai_sessions USING btree (pr
 CREATE INDEX ai_sessions_tags_idx ON public.ai_sessions USING gin (tags) WHERE (tags IS NOT NULL);
 CREATE INDEX ai_sessions_user_newest_idx ON public.ai_sessions USING btree (project, user_id, COALESCE(started_at, created_at) DESC, id DESC) WHERE ((erased_at IS NULL) AND (user_id IS NOT NULL));
 CREATE TRIGGER ai_interactions_queue AFTER INSERT ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_queue_v1();
-CREATE TRIGGER ai_interactions_requeue AFTER UPDATE ON public.ai_interactions REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_requeue_v1();
+CREATE TRIGGER ai_interactions_requeue AFTER UPDATE ON public.ai_interactions REFERENCING OLD TABLE AS was NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_requeue_v1();
 CREATE TRIGGER ai_interactions_unindex AFTER DELETE ON public.ai_interactions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.turnlog_unindex_v1();
 ALTER TABLE ONLY public.ai_feedback
     ADD CONSTRAINT ai_feedback_session_fkey FOREIGN KEY (project, session_id) REFERENCES public.ai_sessions(project, id);
