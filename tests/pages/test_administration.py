@@ -81,14 +81,14 @@ def test_a_folder_shows_its_plan_and_leads_to_its_sessions(admin: Tab) -> None:
         admin.page.get_by_role("link", name="Number 3").click()
 
 
-def test_the_overview_leads_to_the_sessions_behind_its_numbers(admin: Tab) -> None:
+def test_the_overview_leads_to_what_was_said_behind_its_numbers(admin: Tab) -> None:
     admin.open("/")
     assert "gpt-4o-mini" in admin.texts("main table a")
     with admin.page.expect_navigation():
         admin.page.get_by_role("navigation", name="Span").get_by_role("link", name="7 days").click()
     with admin.page.expect_navigation():
         admin.page.get_by_role("link", name="ben", exact=True).click()
-    assert admin.path.startswith("/sessions?")
+    assert admin.path.startswith("/search?")
     assert "user_id=ben" in admin.path
     assert "Lost luggage" in admin.texts("main a")
     assert "A table for two" not in admin.texts("main a")
