@@ -161,7 +161,7 @@ def test_an_unavailable_store_is_never_taken_for_bad_data() -> None:
         ("GET", "/v1/sessions/a/interactions/", 404, None),
         ("POST", "/v2/interactions", 404, None),
         ("PUT", "/v1/sessions", 405, {"GET", "HEAD", "OPTIONS", "POST"}),
-        ("GET", "/v1/interactions", 405, {"OPTIONS", "POST"}),
+        ("PUT", "/v1/interactions", 405, {"GET", "HEAD", "OPTIONS", "POST"}),
         ("POST", "/v1/sessions/a", 405, {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH"}),
         ("TRACE", "/livez", 405, {"GET", "HEAD", "OPTIONS"}),
     ],
