@@ -107,6 +107,7 @@ def test_a_long_conversation_comes_page_by_page(tab: Tab, api: httpx.Client) -> 
     assert "10,000 interactions, here 1 to 50" in tab.main.inner_text()
     tab.page.get_by_role("link", name="Later").click()
     tab.page.locator(".said", has_text="Prompt 51").wait_for()
+    tab.page.wait_for_load_state()
     assert tab.page.locator(".turn").count() == TURNS
     tab.open("/sessions/endless?turn=t-10000")
     assert tab.page.locator(".turn").count() <= TURNS
@@ -114,6 +115,7 @@ def test_a_long_conversation_comes_page_by_page(tab: Tab, api: httpx.Client) -> 
     assert tab.page.get_by_role("link", name="Later").count() == 0
     tab.page.get_by_role("link", name="Earlier").click()
     tab.page.locator(".turn.sought").wait_for(state="detached")
+    tab.page.wait_for_load_state()
     assert tab.page.locator(".turn").count() == TURNS
 
 
