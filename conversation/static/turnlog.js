@@ -141,7 +141,9 @@ export class Turnlog {
   /** @type {Promise<void> | null} */ #delivery = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #adding = 0;
+  #judgedAt = 0;
   #again = false;
+  #listing = false;
   #failures = 0;
   #notBefore = 0;
   #hasToWait = false; // the service named the time, so nothing shortens it
@@ -254,7 +256,10 @@ export class Turnlog {
    * @returns {Promise<Receipt>}
    */
   feedback(judgement) {
-    const record = { session_id: this.#session.name, ...snakeCased({ givenAt: new Date(), ...judgement }) };
+    // of two judgements the later counts, also within a millisecond
+    this.#judgedAt = Math.max(Date.now(), this.#judgedAt + 1);
+    const givenAt = new Date(this.#judgedAt);
+    const record = { session_id: this.#session.name, ...snakeCased({ givenAt, ...judgement }) };
     return this.#keep(record, false, "feedback");
   }
 
@@ -299,7 +304,7 @@ export class Turnlog {
       this.#waiting.set(kept.ref, { kept, resolve, reject });
       const added = this.#queue.add(kept, count ? record : null).finally(() => (this.#adding -= 1));
       const settled = added.then(
-        () => this.#wake(),
+        () => this.#listing || this.#wake(), // the queue answers in order: who lists it now will see this one
         (error) => this.#settle([{ ref: kept.ref, error: { detail: `Not logged: ${error.message}`, record } }]),
       );
       this.#adding += 1;
@@ -325,7 +330,6 @@ export class Turnlog {
 
   async #deliver() {
     while (this.#again) {
-      this.#again = false;
       try {
         // one tab at a time, and for one round only: a tab in the background may be slow
         await exclusively(`turnlog ${this.#place}`, () => this.#round());
@@ -342,7 +346,7 @@ export class Turnlog {
 
   async #round() {
     /** @type {Trouble | null} */ let refusal = null;
-    for (const at of await this.#queue.sessions(this.#place)) {
+    for (const at of await this.#list()) {
       if (this.#hopeless.has(at)) continue;
       try {
         for (let kept; (kept = await this.#queue.next(at)).length;) {
@@ -360,6 +364,17 @@ export class Turnlog {
     if (refusal) this.#report(refusal);
     else this.#error = null;
     this.#state = refusal ? "refused" : "idle";
+  }
+
+  /** @returns {Promise<string[]>} the sessions that something waits for, also what was added until now */
+  async #list() {
+    this.#again = false;
+    this.#listing = true;
+    try {
+      return await this.#queue.sessions(this.#place);
+    } finally {
+      this.#listing = false;
+    }
   }
 
   /** @param {string} at @param {Trouble} trouble the same for each record of a session */
@@ -762,15 +777,17 @@ class Queue {
 
   /** @param {string} place @returns {Promise<string[]>} the sessions that something waits for */
   async sessions(place) {
-    const found = [...this.#records.values()].map(({ at }) => at);
-    if (this.#sessions.size) return [...new Set(found)];
-    await this.#transact("readonly", async ({ records, places }) => {
-      await this.#count(places, place);
-      const range = IDBKeyRange.bound(`${place}\n`, `${place}\n\uffff`);
-      const walk = records.index("at").openKeyCursor(range, "nextunique");
-      for (let cursor; (cursor = await ask(walk)); cursor.continue()) found.push(String(cursor.key));
-    });
-    return [...new Set(found)];
+    /** @type {Set<string>} */ const found = new Set();
+    if (!this.#sessions.size) {
+      await this.#transact("readonly", async ({ records, places }) => {
+        await this.#count(places, place);
+        const range = IDBKeyRange.bound(`${place}\n`, `${place}\n\uffff`);
+        const walk = records.index("at").openKeyCursor(range, "nextunique");
+        for (let cursor; (cursor = await ask(walk)); cursor.continue()) found.add(String(cursor.key));
+      });
+    }
+    for (const { at } of this.#records.values()) found.add(at); // last: one may have been added just now
+    return [...found];
   }
 
   /** @param {IDBObjectStore} places @param {string} place where other pages add and take away, too */

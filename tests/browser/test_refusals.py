@@ -57,6 +57,30 @@ def test_a_wrong_key_is_told_and_not_tried_again_and_again(tab: Tab, road: Road,
     assert log.prompts(session) == ["one"]
 
 
+def test_what_is_added_while_others_are_looked_for_is_tried_once(tab: Tab, road: Road, session: str) -> None:
+    tab.open(sessionId=session, project="chat", key=MISTYPED)
+    tab.wait_for("log.status.state === 'idle'")
+    tab.run(
+        """async () => {
+            const database = await new Promise((done) => {
+                indexedDB.open("turnlog").onsuccess = ({target}) => done(target.result);
+            });
+            const records = database.transaction("records", "readwrite").objectStore("records");
+            let busy = true;
+            const goOn = () => { if (busy) records.count().onsuccess = goOn };  // nobody else comes to a turn
+            goOn();
+            log.interaction({prompt: "one"});
+            await new Promise((done) => setTimeout(done, 50));  // waits for its turn
+            dispatchEvent(new Event("online"));
+            await new Promise((done) => setTimeout(done, 50));  // and so does who looks for it
+            busy = false;
+        }"""
+    )
+    tab.wait_for("log.status.state === 'refused'")
+    tab.run("log.flush()")  # which waits until all is over
+    assert tab.run("errors.length") == len(road.calls) == 2
+
+
 def test_a_session_of_a_dead_key_stops_no_other(tab: Tab, log: Log, road: Road, session: str) -> None:
     tab.open(sessionId=f"{session}-old", project="chat", key=MISTYPED)
     refused(tab, "old")
