@@ -113,9 +113,7 @@ class Identification:
             raise NotSignedIn from None
         if vouched.scopes:
             return Admitted(Caller("member", self._project, vouched.scopes, user_id=vouched.user_id))
-        return Admitted(
-            Caller("user", self._project, USERS_SCOPES, user_id=vouched.user_id), Claims(vouched.user_id, None, sent)
-        )
+        return self._as_user(vouched.user_id, sent)
 
     def of_call(self, sent: Request) -> Admitted:
         scheme, _, token = sent.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -159,5 +157,8 @@ class Identification:
             raise Unauthorized(error.reason) from None
         except InvalidToken as error:
             raise Guessed(error.reason) from None
+        return self._as_user(user_id, sent)
+
+    def _as_user(self, user_id: str, sent: Request) -> Admitted:
         caller = Caller("user", self._project, USERS_SCOPES, user_id=user_id, origins=self._user_origins)
         return Admitted(caller, Claims(user_id, None, sent))

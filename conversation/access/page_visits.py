@@ -67,7 +67,10 @@ def cookie_name(sent: Request) -> str:
 
     They don't tell the ports of a host apart, and this machine may have several services.
     """
-    return "__Host-turnlog" if _is_secret(sent) else f"turnlog-{urlsplit(f'//{sent.host}').port or 80}"
+    if _is_secret(sent):
+        return "__Host-turnlog"
+    port = sent.host.rpartition(":")[2]
+    return f"turnlog-{port if port.isdecimal() else 80}"
 
 
 def fits(cookie: str) -> bool:

@@ -7,15 +7,13 @@ does, as the one who signed in. What people said is others' text here: it is esc
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from flask import Flask, Response, current_app, redirect, render_template, request, url_for
+from flask import Flask, Response, redirect, render_template, request, url_for
 from flask_bootstrap import Bootstrap5
 from werkzeug.exceptions import HTTPException
 
 from conversation import access
 from conversation.access import Scope
 from conversation.pages import formats
-
-_SEE_OTHER = 303
 
 #: What a page says after something was done: the address carries the name, never the text.
 SAID = {
@@ -75,10 +73,16 @@ def go(endpoint: str, said: str | None = None, **values: Any) -> Response:
     return send_on(url_for(endpoint, **values))
 
 
+def visitor() -> access.Caller:
+    """Return who looks, on a page for who signed in."""
+    who = access.admitted()
+    assert who is not None  # noqa: S101 - nobody else sees it
+    return who.caller
+
+
 def sees_only_their_own() -> bool:
     """Tell whether who looks reaches only sessions of their own."""
-    who = access.admitted()
-    return who is not None and who.caller.is_restricted
+    return visitor().is_restricted
 
 
 def wanted() -> bool:
@@ -103,7 +107,7 @@ def _ask_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - a handl
 
 def send_on(where: str) -> Response:
     """Let the browser get another page."""
-    answer = redirect(where, _SEE_OTHER)
+    answer = redirect(where, HTTPStatus.SEE_OTHER)
     assert isinstance(answer, Response)  # noqa: S101 - of Flask's own class
     return answer
 
@@ -116,10 +120,7 @@ def _shared() -> dict[str, Any]:
         "links": [
             link
             for link in _LINKS
-            if caller
-            and link.endpoint in current_app.view_functions
-            and caller.may(link.scope)
-            and (link.restricted or not caller.is_restricted)
+            if caller and caller.may(link.scope) and (link.restricted or not caller.is_restricted)
         ],
         "said": SAID.get(request.args.get("said", "")),
     }

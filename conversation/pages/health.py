@@ -7,10 +7,9 @@ from flask import Blueprint, Response, current_app
 from pydantic import SecretStr
 
 from conversation import access, http, pages
+from conversation import health as readiness
 from conversation.settings import Settings
 from logging_store import ledger
-from logging_store.errors import Misconfigured, StoreUnavailable
-from logging_store.store import Backlog, Store
 
 blueprint = Blueprint("pages_health", __name__)
 
@@ -23,16 +22,15 @@ _OUTCOMES = (*ledger.OUTCOMES, "in_flight")
 def health() -> Response:
     log = http.repository()
     settings: Settings = current_app.extensions["turnlog_settings"]
-    backlog = log.store.backlog()
-    store, trouble = _asked(log.store)
+    looked = readiness.look(log.store)
     totals = log.ledger.totals()
     return pages.render(
         "health.html",
-        state=_state(trouble, backlog),
-        trouble=trouble,
+        state=looked.status,
+        trouble=str(looked.error) if looked.error else None,
         kind=settings.store_kind,
-        store=store,
-        backlog=backlog,
+        store=looked.settings,
+        backlog=looked.backlog,
         received=totals["received"],
         outcomes=[(name.replace("_", " "), totals[name]) for name in _OUTCOMES],
         delivered=[(name, totals[f"delivered_{name}"]) for name in ledger.DELIVERED],
@@ -47,19 +45,6 @@ def shown(settings: Settings) -> list[tuple[str, str]]:
     """Return all settings by the variables that set them, each as a text; of secrets only whether there is one."""
     fields = type(settings).model_fields
     return [(name.upper(), _shown(getattr(settings, name), field.default)) for name, field in fields.items()]
-
-
-def _asked(store: Store) -> tuple[dict[str, Any], str | None]:
-    try:
-        return store.ping(), None
-    except (StoreUnavailable, Misconfigured) as error:
-        return {}, str(error)
-
-
-def _state(trouble: str | None, backlog: Backlog) -> str:
-    if trouble is None:
-        return "writable"
-    return "degraded" if backlog.has_room else "full"
 
 
 def _shown(value: Any, default: Any) -> str:

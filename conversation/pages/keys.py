@@ -39,14 +39,14 @@ def create() -> Response:
         stated = _stated()
     except _UnfitError as error:
         return _page(422, refusal=str(error))
-    made = _registry().create(_caller().project, **stated)
+    made = _registry().create(pages.visitor().project, **stated)
     return _page(201, made=made)
 
 
 @blueprint.post("/keys/<uuid:key>/revoke")
 @access.page("admin")
 def revoke(key: str) -> Response:
-    found = next((each for each in _registry().list(_caller().project) if str(each.id) == str(key)), None)
+    found = next((each for each in _registry().list(pages.visitor().project) if str(each.id) == str(key)), None)
     if found is None:
         raise NotFound("There is no such key in this project")
     _registry().revoke(found)
@@ -56,13 +56,13 @@ def revoke(key: str) -> Response:
 def _page(status: int = 200, **more: Any) -> Response:
     now = datetime.now(UTC)
     found = sorted(
-        _registry().list(_caller().project), key=lambda key: (not key.opens_at(now), -key.created_at.timestamp())
+        _registry().list(pages.visitor().project), key=lambda key: (not key.opens_at(now), -key.created_at.timestamp())
     )
     return pages.render(
         "keys.html",
         status,
         keys=[(key, _state(key, now)) for key in found],
-        own=_caller().key_id,
+        own=pages.visitor().key_id,
         kinds=get_args(KeyKind),
         scopes=get_args(Scope),
         lifetimes=LIFETIMES,
@@ -106,9 +106,3 @@ def _stated() -> dict[str, Any]:
 
 def _registry() -> KeyRegistry:
     return KeyRegistry(current_app.extensions["turnlog_database"])
-
-
-def _caller() -> access.Caller:
-    who = access.admitted()
-    assert who is not None  # noqa: S101 - the page is for who signed in
-    return who.caller

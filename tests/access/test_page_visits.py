@@ -269,3 +269,8 @@ def test_where_no_key_is_asked_for_an_old_cookie_is_in_nobodys_way(store: Functi
 def test_a_page_that_is_not_there_has_the_policy_of_those_that_are(client: FlaskClient) -> None:
     answer = client.get("/nothing", headers={"Accept": "text/html"})
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:99999", "localhost:", "[::1]", "[::1]:8000", "127.0.0.1:x"])
+def test_no_name_of_this_machine_breaks_a_page(client: FlaskClient, host: str) -> None:
+    assert client.get("/sessions", headers={"Host": host}).status_code in {HTTPStatus.SEE_OTHER, HTTPStatus.BAD_REQUEST}
