@@ -13,9 +13,10 @@ from conversation.openapi import describe
 from conversation.spellings import Spelled, in_both_cases, spell, spelled
 from logging_store import identity
 from logging_store.batches import Receipt
+from logging_store.json_values import JsonObject
 from logging_store.records import Session, Title
 from logging_store.repository import Kept
-from logging_store.values import Identifier, JsonObject, Name
+from logging_store.values import Identifier, Name
 
 blueprint = Blueprint("chats", __name__)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from logging_store.values import MAX_EXACT_INTEGER
+from logging_store.json_values import MAX_EXACT_INTEGER
 
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

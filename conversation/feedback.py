@@ -10,8 +10,8 @@ from pydantic import Field
 from conversation import access, answers, body, cursors, http, paging, problems
 from conversation.openapi import describe
 from logging_store import shapes
+from logging_store.json_values import restore_numbers
 from logging_store.records import Feedback, Judgement
-from logging_store.values import restore_numbers
 
 blueprint = Blueprint("feedback", __name__)
 

@@ -14,8 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from conversation.spellings import Spelled, in_both_cases, spelled
 from logging_store import identity, shapes
+from logging_store.json_values import Content, JsonObject
 from logging_store.records import Interaction
-from logging_store.values import Content, Identifier, JsonObject, Name, Time
+from logging_store.values import Identifier, Name, Time
 
 #: Names in an interaction's metadata.
 OWN_ID, REPLIES_TO = "turnlog.response_id", "turnlog.reply_to"

@@ -5,9 +5,9 @@ from typing import Any
 from logging_store import identity
 from logging_store.errors import FolderNotFound, Invalid, NotYours, SessionErased, SessionNotFound
 from logging_store.identity import Identity
+from logging_store.json_values import restore_numbers
 from logging_store.ownership import Ownership
 from logging_store.store import Store
-from logging_store.values import restore_numbers
 
 
 class LogReader:

@@ -6,17 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from logging_store import shapes
+from logging_store.json_values import WHOLE, Content, JsonObject
 from logging_store.values import (
     MAX_FEEDBACK,
-    WHOLE,
     Amount,
     CompositeKey,
-    Content,
     Count,
     Date,
     FeedbackValue,
     Identifier,
-    JsonObject,
     Name,
     Tags,
     Text,

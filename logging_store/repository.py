@@ -15,13 +15,13 @@ from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import Batch, OnConflict, Receipt
 from logging_store.errors import SessionNotFound
 from logging_store.identity import Identity
+from logging_store.json_values import restore_numbers
 from logging_store.ledger import Ledger
 from logging_store.log_reader import LogReader, present
 from logging_store.ownership import Ownership, claim
 from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
 from logging_store.redaction import Redaction
 from logging_store.store import Store
-from logging_store.values import restore_numbers
 
 
 class Kept(NamedTuple):

@@ -1,46 +1,30 @@
 """The kinds of values that records are made of, and what each refuses.
 
-Nothing is silently changed: a value is either kept as it was sent or refused with its path. The limits are those
-of the narrowest reader: Postgres text holds no NUL, and JSON numbers are exact in JavaScript only to 2**53.
+Nothing is silently changed: a value is either kept as it was sent or refused with its path.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from logging_store import shapes
+from logging_store.json_values import MAX_EXACT_INTEGER, WHOLE, check_json, refuse, whole, without_nul
 
-MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
-MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
 MAX_KEY_PARTS, MAX_PART_NAME, MAX_PART = 8, 50, 100
 MAX_FEEDBACK = 10_000  # characters of a value, and of a comment
 MAX_NAME = 200  # characters of an id, a user, a model: they are index keys
 
-_Json = TypeVar("_Json")
-
-_MOST = 1e12  # as an amount may be
+_LARGEST = 1e12  # amount, or number of feedback, on either side of 0
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-
-
-def _refuse(kind: str, message: str, path: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    return PydanticCustomError(kind, message, {"path": path})
-
-
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise _refuse("nul", "Text can't hold the NUL character")
-    return text
 
 
 def _name(text: str) -> str:
@@ -50,112 +34,82 @@ def _name(text: str) -> str:
 
 def _check_name(text: str, path: tuple[str | int, ...]) -> None:
     if not text.strip():
-        raise _refuse("blank", "Must not be blank; leave it out instead", path)
+        raise refuse("blank", "Must not be blank; leave it out instead", path)
     if _CONTROL_CHARACTER.search(text):
-        raise _refuse("control_character", "Must not hold control characters", path)
+        raise refuse("control_character", "Must not hold control characters", path)
 
 
 def _identifier(text: str) -> str:
     _name(text)
     if text.lower() in PLACEHOLDERS:
-        raise _refuse("placeholder", "Looks like a missing id turned into text; leave it out instead")
+        raise refuse("placeholder", "Looks like a missing id turned into text; leave it out instead")
     if text in {".", ".."}:
-        raise _refuse("unaddressable", "Can't be part of a URL")
+        raise refuse("unaddressable", "Can't be part of a URL")
     if text == "00000000-0000-0000-0000-000000000000":
-        raise _refuse("nil", "The nil UUID identifies nothing; leave it out instead")
+        raise refuse("nil", "The nil UUID identifies nothing; leave it out instead")
     return text
 
 
 def _written_time(value: object) -> object:
     if isinstance(value, str) and _TIME.fullmatch(value):
         return value
-    raise _refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+    raise refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
 
 
 def _written_date(value: object) -> object:
     if isinstance(value, str) and _DATE.fullmatch(value):
         return value
-    raise _refuse("date", "Must be an ISO 8601 date, as in 2026-11-21")
+    raise refuse("date", "Must be an ISO 8601 date, as in 2026-11-21")
 
 
 def _plausible_date(value: date) -> date:
     if not _EARLIEST.date() <= value < _LATEST.date():
-        raise _refuse("date_range", "Must be after the year 1900 and before the year 9000")
+        raise refuse("date_range", "Must be after the year 1900 and before the year 9000")
     return value
 
 
 def _plausible_time(value: datetime) -> datetime:
     if not _EARLIEST <= value < _LATEST:
-        raise _refuse("time_range", "Must be after the year 1900 and before the year 9000")
+        raise refuse("time_range", "Must be after the year 1900 and before the year 9000")
     return value.astimezone(UTC)
-
-
-def _whole(value: object) -> object:
-    # JSON has one kind of number: 5.0 is the integer 5, and some languages write it so
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _check_json(value: object, path: tuple[str | int, ...]) -> None:
-    """Raise for the first part of a JSON value that could not be kept as it is."""
-    match value:
-        case list() | dict() if len(path) >= MAX_DEPTH:
-            raise _refuse("depth", f"Nested more than {MAX_DEPTH} levels deep", path)
-        case str() if "\0" in value:
-            raise _refuse("nul", "Text can't hold the NUL character", path)
-        case int() if abs(value) > MAX_EXACT_INTEGER:
-            raise _refuse("integer", "Integers past 2^53 lose digits on the way; send it as text", path)
-        case float() if not math.isfinite(value):
-            raise _refuse("number", "Not a finite number", path)
-        case list():
-            for index, item in enumerate(value):
-                _check_json(item, (*path, index))
-        case dict():
-            for key, item in value.items():
-                _check_json(key, path)
-                _check_json(item, (*path, key))
 
 
 def _distinct(tags: list[str]) -> list[str]:
     for index, tag in enumerate(tags):
         if tag in tags[:index]:
-            raise _refuse("repeated", "Tags are a set, and this one is there already", (index,))
+            raise refuse("repeated", "Tags are a set, and this one is there already", (index,))
     return tags
 
 
 def _distinct_names(names: list[str]) -> list[str]:
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise _refuse("repeated", "Named once already", (index,))
+            raise refuse("repeated", "Named once already", (index,))
     return names
-
-
-def _json_object(value: dict[str, Any]) -> dict[str, Any]:
-    _check_json(value, ())
-    return value
 
 
 def _composite_key(value: dict[str, Any]) -> dict[str, Any]:
     if not 1 <= len(value) <= MAX_KEY_PARTS:
-        raise _refuse("key", f"A key has 1 to {MAX_KEY_PARTS} parts")
-    value = {name: _whole(part) for name, part in value.items()}
+        raise refuse("key", f"A key has 1 to {MAX_KEY_PARTS} parts")
+    value = {name: whole(part) for name, part in value.items()}
     for name, part in value.items():
         _check_name(name, ())
         if len(name) > MAX_PART_NAME:
-            raise _refuse("key_part", f"The name of a part may have {MAX_PART_NAME} characters", (name,))
+            raise refuse("key_part", f"The name of a part may have {MAX_PART_NAME} characters", (name,))
         match part:
             case bool() | int():
                 pass
             case str() if len(part) <= MAX_PART:
                 _check_name(part, (name,))
             case None:
-                raise _refuse("key_part", "A part of a key can't be missing", (name,))
+                raise refuse("key_part", "A part of a key can't be missing", (name,))
             case _:
-                raise _refuse(
+                raise refuse(
                     "key_part",
                     f"A part of a key is a text of {MAX_PART} characters at most, an integer, true or false",
                     (name,),
                 )
-    _check_json(value, ())
+    check_json(value, ())
     return value
 
 
@@ -170,53 +124,19 @@ def _feedback_value(value: object) -> bool | float | str:
         case bool():
             return value
         case str() if not value.strip():
-            raise _refuse("blank", "Must not be blank; leave it out instead")
+            raise refuse("blank", "Must not be blank; leave it out instead")
         case str() if len(value) <= MAX_FEEDBACK:
-            return _without_nul(value)
+            return without_nul(value)
         case str():
-            raise _refuse("long", f"A text may have {MAX_FEEDBACK} characters")
-        case int() | float() if abs(value) <= _MOST:
+            raise refuse("long", f"A text may have {MAX_FEEDBACK} characters")
+        case int() | float() if abs(value) <= _LARGEST:
             return int(value) if float(value).is_integer() else value  # 4.0 is 4
         case int() | float():
-            raise _refuse("number", f"A number may be up to {_MOST:.0f}, on either side of 0")
-    raise _refuse("value", "Must be true or false, a number or a text")
+            raise refuse("number", f"A number may be up to {_LARGEST:.0f}, on either side of 0")
+    raise refuse("value", "Must be true or false, a number or a text")
 
 
-def _content(value: object) -> str | list[dict[str, Any]]:
-    match value:
-        case str():
-            return _without_nul(value)
-        case []:
-            raise _refuse("empty", "An empty list of messages says nothing; leave it out instead")
-        case list():
-            for index, message in enumerate(value):
-                if not isinstance(message, dict):
-                    raise _refuse("message", "Must be an object with a role and a content", (index,))
-                if not isinstance(message.get("role"), str):
-                    raise _refuse("role", "A message needs a role, a text", (index, "role"))
-            _check_json(value, ())
-            return value
-        case _:
-            raise _refuse("content", "Must be a text or a list of messages")
-
-
-def restore_numbers(value: _Json) -> _Json:
-    """Return a JSON value read from the store with its large numbers as they were sent.
-
-    Postgres writes 1e300 out as 301 digits. Integers past 2**53 are refused on the way in, so one on the way out was
-    a float.
-    """
-    match value:
-        case int() if abs(value) > MAX_EXACT_INTEGER:
-            return float(value)  # type: ignore[return-value]
-        case list():
-            return [restore_numbers(item) for item in value]  # type: ignore[return-value]
-        case dict():
-            return {key: restore_numbers(item) for key, item in value.items()}  # type: ignore[return-value]
-    return value
-
-
-Text = Annotated[str, Field(json_schema_extra=shapes.NO_NUL), AfterValidator(_without_nul)]
+Text = Annotated[str, Field(json_schema_extra=shapes.NO_NUL), AfterValidator(without_nul)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, json_schema_extra=shapes.NAME), AfterValidator(_name)]
 Identifier = Annotated[
     str,
@@ -254,21 +174,13 @@ Date = Annotated[
     BeforeValidator(_written_date),
     AfterValidator(_plausible_date),
 ]
-#: Stands last: what a field limits after it, the contract wouldn't show.
-WHOLE = BeforeValidator(_whole)
 Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), WHOLE]
-Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
 FeedbackValue = Annotated[
     Any,
     AfterValidator(_feedback_value),
     shapes.ShapedAs(shapes.FeedbackValue),
     Field(description="true or false, a number or a text."),
-]
-JsonObject = Annotated[
-    dict[str, Any],
-    AfterValidator(_json_object),
-    shapes.ShapedAs(shapes.Object),
-    Field(description="Any JSON; gains keys, keeps values."),
 ]
 CompositeKey = Annotated[
     dict[str, Any],
@@ -285,10 +197,4 @@ KeyFields = Annotated[
         json_schema_extra={"uniqueItems": True},
     ),
     AfterValidator(_distinct_names),
-]
-Content = Annotated[
-    Any,
-    AfterValidator(_content),
-    shapes.ShapedAs(shapes.Content),
-    Field(description="A text, or a list of messages."),
 ]

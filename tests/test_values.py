@@ -9,19 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from logging_store.values import (
+from logging_store.json_values import (
     MAX_DEPTH,
     MAX_EXACT_INTEGER,
-    Amount,
     Content,
-    Count,
-    Identifier,
     JsonObject,
-    Name,
-    Tags,
-    Time,
     restore_numbers,
 )
+from logging_store.values import Amount, Count, Identifier, Name, Tags, Time
 
 
 def taken(kind: Any, value: Any) -> Any:

@@ -9,9 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from conversation import access, body, http, pages, problems
 from logging_store.batches import Receipt
 from logging_store.errors import StoreUnavailable
+from logging_store.json_values import restore_numbers
 from logging_store.records import Feedback
 from logging_store.repository import ConversationRepository
-from logging_store.values import MAX_FEEDBACK, restore_numbers
+from logging_store.values import MAX_FEEDBACK
 
 blueprint = Blueprint("pages_feedback", __name__)
 

@@ -23,7 +23,7 @@ def live() -> Response:
         filters=forms.without(given, "cursor"),
         next=cursors.interaction_cursor(page["after"]),
         looked_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
-        times={name: forms.field_of_time(given.get(name)) for name in ("from", "to")},
+        times=forms.times(asked.not_before, asked.before),
         of_a_time=of_a_time,
         is_first=asked.after is None,
         is_live=asked.after is None and not of_a_time,

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from flask import Blueprint, Response, current_app, request, url_for
-from pydantic import ConfigDict, field_validator
+from flask import Blueprint, Response, current_app, url_for
 
 from conversation import access, http, pages, paging
 from conversation.overview import look, span_of
 from conversation.overview_answers import Span
-from conversation.pages import charts
+from conversation.pages import charts, forms
 from conversation.settings import Settings
 from logging_store.errors import StoreBusy, StoreUnavailable
 from logging_store.store import Backlog
@@ -19,20 +18,6 @@ blueprint = Blueprint("pages_overview", __name__)
 
 SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
 _MODELS = 15  # shown; the API tells more
-_ISO_DAY = len("2026-11-21")
-
-
-class Query(paging.OverviewQuery):
-    """As in the API; a form also sends what was left empty, and days."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _of_a_form(cls, value: object) -> object:
-        if value == "":
-            return None
-        return f"{value}T00:00:00Z" if isinstance(value, str) and _is_day(value) else value
 
 
 class Chart(NamedTuple):
@@ -55,8 +40,9 @@ class Chart(NamedTuple):
 def overview() -> Response:
     if pages.sees_only_their_own():
         return pages.go("pages_sessions.sessions")  # what they see first; the numbers are of everybody's
-    span = span_of(paging.read(request, Query), datetime.now(UTC))
-    chosen = request.args.get("span") or (None if request.args.get("from") else "24h")
+    asked = forms.read(paging.OverviewQuery)
+    span = span_of(asked, datetime.now(UTC))
+    chosen = asked.span or (None if asked.not_before else "24h")
     page: dict[str, Any] = {
         "span": span,
         "chosen": chosen,
@@ -92,10 +78,6 @@ def here(**query: Any) -> str:
 def in_url(time: datetime) -> str:
     """Write a time so that nothing of it is encoded in an address."""
     return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-
-
-def _is_day(text: str) -> bool:
-    return len(text) == _ISO_DAY and text.count("-") == 2  # noqa: PLR2004 - year, month, day
 
 
 def _leading_to(endpoint: str, span: Span, **always: Any) -> Callable[..., str]:

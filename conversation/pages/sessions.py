@@ -48,7 +48,7 @@ def sessions() -> Response:
         kept=kept,
         sorts=_SORTS,
         sort=asked.sort,
-        times={name: forms.field_of_time(given.get(name)) for name in ("from", "to")},
+        times=forms.times(asked.not_before, asked.before),
         next=cursors.session_cursor(after),
         looked_to=after["at"] if after and len(found) < SESSIONS else None,
         is_first=asked.after is None,

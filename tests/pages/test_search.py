@@ -59,7 +59,7 @@ def test_the_form_keeps_what_was_asked_for_and_empty_fields_ask_nothing(said: Fl
     assert texts(page, ".hit mark") == ["bus to"]
     assert page.select_one("input[name=q]")["value"] == '"bus to"'
     assert page.select_one("input[name=model]")["value"] == "m-1"
-    assert page.select_one("input[name=to]")["value"] == "2026-11-02"
+    assert page.select_one("input[name=to]")["value"] == "2026-11-02T00:00:00"
     assert page.select_one("option[selected]")["value"] == "match"
     assert page.select("input[name=words][checked]") != []
     assert page.select("details[open]") != []
@@ -68,6 +68,20 @@ def test_the_form_keeps_what_was_asked_for_and_empty_fields_ask_nothing(said: Fl
 def test_a_day_is_the_time_at_which_it_begins(said: FlaskClient) -> None:
     assert texts(find(said, q="bus", **{"from": "2026-11-02"}), ".hit mark") == ["BUS"]
     assert texts(find(said, q="bus", to="2026-11-03"), ".hit mark") == ["bus"]
+
+
+def test_the_form_keeps_the_very_time_that_a_link_asked_for(said: FlaskClient) -> None:
+    hour = {"from": "2026-11-02T10:00:00Z", "to": "2026-11-02T11:00:00Z"}
+    page = find(said, **hour)
+    assert len(page.select(".hit")) == 1
+    fields = {name: page.select_one(f"input[name={name}]")["value"] for name in hour}
+    assert fields == {"from": "2026-11-02T10:00:00", "to": "2026-11-02T11:00:00"}
+    assert texts(find(said, q="バス", **fields), ".hit mark") == ["バス"]
+
+
+def test_a_text_that_looks_like_a_time_is_searched_for_as_it_is(client: FlaskClient) -> None:
+    log(client, session_id="s", prompt="from 2026-11-02T10:00 on")
+    assert texts(find(client, q="2026-11-02T10:00"), ".hit mark") == ["2026-11-02T10:00"]
 
 
 def test_the_next_page_asks_for_the_same(said: FlaskClient) -> None:
