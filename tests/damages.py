@@ -88,6 +88,15 @@ SHAPE = {
         "alter table public.ai_interactions set unlogged",
         "tables", "the table ai_interactions is unlogged", "set logged",
     ),
+    "a trigger is gone": (
+        "drop trigger ai_interactions_queue on public.ai_interactions",
+        "triggers", "ai_interactions.ai_interactions_queue is missing", "index --all",
+    ),
+    "a trigger does something else": (
+        ("create or replace trigger ai_interactions_queue after insert on public.ai_interactions"
+        " referencing new table as written for each statement execute function public.turnlog_requeue_v1()"),
+        "triggers", "ai_interactions_queue has been changed", "EXECUTE FUNCTION public.turnlog_queue_v1()",
+    ),
     "a trigger swallows rows": (
         ("create function public.swallow() returns trigger language plpgsql as 'begin return null; end';"
         'create trigger "Swallow" before insert on public.ai_sessions for each row execute function public.swallow()'),

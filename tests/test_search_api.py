@@ -241,6 +241,27 @@ def test_a_query_that_means_nothing_is_refused_by_name(client: FlaskClient) -> N
             assert (answer.status_code, paths(answer)) == (422, [f"?{name}"]), (name, value)
 
 
+def test_of_messages_the_last_is_shown_then_the_answer_then_what_went_before(client: FlaskClient) -> None:
+    def said(*contents: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text} for role, text in zip(("system", "user", "user"), contents, strict=True)]
+
+    turns = [
+        (said("You book buses.", "A bus to Oslo?", "Which bus is the first?"), "The bus at 6."),
+        (said("You book buses.", "A bus to Oslo?", "And the train?"), "No train; the bus is faster."),
+        (said("You book buses.", "A bus to Oslo?", "Thanks!"), "You're welcome."),
+    ]
+    for n, (prompt, response) in enumerate(turns):
+        log(client, session_id="s", interaction_id=str(n), turn=n, prompt=prompt, response=response)
+    hits = {hit["interaction_key"]: hit for hit in search(client, q="bus")["hits"]}
+    assert {key: (hit["field"], hit["snippet"]) for key, hit in hits.items()} == {
+        "0": ("prompt", "Which bus is the first?"),
+        "1": ("response", "No train; the bus is faster."),
+        "2": ("prompt", "You book buses.\nA bus to Oslo?\nThanks!"),
+    }
+    assert hits["0"]["starts_at"] == len("You book buses.\nA bus to Oslo?\n")
+    assert hits["0"]["length"] == len("You book buses.\nA bus to Oslo?\nWhich bus is the first?")
+
+
 @given(st.text(), st.text(min_size=1))
 def test_marks_lie_in_the_snippet_and_hold_the_term(text: str, term: str) -> None:
     terms = snippets.terms_of(f'"{term}"')

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conversation.doctor.findings import Check, Finding, number_of
-from conversation.doctor.remedies import Remedies, name
+from conversation.doctor.remedies import Remedies, command, name
 from logging_store.catalogue import Catalogue
 
 
@@ -34,8 +34,8 @@ def compare(expected: Catalogue, found: Catalogue, remedies: Remedies) -> list[C
         check("columns", "columns", _columns(expected["columns"], found["columns"])),
         check("constraints", "constraints", _constraints(expected["constraints"], found["constraints"])),
         check("indexes", "indexes", _indexes(expected["indexes"], found["indexes"])),
-        Check("triggers", "nothing changes or swallows records", list(_triggers(found["triggers"]))),
         check("functions", "functions", _functions(expected["functions"], found["functions"], remedies)),
+        check("triggers", "triggers", _triggers(expected["triggers"], found["triggers"])),
         Check(
             "row-level security",
             "on for every table, with no policy",
@@ -154,10 +154,18 @@ def _indexes(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findin
             )
 
 
-def _triggers(found: dict[str, str]) -> Iterator[Finding]:
-    for full, definition in found.items():
+def _triggers(expected: dict[str, str], found: dict[str, str]) -> Iterator[Finding]:
+    for full, wanted in expected.items():
+        if found.get(full) != wanted:
+            create = wanted.removeprefix("trigger: ").replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER", 1)
+            yield Finding(
+                f"{full} has been changed: {found[full]}" if full in found else f"{full} is missing",
+                "Searches find less, or do without their index, which takes long in a large log.",
+                [f"{create};", command("index", "--all")],  # what was written meanwhile isn't in it
+            )
+    for full in found.keys() - expected.keys():
         table, trigger = _split(full)
-        kind, _, text = definition.partition(": ")
+        kind, _, text = found[full].partition(": ")
         if kind == "rule" or " BEFORE " in text:
             yield Finding(
                 f"the {kind} {full} isn't Turnlog's: {text}",

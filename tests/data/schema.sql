@@ -2327,19 +2327,27 @@ begin
                 on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
               join public.ai_sessions as s on s.project = in_project and s.id = i.session_id
               left join lateral (
-                   -- the side that says more of the terms, and where the longest of those begins
-                   select side.field, side.said, greatest(0, coalesce((
+                   -- What says more of the terms, and where the longest of those begins. Of a list of messages the last one
+                   -- goes before the answer, and that before the rest: instructions, and what was said in turns before.
+                   select side.field, side.said, side.begins + greatest(0, coalesce((
                               select position(t.term in side.folded) from unnest(terms) as t (term)
                                order by position(t.term in side.folded) = 0, length(t.term) desc limit 1), 1)
                               - 1 - window_size / 2) as starts
-                     from (select 'prompt' as field, public.turnlog_text_v1(i.prompt) as said,
-                                  public.turnlog_fold_v1(public.turnlog_text_v1(i.prompt)) as folded
+                     from (select 'prompt' as field, 1 as rank, prompt.said, length(prompt.said) - length(prompt.last_one) as begins,
+                                  public.turnlog_fold_v1(prompt.last_one) as folded
+                             from (select public.turnlog_text_v1(i.prompt) as said,
+                                          public.turnlog_text_v1(jsonb_build_array(i.prompt -> -1)) as last_one
+                                    where jsonb_typeof(i.prompt) = 'array') as prompt
                            union all
-                           select 'response', public.turnlog_text_v1(i.response),
-                                  public.turnlog_fold_v1(public.turnlog_text_v1(i.response))) as side
-                    where side.said is not null
+                           select 'response', 2, response.said, 0, public.turnlog_fold_v1(response.said)
+                             from (select public.turnlog_text_v1(i.response) as said) as response
+                           union all
+                           select 'prompt', case jsonb_typeof(i.prompt) when 'array' then 3 else 1 end, prompt.said, 0,
+                                  public.turnlog_fold_v1(prompt.said)
+                             from (select public.turnlog_text_v1(i.prompt) as said) as prompt) as side
+                    where side.folded is not null
                     order by (select count(*) from unnest(terms) as t (term) where position(t.term in side.folded) > 0) desc,
-                             side.field
+                             side.rank
                     limit 1) as here on true),
         'after', case when goes_on then last_place end,
         'complete', not (goes_on and is_cut),
