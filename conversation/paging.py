@@ -132,6 +132,7 @@ class SessionQuery(Page):
 class RecentQuery(Page):
     model: Text | None = _optional("Only of this model")
     has_errors: Flag | None = _optional("Only those that failed")
+    error: Text | None = _optional("Only those with an error of this kind, as an overview spells it")
     not_before: _QueryTime | None = _optional("Only those that began, not before this time", alias="from")
     before: _QueryTime | None = _optional("Only those that began before this time", alias="to")
     after: cursors.InteractionPlace | None = _cursor()

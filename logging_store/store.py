@@ -49,8 +49,8 @@ class Store(Protocol):
     def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{interactions, after}`: what arrived last, first, with the beginnings of its texts.
 
-        `query`: limit, and any of model, has_errors, after; and from, to: then it is what began in this time, the
-        latest first. A page may be short; `after` is null on the last one.
+        `query`: limit, and any of model, has_errors, error, after; and from, to: then it is what began in this time,
+        the latest first. A page may be short; `after` is null on the last one.
         """
 
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:

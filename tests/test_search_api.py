@@ -243,7 +243,8 @@ def test_a_query_that_means_nothing_is_refused_by_name(client: FlaskClient) -> N
 
 def test_of_messages_the_last_is_shown_then_the_answer_then_what_went_before(client: FlaskClient) -> None:
     def said(*contents: str) -> list[dict[str, str]]:
-        return [{"role": role, "content": text} for role, text in zip(("system", "user", "user"), contents, strict=True)]
+        roles = ("system", "user", "user")
+        return [{"role": role, "content": text} for role, text in zip(roles, contents, strict=True)]
 
     turns = [
         (said("You book buses.", "A bus to Oslo?", "Which bus is the first?"), "The bus at 6."),

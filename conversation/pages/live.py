@@ -15,12 +15,15 @@ INTERACTIONS = 50
 def live() -> Response:
     asked = forms.read(paging.RecentQuery)
     given = forms.asked()
+    filters = forms.without(given, "cursor")
     of_a_time = asked.not_before is not None or asked.before is not None
     page = http.repository().recent(asked.to_json() | {"limit": INTERACTIONS})
     return pages.render(
         "live.html",
         interactions=page["interactions"],
-        filters=forms.without(given, "cursor"),
+        filters=filters,
+        # which no field of the form shows
+        chips=[("error", asked.error, forms.without(filters, "error"))] if asked.error else [],
         next=cursors.interaction_cursor(page["after"]),
         looked_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
         times=forms.times(asked.not_before, asked.before),

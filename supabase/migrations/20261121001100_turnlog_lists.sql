@@ -328,8 +328,17 @@ as $$
 $$;
 
 
--- {project, limit, model?, has_errors?, from?, to?, after?: {at, session_id, interaction_id}} -> {interactions, after}: those
--- that arrived last, first, with the beginnings of their texts. With `from` or `to` those that began in this time, the
+-- What errors of one kind have in common: an error's beginning without what differs each time, long numbers and ids.
+create or replace function public.turnlog_error_kind_v1(error text) returns text
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select nullif(left(regexp_replace(left(error, 500), '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200), '')
+$$;
+
+
+-- {project, limit, model?, has_errors?, error?, from?, to?, after?: {at, session_id, interaction_id}} -> {interactions, after}:
+-- those that arrived last, first, with the beginnings of their texts. `error`: a kind, see turnlog_error_kind_v1. With `from` or `to` those that began in this time, the
 -- latest first by their started_at, or created_at where the caller gave none. A page may be short; `after` is null at the end.
 create or replace function public.turnlog_recent_v1(request jsonb) returns jsonb
 language plpgsql stable
@@ -364,6 +373,9 @@ begin
     end if;
     if request ->> 'model' is not null then
         further := further || ' and i.model = $1 ->> ''model''';
+    end if;
+    if request ->> 'error' is not null then
+        further := further || ' and public.turnlog_error_kind_v1(i.error) = $1 ->> ''error''';
     end if;
     if request #>> '{after,session_id}' is not null then
         -- the first two are the index's; within a session, what arrived at once is in the order of the ids

@@ -269,9 +269,7 @@ begin
               from (select f.bucket, count(*) as failed from failed as f group by f.bucket) as b),
         'errors', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.interactions desc, e.error), '[]')
-              from (select nullif(left(regexp_replace(f.error,
-                               '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200), '') as error,
-                           sum(f.interactions) as interactions
+              from (select public.turnlog_error_kind_v1(f.error) as error, sum(f.interactions) as interactions
                       from (select f.error, count(*) as interactions from failed as f group by f.error) as f
                      group by 1 order by 2 desc, 1 limit top) as e))
       into failures;

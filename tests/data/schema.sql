@@ -658,6 +658,12 @@ begin
             ' as remaining', in_project, of_session));
 end
 $_$;
+CREATE FUNCTION public.turnlog_error_kind_v1(error text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+    select nullif(left(regexp_replace(left(error, 500), '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200), '')
+$$;
 CREATE FUNCTION public.turnlog_excerpt_v1(said jsonb, length integer) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -1838,9 +1844,7 @@ begin
               from (select f.bucket, count(*) as failed from failed as f group by f.bucket) as b),
         'errors', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.interactions desc, e.error), '[]')
-              from (select nullif(left(regexp_replace(f.error,
-                               '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200), '') as error,
-                           sum(f.interactions) as interactions
+              from (select public.turnlog_error_kind_v1(f.error) as error, sum(f.interactions) as interactions
                       from (select f.error, count(*) as interactions from failed as f group by f.error) as f
                      group by 1 order by 2 desc, 1 limit top) as e))
       into failures;
@@ -1988,6 +1992,9 @@ begin
     end if;
     if request ->> 'model' is not null then
         further := further || ' and i.model = $1 ->> ''model''';
+    end if;
+    if request ->> 'error' is not null then
+        further := further || ' and public.turnlog_error_kind_v1(i.error) = $1 ->> ''error''';
     end if;
     if request #>> '{after,session_id}' is not null then
         -- the first two are the index's; within a session, what arrived at once is in the order of the ids

@@ -102,16 +102,19 @@ def test_bars_are_as_high_as_what_they_tell(busy: FlaskClient) -> None:
     assert page.select("figure.chart .scale span")[0].get_text() == "2"
 
 
-def test_models_and_users_lead_to_their_interactions(busy: FlaskClient) -> None:
+def test_models_users_and_errors_lead_to_their_interactions(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     time = {"from": ["2026-11-20T00:00:00Z"], "to": ["2026-11-21T00:00:00Z"]}
     for text, filters in (
         ("gpt-4o", {"model": ["gpt-4o"]}),
         ("<i>own</i>", {"model": ["<i>own</i>"]}),
         ("ada & <b>bob</b>", {"user_id": ["ada & <b>bob</b>"]}),
+        ("Timeout <script>", {"error": ["Timeout <script>"], "has_errors": ["true"]}),
     ):
         assert parse_qs(urlsplit(link(page, text)).query) == filters | time
     assert texts(page, "td bdi") == ["gpt-4o", "openai", "<i>own</i>", "ada & <b>bob</b>", "Timeout <script>"]
+    failed = page_of(busy.get(link(page, "Timeout <script>")))
+    assert texts(failed, "a.chip bdi") == texts(failed, ".arrivals .text-danger-emphasis") == ["Timeout <script>"]
     costs = [row.select("td")[-1].get_text().strip() for row in page.select("section:has(#models) tbody tr")]
     assert costs == ["≈ $7.50", "no price"]
 
@@ -124,15 +127,15 @@ def number_of(page: Tag, name: str) -> tuple[str, str]:
 
 def test_what_an_old_session_did_now_is_where_its_numbers_lead(client: FlaskClient) -> None:
     create(client, session_id="old", user_id="ada", started_at="2026-11-01T00:00:00Z")
-    log(client, session_id="old", prompt="1", error="Timeout", started_at=at(2), model="m", provider="p")
-    log(client, session_id="old", prompt="2", response="3", started_at=at(2), model="m", provider="p")
-    log(client, session_id="old", prompt="4", error="Timeout", started_at="2026-11-19T23:59:59Z", model="m")
+    log(client, session_id="old", prompt="1", error="Timeout", started_at=at(2), model="gpt", provider="p")
+    log(client, session_id="old", prompt="2", response="3", started_at=at(2), model="gpt", provider="p")
+    log(client, session_id="old", prompt="4", error="Timeout", started_at="2026-11-19T23:59:59Z", model="gpt")
     page = page_of(client.get("/", query_string=DAY))
     number, where = number_of(page, "Failed")
     assert (number, len(page_of(client.get(where)).select(".arrivals li"))) == ("1", 1)
     number, where = number_of(page, "Interactions")
     assert (number, len(page_of(client.get(where)).select("li.hit"))) == ("2", 2)
-    for name in ("m", "ada"):
+    for name in ("gpt", "ada"):
         assert len(page_of(client.get(link(page, name))).select("li.hit")) == 2
 
 
