@@ -19,9 +19,10 @@ demo: $(VENV)/.runtime
 	$(DEMO) $(BIN)/flask --app app demo --unless-made --sign-in
 	exec $(DEMO) $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
+# Each of the processes has a database server, a browser and services of its own.
 test: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium # finds a browser, or installs one
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Tests the tests: puts bugs into a copy of the code and tells which of them no test notices.
 mutants: $(VENV)/.dev

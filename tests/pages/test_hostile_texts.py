@@ -32,7 +32,7 @@ _PARAMETERS = {
     "/": "span from to",
     "/sessions": "name user_id folder tag model status has_errors implicit from to sort cursor limit said",
     "/search": "user_id session model from to order words cursor limit",
-    "/live": "model has_errors cursor",
+    "/live": "model has_errors error from to cursor",
     "/folders": "user_id cursor",
     "/dead-letters": "after",
 }
