@@ -31,7 +31,12 @@ def get_overview() -> Response:
 
 def look(span: Span) -> dict[str, Any]:
     """Return what went on in a span, as `Overview` has it."""
-    query = {
+    return Overview.of(span, http.repository().overview(query_of(span)))
+
+
+def query_of(span: Span) -> dict[str, Any]:
+    """Return what a store is asked, as `turnlog_overview_v1` has it."""
+    return {
         "from": span.not_before.isoformat(),
         "to": span.before.isoformat(),
         "bucket_s": span.bucket_s,
@@ -42,7 +47,6 @@ def look(span: Span) -> dict[str, Any]:
         "top_models": _TOP_MODELS,
         "tiers": pricing.tiers(),
     }
-    return Overview.of(span, http.repository().overview(query))
 
 
 def span_of(query: paging.OverviewQuery, now: datetime) -> Span:

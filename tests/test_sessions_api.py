@@ -131,7 +131,9 @@ def test_a_session_is_found_by_the_id_that_its_key_stands_for(client: FlaskClien
     assert client.get(in_path("k")).get_json() == client.get(in_path(derived)).get_json()
 
 
-@pytest.mark.parametrize("path", [in_path("nobody"), in_path("0197a3c1-5a0e-7b2f-8d4c-6e1f2a3b4c5d"), "/v1/sessions/%ff", in_path("a\0b")])
+@pytest.mark.parametrize(
+    "path", [in_path("nobody"), in_path("0197a3c1-5a0e-7b2f-8d4c-6e1f2a3b4c5d"), "/v1/sessions/%ff", in_path("a\0b")]
+)
 def test_a_session_that_nobody_logged_is_404(client: FlaskClient, path: str) -> None:
     answers = [
         client.get(path),

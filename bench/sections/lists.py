@@ -1,6 +1,7 @@
-"""How long lists take in a large project, and what their indexes take from the rate of writes."""
+"""How long lists and overviews take in a large project, and what the lists' indexes take from the rate of writes."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,8 @@ from bench.findings import Figure, Section, Setup, cpu, interleaved, rate, ratio
 from bench.load import Posting
 from bench.measure import PROJECT
 from bench.servers import COUNTING, Database
+from conversation.overview import DAY_S, HOUR_S, query_of
+from conversation.overview_answers import Span
 
 _WITH, _WITHOUT = "with the lists' indexes", "without"
 _INDEXES = (
@@ -69,6 +72,7 @@ _LISTS: dict[str, dict[str, Any]] = {
     "with failures": {"has_errors": True},
     "named so, which none is": {"name": "zebra"},
 }
+_OVERVIEWS = {"of a day": 1, "of a week": 7, "of a month": 30, "of a quarter": 90}
 
 
 def run(setup: Setup) -> Section:
@@ -111,13 +115,16 @@ def run(setup: Setup) -> Section:
     _fill(full, sessions)
     for name, query in _LISTS.items():
         setup.say(name)
-        figures.append(
-            Figure(f"list: {name}", f"{sessions:,}", _milliseconds(full, query), 100, 50, at_most=True, unit=" ms")
-        )
+        taken = _milliseconds(full, "turnlog_sessions_v1", _list(query))
+        figures.append(Figure(f"list: {name}", f"{sessions:,}", taken, 100, 50, at_most=True, unit=" ms"))
+    for name, days in _OVERVIEWS.items():
+        setup.say(f"overview {name}")
+        taken = _milliseconds(full, "turnlog_overview_v1", _overview(days))
+        figures.append(Figure(f"overview: {name}", f"{sessions:,}", taken, 1000, 500, at_most=True, unit=" ms"))
     return Section(
         "lists",
-        f"Lists: of {sessions:,} sessions with five interactions each, {_PAGE} a page: CPU of the database; and writes "
-        "with and without the six indexes that only lists need.",
+        f"Lists, {_PAGE} a page, and overviews of {sessions:,} sessions with five interactions each: CPU of the database; "
+        "and writes with and without the six indexes that only lists need.",
         rounds,
         figures,
     )
@@ -130,22 +137,30 @@ def _fill(database: Database, sessions: int) -> None:
         connection.execute("vacuum (freeze, analyze)")
 
 
-def _milliseconds(database: Database, query: dict[str, Any]) -> Sequence[float]:
-    """Return how many milliseconds of CPU a list took in the database, in a few rounds.
+def _list(query: dict[str, Any]) -> dict[str, Any]:
+    request = {"limit": _PAGE, **query}
+    if request.pop("deep", False):
+        half_a_year_ago = datetime.now(UTC) - timedelta(days=180)
+        request["after"] = {"at": half_a_year_ago.isoformat(), "session_id": "80000000-0000-4000-8000-000000000000"}
+    return request
+
+
+def _overview(days: int) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return query_of(Span(now - timedelta(days=days), now, HOUR_S if days == 1 else DAY_S))
+
+
+def _milliseconds(database: Database, function: str, query: dict[str, Any]) -> Sequence[float]:
+    """Return how many milliseconds of CPU a call took in the database, in a few rounds.
 
     They are those that it takes on a machine with nothing else to do; here, others take turns with it.
     """
-    request = {"project": PROJECT, "limit": _PAGE, **query}
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
-        if request.pop("deep", False):
-            row = connection.execute("select now() - interval '180 days'").fetchone()
-            assert row is not None  # noqa: S101 - it is a constant
-            request["after"] = {"at": row[0].isoformat(), "session_id": "80000000-0000-4000-8000-000000000000"}
         backend = psutil.Process(connection.info.backend_pid)
         taken = []
         for _ in range(_ROUNDS + 1):
             used = servers.cpu_s(backend)
             for _ in range(_CALLS):
-                connection.execute("select public.turnlog_sessions_v1(%s)", [Jsonb(request)])
+                connection.execute(f"select public.{function}(%s)".encode(), [Jsonb({"project": PROJECT, **query})])
             taken.append((servers.cpu_s(backend) - used) / _CALLS * 1e3)
     return taken[1:]  # the first found nothing in memory

@@ -283,7 +283,7 @@ as $$
 declare
     most constant integer := 10000;
     filters constant record := public.turnlog_session_filters_v1(request);
-    enough constant integer := case when filters.further = '' then most + 1 when filters.looks then 10000 else 30000 end;
+    enough constant integer := case when filters.further = '' then most + 1 when filters.looks then 5000 else 30000 end;
     candidates constant uuid[] := case when filters.further <> '' then public.turnlog_session_candidates_v1(request, null, 2000) end;
     counted bigint;
     looked bigint;

@@ -180,9 +180,10 @@ begin
     ), owned as (
         select s.* from met_sessions as s where s.erased_at is null
     ), looked as materialized (
-        -- What is being erased has its tombstone first. Not a join: that one could be planned as one session after another.
+        -- What is being erased has its tombstone first. Not a join, nor `not in`: of a large log the planner expects so many
+        -- that it would look through all sessions for each interaction. An array is made once, and mostly empty.
         select m.* from met as m
-         where m.session_id not in (select s.session_id from met_sessions as s where s.erased_at is not null)
+         where m.session_id <> all (array(select s.session_id from met_sessions as s where s.erased_at is not null))
     ), by_size as (
         select l.model, l.provider, count(*) as interactions, count(l.cost_usd) as priced, sum(l.cost_usd) as cost_usd,
                sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
