@@ -123,8 +123,8 @@ def run(setup: Setup) -> Section:
         figures.append(Figure(f"overview: {name}", f"{sessions:,}", taken, 1000, 500, at_most=True, unit=" ms"))
     return Section(
         "lists",
-        f"Lists, {_PAGE} a page, and overviews of {sessions:,} sessions with five interactions each: CPU of the database; "
-        "and writes with and without the six indexes that only lists need.",
+        f"Lists, {_PAGE} a page, and overviews, of {sessions:,} sessions of five interactions: CPU of the database; and"
+        " writes with and without the six indexes that only lists need.",
         rounds,
         figures,
     )
