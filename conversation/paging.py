@@ -124,7 +124,9 @@ class SessionQuery(Page):
         default="newest", description="activity: by when their last interaction arrived; those that have one"
     )
     count: Flag = Field(
-        default=False, exclude=True, description="Also tell how many there are: up to 10,000 are counted"
+        default=False,
+        exclude=True,
+        description="Also tell how many there are, as far as a look reaches: 10,000 at most",
     )
     after: cursors.SessionPlace | None = _cursor()
 

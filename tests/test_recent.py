@@ -58,7 +58,7 @@ def test_it_is_filtered(repository: ConversationRepository) -> None:
 
 
 def test_errors_of_a_kind_are_told_by_what_they_have_in_common(repository: ConversationRepository) -> None:
-    errors = ["Timeout after 30012 ms", "Timeout after 29990 ms", "Timeout", None, "Timeout after … ms"]
+    errors = ["Timeout after 30012 ms", "Timeout\n  after 29990 ms\n", "Timeout", None, "Timeout after … ms"]
     repository.log([stated(session_id="s", prompt=str(n), error=error) for n, error in enumerate(errors)])
     found = walked(repository, 1, error="Timeout after … ms", has_errors=True)
     assert {row["prompt"] for row in found} == {"0", "1", "4"}

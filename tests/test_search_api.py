@@ -263,6 +263,21 @@ def test_of_messages_the_last_is_shown_then_the_answer_then_what_went_before(cli
     assert hits["0"]["length"] == len("You book buses.\nA bus to Oslo?\nWhich bus is the first?")
 
 
+def test_the_message_shown_is_one_that_says_the_whole_word(client: FlaskClient) -> None:
+    messages = [{"role": "user", "content": text} for text in ("The bus at six", "Are you busy?")]
+    log(client, session_id="s", prompt=messages)
+    (part,) = search(client, q="bus")["hits"]
+    assert part["snippet"] == "Are you busy?"
+    (whole,) = search(client, q="bus", words="true")["hits"]
+    assert marked(whole) == ["bus"]
+
+
+def test_a_last_message_that_says_nothing_hides_no_other(client: FlaskClient) -> None:
+    log(client, session_id="s", prompt=[{"role": "user", "content": "Where is Oslo?"}, {"role": "tool", "content": ""}])
+    (hit,) = search(client)["hits"]
+    assert hit["snippet"] == "Where is Oslo?\n"
+
+
 @given(st.text(), st.text(min_size=1))
 def test_marks_lie_in_the_snippet_and_hold_the_term(text: str, term: str) -> None:
     terms = snippets.terms_of(f'"{term}"')

@@ -159,7 +159,9 @@ def _triggers(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findi
         if found.get(full) != wanted:
             create = wanted.removeprefix("trigger: ").replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER", 1)
             yield Finding(
-                f"{full} has been changed: {found[full]}" if full in found else f"{full} is missing",
+                f"{full} has been changed: {found[full].removeprefix('trigger: ')}"
+                if full in found
+                else f"{full} is missing",
                 "Searches find less, or do without their index, which takes long in a large log.",
                 [f"{create};", command("index", "--all")],  # what was written meanwhile isn't in it
             )

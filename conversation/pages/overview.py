@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, current_app, url_for
+from pydantic import ConfigDict
 
 from conversation import access, http, pages, paging
 from conversation.overview import look, span_of
@@ -18,6 +19,12 @@ blueprint = Blueprint("pages_overview", __name__)
 
 SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
 _MODELS = 15  # shown; the API tells more
+
+
+class Query(paging.OverviewQuery):
+    """As in the API; an address that others link to may carry parameters of theirs."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class Chart(NamedTuple):
@@ -40,8 +47,8 @@ class Chart(NamedTuple):
 def overview() -> Response:
     if pages.sees_only_their_own():
         return pages.go("pages_sessions.sessions")  # what they see first; the numbers are of everybody's
-    asked = forms.read(paging.OverviewQuery)
-    span = span_of(asked, datetime.now(UTC))
+    asked = forms.read(Query)
+    span = span_of(asked, datetime.now(UTC).replace(microsecond=0))  # fields of forms have no more
     chosen = asked.span or (None if asked.not_before else "24h")
     page: dict[str, Any] = {
         "span": span,
@@ -99,9 +106,7 @@ def _backlog() -> Backlog | None:
 
 def _dead_letters() -> str | None:
     """Return where who looks may see the dead letters, if they may."""
-    endpoint, who = "pages_dead_letters.dead_letters", access.admitted()
-    may = who is not None and who.caller.may("admin") and endpoint in current_app.view_functions
-    return url_for(endpoint) if may else None
+    return url_for("pages_dead_letters.dead_letters") if pages.visitor().may("admin") else None
 
 
 def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
 from conversation import access, cursors, http, pages, paging
 from conversation.pages import forms
@@ -12,7 +12,6 @@ blueprint = Blueprint("pages_sessions", __name__)
 
 SESSIONS = 50  # of a page: each has its interactions counted
 _LOOKS = 4  # calls of the store, each of which looks at a bounded number of sessions
-_FOLDER_PAGE = "pages_folders.folder"
 _SORTS = {"newest": "Newest", "oldest": "Oldest", "activity": "Last active"}
 #: What each filter is called on the page, in the order of the form.
 _FILTERS = {
@@ -52,7 +51,6 @@ def sessions() -> Response:
         next=cursors.session_cursor(after),
         looked_to=after["at"] if after and len(found) < SESSIONS else None,
         is_first=asked.after is None,
-        has_folders=_FOLDER_PAGE in current_app.view_functions,
     )
 
 

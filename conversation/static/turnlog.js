@@ -87,6 +87,7 @@ const PATIENCE_MS = 20_000; // a call that takes longer is repeated
 const MOST_AT_ONCE = 100; // records in a call
 const LARGEST_CALL = 1_000_000; // characters, which are 3 MB at most; the service takes 4
 const OUTLIVING_BYTES = 60_000; // of calls that outlive their page; browsers allow 64 KiB
+const TIE_MS = 1000; // of judgements that one moment brings about
 const RENEW_MS = 300_000; // before a token ends
 const FORGET_MS = 30 * 86_400_000; // sessions of this browser that nobody used and nothing waits for
 
@@ -256,8 +257,10 @@ export class Turnlog {
    * @returns {Promise<Receipt>}
    */
   feedback(judgement) {
-    // of two judgements the later counts, also within a millisecond
-    this.#judgedAt = Math.max(Date.now(), this.#judgedAt + 1);
+    // of two judgements the later counts, also within a millisecond; a clock that was set back is believed
+    const now = Date.now();
+    const isTie = now <= this.#judgedAt && this.#judgedAt - now < TIE_MS;
+    this.#judgedAt = isTie ? this.#judgedAt + 1 : now;
     const givenAt = new Date(this.#judgedAt);
     const record = { session_id: this.#session.name, ...snakeCased({ givenAt, ...judgement }) };
     return this.#keep(record, false, "feedback");

@@ -520,25 +520,27 @@ begin
               left join lateral (
                    -- What says more of the terms, and where the longest of those begins. Of a list of messages the last one
                    -- goes before the answer, and that before the rest: instructions, and what was said in turns before.
-                   select side.field, side.said, side.begins + greatest(0, coalesce((
-                              select position(t.term in side.folded) from unnest(terms) as t (term)
-                               order by position(t.term in side.folded) = 0, length(t.term) desc limit 1), 1)
-                              - 1 - window_size / 2) as starts
-                     from (select 'prompt' as field, 1 as rank, prompt.said, length(prompt.said) - length(prompt.last_one) as begins,
-                                  public.turnlog_fold_v1(prompt.last_one) as folded
-                             from (select public.turnlog_text_v1(i.prompt) as said,
-                                          public.turnlog_text_v1(jsonb_build_array(i.prompt -> -1)) as last_one
-                                    where jsonb_typeof(i.prompt) = 'array') as prompt
-                           union all
-                           select 'response', 2, response.said, 0, public.turnlog_fold_v1(response.said)
-                             from (select public.turnlog_text_v1(i.response) as said) as response
-                           union all
-                           select 'prompt', case jsonb_typeof(i.prompt) when 'array' then 3 else 1 end, prompt.said, 0,
-                                  public.turnlog_fold_v1(prompt.said)
-                             from (select public.turnlog_text_v1(i.prompt) as said) as prompt) as side
-                    where side.folded is not null
-                    order by (select count(*) from unnest(terms) as t (term) where position(t.term in side.folded) > 0) desc,
-                             side.rank
+                   select side.field, side.said, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
+                     from (select public.turnlog_text_v1(i.prompt) as prompt, public.turnlog_text_v1(i.response) as response,
+                                  case jsonb_typeof(i.prompt) when 'array'
+                                      then public.turnlog_text_v1(jsonb_build_array(i.prompt -> -1)) end as last_one
+                          offset 0) as texts -- each is read once
+                    cross join lateral (
+                          values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
+                                  public.turnlog_fold_v1(texts.last_one)),
+                                 ('response', 2, texts.response, 0, public.turnlog_fold_v1(texts.response)),
+                                 ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
+                                  public.turnlog_fold_v1(texts.prompt))
+                          ) as side (field, rank, said, begins, folded)
+                    cross join lateral (
+                          select count(*) filter (where found.place > 0) as terms,
+                                 coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
+                            from (select length(t.term) as size,
+                                         case when words_only then regexp_instr(side.folded, t.word)
+                                              else position(t.term in side.folded) end as place
+                                    from unnest(terms, as_words) as t (term, word)) as found) as at
+                    where side.folded <> ''
+                    order by at.terms desc, side.rank
                     limit 1) as here on true),
         'after', case when goes_on then last_place end,
         'complete', not (goes_on and is_cut),

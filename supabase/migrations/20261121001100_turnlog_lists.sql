@@ -273,7 +273,7 @@ $$;
 
 
 -- {project, and the filters of turnlog_sessions_v1} -> {sessions, complete}: how many sessions these let through, up to
--- 10,000. Not `complete`: there may be more.
+-- 10,000, of the newest 5,000 where their interactions have to be looked into. Not `complete`: there may be more.
 create or replace function public.turnlog_count_sessions_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -328,18 +328,21 @@ as $$
 $$;
 
 
--- What errors of one kind have in common: an error's beginning without what differs each time, long numbers and ids.
+-- What errors of one kind have in common: an error's beginning on one line, without what differs each time: long numbers
+-- and ids.
 create or replace function public.turnlog_error_kind_v1(error text) returns text
 language sql immutable parallel safe
 set search_path = ''
 as $$
-    select nullif(left(regexp_replace(left(error, 500), '\m(?=[0-9a-fA-F-]*[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200), '')
+    select nullif(btrim(left(regexp_replace(regexp_replace(left(error, 300), '\s+', ' ', 'g'),
+                                            '\m(?=[0-9a-fA-F-]{0,40}[0-9])[0-9a-fA-F-]{8,}\M|\d{4,}', '…', 'g'), 200)), '')
 $$;
 
 
 -- {project, limit, model?, has_errors?, error?, from?, to?, after?: {at, session_id, interaction_id}} -> {interactions, after}:
--- those that arrived last, first, with the beginnings of their texts. `error`: a kind, see turnlog_error_kind_v1. With `from` or `to` those that began in this time, the
--- latest first by their started_at, or created_at where the caller gave none. A page may be short; `after` is null at the end.
+-- those that arrived last, first, with the beginnings of their texts. With `from` or `to` those that began in this time, the
+-- latest first by their started_at, or created_at where the caller gave none. `error`: of this kind, see
+-- turnlog_error_kind_v1. A page may be short; `after` is null at the end.
 create or replace function public.turnlog_recent_v1(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -354,7 +357,7 @@ declare
     failed constant text := case when coalesce((request ->> 'has_errors')::boolean, false)
         then ' and (i.status = ''failed'' or i.status is null and i.error <> '''')' else '' end;
     place_of constant text := 'jsonb_build_object(''at'', p.at, ''session_id'', p.session_id, ''interaction_id'', p.id)';
-    enough constant integer := 10000; -- rows looked at
+    enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows looked at
     walked text := 'i.project = $1 ->> ''project''';
     further text := '';
     page jsonb;

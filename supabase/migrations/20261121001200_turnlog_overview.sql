@@ -248,7 +248,7 @@ begin
       into interactions;
 
     with failed as materialized (
-        select date_bin(bucket, i.at, 'epoch') as bucket, left(i.error, 500) as error
+        select date_bin(bucket, i.at, 'epoch') as bucket, left(i.error, 300) as error
           from public.turnlog_slices_v1(not_before, before, parts, of_failures) as slice
          cross join lateral (
                select coalesce(i.started_at, i.created_at) as at, i.error, i.session_id

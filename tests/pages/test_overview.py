@@ -119,6 +119,10 @@ def test_models_users_and_errors_lead_to_their_interactions(busy: FlaskClient) -
     assert costs == ["≈ $7.50", "no price"]
 
 
+def test_an_address_may_carry_parameters_of_others(busy: FlaskClient) -> None:
+    assert texts(page_of(busy.get("/", query_string=DAY | {"utm_source": "mail"})), "h1") == ["Overview"]
+
+
 def number_of(page: Tag, name: str) -> tuple[str, str]:
     """Return a tile's number and where it leads."""
     (number,) = [each for each in page.select(".tile a") if name in each.find_parent(class_="tile").get_text()]  # type: ignore[union-attr]
