@@ -1,7 +1,6 @@
 """Pages of a list: filters and page sizes, from the query string."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Request
@@ -31,13 +30,8 @@ def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
     """Return parameters as a model. Raises `InvalidBody`, naming each as ?name."""
     if repeated := [name for name in asked if len(asked.getlist(name)) > 1]:
         raise InvalidBody([{"path": f"?{name}", "detail": "Given more than once"} for name in repeated])
-    return validated(asked.to_dict(), model)
-
-
-def validated(stated: Mapping[str, str], model: type[_Query]) -> _Query:
-    """Return the parameters of a query as a model. Raises `InvalidBody`, naming each as ?name."""
     try:
-        return model.model_validate(stated)
+        return model.model_validate(asked.to_dict())
     except ValidationError as error:
         raise InvalidBody(
             [

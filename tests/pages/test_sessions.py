@@ -8,6 +8,7 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
 from conversation.pages import sessions as page_module
+from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
 from tests.pages.reading import link, page_of, texts
 
@@ -151,6 +152,16 @@ def test_a_short_page_says_how_far_it_looked(logged: FlaskClient, monkeypatch: p
     assert texts(page, "#looked") == ["No session found so far. Looked as far as 2026-10-05 00:00:00 ."]
     assert texts(page, "#matching") == [], "nobody knows how many"
     assert asked(link(page, "Look further"))["model"] == "gone"
+
+
+def test_a_count_that_was_cut_short_is_no_less_than_what_is_listed(
+    logged: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(log: ConversationRepository, query: dict[str, object]) -> dict[str, object]:
+        return {"sessions": 1, "complete": False}
+
+    monkeypatch.setattr(ConversationRepository, "count_sessions", few)
+    assert texts(page_of(logged.get("/sessions")), "#matching") == ["At least 6 sessions"]
 
 
 def test_nothing_there_and_nothing_found_are_told_apart(client: FlaskClient) -> None:
