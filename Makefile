@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO_DIR ?= data/demo
 DEMO := env DATABASE_URL= SUPABASE_URL= SUPABASE_SECRET_KEY= SUPABASE_SERVICE_ROLE_KEY= TURNLOG_KEYLESS= DATA_DIR=$(DEMO_DIR)
 
-.PHONY: run demo test mutants check audit bench soak golden lock clean
+.PHONY: run demo test mutants check audit bench soak migration lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
@@ -47,9 +47,9 @@ bench: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.faults --sizes soak
 
-# Renews the golden copies of the schema, after a migration was added: look at what changed before committing it.
-golden: $(VENV)/.dev
-	$(BIN)/python -m tests.golden
+# Writes the release's migration, and what doctor compares with, from supabase/schemas.
+migration: $(VENV)/.dev
+	$(BIN)/python -m tests.migration
 
 # Pins every dependency with its hashes; run after editing a *.in file.
 lock: $(VENV)/.dev

@@ -1,8 +1,8 @@
-"""Applies `supabase/migrations/*.sql`, the only copy of the schema.
+"""Applies `supabase/migrations/*.sql`, one file a release, each made from `supabase/schemas` by `make migration`.
 
-Each file runs in a transaction with its record in `supabase_migrations.schema_migrations`, where the Supabase CLI
-looks too, so `supabase db push` and this agree on what is done. One migrator works at a time; a second one waits
-and then finds the work done.
+A file runs in a transaction and records its version in `turnlog.migrations` itself, so this, `supabase db push` and a
+person with an SQL editor agree on what is done. One migrator works at a time; a second one waits, and then finds the
+work done.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,14 @@ DIRECTORY = Path(__file__).resolve().parent.parent / "supabase" / "migrations"
 #: Advisory lock of Turnlog's migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")
 
-# What the Supabase CLI makes, word for word, so that either may come first.
-_LEDGER = """
-create schema if not exists supabase_migrations;
-create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
-alter table supabase_migrations.schema_migrations add column if not exists statements text[];
-alter table supabase_migrations.schema_migrations add column if not exists name text;
-"""
+#: The comment by which a schema `turnlog` is known as ours; supabase/schemas/schema.sql sets it.
+MARK = "Turnlog, the AI conversation log. Its migrations make what is in here."
+
+#: How rows of a Turnlog from before the first release come along; it kept them in the schema `public`.
+BEFORE_THE_FIRST_RELEASE = (
+    "This database also holds the tables of a Turnlog from before 0.1.0, in the schema public; they stay as they are. "
+    "To bring their rows along, run `export` with that version and `import` with this one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +48,23 @@ def _version_and_name(path: Path) -> tuple[str, str]:
     return version, name
 
 
-#: What `turnlog_ping_v1` answers on a database that this code fits.
+#: What `turnlog.ping` answers on a database that this code fits.
 SCHEMA_VERSION = max(_version_and_name(path)[0] for path in DIRECTORY.glob("*.sql"))
 
 
 def apply(connection: psycopg.Connection) -> Iterator[Migration]:
     """Bring the database up to date; yield each migration once it is committed.
 
-    `connection` must be in autocommit mode. Raises `Misconfigured` if a newer Turnlog has been here.
+    `connection` must be in autocommit mode. Raises `Misconfigured` if a newer Turnlog has been here, or if what is not
+    Turnlog's has a name that it needs.
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
-        with connection.transaction():
-            connection.execute(_LEDGER)
         applied = _applied(connection)
-        _refuse_newer(applied)
         for migration in available():
-            if migration.version in applied:
-                continue
-            with connection.transaction():
-                connection.execute(
-                    "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
-                    [migration.version, migration.name, [migration.sql]],
-                )
-                connection.execute(migration.sql.encode())
-            yield migration
+            if migration.version not in applied:
+                _run(connection, [migration])
+                yield migration
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
@@ -84,33 +77,46 @@ def apply_again(connection: psycopg.Connection) -> list[Migration]:
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
         applied = _applied(connection)
-        _refuse_newer(applied)
         again = [migration for migration in available() if migration.version in applied]
-        # in one transaction: between two of them an older function would answer
-        with connection.transaction():
-            for migration in again:
-                connection.execute(migration.sql.encode())
+        _run(connection, again)
         return again
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
 
-def _applied(connection: psycopg.Connection) -> dict[str, str]:
-    """Return the recorded migrations: version to name. A project's own are among them."""
-    return {
-        version: name or ""
-        for version, name in connection.execute("select version, name from supabase_migrations.schema_migrations")
-    }
+def holds_old_tables(connection: psycopg.Connection) -> bool:
+    """Tell whether the database holds tables of a Turnlog from before the first release."""
+    row = connection.execute("select to_regprocedure('public.turnlog_ping_v1(jsonb)') is not null").fetchone()
+    return row == (True,)
 
 
-def _refuse_newer(applied: dict[str, str]) -> None:
-    known = {migration.version for migration in available()}
-    newer = [
-        f"{version}_{name}"
-        for version, name in sorted(applied.items())
-        if name.startswith("turnlog_") and version not in known
-    ]
-    if newer:
+def _run(connection: psycopg.Connection, these: list[Migration]) -> None:
+    try:
+        with connection.transaction():
+            for migration in these:
+                connection.execute(migration.sql.encode())
+    except (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateFunction) as error:
+        raise Misconfigured(_sentence(error.diag)) from error
+
+
+def _sentence(diag: psycopg.errors.Diagnostic) -> str:
+    """Return what a migration says of a name that is taken: what is there, and the way out."""
+    return ". ".join(part.rstrip(".") for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part)
+
+
+def _applied(connection: psycopg.Connection) -> set[str]:
+    """Return the versions that the database has. Raises `Misconfigured` if one is newer than this code."""
+    ours = connection.execute(
+        "select obj_description(to_regnamespace('turnlog'), 'pg_namespace') = %s"
+        " and to_regclass('turnlog.migrations') is not null",
+        [MARK],
+    ).fetchone()
+    if ours != (True,):
+        return set()
+    applied = {version for (version,) in connection.execute("select version from turnlog.migrations").fetchall()}
+    if newer := applied - {migration.version for migration in available()}:
         raise Misconfigured(
-            f"the database has {', '.join(newer)}, which this version of Turnlog doesn't know: run the newer version"
+            f"The database has Turnlog's schema {', '.join(sorted(newer))}, which this version doesn't know: "
+            "run the newer version"
         )
+    return applied

@@ -42,12 +42,12 @@ class PostgresStore(FunctionStore):
         self._opening = threading.Lock()
         self._opened: tuple[int, ConnectionPool, Watchdog] | None = None
 
-    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:  # noqa: ARG002 - called by position
+    def _call(self, function: str, value: dict[str, Any], ends: float) -> Any:
         pool, watchdog = self._resources()
         with _driver_errors(), self._live_connection(pool, ends) as connection:
             with watchdog.limit(connection.fileno(), ends - time.monotonic()):
                 row = connection.execute(
-                    f"select public.{function}(%s)".encode(),
+                    f"select turnlog.{function}(%s)".encode(),
                     [Jsonb(value, dumps=to_json)],
                 ).fetchone()
             return row[0] if row else None

@@ -4,6 +4,7 @@ The wheel's own bookkeeping of processes doesn't fit a server that forks, so `in
 PostgreSQL refuses to run as root: started by root, its programs run as a user of their own.
 """
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
@@ -80,11 +82,16 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     """Return the user that runs the programs for root, made if need be; None if we aren't root."""
     if os.geteuid() != 0:
         return None
-    try:
+    with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)  # noqa: S607
-        return pwd.getpwnam(SYSTEM_USER)
+    # one at a time: of several that useradd is asked for at once, some see a number that isn't the user's in the end
+    with Path("/etc/passwd").open() as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        try:
+            return pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)  # noqa: S607
+            return pwd.getpwnam(SYSTEM_USER)
 
 
 def make_reachable(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Calls the functions through Supabase's API, with supabase-py's `rpc`.
+"""Calls the functions through Supabase's API, with supabase-py's `rpc`: `public.turnlog` is the door to all of them.
 
 PostgREST runs each request in one transaction, so a batch is atomic here too. The client is only used for `rpc` with
 the project's secret key, never to sign anyone in: a signed-in client would send the user's token instead of the key.
@@ -38,11 +38,11 @@ class SupabaseStore(FunctionStore):
         self._opened: tuple[int, Client, httpx.Client] | None = None
         self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
 
-    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:
+    def _call(self, function: str, value: dict[str, Any], ends: float) -> Any:
         client = self._client()
         self._answered.status = None
         with self._driver_errors(), http_deadline.until(ends):
-            data = client.rpc(function, {argument: value}).execute().data
+            data = client.rpc("turnlog", {"operation": function, "request": value}).execute().data
         if isinstance(data, str) or data == []:
             # something between us and PostgREST answered 200 in its place, or cut the answer short
             raise StoreUnavailable("Supabase's API answered with something that isn't JSON")

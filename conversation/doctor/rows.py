@@ -12,19 +12,19 @@ from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.remedies import name, text
 from logging_store.catalogue import Catalogue
 
-_FOREIGN = re.compile(r"FOREIGN KEY \((?P<columns>[^)]*)\) REFERENCES public\.(?P<table>\w+)\((?P<referenced>[^)]*)\)")
+_FOREIGN = re.compile(r"FOREIGN KEY \((?P<columns>[^)]*)\) REFERENCES turnlog\.(?P<table>\w+)\((?P<referenced>[^)]*)\)")
 _PRIMARY = re.compile(r"PRIMARY KEY \((?P<columns>[^)]*)\)")
 _UNIQUE = re.compile(r"(?:UNIQUE|CREATE UNIQUE INDEX .* USING btree) \((?P<columns>[\w, ]*)\)")
 _NIL = "'00000000-0000-0000-0000-000000000000'"
 
 _DELETE_ERASED = (
-    "delete from public.ai_interactions as i using public.ai_sessions as s "
+    "delete from turnlog.ai_interactions as i using turnlog.ai_sessions as s "
     "where s.project = i.project and s.id = i.session_id and s.erased_at is not null;"
 )
 
 
 def question(expected: Catalogue) -> dict[str, Any]:
-    """Return what `turnlog_identities_v1` is to look for."""
+    """Return what `turnlog.identities` is to look for."""
     foreign, keys = [], []
     for full, definition in {**expected["constraints"], **expected["indexes"]}.items():
         table = full.partition(".")[0]
@@ -44,7 +44,7 @@ def question(expected: Catalogue) -> dict[str, Any]:
 
 
 def check(answer: dict[str, Any], expected: Catalogue) -> Check:
-    """Return the check of an answer of `turnlog_identities_v1`."""
+    """Return the check of an answer of `turnlog.identities`."""
     told = "no orphans, no missing and no repeated identities"
     return Check("rows", told, [*_orphans(answer, expected), *_identities(answer, expected)])
 
@@ -76,7 +76,7 @@ def _identities(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding
         )
     for each in answer["repeated"]:
         listed = ", ".join(name(column) for column in each["columns"])
-        table = name("public", each["table"])
+        table = name("turnlog", each["table"])
         yield Finding(
             f"{number_of(each['values'], 'identity', 'identities')} of {each['table']} ({listed}) repeated: "
             f"{some(each['examples'], each['values'])}",
@@ -110,9 +110,9 @@ def _insert_parents(orphan: dict[str, Any], expected: Catalogue) -> str:
     )
     complete = " and ".join(f"c.{name(column)} is not null" for column in orphan["columns"])
     return (
-        f"insert into {name('public', parent)} ({', '.join(map(name, values))}) "
-        f"select distinct {', '.join(values.values())} from {name('public', orphan['table'])} as c "
-        f"where {complete} and not exists (select from {name('public', parent)} as p where {same}) "
+        f"insert into {name('turnlog', parent)} ({', '.join(map(name, values))}) "
+        f"select distinct {', '.join(values.values())} from {name('turnlog', orphan['table'])} as c "
+        f"where {complete} and not exists (select from {name('turnlog', parent)} as p where {same}) "
         "on conflict do nothing;"
     )
 
@@ -120,7 +120,7 @@ def _insert_parents(orphan: dict[str, Any], expected: Catalogue) -> str:
 def _fill(table: str, columns: list[str], lacking: str) -> str:
     made = {"id": "gen_random_uuid()", "session_id": "gen_random_uuid()", "project": "'default'"}
     fills = ", ".join(f"{column} = coalesce({column}, {made[column]})" for column in columns if column in made)
-    return f"update {name('public', table)} set {fills} where {lacking};"
+    return f"update {name('turnlog', table)} set {fills} where {lacking};"
 
 
 def _list_repeated(table: str, columns: str) -> str:
@@ -130,7 +130,7 @@ def _list_repeated(table: str, columns: str) -> str:
 
 def _forget_key(table: str) -> str:
     return (
-        f"update {name('public', table)} set key = null where lower(btrim(key)) in ('', 'null', 'undefined', 'none');"
+        f"update {name('turnlog', table)} set key = null where lower(btrim(key)) in ('', 'null', 'undefined', 'none');"
     )
 
 
@@ -142,14 +142,14 @@ def _rename_nil(table: str, expected: Catalogue) -> str:
         if (match := _FOREIGN.match(definition)) and match["table"] == table
     ]
     if not children:
-        return f"update {name('public', table)} set id = gen_random_uuid() where id = {_NIL};"
+        return f"update {name('turnlog', table)} set id = gen_random_uuid() where id = {_NIL};"
     moved = "".join(
-        f", moved_{n} as (update {name('public', child)} as c set {name(columns['id'])} = n.id from renamed as n "
+        f", moved_{n} as (update {name('turnlog', child)} as c set {name(columns['id'])} = n.id from renamed as n "
         f"where c.{name(columns['project'])} = n.project and c.{name(columns['id'])} = {_NIL})"
         for n, (child, columns) in enumerate(children)
     )
     return (
-        f"with renamed as (insert into {name('public', table)} select (jsonb_populate_record(p, jsonb_build_object("
-        f"'id', gen_random_uuid(), 'key', null))).* from {name('public', table)} as p where p.id = {_NIL} "
-        f"returning project, id){moved} delete from {name('public', table)} where id = {_NIL};"
+        f"with renamed as (insert into {name('turnlog', table)} select (jsonb_populate_record(p, jsonb_build_object("
+        f"'id', gen_random_uuid(), 'key', null))).* from {name('turnlog', table)} as p where p.id = {_NIL} "
+        f"returning project, id){moved} delete from {name('turnlog', table)} where id = {_NIL};"
     )

@@ -52,14 +52,14 @@ def _tables(expected: dict[str, Any], found: dict[str, Any], remedies: Remedies)
             yield Finding(
                 f"the table {table} is unlogged",
                 "PostgreSQL empties it after a crash: what was acknowledged is lost.",
-                [f"alter table {name('public', table)} set logged;"],
+                [f"alter table {name('turnlog', table)} set logged;"],
             )
 
 
 def _columns(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Finding]:
     for full, wanted in expected.items():
         table, column = _split(full)
-        alter = f"alter table {name('public', table)}"
+        alter = f"alter table {name('turnlog', table)}"
         if full not in found:
             declared = wanted["type"] + (f" default {wanted['default']}" if wanted["default"] else "")
             declared += " not null" if wanted["not_null"] else ""
@@ -90,24 +90,24 @@ def _columns(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Findin
             yield Finding(
                 f"{full} isn't Turnlog's, and must be filled",
                 "Turnlog doesn't fill it, so every new record of this table is refused.",
-                [f"alter table {name('public', table)} alter column {name(column)} drop not null;"],
+                [f"alter table {name('turnlog', table)} alter column {name(column)} drop not null;"],
             )
 
 
 def _constraints(expected: dict[str, str], found: dict[str, str]) -> Iterator[Finding]:
     for full, wanted in expected.items():
         table, constraint = _split(full)
-        alter = f"alter table {name('public', table)}"
+        alter = f"alter table {name('turnlog', table)}"
         add = f"{alter} add constraint {name(constraint)} {wanted};"
         there = found.get(full)
         if there is None:
             yield Finding(f"{full} is missing", "Rows that contradict each other could be stored.", [add])
         elif there == f"{wanted} DISABLED":
-            tables = [table, *re.findall(r" REFERENCES public\.(\w+)", wanted)]
+            tables = [table, *re.findall(r" REFERENCES turnlog\.(\w+)", wanted)]
             yield Finding(
                 f"{full} is switched off",
                 "Rows could be stored whose parents aren't there.",
-                [f"alter table {name('public', each)} enable trigger all;" for each in tables],
+                [f"alter table {name('turnlog', each)} enable trigger all;" for each in tables],
             )
         elif there == f"{wanted} NOT VALID":
             yield Finding(
@@ -119,7 +119,7 @@ def _constraints(expected: dict[str, str], found: dict[str, str]) -> Iterator[Fi
             yield Finding(
                 f"the index of {full} is broken",
                 "The same record could be stored twice.",
-                [f"reindex index {name('public', constraint)};"],
+                [f"reindex index {name('turnlog', constraint)};"],
             )
         elif there != wanted:
             yield Finding(
@@ -132,13 +132,13 @@ def _constraints(expected: dict[str, str], found: dict[str, str]) -> Iterator[Fi
         yield Finding(
             f"{full} isn't Turnlog's: {found[full]}",
             "Records that break it are refused.",
-            [f"alter table {name('public', table)} drop constraint {name(constraint)};"],
+            [f"alter table {name('turnlog', table)} drop constraint {name(constraint)};"],
         )
 
 
 def _indexes(expected: dict[str, str], found: dict[str, str]) -> Iterator[Finding]:
     for full, wanted in expected.items():
-        index = name("public", _split(full)[1])
+        index = name("turnlog", _split(full)[1])
         unique = wanted.startswith("CREATE UNIQUE")
         means = "The same record could be stored twice." if unique else "Reads that it serves are slow."
         if full not in found:
@@ -150,7 +150,7 @@ def _indexes(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findin
             yield Finding(
                 f"{full} isn't Turnlog's: {found[full]}",
                 "Records that break it are refused.",
-                [f"drop index {name('public', _split(full)[1])};"],
+                [f"drop index {name('turnlog', _split(full)[1])};"],
             )
 
 
@@ -172,7 +172,7 @@ def _triggers(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findi
             yield Finding(
                 f"the {kind} {full} isn't Turnlog's: {text}",
                 "It can change or swallow records as they are stored.",
-                [f"drop {kind} {name(trigger)} on {name('public', table)};"],
+                [f"drop {kind} {name(trigger)} on {name('turnlog', table)};"],
             )
 
 
@@ -199,7 +199,7 @@ def _functions(expected: dict[str, Any], found: dict[str, Any], remedies: Remedi
 
 def _row_security(tables: dict[str, Any], policies: dict[str, str]) -> Iterator[Finding]:
     for table, there in tables.items():
-        alter = f"alter table {name('public', table)}"
+        alter = f"alter table {name('turnlog', table)}"
         if not there["row_security"]:
             yield Finding(
                 f"row-level security of {table} is off",
@@ -217,7 +217,7 @@ def _row_security(tables: dict[str, Any], policies: dict[str, str]) -> Iterator[
         yield Finding(
             f"the policy {full} isn't Turnlog's: {definition}",
             "It lets others than the service at the records.",
-            [f"drop policy {name(policy)} on {name('public', table)};"],
+            [f"drop policy {name(policy)} on {name('turnlog', table)};"],
         )
 
 

@@ -1,0 +1,14 @@
+create or replace function turnlog.ping(request jsonb default '{}') returns jsonb
+language sql stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'schema', (select max(m.version) from turnlog.migrations as m),
+        'server_version', current_setting('server_version'),
+        'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
+        'fsync', current_setting('fsync'),
+        'synchronous_commit', current_setting('synchronous_commit'),
+        'full_page_writes', current_setting('full_page_writes'),
+        'transaction_isolation', current_setting('transaction_isolation'),
+        'rows_hidden', row_security_active('turnlog.ai_sessions'))
+$$;

@@ -1,0 +1,15 @@
+-- {id} -> the key, which opens nothing from now on, or null. Asking again changes nothing.
+create or replace function turnlog.revoke_key(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    revoked turnlog.ai_keys;
+begin
+    update turnlog.ai_keys as k
+       set revoked_at = coalesce(k.revoked_at, statement_timestamp())
+     where k.id = (request ->> 'id')::uuid
+    returning k.* into revoked;
+    return case when revoked.id is not null then turnlog.key_row(revoked) end;
+end
+$$;

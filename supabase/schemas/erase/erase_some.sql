@@ -1,0 +1,36 @@
+-- Erases the content of some sessions, up to `most` interactions of all of them: those that are empty then become
+-- tombstones, the others go on with the next call.
+create or replace function turnlog.erase_some(
+    in_project text, ids uuid[], most integer,
+    out erased uuid[], out interactions bigint, out participants bigint)
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
+as $$
+begin
+    -- in the order in which writers lock them; the statements below then see every append that won
+    perform from (
+        select s.id from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids)
+         order by s.id
+           for update) as locked;
+    delete from turnlog.ai_interactions as i
+     where i.ctid = any (array(
+           select d.ctid from turnlog.ai_interactions as d
+            where d.project = in_project and d.session_id = any (ids) limit most));
+    get diagnostics interactions = row_count;
+    erased := array(
+        select s.id from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.erased_at is null
+           and not exists (select from turnlog.ai_interactions as i
+                            where i.project = in_project and i.session_id = s.id)
+         order by s.id);
+    delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
+    get diagnostics participants = row_count;
+    delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (erased);
+    update turnlog.ai_sessions as s
+       set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
+           started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
+     where s.project = in_project and s.id = any (erased);
+end
+$$;

@@ -1,0 +1,49 @@
+-- The sessions that one filter of a list's request lets through, or what is `walked` if that is given, if they are no more
+-- than `most`; null if they are more, or no filter can tell. Of other projects, too: whoever asks looks at them once more.
+create or replace function turnlog.session_candidates(request jsonb, walked text, most integer) returns uuid[]
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- some entries of an index, never a whole table, whatever its statistics say
+set jit = off
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    entries constant integer := most * 2; -- of interactions: a session mostly has several
+    found_ids uuid[];
+    counted bigint;
+begin
+    if walked is not null then
+        execute 'select array_agg(w.id) from (select s.id from turnlog.ai_sessions as s where ' || walked || ' limit $2) as w'
+           into found_ids using request, most + 1;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ->> 'tag' is not null then
+        select array_agg(t.id) into found_ids
+          from (select s.id from turnlog.ai_sessions as s where s.tags @> array[request ->> 'tag'] limit most + 1) as t;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if (request ->> 'has_errors')::boolean then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select i.session_id from turnlog.ai_interactions as i
+                 where i.project = in_project and (i.status = 'failed' or i.status is null and i.error <> '')
+                 limit entries + 1) as e;
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ->> 'model' is not null then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select i.session_id from turnlog.ai_interactions as i
+                 where i.project = in_project and i.model = request ->> 'model'
+                 limit entries + 1) as e;
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    return null;
+end
+$$;

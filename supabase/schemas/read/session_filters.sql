@@ -1,0 +1,57 @@
+-- What a list's request asks of a session `s`, as SQL in which `$1` is the request. An index leads to what is `walked`, in the
+-- order of the list; `further` is asked of each row that is looked at there. `looks`: whether that takes a look at the
+-- session's interactions.
+create or replace function turnlog.session_filters(
+    request jsonb, out walked text, out further text, out looks boolean)
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    at constant text := 'coalesce(s.started_at, s.created_at)';
+    -- one index alone: what a second one finds would have to be looked for in all that the first one does
+    led_by constant text := case
+        when request ->> 'folder_id' is not null then 'folder_id'
+        when request ->> 'user_id' is not null then 'user_id'
+        when (request ->> 'implicit')::boolean then 'implicit'
+        when request ->> 'status' is not null then 'status'
+        else '' end;
+    asked record;
+begin
+    walked := 's.project = $1 ->> ''project'' and s.erased_at is null';
+    if request ->> 'from' is not null then
+        walked := walked || format(' and %s >= ($1 ->> ''from'')::timestamptz', at);
+    end if;
+    if request ->> 'to' is not null then
+        walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
+    end if;
+    further := '';
+    looks := request ->> 'model' is not null or request ->> 'has_errors' is not null;
+    for asked in
+        select f.name, f.condition
+          from (values
+              ('folder_id', 's.folder_id = ($1 ->> ''folder_id'')::uuid'),
+              ('user_id', 's.user_id = $1 ->> ''user_id'''),
+              ('implicit', case when (request ->> 'implicit')::boolean then 's.implicit' else 'not s.implicit' end),
+              ('status', 's.status = $1 ->> ''status'''),
+              -- a plan's sessions are there before they begin
+              ('begun', 's.status ' || case when (request ->> 'begun')::boolean then '<>' else '=' end || ' ''locked'''),
+              ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
+              ('tag', 's.tags @> array[$1 ->> ''tag'']'),
+              ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
+              -- a look by the index each: joined, they were planned by reading all that the model said in the project
+              ('model', '(select true from turnlog.ai_interactions as i where i.project = s.project'
+                        ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
+              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = s.project'
+                             ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
+                             ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
+          ) as f (name, condition)
+         where request ->> f.name is not null
+    loop
+        if asked.name = led_by then
+            walked := walked || ' and ' || asked.condition;
+        else
+            further := further || ' and ' || asked.condition;
+        end if;
+    end loop;
+end
+$$;

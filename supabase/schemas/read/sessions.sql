@@ -1,0 +1,93 @@
+-- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?, from?, to?,
+-- sort?: newest | oldest | activity, after?: {at, session_id}} -> {sessions, after}. A session's time is its started_at, or
+-- created_at where the caller gave none; by `activity` it is when its last interaction arrived, and those without any are
+-- left out. `name` is a part of the title or the key. A page may be short; `after` is null at the end.
+create or replace function turnlog.sessions(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- a bounded number of rows, never a whole table, whatever its statistics say
+set jit = off -- compiling took longer than the work
+as $$
+declare
+    page_size constant integer := (request ->> 'limit')::integer;
+    by_activity constant boolean := coalesce(request ->> 'sort' = 'activity', false);
+    has_after constant boolean := request #>> '{after,session_id}' is not null;
+    backwards constant boolean := coalesce(request ->> 'sort' = 'oldest', false);
+    filters constant record := turnlog.session_filters(request);
+    -- where a place of the list stands against the one to go on from, and in which order it is walked
+    beyond constant text := case when has_after then format(
+        ' and (%%s, %%s) %s (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)',
+        case when backwards then '>' else '<' end) else '' end;
+    direction constant text := case when backwards then 'asc' else 'desc' end;
+    whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far that is
+    walk text;
+    page text;
+    looks integer[];
+    enough integer;
+    candidates uuid[];
+    ids uuid[];
+    times timestamptz[];
+    last_at timestamptz;
+    last_id uuid;
+begin
+    if by_activity then
+        -- entries of interactions; each session counts where its last one is, unless that is on an earlier page
+        looks := '{2000,8000}';
+        walk := 'select i.session_id as id, i.created_at as at from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
+                || format(beyond, 'i.created_at', 'i.session_id') || ' order by i.created_at desc, i.session_id desc limit $2';
+        page := 'select w.id, w.at from (select v.id, max(v.at) as at from (' || walk || ') as v group by v.id) as w'
+                || ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
+                || ' limit 1)'
+                || case when has_after then ' and (select true from turnlog.ai_interactions as i'
+                   ' where i.project = $1 ->> ''project'' and i.session_id = w.id'
+                   -- not by the index of arrivals, which would be read from its end
+                   ' and (i.created_at + interval ''0'', i.session_id)'
+                   ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid) limit 1) is null' else '' end;
+    else
+        looks := case when whole then '{2147483647}' when filters.looks then '{2000,10000}' else '{5000,30000}' end;
+        walk := 'select s.id, coalesce(s.started_at, s.created_at) as at, s.project, s.folder_id, s.user_id, s.implicit, s.status,'
+                ' s.claim, s.tags, s.title, s.key, s.started_at, s.created_at, s.erased_at from turnlog.ai_sessions as s where '
+                || filters.walked || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                || format(' order by coalesce(s.started_at, s.created_at) %1$s, s.id %1$s limit $2', direction);
+        page := 'select s.id, s.at from (' || walk || ') as s where true' || filters.further;
+    end if;
+
+    foreach enough in array looks loop
+        -- what one rare filter lets through is looked at as a whole before looking further
+        if enough <> looks[1] then
+            candidates := turnlog.session_candidates(
+                request, case when by_activity then filters.walked end, 2000);
+            if candidates is not null then
+                page := case when by_activity then
+                    'select w.id, w.at from (select i.session_id as id, max(i.created_at) as at from turnlog.ai_interactions as i'
+                    ' where i.project = $1 ->> ''project'' and i.session_id = any ($4) group by i.session_id) as w'
+                    ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
+                    || ' limit 1)' || format(beyond, 'w.at', 'w.id')
+                else
+                    'select s.id, coalesce(s.started_at, s.created_at) as at from turnlog.ai_sessions as s where s.id = any ($4) and '
+                    || filters.walked || filters.further || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                end;
+            end if;
+        end if;
+        -- one more than the page, to know whether there is a next one
+        execute 'select array_agg(p.id), array_agg(p.at) from (' || page
+                || format(' order by at %1$s, id %1$s limit $3) as p', direction)
+           into ids, times using request, enough, page_size + 1, candidates;
+        exit when cardinality(ids) > page_size or candidates is not null or whole;
+        execute format('select w.at, w.id from (%s) as w offset $2 - 1 limit 1', walk)
+           into last_at, last_id using request, enough;
+        exit when last_id is null;
+    end loop;
+
+    if cardinality(ids) > page_size then
+        last_at := times[page_size];
+        last_id := ids[page_size];
+    elsif candidates is not null then
+        last_id := null;
+    end if;
+    return jsonb_build_object(
+        'sessions', turnlog.session_rows(request ->> 'project', coalesce(ids[:page_size], '{}')),
+        'after', case when last_id is not null then jsonb_build_object('at', last_at, 'session_id', last_id) end);
+end
+$$;

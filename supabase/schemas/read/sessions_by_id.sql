@@ -1,0 +1,55 @@
+-- {project, limit, after?: session id, user_id?, tag?, status?, from?, to?} -> {sessions, after}: of the next `limit`
+-- sessions in the order of their ids, or of a user's, those that the filters let through, so a page may be short or
+-- empty; `after` is null at the end. An id never changes, so a walk meets each session that was there when it began
+-- exactly once.
+create or replace function turnlog.sessions_by_id(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    of_user constant text := request ->> 'user_id';
+    of_tag constant text := request ->> 'tag';
+    of_status constant text := request ->> 'status';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+begin
+    -- one more than the page, to know whether there is a next one
+    if of_user is null then
+        ids := array(
+            select s.id
+              from turnlog.ai_sessions as s
+             where s.project = in_project and s.erased_at is null and s.id > after_id
+             order by s.id
+             limit page_size + 1);
+    else
+        -- by their own index, all of them and then sorted: one user's are few among a project's
+        ids := array(
+            select own.id
+              from (select s.id
+                      from turnlog.ai_sessions as s
+                     where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                    offset 0) as own
+             where own.id > after_id
+             order by own.id
+             limit page_size + 1);
+    end if;
+    return jsonb_build_object(
+        'sessions', turnlog.session_rows(in_project, array(
+            select s.id
+              from turnlog.ai_sessions as s
+             where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
+               and (of_user is null or s.user_id = of_user)
+               and (of_tag is null or s.tags @> array[of_tag])
+               and (of_status is null or s.status = of_status)
+               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+               and (before is null or coalesce(s.started_at, s.created_at) < before)
+             order by s.id)),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;

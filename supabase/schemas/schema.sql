@@ -1,0 +1,30 @@
+-- Everything of Turnlog's is in the schema `turnlog`, so it installs beside whatever a database has. The comment marks
+-- the schema as ours: one of that name that lacks it, and isn't empty, is somebody else's and is left alone.
+do $$
+declare
+    mark constant text := 'Turnlog, the AI conversation log. Its migrations make what is in here.';
+    held constant oid := pg_catalog.to_regnamespace('turnlog');
+begin
+    if held is null then
+        create schema turnlog;
+    elsif pg_catalog.obj_description(held, 'pg_namespace') is distinct from mark and exists (
+        select from pg_catalog.pg_depend as d
+         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held and d.deptype = 'n')
+    then
+        raise exception using
+            errcode = '42P06',
+            message = 'The schema "turnlog" of this database is not Turnlog''s',
+            detail = 'It holds ' || (
+                select pg_catalog.string_agg(o.name, ', ' order by o.name)
+                  from (select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as name
+                          from pg_catalog.pg_depend as d
+                         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held
+                           and d.deptype = 'n'
+                         order by 1 limit 5) as o),
+            hint = 'Rename it (alter schema turnlog rename to …), or give Turnlog a database of its own.';
+    end if;
+    if pg_catalog.obj_description(pg_catalog.to_regnamespace('turnlog'), 'pg_namespace') is distinct from mark then
+        execute pg_catalog.format('comment on schema turnlog is %L', mark);
+    end if;
+end
+$$;

@@ -1,0 +1,71 @@
+-- {ms} -> {indexed, left}: indexes what waits, for about so many milliseconds; `left` tells whether there is more.
+-- Several may do so at once: each takes what no other has. It waits for nobody, so that it can't be part of a deadlock.
+-- Who writes what is being indexed waits for it: so the clock is looked at with each text, and few bytes are taken on at once.
+create or replace function turnlog.index_pending(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
+    at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
+    bytes_at_once constant integer := 25000;
+    short constant integer := 5000;        -- bytes of a text that is indexed with others
+    longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
+    unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
+    taken turnlog.ai_search_queue[];
+    one turnlog.ai_search_queue;
+    said text;                             -- '': nothing; null: too long
+    texts text[];
+    bytes integer;
+    indexed integer := 0;
+begin
+    loop
+        taken := array(
+            select t from (select q.* from turnlog.ai_search_queue as q
+                            order by q.project, q.session_id, q.id
+                            limit at_once
+                              for update skip locked) as t);
+        exit when cardinality(taken) = 0;
+
+        texts := '{}';
+        bytes := 0;
+        foreach one in array taken loop
+            exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
+            select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
+                        then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
+              into said
+              from turnlog.ai_interactions as i
+             where i.project = one.project and i.session_id = one.session_id and i.id = one.id
+                   and not exists (select from turnlog.ai_sessions as s
+                                    where s.project = i.project and s.id = i.session_id and s.erased_at is not null);
+            if not found then
+                said := '';
+            elsif octet_length(said) > longest then
+                said := null;
+            else
+                said := turnlog.fold(said);
+                bytes := bytes + coalesce(octet_length(said), 0);
+            end if;
+            texts := array_append(texts, said);
+        end loop;
+        taken := taken[:cardinality(texts)];
+
+        insert into turnlog.ai_search (project, session_id, part, grams)
+        select parts.project, parts.session_id, gen_random_uuid(),
+               case when parts.said is null then '{-1}' else turnlog.grams(parts.said) end
+          from (select t.project, t.session_id, string_agg(t.said, E'\n') as said
+                  from rows from (unnest(taken), unnest(texts)) as t (project, session_id, id, said)
+                 where t.said is null or t.said <> ''
+                 group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
+         where parts.said is null or octet_length(parts.said) >= 3;
+
+        delete from turnlog.ai_search_queue as q
+         using unnest(taken) as t
+         where q.project = t.project and q.session_id = t.session_id and q.id = t.id;
+        indexed := indexed + cardinality(taken);
+        exit when clock_timestamp() > ends_at;
+    end loop;
+    return jsonb_build_object('indexed', indexed, 'left', exists (select from turnlog.ai_search_queue));
+end
+$$;

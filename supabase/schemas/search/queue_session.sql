@@ -1,0 +1,33 @@
+-- Takes a session out of the index and queues what is left of it, unless it is erased. The queue goes first: whoever is
+-- indexing it has committed when that is through. What is left is looked up last, so that nothing is missed that came
+-- meanwhile. Of a long session the index says that it may hold anything: to queue it all with each step of an erasure would take ever longer.
+create or replace function turnlog.queue_session(in_project text, of_session uuid) returns void
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    most constant integer := 1000; -- interactions that are queued
+    ids uuid[];
+begin
+    delete from turnlog.ai_search_queue as q where q.project = in_project and q.session_id = of_session;
+    delete from turnlog.ai_search as s where s.project = in_project and s.session_id = of_session;
+    if exists (select from turnlog.ai_sessions as s
+                where s.project = in_project and s.id = of_session and s.erased_at is not null) then
+        return;
+    end if;
+    ids := array(
+        select i.id from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
+         order by i.id
+         limit most + 1);
+    if cardinality(ids) > most then
+        insert into turnlog.ai_search (project, session_id, part, grams)
+        values (in_project, of_session, gen_random_uuid(), '{-1}');
+    elsif cardinality(ids) > 0 then
+        insert into turnlog.ai_search_queue (project, session_id, id)
+        select in_project, of_session, i.id from unnest(ids) as i (id)
+            on conflict (project, session_id, id) do update set id = excluded.id;
+    end if;
+end
+$$;

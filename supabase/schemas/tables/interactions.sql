@@ -1,0 +1,69 @@
+-- Interactions: one prompt and its response each.
+create table if not exists turnlog.ai_interactions (
+    project         text        not null,
+    session_id      uuid        not null,
+    id              uuid        not null,
+    key             text,                           -- the caller's own id; the id derives from session and key
+    prompt          jsonb,                          -- a text, or a list of messages
+    response        jsonb,                          -- the same
+    model           text,
+    provider        text,
+    status          text,                           -- null: derived from error and response when read
+    error           text,
+    finish_reason   text,
+    started_at      timestamptz,
+    completed_at    timestamptz,
+    latency_ms      double precision,
+    time_to_first_token_ms double precision,
+    input_tokens    bigint,
+    output_tokens   bigint,
+    cost_usd        numeric,
+    participant     text,
+    reply_to        uuid,
+    turn            bigint,                         -- the caller's own counter
+    tags            text[],
+    metadata        jsonb,
+    created_at      timestamptz not null,           -- when the service first received it
+    erased_at       timestamptz,                    -- set: what an erased user said in somebody else's session
+    constraint ai_interactions_pkey primary key (project, session_id, id),
+    constraint ai_interactions_session_fkey foreign key (project, session_id)
+        references turnlog.ai_sessions (project, id),
+    constraint ai_interactions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
+    constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500),
+    constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
+    constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
+    constraint ai_interactions_status_check check (status in ('completed', 'failed', 'abandoned')),
+    constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
+);
+
+-- A second line of defence, as for sessions. A key of several parts may be longer than an index entry: it needs none.
+create unique index if not exists ai_interactions_session_key_key
+    on turnlog.ai_interactions (project, session_id, key) where octet_length(key) <= 2000;
+
+-- What is searched from the newest on; an overview goes along it in time.
+create index if not exists ai_interactions_newest_idx
+    on turnlog.ai_interactions (project, (coalesce(started_at, created_at)) desc, session_id desc, id desc);
+-- In the order of arrival, so writes go to its end, and one entry stands for the turns that a session got at once.
+create index if not exists ai_interactions_arrived_idx
+    on turnlog.ai_interactions (project, created_at, session_id);
+-- Tells both which sessions a model was used in and whether one session used it.
+create index if not exists ai_interactions_model_idx
+    on turnlog.ai_interactions (project, model, session_id) where model is not null;
+-- Failures are few, and the rare ones are those that matter: found by themselves, no sample misses them.
+create index if not exists ai_interactions_failed_idx
+    on turnlog.ai_interactions (project, session_id) where status = 'failed' or status is null and error <> '';
+create index if not exists ai_interactions_failed_began_idx
+    on turnlog.ai_interactions (project, (coalesce(started_at, created_at)))
+    where status = 'failed' or status is null and error <> '';
+
+-- lz4 writes long texts about half as fast again as pglz does; a server built without it keeps pglz.
+do $$
+begin
+    alter table turnlog.ai_interactions
+        alter column prompt set compression lz4,
+        alter column response set compression lz4,
+        alter column metadata set compression lz4;
+exception when feature_not_supported then
+    raise notice 'this PostgreSQL was built without lz4: prompts and responses keep pglz';
+end
+$$;

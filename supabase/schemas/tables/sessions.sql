@@ -1,0 +1,56 @@
+-- Sessions. Every primary and foreign key starts with the project, so the tables distribute by it unchanged.
+create table if not exists turnlog.ai_sessions (
+    project        text        not null,
+    id             uuid        not null,
+    key            text,                               -- the caller's own id; the id derives from it
+    user_id        text,
+    claim          text,                               -- who opened it with a publishable key; else it is its user's
+    title          text,
+    folder_id      uuid,
+    session_number integer,                            -- within its folder
+    scheduled_on   date,
+    status         text        not null default 'open',
+    implicit       boolean     not null default false, -- born from an interaction, not yet created by name
+    tags           text[],
+    metadata       jsonb,
+    started_at     timestamptz,
+    ended_at       timestamptz,
+    created_at     timestamptz not null,               -- when the service first received it
+    erased_at      timestamptz,                        -- set: a tombstone; all content is gone
+    edited         text[],                             -- fields changed by PATCH: later writes neither fill nor contradict them
+    constraint ai_sessions_pkey primary key (project, id),
+    constraint ai_sessions_folder_fkey foreign key (project, folder_id)
+        references turnlog.ai_session_folders (project, id),
+    constraint ai_sessions_project_check check (project <> ''),
+    -- Placeholders of a missing id are refused here as well, for who writes past the service.
+    constraint ai_sessions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
+    constraint ai_sessions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 200),
+    constraint ai_sessions_session_number_check check (
+        session_number is null or session_number > 0 and folder_id is not null),
+    constraint ai_sessions_status_check check (status in ('locked', 'open', 'closed')),
+    constraint ai_sessions_metadata_check check (jsonb_typeof(metadata) = 'object')
+);
+
+-- A second line of defence: identity already derives from the key. Partial, so that the planner can't take one for
+-- the primary key: on tables it knows nothing of yet, foreign keys were checked by reading a project's whole index.
+create unique index if not exists ai_sessions_project_key_key
+    on turnlog.ai_sessions (project, key) where key is not null;
+create unique index if not exists ai_sessions_folder_number_key
+    on turnlog.ai_sessions (project, folder_id, session_number) where folder_id is not null;
+
+-- Lists, newest first: of all, of a user, by status, of a folder, of sessions that nobody created by name.
+create index if not exists ai_sessions_newest_idx
+    on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
+create index if not exists ai_sessions_user_newest_idx
+    on turnlog.ai_sessions (project, user_id, (coalesce(started_at, created_at)) desc, id desc)
+    where erased_at is null and user_id is not null;
+create index if not exists ai_sessions_status_newest_idx
+    on turnlog.ai_sessions (project, status, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
+create index if not exists ai_sessions_folder_newest_idx
+    on turnlog.ai_sessions (project, folder_id, (coalesce(started_at, created_at)) desc, id desc)
+    where erased_at is null and folder_id is not null;
+create index if not exists ai_sessions_implicit_newest_idx
+    on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc)
+    where erased_at is null and implicit;
+create index if not exists ai_sessions_tags_idx
+    on turnlog.ai_sessions using gin (tags) where tags is not null;

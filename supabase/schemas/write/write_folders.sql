@@ -1,0 +1,136 @@
+-- Writes a batch's folders, in the transaction of the batch, and locks them: {folders: [...]} as in turnlog.write_v1,
+-- and the ids of other folders that its sessions are in. Answers {receipts: [...], sessions: [...]}: the numbered
+-- sessions of the plans that were accepted, each with `of_folder`, the place of its folder in the list.
+create or replace function turnlog.write_folders(in_project text, folders jsonb, named uuid[]) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    born uuid[];
+    stated record;
+    held turnlog.ai_session_folders;
+    rule record;
+    receipt jsonb;
+    receipts jsonb := '[]';
+    planned jsonb := '[]';
+    changed uuid[] := '{}';  -- folders of which something was filled
+begin
+    -- the missing ones first, in the order of their ids; then all are locked in that order, as sessions are
+    with stated as (
+        select distinct on (f.id) f.*
+          from rows from (jsonb_to_recordset(folders) as (
+                   id uuid, key text, name text, user_id text, sessions_per_week integer, total_weeks integer,
+                   starts_on date, metadata jsonb, implicit boolean, created_at timestamptz)) with ordinality as f
+         order by f.id, coalesce(f.implicit, false), f.key is null, f.ordinality
+    ), inserted as (
+        insert into turnlog.ai_session_folders
+               (project, id, key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit, created_at)
+        select in_project, s.id, s.key, s.name, s.user_id, s.sessions_per_week, s.total_weeks, s.starts_on, s.metadata,
+               coalesce(s.implicit, false), coalesce(s.created_at, statement_timestamp())
+          from stated as s
+         order by s.id
+            on conflict do nothing
+        returning id
+    )
+    select coalesce(array_agg(i.id), '{}') into born from inserted as i;
+
+    perform from (
+        select f.id
+          from turnlog.ai_session_folders as f
+         where f.project = in_project
+           and f.id = any (named || array(select (e ->> 'id')::uuid from jsonb_array_elements(folders) as e))
+         order by f.id
+           for no key update) as locked;
+
+    for stated in
+        select f.value as facts, (f.value ->> 'id')::uuid as id, coalesce((f.value ->> 'implicit')::boolean, false) as implicit,
+               row_number() over (partition by f.value ->> 'id' order by coalesce((f.value ->> 'implicit')::boolean, false),
+                                  f.value ->> 'key' is null, f.ordinality) as nth,
+               f.ordinality
+          from jsonb_array_elements(folders) with ordinality as f
+         order by nth, f.ordinality
+    loop
+        select f.* into held from turnlog.ai_session_folders as f where f.project = in_project and f.id = stated.id;
+        if held.id is null then
+            receipt := (
+                select jsonb_build_object(
+                           'receipt', 'conflict', 'constraint', 'ai_session_folders_project_key_key',
+                           'columns', array['project', 'key'],
+                           'attempted', jsonb_build_object('project', in_project, 'key', stated.facts ->> 'key'),
+                           'held_by', f.id)
+                  from turnlog.ai_session_folders as f
+                 where f.project = in_project and f.key = stated.facts ->> 'key');
+        elsif stated.nth = 1 and stated.id = any (born) then
+            receipt := '{"receipt": "created"}';
+        else
+            select r.fills, r.conflicts into rule
+              from turnlog.fill_rule(
+                   to_jsonb(held), stated.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
+            -- a plan may grow: what it had stays as it was
+            if (stated.facts ->> 'total_weeks')::integer > held.total_weeks then
+                rule.conflicts := nullif(array_remove(rule.conflicts, 'total_weeks'), '{}');
+                rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', stated.facts -> 'total_weeks');
+            end if;
+            if rule.conflicts is not null then
+                receipt := jsonb_build_object('receipt', 'conflict', 'fields', array(
+                    select case when c.field in ('sessions_per_week', 'total_weeks', 'starts_on')
+                                then 'plan.' || c.field else c.field end from unnest(rule.conflicts) as c (field)));
+                if rule.conflicts && '{sessions_per_week,total_weeks}' then
+                    receipt := receipt || jsonb_build_object('reason', format(
+                        'The plan has %s weeks of %s sessions; it may get longer, not shorter or denser',
+                        held.total_weeks, held.sessions_per_week));
+                end if;
+            elsif rule.fills is not null or held.implicit and not stated.implicit then
+                update turnlog.ai_session_folders as f
+                   set (key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit) = (
+                       select m.key, m.name, m.user_id, m.sessions_per_week, m.total_weeks, m.starts_on, m.metadata,
+                              held.implicit and stated.implicit
+                         from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
+                 where f.project = in_project and f.id = stated.id;
+                receipt := jsonb_build_object('receipt', 'filled', 'fields', array(
+                    select case when k.field in ('sessions_per_week', 'total_weeks', 'starts_on')
+                                then 'plan.' || k.field else k.field end
+                      from jsonb_object_keys(rule.fills) as k (field) order by 1));
+            else
+                receipt := '{"receipt": "duplicate"}';
+            end if;
+        end if;
+        receipts := receipts || jsonb_build_object('at', stated.ordinality, 'receipt', receipt);
+        if receipt ->> 'receipt' <> 'conflict' then
+            planned := planned || (
+                select coalesce(jsonb_agg(p.value || jsonb_build_object('of_folder', stated.ordinality)), '[]')
+                  from jsonb_array_elements(coalesce(stated.facts -> 'sessions', '[]')) as p);
+        end if;
+        if receipt ->> 'receipt' = 'filled' then
+            changed := changed || stated.id;
+        end if;
+    end loop;
+
+    -- What the folders say of their planned sessions, now that all is told: whose they are and when they begin may be
+    -- said at another time than how many there are. Those that are there already gain it as well.
+    planned := planned || (
+        select coalesce(jsonb_agg(jsonb_build_object(
+                   'id', s.id, 'implicit', true, 'folder_id', s.folder_id, 'place', s.session_number - 1)), '[]')
+          from turnlog.ai_session_folders as f
+          join turnlog.ai_sessions as s on s.project = in_project and s.folder_id = f.id and s.erased_at is null
+                                      and s.session_number <= f.sessions_per_week * f.total_weeks
+         where f.project = in_project and f.id = any (changed)
+           and (s.user_id is null and f.user_id is not null or s.scheduled_on is null and f.starts_on is not null));
+    return jsonb_build_object(
+        'receipts', (select coalesce(jsonb_agg(r -> 'receipt' order by (r ->> 'at')::bigint), '[]')
+                       from jsonb_array_elements(receipts) as r),
+        'sessions', (
+            select coalesce(jsonb_agg(
+                       p.value || jsonb_build_object(
+                           'user_id', f.user_id,
+                           'scheduled_on', f.starts_on + n.place / f.sessions_per_week * 7
+                                           + n.place % f.sessions_per_week * 7 / f.sessions_per_week)
+                       order by p.ordinality), '[]')
+              from jsonb_array_elements(planned) with ordinality as p
+             cross join lateral (select coalesce((p.value ->> 'place')::integer,
+                                                 (p.value ->> 'session_number')::integer - 1) as place) as n
+              join turnlog.ai_session_folders as f
+                on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
+end
+$$;

@@ -1,0 +1,61 @@
+-- Writes a batch's participants, below sessions that the batch has locked. Receipts in the order of the list.
+create or replace function turnlog.write_participants(
+    in_project text, participants jsonb, sessions_present uuid[], sessions_erased uuid[])
+returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    onward constant text[] := '{reserved,confirmed,joined,left}';
+    stated turnlog.ai_session_participants;
+    held turnlog.ai_session_participants;
+    fields text[];
+    receipt jsonb;
+    receipts jsonb := '[]';
+begin
+    for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, participants) as p loop
+        if stated.session_id = any (sessions_erased) or stated.session_id <> all (sessions_present) then
+            receipts := receipts || jsonb_build_object('receipt', 'rejected', 'reason',
+                case when stated.session_id = any (sessions_erased) then 'erased' else 'the session was refused' end);
+            continue;
+        end if;
+        insert into turnlog.ai_session_participants (project, session_id, participant, role, state, created_at)
+        values (in_project, stated.session_id, stated.participant, stated.role, stated.state,
+                coalesce(stated.created_at, statement_timestamp()))
+            on conflict do nothing;
+        if found then
+            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            continue;
+        end if;
+        select p.* into held
+          from turnlog.ai_session_participants as p
+         where p.project = in_project and p.session_id = stated.session_id and p.participant = stated.participant;
+        fields := array_remove(array[
+            case when stated.role <> held.role then 'role' end,
+            case when array_position(onward, stated.state) < array_position(onward, held.state) then 'state' end], null);
+        if fields <> '{}' then
+            receipt := jsonb_build_object('receipt', 'conflict', 'fields', fields);
+            if 'state' = any (fields) then
+                receipt := receipt || jsonb_build_object('reason', format(
+                    'A participant''s state moves only forward (reserved, confirmed, joined, left): it is %s, %s would be a step back',
+                    held.state, stated.state));
+            end if;
+        else
+            fields := array_remove(array[
+                case when held.role is null and stated.role is not null then 'role' end,
+                case when stated.state is distinct from held.state and stated.state is not null then 'state' end], null);
+            if fields = '{}' then
+                receipt := '{"receipt": "duplicate"}';
+            else
+                update turnlog.ai_session_participants as p
+                   set role = coalesce(held.role, stated.role), state = coalesce(stated.state, held.state)
+                 where p.project = in_project and p.session_id = stated.session_id and p.participant = stated.participant;
+                receipt := jsonb_build_object('receipt', 'filled', 'fields', fields);
+            end if;
+        end if;
+        receipts := receipts || receipt;
+    end loop;
+    return receipts;
+end
+$$;
