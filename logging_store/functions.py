@@ -209,7 +209,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _receipts(batch: Batch, answer: dict[str, Any]) -> BatchReceipts:
-    receipts = BatchReceipts(**{kind: _of_kind(answer.get(kind, []), len(getattr(batch, kind))) for kind in KINDS})
+    receipts = BatchReceipts(**{kind: _of_kind(answer.get(kind) or [], len(getattr(batch, kind))) for kind in KINDS})
     if any(len(getattr(receipts, kind)) != len(getattr(batch, kind)) for kind in KINDS):
         raise Misconfigured("the store answered with fewer receipts than records: its functions are not ours")
     return receipts
