@@ -8,7 +8,7 @@ from typing import Any
 from conversation.doctor.remedies import command, name
 from logging_store import catalogue
 
-#: Ask the database for a table by schema and name: an answer of `turnlog_table_v1`.
+#: Ask the database for a table by schema and name: see `describe` in foreign_tables.sql.
 Describe = Callable[[str, str], dict[str, Any] | None]
 
 _PART = r'"(?:[^"]|"")+"|[^".]+'
@@ -105,7 +105,7 @@ def _find(spelled: str, describe: Describe, option: str) -> dict[str, Any]:
     if found is None:
         raise UnclearError(f"{option} {spelled}: there is no table of this name")
     where = name(found["schema"], found["table"])
-    if "SELECT" not in found["privileges"]:
+    if not found["readable"]:
         raise UnclearError(
             f"{option} {where}: this role may not read it: grant select, insert, update on table {where}"
         )
