@@ -23,8 +23,9 @@ _CONNECT_S = 10
 class ForeignTables:
     """The tables of a database, within one transaction."""
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: psycopg.Connection, search_path: str) -> None:
         self._connection = connection
+        self._search_path = search_path
 
     def describe(self, schema: str, table: str) -> dict[str, Any] | None:
         described: dict[str, Any] | None = self._call("describe", schema, table)
@@ -36,7 +37,7 @@ class ForeignTables:
 
     def mend(self, table: ForeignTable, fills: Mapping[str, str]) -> dict[str, Any]:
         """Mend the table; new sessions get `fills`, a text for each column. Nothing is kept before `keep`."""
-        report: dict[str, Any] = self._call("mend", Jsonb(table.request()), Jsonb(fills))
+        report: dict[str, Any] = self._call("mend", Jsonb(table.request()), Jsonb(fills), self._search_path)
         return report
 
     def keep(self, table: ForeignTable) -> None:
@@ -67,6 +68,7 @@ def foreign_tables(address: str) -> Iterator[ForeignTables]:
         # whatever is the default: a lock may be waited for, and the rows that count are those after it
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = False
+        [(search_path,)] = connection.execute("show search_path")
         try:
             connection.execute(_SQL.read_bytes())
         except psycopg.errors.InsufficientPrivilege as error:
@@ -74,7 +76,7 @@ def foreign_tables(address: str) -> Iterator[ForeignTables]:
                 f"this role may not make the temporary functions that it takes ({error.diag.message_primary}): "
                 f"grant temporary on database {connection.info.dbname} to {connection.info.user}"
             ) from error
-        yield ForeignTables(connection)
+        yield ForeignTables(connection, search_path)
         connection.rollback()
 
 

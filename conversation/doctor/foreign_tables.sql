@@ -3,9 +3,8 @@
 -- foreign_tables.py runs this file at the start of its transaction and calls these functions within it, always as
 -- `pg_temp.NAME`: no search path finds functions of that schema. Nothing of it is ever seen by another connection.
 
--- pg_catalog comes first, whatever a role or database has set; the rest stays, since the tables' own triggers may need it
-select pg_catalog.set_config('search_path', pg_catalog.btrim(
-    pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')), ', '), true);
+-- nothing is found but the server's own, neither by name nor by how well an overload fits; but see `mend`
+set local search_path = pg_catalog, pg_temp;
 set local timezone = 'UTC'; -- times are part of what ids derive from
 set local lock_timeout = '3s';
 set local statement_timeout = '5min';
@@ -59,7 +58,7 @@ create function pg_temp.blank(expression text) returns text
 language sql immutable
 as $$
     select format(
-        '(%1$s is null or lower(btrim(%1$s, E'' \t\r\n''))'
+        '(%1$s is null or pg_catalog.lower(pg_catalog.btrim(%1$s, E'' \t\r\n''))'
         ' in ('''', ''null'', ''undefined'', ''none'', ''00000000-0000-0000-0000-000000000000''))', expression)
 $$;
 
@@ -72,10 +71,11 @@ as $$
     select case
         when kinds = '{uuid,uuid}' then expression
         when 'uuid' = any (kinds) then format($f$(
-            case when btrim(%1$s) ~* '^([0-9a-f]{4}-?){7}[0-9a-f]{4}$|^[{]([0-9a-f]{4}-?){7}[0-9a-f]{4}[}]$'
-                 then btrim(%1$s)::uuid::text else lower(btrim(%1$s)) end)$f$, expression)
+            case when pg_catalog.btrim(%1$s) ~* '^([0-9a-f]{4}-?){7}[0-9a-f]{4}$|^[{]([0-9a-f]{4}-?){7}[0-9a-f]{4}[}]$'
+                 then pg_catalog.btrim(%1$s)::uuid::text else pg_catalog.lower(pg_catalog.btrim(%1$s)) end)$f$, expression)
         when 'number' = any (kinds) then format($f$(
-            case when %1$s ~ '^\s*[-+]?[0-9]+([.][0-9]+)?\s*$' then trim_scale(%1$s::numeric)::text else %1$s end)$f$,
+            case when %1$s ~ '^\s*[-+]?[0-9]+([.][0-9]+)?\s*$'
+                 then pg_catalog.trim_scale(%1$s::numeric)::text else %1$s end)$f$,
             expression)
         else expression end
 $$;
@@ -165,6 +165,7 @@ $$;
 -- A UUID of version 3 in Turnlog's namespace (see logging_store/identity.py): PostgreSQL has MD5 without an extension.
 create function pg_temp.derived_id(name text) returns uuid
 language sql immutable
+set search_path = pg_catalog, pg_temp -- it is called within the tables' own path
 as $$
     select overlay(overlay(h.digest placing '3' from 13)
                    placing to_hex(('x' || substr(h.digest, 17, 1))::bit(4)::integer & 3 | 8) from 17)::uuid
@@ -216,18 +217,19 @@ $$;
 -- Mends what `inspect` finds: blank ids and blank sessions get new ones, sessions that the parent's table lacks are
 -- inserted there, with the texts of `fills` in these columns. Nothing is deleted; repeated ids stay.
 -- Returns {changed: rows, parents, ids, sessions: how many, examples: {parents: [id], ids: [{from, to}],
--- sessions: [{id, to}]}}. A dry run calls it, too, and rolls back; `advance` is for those who commit.
+-- sessions: [{id, to}]}}. A dry run calls it, too, and rolls back; `advance` is for those who commit. `search_path`: that
+-- of the role or database, which the tables' own triggers may rely on.
 --
 -- A new text or UUID derives from the row: from its id, or without one from all its columns. A new number is the next
 -- one. Rows without a session get one each, as nothing says which of them belong together.
-create function pg_temp.mend(request jsonb, fills jsonb) returns jsonb
+create function pg_temp.mend(request jsonb, fills jsonb, search_path text) returns jsonb
 language plpgsql volatile
 as $$
 declare
     c constant record := pg_temp.columns_of(request);
     derived constant text :=
-        'pg_temp.derived_id(jsonb_build_array(''repair'', %L, %L, b.basis, b.nth)::text)::text';
-    next_number constant text := '(%s + row_number() over (partition by b.%s order by b.part, b.place))::text';
+        'pg_temp.derived_id(pg_catalog.jsonb_build_array(''repair'', %L, %L, b.basis, b.nth)::text)::text';
+    next_number constant text := '(%s + pg_catalog.row_number() over (partition by b.%s order by b.part, b.place))::text';
     next_id text := 'null';          -- expressions over a row of `numbered`
     next_session text := 'null';
     target text;
@@ -235,6 +237,7 @@ declare
     updates text := 'select m.no_id, m.no_session, m.id, m.new_id, m.new_session from named as m';
     ids_lack boolean;
     sessions_lack boolean;
+    statement text;
     answer jsonb;
 begin
     -- nobody writes meanwhile, so what is counted is what is changed; in the order of the names, against deadlocks
@@ -270,7 +273,8 @@ begin
     if c.session_kind = 'number' then
         next_session := format(next_number, greatest(
             pg_temp.highest(c.relation, request ->> 'session'),
-            case when c.parent_kind = 'number' then pg_temp.highest(c.parent, request -> 'parent' ->> 'id') end), 'no_session');
+            case when c.parent_kind = 'number' then pg_temp.highest(c.parent, request -> 'parent' ->> 'id') end),
+            'no_session');
     elsif c.session_kind <> 'other' then
         next_session := format(derived, c.relation, 'session');
     end if;
@@ -286,22 +290,23 @@ begin
               order by s.session
              returning %6$s::text as id',
             c.parent,
-            concat_ws(', ', c.parent_id, (select string_agg(format('%I', f.key), ', ' order by f.key) from jsonb_each_text(fills) as f)),
+            concat_ws(', ', c.parent_id,
+                      (select string_agg(format('%I', f.key), ', ' order by f.key) from jsonb_each_text(fills) as f)),
             concat_ws(', ', format('s.session::%s', c.parent_type),
                       (select string_agg(format('%L', f.value), ', ' order by f.key) from jsonb_each_text(fills) as f)),
             c.relation, c.session_text, c.parent_id, c.session_blank, c.parent_text);
     end if;
 
-    execute format(
+    statement := format(
         'with broken as materialized (
              select t.tableoid as part, t.ctid as place, t.%2$s::text as id,
                     %3$s as no_id, %4$s as no_session,
-                    case when %3$s then jsonb_build_array(md5((to_jsonb(t.*) - %5$L)::text))
-                         else to_jsonb(t.%2$s::text) end as basis
+                    case when %3$s then pg_catalog.jsonb_build_array(pg_catalog.md5((pg_catalog.to_jsonb(t.*) - %5$L)::text))
+                         else pg_catalog.to_jsonb(t.%2$s::text) end as basis
                from %1$s as t
               where %3$s or %4$s
          ), numbered as (
-             select b.*, row_number() over (partition by b.basis order by b.part, b.place) as nth from broken as b
+             select b.*, pg_catalog.row_number() over (partition by b.basis order by b.part, b.place) as nth from broken as b
          ), named as materialized (
              select b.*, %6$s as new_id, %7$s as new_session from numbered as b
          ), parents as (
@@ -309,22 +314,26 @@ begin
          ), mended as (
              %9$s
          )
-         select jsonb_build_object(
-             ''changed'', (select count(*) from parents) + (select count(*) from mended),
-             ''parents'', (select count(*) from parents),
-             ''ids'', (select count(*) from mended where no_id),
-             ''sessions'', (select count(*) from mended where no_session),
-             ''examples'', jsonb_build_object(
-                 ''parents'', (select coalesce(jsonb_agg(e.id order by e.id), ''[]'')
-                                 from (select p.id from parents as p order by p.id limit 3) as e),
-                 ''ids'', (select coalesce(jsonb_agg(jsonb_build_object(''from'', e.id, ''to'', e.new_id)), ''[]'')
-                             from (select m.id, m.new_id from mended as m where m.no_id order by m.new_id limit 3) as e),
-                 ''sessions'', (select coalesce(jsonb_agg(jsonb_build_object(''id'', e.id, ''to'', e.new_session)), ''[]'')
-                                  from (select coalesce(case when m.no_id then m.new_id end, m.id) as id, m.new_session
-                                          from mended as m where m.no_session order by m.new_session limit 3) as e)))',
-        c.relation, c.id, c.id_blank, c.session_blank, request ->> 'id', next_id, next_session, inserts, updates)
-       into answer;
+         select pg_catalog.jsonb_build_object(
+             ''changed'', (select pg_catalog.count(*) from parents) + (select pg_catalog.count(*) from mended),
+             ''parents'', (select pg_catalog.count(*) from parents),
+             ''ids'', (select pg_catalog.count(*) from mended where no_id),
+             ''sessions'', (select pg_catalog.count(*) from mended where no_session),
+             ''examples'', pg_catalog.jsonb_build_object(
+                 ''parents'', array(select p.id from parents as p order by p.id limit 3),
+                 ''ids'', array(
+                     select pg_catalog.jsonb_build_object(''from'', m.id, ''to'', m.new_id)
+                       from mended as m where m.no_id order by m.new_id limit 3),
+                 ''sessions'', array(
+                     select pg_catalog.jsonb_build_object(
+                                ''id'', coalesce(case when m.no_id then m.new_id end, m.id), ''to'', m.new_session)
+                       from mended as m where m.no_session order by m.new_session limit 3)))',
+        c.relation, c.id, c.id_blank, c.session_blank, request ->> 'id', next_id, next_session, inserts, updates);
+    -- what it calls is named with its schema: a better fitting overload may be elsewhere in that path
+    perform set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(search_path, '')), true);
+    execute statement into answer;
     set constraints all immediate; -- what would fail at the commit fails in the dry run, too
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     return answer;
 end
 $$;
