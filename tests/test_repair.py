@@ -436,3 +436,25 @@ def test_supabases_api_is_not_enough(tmp_path: Path, command: str) -> None:
     result = Operator(environment | {"DATA_DIR": str(tmp_path)}, "").run(command, "--table", "chats")
     assert result.exit_code == 1
     assert result.output.startswith("Error: Supabase's API doesn't reach other people's tables: set DATABASE_URL to ")
+
+
+def test_a_database_that_is_away_is_named_and_nothing_was_changed(tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/log", "DATA_DIR": str(tmp_path)}
+    result = Operator(environment, "").run("repair", "--table", "chats")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: nothing was changed: the database can't be reached: ")
+    assert "secret" not in result.output
+
+
+def test_a_connection_that_ends_meanwhile_changes_nothing(owner: Operator) -> None:
+    arguments = make(owner, "uuid")
+    owner.execute(
+        "create function public.leave() returns trigger language plpgsql as"
+        " $$ begin perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1); return null; end $$;"
+        "create trigger leave after insert on public.chat_sessions for each row execute function public.leave()"
+    )
+    before = contents(owner, "uuid")
+    result = owner.run("repair", *arguments, "--apply")
+    assert result.exit_code == 1
+    assert "terminating connection" in result.output
+    assert contents(owner, "uuid") == before

@@ -108,7 +108,7 @@ def repair(
     except UnclearError as error:
         raise click.UsageError(str(error)) from error
     except StoreUnavailable as error:  # perhaps during the commit
-        raise click.ClickException(f"{error}. A dry run tells whether anything was changed") from error
+        raise click.ClickException(f"{error} (a dry run tells whether anything was changed)") from error
     except TurnlogError as error:
         raise click.ClickException(f"nothing was changed: {error}") from error
     _tell(found, before, report)

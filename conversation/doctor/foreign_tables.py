@@ -56,15 +56,9 @@ class ForeignTables:
 def foreign_tables(address: str) -> Iterator[ForeignTables]:
     """Yield the tables of the database at a libpq address; what isn't kept is rolled back.
 
-    Raises `StoreUnavailable` if the connection fails or ends, another `TurnlogError` for everything else.
+    Raises `StoreUnavailable` if the connection ends, another `TurnlogError` for everything else.
     """
-    with (
-        _driver_errors(),
-        # poolers in transaction mode don't keep prepared statements
-        psycopg.connect(
-            address, connect_timeout=_CONNECT_S, application_name="turnlog", prepare_threshold=None
-        ) as connection,
-    ):
+    with _driver_errors(), _connect(address) as connection:
         # whatever is the default: a lock may be waited for, and the rows that count are those after it
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = False
@@ -80,6 +74,22 @@ def foreign_tables(address: str) -> Iterator[ForeignTables]:
         connection.rollback()
 
 
+def _connect(address: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(
+            address,
+            connect_timeout=_CONNECT_S,
+            application_name="turnlog",
+            prepare_threshold=None,  # poolers in transaction mode don't keep prepared statements
+        )
+    except psycopg.OperationalError as error:
+        raise TurnlogError(f"the database can't be reached: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
+
+
 @contextmanager
 def _driver_errors() -> Iterator[None]:
     """Turn psycopg's errors into ours, without the values that they quote: those may be what people said."""
@@ -87,6 +97,6 @@ def _driver_errors() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         if error.sqlstate is None:
-            raise StoreUnavailable(f"the connection to PostgreSQL failed: {error}") from error
+            raise StoreUnavailable(f"the connection to PostgreSQL ended: {_in_one_line(error)}") from error
         message = error.diag.message_primary or str(error)
         raise TurnlogError(without_values(message) if error.sqlstate.startswith("22") else message) from error
