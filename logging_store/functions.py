@@ -231,6 +231,10 @@ def _receipt(answered: dict[str, Any]) -> Receipt:
 
 def _require_trustworthy(settings: dict[str, Any]) -> None:
     """Raise `Misconfigured` unless an acknowledgement of this server means kept."""
+    if settings["rows_hidden"]:
+        raise Misconfigured(
+            "row-level security hides the tables from this role: connect as their owner, or as service_role"
+        )
     if settings["schema"] < SCHEMA_VERSION:
         raise Misconfigured(
             f"the database has schema {settings['schema']}, this service needs {SCHEMA_VERSION}: "
@@ -248,10 +252,6 @@ def _require_trustworthy(settings: dict[str, Any]) -> None:
         raise Misconfigured(
             "Turnlog's functions need transaction isolation 'read committed', this role or database defaults to "
             f"{settings['transaction_isolation']!r}: alter role … reset default_transaction_isolation"
-        )
-    if settings["rows_hidden"]:
-        raise Misconfigured(
-            "row-level security hides the tables from this role: connect as their owner, or as service_role"
         )
     if settings["read_only"]:
         raise StoreUnavailable("the database is read-only: a standby, or its disk is full")

@@ -101,7 +101,9 @@ def _run(connection: psycopg.Connection, these: list[Migration]) -> None:
 
 def _sentence(diag: psycopg.errors.Diagnostic) -> str:
     """Return what a migration says of a name that is taken: what is there, and the way out."""
-    return ". ".join(part.rstrip(".") for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part)
+    return ". ".join(
+        part.rstrip(".") for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part
+    )
 
 
 def _applied(connection: psycopg.Connection) -> set[str]:

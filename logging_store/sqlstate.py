@@ -56,7 +56,7 @@ def classify(
 ) -> StoreError:
     """Return our error for a database error; the caller raises it from the driver's own."""
     if code.startswith("22") and not (code == "22023" and message.startswith("role ")):
-        return Invalid(f"{_without_values(message)} ({code})", field=column or _field_of(message, constraint))
+        return Invalid(f"{without_values(message)} ({code})", field=column or _field_of(message, constraint))
     if code in {"23505", "23503", "23P01"}:
         return _clash(message, detail, constraint)
     if hint := _HINTS.get(code):
@@ -73,7 +73,7 @@ def classify(
     return StoreUnavailable(f"{message} ({code})")
 
 
-def _without_values(message: str) -> str:
+def without_values(message: str) -> str:
     """Return what the database says of a value that it can't take, without the value: that may be what people said."""
     return _VALUE.sub('"…"', message)
 

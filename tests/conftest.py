@@ -115,6 +115,12 @@ def operator(backend: Backend, tmp_path: Path) -> Operator:
 
 
 @pytest.fixture
+def owner(database: str, tmp_path: Path) -> Operator:
+    """Return somebody who has the database's address: for what Supabase's API can't do."""
+    return Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+
+
+@pytest.fixture
 def store(backend: Backend) -> Store:
     return backend.open()
 

@@ -144,13 +144,12 @@ def test_a_role_that_may_more_or_less_is_found(
     assert operator.find() == []
 
 
-def test_a_schema_that_the_service_may_not_use_is_found(database: str, tmp_path: Path) -> None:
-    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
-    operator.execute("revoke usage on schema public from public")
-    [(check, finding)] = operator.find()
+def test_a_schema_that_the_service_may_not_use_is_found(owner: Operator) -> None:
+    owner.execute("revoke usage on schema public from public")
+    [(check, finding)] = owner.find()
     assert (check, finding["found"]) == ("roles", "service_role may not use the schema public")
-    operator.mend(finding["mend"])
-    assert operator.find() == []
+    owner.mend(finding["mend"])
+    assert owner.find() == []
 
 
 def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
@@ -168,24 +167,22 @@ def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
     assert any(finding["mend"] == ["alter role authenticator bypassrls;"] for _, finding in found)
 
 
-def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, database: str, tmp_path: Path) -> None:
-    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
-
+def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, owner: Operator) -> None:
     def wait_until_fsync_is(value: str) -> None:
         give_up = time.monotonic() + 10
-        while operator.execute("show fsync") != [(value,)]:
+        while owner.execute("show fsync") != [(value,)]:
             assert time.monotonic() < give_up
             time.sleep(0.02)
 
     try:
-        operator.execute("alter system set fsync = off")
-        operator.execute("select pg_reload_conf()")
+        owner.execute("alter system set fsync = off")
+        owner.execute("select pg_reload_conf()")
         wait_until_fsync_is("off")
-        [(check, finding)] = operator.find()
+        [(check, finding)] = owner.find()
         assert (check, finding["found"]) == ("durability", "fsync is off (configuration file)")
-        operator.mend(finding["mend"])
+        owner.mend(finding["mend"])
         wait_until_fsync_is("on")
-        assert operator.find() == []
+        assert owner.find() == []
     finally:
         with postgres_server.connect("postgres") as connection:
             connection.execute("alter system reset fsync")

@@ -8,6 +8,7 @@ from typing import Any
 from conversation.doctor import access, durability, machine, rows, shape
 from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
+from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import catalogue
@@ -28,14 +29,11 @@ class Examination:
     tables: Sequence[Names] = ()
     clock: Callable[[], float] = time.time
 
-    def describe(self, schema: str, table: str) -> dict[str, Any] | None:
-        described: dict[str, Any] | None = self._ask("table", {"schema": schema, "table": table})
-        return described
-
     def look_at_machine(self) -> Sequence[Check]:
         return machine.look_at_spool(self.settings)
 
-    def look_at_database(self) -> Iterator[Check]:
+    def look_at_database(self, address: str = "") -> Iterator[Check]:
+        """Look at it, and at the `tables` through its own `address`, which Supabase's API doesn't have."""
         remedies = Remedies(self.settings.store_kind)
         try:
             ping = self._ask("ping", {})
@@ -53,7 +51,7 @@ class Examination:
         yield from self._look("clock", self._clock)
         yield from self._look("rows", self._rows)
         for names in self.tables:
-            yield from self._look(f"table {names.table}", lambda names=names: [self._table(names)])  # type: ignore[misc]
+            yield _table(names, address)
 
     def _schema(self, version: str, remedies: Remedies) -> Check:
         if version == SCHEMA_VERSION:
@@ -96,17 +94,6 @@ class Examination:
         expected = catalogue.expected()
         return [rows.check(self._ask("identities", rows.question(expected), PATIENCE_S), expected)]
 
-    def _table(self, names: Names) -> Check:
-        label = f"table {names.table}"
-        try:
-            table = identify(names, self.describe)
-        except UnclearError as error:
-            options = command("doctor", "--table", names.table, "--help")
-            return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [options])])
-        answer = self._ask("inspect_table", table.request(), PATIENCE_S)
-        told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
-        return Check(label, told, list(_foreign_findings(table, answer)))
-
     def _look(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
         try:
             return look()
@@ -131,6 +118,20 @@ class Examination:
 
     def _ask(self, function: str, request: dict[str, Any], seconds: float = _ANSWER_S) -> Any:
         return self.database.examine(function, request, seconds)
+
+
+def _table(names: Names, address: str) -> Check:
+    label = f"table {names.table}"
+    try:
+        with foreign_tables(address) as tables:
+            table = identify(names, tables.describe)
+            answer = tables.inspect(table)
+    except (UnclearError, TurnlogError) as error:
+        options = ["--help"] if isinstance(error, UnclearError) else []
+        again = command("doctor", "--table", names.table, *options)
+        return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [again])])
+    told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
+    return Check(label, told, list(_foreign_findings(table, answer)))
 
 
 def _foreign_findings(table: ForeignTable, answer: dict[str, Any]) -> Iterator[Finding]:

@@ -39,20 +39,19 @@ def documents() -> list[dict[str, Any]]:
     return [*found, {"_id": {"$oid": f"{99:024x}"}, "messages": said}]
 
 
-def test_hand_written_tables_are_examined_and_mended(backend: Backend) -> None:
-    operator = Operator(backend.environment, backend.database)
-    operator.execute(OLD_TABLES)
-    found = [finding for check, finding in operator.find(*FOREIGN) if "old_interactions" in check]
+def test_hand_written_tables_are_examined_and_mended(owner: Operator) -> None:
+    owner.execute(OLD_TABLES)
+    found = [finding for check, finding in owner.find(*FOREIGN) if "old_interactions" in check]
     assert found
-    dry = operator.run("repair", *FOREIGN)
+    dry = owner.run("repair", *FOREIGN)
     assert (dry.exit_code, "nothing was changed" in dry.output) == (0, True)
-    assert operator.execute("select count(*) from public.old_sessions") == [(1,)]
-    mended = operator.run("repair", *FOREIGN, "--apply")
+    assert owner.execute("select count(*) from public.old_sessions") == [(1,)]
+    mended = owner.run("repair", *FOREIGN, "--apply")
     assert mended.exit_code == 0, mended.output
-    assert operator.execute("select count(*) from public.old_interactions") == [(4,)], "nothing was dropped"
+    assert owner.execute("select count(*) from public.old_interactions") == [(4,)], "nothing was dropped"
     orphans = "select count(*) from public.old_interactions i left join public.old_sessions s on s.id = i.session_id"
-    assert operator.execute(f"{orphans} where s.id is null or i.id is null") == [(0,)]
-    assert [check for check, _ in operator.find(*FOREIGN) if "old_interactions" in check] == []
+    assert owner.execute(f"{orphans} where s.id is null or i.id is null") == [(0,)]
+    assert [check for check, _ in owner.find(*FOREIGN) if "old_interactions" in check] == []
 
 
 def test_documents_without_an_identity_each_get_one(backend: Backend, tmp_path: Path) -> None:

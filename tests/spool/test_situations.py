@@ -124,7 +124,8 @@ def rows(database: str, project: str) -> list[tuple[Any, ...]]:
                 [project],
             ),
             *connection.execute(
-                "select participant, role, state from turnlog.ai_session_participants where project = %s order by 1", [project]
+                "select participant, role, state from turnlog.ai_session_participants where project = %s order by 1",
+                [project],
             ),
         ]
 
