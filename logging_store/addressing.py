@@ -70,7 +70,7 @@ class Addresser:
                 return self._session(record, received_at)
             case Participant():
                 session = self._named_session(record.session_id)
-                row = record.facts() | {"session_id": session.id, "created_at": received_at.isoformat()}
+                row = record.facts() | {"session_id": session.id, "created_at": received_at}
                 return Addressed("participants", row, session=session)
             case Folder():
                 return self._folder(record, received_at)
@@ -113,22 +113,22 @@ class Addresser:
         else:
             session = identity.session(self.project, None)
         own = identity.interaction(self.project, session.id, name)
-        row = interaction.facts("session_id", "interaction_id", "key", "reply_to")
-        row["session_id"] = session.id
-        row["id"] = own.id
-        row["created_at"] = received_at.isoformat()
+        row = interaction.values()
+        for name_of_record in ("interaction_id", "key"):
+            row.pop(name_of_record, None)
+        row |= {"session_id": session.id, "id": own.id, "created_at": received_at}
         if own.key is not None:
             row["key"] = own.key
         if interaction.reply_to is not None:
             row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
-        if row.get("status") == "pending":
+        if interaction.status == "pending":
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
         return Addressed("interactions", row, None, session, own, interaction.key is not None)
 
     def _feedback(self, feedback: Feedback, received_at: datetime) -> Addressed:
         session = self._named_session(feedback.session_id)
         own = identity.interaction(self.project, session.id, feedback.interaction_id)
-        at = {"created_at": received_at.isoformat(), "given_at": received_at.isoformat()}
+        at = {"created_at": received_at, "given_at": received_at}
         row = at | feedback.facts() | {"session_id": session.id, "interaction_id": own.id}
         if self._author is not None:
             row.setdefault("author", self._author)
@@ -163,7 +163,7 @@ def session_identity(project: str, session: Session) -> Identity:
 
 
 def _own(who: Identity, received_at: datetime, *, implicit: bool) -> Row:
-    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at.isoformat()}
+    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at}
     if who.key is not None:
         row["key"] = who.key
     return row

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from postgrest.exceptions import APIError
+from pydantic_core import to_jsonable_python
 from supabase_auth import SyncMemoryStorage
 
 from logging_store import http_deadline
@@ -42,7 +43,7 @@ class SupabaseStore(FunctionStore):
         client = self._client()
         self._answered.status = None
         with self._driver_errors(), http_deadline.until(ends):
-            data = client.rpc("turnlog", {"operation": function, "request": value}).execute().data
+            data = client.rpc("turnlog", {"operation": function, "request": to_jsonable_python(value)}).execute().data
         if isinstance(data, str) or data == []:
             # something between us and PostgREST answered 200 in its place, or cut the answer short
             raise StoreUnavailable("Supabase's API answered with something that isn't JSON")
