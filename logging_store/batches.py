@@ -44,6 +44,7 @@ class Batch:
     feedback: Sequence[Row] = ()
     return_parents: bool = False  # receipts carry the stated folders and sessions as they are afterwards
     late: bool = False  # it has waited in a spool, and somebody may have been erased meanwhile
+    dry_run: bool = False  # only say what would become of it
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, in the order of their receipts."""

@@ -15,6 +15,7 @@ from conversation.doctor.findings import Check, number_of, some, to_json, to_tab
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
 from conversation.doctor.remedies import FLASK, where_sql_goes
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import SchemaMissing, TurnlogError
 from logging_store.functions import FunctionStore
@@ -97,10 +98,10 @@ def repair(
         with _database_at_work(settings) as store:
             examination = Examination(settings, store)
             found = identify(Names(table, identity, session, parent, parent_id, not no_parent), examination.describe)
-            before = store.examine("inspect_table", found.request(), PATIENCE_S)
+            before: dict[str, Any] = store.examine(ops.Operation("inspect_table"), found.request(), PATIENCE_S)
             _require_fills(found, before, values)
             request = {**found.request(), "set": values, "apply": applies, "expect": expect}
-            report = store.examine("mend_table", request, PATIENCE_S)
+            report: dict[str, Any] = store.examine(ops.Operation("mend_table"), request, PATIENCE_S)
     except UnclearError as error:
         raise click.UsageError(str(error)) from error
     except SchemaMissing as error:

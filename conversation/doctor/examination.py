@@ -11,6 +11,7 @@ from conversation.doctor.foreign import ForeignTable, Names, UnclearError, ident
 from conversation.doctor.remedies import FLASK, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import catalogue
+from logging_store import operations as ops
 from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
 from logging_store.functions import FunctionStore
 from logging_store.migrations import SCHEMA_VERSION
@@ -29,7 +30,7 @@ class Examination:
     clock: Callable[[], float] = time.time
 
     def describe(self, schema: str, table: str) -> dict[str, Any] | None:
-        described: dict[str, Any] | None = self._ask("table", {"schema": schema, "table": table})
+        described: dict[str, Any] | None = self._ask(ops.Operation("table"), {"schema": schema, "table": table})
         return described
 
     def look_at_machine(self) -> Sequence[Check]:
@@ -38,7 +39,7 @@ class Examination:
     def look_at_database(self) -> Iterator[Check]:
         remedies = Remedies(self.settings.store_kind)
         try:
-            ping = self._ask("ping", {})
+            ping = self._ask(ops.PING, ops.Nothing())
         except TurnlogError as error:
             yield self.unreachable(error)
             return
@@ -73,28 +74,28 @@ class Examination:
         return Check("schema", version, [finding])
 
     def _shape(self, remedies: Remedies) -> list[Check]:
-        found = self._ask("catalogue", {"tables": catalogue.tables()})
+        found = self._ask(ops.CATALOGUE, ops.OfTables(tables=catalogue.tables()))
         return shape.compare(catalogue.expected(), found, remedies)
 
     def _access(self) -> list[Check]:
-        answer = self._ask("access", {"tables": catalogue.tables()})
+        answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
         return [access.check_grants(answer), access.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:
-        answer = self._ask("settings", {"settings": durability.NAMES})
+        answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
         standby = ping["read_only"] and answer["settings"]["default_transaction_read_only"]["value"] == "off"
         return [durability.check(answer, in_recovery=standby)]
 
     def _clock(self) -> list[Check]:
         def ask() -> float:
-            now: float = self._ask("settings", {"settings": []})["now"]
+            now: float = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=[]))["now"]
             return now
 
         return [machine.check_clock(ask, self.clock, time.monotonic)]
 
     def _rows(self) -> list[Check]:
         expected = catalogue.expected()
-        return [rows.check(self._ask("identities", rows.question(expected), PATIENCE_S), expected)]
+        return [rows.check(self._ask(ops.IDENTITIES, rows.question(expected), PATIENCE_S), expected)]
 
     def _table(self, names: Names) -> Check:
         label = f"table {names.table}"
@@ -103,7 +104,7 @@ class Examination:
         except UnclearError as error:
             options = command("doctor", "--table", names.table, "--help")
             return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [options])])
-        answer = self._ask("inspect_table", table.request(), PATIENCE_S)
+        answer: dict[str, Any] = self._ask(ops.Operation("inspect_table"), table.request(), PATIENCE_S)
         told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
         return Check(label, told, list(_foreign_findings(table, answer)))
 
@@ -129,8 +130,8 @@ class Examination:
         means = "Writes are kept on this machine's disk meanwhile, reads fail."
         return Check("database", "", [Finding(str(error), means, [mend])])
 
-    def _ask(self, function: str, request: dict[str, Any], seconds: float = _ANSWER_S) -> Any:
-        return self.database.examine(function, request, seconds)
+    def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _ANSWER_S) -> ops.A:
+        return self.database.examine(operation, query, seconds)
 
 
 def _foreign_findings(table: ForeignTable, answer: dict[str, Any]) -> Iterator[Finding]:
