@@ -135,7 +135,13 @@ class Batch:
             "interactions": self.interactions,
             "return_parents": self.return_parents,
         }
-        return told | {"feedback": self.feedback} if self.feedback else told
+        if self.feedback:
+            told["feedback"] = self.feedback
+        if self.late:
+            told["late"] = True
+        if self.dry_run:
+            told["dry_run"] = True
+        return told
 
     def _with_parents(self, rows: Iterable[Row]) -> Self:
         chosen = {id(row) for row in rows}

@@ -189,9 +189,7 @@ def replace(connection: apsw.Connection, entry: Entry, parts: Sequence[Batch]) -
 
 
 def read_batch(data: bytes) -> Batch:
-    fields = jiter.from_json(data)
-    fields.pop("return_sessions", None)  # as entries had it before there were folders
-    return Batch(**fields)
+    return Batch(**jiter.from_json(data))
 
 
 @contextmanager

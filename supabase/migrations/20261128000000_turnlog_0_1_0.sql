@@ -323,11 +323,14 @@ create table if not exists turnlog.ai_search (
 );
 create index if not exists ai_search_grams_idx on turnlog.ai_search using gin (grams);
 
+-- What waits to be indexed: the interactions that a write made or changed, a row for each of its sessions. Whatever says
+-- something new adds a row, so what is being indexed meanwhile is indexed again.
 create table if not exists turnlog.ai_search_queue (
-    project    text not null,
-    session_id uuid not null,
-    id         uuid not null,
-    constraint ai_search_queue_pkey primary key (project, session_id, id)
+    project    text   not null,
+    session_id uuid   not null,
+    part       uuid   not null default gen_random_uuid(),
+    ids        uuid[] not null,
+    constraint ai_search_queue_pkey primary key (project, session_id, part)
 );
 
 
@@ -642,6 +645,77 @@ as $$
 $$;
 
 
+-- schemas/write/add_parents.sql
+-- The receipts of a batch's folders and sessions: those of a plan's sessions move into their folder's, and, if
+-- `return_parents` asks for it, each of what was stated carries the folder or session as it is now.
+create or replace function turnlog.add_parents(in_project text, rows jsonb, folder_receipts jsonb, session_receipts jsonb)
+returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
+    stated constant integer := coalesce((rows ->> 'stated')::integer, jsonb_array_length(sessions)); -- others are of plans
+    return_parents constant boolean := coalesce(rows -> 'return_parents' = 'true', false);
+begin
+    if jsonb_typeof(session_receipts) = 'string' then
+        session_receipts := to_jsonb(array_fill(jsonb_build_object('receipt', session_receipts),
+                                                array[jsonb_array_length(sessions)]));
+    end if;
+    return jsonb_build_object(
+        'folders', (
+            select coalesce(jsonb_agg(
+                       f.value
+                       || case when stated_folder.value ? 'sessions'
+                               then jsonb_build_object('planned', coalesce(
+                                   (select jsonb_agg((session_receipts -> (s.ordinality - 1)::integer)
+                                               || jsonb_build_object('session_id', s.value -> 'id',
+                                                                     'session_number', s.value -> 'session_number')
+                                               order by s.ordinality)
+                                      from jsonb_array_elements(sessions) with ordinality as s
+                                     where s.ordinality > stated
+                                       and (s.value ->> 'of_folder')::bigint = f.ordinality), '[]')) else '{}' end
+                       || case when return_parents and stated_folder.value -> 'implicit' is distinct from 'true'
+                               then jsonb_build_object('folder', turnlog.folder_rows(
+                                   in_project, array[(stated_folder.value ->> 'id')::uuid]) -> 0)
+                               else '{}' end
+                       order by f.ordinality), '[]')
+              from jsonb_array_elements(folder_receipts) with ordinality as f
+             cross join lateral (select rows -> 'folders' -> (f.ordinality - 1)::integer as value) as stated_folder),
+        'sessions', (
+            select coalesce(jsonb_agg(
+                       r.value
+                       || case when return_parents and s.value -> 'implicit' is distinct from 'true'
+                               then jsonb_build_object('session', turnlog.session_rows(
+                                   in_project, array[(s.value ->> 'id')::uuid]) -> 0)
+                               else '{}' end
+                       order by r.ordinality), '[]')
+              from jsonb_array_elements(session_receipts) with ordinality as r
+             cross join lateral (select sessions -> (r.ordinality - 1)::integer as value) as s
+             where r.ordinality <= stated));
+end
+$$;
+
+
+-- schemas/write/dry_run.sql
+-- What writing a batch would do, as turnlog.write would say: it is written, and taken back.
+create or replace function turnlog.dry_run(batch jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    receipts jsonb;
+begin
+    begin
+        receipts := turnlog.write(batch);
+        raise exception using errcode = 'TLDRY', message = 'only a dry run';
+    exception when sqlstate 'TLDRY' then
+        return receipts; -- a variable outlives what is rolled back
+    end;
+end
+$$;
+
+
 -- schemas/write/edit.sql
 -- {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}} -> the session, a tombstone or null. The value
 -- given replaces the one stored; null empties it. An edited field is the editor's: see ai_sessions.edited.
@@ -665,41 +739,631 @@ end
 $$;
 
 
--- schemas/write/explain.sql
--- What writing a batch would do, as turnlog.write_v2 would say: it is written, and taken back.
-create or replace function turnlog.explain(batch jsonb) returns jsonb
+-- schemas/write/ensure_sessions.sql
+-- Makes sure of every session that a batch names, and locks those that were there, in the order of their ids: no erase
+-- and no other write slips under this one. `created`: those that this batch inserted, `present`: those that were there,
+-- `refused`: session -> why it takes no records: it is erased, or it met another row's natural key. `keyless`: some
+-- session doesn't know its key yet.
+create or replace function turnlog.ensure_sessions(
+    in_project text, rows jsonb,
+    out created uuid[], out present uuid[], out refused jsonb, out keyless boolean)
 language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off
+as $$
+declare
+    named uuid[];
+    known uuid[];
+    fresh constant turnlog.ai_sessions := jsonb_populate_record(null::turnlog.ai_sessions, jsonb_build_object(
+        'project', in_project, 'status', 'open', 'implicit', false, 'created_at', statement_timestamp()));
+begin
+    named := array(
+        select s.id from jsonb_to_recordset(rows -> 'sessions') as s (id uuid)
+        union
+        select i.session_id from jsonb_to_recordset(rows -> 'interactions') as i (session_id uuid)
+        union
+        select p.session_id from jsonb_to_recordset(rows -> 'participants') as p (session_id uuid)
+        union
+        select f.session_id from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid));
+
+    -- Mostly all are there, so a look comes first. Missing ones must be inserted before any is locked, or one batch could
+    -- hold what another waits for. Rows never go away, so what the look has seen is still there to be locked.
+    known := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
+    created := '{}';
+    keyless := false;
+    if cardinality(known) < cardinality(named) then
+        with inserted as (
+            insert into turnlog.ai_sessions
+            select r.*
+              from turnlog.missing_sessions(rows, known) as m (facts)
+             cross join lateral jsonb_populate_record(fresh, m.facts) as r
+             order by r.id
+                on conflict do nothing
+            returning id, key
+        )
+        select coalesce(array_agg(i.id), '{}'), coalesce(bool_or(i.key is null), false)
+          into created, keyless
+          from inserted as i;
+    end if;
+
+    -- what this batch inserted nobody else sees
+    present := '{}';
+    refused := '{}';
+    if cardinality(created) < cardinality(named) then
+        select coalesce(array_agg(s.id), '{}'), keyless or coalesce(bool_or(s.key is null), false),
+               coalesce(jsonb_object_agg(s.id, 'erased') filter (where s.erased_at is not null), '{}')
+          into present, keyless, refused
+          from (select s.id, s.key, s.erased_at
+                  from turnlog.ai_sessions as s
+                 where s.project = in_project and s.id = any (named) and s.id <> all (created)
+                 order by s.id
+                   for no key update) as s;
+        if cardinality(created) + cardinality(present) < cardinality(named) then
+            refused := refused || (
+                select jsonb_object_agg(n.id, 'the session was refused')
+                  from unnest(named) as n (id)
+                 where n.id <> all (created || present));
+        end if;
+    end if;
+end
+$$;
+
+
+-- schemas/write/fill_interactions.sql
+-- Goes through a batch's interactions that were there already, or that it states more than once, in order: what is empty
+-- is filled, what contradicts is a conflict. Answers position -> receipt of all but those that the batch created.
+create or replace function turnlog.fill_interactions(
+    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[])
+returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
+as $$
+declare
+    interactions constant jsonb := rows -> 'interactions';
+    others bigint[];         -- positions of those that are not new
+    unchanged bigint[];      -- of those the ones that say nothing that isn't there
+    one record;
+    held turnlog.ai_interactions;
+    filled turnlog.ai_interactions;
+    rule record;
+    differing text[];
+    receipts jsonb := '{}';
+begin
+    -- by grouping: a join of two lists of unknown length is planned as a nested loop
+    select array_agg(i.position)
+      into others
+      from (select i.position, row_number() over (partition by i.session_id, i.id order by i.position nulls first) as nth,
+                   bool_or(i.position is null) over (partition by i.session_id, i.id) as is_created
+              from (select i.session_id, i.id, i.ordinality as position
+                      from rows from (jsonb_to_recordset(interactions) as (session_id uuid, id uuid))
+                           with ordinality as i
+                    union all
+                    select n.session_id, n.id, null from unnest(created_sessions, created_ids) as n (session_id, id)) as i) as i
+     where i.position is not null and not (i.is_created and i.nth = 2);
+
+    select coalesce(array_agg(same.position), '{}')
+      into unchanged
+      from (select i.ordinality as position, i.value as facts,
+                   (select h from turnlog.ai_interactions as h
+                     where h.project = in_project and h.session_id = (i.value ->> 'session_id')::uuid
+                       and h.id = (i.value ->> 'id')::uuid) as held
+              from jsonb_array_elements(interactions) with ordinality as i
+             where i.ordinality = any (others)
+            offset 0) as same
+     where (same.held).id is not null and (same.held).erased_at is null
+       and jsonb_populate_record(same.held, same.facts - 'created_at') = same.held;
+    receipts := (select coalesce(jsonb_object_agg(u, '{"receipt": "duplicate"}'::jsonb), '{}') from unnest(unchanged) as u);
+
+    for one in
+        select i.ordinality as at, i.value as facts, (i.value ->> 'session_id')::uuid as session_id,
+               (i.value ->> 'id')::uuid as id, i.value ->> 'on_conflict' as on_conflict
+          from jsonb_array_elements(interactions) with ordinality as i
+         where i.ordinality = any (others) and i.ordinality <> all (unchanged)
+         order by i.ordinality
+    loop
+        select i.* into held
+          from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
+        if refused ->> one.session_id::text = 'erased' then
+            receipts := receipts || jsonb_build_object(one.at, '{"receipt": "rejected", "reason": "erased"}'::jsonb);
+            continue;
+        elsif held.id is null then
+            -- with neither a row of its own nor an erased session it met another row's natural key
+            receipts := receipts || jsonb_build_object(one.at, turnlog.key_clash(in_project,
+                (select s ->> 'key' from jsonb_array_elements(rows -> 'sessions') as s
+                  where (s ->> 'id')::uuid = one.session_id limit 1),
+                one.session_id, one.facts ->> 'key'));
+            continue;
+        end if;
+        select r.fills, r.conflicts
+          into rule
+          from turnlog.fill_rule(
+               to_jsonb(held),
+               to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, one.facts))
+                   - '{project,session_id,id,created_at,erased_at}'::text[]) as r;
+        differing := rule.conflicts;
+        if one.on_conflict = 'report' then
+            differing := nullif(rule.conflicts || array(select f from jsonb_object_keys(rule.fills) as f order by f), '{}');
+            rule.fills := null;
+        elsif rule.conflicts is not null and one.on_conflict is distinct from 'fill' then
+            rule.fills := null;
+        end if;
+        if rule.fills is not null then
+            filled := jsonb_populate_record(held, rule.fills);
+            update turnlog.ai_interactions as i
+               set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at,
+                    latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant, reply_to,
+                    turn, tags, metadata) = (
+                   select filled.key, filled.prompt, filled.response, filled.model, filled.provider, filled.status,
+                          filled.error, filled.finish_reason, filled.started_at, filled.completed_at, filled.latency_ms,
+                          filled.time_to_first_token_ms, filled.input_tokens, filled.output_tokens, filled.cost_usd,
+                          filled.participant, filled.reply_to, filled.turn, filled.tags, filled.metadata)
+             where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
+            if rule.fills ?| '{prompt,response}' then
+                insert into turnlog.ai_search_queue (project, session_id, ids)
+                values (in_project, one.session_id, array[one.id]);
+            end if;
+        end if;
+        receipts := receipts || jsonb_build_object(one.at, case
+            when rule.fills is not null
+                then jsonb_build_object('receipt', 'filled', 'fields',
+                         array(select f from jsonb_object_keys(rule.fills) as f order by f))
+                     || case when differing is not null
+                             then jsonb_build_object('differs', differing) else '{}' end
+            when differing is not null
+                then jsonb_build_object('receipt', 'conflict', 'fields', differing)
+            else '{"receipt": "duplicate"}' end);
+    end loop;
+    return receipts;
+end
+$$;
+
+
+-- schemas/write/missing_sessions.sql
+-- The facts with which a batch's sessions that aren't `known` yet begin: of several statements about one the first that
+-- isn't implicit, then the first that knows its key. Of a session whose number is another's only its key is taken, where
+-- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first.
+create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return query
+    with children as materialized (
+        select c.session_id, c.claim, c.created_at, c.nth, c.ordinality
+          from (select i.session_id, i.claim, i.created_at, 3 as nth, i.ordinality
+                  from rows from (jsonb_to_recordset(rows -> 'interactions')
+                           as (session_id uuid, claim text, created_at text)) with ordinality as i
+                union all
+                select p.session_id, p.claim, p.created_at, 2, p.ordinality
+                  from rows from (jsonb_to_recordset(rows -> 'participants')
+                           as (session_id uuid, claim text, created_at text)) with ordinality as p
+                union all
+                select f.session_id, f.claim, f.created_at, 4, f.ordinality
+                  from rows from (jsonb_to_recordset(rows -> 'feedback')
+                           as (session_id uuid, claim text, created_at text)) with ordinality as f) as c
+         where c.session_id <> all (known)
+    ), stated as materialized (
+        select (s.value ->> 'id')::uuid as id, s.value, s.ordinality,
+               coalesce(rows -> 'unplaced' @> to_jsonb(s.ordinality), false) as is_unplaced
+          from jsonb_array_elements(coalesce(rows -> 'sessions', '[]')) with ordinality as s
+         where (s.value ->> 'id')::uuid <> all (known)
+    ), facts as (
+        select distinct on (f.id) f.id, f.facts
+          from (select s.id, s.value - '{numbering,of_folder,place}'::text[] as facts, s.ordinality
+                  from stated as s where not s.is_unplaced
+                union all
+                select s.id, jsonb_build_object('id', s.id, 'implicit', true)
+                             || case when s.value ? 'key' then jsonb_build_object('key', s.value -> 'key') else '{}' end
+                             || case when s.value ? 'created_at'
+                                     then jsonb_build_object('created_at', s.value -> 'created_at') else '{}' end,
+                       s.ordinality
+                  from stated as s
+                 where s.is_unplaced and s.id in (select c.session_id from children as c)
+                union all
+                select c.session_id, jsonb_build_object('id', c.session_id, 'implicit', true)
+                             || case when c.created_at is null then '{}'
+                                     else jsonb_build_object('created_at', c.created_at) end, null
+                  from children as c) as f
+         order by f.id, coalesce((f.facts ->> 'implicit')::boolean, false), not f.facts ? 'key', f.ordinality
+    ), claims as (
+        select distinct on (c.session_id) c.session_id, c.claim
+          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
+                union all
+                select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
+         order by c.session_id, c.claim is not null, c.nth, c.ordinality
+    )
+    select case when c.claim like 'user:%' then jsonb_build_object('user_id', substr(c.claim, 6)) else '{}' end
+           || (f.facts - 'claim')
+           || case when c.claim like 'token:%' then jsonb_build_object('claim', c.claim) else '{}' end
+      from facts as f
+      join claims as c on c.session_id = f.id;
+end
+$$;
+
+
+-- schemas/write/number_sessions.sql
+-- Gives the sessions of a batch their numbers, below folders that it has locked, so that nobody else can take one. The
+-- batch's sessions are followed by those of its folders' plans. Answers what replaces the batch's own:
+-- {sessions, stated: how many of them are not a plan's, participants, unplaced: [position ...] of the sessions whose
+-- number another one has}.
+create or replace function turnlog.number_sessions(in_project text, rows jsonb, planned jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    sessions constant jsonb := coalesce(rows -> 'sessions', '[]') || planned;
+    ids uuid[];
+    folders uuid[];
+    numbers integer[];
+    one record;
+    number integer;
+    holder uuid;
+    aliases jsonb := '{}';  -- id that derives from a number -> id of the session that has it
+begin
+    select array_agg(s.id order by s.ordinality), array_agg(s.folder_id order by s.ordinality),
+           array_agg(s.session_number order by s.ordinality)
+      into ids, folders, numbers
+      from rows from (jsonb_to_recordset(sessions) as (id uuid, folder_id uuid, session_number integer))
+           with ordinality as s;
+
+    -- Several sessions that want one number can only be written one after another: the caller parts the batch, as for
+    -- any record that it may not contain.
+    if exists (select from unnest(ids, folders, numbers) as s (id, folder_id, number)
+                where s.number is not null
+                group by s.folder_id, s.number having count(distinct s.id) > 1) then
+        raise exception using errcode = '23505', constraint = 'ai_sessions_folder_number_key',
+            message = 'several sessions of one batch want the same number of a folder';
+    end if;
+
+    for one in
+        select s.ordinality as at, s.value ->> 'numbering' as numbering
+          from jsonb_array_elements(sessions) with ordinality as s
+         where s.value ? 'numbering'
+         order by s.value ->> 'numbering' = 'named', s.ordinality
+    loop
+        if one.numbering = 'named' then
+            select s.id
+              into holder
+              from turnlog.ai_sessions as s
+             where s.project = in_project and s.folder_id = folders[one.at] and s.session_number = numbers[one.at];
+            if holder <> ids[one.at] then
+                aliases := aliases || jsonb_build_object(ids[one.at]::text, holder);
+                ids[one.at] := holder;
+            end if;
+        elsif not exists (
+            -- it has its number, or the batch states it again
+            select from turnlog.ai_sessions as s
+             where s.project = in_project and s.id = ids[one.at] and s.session_number is not null
+            union all
+            select from unnest(ids, numbers) as s (id, number) where s.id = ids[one.at] and s.number is not null)
+        then
+            select min(free.n)
+              into number
+              from (select generate_series(1, cardinality(ids) + (
+                               select count(*) from turnlog.ai_sessions as s
+                                where s.project = in_project and s.folder_id = folders[one.at])) as n
+                    except
+                    select s.session_number from turnlog.ai_sessions as s
+                     where s.project = in_project and s.folder_id = folders[one.at]
+                    except
+                    select s.number from unnest(folders, numbers) as s (folder_id, number)
+                     where s.folder_id = folders[one.at]) as free;
+            numbers[one.at] := number;
+        end if;
+    end loop;
+
+    return jsonb_build_object(
+        'stated', jsonb_array_length(sessions) - jsonb_array_length(planned),
+        'sessions', (
+            select coalesce(jsonb_agg(s.value || jsonb_build_object('id', ids[s.ordinality])
+                                      || case when numbers[s.ordinality] is null then '{}'
+                                              else jsonb_build_object('session_number', numbers[s.ordinality]) end
+                                      order by s.ordinality), '[]')
+              from jsonb_array_elements(sessions) with ordinality as s),
+        -- who was stated with a session that another one's number names takes part in that one
+        'participants', (
+            select coalesce(jsonb_agg(
+                       p.value || case when p.value ->> 'numbering' = 'named' then jsonb_build_object('session_id',
+                           coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id')) else '{}' end
+                       order by p.ordinality), '[]')
+              from jsonb_array_elements(coalesce(rows -> 'participants', '[]')) with ordinality as p),
+        'unplaced', (
+            select coalesce(jsonb_agg(s.ordinality order by s.ordinality), '[]')
+              from unnest(ids, folders, numbers) with ordinality as s (id, folder_id, number, ordinality)
+             where s.number is not null
+               and exists (select from turnlog.ai_sessions as other
+                            where other.project = in_project and other.folder_id = s.folder_id
+                              and other.session_number = s.number and other.id <> s.id)));
+end
+$$;
+
+
+-- schemas/write/refuse_erased.sql
+-- The rows of a batch that waited in a spool and was received before its user was erased: kind -> position -> receipt.
+-- A session that is said to be theirs, and that nobody has seen before, leaves a tombstone, so that whatever else of it
+-- arrives, without their name on it, is rejected, too. Who only claims a session may claim somebody else's: what a user
+-- claims leaves none, each row names its claimant; and what a token claims leaves none where some row of the batch names
+-- the session without that claim.
+--
+-- These tombstones are locked before what the batch locks in its own order: two such batches may deadlock, and the one
+-- that fails is written again.
+create or replace function turnlog.refuse_erased(in_project text, rows jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
+as $$
+declare
+    kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
+    refused jsonb;
+    theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
+    until jsonb;    -- of those that the service itself says it of: when the user was erased
+    one uuid;
+begin
+    with stated as (
+        select k.kind, e.ordinality as position, (e.value ->> 'created_at')::timestamptz as received_at,
+               case when k.kind <> 'folders' then coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid end as session_id,
+               case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
+               e.value ->> case k.kind when 'feedback' then 'author' when 'folders' then 'user_id'
+                                       when 'sessions' then 'user_id' else 'participant' end as who,
+               case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
+               e.value ->> 'claim' as claim
+          from unnest(kinds) as k (kind)
+         cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) with ordinality as e
+    ), claims as (
+        select distinct s.session_id, s.claim from stated as s where s.session_id is not null and s.kind <> 'feedback'
+        union
+        select (p.value ->> 'id')::uuid, null
+          from jsonb_array_elements(coalesce(rows -> 'folders', '[]')) as f
+         cross join lateral jsonb_array_elements(coalesce(f.value -> 'sessions', '[]')) as p
+    ), disputed as materialized (
+        select c.session_id from claims as c group by c.session_id having count(*) > 1
+    ), named as (
+        -- with whom the store says that its session is
+        select s.*, (select held.user_id from turnlog.ai_sessions as held
+                      where held.project = in_project and held.id = s.session_id and s.kind <> 'feedback') as known
+          from stated as s
+    ), gone as materialized (
+        select w.who, e.erased_at
+          from (select n.who from named as n union select n.claimant from named as n
+                union select n.known from named as n) as w
+          join turnlog.ai_erased_users as e
+            on e.project = in_project and e.user_hash = turnlog.user_hash(in_project, w.who)
+    ), judged as (
+        select n.kind, n.position, n.session_id,
+               exists (select from gone as g
+                        where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
+               or exists (select from turnlog.ai_session_folders as f
+                           where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
+               n.kind = 'sessions'
+               and (n.claim is null
+                    or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
+               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
+               -- who claims a session doesn't say of somebody else's whose it is
+               (select max(g.erased_at) from gone as g
+                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
+                   and n.received_at <= g.erased_at) as theirs_until
+          from named as n
+    )
+    select coalesce((select jsonb_object_agg(r.kind, r.receipts)
+                       from (select j.kind, jsonb_object_agg(
+                                        j.position, '{"receipt": "rejected", "reason": "erased"}'::jsonb) as receipts
+                               from judged as j where j.is_refused group by j.kind) as r), '{}'),
+           coalesce((select array_agg(distinct j.session_id order by j.session_id) from judged as j where j.is_theirs), '{}'),
+           (select jsonb_object_agg(j.session_id, j.theirs_until) from judged as j where j.theirs_until is not null)
+      into refused, theirs, until;
+
+    insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
+    select in_project, t.id, true, statement_timestamp(), statement_timestamp()
+      from unnest(theirs) as t (id)
+     order by t.id
+        on conflict do nothing;
+    -- what of it came earlier, before anybody had said whose it is
+    for one in
+        select s.id from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (theirs) and s.erased_at is null and s.user_id is null
+           and s.claim is null and s.created_at <= (until ->> s.id::text)::timestamptz
+         order by s.id
+    loop
+        perform turnlog.erase(jsonb_build_object('project', in_project, 'session_id', one));
+    end loop;
+    return refused;
+end
+$$;
+
+
+-- schemas/write/refuse_strangers.sql
+-- The rows of a batch whose claim isn't their session's owner: kind -> position -> receipt.
+create or replace function turnlog.refuse_strangers(rows jsonb, owners jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return (
+        select coalesce(jsonb_object_agg(refused.kind, refused.receipts), '{}')
+          from (select k.kind, jsonb_object_agg(
+                           e.ordinality, '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb) as receipts
+                  from unnest(array['sessions', 'participants', 'interactions', 'feedback']) as k (kind)
+                 cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) with ordinality as e
+                 where e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id')
+                 group by k.kind) as refused);
+end
+$$;
+
+
+-- schemas/write/session_owners.sql
+-- Whose the sessions are that some row of a batch claims: session -> owner, '' for nobody's but the service's, null for
+-- an erased one, which answers for itself. A session that isn't there is missing. An owner never changes.
+create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    return (
+        select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null
+                                                    then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
+          from turnlog.ai_sessions as s
+         where s.project = in_project
+           and s.id = any (array(
+               select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid
+                 from unnest(array['sessions', 'participants', 'interactions', 'feedback']) as k (kind)
+                cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) as e
+                where e.value ? 'claim')));
+end
+$$;
+
+
+-- schemas/write/with_refused.sql
+-- The receipts of a batch, with those of the rows that were refused put in at their positions. `rows` are those that
+-- the receipts are of.
+create or replace function turnlog.with_refused(receipts jsonb, refused jsonb, rows jsonb) returns jsonb
+language plpgsql immutable
 set search_path = ''
 as $$
 declare
+    kind text;
+    given jsonb;
+    of_refused jsonb;
+begin
+    for kind, of_refused in select r.key, r.value from jsonb_each(refused) as r loop
+        given := receipts -> kind;
+        if jsonb_typeof(given) = 'string' then
+            given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));
+        end if;
+        receipts := receipts || jsonb_build_object(kind, (
+            select jsonb_agg(coalesce(of_refused -> place.n::text, given -> (place.nth - 1)::integer) order by place.n)
+              from (select n, count(*) filter (where not of_refused ? n::text) over (order by n) as nth
+                      from generate_series(1, jsonb_array_length(given)
+                                              + (select count(*) from jsonb_object_keys(of_refused))) as n) as place));
+    end loop;
+    return receipts;
+end
+$$;
+
+
+-- schemas/write/without_refused.sql
+-- A batch without the rows that were refused: kind -> position -> receipt.
+create or replace function turnlog.without_refused(rows jsonb, refused jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return (
+        select rows || coalesce(jsonb_object_agg(r.key, (
+                   select coalesce(jsonb_agg(e.value order by e.ordinality), '[]')
+                     from jsonb_array_elements(rows -> r.key) with ordinality as e
+                    where not r.value ? e.ordinality::text)), '{}')
+          from jsonb_each(refused) as r);
+end
+$$;
+
+
+-- schemas/write/write.sql
+-- Writes a batch in one transaction: {project, folders, sessions, participants, interactions, feedback: [row ...] each,
+-- return_parents?, late?, dry_run?}. Answers {folders, sessions, participants, interactions, feedback}: for each kind
+-- either a list of receipts in the order of its rows, or one word, which is the receipt of each of them.
+-- A receipt is {receipt: created | filled | duplicate | conflict | rejected, ...}.
+--
+-- A row holds values under its columns' names, and may hold more:
+--   folders       `sessions`, its plan's: they are written unless the plan is refused, and their receipts are in the folder's
+--   sessions      `implicit`: it only came along with a child; `numbering`: `next` gives it the lowest free number of its
+--                 folder when it has none yet, `named` means whichever session has its number
+--   interactions  `on_conflict`: `report` changes nothing that is there, `fill` fills what is empty though other facts
+--                 contradict
+--   any but folders  `claim`: the owner that its session must have; a session that isn't there becomes the claimant's
+-- `return_parents`: receipts carry the folder or session as it is afterwards. `late`: the batch has waited in a spool,
+-- and what was received before its user was erased is rejected. `dry_run`: says what it would do, and does nothing.
+--
+-- It can't deadlock: folders are inserted and locked in the order of their ids, then missing sessions are inserted in
+-- that order, then the others are locked in that order. Whoever writes or erases below a session holds its lock until
+-- it commits, so what is read there afterwards stays true. Each step is a statement of its own, since each one sees
+-- what committed before it.
+create or replace function turnlog.write(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set plan_cache_mode = 'force_generic_plan' -- planning anew took a third of a call
+set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
+set lock_timeout = '3s' -- who waits longer for a lock shall know that it is one, not that the store is away
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    late constant boolean := coalesce((request ->> 'late')::boolean, false);
+    rows jsonb := request;           -- what isn't refused
+    claimed boolean;                 -- some row says whose its session must be
+    erased_refused jsonb := '{}';    -- kind -> position -> receipt
+    claims_refused jsonb := '{}';
+    races_refused jsonb := '{}';
+    folders jsonb := '{}';           -- what became of the folders, with what only they know of their sessions
+    parents record;
     receipts jsonb;
 begin
-    begin
-        receipts := turnlog.write_v2(batch);
-        raise exception using errcode = 'TLXPL', message = 'only explained';
-    exception when sqlstate 'TLXPL' then
-        return receipts; -- a variable outlives what is rolled back
-    end;
+    if in_project is null then
+        raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
+    elsif (request ->> 'dry_run')::boolean then
+        return turnlog.dry_run(request - 'dry_run');
+    end if;
+
+    if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
+        erased_refused := turnlog.refuse_erased(in_project, rows);
+        rows := turnlog.without_refused(rows, erased_refused);
+    end if;
+    claimed := rows @? '$.*[*].claim';
+    if claimed then -- before any lock: a stranger's rows don't make the owner wait
+        claims_refused := turnlog.refuse_strangers(rows, turnlog.session_owners(in_project, rows));
+        rows := turnlog.without_refused(rows, claims_refused);
+    end if;
+    if jsonb_array_length(rows -> 'folders') > 0 or rows @? '$.sessions[*].folder_id' then
+        folders := turnlog.write_folders(in_project, rows);
+        rows := rows || turnlog.number_sessions(in_project, rows, folders -> 'sessions');
+    end if;
+
+    select e.* into parents from turnlog.ensure_sessions(in_project, rows) as e;
+    if claimed then -- once more: of several who make one session, here or meanwhile, the first has it
+        races_refused := turnlog.refuse_strangers(rows, turnlog.session_owners(in_project, rows));
+        rows := turnlog.without_refused(rows, races_refused);
+    end if;
+
+    -- participants before interactions: those state a role and a state, these only name who takes part
+    receipts := jsonb_build_object(
+        'sessions', turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.refused,
+                                           parents.keyless),
+        'participants', turnlog.write_participants(in_project, rows, parents.refused),
+        'interactions', turnlog.write_interactions(in_project, rows, parents.refused),
+        'feedback', turnlog.write_feedback(in_project, rows, parents.refused));
+    if folders <> '{}' or request -> 'return_parents' = 'true' then
+        receipts := receipts || turnlog.add_parents(
+            in_project, rows, coalesce(folders -> 'receipts', '[]'), receipts -> 'sessions');
+    end if;
+    receipts := turnlog.with_refused(receipts, races_refused, rows);
+    receipts := turnlog.with_refused(receipts, claims_refused, rows);
+    return turnlog.with_refused(receipts, erased_refused, rows);
 end
 $$;
 
 
 -- schemas/write/write_feedback.sql
--- Writes a batch's feedback, below sessions that the batch has locked. Receipts in the order of the list.
+-- Writes a batch's feedback, below sessions that it has locked. Answers their receipts in order.
 --
 -- Of all that one author says of one interaction under one name the statement with the latest `given_at` is kept, and of
 -- those of one moment the one whose value, then whose comment, is the greater text: so any order, doubling and delay
 -- leave the same row. A receipt is `filled` where a statement took the place of another one, with the fields that are
 -- different now, and `duplicate` where it says what is there, or, with the reason `older`, something that was said
--- before. `late`: it has waited in a spool, and what was received before its author was erased is rejected.
-create or replace function turnlog.write_feedback(in_project text, feedback jsonb, late boolean) returns jsonb
+-- before.
+create or replace function turnlog.write_feedback(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
 as $$
 declare
     stated record;
-    of_session record;
     held turnlog.ai_feedback;
     is_newer boolean;
     fields text[];
@@ -707,29 +1371,13 @@ declare
 begin
     for stated in
         select f.*
-          from jsonb_to_recordset(feedback) as f (
+          from jsonb_to_recordset(rows -> 'feedback') as f (
                session_id uuid, interaction_id uuid, author text, name text, value jsonb, comment text,
-               given_at timestamptz, created_at timestamptz, claim text)
+               given_at timestamptz, created_at timestamptz)
     loop
-        select s.id, s.erased_at, coalesce(s.claim, 'user:' || s.user_id, '') as owner
-          into of_session
-          from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = stated.session_id;
-        if of_session.erased_at is not null
-           or late and exists (
-               select from turnlog.ai_erased_users as e
-                where e.project = in_project and stated.created_at <= e.erased_at
-                  and e.user_hash in (turnlog.user_hash(in_project, stated.author),
-                                      case when stated.claim like 'user:%' then
-                                          turnlog.user_hash(in_project, substr(stated.claim, 6)) end))
-        then
-            receipts := receipts || '{"receipt": "rejected", "reason": "erased"}'::jsonb;
-            continue;
-        elsif of_session.id is null then
-            receipts := receipts || '{"receipt": "rejected", "reason": "the session was refused"}'::jsonb;
-            continue;
-        elsif stated.claim <> of_session.owner then
-            receipts := receipts || '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb;
+        if refused ? stated.session_id::text then
+            receipts := receipts || jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
             continue;
         end if;
 
@@ -779,15 +1427,16 @@ $$;
 
 
 -- schemas/write/write_folders.sql
--- Writes a batch's folders, in the transaction of the batch, and locks them: {folders: [...]} as in turnlog.write_v1,
--- and the ids of other folders that its sessions are in. Answers {receipts: [...], sessions: [...]}: the numbered
--- sessions of the plans that were accepted, each with `of_folder`, the place of its folder in the list.
-create or replace function turnlog.write_folders(in_project text, folders jsonb, named uuid[]) returns jsonb
+-- Writes a batch's folders, in the order of their ids, and locks them and those that its sessions are in. Answers
+-- {receipts: [...], sessions: [...]}: the numbered sessions of the plans that were accepted, each with `of_folder`, the
+-- position of its folder.
+create or replace function turnlog.write_folders(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
 as $$
 declare
+    folders constant jsonb := coalesce(rows -> 'folders', '[]');
     born uuid[];
     stated record;
     held turnlog.ai_session_folders;
@@ -820,7 +1469,10 @@ begin
         select f.id
           from turnlog.ai_session_folders as f
          where f.project = in_project
-           and f.id = any (named || array(select (e ->> 'id')::uuid from jsonb_array_elements(folders) as e))
+           and f.id = any (array(
+               select f.id from jsonb_to_recordset(folders) as f (id uuid)
+               union
+               select s.folder_id from jsonb_to_recordset(rows -> 'sessions') as s (folder_id uuid)))
          order by f.id
            for no key update) as locked;
 
@@ -888,7 +1540,7 @@ begin
         end if;
     end loop;
 
-    -- What the folders say of their planned sessions, now that all is told: whose they are and when they begin may be
+    -- What the folders say of their planned sessions, now that all is known: whose they are and when they begin may be
     -- said at another time than how many there are. Those that are there already gain it as well.
     planned := planned || (
         select coalesce(jsonb_agg(jsonb_build_object(
@@ -917,132 +1569,74 @@ end
 $$;
 
 
--- schemas/write/write_late.sql
--- Writes a batch that has waited in a spool as turnlog.write_v2 does, but for what was received before its user was
--- erased: those rows are rejected as erased. A session that is said to be theirs, and that nobody has seen before, leaves
--- a tombstone, so that whatever else of it arrives, without their name on it, is rejected, too. Who only claims a session
--- may claim somebody else's: what a user claims leaves none, each row tells its claimant; and what a token claims leaves
--- none where some row of the batch names the session without that claim.
---
--- These tombstones are locked before what the batch locks in its own order: two such batches may deadlock, and the one
--- that fails is written again.
-create or replace function turnlog.write_late(batch jsonb) returns jsonb
+-- schemas/write/write_interactions.sql
+-- Writes a batch's interactions below sessions that it has locked, queues their texts for the search's index, and notes
+-- who takes part. Those that are new go in by one statement. What is said of the others is gone through in order.
+-- Answers their receipts in order, or the one word for all of them.
+create or replace function turnlog.write_interactions(in_project text, rows jsonb, refused jsonb)
+returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
-set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
-set lock_timeout = '3s'
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
 as $$
 declare
-    in_project constant text := batch ->> 'project';
-    kinds constant text[] := '{folders,sessions,participants,interactions}';
-    refused jsonb;  -- kind -> positions
-    theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
-    until jsonb;    -- of those that the service itself says it of: when the user was erased
-    one uuid;
-    passed jsonb;
-    receipts jsonb;
+    interactions constant jsonb := coalesce(rows -> 'interactions', '[]');
+    fresh constant turnlog.ai_interactions := jsonb_populate_record(null::turnlog.ai_interactions, jsonb_build_object(
+        'project', in_project, 'created_at', statement_timestamp()));
+    created_sessions uuid[];
+    created_ids uuid[];
+    participants boolean;    -- some interaction names who it is of
+    receipts jsonb := '{}';  -- position -> receipt, of those that were not new
 begin
-    if not exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
-        return turnlog.write_v2(batch);
+    if interactions = '[]' then
+        return interactions;
     end if;
-
-    with stated as (
-        select k.kind, e.ordinality as position, (e.value ->> 'created_at')::timestamptz as received_at,
-               case when k.kind <> 'folders' then coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid end as session_id,
-               case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
-               e.value ->> case when k.kind in ('folders', 'sessions') then 'user_id' else 'participant' end as who,
-               case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
-               e.value ->> 'claim' as claim
-          from unnest(kinds) as k (kind)
-         cross join lateral jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
-    ), claims as (
-        select distinct s.session_id, s.claim from stated as s where s.session_id is not null
-        union
-        select (p.value ->> 'id')::uuid, null
-          from jsonb_array_elements(coalesce(batch -> 'folders', '[]')) as f
-         cross join lateral jsonb_array_elements(coalesce(f.value -> 'sessions', '[]')) as p
-    ), disputed as materialized (
-        select c.session_id from claims as c group by c.session_id having count(*) > 1
-    ), named as (
-        -- with whom the store says that its session is
-        select s.*, (select held.user_id from turnlog.ai_sessions as held
-                      where held.project = in_project and held.id = s.session_id) as known
-          from stated as s
-    ), gone as materialized (
-        select w.who, e.erased_at
-          from (select n.who from named as n union select n.claimant from named as n
-                union select n.known from named as n) as w
-          join turnlog.ai_erased_users as e
-            on e.project = in_project and e.user_hash = turnlog.user_hash(in_project, w.who)
-    ), weighed as (
-        select n.kind, n.position, n.session_id,
-               exists (select from gone as g
-                        where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
-               or exists (select from turnlog.ai_session_folders as f
-                           where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
-               n.kind = 'sessions'
-               and (n.claim is null
-                    or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
-               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
-               -- who claims a session doesn't say of somebody else's whose it is
-               (select max(g.erased_at) from gone as g
-                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
-                   and n.received_at <= g.erased_at) as theirs_until
-          from named as n
+    with inserted as (
+        insert into turnlog.ai_interactions
+        select i.*
+          from jsonb_populate_recordset(fresh, interactions) as i
+         where refused = '{}' or not refused ? i.session_id::text
+            on conflict do nothing
+        returning session_id, id, participant
+    ), queued as (
+        insert into turnlog.ai_search_queue (project, session_id, ids)
+        select in_project, n.session_id, array_agg(n.id) from inserted as n group by n.session_id
     )
-    select jsonb_object_agg(k.kind, coalesce(r.positions, '[]')),
-           coalesce((select array_agg(distinct w.session_id order by w.session_id) from weighed as w where w.is_theirs), '{}'),
-           (select jsonb_object_agg(w.session_id, w.theirs_until) from weighed as w where w.theirs_until is not null)
-      into refused, theirs, until
-      from unnest(kinds) as k (kind)
-     cross join lateral (
-           select jsonb_agg(w.position) as positions from weighed as w where w.kind = k.kind and w.is_refused) as r;
+    select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'),
+           coalesce(bool_or(n.participant is not null), false)
+      into created_sessions, created_ids, participants
+      from inserted as n;
 
-    insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
-    select in_project, t.id, true, statement_timestamp(), statement_timestamp()
-      from unnest(theirs) as t (id)
-     order by t.id
-        on conflict do nothing;
-    -- what of it came earlier, before anybody had said whose it is
-    for one in
-        select s.id from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = any (theirs) and s.erased_at is null and s.user_id is null
-           and s.claim is null and s.created_at <= (until ->> s.id::text)::timestamptz
-         order by s.id
-    loop
-        perform turnlog.erase(jsonb_build_object('project', in_project, 'session_id', one));
-    end loop;
-
-    select jsonb_object_agg(k.kind, coalesce(r.rows, '[]'))
-      into passed
-      from unnest(kinds) as k (kind)
-     cross join lateral (
-           select jsonb_agg(e.value order by e.ordinality) as rows
-             from jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
-            where not refused -> k.kind @> to_jsonb(e.ordinality)) as r;
-    receipts := turnlog.write_v2(batch || passed);
-    return (
-        select jsonb_object_agg(k.kind, coalesce(r.receipts, '[]'))
-          from unnest(kinds) as k (kind)
-         cross join lateral (
-               select jsonb_agg(case when w.is_refused then '{"receipt": "rejected", "reason": "erased"}'::jsonb
-                                     else receipts -> k.kind -> (w.place - 1)::integer end
-                                order by w.ordinality) as receipts
-                 from (select e.ordinality, p.is_refused,
-                              count(*) filter (where not p.is_refused) over (order by e.ordinality) as place
-                         from jsonb_array_elements(coalesce(batch -> k.kind, '[]')) with ordinality as e
-                        cross join lateral (
-                              select refused -> k.kind @> to_jsonb(e.ordinality) as is_refused) as p) as w) as r);
+    if cardinality(created_ids) < jsonb_array_length(interactions) then
+        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids);
+        participants := true;
+    end if;
+    if participants then
+        insert into turnlog.ai_session_participants (project, session_id, participant, created_at)
+        select in_project, named.session_id, named.participant, min(named.created_at)
+          from (select i.session_id, held.participant, coalesce(i.created_at, statement_timestamp()) as created_at
+                  from jsonb_to_recordset(interactions)
+                       as i (session_id uuid, id uuid, participant text, created_at timestamptz)
+                  join turnlog.ai_interactions as held
+                    on held.project = in_project and held.session_id = i.session_id and held.id = i.id
+                 where i.participant is not null and held.participant is not null) as named
+         group by named.session_id, named.participant
+            on conflict do nothing;
+    end if;
+    if receipts = '{}' then
+        return '"created"';
+    end if;
+    return (select jsonb_agg(coalesce(receipts -> n::text, '{"receipt": "created"}') order by n)
+              from generate_series(1, jsonb_array_length(interactions)) as n);
 end
 $$;
 
 
 -- schemas/write/write_participants.sql
--- Writes a batch's participants, below sessions that the batch has locked. Receipts in the order of the list.
-create or replace function turnlog.write_participants(
-    in_project text, participants jsonb, sessions_present uuid[], sessions_erased uuid[])
-returns jsonb
+-- Writes a batch's participants, below sessions that it has locked. Answers their receipts in order.
+create or replace function turnlog.write_participants(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
@@ -1055,10 +1649,10 @@ declare
     receipt jsonb;
     receipts jsonb := '[]';
 begin
-    for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, participants) as p loop
-        if stated.session_id = any (sessions_erased) or stated.session_id <> all (sessions_present) then
-            receipts := receipts || jsonb_build_object('receipt', 'rejected', 'reason',
-                case when stated.session_id = any (sessions_erased) then 'erased' else 'the session was refused' end);
+    for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, coalesce(rows -> 'participants', '[]')) as p loop
+        if refused ? stated.session_id::text then
+            receipts := receipts || jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
             continue;
         end if;
         insert into turnlog.ai_session_participants (project, session_id, participant, role, state, created_at)
@@ -1102,654 +1696,146 @@ end
 $$;
 
 
--- schemas/write/write_v1.sql
--- Writes a batch in one transaction: {project, folders, sessions, participants, interactions: [row ...] each, and
--- return_parents?: whether a receipt carries the folder or session as it is afterwards}.
--- Answers {folders, sessions, participants, interactions: [receipt ...] each}, each list in the order of its input.
--- A receipt is {receipt: created | filled | duplicate | conflict | rejected, ...}.
---
--- Beside its columns a folder's row may hold `sessions`, its plan's: they are written unless the plan is refused, and
--- their receipts are in the folder's. A session's row may say `numbering`: `next` gives it the lowest free number of
--- its folder when it has none yet, `named` means whichever session has its number. An interaction's row may say
--- `on_conflict`: `report` changes nothing that is there, `fill` fills what is empty though other facts contradict.
---
--- It can't deadlock: folders are inserted and locked in id order, then missing sessions are inserted in id order, then
--- all of them are locked in id order.
--- Whoever writes or erases below a session holds its lock until it commits, so what is read of the session's
--- interactions afterwards stays true. Separate statements, since each one sees what committed before it.
-create or replace function turnlog.write_v1(batch jsonb) returns jsonb
+-- schemas/write/write_sessions.sql
+-- What a batch says of sessions: what they lack is filled in, what contradicts them is a conflict. Those that came along
+-- with a child state their key and nothing else. Answers their receipts in order, or the one word for all of them.
+create or replace function turnlog.write_sessions(
+    in_project text, rows jsonb, created uuid[], present uuid[], refused jsonb, keyless boolean)
+returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan' -- planning anew took a third of a call
-set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
-set lock_timeout = '3s' -- who waits longer for a lock shall know that it is one, not that the store is away
+set plan_cache_mode = 'force_generic_plan'
+set enable_seqscan = off
 as $$
 declare
-    in_project constant text := batch ->> 'project';
-    stated_sessions constant integer := coalesce(jsonb_array_length(batch -> 'sessions'), 0);
-    sessions turnlog.ai_sessions[] := array(
-        select r from jsonb_populate_recordset(null::turnlog.ai_sessions, coalesce(batch -> 'sessions', '[]')) as r);
-    interactions constant turnlog.ai_interactions[] := array(
-        select r from jsonb_populate_recordset(null::turnlog.ai_interactions, coalesce(batch -> 'interactions', '[]')) as r);
-    folders jsonb;                -- what became of the folders
-    numbered record;
-    number integer;
-    holder uuid;
-    clashing bigint[] := '{}';    -- positions of sessions whose number another one has
-    insertable turnlog.ai_sessions[];
-    aliases jsonb := '{}';        -- id that derives from a number -> id of the session that has it
-    attending jsonb := coalesce(batch -> 'participants', '[]');
-    parents uuid[];               -- every session that the batch names, distinct
-    ids bigint;                   -- how many different ids the interactions have
-    any_created boolean;          -- some session is stated for itself, not only brought along by a child
-    any_keyed boolean;
-    any_placed boolean;           -- some session is stated to be in a folder
-    any_participants boolean;     -- some interaction names its participant
-    participants jsonb := '[]';   -- what became of the participants
-    parents_born uuid[] := '{}';  -- those that this batch inserted
-    parents_present uuid[];       -- those that have a row now
-    parents_erased uuid[];
-    keys_missing boolean;         -- some parent doesn't know its key yet
-    all_open boolean;             -- every parent is present and none is erased
-    born_sessions uuid[];         -- session and id of the interactions that this batch inserted
-    born_ids uuid[];
-    born bigint[];                -- their positions
-    occurrence bigint[];    -- by position: the how-manieth record of its id in this batch
-    rounds bigint;
-    on_conflicts text[];    -- by position: what the interactions' rows say
-    weighed jsonb;          -- position -> receipt, of one round
-    session_receipts jsonb := '{}';
-    interaction_receipts jsonb := '{}';
-    -- as workers from before this migration say it, too
-    return_parents constant boolean := coalesce(batch ->> 'return_parents', batch ->> 'return_sessions', 'false');
+    sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
+    unplaced constant jsonb := coalesce(rows -> 'unplaced', '[]');
+    one record;
+    held turnlog.ai_sessions;
+    rule record;
+    adopts boolean;         -- it creates by name what an interaction brought along
+    receipts jsonb := '{}'; -- position -> receipt
 begin
-    if in_project is null then
-        raise exception using errcode = '23502', column = 'project', message = 'the batch names no project';
-    end if;
-
-    -- 0. The folders, and what only they know: their plans' sessions, and numbers, which nobody else can take while
-    -- they are locked.
-    any_placed := coalesce(batch -> 'folders' <> '[]', false) or batch @? '$.sessions[*].folder_id';
-    if any_placed then
-        folders := turnlog.write_folders(
-            in_project, coalesce(batch -> 'folders', '[]'),
-            array(select distinct s.folder_id from unnest(sessions) as s where s.folder_id is not null));
-        sessions := sessions || array(
-            select r from jsonb_populate_recordset(null::turnlog.ai_sessions, folders -> 'sessions') as r);
-
-        -- Several sessions that want one number are told apart by writing them one after another: the caller parts
-        -- the batch, as for any record that it may not contain.
-        if exists (select from unnest(sessions) as s
-                    where s.session_number is not null
-                    group by s.folder_id, s.session_number having count(distinct s.id) > 1) then
-            raise exception using errcode = '23505', constraint = 'ai_sessions_folder_number_key',
-                message = 'several sessions of one batch want the same number of a folder';
+    for one in
+        select s.value as facts, (s.value ->> 'id')::uuid as id, s.ordinality as at,
+               coalesce((s.value ->> 'implicit')::boolean, false) as implicit, s.value ? 'folder_id' as is_placed,
+               row_number() over (partition by s.value ->> 'id' order by coalesce((s.value ->> 'implicit')::boolean, false),
+                                  not s.value ? 'key', s.ordinality) as nth
+          from jsonb_array_elements(sessions) with ordinality as s
+         where (s.value -> 'implicit' is distinct from 'true' or s.value ? 'folder_id'
+                or keyless and s.value ? 'key')
+           and not unplaced @> to_jsonb(s.ordinality)
+         order by nth, s.ordinality
+    loop
+        if one.nth = 1 and one.id = any (created) or refused ? one.id::text then
+            continue;
         end if;
-
-        for numbered in
-            select s.ordinality as at, s.value ->> 'numbering' as numbering
-              from jsonb_array_elements(coalesce(batch -> 'sessions', '[]') || (folders -> 'sessions'))
-                   with ordinality as s
-             where s.value ? 'numbering'
-             order by s.value ->> 'numbering' = 'named', s.ordinality
-        loop
-            if numbered.numbering = 'named' then
-                select s.id
-                  into holder
-                  from turnlog.ai_sessions as s
-                 where s.project = in_project and s.folder_id = (sessions[numbered.at]).folder_id
-                   and s.session_number = (sessions[numbered.at]).session_number;
-                if holder is not null and holder <> (sessions[numbered.at]).id then
-                    aliases := aliases || jsonb_build_object((sessions[numbered.at]).id::text, holder);
-                    sessions[numbered.at].id := holder;
-                end if;
-            elsif not exists (
-                -- it has its number, or the batch states it again
-                select from turnlog.ai_sessions as s
-                 where s.project = in_project and s.id = (sessions[numbered.at]).id and s.session_number is not null
-                union all
-                select from unnest(sessions) as s
-                 where s.id = (sessions[numbered.at]).id and s.session_number is not null)
-            then
-                select min(free.n)
-                  into number
-                  from (select generate_series(1, cardinality(sessions) + (
-                                   select count(*) from turnlog.ai_sessions as s
-                                    where s.project = in_project
-                                      and s.folder_id = (sessions[numbered.at]).folder_id)) as n
-                        except
-                        select s.session_number from turnlog.ai_sessions as s
-                         where s.project = in_project and s.folder_id = (sessions[numbered.at]).folder_id
-                        except
-                        select s.session_number from unnest(sessions) as s
-                         where s.folder_id = (sessions[numbered.at]).folder_id) as free;
-                sessions[numbered.at].session_number := number;
-            end if;
-        end loop;
-
-        if aliases <> '{}' then -- who was stated with such a session takes part in the one that has its number
-            attending := (
-                select coalesce(jsonb_agg(
-                           p.value || case when p.value ->> 'numbering' = 'named' then jsonb_build_object('session_id',
-                               coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id')) else '{}' end
-                           order by p.ordinality), '[]')
-                  from jsonb_array_elements(attending) with ordinality as p);
+        select s.* into held from turnlog.ai_sessions as s where s.project = in_project and s.id = one.id;
+        if held.id is null or one.implicit and held.key is not null and not one.is_placed then
+            continue;
         end if;
-
-        -- A number that another session has makes its statement a conflict, and nothing else of the batch.
-        clashing := array(
-            select s.ordinality
-              from unnest(sessions) with ordinality as s
-             where s.session_number is not null
-               and exists (select from turnlog.ai_sessions as other
-                            where other.project = in_project and other.folder_id = s.folder_id
-                              and other.session_number = s.session_number and other.id <> s.id)
-             order by s.ordinality);
-    end if;
-
-    select coalesce(array_agg(distinct named.session_id), '{}'), count(distinct named.id),
-           coalesce(bool_or(named.created), false), coalesce(bool_or(named.keyed), false),
-           coalesce(bool_or(named.participates), false)
-      into parents, ids, any_created, any_keyed, any_participants
-      from (select s.id as session_id, null::uuid as id, s.implicit is not true as created, s.key is not null as keyed,
-                   false as participates
-              from unnest(sessions) as s
-            union all
-            select i.session_id, i.id, false, false, i.participant is not null from unnest(interactions) as i) as named;
-    if attending <> '[]' then
-        parents := array(
-            select unnest(parents) union select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p);
-    end if;
-
-    insertable := sessions;
-    if clashing <> '{}' then
-        insertable := array(
-            select sessions[s.ordinality] from unnest(sessions) with ordinality as s where s.ordinality <> all (clashing));
-        -- of a session whose number is refused only its key is taken, where somebody logged under it or takes part
-        insertable := insertable || array(
-            select r
-              from unnest(sessions) with ordinality as s
-             cross join lateral jsonb_populate_record(null::turnlog.ai_sessions, jsonb_build_object(
-                   'id', s.id, 'key', s.key, 'implicit', true, 'created_at', s.created_at)) as r
-             where s.ordinality = any (clashing)
-               and s.id in (select i.session_id from unnest(interactions) as i
-                            union all
-                            select (p ->> 'session_id')::uuid from jsonb_array_elements(attending) as p));
-    end if;
-
-    -- Twice at most: mostly all parents are there, so a look comes first. If some of several are missing, they must
-    -- be inserted before any is locked, or one batch could hold what another waits for. Rows never go away, so what
-    -- the look has seen is still there to be locked. Each by its primary key, for the reason given below.
-    for attempt in (case when cardinality(parents) > 1 and exists (
-                             select from unnest(parents) as p (id)
-                              where (select s.id from turnlog.ai_sessions as s
-                                      where s.project = in_project and s.id = p.id) is null)
-                         then 2 else 1 end) .. 2 loop
-        -- 1. The missing parents, in the order of their ids.
-        if attempt = 2 then
-            with named as (
-                select distinct on (p.id) p.*
-                  from (select s.id, s.key, s.user_id, s.title, s.tags, s.metadata, s.started_at, s.ended_at,
-                               s.folder_id, s.session_number, s.scheduled_on, s.status,
-                               coalesce(s.implicit, false) as implicit, s.created_at, s.ordinality
-                          from unnest(insertable) with ordinality as s
-                        union all
-                        select i.session_id, null, null, null, null, null, null, null, null, null, null, null, true,
-                               i.created_at, null
-                          from unnest(interactions) as i) as p
-                 order by p.id, p.implicit, p.key is null, p.ordinality
-            ), inserted as (
-                insert into turnlog.ai_sessions
-                       (project, id, key, user_id, title, tags, metadata, started_at, ended_at, folder_id,
-                        session_number, scheduled_on, status, implicit, created_at)
-                select in_project, n.id, n.key, n.user_id, n.title, n.tags, n.metadata, n.started_at, n.ended_at,
-                       n.folder_id, n.session_number, n.scheduled_on, coalesce(n.status, 'open'),
-                       n.implicit, coalesce(n.created_at, statement_timestamp())
-                  from named as n
-                 order by n.id
-                    on conflict do nothing
-                returning id
-            )
-            select coalesce(array_agg(i.id), '{}') into parents_born from inserted as i;
-        end if;
-
-        -- 2. All parents, locked in the order of their ids: no erase and no other write slips under this one.
-        select coalesce(array_agg(p.id), '{}'), coalesce(array_agg(p.id) filter (where p.erased_at is not null), '{}'),
-               bool_or(p.key is null)
-          into parents_present, parents_erased, keys_missing
-          from (select s.id, s.key, s.erased_at
-                  from turnlog.ai_sessions as s
-                 where s.project = in_project and s.id = any (parents)
-                 order by s.id
-                   for no key update) as p;
-        exit when cardinality(parents_present) = cardinality(parents);
-    end loop;
-    all_open := cardinality(parents_present) = cardinality(parents) and parents_erased = '{}';
-
-    -- 3. What the batch says of sessions that were there. Records of one id are weighed in turn, a round each.
-    -- A parent that only came along with its child states its key and nothing else, so mostly there is nothing to weigh.
-    if any_created or any_placed or keys_missing and any_keyed then
-        select array_agg(s.nth order by s.ordinality), max(s.nth)
-          into occurrence, rounds
-          from (select s.ordinality, case when s.implicit is not true or s.key is not null or s.folder_id is not null then
-                       row_number() over (partition by s.id, s.ordinality = any (clashing)
-                                          order by coalesce(s.implicit, false), s.key is null, s.ordinality)
-                       end as nth
-                  from unnest(sessions) with ordinality as s) as s;
-    end if;
-
-    for this_round in 1 .. coalesce(rounds, 0) loop
-        with weighed_now as (
-            select r.ordinality, r.held, rule.fills, rule.conflicts,
-                   (r.held).implicit and not coalesce(r.implicit, false) as adopts
-              -- one look by primary key a record, and an upsert below: a join would be planned by statistics,
-              -- and those of an empty table make it read the whole project
-              from (select r.*, (select held from turnlog.ai_sessions as held
-                                  where held.project = in_project and held.id = r.id) as held
-                      from unnest(sessions) with ordinality as r
-                     where occurrence[r.ordinality] = this_round and r.id <> all (parents_erased)
-                       and r.ordinality <> all (clashing)
-                       and not (this_round = 1 and r.id = any (parents_born))
-                    offset 0) as r
-             cross join lateral turnlog.fill_rule(
-                   -- `open` is no fact of its own, nor is what a session was born with that nobody has created yet
-                   to_jsonb(r.held)
-                       - case when (r.held).status = 'open' or (r.held).implicit then 'status' else '' end
-                       - case when (r.held).implicit and (r.held).scheduled_on <> r.scheduled_on then 'scheduled_on' else '' end
-                       - case when (r.held).implicit and (r.held).user_id <> r.user_id then 'user_id' else '' end,
-                   to_jsonb(r) - '{project,id,implicit,created_at,erased_at,edited,ordinality,held}'::text[]
-                               - case when r.implicit or r.status = 'open' then 'status' else '' end
-                               -- a plan only says what nobody else has said
-                               - case when r.implicit and (r.held).scheduled_on is not null then 'scheduled_on' else '' end
-                               - case when r.implicit and (r.held).user_id is not null then 'user_id' else '' end
-                               - coalesce((r.held).edited, '{}')) as rule
-             where (r.held).id is not null
-               and not (coalesce(r.implicit, false) and (r.held).key is not null and r.folder_id is null)
-        ), filled as (
-            insert into turnlog.ai_sessions as held
-                   (project, id, key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number,
-                    scheduled_on, status, implicit, created_at)
-            select m.project, m.id, m.key, m.user_id, m.title, m.tags, m.metadata, m.started_at, m.ended_at,
-                   m.folder_id, m.session_number, m.scheduled_on,
-                   case when w.adopts and not coalesce(w.fills ? 'status', false)
-                             and 'status' <> all (coalesce((w.held).edited, '{}')) then 'open' else m.status end,
-                   m.implicit and not w.adopts, m.created_at
-              from weighed_now as w
-             cross join lateral jsonb_populate_record(w.held, coalesce(w.fills, '{}')) as m
-             where w.conflicts is null and (w.fills is not null or w.adopts)
-             order by m.id
-                on conflict (project, id) do update
+        adopts := held.implicit and not one.implicit;
+        select r.fills, r.conflicts
+          into rule
+          from turnlog.fill_rule(
+               -- `open` is no fact of its own, nor is what a session was born with that nobody has created yet
+               to_jsonb(held)
+                   - case when held.status = 'open' or held.implicit then 'status' else '' end
+                   - case when held.implicit and held.scheduled_on <> (one.facts ->> 'scheduled_on')::date
+                          then 'scheduled_on' else '' end
+                   - case when held.implicit and held.user_id <> one.facts ->> 'user_id' then 'user_id' else '' end,
+               to_jsonb(jsonb_populate_record(null::turnlog.ai_sessions, one.facts))
+                   - '{project,id,claim,implicit,created_at,erased_at,edited}'::text[]
+                   - case when one.implicit or one.facts ->> 'status' = 'open' then 'status' else '' end
+                   -- a plan only says what nobody else has said
+                   - case when one.implicit and held.scheduled_on is not null then 'scheduled_on' else '' end
+                   - case when one.implicit and held.user_id is not null then 'user_id' else '' end
+                   - coalesce(held.edited, '{}')) as r;
+        if rule.conflicts is not null then
+            receipts := receipts || jsonb_build_object(one.at,
+                jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
+        elsif rule.fills is null and not adopts then
+            receipts := receipts || jsonb_build_object(one.at, '{"receipt": "duplicate"}'::jsonb);
+        else
+            update turnlog.ai_sessions as s
                set (key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number, scheduled_on,
                     status, implicit) = (
-                   excluded.key, excluded.user_id, excluded.title, excluded.tags, excluded.metadata,
-                   excluded.started_at, excluded.ended_at, excluded.folder_id, excluded.session_number,
-                   excluded.scheduled_on, excluded.status, excluded.implicit)
-        )
-        select jsonb_object_agg(w.ordinality, case
-                   when w.conflicts is not null
-                       then jsonb_build_object('receipt', 'conflict', 'fields', w.conflicts)
-                   when w.fills is not null or w.adopts
-                       then jsonb_build_object('receipt', 'filled', 'fields',
-                                array(select f from jsonb_object_keys(w.fills) as f order by f))
-                   else '{"receipt": "duplicate"}'
-               end)
-          into weighed
-          from weighed_now as w;
-        session_receipts := session_receipts || coalesce(weighed, '{}');
+                   select m.key, m.user_id, m.title, m.tags, m.metadata, m.started_at, m.ended_at, m.folder_id,
+                          m.session_number, m.scheduled_on,
+                          case when adopts and not coalesce(rule.fills ? 'status', false)
+                                    and 'status' <> all (coalesce(held.edited, '{}')) then 'open' else m.status end,
+                          m.implicit and not adopts
+                     from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
+             where s.project = in_project and s.id = one.id;
+            receipts := receipts || jsonb_build_object(one.at, jsonb_build_object(
+                'receipt', 'filled', 'fields', array(select f from jsonb_object_keys(rule.fills) as f order by f)));
+        end if;
     end loop;
 
-    -- 4. The interactions that are new.
-    if ids = cardinality(interactions) then
-        occurrence := null; -- each is the first of its id
-        rounds := 1;
-    else
-        select array_agg(i.nth order by i.ordinality), max(i.nth)
-          into occurrence, rounds
-          from (select i.ordinality, row_number() over (partition by i.session_id, i.id order by i.ordinality) as nth
-                  from unnest(interactions) with ordinality as i) as i;
+    if receipts = '{}' and unplaced = '[]' and refused = '{}' and (created = '{}' or present = '{}') then
+        return case when created = '{}' then '"duplicate"' else '"created"' end;
     end if;
+    -- a record with neither a row of its own nor an erased session met another row's natural key
+    return (
+        select coalesce(jsonb_agg(coalesce(
+                   receipts -> s.ordinality::text,
+                   case when unplaced @> to_jsonb(s.ordinality)
+                            then turnlog.session_clash(in_project, jsonb_populate_record(null::turnlog.ai_sessions, s.value))
+                        when refused ->> (s.value ->> 'id') = 'erased' then '{"receipt": "rejected", "reason": "erased"}'
+                        when (s.value ->> 'id')::uuid = any (created) then '{"receipt": "created"}'
+                        when (s.value ->> 'id')::uuid = any (present) then '{"receipt": "duplicate"}'
+                        else turnlog.session_clash(in_project, jsonb_populate_record(null::turnlog.ai_sessions, s.value))
+                   end) order by s.ordinality), '[]')
+          from jsonb_array_elements(sessions) with ordinality as s);
+end
+$$;
 
-    with inserted as (
-        insert into turnlog.ai_interactions
-               (project, session_id, id, key, prompt, response, model, provider, status, error, finish_reason,
-                started_at, completed_at, latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd,
-                participant, reply_to, turn, tags, metadata, created_at)
-        select in_project, i.session_id, i.id, i.key, i.prompt, i.response, i.model, i.provider, i.status, i.error,
-               i.finish_reason, i.started_at, i.completed_at, i.latency_ms, i.time_to_first_token_ms, i.input_tokens,
-               i.output_tokens, i.cost_usd, i.participant, i.reply_to, i.turn, i.tags, i.metadata,
-               coalesce(i.created_at, statement_timestamp())
-          from unnest(interactions) with ordinality as i
-         where (occurrence is null or occurrence[i.ordinality] = 1)
-           and (all_open or i.session_id = any (parents_present) and i.session_id <> all (parents_erased))
-            on conflict do nothing
-        returning session_id, id
-    )
-    select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}')
-      into born_sessions, born_ids
-      from inserted as n;
 
-    -- 5. The interactions that were there already, a round for each record of one id.
-    if cardinality(born_ids) < cardinality(interactions) then
-        -- by grouping: a join of two lists of unknown length is planned as a nested loop
-        select coalesce(array_agg(first.position), '{}')
-          into born
-          from (select min(known.position) as position
-                  from (select i.session_id, i.id, i.ordinality as position from unnest(interactions) with ordinality as i
-                        union all
-                        select n.session_id, n.id, null from unnest(born_sessions, born_ids) as n (session_id, id)) as known
-                 group by known.session_id, known.id
-                having bool_or(known.position is null)) as first;
-
-        -- once for all: taken out of the batch row by row, each would copy the whole batch
-        on_conflicts := array(
-            select i.value ->> 'on_conflict'
-              from jsonb_array_elements(batch -> 'interactions') with ordinality as i
-             order by i.ordinality);
-
-        for this_round in 1 .. rounds loop
-            with weighed_now as (
-                select r.ordinality, r.held,
-                       case r.on_conflict
-                           when 'report' then null
-                           when 'fill' then rule.fills
-                           else case when rule.conflicts is null then rule.fills end
-                       end as fills,
-                       nullif(rule.conflicts || case when r.on_conflict = 'report' then array(
-                           select f from jsonb_object_keys(rule.fills) as f order by f) end, '{}') as differing
-                  from (select r.*, (select held from turnlog.ai_interactions as held
-                                      where held.project = in_project and held.session_id = r.session_id
-                                        and held.id = r.id) as held,
-                               on_conflicts[r.ordinality] as on_conflict
-                          from unnest(interactions) with ordinality as r
-                         where (occurrence is null or occurrence[r.ordinality] = this_round)
-                           and r.ordinality <> all (born)
-                        offset 0) as r
-                 cross join lateral turnlog.fill_rule(
-                       to_jsonb(r.held),
-                       to_jsonb(r) - '{project,session_id,id,created_at,ordinality,held,on_conflict}'::text[]) as rule
-                 where (r.held).id is not null
-            ), filled as (
-                insert into turnlog.ai_interactions as held
-                select m.*
-                  from weighed_now as w
-                 cross join lateral jsonb_populate_record(w.held, w.fills) as m
-                 where w.fills is not null
-                    on conflict (project, session_id, id) do update
-                   set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at,
-                        latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant,
-                        reply_to, turn, tags, metadata) = (
-                        excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider,
-                        excluded.status, excluded.error, excluded.finish_reason, excluded.started_at,
-                        excluded.completed_at, excluded.latency_ms, excluded.time_to_first_token_ms,
-                        excluded.input_tokens, excluded.output_tokens, excluded.cost_usd, excluded.participant,
-                        excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
-            )
-            select jsonb_object_agg(w.ordinality, case
-                       when w.fills is not null
-                           then jsonb_build_object('receipt', 'filled', 'fields',
-                                    array(select f from jsonb_object_keys(w.fills) as f order by f))
-                                || case when w.differing is not null
-                                        then jsonb_build_object('differs', w.differing) else '{}' end
-                       when w.differing is not null
-                           then jsonb_build_object('receipt', 'conflict', 'fields', w.differing)
-                       else '{"receipt": "duplicate"}'
-                   end)
-              into weighed
-              from weighed_now as w;
-            interaction_receipts := interaction_receipts || coalesce(weighed, '{}');
-        end loop;
+-- schemas/read/conversation.sql
+-- {project, session_id, limit, feedback, owner?, author?, neighbours?, and at most one of interaction_id, after, before as of
+-- turnlog.outline} -> {session, outline, transcript, participants, folder, feedback}: a page of a session and what stands beside
+-- it, each as the function of its name answers. The transcript begins one interaction before the page, where there is one.
+-- `folder` has `neighbours` sessions, from the one before this on; it is null without it, or without a folder. `feedback` is of
+-- the page's interactions, at most so many. All but the session is null of a tombstone, and of one that isn't the `owner`'s.
+create or replace function turnlog.conversation(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    of_session constant jsonb := jsonb_build_object('project', request -> 'project', 'session_id', request -> 'session_id');
+    found_session constant jsonb := turnlog.session(request);
+    number constant integer := found_session ->> 'session_number';
+    outline jsonb;
+    leads integer;
+    page jsonb;
+begin
+    if found_session ->> 'erased_at' is not null
+       or request ? 'owner' and found_session is not null and found_session ->> 'owner' is distinct from request ->> 'owner' then
+        return jsonb_build_object('session', found_session, 'outline', null, 'transcript', null, 'participants', null,
+                                  'folder', null, 'feedback', null);
     end if;
-
-    -- 6. The participants: those stated, then those whom the interactions name.
-    if attending <> '[]' then
-        participants := turnlog.write_participants(in_project, attending, parents_present, parents_erased);
-    end if;
-    if any_participants then
-        insert into turnlog.ai_session_participants (project, session_id, participant, created_at)
-        select in_project, named.session_id, named.participant, min(named.created_at)
-          from (select i.session_id, (select held.participant
-                                        from turnlog.ai_interactions as held
-                                       where held.project = in_project and held.session_id = i.session_id
-                                         and held.id = i.id) as participant,
-                       coalesce(i.created_at, statement_timestamp()) as created_at
-                  from unnest(interactions) as i
-                 where i.participant is not null) as named
-         where named.participant is not null
-         group by named.session_id, named.participant
-            on conflict do nothing;
-    end if;
-
-    -- 7. The receipts. A record with neither a row of its own nor an erased session met another row's natural key.
-    session_receipts := case
-        when all_open and session_receipts = '{}' and not return_parents and not any_placed and parents_born = '{}'
-            then to_jsonb(array_fill('{"receipt": "duplicate"}'::jsonb, array[cardinality(sessions)]))
-        when all_open and session_receipts = '{}' and not return_parents and not any_placed
-             and cardinality(parents_born) = cardinality(parents)
-            then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(sessions)]))
-        else (
-            select coalesce(jsonb_agg(coalesce(
-                       session_receipts -> s.ordinality::text,
-                       case when s.ordinality = any (clashing)
-                                then turnlog.session_clash(in_project, sessions[s.ordinality])
-                            when s.id = any (parents_erased) then '{"receipt": "rejected", "reason": "erased"}'::jsonb
-                            when s.id = any (parents_born) then '{"receipt": "created"}'
-                            when s.id = any (parents_present) then '{"receipt": "duplicate"}'
-                            else turnlog.session_clash(in_project, sessions[s.ordinality])
-                       end) || case when return_parents and s.implicit is not true then jsonb_build_object(
-                                   'session', turnlog.session_rows(in_project, array[s.id]) -> 0)
-                               else '{}' end
-                   order by s.ordinality), '[]')
-              from unnest(sessions) with ordinality as s)
-        end;
-    if any_placed then
-        folders := (
-            select coalesce(jsonb_agg(
-                       f.value
-                       || case when batch -> 'folders' -> (f.ordinality - 1)::integer ? 'sessions'
-                               then jsonb_build_object('planned', coalesce(
-                                   (select jsonb_agg((session_receipts -> (stated_sessions + p.ordinality - 1)::integer)
-                                               || jsonb_build_object(
-                                                   'session_id', (sessions[stated_sessions + p.ordinality]).id,
-                                                   'session_number', p.value -> 'session_number')
-                                               order by p.ordinality)
-                                      from jsonb_array_elements(folders -> 'sessions') with ordinality as p
-                                     where (p.value ->> 'of_folder')::bigint = f.ordinality), '[]')) else '{}' end
-                       || case when return_parents
-                                    and batch -> 'folders' -> (f.ordinality - 1)::integer -> 'implicit' <> 'true'
-                               then jsonb_build_object(
-                                   'folder', turnlog.folder_rows(in_project, array[
-                                       (batch -> 'folders' -> (f.ordinality - 1)::integer ->> 'id')::uuid]) -> 0)
-                               else '{}' end
-                       order by f.ordinality), '[]')
-              from jsonb_array_elements(folders -> 'receipts') with ordinality as f);
-        session_receipts := (
-            select coalesce(jsonb_agg(r.value order by r.ordinality), '[]')
-              from jsonb_array_elements(session_receipts) with ordinality as r
-             where r.ordinality <= stated_sessions);
-    end if;
+    outline := turnlog.outline(request);
+    leads := case when (outline ->> 'index')::bigint > 0 then 1 else 0 end;
+    page := turnlog.transcript(of_session || jsonb_build_object(
+        'limit', (request ->> 'limit')::integer + leads,
+        'after', outline -> case leads when 1 then 'context' else 'after' end));
     return jsonb_build_object(
-        'folders', coalesce(folders, '[]'),
-        'sessions', session_receipts,
-        'participants', participants,
-        'interactions', case
-            when cardinality(born_ids) = cardinality(interactions)
-                then to_jsonb(array_fill('{"receipt": "created"}'::jsonb, array[cardinality(born_ids)]))
-            else (
-                select jsonb_agg(coalesce(
-                           interaction_receipts -> i.ordinality::text,
-                           case when i.ordinality = any (born) then '{"receipt": "created"}'::jsonb
-                                when i.session_id = any (parents_erased)
-                                    then '{"receipt": "rejected", "reason": "erased"}'
-                                else turnlog.key_clash(in_project,
-                                         (select s.key from unnest(sessions) as s where s.id = i.session_id limit 1),
-                                         i.session_id, i.key)
-                           end) order by i.ordinality)
-                  from unnest(interactions) with ordinality as i)
-            end);
-end
-$$;
-
-
--- schemas/write/write_v2.sql
--- Writes a batch as turnlog.write_v1 does, where its rows may carry `claim`: whose their session must be. A session that
--- is there and somebody else's refuses them; one that isn't becomes theirs. Locks are taken in turnlog.write_v1's order.
-create or replace function turnlog.write_v2(batch jsonb) returns jsonb
-language plpgsql volatile
-set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
-set lock_timeout = '3s'
-as $$
-declare
-    in_project constant text := batch ->> 'project';
-    claiming constant text[] := '{sessions,participants,interactions}';
-    claimed constant uuid[] := array(   -- sessions that some row claims
-        select distinct coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid
-          from unnest(claiming) as k (kind)
-         cross join lateral jsonb_array_elements(batch -> k.kind) as e
-         where e.value ? 'claim');
-    kind text;
-    missing uuid[];     -- those of them that nobody has written yet
-    owners jsonb;       -- session -> who has it, or gets it; '' for nobody but the service
-    refused jsonb;      -- kind -> positions of rows whose session is somebody else's
-    passed jsonb := batch;
-    stated integer;     -- how many of the sessions' rows pass
-    receipts jsonb;
-    born uuid[];
-begin
-    if claimed = '{}' then
-        return turnlog.write_v1(batch);
-    end if;
-
-    for attempt in 1 .. 3 loop
-        -- An owner never changes, so what this look has seen stays true. An erased session answers for itself.
-        select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
-          into owners
-          from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = any (claimed);
-        missing := array(select c.id from unnest(claimed) as c (id) where not owners ? c.id::text);
-
-        -- Of several in this batch who make the same session the service is first, then who came first.
-        if missing <> '{}' then
-            select owners || coalesce(jsonb_object_agg(first.session_id, first.claim), '{}')
-              into owners
-              from (select distinct on (r.session_id) r.session_id, coalesce(r.claim, '') as claim
-                      from unnest(claiming) with ordinality as k (kind, nth)
-                     cross join lateral (
-                           select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid as session_id,
-                                  e.value ->> 'claim' as claim, e.ordinality
-                             from jsonb_array_elements(batch -> k.kind) with ordinality as e) as r
-                     where r.session_id = any (missing)
-                     order by r.session_id, r.claim is not null, k.nth, r.ordinality) as first;
-        end if;
-
-        select jsonb_object_agg(k.kind, coalesce(r.rows, '[]')), jsonb_object_agg(k.kind, coalesce(r.refused, '[]'))
-          into passed, refused
-          from unnest(claiming) as k (kind)
-         cross join lateral (
-               select jsonb_agg(w.value - 'claim' order by w.ordinality) filter (where not w.is_refused) as rows,
-                      jsonb_agg(w.ordinality order by w.ordinality) filter (where w.is_refused) as refused
-                 from (select e.value, e.ordinality, coalesce(
-                              e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id'),
-                              false) as is_refused
-                         from jsonb_array_elements(batch -> k.kind) with ordinality as e) as w) as r;
-
-        stated := jsonb_array_length(passed -> 'sessions');
-        if missing = '{}' then
-            receipts := turnlog.write_v1(batch || passed);
-            exit;
-        end if;
-
-        -- Who makes a session makes it by a row of its own, so that it is known who did; a user's carries their name.
-        passed := passed || jsonb_build_object('sessions', (
-            select jsonb_agg(case when owners ->> (s.value ->> 'id') like 'user:%' and (s.value ->> 'id')::uuid = any (missing)
-                                  then jsonb_build_object('user_id', substr(owners ->> (s.value ->> 'id'), 6)) || s.value
-                                  else s.value end order by s.nth)
-              from (select e.value, e.ordinality as nth
-                      from jsonb_array_elements(passed -> 'sessions') with ordinality as e
-                    union all
-                    select jsonb_build_object('id', r.session_id, 'implicit', true, 'created_at', min(r.created_at)),
-                           stated + row_number() over (order by r.session_id)
-                      from (select (e ->> 'session_id')::uuid as session_id, e ->> 'created_at' as created_at
-                              from jsonb_array_elements((passed -> 'participants') || (passed -> 'interactions')) as e) as r
-                     where r.session_id = any (missing)
-                       and not exists (select from jsonb_array_elements(passed -> 'sessions') as e
-                                        where (e ->> 'id')::uuid = r.session_id)
-                     group by r.session_id) as s));
-
-        begin
-            receipts := turnlog.write_v1(batch || passed);
-            born := array(
-                select (s.value ->> 'id')::uuid
-                  from jsonb_array_elements(passed -> 'sessions') with ordinality as s
-                 where receipts -> 'sessions' -> (s.ordinality - 1)::integer ->> 'receipt' = 'created');
-            if exists (select from turnlog.ai_sessions as s
-                        where s.project = in_project and s.id = any (missing) and s.id <> all (born)) then
-                raise exception using errcode = 'TLRAC', message = 'somebody else made a session meanwhile';
-            end if;
-            update turnlog.ai_sessions as s
-               set claim = owners ->> s.id::text
-             where s.project = in_project and s.id = any (missing) and owners ->> s.id::text like 'token:%';
-            exit;
-        exception when sqlstate 'TLRAC' then
-            receipts := null; -- all of it is taken back; the next look sees whose the session is
-        end;
-    end loop;
-    if receipts is null then
-        raise exception using errcode = '55P03', message = 'somebody else keeps making the sessions of this batch';
-    end if;
-
-    if jsonb_array_length(passed -> 'sessions') > stated then
-        receipts := receipts || jsonb_build_object('sessions', (
-            select coalesce(jsonb_agg(r.value order by r.ordinality), '[]')
-              from jsonb_array_elements(receipts -> 'sessions') with ordinality as r
-             where r.ordinality <= stated));
-    end if;
-    foreach kind in array claiming loop
-        if refused -> kind <> '[]' then
-            receipts := receipts || jsonb_build_object(kind, (
-                select jsonb_agg(case when r.is_refused
-                                     then '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb
-                                     else receipts -> kind -> (r.place - 1)::integer end
-                                 order by r.ordinality)
-                  from (select e.ordinality, w.is_refused,
-                               count(*) filter (where not w.is_refused) over (order by e.ordinality) as place
-                          from jsonb_array_elements(batch -> kind) with ordinality as e
-                         cross join lateral (
-                               select refused -> kind @> to_jsonb(e.ordinality) as is_refused) as w) as r));
-        end if;
-    end loop;
-    return receipts;
-end
-$$;
-
-
--- schemas/write/write_v3.sql
--- Writes a batch with feedback: the rest of it as turnlog.write_v2 does, or, where it is `late`, as
--- turnlog.write_late does, and then {feedback: [row ...]}, all in one transaction. The sessions of the feedback must be
--- among the batch's, so that they are ensured and locked; a row's `claim` says whose its session must be.
-create or replace function turnlog.write_v3(batch jsonb) returns jsonb
-language plpgsql volatile
-set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
-set lock_timeout = '3s'
-as $$
-declare
-    late constant boolean := coalesce((batch ->> 'late')::boolean, false);
-    others constant jsonb := batch - '{feedback,late}'::text[];
-    receipts jsonb;
-begin
-    if late then
-        receipts := turnlog.write_late(others);
-    else
-        receipts := turnlog.write_v2(others);
-    end if;
-    return receipts || jsonb_build_object(
-        'feedback', turnlog.write_feedback(batch ->> 'project', coalesce(batch -> 'feedback', '[]'), late));
+        'session', found_session,
+        'outline', outline,
+        'transcript', page,
+        'participants', turnlog.participants(request),
+        'folder', case when request ->> 'neighbours' is not null and found_session ->> 'folder_id' is not null then
+            turnlog.folder(jsonb_build_object(
+                'project', request -> 'project', 'folder_id', found_session -> 'folder_id', 'limit', request -> 'neighbours',
+                -- after all of the numbers before the one before
+                'after', case when number > 1 then jsonb_build_object(
+                    'number', number - 2, 'session_id', 'ffffffff-ffff-ffff-ffff-ffffffffffff') end)) end,
+        'feedback', turnlog.feedback(
+            of_session || jsonb_build_object(
+                'limit', request -> 'feedback',
+                'interaction_ids', jsonb_path_query_array(page, '$.interactions[*].interaction_id'))
+            || case when request ? 'author' then jsonb_build_object('author', request -> 'author') else '{}' end));
 end
 $$;
 
@@ -1841,7 +1927,7 @@ begin
         'feedback', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', p.session_id, 'interaction_id', p.interaction_id, 'author', nullif(p.author, ''),
-                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at,
+                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at, 'spooled', false,
                        'session_key', (select s.key from turnlog.ai_sessions as s
                                         where s.project = in_project and s.id = p.session_id),
                        'interaction_key', (select i.key from turnlog.ai_interactions as i
@@ -2268,7 +2354,7 @@ as $$
         'participants', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'participant', p.participant, 'role', p.role, 'state', p.state,
-                       'created_at', p.created_at) order by p.created_at, p.participant), '[]')
+                       'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
               from turnlog.ai_session_participants as p
              where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
 $$;
@@ -2467,12 +2553,7 @@ begin
     -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
     -- and the index is asked for what is older than those.
     for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
-        -- without its triggers the index lacks what was written: then all is looked through
-        if pass = 2 and among is null and sought <> '{}' and 3 = (
-            select count(*) from pg_catalog.pg_trigger as t
-             where t.tgrelid = 'turnlog.ai_interactions'::regclass
-                   and t.tgname in ('ai_interactions_queue', 'ai_interactions_requeue', 'ai_interactions_unindex')
-                   and (t.tgenabled = 'A' or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica')) then
+        if pass = 2 and among is null and sought <> '{}' then
             having_it := array(select distinct q.session_id from turnlog.ai_search_queue as q
                                 where q.project = in_project limit most_sessions + 1);
             if cardinality(having_it) <= most_sessions then
@@ -2964,9 +3045,10 @@ $$;
 
 
 -- schemas/read/transcript.sql
--- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after}: the
+-- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after, complete}: the
 -- transcript, by the callers' own turn where they count them, then by time, then by id; or by id alone, so that an
 -- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
+-- `spooled` and `complete` are for what the service knows of its own disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
 language sql stable
 set search_path = ''
@@ -3009,7 +3091,7 @@ as $$
                     'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
                 || jsonb_build_object(
                     'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
-                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at)
+                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
                 order by p.n), '[]')
               from page as p
               join wanted as w on true
@@ -3019,7 +3101,8 @@ as $$
             select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
               from page as p
               join wanted as w on p.n = w.page_size
-             where exists (select from page as next where next.n > w.page_size)))
+             where exists (select from page as next where next.n > w.page_size)),
+        'complete', true)
 $$;
 
 
@@ -3162,6 +3245,7 @@ begin
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
                started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
+        perform turnlog.queue_session(in_project, of_session);
     end if;
 
     return jsonb_build_object(
@@ -3190,6 +3274,8 @@ language plpgsql volatile
 set search_path = ''
 set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
 as $$
+declare
+    touched uuid[];  -- sessions of which interactions went
 begin
     -- in the order in which writers lock them; the statements below then see every append that won
     perform from (
@@ -3197,11 +3283,14 @@ begin
          where s.project = in_project and s.id = any (ids)
          order by s.id
            for update) as locked;
-    delete from turnlog.ai_interactions as i
-     where i.ctid = any (array(
-           select d.ctid from turnlog.ai_interactions as d
-            where d.project = in_project and d.session_id = any (ids) limit most));
-    get diagnostics interactions = row_count;
+    with gone as (
+        delete from turnlog.ai_interactions as i
+         where i.ctid = any (array(
+               select d.ctid from turnlog.ai_interactions as d
+                where d.project = in_project and d.session_id = any (ids) limit most))
+        returning i.session_id
+    )
+    select count(*), coalesce(array_agg(distinct g.session_id), '{}') into interactions, touched from gone as g;
     erased := array(
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids) and s.erased_at is null
@@ -3215,6 +3304,7 @@ begin
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
+    perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
 end
 $$;
 
@@ -3260,6 +3350,7 @@ declare
     step record;
     gone bigint;
     judged bigint;  -- what is said of the sessions that go
+    touched uuid[];  -- sessions of which turns were blanked
     found_some boolean := true;
     gone_now jsonb := '{}';
 begin
@@ -3325,13 +3416,17 @@ begin
                  where s.project = in_project and s.id = any (ids)
                  order by s.id
                    for update) as locked;
-            update turnlog.ai_interactions as i
-               set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
-                   metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
-             where i.ctid = any (array(
-                   select d.ctid from turnlog.ai_interactions as d
-                    where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most));
-            get diagnostics gone = row_count;
+            with blanked as (
+                update turnlog.ai_interactions as i
+                   set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
+                       metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
+                 where i.ctid = any (array(
+                       select d.ctid from turnlog.ai_interactions as d
+                        where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
+                returning i.session_id
+            )
+            select count(*), array_agg(distinct b.session_id) into gone, touched from blanked as b;
+            perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
             gone_now := jsonb_build_object('turns', gone);
             delete from turnlog.ai_session_participants as p
              where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
@@ -3554,6 +3649,8 @@ begin
     get diagnostics gone_interactions = row_count;
 
     if gone_interactions < most then
+        delete from turnlog.ai_search_queue as q where q.project = in_project;
+        delete from turnlog.ai_search as s where s.project = in_project;
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
@@ -3829,7 +3926,11 @@ declare
     longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
     unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
     taken turnlog.ai_search_queue[];
-    one turnlog.ai_search_queue;
+    one record;
+    done_projects text[];
+    done_sessions uuid[];
+    done_parts uuid[];
+    done_ids uuid[];
     said text;                             -- '': nothing; null: too long
     texts text[];
     bytes integer;
@@ -3838,14 +3939,24 @@ begin
     loop
         taken := array(
             select t from (select q.* from turnlog.ai_search_queue as q
-                            order by q.project, q.session_id, q.id
+                            order by q.project, q.session_id, q.part
                             limit at_once
                               for update skip locked) as t);
         exit when cardinality(taken) = 0;
 
         texts := '{}';
         bytes := 0;
-        foreach one in array taken loop
+        done_projects := '{}';
+        done_sessions := '{}';
+        done_parts := '{}';
+        done_ids := '{}';
+        for one in
+            select t.project, t.session_id, t.part, i.id
+              from unnest(taken) with ordinality as t
+             cross join lateral unnest(t.ids) with ordinality as i (id, n)
+             order by t.ordinality, i.n
+             limit at_once
+        loop
             exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
             select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
                         then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
@@ -3863,42 +3974,35 @@ begin
                 bytes := bytes + coalesce(octet_length(said), 0);
             end if;
             texts := array_append(texts, said);
+            done_projects := done_projects || one.project;
+            done_sessions := done_sessions || one.session_id;
+            done_parts := done_parts || one.part;
+            done_ids := done_ids || one.id;
         end loop;
-        taken := taken[:cardinality(texts)];
 
         insert into turnlog.ai_search (project, session_id, part, grams)
         select parts.project, parts.session_id, gen_random_uuid(),
                case when parts.said is null then '{-1}' else turnlog.grams(parts.said) end
           from (select t.project, t.session_id, string_agg(t.said, E'\n') as said
-                  from rows from (unnest(taken), unnest(texts)) as t (project, session_id, id, said)
+                  from unnest(done_projects, done_sessions, done_ids, texts) as t (project, session_id, id, said)
                  where t.said is null or t.said <> ''
                  group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
          where parts.said is null or octet_length(parts.said) >= 3;
 
+        update turnlog.ai_search_queue as q
+           set ids = q.ids[done.count + 1:]
+          from (select d.project, d.session_id, d.part, count(*)::integer as count
+                  from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
+                 group by d.project, d.session_id, d.part) as done
+         where q.project = done.project and q.session_id = done.session_id and q.part = done.part
+           and cardinality(q.ids) > done.count;
         delete from turnlog.ai_search_queue as q
          using unnest(taken) as t
-         where q.project = t.project and q.session_id = t.session_id and q.id = t.id;
-        indexed := indexed + cardinality(taken);
+         where q.project = t.project and q.session_id = t.session_id and q.part = t.part and q.ids <@ done_ids;
+        indexed := indexed + cardinality(done_ids);
         exit when clock_timestamp() > ends_at;
     end loop;
     return jsonb_build_object('indexed', indexed, 'left', exists (select from turnlog.ai_search_queue));
-end
-$$;
-
-
--- schemas/search/queue.sql
--- What is written is queued, to be indexed later: that costs a write a twentieth, indexing at once would cost half.
--- A row of the queue that is being indexed is waited for: what is said here must not be taken for indexed already.
-create or replace function turnlog.queue() returns trigger
-language plpgsql volatile
-set search_path = ''
-as $$
-begin
-    insert into turnlog.ai_search_queue (project, session_id, id)
-    select distinct w.project, w.session_id, w.id from written as w
-     where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
-        on conflict (project, session_id, id) do update set id = excluded.id;
-    return null;
 end
 $$;
 
@@ -3931,9 +4035,7 @@ begin
         insert into turnlog.ai_search (project, session_id, part, grams)
         values (in_project, of_session, gen_random_uuid(), '{-1}');
     elsif cardinality(ids) > 0 then
-        insert into turnlog.ai_search_queue (project, session_id, id)
-        select in_project, of_session, i.id from unnest(ids) as i (id)
-            on conflict (project, session_id, id) do update set id = excluded.id;
+        insert into turnlog.ai_search_queue (project, session_id, ids) values (in_project, of_session, ids);
     end if;
 end
 $$;
@@ -3955,100 +4057,46 @@ declare
     after_project constant text := request #>> '{after,project}';
     after_session constant uuid := request #>> '{after,session_id}';
     after_id constant uuid := request #>> '{after,id}';
-    page turnlog.ai_search_queue[];
-    last_one turnlog.ai_search_queue;
+    projects text[];
+    sessions uuid[];
+    ids uuid[];
+    last_project text;
+    last_session uuid;
     goes_on boolean;
 begin
-    page := array(
-        select row (i.project, i.session_id, i.id)::turnlog.ai_search_queue
-          from turnlog.ai_interactions as i
-         where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
-               and i.id <> '00000000-0000-0000-0000-000000000000'
-         order by i.project, i.session_id, i.id
-         limit page_size);
-    goes_on := cardinality(page) = page_size;
-    last_one := page[cardinality(page)];
+    select array_agg(page.project), array_agg(page.session_id), coalesce(array_agg(page.id), '{}')
+      into projects, sessions, ids
+      from (select i.project, i.session_id, i.id
+              from turnlog.ai_interactions as i
+             where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
+                   and i.id <> '00000000-0000-0000-0000-000000000000'
+             order by i.project, i.session_id, i.id
+             limit page_size) as page;
+    goes_on := cardinality(ids) = page_size;
+    last_project := projects[cardinality(ids)];
+    last_session := sessions[cardinality(ids)];
 
-    insert into turnlog.ai_search_queue (project, session_id, id)
-    select p.project, p.session_id, p.id from unnest(page) as p
-        on conflict (project, session_id, id) do update set id = excluded.id;
+    delete from turnlog.ai_search_queue as q
+     where (after_id is null or (q.project, q.session_id) > (after_project, after_session))
+           and (not goes_on or (q.project, q.session_id) <= (last_project, last_session));
+    insert into turnlog.ai_search_queue (project, session_id, ids)
+    select p.project, p.session_id, array_agg(p.id)
+      from unnest(projects, sessions, ids) as p (project, session_id, id)
+     group by p.project, p.session_id;
     delete from turnlog.ai_search as s
      where s.project = after_project and s.session_id = after_session and s.part = in_part;
     delete from turnlog.ai_search as s
      where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
-           and (not goes_on or (s.project, s.session_id) <= (last_one.project, last_one.session_id));
+           and (not goes_on or (s.project, s.session_id) <= (last_project, last_session));
     if goes_on then
         insert into turnlog.ai_search (project, session_id, part, grams)
-        values (last_one.project, last_one.session_id, in_part, '{-1}')
+        values (last_project, last_session, in_part, '{-1}')
             on conflict (project, session_id, part) do nothing;
     end if;
-    return jsonb_build_object('queued', cardinality(page), 'after', case when goes_on then to_jsonb(last_one) end);
+    return jsonb_build_object('queued', cardinality(ids), 'after', case when goes_on then jsonb_build_object(
+        'project', last_project, 'session_id', last_session, 'id', ids[page_size]) end);
 end
 $$;
-
-
--- schemas/search/requeue.sql
--- The same for what was changed, if a text was. Where one was replaced or erased, all that is indexed of the session goes,
--- and what it now says is indexed anew.
-create or replace function turnlog.requeue() returns trigger
-language plpgsql volatile
-set search_path = ''
-set enable_seqscan = off
-set enable_nestloop = off -- the plan is made once, for as many rows as there were then
-as $$
-declare
-    changed turnlog.ai_search_queue[];
-    replaced turnlog.ai_search_queue[];
-    cleared record;
-begin
-    select array_agg(row (w.project, w.session_id, w.id)::turnlog.ai_search_queue) filter (
-               where w.id <> '00000000-0000-0000-0000-000000000000' -- or null: mending such a row comes here again
-                 and (o.id is null or w.prompt is distinct from o.prompt or w.response is distinct from o.response)),
-           array_agg(row (o.project, o.session_id, o.id)::turnlog.ai_search_queue) filter (
-               where o.prompt is not null and w.prompt is distinct from o.prompt
-                  or o.response is not null and w.response is distinct from o.response)
-      into changed, replaced
-      from written as w
-      full join was as o on o.project = w.project and o.session_id = w.session_id and o.id = w.id;
-    if changed is not null then
-        insert into turnlog.ai_search_queue (project, session_id, id)
-        select c.project, c.session_id, c.id from unnest(changed) as c
-            on conflict (project, session_id, id) do update set id = excluded.id;
-    end if;
-    if replaced is not null then
-        for cleared in select distinct r.project, r.session_id from unnest(replaced) as r loop
-            perform turnlog.queue_session(cleared.project, cleared.session_id);
-        end loop;
-    end if;
-    return null;
-end
-$$;
-
-
--- schemas/search/unindex.sql
--- What is gone is gone from here as well; what is left of its session is indexed anew.
-create or replace function turnlog.unindex() returns trigger
-language plpgsql volatile
-set search_path = ''
-as $$
-declare
-    cleared record;
-begin
-    for cleared in select distinct g.project, g.session_id from gone as g loop
-        perform turnlog.queue_session(cleared.project, cleared.session_id);
-    end loop;
-    return null;
-end
-$$;
-
-
--- schemas/search/zz_triggers.sql
-create or replace trigger ai_interactions_queue after insert on turnlog.ai_interactions
-    referencing new table as written for each statement execute function turnlog.queue();
-create or replace trigger ai_interactions_requeue after update on turnlog.ai_interactions
-    referencing old table as was new table as written for each statement execute function turnlog.requeue();
-create or replace trigger ai_interactions_unindex after delete on turnlog.ai_interactions
-    referencing old table as gone for each statement execute function turnlog.unindex();
 
 
 -- schemas/doctor/access.sql
@@ -4389,7 +4437,7 @@ begin
     begin
         if not exists (select from pg_catalog.pg_proc as p
                         where p.pronamespace = 'turnlog'::pg_catalog.regnamespace and p.proname = operation
-                          and p.pronargs = 1 and p.proargnames[1] in ('request', 'batch')) then
+                          and p.pronargs = 1 and p.proargnames[1] = 'request') then
             raise exception using errcode = '42883', message = pg_catalog.format('there is no operation %L', operation);
         end if;
         execute pg_catalog.format('select turnlog.%I($1)', operation) into answer using request;

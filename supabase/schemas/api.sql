@@ -23,7 +23,7 @@ begin
     begin
         if not exists (select from pg_catalog.pg_proc as p
                         where p.pronamespace = 'turnlog'::pg_catalog.regnamespace and p.proname = operation
-                          and p.pronargs = 1 and p.proargnames[1] in ('request', 'batch')) then
+                          and p.pronargs = 1 and p.proargnames[1] = 'request') then
             raise exception using errcode = '42883', message = pg_catalog.format('there is no operation %L', operation);
         end if;
         execute pg_catalog.format('select turnlog.%I($1)', operation) into answer using request;

@@ -67,6 +67,7 @@ begin
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
                started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
+        perform turnlog.queue_session(in_project, of_session);
     end if;
 
     return jsonb_build_object(

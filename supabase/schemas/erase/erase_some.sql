@@ -7,6 +7,8 @@ language plpgsql volatile
 set search_path = ''
 set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
 as $$
+declare
+    touched uuid[];  -- sessions of which interactions went
 begin
     -- in the order in which writers lock them; the statements below then see every append that won
     perform from (
@@ -14,11 +16,14 @@ begin
          where s.project = in_project and s.id = any (ids)
          order by s.id
            for update) as locked;
-    delete from turnlog.ai_interactions as i
-     where i.ctid = any (array(
-           select d.ctid from turnlog.ai_interactions as d
-            where d.project = in_project and d.session_id = any (ids) limit most));
-    get diagnostics interactions = row_count;
+    with gone as (
+        delete from turnlog.ai_interactions as i
+         where i.ctid = any (array(
+               select d.ctid from turnlog.ai_interactions as d
+                where d.project = in_project and d.session_id = any (ids) limit most))
+        returning i.session_id
+    )
+    select count(*), coalesce(array_agg(distinct g.session_id), '{}') into interactions, touched from gone as g;
     erased := array(
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids) and s.erased_at is null
@@ -32,5 +37,6 @@ begin
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
+    perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
 end
 $$;

@@ -38,6 +38,7 @@ declare
     step record;
     gone bigint;
     judged bigint;  -- what is said of the sessions that go
+    touched uuid[];  -- sessions of which turns were blanked
     found_some boolean := true;
     gone_now jsonb := '{}';
 begin
@@ -103,13 +104,17 @@ begin
                  where s.project = in_project and s.id = any (ids)
                  order by s.id
                    for update) as locked;
-            update turnlog.ai_interactions as i
-               set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
-                   metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
-             where i.ctid = any (array(
-                   select d.ctid from turnlog.ai_interactions as d
-                    where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most));
-            get diagnostics gone = row_count;
+            with blanked as (
+                update turnlog.ai_interactions as i
+                   set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
+                       metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
+                 where i.ctid = any (array(
+                       select d.ctid from turnlog.ai_interactions as d
+                        where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
+                returning i.session_id
+            )
+            select count(*), array_agg(distinct b.session_id) into gone, touched from blanked as b;
+            perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
             gone_now := jsonb_build_object('turns', gone);
             delete from turnlog.ai_session_participants as p
              where p.project = in_project and p.session_id = any (ids) and p.participant = of_user

@@ -24,6 +24,8 @@ begin
     get diagnostics gone_interactions = row_count;
 
     if gone_interactions < most then
+        delete from turnlog.ai_search_queue as q where q.project = in_project;
+        delete from turnlog.ai_search as s where s.project = in_project;
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s

@@ -79,12 +79,7 @@ begin
     -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
     -- and the index is asked for what is older than those.
     for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
-        -- without its triggers the index lacks what was written: then all is looked through
-        if pass = 2 and among is null and sought <> '{}' and 3 = (
-            select count(*) from pg_catalog.pg_trigger as t
-             where t.tgrelid = 'turnlog.ai_interactions'::regclass
-                   and t.tgname in ('ai_interactions_queue', 'ai_interactions_requeue', 'ai_interactions_unindex')
-                   and (t.tgenabled = 'A' or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica')) then
+        if pass = 2 and among is null and sought <> '{}' then
             having_it := array(select distinct q.session_id from turnlog.ai_search_queue as q
                                 where q.project = in_project limit most_sessions + 1);
             if cardinality(having_it) <= most_sessions then

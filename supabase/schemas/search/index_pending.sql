@@ -14,7 +14,11 @@ declare
     longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
     unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
     taken turnlog.ai_search_queue[];
-    one turnlog.ai_search_queue;
+    one record;
+    done_projects text[];
+    done_sessions uuid[];
+    done_parts uuid[];
+    done_ids uuid[];
     said text;                             -- '': nothing; null: too long
     texts text[];
     bytes integer;
@@ -23,14 +27,24 @@ begin
     loop
         taken := array(
             select t from (select q.* from turnlog.ai_search_queue as q
-                            order by q.project, q.session_id, q.id
+                            order by q.project, q.session_id, q.part
                             limit at_once
                               for update skip locked) as t);
         exit when cardinality(taken) = 0;
 
         texts := '{}';
         bytes := 0;
-        foreach one in array taken loop
+        done_projects := '{}';
+        done_sessions := '{}';
+        done_parts := '{}';
+        done_ids := '{}';
+        for one in
+            select t.project, t.session_id, t.part, i.id
+              from unnest(taken) with ordinality as t
+             cross join lateral unnest(t.ids) with ordinality as i (id, n)
+             order by t.ordinality, i.n
+             limit at_once
+        loop
             exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
             select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
                         then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
@@ -48,22 +62,32 @@ begin
                 bytes := bytes + coalesce(octet_length(said), 0);
             end if;
             texts := array_append(texts, said);
+            done_projects := done_projects || one.project;
+            done_sessions := done_sessions || one.session_id;
+            done_parts := done_parts || one.part;
+            done_ids := done_ids || one.id;
         end loop;
-        taken := taken[:cardinality(texts)];
 
         insert into turnlog.ai_search (project, session_id, part, grams)
         select parts.project, parts.session_id, gen_random_uuid(),
                case when parts.said is null then '{-1}' else turnlog.grams(parts.said) end
           from (select t.project, t.session_id, string_agg(t.said, E'\n') as said
-                  from rows from (unnest(taken), unnest(texts)) as t (project, session_id, id, said)
+                  from unnest(done_projects, done_sessions, done_ids, texts) as t (project, session_id, id, said)
                  where t.said is null or t.said <> ''
                  group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
          where parts.said is null or octet_length(parts.said) >= 3;
 
+        update turnlog.ai_search_queue as q
+           set ids = q.ids[done.count + 1:]
+          from (select d.project, d.session_id, d.part, count(*)::integer as count
+                  from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
+                 group by d.project, d.session_id, d.part) as done
+         where q.project = done.project and q.session_id = done.session_id and q.part = done.part
+           and cardinality(q.ids) > done.count;
         delete from turnlog.ai_search_queue as q
          using unnest(taken) as t
-         where q.project = t.project and q.session_id = t.session_id and q.id = t.id;
-        indexed := indexed + cardinality(taken);
+         where q.project = t.project and q.session_id = t.session_id and q.part = t.part and q.ids <@ done_ids;
+        indexed := indexed + cardinality(done_ids);
         exit when clock_timestamp() > ends_at;
     end loop;
     return jsonb_build_object('indexed', indexed, 'left', exists (select from turnlog.ai_search_queue));

@@ -25,9 +25,7 @@ begin
         insert into turnlog.ai_search (project, session_id, part, grams)
         values (in_project, of_session, gen_random_uuid(), '{-1}');
     elsif cardinality(ids) > 0 then
-        insert into turnlog.ai_search_queue (project, session_id, id)
-        select in_project, of_session, i.id from unnest(ids) as i (id)
-            on conflict (project, session_id, id) do update set id = excluded.id;
+        insert into turnlog.ai_search_queue (project, session_id, ids) values (in_project, of_session, ids);
     end if;
 end
 $$;

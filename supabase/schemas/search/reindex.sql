@@ -13,33 +13,43 @@ declare
     after_project constant text := request #>> '{after,project}';
     after_session constant uuid := request #>> '{after,session_id}';
     after_id constant uuid := request #>> '{after,id}';
-    page turnlog.ai_search_queue[];
-    last_one turnlog.ai_search_queue;
+    projects text[];
+    sessions uuid[];
+    ids uuid[];
+    last_project text;
+    last_session uuid;
     goes_on boolean;
 begin
-    page := array(
-        select row (i.project, i.session_id, i.id)::turnlog.ai_search_queue
-          from turnlog.ai_interactions as i
-         where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
-               and i.id <> '00000000-0000-0000-0000-000000000000'
-         order by i.project, i.session_id, i.id
-         limit page_size);
-    goes_on := cardinality(page) = page_size;
-    last_one := page[cardinality(page)];
+    select array_agg(page.project), array_agg(page.session_id), coalesce(array_agg(page.id), '{}')
+      into projects, sessions, ids
+      from (select i.project, i.session_id, i.id
+              from turnlog.ai_interactions as i
+             where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
+                   and i.id <> '00000000-0000-0000-0000-000000000000'
+             order by i.project, i.session_id, i.id
+             limit page_size) as page;
+    goes_on := cardinality(ids) = page_size;
+    last_project := projects[cardinality(ids)];
+    last_session := sessions[cardinality(ids)];
 
-    insert into turnlog.ai_search_queue (project, session_id, id)
-    select p.project, p.session_id, p.id from unnest(page) as p
-        on conflict (project, session_id, id) do update set id = excluded.id;
+    delete from turnlog.ai_search_queue as q
+     where (after_id is null or (q.project, q.session_id) > (after_project, after_session))
+           and (not goes_on or (q.project, q.session_id) <= (last_project, last_session));
+    insert into turnlog.ai_search_queue (project, session_id, ids)
+    select p.project, p.session_id, array_agg(p.id)
+      from unnest(projects, sessions, ids) as p (project, session_id, id)
+     group by p.project, p.session_id;
     delete from turnlog.ai_search as s
      where s.project = after_project and s.session_id = after_session and s.part = in_part;
     delete from turnlog.ai_search as s
      where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
-           and (not goes_on or (s.project, s.session_id) <= (last_one.project, last_one.session_id));
+           and (not goes_on or (s.project, s.session_id) <= (last_project, last_session));
     if goes_on then
         insert into turnlog.ai_search (project, session_id, part, grams)
-        values (last_one.project, last_one.session_id, in_part, '{-1}')
+        values (last_project, last_session, in_part, '{-1}')
             on conflict (project, session_id, part) do nothing;
     end if;
-    return jsonb_build_object('queued', cardinality(page), 'after', case when goes_on then to_jsonb(last_one) end);
+    return jsonb_build_object('queued', cardinality(ids), 'after', case when goes_on then jsonb_build_object(
+        'project', last_project, 'session_id', last_session, 'id', ids[page_size]) end);
 end
 $$;

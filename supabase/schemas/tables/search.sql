@@ -9,9 +9,12 @@ create table if not exists turnlog.ai_search (
 );
 create index if not exists ai_search_grams_idx on turnlog.ai_search using gin (grams);
 
+-- What waits to be indexed: the interactions that a write made or changed, a row for each of its sessions. Whatever says
+-- something new adds a row, so what is being indexed meanwhile is indexed again.
 create table if not exists turnlog.ai_search_queue (
-    project    text not null,
-    session_id uuid not null,
-    id         uuid not null,
-    constraint ai_search_queue_pkey primary key (project, session_id, id)
+    project    text   not null,
+    session_id uuid   not null,
+    part       uuid   not null default gen_random_uuid(),
+    ids        uuid[] not null,
+    constraint ai_search_queue_pkey primary key (project, session_id, part)
 );

@@ -1,18 +1,17 @@
--- Writes a batch's feedback, below sessions that the batch has locked. Receipts in the order of the list.
+-- Writes a batch's feedback, below sessions that it has locked. Answers their receipts in order.
 --
 -- Of all that one author says of one interaction under one name the statement with the latest `given_at` is kept, and of
 -- those of one moment the one whose value, then whose comment, is the greater text: so any order, doubling and delay
 -- leave the same row. A receipt is `filled` where a statement took the place of another one, with the fields that are
 -- different now, and `duplicate` where it says what is there, or, with the reason `older`, something that was said
--- before. `late`: it has waited in a spool, and what was received before its author was erased is rejected.
-create or replace function turnlog.write_feedback(in_project text, feedback jsonb, late boolean) returns jsonb
+-- before.
+create or replace function turnlog.write_feedback(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
 as $$
 declare
     stated record;
-    of_session record;
     held turnlog.ai_feedback;
     is_newer boolean;
     fields text[];
@@ -20,29 +19,13 @@ declare
 begin
     for stated in
         select f.*
-          from jsonb_to_recordset(feedback) as f (
+          from jsonb_to_recordset(rows -> 'feedback') as f (
                session_id uuid, interaction_id uuid, author text, name text, value jsonb, comment text,
-               given_at timestamptz, created_at timestamptz, claim text)
+               given_at timestamptz, created_at timestamptz)
     loop
-        select s.id, s.erased_at, coalesce(s.claim, 'user:' || s.user_id, '') as owner
-          into of_session
-          from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = stated.session_id;
-        if of_session.erased_at is not null
-           or late and exists (
-               select from turnlog.ai_erased_users as e
-                where e.project = in_project and stated.created_at <= e.erased_at
-                  and e.user_hash in (turnlog.user_hash(in_project, stated.author),
-                                      case when stated.claim like 'user:%' then
-                                          turnlog.user_hash(in_project, substr(stated.claim, 6)) end))
-        then
-            receipts := receipts || '{"receipt": "rejected", "reason": "erased"}'::jsonb;
-            continue;
-        elsif of_session.id is null then
-            receipts := receipts || '{"receipt": "rejected", "reason": "the session was refused"}'::jsonb;
-            continue;
-        elsif stated.claim <> of_session.owner then
-            receipts := receipts || '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb;
+        if refused ? stated.session_id::text then
+            receipts := receipts || jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
             continue;
         end if;
 

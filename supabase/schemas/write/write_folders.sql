@@ -1,12 +1,13 @@
--- Writes a batch's folders, in the transaction of the batch, and locks them: {folders: [...]} as in turnlog.write_v1,
--- and the ids of other folders that its sessions are in. Answers {receipts: [...], sessions: [...]}: the numbered
--- sessions of the plans that were accepted, each with `of_folder`, the place of its folder in the list.
-create or replace function turnlog.write_folders(in_project text, folders jsonb, named uuid[]) returns jsonb
+-- Writes a batch's folders, in the order of their ids, and locks them and those that its sessions are in. Answers
+-- {receipts: [...], sessions: [...]}: the numbered sessions of the plans that were accepted, each with `of_folder`, the
+-- position of its folder.
+create or replace function turnlog.write_folders(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
 as $$
 declare
+    folders constant jsonb := coalesce(rows -> 'folders', '[]');
     born uuid[];
     stated record;
     held turnlog.ai_session_folders;
@@ -39,7 +40,10 @@ begin
         select f.id
           from turnlog.ai_session_folders as f
          where f.project = in_project
-           and f.id = any (named || array(select (e ->> 'id')::uuid from jsonb_array_elements(folders) as e))
+           and f.id = any (array(
+               select f.id from jsonb_to_recordset(folders) as f (id uuid)
+               union
+               select s.folder_id from jsonb_to_recordset(rows -> 'sessions') as s (folder_id uuid)))
          order by f.id
            for no key update) as locked;
 
@@ -107,7 +111,7 @@ begin
         end if;
     end loop;
 
-    -- What the folders say of their planned sessions, now that all is told: whose they are and when they begin may be
+    -- What the folders say of their planned sessions, now that all is known: whose they are and when they begin may be
     -- said at another time than how many there are. Those that are there already gain it as well.
     planned := planned || (
         select coalesce(jsonb_agg(jsonb_build_object(

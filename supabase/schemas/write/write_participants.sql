@@ -1,7 +1,5 @@
--- Writes a batch's participants, below sessions that the batch has locked. Receipts in the order of the list.
-create or replace function turnlog.write_participants(
-    in_project text, participants jsonb, sessions_present uuid[], sessions_erased uuid[])
-returns jsonb
+-- Writes a batch's participants, below sessions that it has locked. Answers their receipts in order.
+create or replace function turnlog.write_participants(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
@@ -14,10 +12,10 @@ declare
     receipt jsonb;
     receipts jsonb := '[]';
 begin
-    for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, participants) as p loop
-        if stated.session_id = any (sessions_erased) or stated.session_id <> all (sessions_present) then
-            receipts := receipts || jsonb_build_object('receipt', 'rejected', 'reason',
-                case when stated.session_id = any (sessions_erased) then 'erased' else 'the session was refused' end);
+    for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, coalesce(rows -> 'participants', '[]')) as p loop
+        if refused ? stated.session_id::text then
+            receipts := receipts || jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
             continue;
         end if;
         insert into turnlog.ai_session_participants (project, session_id, participant, role, state, created_at)

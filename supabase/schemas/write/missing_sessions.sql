@@ -1,0 +1,60 @@
+-- The facts with which a batch's sessions that aren't `known` yet begin: of several statements about one the first that
+-- isn't implicit, then the first that knows its key. Of a session whose number is another's only its key is taken, where
+-- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first.
+create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return query
+    with children as materialized (
+        select c.session_id, c.claim, c.created_at, c.nth, c.ordinality
+          from (select i.session_id, i.claim, i.created_at, 3 as nth, i.ordinality
+                  from rows from (jsonb_to_recordset(rows -> 'interactions')
+                           as (session_id uuid, claim text, created_at text)) with ordinality as i
+                union all
+                select p.session_id, p.claim, p.created_at, 2, p.ordinality
+                  from rows from (jsonb_to_recordset(rows -> 'participants')
+                           as (session_id uuid, claim text, created_at text)) with ordinality as p
+                union all
+                select f.session_id, f.claim, f.created_at, 4, f.ordinality
+                  from rows from (jsonb_to_recordset(rows -> 'feedback')
+                           as (session_id uuid, claim text, created_at text)) with ordinality as f) as c
+         where c.session_id <> all (known)
+    ), stated as materialized (
+        select (s.value ->> 'id')::uuid as id, s.value, s.ordinality,
+               coalesce(rows -> 'unplaced' @> to_jsonb(s.ordinality), false) as is_unplaced
+          from jsonb_array_elements(coalesce(rows -> 'sessions', '[]')) with ordinality as s
+         where (s.value ->> 'id')::uuid <> all (known)
+    ), facts as (
+        select distinct on (f.id) f.id, f.facts
+          from (select s.id, s.value - '{numbering,of_folder,place}'::text[] as facts, s.ordinality
+                  from stated as s where not s.is_unplaced
+                union all
+                select s.id, jsonb_build_object('id', s.id, 'implicit', true)
+                             || case when s.value ? 'key' then jsonb_build_object('key', s.value -> 'key') else '{}' end
+                             || case when s.value ? 'created_at'
+                                     then jsonb_build_object('created_at', s.value -> 'created_at') else '{}' end,
+                       s.ordinality
+                  from stated as s
+                 where s.is_unplaced and s.id in (select c.session_id from children as c)
+                union all
+                select c.session_id, jsonb_build_object('id', c.session_id, 'implicit', true)
+                             || case when c.created_at is null then '{}'
+                                     else jsonb_build_object('created_at', c.created_at) end, null
+                  from children as c) as f
+         order by f.id, coalesce((f.facts ->> 'implicit')::boolean, false), not f.facts ? 'key', f.ordinality
+    ), claims as (
+        select distinct on (c.session_id) c.session_id, c.claim
+          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
+                union all
+                select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
+         order by c.session_id, c.claim is not null, c.nth, c.ordinality
+    )
+    select case when c.claim like 'user:%' then jsonb_build_object('user_id', substr(c.claim, 6)) else '{}' end
+           || (f.facts - 'claim')
+           || case when c.claim like 'token:%' then jsonb_build_object('claim', c.claim) else '{}' end
+      from facts as f
+      join claims as c on c.session_id = f.id;
+end
+$$;

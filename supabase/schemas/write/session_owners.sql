@@ -1,0 +1,20 @@
+-- Whose the sessions are that some row of a batch claims: session -> owner, '' for nobody's but the service's, null for
+-- an erased one, which answers for itself. A session that isn't there is missing. An owner never changes.
+create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    return (
+        select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null
+                                                    then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
+          from turnlog.ai_sessions as s
+         where s.project = in_project
+           and s.id = any (array(
+               select coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid
+                 from unnest(array['sessions', 'participants', 'interactions', 'feedback']) as k (kind)
+                cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) as e
+                where e.value ? 'claim')));
+end
+$$;

@@ -1,0 +1,25 @@
+-- The receipts of a batch, with those of the rows that were refused put in at their positions. `rows` are those that
+-- the receipts are of.
+create or replace function turnlog.with_refused(receipts jsonb, refused jsonb, rows jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    kind text;
+    given jsonb;
+    of_refused jsonb;
+begin
+    for kind, of_refused in select r.key, r.value from jsonb_each(refused) as r loop
+        given := receipts -> kind;
+        if jsonb_typeof(given) = 'string' then
+            given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));
+        end if;
+        receipts := receipts || jsonb_build_object(kind, (
+            select jsonb_agg(coalesce(of_refused -> place.n::text, given -> (place.nth - 1)::integer) order by place.n)
+              from (select n, count(*) filter (where not of_refused ? n::text) over (order by n) as nth
+                      from generate_series(1, jsonb_array_length(given)
+                                              + (select count(*) from jsonb_object_keys(of_refused))) as n) as place));
+    end loop;
+    return receipts;
+end
+$$;
