@@ -12,10 +12,14 @@ from logging_store.store import Store
 _Session = TypeVar("_Session", bound=ops.SessionName)
 
 
-class SessionsOf(ops.SessionsQuery):
+class FiltersOf(ops.SessionFilters):
     """`folder` names one."""
 
     folder: NotRequired[str]
+
+
+class SessionsOf(FiltersOf, ops.SessionsQuery):
+    pass
 
 
 class SearchIn(ops.SearchFilters):
@@ -51,7 +55,7 @@ class LogReader:
     def sessions_by_id(self, query: ops.SessionsByIdQuery) -> ops.SessionsByIdPage:
         return self._ask(ops.SESSIONS_BY_ID, query)
 
-    def count_sessions(self, query: SessionsOf) -> ops.SessionCount:
+    def count_sessions(self, query: FiltersOf) -> ops.SessionCount:
         return self._ask(ops.COUNT_SESSIONS, self._reachable(query))
 
     def recent(self, query: ops.RecentQuery) -> ops.RecentPage:
@@ -136,7 +140,7 @@ class LogReader:
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q) -> ops.A:
         return self.store.ask(operation, self.project, query)
 
-    def _reachable(self, query: SessionsOf | SearchIn) -> Any:
+    def _reachable(self, query: FiltersOf | SearchIn) -> Any:
         """Return a query of a list as the store takes it, for what this caller may read: its names become ids.
 
         Raises `NotYours` for who has no list.
