@@ -45,6 +45,7 @@ def seen(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: datetime.fromisoformat(value) if name in TIMES and value is not None else value
         for name, value in row.items()
+        if name != "spooled"
     }
 
 

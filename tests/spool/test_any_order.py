@@ -39,7 +39,7 @@ from tests.traffic import RECEIVED, Row, Statement, as_batch
 EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "100"))
 SPOOLS = 2
 # how many failed is derived from the interactions, which are compared themselves, where they agree
-DECIDED_BY_ARRIVAL = {"created_at", "last_activity_at", "erased_at", "failed_count"}
+DECIDED_BY_ARRIVAL = {"created_at", "last_activity_at", "erased_at", "failed_count", "spooled"}
 TIMES = {"started_at", "ended_at", "completed_at"}
 
 
