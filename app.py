@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     counts = ledger.of_this_process(settings.redacted)
     app.extensions["turnlog_database"] = database = store or create_database_store(settings)
     if isinstance(database, FunctionStore):
-        app.extensions["turnlog_indexing"] = Indexing(database.perform)
+        app.extensions["turnlog_indexing"] = Indexing(database)
     app.extensions["conversation_repository"] = ConversationRepository(
         store or create_store(settings, database, counts),
         settings.turnlog_project,

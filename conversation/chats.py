@@ -124,7 +124,7 @@ def get_conversation(session: str) -> Response:
         "conversation_id": session,
         "session_id": page["session"]["session_id"],
         "messages": [spell(message, camel=camel) for message in messages],
-        "complete": page.get("complete", True),
+        "complete": page["complete"],
         "next": cursors.transcript_cursor(page["after"]),
     }
     return http.answer(200, spell(answer, camel=camel))

@@ -4,14 +4,14 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from flask import Blueprint, current_app
 
 from conversation import ledger, selftest
 from conversation.columns import in_columns
-from conversation.store_commands import ended_like_an_interrupt, every, repository_at_work
+from conversation.store_commands import ended_like_an_interrupt, repository_at_work
+from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.group_commit import GroupCommit
 from logging_store.repository import ConversationRepository
@@ -99,8 +99,8 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
     """Print the sessions whose turn counters lack something; return whether no turn is missing."""
     ranges = _RANGES if as_json else _SHOWN
     if session is None:
-        query = {"limit": _SESSIONS_AT_ONCE, "ranges": ranges}
-        found = list(every("sessions", repository.sessions_with_gaps, query))
+        query = ops.GapsOfPage(limit=_SESSIONS_AT_ONCE, ranges=ranges)
+        found = [row for page in ops.pages(repository.sessions_with_gaps, query) for row in page["sessions"]]
     else:
         found = [_gaps_of(repository, session, ranges)]
     missing, doubled = (sum(row[count] for row in found) for count in ("missing", "doubled_count"))
@@ -115,15 +115,15 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
     return not missing
 
 
-def _gaps_of(repository: ConversationRepository, session: str, ranges: int) -> dict[str, Any]:
+def _gaps_of(repository: ConversationRepository, session: str, ranges: int) -> ops.Gaps:
     try:
         return repository.gaps(session, ranges)
     except (SessionNotFound, SessionErased) as error:
         raise click.ClickException(f"{session}: {error}") from error
 
 
-def _gap_row(row: dict[str, Any]) -> list[str]:
+def _gap_row(row: ops.Gaps) -> list[str]:
     gaps = [str(gap["from"]) if gap["from"] == gap["to"] else f"{gap['from']}–{gap['to']}" for gap in row["gaps"]]  # noqa: RUF001
     more = ["…"] if row["gap_count"] > len(gaps) else []
-    counts = [str(row[name]) for name in ("first", "last", "missing", "doubled_count")]
+    counts = [str(count) for count in (row["first"], row["last"], row["missing"], row["doubled_count"])]
     return [row["key"] or row["session_id"], *counts, ", ".join([*gaps, *more])]

@@ -10,7 +10,6 @@ from pydantic import Field
 from conversation import access, answers, body, cursors, http, paging, problems
 from conversation.openapi import describe
 from logging_store import shapes
-from logging_store.json_values import restore_numbers
 from logging_store.records import Feedback, Judgement
 
 blueprint = Blueprint("feedback", __name__)
@@ -41,10 +40,6 @@ class FeedbackView(answers.Answer):
     given_at: datetime
     created_at: datetime
     spooled: bool
-
-    @classmethod
-    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return super().arrange({"spooled": False} | row | {"value": restore_numbers(row["value"])})
 
 
 class FeedbackPage(answers.Answer):

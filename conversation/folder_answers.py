@@ -1,5 +1,6 @@
 """What the API answers about folders."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -40,13 +41,6 @@ class FolderView(Answer):
     created_at: datetime
     statistics: FolderStatistics
 
-    @classmethod
-    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return super().arrange(row) | {
-            "plan": PlanView.arrange(row["plan"]) if row["plan"] else None,
-            "statistics": FolderStatistics.arrange(row["statistics"]),
-        }
-
 
 class FolderAnswer(FolderView):
     sessions: list[SessionView]
@@ -69,8 +63,8 @@ class PlannedSession(Answer):
     held_by: UUID | None
 
     @classmethod
-    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return super().arrange({"fields": [], "reason": None, "held_by": None} | row)
+    def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        return super().arrange({"fields": [], "reason": None, "held_by": None, **row})
 
 
 class FolderKept(Answer):

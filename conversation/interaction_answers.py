@@ -39,10 +39,6 @@ class InteractionView(Answer):
     created_at: datetime
     spooled: bool
 
-    @classmethod
-    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return super().arrange({"spooled": False} | row)
-
 
 class Transcript(Answer):
     """`complete` is false while the store is away: then only what waits on the service's disk is shown."""
@@ -83,13 +79,6 @@ class Gaps(Answer):
     gaps: list[TurnRange]
     doubled_count: int
     doubled: Annotated[list[DoubledTurn], Field(description="Turns that several interactions have")]
-
-    @classmethod
-    def arrange(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return super().arrange(row) | {
-            "gaps": [TurnRange.arrange(gap) for gap in row["gaps"]],
-            "doubled": [DoubledTurn.arrange(turn) for turn in row["doubled"]],
-        }
 
 
 class InteractionKept(Answer):

@@ -7,9 +7,10 @@ session; a session is compared page by page with its transcript, and texts are r
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import jiter
 
 from logging_store import identity
+from logging_store import operations as ops
 from logging_store.batches import STORED
 from logging_store.errors import SessionErased, SessionNotFound, StoreUnavailable
 from logging_store.repository import ConversationRepository
@@ -185,16 +187,11 @@ class _Comparer:
             _miss(found, [self._line_at(place) for place in said])
         return found
 
-    def _transcript(self, session_id: str) -> Iterator[dict[str, Any]]:
-        query: dict[str, Any] = {"limit": _PAGE}
-        while True:
-            page = self._repository.transcript(session_id, query)
-            if not page.get("complete", True):
+    def _transcript(self, session_id: str) -> Iterator[ops.Interaction]:
+        for page in ops.pages(partial(self._repository.transcript, session_id), ops.TranscriptPart(limit=_PAGE)):
+            if not page["complete"]:
                 raise StoreUnavailable("a session can't be read whole while some of it waits in the spool: try again")
             yield from page["interactions"]
-            if page["after"] is None:
-                return
-            query["after"] = page["after"]
 
     def _read_at(self, place: int) -> _Line:
         with self._reading:
@@ -209,14 +206,14 @@ class _Comparer:
         return line
 
 
-def _weigh(found: Comparison, lines: list[_Line], row: dict[str, Any]) -> None:
+def _weigh(found: Comparison, lines: list[_Line], row: Mapping[str, Any]) -> None:
     """Count an interaction that is there. What a client was told is refused need not be in it."""
     differing = {
         name for line in lines if line.receipt not in _REFUSED for name, text in line.said.items() if row[name] != text
     }
     if differing:
         found.find(lines[0].finding("differing", ", ".join(sorted(differing))))
-    elif row.get("spooled"):
+    elif row["spooled"]:
         found.spooled += 1
     else:
         found.stored += 1

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from conversation.spellings import Spelled, in_both_cases, spelled
 from logging_store import identity, shapes
+from logging_store import operations as ops
 from logging_store.json_values import Content, JsonObject
 from logging_store.records import Interaction
 from logging_store.values import Identifier, Name, Time
@@ -167,7 +168,7 @@ def answer_id(project: str, session_id: str, interaction_id: str) -> str:
     return identity.interaction(project, session_id, f"answer to {interaction_id}").id
 
 
-def messages_of(project: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+def messages_of(project: str, row: ops.Interaction) -> list[dict[str, Any]]:
     """Return the messages that an interaction keeps, in order, as the API shows them."""
     name = row["key"] or row["interaction_id"]
     own_id, replies_to = row["metadata"].get(OWN_ID), row["metadata"].get(REPLIES_TO)
@@ -183,7 +184,7 @@ def messages_of(project: str, row: dict[str, Any]) -> list[dict[str, Any]]:
             created_at=row["completed_at"] or asked_at,
         ),
     ]
-    return [message | {"spooled": row.get("spooled", False)} for message in messages]
+    return [message | {"spooled": row["spooled"]} for message in messages]
 
 
 def _shown(said: str | list[dict[str, Any]] | None, role: str, **own: Any) -> list[dict[str, Any]]:

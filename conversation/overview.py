@@ -9,6 +9,7 @@ from conversation import access, http, paging, pricing
 from conversation.body import InvalidBody
 from conversation.openapi import describe
 from conversation.overview_answers import Overview, Span, floor
+from logging_store import operations as ops
 
 blueprint = Blueprint("overview", __name__)
 
@@ -34,8 +35,8 @@ def look(span: Span) -> dict[str, Any]:
     return Overview.of(span, http.repository().overview(query_of(span)))
 
 
-def query_of(span: Span) -> dict[str, Any]:
-    """Return what a store is asked, as `turnlog.overview` has it."""
+def query_of(span: Span) -> ops.OverviewQuery:
+    """Return what a store is asked."""
     return {
         "from": span.not_before.isoformat(),
         "to": span.before.isoformat(),
@@ -45,7 +46,7 @@ def query_of(span: Span) -> dict[str, Any]:
         "most_failures": _MOST_FAILURES,
         "top": _TOP,
         "top_models": _TOP_MODELS,
-        "tiers": pricing.tiers(),
+        "tiers": list(pricing.tiers()),
     }
 
 

@@ -1,6 +1,6 @@
 """What the API answers of a span of time: the store's figures, counted up to all of it and priced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from conversation import pricing
 from conversation.answers import Answer
+from logging_store import operations as ops
 
 
 class Span(NamedTuple):
@@ -121,9 +122,9 @@ class Overview(Answer):
     errors: Annotated[list[ErrorCount], Field(description="Most frequent first, the first 10")]
 
     @classmethod
-    def of(cls, span: Span, found: dict[str, Any]) -> dict[str, Any]:
-        """Return what `Store.overview` found in a span, as it is answered."""
-        interactions, failures, sessions = (found[name] for name in ("interactions", "failures", "sessions"))
+    def of(cls, span: Span, found: ops.Overview) -> dict[str, Any]:
+        """Return what a store found in a span, as it is answered."""
+        interactions, failures, sessions = found["interactions"], found["failures"], found["sessions"]
         total, share = interactions["total"], interactions["share"]
         models = [_priced(row, span.before) for row in interactions["models"]]
         estimated = sum(model["estimated"] for model in models)
@@ -132,11 +133,11 @@ class Overview(Answer):
                 "from": span.not_before,
                 "to": span.before,
                 "bucket_s": span.bucket_s,
-                "looked_at": Shares.arrange({name: part["share"] for name, part in found.items()}),
+                "looked_at": {"interactions": share, "failures": failures["share"], "sessions": sessions["share"]},
                 "total": Total.arrange(
                     _scaled(
-                        total
-                        | {
+                        {
+                            **total,
                             "cost_usd": float(total["cost_usd"]),
                             "without_cost": total["interactions"] - total["priced"] - estimated,
                             "estimated_cost_usd": sum(model["estimated_cost_usd"] for model in models),
@@ -166,14 +167,15 @@ def floor(time: datetime, seconds: int) -> datetime:
     return time - (time - epoch) % timedelta(seconds=seconds)
 
 
-def _priced(row: dict[str, Any], at: datetime) -> dict[str, Any]:
+def _priced(row: ops.ModelActivity, at: datetime) -> dict[str, Any]:
     """Return a model's row with what it cost by the prices `at` a time, and for how many interactions that is."""
     costs = [
         (size["interactions"], pricing.estimate_sum(row["model"], row["provider"], **size, at=at))
         for size in row["sizes"]
     ]
     estimated = sum(count for count, cost in costs if cost is not None)
-    return row | {
+    return {
+        **row,
         "estimated": estimated,
         "cost_usd": float(row["cost_usd"]),
         "estimated_cost_usd": float(sum(cost for _, cost in costs if cost is not None)),
@@ -182,29 +184,37 @@ def _priced(row: dict[str, Any], at: datetime) -> dict[str, Any]:
 
 
 def _buckets(
-    span: Span, interactions: dict[str, Any], failures: dict[str, Any], sessions: dict[str, Any]
+    span: Span,
+    interactions: ops.InteractionsOverview,
+    failures: ops.FailuresOverview,
+    sessions: ops.SessionsOverview,
 ) -> list[dict[str, Any]]:
     """Return one row for each part of the span, also where nothing was."""
-    rows = {
+    rows: dict[datetime, dict[str, Any]] = {
         at: {"at": at, "interactions": 0, "failed": 0, "sessions": 0, "latency_ms": Percentiles.of(None)}
         for at in span.buckets()
     }
-    for part in (interactions, failures, sessions):
-        for bucket in part["buckets"]:
+    parts: tuple[tuple[Sequence[Mapping[str, Any]], float], ...] = (
+        (interactions["buckets"], interactions["share"]),
+        (failures["buckets"], failures["share"]),
+        (sessions["buckets"], sessions["share"]),
+    )
+    for buckets, share in parts:
+        for bucket in buckets:
             at = datetime.fromisoformat(bucket["at"])
-            stated = _scaled(bucket, part["share"]) | {"at": at}
+            stated = _scaled(bucket, share) | {"at": at}
             if "latency_ms" in stated:
                 stated["latency_ms"] = Percentiles.of(stated["latency_ms"])
             rows[at] |= stated
     return [Bucket.arrange(row) for row in rows.values()]
 
 
-def _active(row: dict[str, Any], share: float) -> dict[str, Any]:
+def _active(row: Mapping[str, Any], share: float) -> dict[str, Any]:
     """Return a row of who was active; how many sessions a share met says little of how many there are."""
     return _scaled(row, share) | ({"sessions": None} if share < 1 else {})
 
 
-def _scaled(row: dict[str, Any], share: float) -> dict[str, Any]:
+def _scaled(row: Mapping[str, Any], share: float) -> dict[str, Any]:
     return {name: _scale(value, share) if type(value) in {int, float} else value for name, value in row.items()}
 
 

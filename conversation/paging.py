@@ -97,8 +97,8 @@ class Page(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE, description="Page size"), BeforeValidator(_size)] = DEFAULT_PAGE
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what the store's lists take."""
+    def to_json(self) -> Any:
+        """Return the query of the list: see logging_store.operations and LogReader."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -191,7 +191,7 @@ class SearchQuery(Page):
     def terms(self) -> list[str]:
         return snippets.terms_of(self.q or "")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Any:
         return super().to_json() | {"terms": self.terms}
 
 

@@ -23,8 +23,8 @@ def index(*, anew: bool) -> None:
     indexed, left = 0, True
     with ended_like_an_interrupt(), database_at_work() as database:
         if anew:
-            click.echo(f"Queued {sum(indexing.queue_all(database.perform)):,} interactions.")
+            click.echo(f"Queued {sum(indexing.queue_all(database)):,} interactions.")
         while left:
-            step = indexing.index(database.perform, _STEP_MS)
+            step = indexing.index(database, _STEP_MS)
             indexed, left = indexed + step["indexed"], step["left"] and step["indexed"] > 0
     click.echo(f"Indexed {indexed:,} interactions.")

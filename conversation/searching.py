@@ -1,21 +1,33 @@
 """The search's endpoint: interactions that say something, or simply the newest."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, jsonify, request
 
 from conversation import access, cursors, http, paging, search_answers, snippets
 from conversation.openapi import describe
+from logging_store import operations as ops
 
 blueprint = Blueprint("searching", __name__)
 
 
-def found(query: paging.SearchQuery) -> dict[str, Any]:
-    """Return a page of hits as the caller may see them, each with its snippet."""
+class Hit(ops.Hit):
+    snippet: snippets.Snippet
+
+
+class Found(NamedTuple):
+    """A page of the search, its hits with their snippets."""
+
+    page: ops.SearchPage
+    hits: list[Hit]
+    next: str | None
+
+
+def found(query: paging.SearchQuery) -> Found:
+    """Return a page of hits as the caller may see them."""
     page = http.repository().search(query.to_json())
-    for hit in page["hits"]:
-        hit["snippet"] = snippets.of_hit(hit, query.terms, words=query.words)
-    return page | {"next": cursors.interaction_cursor(page["after"])}
+    hits: list[Hit] = [{**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["hits"]]
+    return Found(page, hits, cursors.interaction_cursor(page["after"]))
 
 
 @blueprint.get("/v1/interactions")
@@ -27,13 +39,13 @@ def found(query: paging.SearchQuery) -> dict[str, Any]:
     query=paging.SearchQuery,
 )
 def search() -> Response:
-    page = found(paging.read(request, paging.SearchQuery))
-    hits = [_arranged(hit) for hit in page["hits"]]
-    return jsonify(search_answers.SearchPage.arrange(page | {"hits": hits}))
+    page, hits, following = found(paging.read(request, paging.SearchQuery))
+    arranged = {"hits": [_arranged(hit) for hit in hits], "next": following}
+    return jsonify(search_answers.SearchPage.arrange({**page, **arranged}))
 
 
-def _arranged(hit: dict[str, Any]) -> dict[str, Any]:
-    snippet: snippets.Snippet = hit["snippet"]
+def _arranged(hit: Hit) -> dict[str, Any]:
+    snippet = hit["snippet"]
     marks = [mark._asdict() for mark in snippet.marks]
     shown = {"snippet": snippet.text, "starts_at": snippet.starts_at, "marks": marks, "length": hit["length"] or 0}
-    return search_answers.SearchHit.arrange(hit | shown)
+    return search_answers.SearchHit.arrange({**hit, **shown})

@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from conversation.selftest_calls import Call, Script, spell, title
+from logging_store import operations as ops
 from logging_store.errors import TurnlogError
+from logging_store.log_reader import SessionsOf
 from logging_store.records import Session
 from logging_store.repository import ConversationRepository, Kept
 
@@ -146,14 +148,9 @@ class _SelfTest:
         )
         self._created[name] += receipt.receipt == "created"
 
-    def _transcript(self, name: str) -> Iterator[dict[str, Any]]:
-        query: dict[str, Any] = {"limit": _PAGE}
-        while True:
-            page = self._log.transcript(name, query)
+    def _transcript(self, name: str) -> Iterator[ops.Interaction]:
+        for page in ops.pages(partial(self._log.transcript, name), ops.TranscriptPart(limit=_PAGE)):
             yield from page["interactions"]
-            if page["after"] is None:
-                return
-            query["after"] = page["after"]
 
     def _wrong_rows(self, name: str) -> Iterator[str]:
         rows = Counter(row["key"] for row in self._transcript(name))
@@ -163,7 +160,7 @@ class _SelfTest:
 
     def _wrong_texts(self, name: str) -> Iterator[str]:
         for row in self._transcript(name):
-            said = self._script.said[name].get(row["key"])
+            said = self._script.said[name].get(row["key"] or "")
             if said and (row["prompt"], row["response"], row["turn"]) != (said.prompt, said.response, said.turn):
                 yield f"{name} {row['key']} reads otherwise than it was sent"
 
@@ -175,14 +172,9 @@ class _SelfTest:
             yield f"{name} counts {session['interaction_count']} interactions, not {expected}"
 
     def _wrong_list(self) -> Iterator[str]:
-        query: dict[str, Any] = {"limit": _PAGE}
-        listed: Counter[str] = Counter()
-        while True:
-            page = self._log.sessions(query)
+        listed: Counter[str | None] = Counter()
+        for page in ops.pages(self._log.sessions, SessionsOf(limit=_PAGE)):
             listed.update(session["key"] for session in page["sessions"])
-            if page["after"] is None:
-                break
-            query["after"] = page["after"]
         for name in listed.keys() | self._script.said.keys():
             if listed[name] != (expected := int(name in self._script.said)):
                 yield f"{name} is listed {listed[name]} times, not {expected}"
@@ -195,17 +187,12 @@ class _SelfTest:
             yield f"{name} lacks the turns {told['gaps']} and has several of {told['doubled']}"
 
     def _wrong_gaps(self) -> Iterator[str]:
-        query: dict[str, Any] = {"limit": _PAGE, "ranges": 1}
-        while True:
-            page = self._log.sessions_with_gaps(query)
+        for page in ops.pages(self._log.sessions_with_gaps, ops.GapsOfPage(limit=_PAGE, ranges=1)):
             yield from (f"{session['key']} is listed among the sessions with gaps" for session in page["sessions"])
-            if page["after"] is None:
-                return
-            query["after"] = page["after"]
 
     def _forget(self, gone: Check) -> Iterator[str]:
         while True:
-            report = self._log.store.forget(self._log.project)
+            report = self._log.store.ask(ops.FORGET_PROJECT, self._log.project, ops.ForgetQuery())
             removed = report["sessions"] + report["interactions"]
             gone.looked_at += removed
             if not report["left"]:

@@ -105,7 +105,7 @@ def get_transcript(session: str) -> Response:
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
         interactions=[interaction_answers.InteractionView.arrange(row) for row in page["interactions"]],
-        complete=page.get("complete", True),
+        complete=page["complete"],
         next=cursors.transcript_cursor(page["after"]),
     )
 

@@ -7,7 +7,9 @@ out. Places are counted in code points of the text as it was said, whatever fold
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from logging_store import operations as ops
 
 MOST_TERMS = 10
 _BEFORE, _LONGEST = 60, 240  # characters of a snippet: before its first mark, and of all of it
@@ -89,7 +91,7 @@ def parted(snippet: Snippet) -> Iterator[tuple[str, bool]]:
     yield snippet.text[done:], False
 
 
-def of_hit(hit: dict[str, Any], terms: Sequence[str], *, words: bool) -> Snippet:
+def of_hit(hit: ops.Hit, terms: Sequence[str], *, words: bool) -> Snippet:
     """Return the snippet of a hit as the store gives it, whose text is a part of what was said."""
     snippet = take(hit["text"] or "", terms, words=words)
     return snippet._replace(starts_at=snippet.starts_at + hit["starts"])

@@ -1,9 +1,8 @@
 """The log as a command uses it: the store is asked first, the embedded database runs meanwhile."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import click
 from flask import current_app
@@ -13,8 +12,6 @@ from conversation.settings import Settings
 from logging_store.errors import TurnlogError
 from logging_store.functions import FunctionStore
 from logging_store.repository import ConversationRepository
-
-Row = dict[str, Any]
 
 
 @contextmanager
@@ -48,15 +45,3 @@ def ended_like_an_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def every(
-    kind: str, read: Callable[[dict[str, Any]], dict[str, Any]], query: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all pages that a list of the repository has for a query."""
-    while True:
-        page = read(query)
-        yield from page[kind]
-        if page["after"] is None:
-            return
-        query = query | {"after": page["after"]}

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from logging_store import identity
-from logging_store.batches import KINDS, Batch, Kind, Row
+from logging_store.batches import KINDS, Batch, Kind, OnConflict, Row
 from logging_store.identity import Identity
 from logging_store.records import Feedback, Folder, Interaction, Participant, Plan, Record, Session
 from logging_store.restored import Restored, RestoredFolder, RestoredSession
@@ -24,11 +24,25 @@ class Addressed(NamedTuple):
 
 
 class Addresser:
-    """Addresses what a project received at one time. `author`: whose feedback is that names no author."""
+    """Addresses what a project received at one time.
 
-    def __init__(self, project: str, received_at: datetime, author: str | None = None) -> None:
+    `author`: whose feedback is that names no author. `on_conflict`: what becomes of stored interactions that these say
+    more, or something else, about. `next_number`: sessions of a folder that state no number get the next free one.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        received_at: datetime,
+        author: str | None = None,
+        *,
+        on_conflict: OnConflict = "keep",
+        next_number: bool = False,
+    ) -> None:
         self.project = project
         self._author = author
+        self._on_conflict = on_conflict
+        self._next_number = next_number
         self._received_at = received_at
         self._sessions: dict[str, Identity] = {}
 
@@ -37,13 +51,13 @@ class Addresser:
         addressed = [
             self._address(each, self._received_at + timedelta(microseconds=n)) for n, each in enumerate(records)
         ]
-        if numbered := {each.row["id"] for each in addressed if "numbering" in each.row}:
+        if numbered := {each.row["id"] for each in addressed if each.row.get("numbering") == "named"}:
             for each in addressed:
                 if each.kind == "participants" and each.row["session_id"] in numbered:
                     each.row["numbering"] = "named"  # of whichever session has the number
         return addressed
 
-    def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
+    def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False, dry_run: bool = False) -> Batch:
         """Return records as one batch: of each kind those stated, in their order, then parents that only came along."""
         rows: dict[Kind, list[Row]] = {kind: [] for kind in KINDS}
         for each in addressed:
@@ -58,6 +72,7 @@ class Addresser:
             participants=rows["participants"],
             feedback=rows["feedback"],
             return_parents=return_parents,
+            dry_run=dry_run,
         )
 
     def _address(self, record: Record, received_at: datetime) -> Addressed:
@@ -102,6 +117,8 @@ class Addresser:
             row["folder_id"] = folder.id
             if session.session_id is None and session.session_number is not None:
                 row["numbering"] = "named"
+            elif self._next_number and session.session_number is None:
+                row["numbering"] = "next"
         return Addressed("sessions", row, folder, who)
 
     def _interaction(self, interaction: Interaction, received_at: datetime) -> Addressed:
@@ -121,6 +138,8 @@ class Addresser:
             row["key"] = own.key
         if interaction.reply_to is not None:
             row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
+        if self._on_conflict != "keep":  # which a row need not say
+            row["on_conflict"] = self._on_conflict
         if interaction.status == "pending":
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
         return Addressed("interactions", row, None, session, own, interaction.key is not None)

@@ -15,6 +15,7 @@ from typing import Any
 
 from logging_store.batches import Batch, BatchReceipts
 from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
+from logging_store.operations import A, Operation, Q
 from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one caller, which alone may exceed it with its sessions.
@@ -75,6 +76,8 @@ class GroupCommit:
         self.inner.start()
 
     def write(self, batch: Batch) -> BatchReceipts:
+        if batch.dry_run:
+            return self.inner.write(batch)
         call = _Call(batch)
         with self._lock:
             leads, self._writing = not self._writing, True
@@ -88,71 +91,8 @@ class GroupCommit:
             self._lead(call)
         return call.result()
 
-    def session(self, project: str, session_id: str) -> dict[str, Any] | None:
-        return self.inner.session(project, session_id)
-
-    def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.sessions(project, query)
-
-    def count_sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.count_sessions(project, query)
-
-    def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.recent(project, query)
-
-    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.transcript(project, session_id, query)
-
-    def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.outline(project, session_id, query)
-
-    def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.search(project, query)
-
-    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.gaps(project, session_id, query)
-
-    def folder(self, project: str, folder_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.folder(project, folder_id, query)
-
-    def folders(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.folders(project, query)
-
-    def participants(self, project: str, session_id: str) -> dict[str, Any]:
-        return self.inner.participants(project, session_id)
-
-    def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.feedback(project, session_id, query)
-
-    def explain(self, batch: Batch) -> BatchReceipts:
-        return self.inner.explain(batch)
-
-    def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
-        return self.inner.edit(project, session_id, changes)
-
-    def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        return self.inner.erase(project, session_id, query)
-
-    def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.erase_user(project, user_id, query)
-
-    def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.participations(project, user_id, query)
-
-    def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        return self.inner.overview(project, query)
-
-    def report_key(self, project: str) -> str:
-        return self.inner.report_key(project)
-
-    def forget(self, project: str) -> dict[str, Any]:
-        return self.inner.forget(project)
-
-    def key(self, digest: str) -> dict[str, Any] | None:
-        return self.inner.key(digest)
-
-    def origins(self) -> list[str]:
-        return self.inner.origins()
+    def ask(self, operation: Operation[Q, A], project: str | None, query: Q) -> A:
+        return self.inner.ask(operation, project, query)
 
     def ping(self) -> dict[str, Any]:
         return self.inner.ping()

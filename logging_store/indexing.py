@@ -8,10 +8,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
+from logging_store import operations as ops
 from logging_store.errors import StoreBusy, StoreError
+from logging_store.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -23,10 +24,10 @@ _STOP_S = 2.0  # a step takes less, unless the store hangs
 
 
 class Indexing:
-    """The thread that indexes. `perform` calls a database function: see `FunctionStore.perform`."""
+    """The thread that indexes what a store holds."""
 
-    def __init__(self, perform: Callable[[str, dict[str, Any]], Any]) -> None:
-        self._perform = perform
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -45,7 +46,7 @@ class Indexing:
         """Index some of what waits; return after how many seconds to go on."""
         began = time.monotonic()
         try:
-            done = index(self._perform, STEP_MS)
+            done = index(self._store, STEP_MS)
         except StoreBusy as error:
             _log.warning("search: a step of indexing was held up, or took too long; it is tried again: %s", error)
             return _AWAY_S
@@ -64,18 +65,13 @@ class Indexing:
             pass
 
 
-def index(perform: Callable[[str, dict[str, Any]], Any], ms: float) -> dict[str, Any]:
-    """Index for about so many milliseconds; return `{indexed, left}`: how many, and whether there is more."""
-    done: dict[str, Any] = perform("index_pending", {"ms": ms})
-    return done
+def index(store: Store, ms: float) -> ops.Indexed:
+    """Index for about so many milliseconds."""
+    return store.ask(ops.INDEX_PENDING, None, ops.IndexQuery(ms=ms))
 
 
-def queue_all(perform: Callable[[str, dict[str, Any]], Any]) -> Iterator[int]:
+def queue_all(store: Store) -> Iterator[int]:
     """Queue what all projects hold to be indexed anew, step by step; yield how many interactions each step queued."""
-    after: dict[str, Any] | None = None
-    while True:
-        step = perform("reindex", {"limit": _QUEUED_AT_ONCE, "after": after})
+    first = ops.ReindexQuery(limit=_QUEUED_AT_ONCE, after=None)
+    for step in ops.pages(lambda query: store.ask(ops.REINDEX, None, query), first):
         yield step["queued"]
-        after = step["after"]
-        if after is None:
-            return

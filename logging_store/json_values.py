@@ -14,6 +14,7 @@ from logging_store import shapes
 
 MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
 MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
+UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
 
 _Json = TypeVar("_Json")
 
@@ -81,10 +82,10 @@ def restore_numbers(value: _Json) -> _Json:
     """Return a JSON value read from the store with its large numbers as they were sent.
 
     Postgres writes 1e300 out as 301 digits. Integers past 2**53 are refused on the way in, so one on the way out was
-    a float.
+    a float; but `UNCOUNTED`, which no float is.
     """
     match value:
-        case int() if abs(value) > MAX_EXACT_INTEGER:
+        case int() if abs(value) > MAX_EXACT_INTEGER and value != UNCOUNTED:
             return float(value)  # type: ignore[return-value]
         case list():
             return [restore_numbers(item) for item in value]  # type: ignore[return-value]

@@ -9,7 +9,7 @@ import re
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ class PostgresStore(FunctionStore):
         self._opening = threading.Lock()
         self._opened: tuple[int, ConnectionPool, Watchdog] | None = None
 
-    def _call(self, function: str, value: dict[str, Any], ends: float) -> Any:
+    def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
         pool, watchdog = self._resources()
         with _driver_errors(), self._live_connection(pool, ends) as connection:
             with watchdog.limit(connection.fileno(), ends - time.monotonic()):

@@ -1,21 +1,20 @@
 """Turns what callers state into batches, and batches' receipts into answers.
 
 A child brings its parent along: whatever is logged names its session, and the session is part of the same batch. One
-record is a batch of one. A batch that the store refuses for the data of some record is halved until that record
-stands alone, so that it never harms the others (see `weighing`).
+record is a batch of one. What is wrong with one record costs the others nothing: see `write_pipeline`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from logging_store import identity, reports, weighing
+from logging_store import identity, reports, write_pipeline
+from logging_store import operations as ops
 from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import Batch, OnConflict, Receipt
 from logging_store.errors import SessionNotFound
 from logging_store.identity import Identity
-from logging_store.json_values import restore_numbers
 from logging_store.ledger import Ledger
 from logging_store.log_reader import LogReader, present
 from logging_store.ownership import Ownership, claim
@@ -79,24 +78,19 @@ class ConversationRepository(LogReader):
         `next_number`: sessions that are in a folder and state no number get the next free one.
         `return_parents`: the receipts of folders and sessions carry these as they are afterwards.
         `on_conflict`: what becomes of stored interactions that these say more, or something else, about.
-        `distinct_keys`: interactions that state one key of several parts are told so: see `repeats`.
+        `distinct_keys`: interactions that state one key of several parts are told so: see `write_pipeline`.
         """
         now = self._clock()
-        addresser = Addresser(self.project, now, self._ownership.author if self._ownership else None)
-        addressed = addresser.address(records)
-        weighing.decide_conflicts(addressed, on_conflict)
-        if next_number:
-            for each in addressed:
-                if each.kind == "sessions" and each.folder and "session_number" not in each.row:
-                    each.row["numbering"] = "next"
-
+        author = self._ownership.author if self._ownership else None
+        addresser = Addresser(self.project, now, author, on_conflict=on_conflict, next_number=next_number)
+        rows = addresser.address(records)
         batch_of = partial(self._batch, addresser, return_parents=return_parents)
         if self._ownership is not None:
-            batch_of(addressed)  # before anything is written: who can't show what they claim is told so
-        with self.ledger.receiving(len(addressed)) as receipts:
-            refused = self._redact(addressed) | weighing.given_ahead(records, now)
-            receipts.extend(weighing.weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
-        return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
+            batch_of(rows)  # before anything is written: who can't show what they claim is told so
+        with self.ledger.receiving(len(rows)) as receipts:
+            refused = self._redact(rows) | write_pipeline.future_times(records, now)
+            receipts.extend(self._write(rows, refused, batch_of, distinct_keys=distinct_keys))
+        return list(map(_kept, rows, receipts))
 
     def ensure_session(self, session: Session) -> Kept:
         """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
@@ -130,48 +124,75 @@ class ConversationRepository(LogReader):
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
     ) -> list[Kept]:
         """Say what `keep` would answer now, and write nothing."""
-        addresser = Addresser(self.project, self._clock())
-        addressed = addresser.address(records)
-        weighing.decide_conflicts(addressed, on_conflict)
-        refused = self.redaction.rows([each.row for each in addressed]).refused if self.redaction else {}
-        told = weighing.weigh(
-            addressed, refused, partial(self._batch, addresser), self.store.explain, distinct_keys=distinct_keys
-        )
-        return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
+        addresser = Addresser(self.project, self._clock(), on_conflict=on_conflict)
+        rows = addresser.address(records)
+        refused = self.redaction.rows([each.row for each in rows]).refused if self.redaction else {}
+        batch_of = partial(self._batch, addresser, dry_run=True)
+        return list(map(_kept, rows, self._write(rows, refused, batch_of, distinct_keys=distinct_keys)))
 
-    def edit(self, name: str, changes: SessionChanges) -> dict[str, Any]:
+    def edit(self, name: str, changes: SessionChanges) -> ops.Session:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
-        who = identity.session(self.project, name)
         stated = changes.model_dump(mode="json", exclude_unset=True)
         if self.redaction:
             redacted = self.redaction.edited(stated)
             self.ledger.redacted(redacted.replaced, redacted.failed)
-        return restore_numbers(present(self.store.edit(self.project, who.id, stated)))
+        session_id = identity.session(self.project, name).id
+        return present(self._ask(ops.EDIT, ops.EditQuery(session_id=session_id, changes=stated)))
 
-    def erase(self, name: str, *, dry_run: bool = False) -> dict[str, Any]:
+    def erase(self, name: str, *, dry_run: bool = False) -> reports.Report:
         """Delete a session's content and leave a tombstone; return a signed report. Raises `SessionNotFound`."""
-        key = self.store.report_key(self.project)  # first: a report that can't be signed would be lost
-        report = self.store.erase(
-            self.project, identity.session(self.project, name).id, {"dry_run": True} if dry_run else None
-        )
-        if report is None:
-            raise SessionNotFound
+        key = self._ask(ops.REPORT_KEY, ops.Nothing())["key"]  # first: a report that can't be signed would be lost
+        query: ops.EraseQuery = {"session_id": identity.session(self.project, name).id, "dry_run": dry_run}
+        report = reports.NOTHING_HERE
+        left = True
+        while left:
+            step = self._ask(ops.ERASE, query)
+            if step is None:
+                raise SessionNotFound
+            left = step["left"]
+            report = reports.summed(report, step, reports.COUNTS)
         return reports.signed(report | {"project": self.project, "dry_run": dry_run}, key)
 
-    def erase_user(self, user_id: str, *, dry_run: bool = False) -> dict[str, Any]:
+    def erase_user(self, user_id: str, *, dry_run: bool = False) -> reports.Report:
         """Erase everything about a user; return a signed report. The same call goes on with one that was cut."""
-        key = self.store.report_key(self.project)
-        report = self.store.erase_user(self.project, user_id, {"dry_run": True} if dry_run else {"begin": True})
-        while report.get("after") or report["left"]:
-            query = {"dry_run": True, "after": report["after"]} if dry_run else {}
-            step = self.store.erase_user(self.project, user_id, query)
+        key = self._ask(ops.REPORT_KEY, ops.Nothing())["key"]
+        query: ops.EraseUserQuery = (
+            {"user_id": user_id, "dry_run": True} if dry_run else {"user_id": user_id, "begin": True}
+        )
+        report = reports.NOTHING_HERE
+        left = True
+        while left:
+            step = self._ask(ops.ERASE_USER, query)
+            left = step["left"] or step.get("after") is not None
             # a dry run counts page by page; what an erasure has taken away, the store sums up
-            summed = [name for name, value in step.items() if type(value) is int] if dry_run else reports.HERE
-            report = step | {name: report[name] + step[name] for name in summed}
+            report = reports.summed(report, step, reports.COUNTS if dry_run else reports.HERE)
+            query = {"user_id": user_id}
+            if dry_run:
+                query |= {"dry_run": True, "after": step.get("after")}
         return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
-    def _batch(self, addresser: Addresser, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
-        batch = addresser.batch(addressed, return_parents=return_parents)
+    def _write(
+        self,
+        rows: Sequence[Addressed],
+        refused: Mapping[int, Receipt],
+        batch_of: Callable[[Sequence[Addressed]], Batch],
+        *,
+        distinct_keys: bool,
+    ) -> list[Receipt]:
+        def write(some: Sequence[Addressed]) -> list[Receipt]:
+            return self.store.write(batch_of(some)).in_order(each.kind for each in some)
+
+        return write_pipeline.write_records(rows, refused, write, distinct_keys=distinct_keys)
+
+    def _batch(
+        self,
+        addresser: Addresser,
+        addressed: Sequence[Addressed],
+        *,
+        return_parents: bool = False,
+        dry_run: bool = False,
+    ) -> Batch:
+        batch = addresser.batch(addressed, return_parents=return_parents, dry_run=dry_run)
         if self._ownership is not None:
             claim(batch, self._ownership)
         return batch
@@ -190,7 +211,4 @@ def _kept(each: Addressed, receipt: Receipt) -> Kept:
     if receipt.session is not None:
         # named by its number, it may be another than the one that derives from the number
         session = Identity(receipt.session["session_id"], receipt.session["key"])
-        receipt = receipt.model_copy(update={"session": restore_numbers(receipt.session)})
-    if receipt.folder is not None:
-        receipt = receipt.model_copy(update={"folder": restore_numbers(receipt.folder)})
     return Kept(receipt, session, each.interaction, each.folder)

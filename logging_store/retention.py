@@ -7,8 +7,10 @@ number only. Cut anywhere, the next run goes on: what went isn't found again.
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import NamedTuple, Self, cast
 
+from logging_store import operations as ops
 from logging_store.errors import StoreBusy
 from logging_store.functions import FunctionStore
 
@@ -47,59 +49,58 @@ class Retention:
         self._waiting = waiting
 
     def projects(self, only: str | None = None) -> list[Project]:
-        request = {} if only is None else {"project": only}
-        found = self._database.perform("projects", request)["projects"]
+        found = self._database.ask(ops.PROJECTS, only, ops.Nothing())["projects"]
         return [Project(row["project"], row["keep_days"], datetime.fromisoformat(row["now"])) for row in found]
 
     def keep(self, project: str, days: int | None) -> None:
         """Say how long a project is kept; None: as the service's own setting says."""
-        self._database.perform("set_project", {"project": project, "keep_days": days})
+        self._database.ask(ops.SET_PROJECT, project, ops.SetProjectQuery(keep_days=days))
 
     def expire(self, project: Project, days: int, *, dry_run: bool) -> Iterator[Expired]:
         """Erase what is older; yield after each step what it took away, or would."""
-        request = {"project": project.name, "before": (project.now - timedelta(days=days)).isoformat()}
-        for page in self._pages("expirable", request):
+        before = (project.now - timedelta(days=days)).isoformat()
+        idle: ops.ExpirableQuery = {"before": before, "limit": _LOOKED_AT_ONCE}
+        for page in ops.pages(partial(self._ask, ops.EXPIRABLE, project.name), idle):
             if dry_run:
                 yield Expired(len(page["session_ids"]), page["interactions"])
             elif page["session_ids"]:
-                yield from self._erase(request, page["session_ids"])
-        for page in self._pages("expire_folders", {**request, "dry_run": dry_run}):
-            yield Expired(folders=page["folders"])
+                yield from self._erase(project.name, before, page["session_ids"])
+        old: ops.ExpireFoldersQuery = {"before": before, "limit": _LOOKED_AT_ONCE, "dry_run": dry_run}
+        for folders in ops.pages(partial(self._ask, ops.EXPIRE_FOLDERS, project.name), old):
+            yield Expired(folders=folders["folders"])
 
-    def _erase(self, request: dict[str, Any], idle: list[str]) -> Iterator[Expired]:
+    def _erase(self, project: str, before: str, idle: list[str]) -> Iterator[Expired]:
         held: set[str] = set()
         left = True
         while left:
-            query = {**request, "session_ids": [each for each in idle if each not in held], "most": _ERASED_AT_ONCE}
-            step = self._perform("expire", query)
+            free = [each for each in idle if each not in held]
+            query: ops.ExpireQuery = {"before": before, "session_ids": free, "most": _ERASED_AT_ONCE}
+            step = self._ask(ops.EXPIRE, project, query)
             held.update(step["held"])
             left = step["left"]
             yield Expired(len(step["session_ids"]), step["interactions"])
         # a writer lets go at once, and its session isn't idle any more; who doesn't keeps that one only
         for session_id in sorted(held):
-            yield from self._erase_patiently(request, session_id)
+            yield from self._erase_patiently(project, before, session_id)
 
-    def _erase_patiently(self, request: dict[str, Any], session_id: str) -> Iterator[Expired]:
-        query = {**request, "session_ids": [session_id], "most": _ERASED_AT_ONCE, "wait": True}
+    def _erase_patiently(self, project: str, before: str, session_id: str) -> Iterator[Expired]:
+        query: ops.ExpireQuery = {
+            "before": before,
+            "session_ids": [session_id],
+            "most": _ERASED_AT_ONCE,
+            "wait": True,
+        }
         left = True
         while left:
             try:
-                step = self._perform("expire", query)
+                step = self._ask(ops.EXPIRE, project, query)
             except StoreBusy:
                 yield Expired(held_up=1)
                 return
             left = step["left"]
             yield Expired(len(step["session_ids"]), step["interactions"])
 
-    def _pages(self, function: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        query: dict[str, Any] = {**request, "limit": _LOOKED_AT_ONCE}
-        while True:
-            page = self._perform(function, query)
-            yield page
-            if page["after"] is None:
-                return
-            query["after"] = page["after"]
-
-    def _perform(self, function: str, query: dict[str, Any]) -> Any:
+    def _ask(self, operation: ops.Operation[ops.Q, ops.A], project: str, query: ops.Q) -> ops.A:
         # looked at anew each time: what has come to wait meanwhile is in use
-        return self._database.perform(function, {**query, "except": sorted(self._waiting(query["project"]))})
+        waiting = {"except": sorted(self._waiting(project))}
+        return self._database.ask(operation, project, cast("ops.Q", {**query, **waiting}))

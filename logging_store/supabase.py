@@ -6,7 +6,7 @@ the project's secret key, never to sign anyone in: a signed-in client would send
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ class SupabaseStore(FunctionStore):
         self._opened: tuple[int, Client, httpx.Client] | None = None
         self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
 
-    def _call(self, function: str, value: dict[str, Any], ends: float) -> Any:
+    def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
         client = self._client()
         self._answered.status = None
         with self._driver_errors(), http_deadline.until(ends):

@@ -38,15 +38,17 @@ class _Naming:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         rules = (("blank", r"\S", BLANK), ("control_character", r"^[^\x00-\x1f\x7f]*$", CONTROL_CHARACTER))
-        return core_schema.chain_schema([
-            handler(source),
-            *(
-                core_schema.custom_error_schema(
-                    core_schema.str_schema(pattern=pattern), custom_error_type=kind, custom_error_message=message
-                )
-                for kind, pattern, message in rules
-            ),
-        ])
+        return core_schema.chain_schema(
+            [
+                handler(source),
+                *(
+                    core_schema.custom_error_schema(
+                        core_schema.str_schema(pattern=pattern), custom_error_type=kind, custom_error_message=message
+                    )
+                    for kind, pattern, message in rules
+                ),
+            ]
+        )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(schema["steps"][0])

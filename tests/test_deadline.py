@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.deadline import Watchdog
 from logging_store.embedded import EmbeddedPostgres
@@ -25,6 +26,7 @@ from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.postgres import PostgresStore
 from logging_store.supabase import SupabaseStore
+from tests.asking import ask
 from tests.databases import TestServer, server_folder
 from tests.gate import Gate
 from tests.postgrest import Fault, PostgrestStandIn, Stall
@@ -116,12 +118,12 @@ def test_a_server_that_accepts_and_never_answers(behind: Behind, connected_befor
     if connected_before:
         behind.store.ping()
     behind.gate.open.clear()
-    assert_unavailable_in_time(lambda: behind.store.session("p", SESSION))
+    assert_unavailable_in_time(lambda: ask(behind.store, ops.SESSION, "p", {"session_id": SESSION}))
     assert_unavailable_in_time(lambda: behind.store.write(BATCH))
     assert_unavailable_in_time(behind.store.ping)
     behind.gate.open.set()
     behind.store.write(BATCH)  # unless the one held at the gate came through before
-    assert behind.store.session("p", SESSION) is not None
+    assert ask(behind.store, ops.SESSION, "p", {"session_id": SESSION}) is not None
 
 
 def test_a_stopped_backend(behind: Behind, postgres_server: TestServer) -> None:
@@ -132,7 +134,9 @@ def test_a_stopped_backend(behind: Behind, postgres_server: TestServer) -> None:
             "create or replace function turnlog.session(request jsonb) returns jsonb language plpgsql"
             " as $$ begin perform pg_sleep(600); return null; end $$"
         )
-        call = threads.submit(assert_unavailable_in_time, lambda: behind.store.session("p", SESSION))
+        call = threads.submit(
+            assert_unavailable_in_time, lambda: ask(behind.store, ops.SESSION, "p", {"session_id": SESSION})
+        )
         backend = eventually(lambda: admin.execute(SLEEPING).fetchone())
         os.kill(backend[0], signal.SIGSTOP)
         try:

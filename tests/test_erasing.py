@@ -11,10 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from logging_store import functions, reports
+from logging_store import operations as ops
 from logging_store.records import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem, transcript
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.spool.conftest import eventually
 
@@ -44,7 +46,7 @@ def test_a_session_is_erased_with_a_report_that_proves_it(client: FlaskClient, s
     report = erased(client, in_path("it's"))
     assert report | {"dry_run": True, "erased_at": None, "signature": would["signature"]} == would
     assert remaining(backend, report) == 0
-    assert reports.is_signed(report, store.report_key(PROJECT))
+    assert reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert problem(client.get(in_path("it's")))["status"] == 410
 
 
@@ -68,7 +70,7 @@ def test_everything_about_a_user_is_erased(client: FlaskClient, store: Store, ba
     report = erased(client, "/v1/users/ada")
     assert {name: report[name] for name in counts} == counts
     assert remaining(backend, report) == 0
-    assert reports.is_signed(report, store.report_key(PROJECT))
+    assert reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert [problem(client.get(in_path(f"own {n}")))["status"] for n in range(3)] == [410] * 3
     assert [
         (row["prompt"], row["response"], row["participant"], row["turn"]) for row in transcript(client, "bob's")
@@ -155,7 +157,7 @@ def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
     monkeypatch.setattr(functions, "_ERASED_AT_ONCE", 4)
     create(client, session_id="s", user_id="ada")
     client.post("/v1/interactions/batch", json={"interactions": [{"session_id": "s", "prompt": "Hello"}] * 10})
-    first = store.erase_user(PROJECT, "ada", {"begin": True})
+    first = ask(store, ops.ERASE_USER, PROJECT, {"user_id": "ada", "begin": True})
     assert (first["left"], first["interactions"], first["sessions"]) == (True, 4, 0)
     report = erased(client, "/v1/users/ada")
     assert (report["interactions"], report["sessions"]) == (10, 1)

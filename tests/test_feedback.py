@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.records import Feedback, Interaction, Record, Session
 from logging_store.repository import ConversationRepository
 from logging_store.restored import RestoredFeedback
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -313,6 +315,5 @@ def test_feedback_alone_keeps_a_session_from_expiring(repository: ConversationRe
         ConversationRepository(store, PROJECT, clock=lambda: old).keep([Session(session_id=name)])
     repository.keep([Feedback(session_id="judged", interaction_id="1", value=1)])
     before = (now - timedelta(days=1)).isoformat()
-    perform: Any = store
     request = {"project": PROJECT, "before": before, "limit": 10}
-    assert perform.perform("expirable", request)["session_ids"] == [repository.session("idle")["session_id"]]
+    assert ask(store, ops.EXPIRABLE, None, request)["session_ids"] == [repository.session("idle")["session_id"]]

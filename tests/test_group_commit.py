@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from logging_store import errors
+from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.group_commit import MAX_RECORDS, MAX_TEXT, GroupCommit
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id
 
@@ -211,7 +213,7 @@ def test_callers_who_contradict_each_other_in_a_group_are_told_their_own(backend
             for n in range(64)
         ]
         told = [(n % 2, write.result(30).interactions[0].receipt) for n, write in enumerate(writes)]
-    (kept,) = group.transcript(PROJECT, session, {"limit": 1})["interactions"]
+    (kept,) = ask(group, ops.TRANSCRIPT, PROJECT, {"session_id": session, "limit": 1})["interactions"]
     winner = int(kept["prompt"])
     assert sorted(receipt for side, receipt in told if side == winner) == ["created"] + ["duplicate"] * 31
     assert {receipt for side, receipt in told if side != winner} == {"conflict"}

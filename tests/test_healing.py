@@ -9,8 +9,10 @@ import pytest
 from psycopg import sql
 
 from logging_store import errors
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.postgres import PostgresStore
+from tests.asking import ask
 from tests.conftest import Backend
 
 SESSION = "00000000-0000-0000-0000-000000000001"
@@ -59,7 +61,7 @@ def eventually(look: Callable[[], bool]) -> None:
 def test_a_call_that_fails_twice_for_a_reason_that_passes_is_answered(backend: Backend, code: str) -> None:
     with connect(backend.database) as admin:
         admin.execute(sql.SQL(FAILING).format(times=2, code=code))
-        assert backend.open().session("p", SESSION) == {"answered": True}
+        assert ask(backend.open(), ops.SESSION, "p", {"session_id": SESSION}) == {"answered": True}
         assert admin.execute("select last_value from public.calls").fetchone() == (3,)
 
 
@@ -67,7 +69,7 @@ def test_tries_are_bounded(backend: Backend) -> None:
     with connect(backend.database) as admin:
         admin.execute(sql.SQL(FAILING).format(times=1_000_000, code="40P01"))
         with pytest.raises(errors.StoreUnavailable, match=r"not now \(40P01\)"):
-            backend.open().session("p", SESSION)
+            ask(backend.open(), ops.SESSION, "p", {"session_id": SESSION})
         assert admin.execute("select last_value from public.calls").fetchone() == (4,)
 
 
@@ -84,7 +86,7 @@ def test_what_would_fail_again_is_tried_once(backend: Backend, code: str, kind: 
     with connect(backend.database) as admin:
         admin.execute(sql.SQL(FAILING).format(times=1_000_000, code=code))
         with pytest.raises(kind, match="not now"):
-            backend.open().session("p", SESSION)
+            ask(backend.open(), ops.SESSION, "p", {"session_id": SESSION})
         assert admin.execute("select last_value from public.calls").fetchone() == (1,)
 
 

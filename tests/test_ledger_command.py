@@ -12,6 +12,7 @@ from click.testing import Result
 from app import create_app
 from conversation import ledger
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.records import Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
@@ -170,8 +171,8 @@ class StoreWithASpool:
     def __init__(self, inner: Store) -> None:
         self._inner = inner
 
-    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        page = self._inner.transcript(project, session_id, query)
+    def ask(self, operation: ops.Operation[Any, Any], project: str | None, query: Any) -> Any:
+        page = self._inner.ask(operation, project, query)
         return page | {"interactions": [row | {"spooled": row["turn"] == 2} for row in page["interactions"]]}
 
     def __getattr__(self, name: str) -> Any:
@@ -187,8 +188,8 @@ def test_what_is_on_its_way_is_told_apart(repository: ConversationRepository, st
 
 
 class EmptyStore:
-    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        return {"session": None, "interactions": [], "after": None}
+    def ask(self, *_: Any) -> Any:
+        return {"session": None, "interactions": [], "after": None, "complete": True}
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} is not of this test")

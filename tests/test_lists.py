@@ -167,8 +167,9 @@ def walked(log: ConversationRepository, **query: Any) -> tuple[list[str], int]:
     found: list[str] = []
     calls, after = 0, None
     while True:
-        page = log.sessions({"limit": 10, **query, **({"after": after} if after else {})})
-        found += [row["key"] for row in page["sessions"]]
+        asked: Any = {"limit": 10, "after": after, **query}
+        page = log.sessions(asked)
+        found += [str(row["key"]) for row in page["sessions"]]
         calls, after = calls + 1, page["after"]
         if after is None:
             return found, calls

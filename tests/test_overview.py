@@ -9,8 +9,10 @@ from flask.testing import FlaskClient
 
 from conversation.overview import span_of
 from conversation.paging import OverviewQuery
+from logging_store import operations as ops
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 
 DAY = {"from": "2026-11-20T00:00:00Z", "to": "2026-11-21T00:00:00Z"}
@@ -182,8 +184,8 @@ def test_another_project_is_not_counted(client: FlaskClient, store: Store) -> No
         "from": DAY["from"], "to": DAY["to"], "bucket_s": 3600, "most": 10, "sample": 10, "most_failures": 10,
         "top": 10, "top_models": 10, "tiers": [],
     }  # fmt: skip
-    assert store.overview(PROJECT, asked)["interactions"]["total"]["interactions"] == 1
-    assert store.overview("shop", asked)["interactions"]["total"]["interactions"] == 0
+    assert ask(store, ops.OVERVIEW, PROJECT, asked)["interactions"]["total"]["interactions"] == 1
+    assert ask(store, ops.OVERVIEW, "shop", asked)["interactions"]["total"]["interactions"] == 0
 
 
 @pytest.fixture
@@ -212,7 +214,7 @@ def test_of_very_many_a_sample_is_looked_at_and_counted_up(store: Store, many: i
         "from": DAY["from"], "to": DAY["to"], "bucket_s": 3600, "most": 10_000, "sample": 4_000, "most_failures": 10,
         "top": 10, "top_models": 10, "tiers": [],
     }  # fmt: skip
-    found = store.overview(PROJECT, asked)
+    found = ask(store, ops.OVERVIEW, PROJECT, asked)
     share, total = found["interactions"]["share"], found["interactions"]["total"]
     assert share == pytest.approx(4_000 / many, rel=0.1)
     assert total["interactions"] / share == pytest.approx(many, rel=0.05)
@@ -223,8 +225,10 @@ def test_of_very_many_a_sample_is_looked_at_and_counted_up(store: Store, many: i
     assert found["failures"]["share"] == found["sessions"]["share"] == 1
     assert found["failures"]["total"] == 6
     assert found["sessions"]["total"] == 1440
-    assert store.overview(PROJECT, asked) == found
-    assert store.overview(PROJECT, asked | {"most": 2 * many})["interactions"]["total"]["interactions"] == many
+    assert ask(store, ops.OVERVIEW, PROJECT, asked) == found
+    assert (
+        ask(store, ops.OVERVIEW, PROJECT, asked | {"most": 2 * many})["interactions"]["total"]["interactions"] == many
+    )
 
 
 def test_an_answer_of_a_sample_is_counted_up_and_says_so(

@@ -31,9 +31,7 @@ class FailingStore:
 
     def start(self) -> None: ...
 
-    write = session = sessions = transcript = outline = gaps = search = edit = erase = forget = ping = _fail
-    folder = folders = participants = explain = key = origins = _fail
-    erase_user = participations = report_key = overview = count_sessions = recent = feedback = _fail
+    write = ask = ping = _fail
 
     def backlog(self) -> Backlog:
         return Backlog()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from logging_store import operations as ops
 from logging_store.errors import NotYours
 from logging_store.records import Interaction
 from logging_store.repository import ConversationRepository
@@ -22,14 +23,9 @@ def stated(**fields: Any) -> Interaction:
     return Interaction.model_validate(fields)
 
 
-def walked(log: ConversationRepository, limit: int, **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        page = log.recent({"limit": limit, **query})
-        found += page["interactions"]
-        if page["after"] is None:
-            return found
-        query["after"] = page["after"]
+def walked(log: ConversationRepository, limit: int, **query: Any) -> list[ops.RecentInteraction]:
+    asked: Any = {"limit": limit, **query}
+    return [row for page in ops.pages(log.recent, asked) for row in page["interactions"]]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
@@ -82,7 +78,7 @@ def test_those_of_a_time_are_told_by_when_they_began(repository: ConversationRep
         assert [row["prompt"] for row in walked(repository, limit, **span, has_errors=True)] == ["2", "1", "4"]
     found = [row["prompt"] for row in walked(repository, 1, **span)]
     assert found[:2] == ["2", "1"]
-    assert sorted(found[2:]) == ["3", "4"]
+    assert sorted(map(str, found[2:])) == ["3", "4"]
     assert [row["prompt"] for row in walked(repository, 1, **span, has_errors=True, model="m")] == ["2", "4"]
     assert [row["prompt"] for row in walked(repository, 1, to=day(2))] == ["6"]
 

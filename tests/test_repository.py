@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from logging_store import errors
+from logging_store import operations as ops
 from logging_store.repository import ConversationRepository
 from tests.conftest import PROJECT
 
@@ -15,12 +16,12 @@ class StoreOfLongTurns:
     def __init__(self, most: int) -> None:
         self.most = most
 
-    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        assert project == PROJECT
+    def ask(self, operation: ops.Operation[Any, Any], project: str | None, query: Any) -> Any:
+        assert (operation, project) == (ops.TRANSCRIPT, PROJECT)
         if query["limit"] > self.most:
             raise errors.Invalid("total size of jsonb array elements exceeds the maximum (54000)")
         page = [{"prompt": str(n)} for n in range(query["limit"])]
-        return {"session": {"session_id": session_id, "erased_at": None}, "interactions": page, "after": None}
+        return {"session": {"session_id": query["session_id"], "erased_at": None}, "interactions": page, "after": None}
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} is not of this test")

@@ -29,7 +29,7 @@ def past(store: Store) -> ConversationRepository:
 
 
 def sessions(repository: ConversationRepository) -> list[str]:
-    return sorted(row["key"] for row in repository.sessions({"limit": 100})["sessions"])
+    return sorted(str(row["key"]) for row in repository.sessions({"limit": 100})["sessions"])
 
 
 def said(session: str, prompt: str = "Hello", **more: Any) -> Interaction:

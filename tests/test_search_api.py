@@ -13,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversation import snippets
+from logging_store import operations as ops
+from logging_store.log_reader import SearchIn
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 
 #: What somebody said, and what must find it.
@@ -179,7 +182,8 @@ def test_a_call_that_may_look_no_further_says_where_it_stopped(
 ) -> None:
     for n in range(10):
         log(client, session_id="s", interaction_id=str(n), prompt=str(n), started_at=f"2026-11-01T00:00:0{n}Z")
-    seen, searched, query = [], [], {"terms": ["0"], "limit": 5, "order": "newest", "rows": 4}
+    seen, searched = [], []
+    query: Any = {"terms": ["0"], "limit": 5, "order": "newest", "rows": 4}
     while True:
         page = repository.search(query)
         seen += [hit["interaction_key"] for hit in page["hits"]]
@@ -198,7 +202,7 @@ def test_a_call_ends_when_its_time_is_over(backend: Backend, client: FlaskClient
             "insert into turnlog.ai_interactions (project, session_id, id, prompt, created_at)"
             " select project, id, gen_random_uuid(), '\"hay\"', now() from turnlog.ai_sessions, generate_series(1, 1000)"
         )
-    page = backend.open().search(PROJECT, {"terms": ["needle"], "limit": 5, "order": "newest", "ms": 0})
+    page = ask(backend.open(), ops.SEARCH, PROJECT, {"terms": ["needle"], "limit": 5, "order": "newest", "ms": 0})
     assert (page["hits"], page["searched"], page["complete"]) == ([], 200, False)
 
 
@@ -219,7 +223,7 @@ def test_what_was_erased_is_not_found(client: FlaskClient) -> None:
 def test_another_project_is_not_searched(store: Store, client: FlaskClient) -> None:
     log(client, session_id="s", prompt="hello")
     other = ConversationRepository(store, "other")
-    query = {"terms": ["hello"], "limit": 5, "order": "newest"}
+    query = SearchIn(terms=["hello"], limit=5, order="newest")
     assert other.search(query)["hits"] == []
     assert len(ConversationRepository(store, PROJECT).search(query)["hits"]) == 1
 

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from conversation import snippets
 from logging_store import errors, functions, identity, indexing
+from logging_store import operations as ops
 from logging_store.functions import FunctionStore
 from logging_store.indexing import Indexing, index
-from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
+from tests.test_problems import FailingStore
 from tests.test_search_api import ABSENT, SAID, keys, search
 
 INDEXED, WAITING = "select count(*) from turnlog.ai_search", "select count(*) from turnlog.ai_search_queue"
@@ -43,7 +45,7 @@ def indexed(database_store: FunctionStore) -> Any:
     """Return what indexes all that waits."""
 
     def index_all() -> None:
-        while index(database_store.perform, 60_000)["indexed"]:
+        while index(database_store, 60_000)["indexed"]:
             pass
 
     return index_all
@@ -184,18 +186,16 @@ def test_the_thread_indexes_step_by_step_and_waits_while_the_store_is_away(
     client: FlaskClient, backend: Backend, database_store: FunctionStore
 ) -> None:
     log(client, session_id="s", prompt="hello")
-    assert Indexing(database_store.perform).step() > 0
+    assert Indexing(database_store).step() > 0
     assert (count(backend, INDEXED), count(backend, WAITING)) == (1, 0)
 
-    def away(function: str, request: dict[str, Any]) -> Any:
-        raise errors.StoreUnavailable(f"{function} {request}")
-
-    assert Indexing(away).step() > Indexing(database_store.perform).step()
+    away = FailingStore(errors.StoreUnavailable("away"))
+    assert Indexing(away).step() > Indexing(database_store).step()
 
 
 def test_the_thread_starts_and_stops(client: FlaskClient, backend: Backend, database_store: FunctionStore) -> None:
     log(client, session_id="s", prompt="hello")
-    thread = Indexing(database_store.perform)
+    thread = Indexing(database_store)
     thread.start()
     give_up = time.monotonic() + 30
     while count(backend, WAITING):
@@ -236,7 +236,7 @@ def test_while_a_session_is_queued_in_part_all_of_it_is_looked_at(
         log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
     indexed()
     monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
-    for queued in indexing.queue_all(database_store.perform):
+    for queued in indexing.queue_all(database_store):
         indexed()
         assert len(search(client, q="needle")["hits"]) == 5, queued
     assert count(backend, INDEXED + " where grams = '{-1}'") == 0
@@ -294,8 +294,8 @@ def test_what_changes_no_text_is_not_indexed_again(client: FlaskClient, operator
 def test_a_step_looks_at_the_clock_with_each_text(client: FlaskClient, database_store: FunctionStore) -> None:
     for n in range(5):
         log(client, session_id="s", interaction_id=str(n), prompt="straw " * 2000 + f"needle {n}")
-    assert index(database_store.perform, 0) == {"indexed": 1, "left": True}
-    assert index(database_store.perform, 60_000) == {"indexed": 4, "left": False}
+    assert index(database_store, 0) == {"indexed": 1, "left": True}
+    assert index(database_store, 60_000) == {"indexed": 4, "left": False}
     assert keys(search(client, q="needle 3")) == ["3"]
 
 
@@ -308,11 +308,9 @@ def test_few_bytes_are_taken_on_at_once(client: FlaskClient, operator: Operator,
 
 
 def test_a_store_that_is_busy_is_told_of(database_store: FunctionStore, caplog: pytest.LogCaptureFixture) -> None:
-    def busy(function: str, request: dict[str, Any]) -> Any:
-        raise errors.StoreBusy(f"{function} {request}")
-
+    busy = FailingStore(errors.StoreBusy("busy"))
     with caplog.at_level("WARNING"):
-        assert Indexing(busy).step() > Indexing(database_store.perform).step()
+        assert Indexing(busy).step() > Indexing(database_store).step()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
@@ -323,7 +321,7 @@ def test_while_a_session_is_erased_its_words_are_not_found(
         log(client, session_id="s", interaction_id=str(n), prompt="secret")
     log(client, session_id="t", interaction_id="kept", prompt="secret")
     request = {"project": PROJECT, "session_id": identity.session(PROJECT, "s").id, "most": 2}
-    assert database_store.perform("erase", request)["left"]
+    assert ask(database_store, ops.ERASE, None, request)["left"]
     assert operator.execute("select count(*) from turnlog.ai_interactions") == [(3,)]
     for _ in range(2):
         assert keys(search(client, q="secret")) == keys(search(client)) == ["kept"]

@@ -13,9 +13,11 @@ from app import create_app, create_database_store
 from conversation import selftest
 from conversation.settings import Settings
 from logging_store import errors
+from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
+from tests.asking import ask
 from tests.conftest import Backend
 from tests.databases import server_folder
 
@@ -80,6 +82,11 @@ class Liar:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    def ask(self, operation: ops.Operation[Any, Any], project: str | None, query: Any) -> Any:
+        lie = getattr(self, operation.name, None)
+        answer = self.inner.ask(operation, project, query)
+        return lie(query, answer) if lie else answer
+
     def lie_once(self, *, when: bool = True) -> bool:
         with self._lock:
             lies, self._lied = when and not self._lied, self._lied or when
@@ -123,10 +130,9 @@ class SaysCreatedAlways(Liar):
 class Transcribes(Liar):
     """Changes one transcript, the same each time."""
 
-    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        page = self.inner.transcript(project, session_id, query)
-        self._target = self.__dict__.get("_target", session_id)
-        if session_id != self._target:
+    def transcript(self, query: Any, page: Any) -> Any:
+        self._target = self.__dict__.get("_target", query["session_id"])
+        if query["session_id"] != self._target:
             return page
         return page | {"interactions": self.change(page["interactions"])}
 
@@ -150,30 +156,31 @@ class Garbles(Transcribes):
 
 
 class Orphans(Liar):
-    def session(self, project: str, session_id: str) -> dict[str, Any] | None:
-        return None if self.lie_once() else self.inner.session(project, session_id)
+    def session(self, _: Any, found: Any) -> Any:
+        return None if self.lie_once() else found
 
 
 class ListsNothing(Liar):
-    def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def sessions(self, *_: Any) -> Any:
         return {"sessions": [], "after": None}
 
 
 class HasGaps(Liar):
-    def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
-        page = self.inner.gaps(project, session_id, query)
-        if session_id and self.lie_once():
+    def gaps(self, query: Any, page: Any) -> Any:
+        if "session_id" in query and self.lie_once():
             page["sessions"][0] |= {"missing": 1, "gaps": [{"from": 2, "to": 2}]}
         return page
 
 
 class Keeps(Liar):
-    def forget(self, project: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"sessions": 0, "interactions": 0, "left": 1}
+    def ask(self, operation: ops.Operation[Any, Any], project: str | None, query: Any) -> Any:
+        if operation is ops.FORGET_PROJECT:
+            return {"sessions": 0, "interactions": 0, "left": 1}
+        return super().ask(operation, project, query)
 
 
 class CannotRead(Liar):
-    def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+    def transcript(self, *_: Any) -> Any:
         raise errors.StoreUnavailable("away")
 
 
@@ -230,7 +237,7 @@ def test_rows_that_stay_are_told(database: str) -> None:
     assert rows_left(database) > 0
     project = re.search(r"selftest-[0-9a-f-]{36}", result.output)
     assert project is not None
-    assert store.forget(project[0])["left"] == 0
+    assert ask(store, ops.FORGET_PROJECT, project[0])["left"] == 0
     store.close()
 
 

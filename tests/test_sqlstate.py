@@ -1,5 +1,6 @@
 """What each failure means, decided by code alone: to be tried again, to be mended by a person, or the data's fault."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ class Answering(FunctionStore):
         super().__init__(deadline_s=1)
         self.answer = answer
 
-    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:  # noqa: ARG002 - whatever is asked
+    def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:  # noqa: ARG002 - whatever is asked
         return self.answer
 
     def close(self) -> None: ...

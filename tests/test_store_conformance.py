@@ -16,10 +16,12 @@ import pytest
 from app import create_database_store
 from conversation.settings import Settings
 from logging_store import errors
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.group_commit import GroupCommit
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
+from tests.asking import ask
 from tests.conftest import open_backend
 from tests.databases import TestServer
 
@@ -77,12 +79,13 @@ def outcomes(store: Store, *rows: dict[str, object]) -> list[str]:
 
 
 def transcript(store: Store, session_id: str) -> list[dict[str, Any]]:
-    interactions: list[dict[str, Any]] = store.transcript(PROJECT, session_id, {"limit": 10})["interactions"]
+    page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 10})
+    interactions: list[dict[str, Any]] = page["interactions"]
     return interactions
 
 
 def session_of(store: Store, session_id: str) -> dict[str, Any]:
-    session = store.session(PROJECT, session_id)
+    session: dict[str, Any] | None = ask(store, ops.SESSION, PROJECT, {"session_id": session_id})
     assert session is not None
     return session
 
@@ -157,11 +160,11 @@ def test_an_edited_field_is_the_editors(store: Store) -> None:
     session = new_id()
     create = Batch(PROJECT, sessions=[session_row(session, title="T")])
     store.write(create)
-    edited = store.edit(PROJECT, session, {"title": "Mended", "status": "closed"})
+    edited = ask(store, ops.EDIT, PROJECT, {"session_id": session, "changes": {"title": "Mended", "status": "closed"}})
     assert edited is not None
     assert (edited["title"], edited["status"]) == ("Mended", "closed")
     assert store.write(create).sessions[0].receipt == "duplicate"
-    assert store.session(PROJECT, session) == edited
+    assert ask(store, ops.SESSION, PROJECT, {"session_id": session}) == edited
 
 
 def test_an_erased_session_stays_erased(store: Store) -> None:
@@ -172,10 +175,10 @@ def test_an_erased_session_stays_erased(store: Store) -> None:
         interactions=[interaction_row(session, one, prompt="Hello"), interaction_row(new_id(), one, prompt="Other")],
     )
     store.write(late)
-    report = store.erase(PROJECT, session)
+    report = ask(store, ops.ERASE, PROJECT, {"session_id": session})
     assert report is not None
     assert report["interactions"] == 1
-    assert store.erase(PROJECT, session) == report | {"interactions": 0}
+    assert ask(store, ops.ERASE, PROJECT, {"session_id": session}) == report | {"interactions": 0}
     receipts = store.write(late)
     assert [(r.receipt, r.reason) for r in receipts] == [
         ("rejected", "erased"),
@@ -196,15 +199,15 @@ def test_a_user_is_erased_in_steps_and_stays_so(store: Store) -> None:
         interactions=[interaction_row(own, new_id(), prompt="Mine"), interaction_row(other, new_id(), prompt="Bob's")],
     )
     store.write(batch)
-    page = store.participations(project, "ada", {"limit": 1})
+    page = ask(store, ops.PARTICIPATIONS, project, {"user_id": "ada", "limit": 1})
     assert ([row["session_id"] for row in page["sessions"]], page["after"]) == ([other], None)
-    report = store.erase_user(project, "ada", {"begin": True})
+    report = ask(store, ops.ERASE_USER, project, {"user_id": "ada", "begin": True})
     erased = report["session_ids"]
     while report["left"]:
-        report = store.erase_user(project, "ada", {})
+        report = ask(store, ops.ERASE_USER, project, {"user_id": "ada"})
         erased += report["session_ids"]
     assert (erased, report["sessions"], report["interactions"], report["participations"]) == ([own], 1, 1, 1)
-    assert store.participations(project, "ada", {"limit": 1}) == {"sessions": [], "after": None}
+    assert ask(store, ops.PARTICIPATIONS, project, {"user_id": "ada", "limit": 1}) == {"sessions": [], "after": None}
     late = store.write(replace(batch, late=True))
     assert [(receipt.receipt, receipt.reason) for receipt in late] == [
         ("rejected", "erased"),
@@ -216,10 +219,10 @@ def test_a_user_is_erased_in_steps_and_stays_so(store: Store) -> None:
 
 
 def test_a_projects_reports_are_signed_with_one_key(store: Store) -> None:
-    key = store.report_key(f"{PROJECT}-reports")
+    key = ask(store, ops.REPORT_KEY, f"{PROJECT}-reports")["key"]
     assert len(bytes.fromhex(key)) == 32
-    assert store.report_key(f"{PROJECT}-reports") == key
-    assert store.report_key(f"{PROJECT}-other-reports") != key
+    assert ask(store, ops.REPORT_KEY, f"{PROJECT}-reports")["key"] == key
+    assert ask(store, ops.REPORT_KEY, f"{PROJECT}-other-reports")["key"] != key
 
 
 def test_projects_do_not_meet(store: Store) -> None:
@@ -228,9 +231,9 @@ def test_projects_do_not_meet(store: Store) -> None:
     for project in (here, there):
         batch = Batch(project, interactions=[interaction_row(session, one, prompt=project)])
         assert store.write(batch).interactions[0].receipt == "created"
-    assert store.session(PROJECT, session) is None
-    assert store.erase(here, session) is not None
-    left = store.transcript(there, session, {"limit": 10})["interactions"]
+    assert ask(store, ops.SESSION, PROJECT, {"session_id": session}) is None
+    assert ask(store, ops.ERASE, here, {"session_id": session}) is not None
+    left = ask(store, ops.TRANSCRIPT, there, {"session_id": session, "limit": 10})["interactions"]
     assert [interaction["prompt"] for interaction in left] == [there]
 
 
@@ -249,7 +252,7 @@ def test_a_transcript_is_ordered_by_turn_then_time_and_pages_without_gaps(store:
     seen: list[str] = []
     query: dict[str, object] = {"limit": 2}
     while True:
-        page = store.transcript(PROJECT, session, query)
+        page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session, **query})
         seen += [interaction["prompt"] for interaction in page["interactions"]]
         if page["after"] is None:
             break
@@ -273,13 +276,13 @@ def test_the_list_filters_and_pages_newest_first(store: Store) -> None:
             ],
         )
     )
-    store.edit(PROJECT, sessions[4], {"status": "closed"})
-    store.erase(PROJECT, sessions[6])
+    ask(store, ops.EDIT, PROJECT, {"session_id": sessions[4], "changes": {"status": "closed"}})
+    ask(store, ops.ERASE, PROJECT, {"session_id": sessions[6]})
 
     def listed(**query: object) -> list[int]:
         found: list[int] = []
         while True:
-            page = store.sessions(PROJECT, {"limit": 2, **query})
+            page = ask(store, ops.SESSIONS, PROJECT, {"limit": 2, **query})
             # other tests' sessions are of another time
             found += [sessions.index(s["session_id"]) for s in page["sessions"] if s["session_id"] in sessions]
             if page["after"] is None:
@@ -300,19 +303,19 @@ def test_gaps_in_the_callers_turns_are_found(store: Store) -> None:
     for session, turns in {gappy: [2, 3, 7, 7], whole: [1, 2], erased: [1, 3]}.items():
         rows = [interaction_row(session, new_id(), prompt="Hello", turn=turn) for turn in turns]
         store.write(Batch(project, interactions=rows))
-    store.erase(project, erased)
+    ask(store, ops.ERASE, project, {"session_id": erased})
     lacking = {
         "session_id": gappy, "key": None, "erased_at": None, "first": 2, "last": 7, "counted": 4,
         "missing": 3, "gap_count": 1, "gaps": [{"from": 4, "to": 6}],
         "doubled_count": 1, "doubled": [{"turn": 7, "interactions": 2}],
     }  # fmt: skip
-    assert store.gaps(project, gappy, {"ranges": 10}) == {"sessions": [lacking], "after": None}
-    assert store.gaps(project, new_id(), {"ranges": 10}) == {"sessions": [], "after": None}
-    (tombstone,) = store.gaps(project, erased, {"ranges": 10})["sessions"]
+    assert ask(store, ops.GAPS, project, {"session_id": gappy, "ranges": 10}) == {"sessions": [lacking], "after": None}
+    assert ask(store, ops.GAPS, project, {"session_id": new_id(), "ranges": 10}) == {"sessions": [], "after": None}
+    (tombstone,) = ask(store, ops.GAPS, project, {"session_id": erased, "ranges": 10})["sessions"]
     assert (tombstone["erased_at"] is None, tombstone["counted"]) == (False, 0)
-    first_page = store.gaps(project, None, {"limit": 1, "ranges": 10})
+    first_page = ask(store, ops.GAPS, project, {"limit": 1, "ranges": 10})
     assert first_page["after"] == min(gappy, whole)
-    last_page = store.gaps(project, None, {"limit": 1, "ranges": 10, "after": first_page["after"]})
+    last_page = ask(store, ops.GAPS, project, {"limit": 1, "ranges": 10, "after": first_page["after"]})
     assert last_page["after"] is None
     assert first_page["sessions"] + last_page["sessions"] == [lacking]
 
@@ -321,21 +324,26 @@ def test_only_a_self_test_is_forgotten(store: Store) -> None:
     session, project = new_id(), f"selftest-{uuid.uuid4()}"
     for each in (project, PROJECT):
         store.write(Batch(each, interactions=[interaction_row(session, new_id(), prompt="Hello")]))
-    assert store.forget(project) == {"sessions": 1, "interactions": 1, "left": 0}
-    assert store.forget(project) == {"sessions": 0, "interactions": 0, "left": 0}
-    assert store.session(project, session) is None
+    assert ask(store, ops.FORGET_PROJECT, project) == {"sessions": 1, "interactions": 1, "left": 0}
+    assert ask(store, ops.FORGET_PROJECT, project) == {"sessions": 0, "interactions": 0, "left": 0}
+    assert ask(store, ops.SESSION, project, {"session_id": session}) is None
     for other in (PROJECT, "selftest-", "selftest-mine", f"{project}-2", f"x{project}", f"{project}\n"):
         with pytest.raises(errors.Invalid, match="only the project of a self-test"):
-            store.forget(other)
+            ask(store, ops.FORGET_PROJECT, other)
     assert len(transcript(store, session)) == 1
 
 
 def test_a_session_that_nobody_logged_is_not_there(store: Store) -> None:
     nowhere = new_id()
-    assert store.session(PROJECT, nowhere) is None
-    assert store.edit(PROJECT, nowhere, {"title": "T"}) is None
-    assert store.erase(PROJECT, nowhere) is None
-    assert store.transcript(PROJECT, nowhere, {"limit": 1}) == {"session": None, "interactions": [], "after": None}
+    assert ask(store, ops.SESSION, PROJECT, {"session_id": nowhere}) is None
+    assert ask(store, ops.EDIT, PROJECT, {"session_id": nowhere, "changes": {"title": "T"}}) is None
+    assert ask(store, ops.ERASE, PROJECT, {"session_id": nowhere}) is None
+    assert ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": nowhere, "limit": 1}) == {
+        "session": None,
+        "interactions": [],
+        "after": None,
+        "complete": True,
+    }
 
 
 def test_a_store_says_that_it_keeps_what_it_acknowledges(store: Store) -> None:

@@ -1,6 +1,6 @@
 """How long lists and overviews take in a large project, and what the lists' indexes take from the rate of writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -145,12 +145,12 @@ def _list(query: dict[str, Any]) -> dict[str, Any]:
     return request
 
 
-def _overview(days: int) -> dict[str, Any]:
+def _overview(days: int) -> Mapping[str, Any]:
     now = datetime.now(UTC)
     return query_of(Span(now - timedelta(days=days), now, HOUR_S if days == 1 else DAY_S))
 
 
-def _milliseconds(database: Database, function: str, query: dict[str, Any]) -> Sequence[float]:
+def _milliseconds(database: Database, function: str, query: Mapping[str, Any]) -> Sequence[float]:
     """Return how many milliseconds of CPU a call took in the database, in a few rounds.
 
     They are those that it takes on a machine with nothing else to do; here, others take turns with it.

@@ -18,6 +18,7 @@ from conversation.access.page_visits import NotSignedIn
 from conversation.access.proofs import Proofs
 from conversation.access.rules import open_page, open_to_all, page, requires, rule_of
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.store import Store
 
 # fmt: off
@@ -78,7 +79,11 @@ class Gate:
         self._project = settings.turnlog_project
         known = settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"
         self.identification = Identification(settings, store, known)
-        origins = Proofs(lambda _: frozenset(store.origins()), KnownOrigins(known))
+
+        def origins_of_keys(_: str) -> frozenset[str]:
+            return frozenset(store.ask(ops.ORIGINS, None, ops.Nothing())["origins"])
+
+        origins = Proofs(origins_of_keys, KnownOrigins(known))
         self.cors = Cors(origins, settings.turnlog_user_origins)
 
     def admit(self) -> Response | None:

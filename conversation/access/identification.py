@@ -19,6 +19,7 @@ from conversation.access.this_machine import require_this_machine
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
 from conversation.access.users_sign_in import SignedInUser, UsersSignIn
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.store import Store
 
 
@@ -46,7 +47,7 @@ class Identification:
         self.keyless = settings.turnlog_keyless
 
         def ask(digest: str) -> Key | None:
-            found = store.key(digest)
+            found = store.ask(ops.KEY, None, ops.KeyQuery(digest=digest))
             return Key.model_validate(found) if found else None
 
         self._keys = Proofs(ask, KnownKeys(known))

@@ -3,12 +3,13 @@
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from conversation.access import keys
 from conversation.access.callers import ALL_SCOPES, Scope
 from conversation.access.keys import Key, KeyKind
 from logging_store import identity
+from logging_store import operations as ops
 from logging_store.functions import FunctionStore
 
 #: What the first start tells; `key` and `url` are filled in.
@@ -57,16 +58,17 @@ class KeyRegistry:
         return self._create(project, "secret", ALL_SCOPES, (), "made by the first start", None, first=True)
 
     def list(self, project: str | None = None) -> list[Key]:
-        found = self._ask("keys", {"project": project} if project else {})
+        found = self._ask(ops.KEYS, ops.KeysQuery(project=project) if project else ops.KeysQuery())
         return [Key.model_validate(row) for row in found["keys"]]
 
     def revoke(self, key: Key) -> Key:
-        return Key.model_validate(self._ask("revoke_key", {"id": str(key.id)}))
+        return Key.model_validate(self._ask(ops.REVOKE_KEY, ops.OfKey(id=str(key.id))))
 
     def rotate(self, key: Key, overlap_s: float) -> MadeKey | None:
         """Make a key in the place of another, which ends after the overlap; None if that opens nothing any more."""
         text = keys.make(key.kind)
-        answer = self._ask("rotate_key", {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)})
+        query: ops.RotateKeyQuery = {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)}
+        answer = self._ask(ops.ROTATE_KEY, query)
         return MadeKey(Key.model_validate(answer["key"]), text) if answer else None
 
     def _create(  # noqa: PLR0917 - a key has as many properties as it has
@@ -90,11 +92,11 @@ class KeyRegistry:
             "token_secret": secrets.token_urlsafe(32),
             "expires_at": expires_at.isoformat() if expires_at else None,
         }
-        answer = self._ask("create_key", {"key": stated, "first": first})
+        answer = self._ask(ops.CREATE_KEY, ops.CreateKeyQuery(key=stated, first=first))
         return MadeKey(Key.model_validate(answer), text) if answer else None
 
-    def _ask(self, function: str, request: dict[str, Any]) -> Any:
-        return self._database.examine(function, request, _SECONDS)
+    def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q) -> ops.A:
+        return self._database.examine(operation, query, _SECONDS)
 
 
 def _identity_of(text: str) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from conversation.archive.exporting import Exported
+from logging_store import operations as ops
 
 
 def write(exported: Iterator[Exported]) -> Iterator[bytes]:
@@ -25,7 +26,7 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
         yield b"]}\n"
 
 
-def _messages(interaction: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _messages(interaction: ops.Interaction) -> Iterator[dict[str, Any]]:
     for role, content in (("user", interaction["prompt"]), ("assistant", interaction["response"])):
         match content:
             case str():

@@ -17,6 +17,7 @@ from conversation.archive.exporting import Exported
 from conversation.archive.new_file import NewFile
 from conversation.paging import SessionQuery
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
+from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.repository import ConversationRepository
 
@@ -61,7 +62,7 @@ def export(*, format_: str, output: Path | None, session: str | None, **filters:
     click.echo(f"{counts['sessions']:,} sessions, {counts['interactions']:,} interactions", err=True)
 
 
-def _query(filters: dict[str, str | None]) -> dict[str, object]:
+def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     """Return the filters as the store takes them, checked as those of the API are."""
     names = {"not_before": "from", "before": "to"}
     given = {names.get(name, name): text for name, text in filters.items() if text is not None}
@@ -70,13 +71,13 @@ def _query(filters: dict[str, str | None]) -> dict[str, object]:
     except ValidationError as error:
         (wrong, *_) = error.errors()
         raise click.UsageError(f"--{wrong['loc'][0]}: {wrong['msg']}".replace("_", "-")) from None
-    return {name: value for name, value in query.items() if name not in {"limit", "sort"}}
+    return cast("ops.IdFilters", {name: value for name, value in query.items() if name not in {"limit", "sort"}})
 
 
 def _counted(exported: Iterator[Exported], counts: dict[str, int]) -> Iterator[Exported]:
     """Count what is given out."""
 
-    def each(interactions: Iterator[exporting.Row]) -> Iterator[exporting.Row]:
+    def each(interactions: Iterator[ops.Interaction]) -> Iterator[ops.Interaction]:
         for interaction in interactions:
             counts["interactions"] += 1
             yield interaction

@@ -5,11 +5,11 @@ what they said of others. A folder of somebody else is left out, even where it h
 """
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 from conversation.archive import turnlog
 from conversation.archive.exporting import INTERACTIONS_AT_ONCE, SESSIONS_AT_ONCE, Exported, everything
-from conversation.store_commands import every
+from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.repository import ConversationRepository
 
@@ -17,13 +17,14 @@ from logging_store.repository import ConversationRepository
 def write(repository: ConversationRepository, user: str) -> Iterator[bytes]:
     """Yield the lines of all that there is of a user. Raises `StoreUnavailable`."""
     yield from turnlog.write(_theirs(repository, user))
-    for session in every("sessions", lambda query: repository.participations(user, query), {"limit": SESSIONS_AT_ONCE}):
+    others = ops.ParticipationsQuery(user_id=user, limit=SESSIONS_AT_ONCE)
+    for session in (row for page in ops.pages(repository.participations, others) for row in page["sessions"]):
         try:
             yield from turnlog.children(session, *_part_of(repository, session["session_id"], user))
         except (SessionErased, SessionNotFound):
             continue  # meanwhile
-    for row in every("feedback", lambda query: repository.feedback_by(user, query), {"limit": SESSIONS_AT_ONCE}):
-        yield turnlog.feedback_line(row)
+    for said in ops.pages(repository.feedback_by, ops.FeedbackPart(author=user, limit=SESSIONS_AT_ONCE)):
+        yield from map(turnlog.feedback_line, said["feedback"])
 
 
 def _theirs(repository: ConversationRepository, user: str) -> Iterator[Exported]:
@@ -33,19 +34,15 @@ def _theirs(repository: ConversationRepository, user: str) -> Iterator[Exported]
         if folder:
             told.add(folder["folder_id"])
         yield each._replace(folder=folder)
-    for folder in every("folders", repository.folders, {"limit": SESSIONS_AT_ONCE, "user_id": user}):
-        if folder["folder_id"] not in told:
-            yield Exported(folder)
+    for page in ops.pages(repository.folders, ops.FoldersQuery(limit=SESSIONS_AT_ONCE, user_id=user)):
+        yield from (Exported(folder) for folder in page["folders"] if folder["folder_id"] not in told)
 
 
 def _part_of(
     repository: ConversationRepository, session_id: str, user: str
-) -> tuple[list[dict[str, Any]], Iterator[dict[str, Any]]]:
+) -> tuple[list[ops.Participant], Iterator[ops.Interaction]]:
     """Return how a user takes part in a session, and which of its interactions name them, in no certain order."""
     people = [row for row in repository.participants(session_id)["participants"] if row["participant"] == user]
-    turns = every(
-        "interactions",
-        lambda query: repository.transcript(session_id, query),
-        {"limit": INTERACTIONS_AT_ONCE, "by": "id"},
-    )
-    return people, (turn for turn in turns if turn["participant"] == user)
+    query = ops.TranscriptPart(limit=INTERACTIONS_AT_ONCE, by="id")
+    pages = ops.pages(partial(repository.transcript, session_id), query)
+    return people, (turn for page in pages for turn in page["interactions"] if turn["participant"] == user)

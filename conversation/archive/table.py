@@ -6,7 +6,7 @@ exactly what was said, also what a spreadsheet would take for a formula.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -30,10 +30,10 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
     rows = csv.writer(text)
     rows.writerow(_COLUMNS)
     for each in exported:
-        session = each.session or {}
+        session: Mapping[str, Any] = each.session or {}
         of_session = {"session_key": session.get("key"), **{name: session.get(name) for name in _OF_SESSION}}
         for interaction in each.interactions:
-            row = interaction | of_session
+            row: dict[str, Any] = {**interaction, **of_session}
             rows.writerow([_cell(row[name]) for name in _COLUMNS])
             yield _taken(text)
     yield _taken(text)

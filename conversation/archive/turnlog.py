@@ -14,8 +14,9 @@ from pydantic_core import to_json
 from conversation import answers, folder_answers, interaction_answers
 from conversation.archive.dialogues import spelled, told, without
 from conversation.archive.entries import Document, Entry, Refused, Stated
-from conversation.archive.exporting import Exported, Row
+from conversation.archive.exporting import Exported
 from conversation.feedback import FeedbackView
+from logging_store import operations as ops
 from logging_store.records import Record
 from logging_store.restored import (
     RestoredFeedback,
@@ -42,20 +43,23 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
 
 
 def children(
-    session: Row, participants: Iterable[Row], interactions: Iterable[Row], feedback: Iterable[Row] = ()
+    session: ops.Session,
+    participants: Iterable[ops.Participant],
+    interactions: Iterable[ops.Interaction],
+    feedback: Iterable[ops.Feedback] = (),
 ) -> Iterator[bytes]:
     """Yield the lines of what is below a session."""
-    of_session = {"session_id": session["session_id"], "session_key": session["key"]}
+    of_session: dict[str, Any] = {"session_id": session["session_id"], "session_key": session["key"]}
     for participant in participants:
-        yield _line("participant", of_session | participant)
+        yield _line("participant", of_session | answers.ParticipantView.arrange(participant))
     for interaction in interactions:
         yield _line("interaction", of_session | interaction_answers.InteractionView.arrange(interaction))
     for each in feedback:
         yield feedback_line(each)
 
 
-def feedback_line(row: Row) -> bytes:
-    of_session = {name: row[name] for name in ("session_id", "session_key")}
+def feedback_line(row: ops.Feedback) -> bytes:
+    of_session = {"session_id": row["session_id"], "session_key": row["session_key"]}
     return _line("feedback", of_session | FeedbackView.arrange(row))
 
 

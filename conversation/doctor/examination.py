@@ -12,6 +12,7 @@ from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import catalogue
+from logging_store import operations as ops
 from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
 from logging_store.functions import FunctionStore
 from logging_store.migrations import SCHEMA_VERSION
@@ -36,7 +37,7 @@ class Examination:
         """Look at it, and at the `tables` through its own `address`, which Supabase's API doesn't have."""
         remedies = Remedies(self.settings.store_kind)
         try:
-            ping = self._ask("ping", {})
+            ping = self._ask(ops.PING, ops.Nothing())
         except TurnlogError as error:
             yield self.unreachable(error)
             return
@@ -71,28 +72,28 @@ class Examination:
         return Check("schema", version, [finding])
 
     def _shape(self, remedies: Remedies) -> list[Check]:
-        found = self._ask("catalogue", {"tables": catalogue.tables()})
+        found = self._ask(ops.CATALOGUE, ops.OfTables(tables=catalogue.tables()))
         return shape.compare(catalogue.expected(), found, remedies)
 
     def _access(self) -> list[Check]:
-        answer = self._ask("access", {"tables": catalogue.tables()})
+        answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
         return [access.check_grants(answer), access.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:
-        answer = self._ask("settings", {"settings": durability.NAMES})
+        answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
         standby = ping["read_only"] and answer["settings"]["default_transaction_read_only"]["value"] == "off"
         return [durability.check(answer, in_recovery=standby)]
 
     def _clock(self) -> list[Check]:
         def ask() -> float:
-            now: float = self._ask("settings", {"settings": []})["now"]
+            now: float = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=[]))["now"]
             return now
 
         return [machine.check_clock(ask, self.clock, time.monotonic)]
 
     def _rows(self) -> list[Check]:
         expected = catalogue.expected()
-        return [rows.check(self._ask("identities", rows.question(expected), PATIENCE_S), expected)]
+        return [rows.check(self._ask(ops.IDENTITIES, rows.question(expected), PATIENCE_S), expected)]
 
     def _look(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
         try:
@@ -116,8 +117,8 @@ class Examination:
         means = "Writes are kept on this machine's disk meanwhile, reads fail."
         return Check("database", "", [Finding(str(error), means, [mend])])
 
-    def _ask(self, function: str, request: dict[str, Any], seconds: float = _ANSWER_S) -> Any:
-        return self.database.examine(function, request, seconds)
+    def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _ANSWER_S) -> ops.A:
+        return self.database.examine(operation, query, seconds)
 
 
 def _table(names: Names, address: str) -> Check:

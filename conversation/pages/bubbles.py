@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from logging_store import operations as ops
+
 Side = Literal["user", "assistant", "other"]
 
 _SHORT = 1200  # characters; what is longer is folded
@@ -53,7 +55,7 @@ class Bubble:
         return "\n\n".join(part.text for part in self.parts)
 
 
-def of(interaction: dict[str, Any]) -> list[Bubble]:
+def of(interaction: ops.Interaction) -> list[Bubble]:
     """Return what was said in an interaction, prompt first."""
     asked = _said(interaction["prompt"], "user", interaction["participant"] or "user")
     return asked + _said(interaction["response"], "assistant", interaction["model"] or "assistant")

@@ -1,23 +1,21 @@
 """What people said of the turns of a conversation, and the form that says it, on that conversation's page."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from flask import Blueprint, Response, request, url_for
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from conversation import access, body, http, pages, problems
+from logging_store import operations as ops
 from logging_store.batches import Receipt
-from logging_store.errors import StoreUnavailable
-from logging_store.json_values import restore_numbers
 from logging_store.records import Feedback
-from logging_store.repository import ConversationRepository
 from logging_store.values import MAX_FEEDBACK
 
 blueprint = Blueprint("pages_feedback", __name__)
 
 SCORES = range(1, 6)
-_SHOWN = 1000  # of a page's turns
+SHOWN = 1000  # of a page's turns
 _THUMBS = {"up": True, "down": False}
 
 
@@ -65,28 +63,25 @@ def author() -> str:
     return caller.user_id or caller.name or caller.kind
 
 
-def of_turns(log: ConversationRepository, session_id: str, turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what was said of a page's turns, and which of it the visitor did.
+class OfTurns(NamedTuple):
+    """What was said of turns, by their ids; None while nobody can tell. `own`: what the visitor said, by name."""
 
-    `{by_turn, own, complete}`: rows by interaction id; what the visitor said, by interaction id and name. `by_turn` is
-    None while nobody can tell.
-    """
-    if not turns:
-        return {"by_turn": {}, "own": {}, "complete": True}
-    ids = [turn["interaction_id"] for turn in turns]
-    try:
-        page = log.feedback(session_id, {"limit": _SHOWN, "interaction_ids": ids})
-    except StoreUnavailable:
-        return {"by_turn": None, "own": {}, "complete": False}
-    by_turn: dict[str, list[dict[str, Any]]] = {}
+    by_turn: dict[str, list[ops.Feedback]] | None
+    own: dict[str, dict[str, Any]]
+    complete: bool
+
+
+def of_turns(page: ops.FeedbackPage[Any] | None) -> OfTurns:
+    if page is None:
+        return OfTurns(None, {}, complete=False)
+    by_turn: dict[str, list[ops.Feedback]] = {}
     own: dict[str, dict[str, Any]] = {}
     me = author()
     for row in page["feedback"]:
-        shown = row | {"value": restore_numbers(row["value"])}
-        by_turn.setdefault(row["interaction_id"], []).append(shown)
+        by_turn.setdefault(row["interaction_id"], []).append(row)
         if row["author"] == me:
-            own.setdefault(row["interaction_id"], {})[row["name"]] = shown["value"]
-    return {"by_turn": by_turn, "own": own, "complete": page["after"] is None}
+            own.setdefault(row["interaction_id"], {})[row["name"]] = row["value"]
+    return OfTurns(by_turn, own, page["after"] is None)
 
 
 def _said(receipts: Sequence[Receipt]) -> str:

@@ -1,12 +1,13 @@
 """Folders: what is planned, what was done, and the sessions by their numbers."""
 
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import Blueprint, Response, request, url_for
 
 from conversation import access, cursors, http, pages, paging
 from conversation.pages import forms
+from logging_store import operations as ops
 
 blueprint = Blueprint("pages_folders", __name__)
 
@@ -16,7 +17,7 @@ class Week(NamedTuple):
 
     number: int
     begins_on: date | None
-    sessions: list[dict[str, Any]]
+    sessions: list[ops.Session]
 
 
 @blueprint.get("/folders")
@@ -51,7 +52,7 @@ def folder(folder: str) -> Response:
     )
 
 
-def weeks(plan: dict[str, Any], sessions: list[dict[str, Any]]) -> list[Week]:
+def weeks(plan: ops.Plan, sessions: list[ops.Session]) -> list[Week]:
     """Return the weeks of a plan that some of the sessions are in; numbers past the plan are in weeks past it, too."""
     starts_on = date.fromisoformat(plan["starts_on"]) if plan["starts_on"] else None
     found: dict[int, Week] = {}

@@ -15,12 +15,19 @@ blueprint = Blueprint("pages_search", __name__)
 def search() -> Response:
     asked = forms.read(paging.SearchQuery)
     stated = forms.asked()
-    page: dict[str, Any] | None = None
-    if stated:
-        page = searching.found(asked)
-        for hit in page["hits"]:
-            hit["pieces"] = list(snippets.parted(hit["snippet"]))
-            hit["goes_on"] = hit["snippet"].starts_at + len(hit["snippet"].text) < (hit["length"] or 0)
-    onward = url_for("pages_search.search", **{**stated, "cursor": page["next"]}) if page and page["next"] else None
+    page = searching.found(asked) if stated else None
+    onward: str | None = None
+    if page and page.next:
+        of_next: dict[str, Any] = {**stated, "cursor": page.next}
+        onward = url_for("pages_search.search", **of_next)
     times = forms.times(asked.not_before, asked.before)
-    return pages.render("search.html", stated=stated, times=times, page=page, onward=onward)
+    hits = map(_shown, page.hits) if page else ()
+    return pages.render(
+        "search.html", stated=stated, times=times, page=page and page.page, hits=list(hits), onward=onward
+    )
+
+
+def _shown(hit: searching.Hit) -> dict[str, Any]:
+    snippet = hit["snippet"]
+    goes_on = snippet.starts_at + len(snippet.text) < (hit["length"] or 0)
+    return {**hit, "pieces": list(snippets.parted(snippet)), "goes_on": goes_on}

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
@@ -12,6 +11,7 @@ from conversation.archive import exporting, turnlog
 from conversation.openapi import LINES
 from conversation.pages import bubbles
 from logging_store import identity
+from logging_store import operations as ops
 from logging_store.repository import ConversationRepository
 
 blueprint = Blueprint("pages_session_files", __name__)
@@ -49,17 +49,17 @@ def text(session: str) -> Response:
     return _to_keep(http.streamed(_markdown(log, found), _MARKDOWN), found, "md")
 
 
-def _interaction(log: ConversationRepository, session_id: str, name: str) -> dict[str, Any]:
+def _interaction(log: ConversationRepository, session_id: str, name: str) -> ops.Interaction:
     sought = identity.interaction(log.project, session_id, name).id
     after = log.outline(session_id, {"limit": 1, "interaction_id": sought})["after"]
-    page = log.transcript(session_id, {"limit": 1} | ({"after": after} if after else {}))
-    found: dict[str, Any] | None = next((row for row in page["interactions"] if row["interaction_id"] == sought), None)
+    page = log.transcript(session_id, {"limit": 1, "after": after})
+    found = next((row for row in page["interactions"] if row["interaction_id"] == sought), None)
     if found is None:
         raise NotFound("There is no such interaction in this session")
     return found
 
 
-def _markdown(log: ConversationRepository, session: dict[str, Any]) -> Iterator[bytes]:
+def _markdown(log: ConversationRepository, session: ops.Session) -> Iterator[bytes]:
     yield f"# {_one_line(_name(session))}\n".encode()
     for row in exporting.transcript(log, session["session_id"]):
         at = row["started_at"] or row["created_at"]
@@ -81,11 +81,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _name(session: dict[str, Any]) -> str:
+def _name(session: ops.Session) -> str:
     return str(session["title"] or session["key"] or session["session_id"])
 
 
-def _to_keep(answer: Response, session: dict[str, Any], ending: str) -> Response:
+def _to_keep(answer: Response, session: ops.Session, ending: str) -> Response:
     # the name is made of what is safe in every file system and every header
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", _name(session)).strip("-.")[:80] or session["session_id"]
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{ending}"'

@@ -1,11 +1,11 @@
 """The list of sessions: filtered, in three orders, counted."""
 
-from typing import Any
-
 from flask import Blueprint, Response
 
 from conversation import access, cursors, http, pages, paging
 from conversation.pages import forms
+from logging_store import operations as ops
+from logging_store.log_reader import SessionsOf
 from logging_store.repository import ConversationRepository
 
 blueprint = Blueprint("pages_sessions", __name__)
@@ -54,13 +54,13 @@ def sessions() -> Response:
     )
 
 
-def _look(log: ConversationRepository, query: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+def _look(log: ConversationRepository, query: SessionsOf) -> tuple[list[ops.Session], ops.SessionPlace | None]:
     """Return a page of sessions and the place after it; what is rare is looked for some way, not to the end."""
-    found: list[dict[str, Any]] = []
+    found: list[ops.Session] = []
     for _ in range(_LOOKS):
         page = log.sessions({**query, "limit": SESSIONS - len(found)})
         found += page["sessions"]
         query = {**query, "after": page["after"]}
         if page["after"] is None or len(found) == SESSIONS:
             break
-    return found, query["after"]
+    return found, page["after"]

@@ -9,9 +9,8 @@ from flask import Blueprint, Response, request
 
 from conversation import access, cursors, http, pages, paging, pricing
 from conversation.pages import bubbles, feedback, markdown
-from logging_store import identity
-from logging_store.errors import StoreUnavailable
-from logging_store.repository import ConversationRepository
+from logging_store import operations as ops
+from logging_store.json_values import UNCOUNTED
 
 blueprint = Blueprint("pages_transcript", __name__)
 
@@ -19,79 +18,77 @@ TURNS = 50  # of a page: more are slow to read, for people and browsers
 _NEIGHBOURS = 3
 
 
+class Turn(ops.Interaction):
+    """An interaction as the page shows it.
+
+    `missing`: the first and the last turn that nobody logged before it. `sent_again`: messages that it only repeats.
+    `estimate`: what it cost by public prices, where nobody stated it.
+    """
+
+    bubbles: list[bubbles.Bubble]
+    missing: tuple[int, int] | None
+    sent_again: int
+    estimate: Decimal | None
+
+
 @blueprint.get("/sessions/<name:session>")
 @access.page("read", restricted=True)
 def transcript(session: str) -> Response:
     log = http.repository()
-    found = _session(log, session)
-    name = found["session_id"]
     asked = paging.read(request, paging.TurnsQuery)
-    sought = identity.interaction(log.project, name, asked.turn).id if asked.turn else None
-    query = {"limit": TURNS, "interaction_id": sought, "after": asked.after, "before": asked.before}
-    query = {name: value for name, value in query.items() if value is not None}
-    outline = _outline(log, name, query)
+    sought = log.interaction_id(session, asked.turn) if asked.turn else None
+    found = log.conversation(session, _query(asked, sought))
+    outline, page = found["outline"], found["transcript"]
+    assert page is not None  # noqa: S101 - only a session that can't be read has none
     # the turn before the page is read along: what is missing after it, and what is only said again, is told by it
     before = 1 if outline and outline["index"] else 0
-    # without the outline the page that was asked for is read as far as its address tells
-    after = (outline["context"] if before else outline["after"]) if outline else asked.after
-    page = log.transcript(name, {"limit": TURNS + before} | ({"after": after} if after else {}))
     turns = [_turn(row) for row in page["interactions"]]
     _mark_gaps(turns)
     _fold_history(turns)
     turns = turns[before:]
     first = turns[0] if turns else None
+    people = found["participants"]
     return pages.render(
         "transcript.html",
-        session=found,
+        session=found["session"],
         turns=turns,
         outline=outline,
         costs=[_cost(model) for model in outline["models"]] if outline else [],
-        complete=page.get("complete", True),
+        complete=page["complete"],
         next=cursors.transcript_cursor(page["after"]),
         previous=cursors.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
         sought=sought,
         is_found=sought is None or any(turn["interaction_id"] == sought for turn in turns),
-        participants=_participants(log, name),
-        neighbours=_neighbours(log, found),
-        feedback=feedback.of_turns(log, name, turns),
+        participants=people["participants"] if people else [],
+        neighbours=_neighbours(found["session"], found["folder"]),
+        feedback=feedback.of_turns(found["feedback"]),
         scores=feedback.SCORES,
         to_html=markdown.to_html,
     )
 
 
-def _session(log: ConversationRepository, name: str) -> dict[str, Any]:
-    try:
-        return log.session(name)
-    except StoreUnavailable:
-        # what waits of it on this machine, if anything does
-        waiting: dict[str, Any] = log.transcript(name, {"limit": 1})["session"]
-        return waiting
+def _query(asked: paging.TurnsQuery, sought: str | None) -> ops.ConversationPart:
+    query: ops.ConversationPart = {"limit": TURNS, "feedback": feedback.SHOWN}
+    if sought:
+        query["interaction_id"] = sought
+    if asked.after:
+        query["after"] = asked.after
+    if asked.before:
+        query["before"] = asked.before
+    if not pages.sees_only_their_own():
+        query["neighbours"] = _NEIGHBOURS
+    return query
 
 
-def _outline(log: ConversationRepository, name: str, query: dict[str, Any]) -> dict[str, Any] | None:
-    try:
-        return log.outline(name, query)
-    except StoreUnavailable:
-        return None  # what waits on this machine can be read all the same
-
-
-def _participants(log: ConversationRepository, name: str) -> list[dict[str, Any]]:
-    try:
-        found: list[dict[str, Any]] = log.participants(name)["participants"]
-    except StoreUnavailable:
-        return []
-    return found
-
-
-def _turn(row: dict[str, Any]) -> dict[str, Any]:
+def _turn(row: ops.Interaction) -> Turn:
     estimate = None
     if row["cost_usd"] is None:
         at = datetime.fromisoformat(row["started_at"] or row["created_at"])
         estimate = pricing.estimate(row["model"], row["provider"], row["input_tokens"], row["output_tokens"], at)
-    return row | {"bubbles": bubbles.of(row), "missing": None, "sent_again": 0, "estimate": estimate}
+    return {**row, "bubbles": bubbles.of(row), "missing": None, "sent_again": 0, "estimate": estimate}
 
 
-def _cost(model: dict[str, Any]) -> dict[str, Any]:
+def _cost(model: ops.ModelOfSession) -> dict[str, Any]:
     """Return what a model cost in a session: what was stated, and what had to be estimated of it; None if unknown."""
     unpriced, estimate = model["unpriced"], None
     if unpriced["interactions"]:
@@ -107,7 +104,7 @@ def _cost(model: dict[str, Any]) -> dict[str, Any]:
     return {"usd": usd, "estimated": estimate is not None}
 
 
-def _fold_history(turns: list[dict[str, Any]]) -> None:
+def _fold_history(turns: list[Turn]) -> None:
     """Leave out of a turn what it only says again: clients of a model send it all that was said before, each time."""
     for before, turn in itertools.pairwise(turns):
         if isinstance(before["prompt"], list) and isinstance(turn["prompt"], list):
@@ -128,36 +125,25 @@ def _said_again(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> int:
     return sum(1 for _ in same)
 
 
-def _mark_gaps(turns: list[dict[str, Any]]) -> None:
+def _mark_gaps(turns: list[Turn]) -> None:
     """Note before which turns others are missing, by the caller's own count: `missing` is the first and the last."""
     for before, turn in itertools.pairwise(turns):
         if before["turn"] is not None and turn["turn"] is not None and turn["turn"] > before["turn"] + 1:
             turn["missing"] = (before["turn"] + 1, turn["turn"] - 1)
 
 
-def _place(row: dict[str, Any]) -> dict[str, Any]:
+def _place(row: ops.Interaction) -> ops.TurnPlace:
     return {
-        "turn": row["turn"] if row["turn"] is not None else cursors.UNCOUNTED,
+        "turn": row["turn"] if row["turn"] is not None else UNCOUNTED,
         "at": row["started_at"] or row["created_at"],
         "interaction_id": row["interaction_id"],
     }
 
 
-def _neighbours(log: ConversationRepository, session: dict[str, Any]) -> dict[str, Any] | None:
+def _neighbours(session: ops.Session, page: ops.FolderPage[Any] | None) -> dict[str, Any] | None:
     """Return a session's folder, with the sessions before and after it; None if it is in none, or nobody can tell."""
+    if page is None:
+        return None
     number = session["session_number"]
-    if session["folder_id"] is None or pages.sees_only_their_own():
-        return None
-    query: dict[str, Any] = {"limit": _NEIGHBOURS}
-    if number is not None and number > 1:
-        query["after"] = {"number": number - 2, "session_id": cursors.LAST_ID}
-    try:
-        found = log.folder(session["folder_id"], query)
-    except StoreUnavailable:
-        return None
-    near = found["sessions"] if number is not None else []
-    return {
-        "folder": found["folder"],
-        "before": next((each for each in near if each["session_number"] == (number or 0) - 1), None),
-        "after": next((each for each in near if each["session_number"] == (number or 0) + 1), None),
-    }
+    near = {each["session_number"]: each for each in page["sessions"]} if number is not None else {}
+    return {"folder": page["folder"], "before": near.get((number or 0) - 1), "after": near.get((number or 0) + 1)}

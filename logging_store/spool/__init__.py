@@ -9,8 +9,9 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from logging_store import operations as ops
 from logging_store.batches import KINDS, Batch, BatchReceipts, Receipt
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
 from logging_store.spool.breaker import CircuitBreaker
@@ -26,7 +27,6 @@ __all__ = ["CircuitBreaker", "DeadLetters", "Limits", "Spool", "SpoolDirectory"]
 
 _log = logging.getLogger(__name__)
 
-_Answer = TypeVar("_Answer")
 _SPOOLED = Receipt(receipt="spooled")
 _STOP_S = 5  # for a delivery under way; what isn't noted as delivered is delivered again
 
@@ -63,6 +63,17 @@ class Spool(SpoolReader):
             revive=revive,
             on_delivered=on_delivered,
         )
+        #: The operations that are completed with what is on this disk.
+        self._own: dict[ops.Name, Callable[[str, Any], Any]] = {
+            "session": self._session,
+            "transcript": self._transcript,
+            "conversation": self._conversation,
+            "participants": self._participants,
+            "feedback": self._feedback,
+            "edit": self._edit,
+            "erase": self._erase,
+            "erase_user": self._erase_user,
+        }
         self._starting = threading.Lock()
         self._draining: tuple[int, threading.Thread] | None = None
 
@@ -77,8 +88,16 @@ class Spool(SpoolReader):
                     self._draining = (os.getpid(), thread)
                     thread.start()
 
+    def ask(self, operation: ops.Operation[ops.Q, ops.A], project: str | None, query: ops.Q) -> ops.A:
+        if project is None or (own := self._own.get(operation.name)) is None:
+            return self._ask(operation, project, query)
+        answer: ops.A = own(project, query)
+        return answer
+
     def write(self, batch: Batch) -> BatchReceipts:
         """Store a batch, or keep it. Raises `SpoolFull` or `StoreUnavailable` if it can be neither."""
+        if batch.dry_run:
+            return self._read(lambda: self.inner.write(batch))
         if held := self._held.of(batch):
             return self._write_around(batch, held)
         if self.breaker.is_closed:
@@ -97,32 +116,6 @@ class Spool(SpoolReader):
         self.start()
         self._drain.wake()
         return BatchReceipts.all(_SPOOLED, batch)
-
-    def explain(self, batch: Batch) -> BatchReceipts:
-        return self._read(lambda: self.inner.explain(batch))
-
-    def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
-        return self._change(project, session_id, lambda: self.inner.edit(project, session_id, changes))
-
-    def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        """Erase a session in the store, and then here; one that only waits here leaves a tombstone there, too."""
-
-        def ask(asked: dict[str, Any]) -> dict[str, Any] | None:
-            return self._read(lambda: self.inner.erase(project, session_id, asked))
-
-        erased = self._forgetting.erase(project, session_id, query or {}, ask)
-        if erased is not None:
-            self._held.release(Batch(project, [{"id": session_id}]))  # a tombstone is to be met at once
-        return erased
-
-    def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        def ask(asked: dict[str, Any]) -> dict[str, Any]:
-            return self._read(lambda: self.inner.erase_user(project, user_id, asked))
-
-        return self._forgetting.erase_user(project, user_id, query, ask)
-
-    def forget(self, project: str) -> dict[str, Any]:
-        return self._read(lambda: self.inner.forget(project))
 
     def ping(self) -> dict[str, Any]:
         return self._read(self.inner.ping)
@@ -164,13 +157,22 @@ class Spool(SpoolReader):
         self.keep(batch.part(held))
         return BatchReceipts(**{kind: [receipts[id(row)] for row in getattr(batch, kind)] for kind in KINDS})
 
-    def _change(self, project: str, session_id: str, call: Callable[[], _Answer]) -> _Answer:
-        """Make a call about a session, which may only wait here: then nobody may be told that there is none."""
-        waits = bool(self.directory.batches_of(project, session_id))  # before it is delivered
-        answer = self._read(call)
-        if answer is None and waits:
+    def _edit(self, project: str, query: ops.EditQuery) -> ops.Session | None:
+        waits = bool(self.directory.batches_of(project, query["session_id"]))  # before it is delivered
+        edited = self._ask(ops.EDIT, project, query)
+        if edited is None and waits:  # then nobody may be told that there is none
             raise StoreBusy("the session waits in the spool, and can be changed once it is delivered")
-        return answer
+        return edited
+
+    def _erase(self, project: str, query: ops.EraseQuery) -> ops.Erased | None:
+        """Erase a session in the store, and then here; one that only waits here leaves a tombstone there, too."""
+        erased = self._forgetting.erase(project, query, lambda asked: self._ask(ops.ERASE, project, asked))
+        if erased is not None:
+            self._held.release(Batch(project, [{"id": query["session_id"]}]))  # a tombstone is to be met at once
+        return erased
+
+    def _erase_user(self, project: str, query: ops.EraseUserQuery) -> ops.UserErased:
+        return self._forgetting.erase_user(project, query, lambda asked: self._ask(ops.ERASE_USER, project, asked))
 
     def _failed(self, error: Exception) -> None:
         if self.breaker.fail(error):

@@ -15,6 +15,7 @@ import apsw
 from pydantic_core import to_json
 
 from logging_store import identity
+from logging_store import operations as ops
 from logging_store.batches import Batch, Kind, Row
 from logging_store.errors import StoreUnavailable
 from logging_store.spool.dead_letters import DeadLetters
@@ -34,8 +35,6 @@ _WHO: dict[Kind, str] = {
     "interactions": "participant",
     "feedback": "author",
 }
-
-_Ask = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +83,40 @@ class Forgetting:
         self._directory = directory
         self._dead_letters = dead_letters
 
-    def erase(self, project: str, session_id: str, query: dict[str, Any], ask: _Ask) -> dict[str, Any] | None:
-        """Erase a session, which may be here only. `ask`: what erases it in the store; it answers as `Store.erase`."""
-        what = Forgotten(project, frozenset({session_id}))
+    def erase(
+        self, project: str, query: ops.EraseQuery, ask: Callable[[ops.EraseQuery], ops.Erased | None]
+    ) -> ops.Erased | None:
+        """Erase a part of a session, which may be here only. `ask`: what erases it in the store."""
+        what = Forgotten(project, frozenset({query["session_id"]}))
         here = self._forget(what, dry_run=True)
         is_here = here["spooled"] + here["dead_letters"] > 0
-        report: dict[str, Any] | None = ask({"ensure": True, **query} if is_here else query)
+        report = ask({"ensure": True, **query} if is_here else query)
         if report is None:
             return None
-        if report["session_number"] is not None:
+        if report["session_number"] is not None and report["folder_id"] is not None:
             named = identity.numbered_session(project, report["folder_id"], report["session_number"])
             what = Forgotten(project, what.sessions, frozenset({named.id}))
-        return report | self._forget(what, dry_run=query.get("dry_run", False))
+        return {**report, **self._forget(what, dry_run=query.get("dry_run", False))}
 
-    def erase_user(self, project: str, user: str, query: dict[str, Any], ask: _Ask) -> dict[str, Any]:
-        """Erase a part of what there is of a user. `ask` answers as `Store.erase_user`."""
+    def erase_user(
+        self, project: str, query: ops.EraseUserQuery, ask: Callable[[ops.EraseUserQuery], ops.UserErased]
+    ) -> ops.UserErased:
+        """Erase a part of what there is of a user. `ask`: what does so in the store."""
+        user = query["user_id"]
         if "after" in query:  # a dry run that goes on: what is here was counted when it began
-            counted: dict[str, Any] = ask(query)
-            return counted
+            return ask(query)
         if query.get("dry_run"):
-            report: dict[str, Any] = ask({**query, "among": self._sessions(project)})
+            report = ask({**query, "among": self._sessions(project)})
             theirs = frozenset(report["session_ids"]).union(*self._sessions_of(project, user))
-            return report | self._forget(Forgotten(project, theirs, user=user), dry_run=True)
+            return {**report, **self._forget(Forgotten(project, theirs, user=user), dry_run=True)}
         if not query.get("begin"):
             report = ask(query)
-            return report | self._forget(Forgotten(project, frozenset(report["session_ids"])))
+            return {**report, **self._forget(Forgotten(project, frozenset(report["session_ids"])))}
         stated, claimed = self._sessions_of(project, user)
         report = ask({**query, "waiting": sorted(stated | claimed), "stated": sorted(stated)})
-        return report | self._forget(Forgotten(project, frozenset(report["session_ids"]), user=user))
+        return {**report, **self._forget(Forgotten(project, frozenset(report["session_ids"]), user=user))}
 
-    def _forget(self, what: Forgotten, *, dry_run: bool = False) -> dict[str, int]:
+    def _forget(self, what: Forgotten, *, dry_run: bool = False) -> ops.OnDisk:
         """Return how many records went from the spool and from the dead letters, or would."""
         spooled = sum(self._in_file(path, what, dry_run=dry_run) for path in self._directory.files())
         return {

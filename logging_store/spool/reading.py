@@ -6,8 +6,9 @@ Each row that holds something that waits is marked `spooled`.
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.records import ParticipantState
 
@@ -41,25 +42,32 @@ def interactions_of(session_id: str, batches: Iterable[Batch]) -> dict[str, list
     return found
 
 
-def interaction_row(statements: list[Row], stored: Row | None = None) -> Row:
+def interaction_row(statements: list[Row], stored: ops.Interaction | None = None) -> ops.Interaction:
     """Return an interaction as the transcript shows it, with what waits filled in."""
     first = statements[0]
-    row = stored or _INTERACTION | {
-        "interaction_id": first["id"],
-        "session_id": first["session_id"],
-        "created_at": _as_utc(first["created_at"]),
-        "tags": [],
-        "metadata": {},
-    }
-    own_status = row["status"] if stored and row["status"] not in {"pending", "completed"} else None
+    row: Row = (
+        {**stored}
+        if stored
+        else _INTERACTION
+        | {
+            "interaction_id": first["id"],
+            "session_id": first["session_id"],
+            "created_at": _as_utc(first["created_at"]),
+            "tags": [],
+            "metadata": {},
+        }
+    )
+    own_status = stored["status"] if stored and stored["status"] not in {"pending", "completed"} else None
     row = _filled(row, statements)
     row["status"] = own_status or next((each["status"] for each in statements if each.get("status")), None)
     if row["status"] is None:
         row["status"] = "failed" if row["error"] else "completed" if row["response"] is not None else "pending"
-    return row | {"spooled": True}
+    return cast("ops.Interaction", row | {"spooled": True})
 
 
-def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[Row]) -> list[Row]:
+def participants_of(
+    session_id: str, batches: Iterable[Batch], stored: Iterable[ops.Participant]
+) -> list[ops.Participant]:
     """Return a session's participants, with those of whom something waits."""
     rows = {row["participant"]: row for row in stored}
     for batch in batches:
@@ -69,7 +77,8 @@ def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[
             stated = row if row in batch.participants else {}
             known = rows.get(name)
             if known is None:
-                known = {"participant": name, "role": None, "state": None, "created_at": _as_utc(row["created_at"])}
+                created_at = _as_utc(row["created_at"])
+                known = {"participant": name, "role": None, "state": None, "created_at": created_at, "spooled": True}
             elif not stated:
                 continue
             rows[name] = known | {
@@ -82,12 +91,12 @@ def participants_of(session_id: str, batches: Iterable[Batch], stored: Iterable[
 
 def feedback_of(
     session_id: str, batches: Iterable[Batch], among: Iterable[str] | None = None, author: str | None = None
-) -> dict[Place, Row]:
+) -> dict[Place, ops.Feedback]:
     """Return what waits of what was said of a session's interactions, of each the latest statement.
 
     `among`: only of these interactions. `author`: only what they said.
     """
-    found: dict[Place, Row] = {}
+    found: dict[Place, ops.Feedback] = {}
     wanted = None if among is None else set(among)
     for batch in batches:
         for row in batch.feedback:
@@ -101,25 +110,25 @@ def feedback_of(
     return found
 
 
-def place_of(row: Row) -> Place:
+def place_of(row: ops.Feedback) -> Place:
     """Return what tells one author's word on something from all others of a session."""
     return row["interaction_id"], row["author"], row["name"]
 
 
-def later(first: Row | None, second: Row) -> Row:
+def later(first: ops.Feedback | None, second: ops.Feedback) -> ops.Feedback:
     """Return the one of two statements that counts: see turnlog.write_feedback, which decides between equals."""
     if first is None or datetime.fromisoformat(second["given_at"]) >= datetime.fromisoformat(first["given_at"]):
         return second
     return first
 
 
-def _feedback_row(row: Row) -> Row:
+def _feedback_row(row: Row) -> ops.Feedback:
     told = {name: row.get(name) for name in ("session_id", "interaction_id", "author", "name", "value", "comment")}
     times = {name: _as_utc(row[name]) for name in ("given_at", "created_at")}
-    return told | times | {"session_key": None, "interaction_key": None, "spooled": True}
+    return cast("ops.Feedback", told | times | {"session_key": None, "interaction_key": None, "spooled": True})
 
 
-def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
+def session_row(session_id: str, batches: Iterable[Batch]) -> ops.Session | None:
     """Return a session that the store doesn't know yet, or None if nothing waits for it."""
     batches = list(batches)
     found = [row for batch in batches for row in _sessions(batch) if row["id"] == session_id]
@@ -142,7 +151,8 @@ def session_row(session_id: str, batches: Iterable[Batch]) -> Row | None:
             (each["completed_at"] or each["started_at"] or each["created_at"] for each in interactions), default=None
         ),
     }
-    return _filled(row, [{k: v for k, v in each.items() if k != "implicit"} for each in statements])
+    filled = _filled(row, [{k: v for k, v in each.items() if k != "implicit"} for each in statements])
+    return cast("ops.Session", filled)
 
 
 def owner_of(session_id: str, batches: Iterable[Batch]) -> str | None:
@@ -193,7 +203,7 @@ def _sessions(batch: Batch) -> Iterator[Row]:
         yield from folder.get("sessions", ())
 
 
-def in_order(rows: Iterable[Row]) -> list[Row]:
+def in_order(rows: Iterable[ops.Interaction]) -> list[ops.Interaction]:
     """Sort interactions as a transcript does: by turn, then by time, then by id."""
     return sorted(
         rows,

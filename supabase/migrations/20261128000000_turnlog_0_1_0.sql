@@ -1800,6 +1800,54 @@ end
 $$;
 
 
+-- schemas/read/conversation.sql
+-- {project, session_id, limit, feedback, owner?, author?, neighbours?, and at most one of interaction_id, after, before as of
+-- turnlog.outline} -> {session, outline, transcript, participants, folder, feedback}: a page of a session and what stands beside
+-- it, each as the function of its name answers. The transcript begins one interaction before the page, where there is one.
+-- `folder` has `neighbours` sessions, from the one before this on; it is null without it, or without a folder. `feedback` is of
+-- the page's interactions, at most so many. All but the session is null of a tombstone, and of one that isn't the `owner`'s.
+create or replace function turnlog.conversation(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    of_session constant jsonb := jsonb_build_object('project', request -> 'project', 'session_id', request -> 'session_id');
+    found_session constant jsonb := turnlog.session(request);
+    number constant integer := found_session ->> 'session_number';
+    outline jsonb;
+    leads integer;
+    page jsonb;
+begin
+    if found_session ->> 'erased_at' is not null
+       or request ? 'owner' and found_session is not null and found_session ->> 'owner' is distinct from request ->> 'owner' then
+        return jsonb_build_object('session', found_session, 'outline', null, 'transcript', null, 'participants', null,
+                                  'folder', null, 'feedback', null);
+    end if;
+    outline := turnlog.outline(request);
+    leads := case when (outline ->> 'index')::bigint > 0 then 1 else 0 end;
+    page := turnlog.transcript(of_session || jsonb_build_object(
+        'limit', (request ->> 'limit')::integer + leads,
+        'after', outline -> case leads when 1 then 'context' else 'after' end));
+    return jsonb_build_object(
+        'session', found_session,
+        'outline', outline,
+        'transcript', page,
+        'participants', turnlog.participants(request),
+        'folder', case when request ->> 'neighbours' is not null and found_session ->> 'folder_id' is not null then
+            turnlog.folder(jsonb_build_object(
+                'project', request -> 'project', 'folder_id', found_session -> 'folder_id', 'limit', request -> 'neighbours',
+                -- after all of the numbers before the one before
+                'after', case when number > 1 then jsonb_build_object(
+                    'number', number - 2, 'session_id', 'ffffffff-ffff-ffff-ffff-ffffffffffff') end)) end,
+        'feedback', turnlog.feedback(
+            of_session || jsonb_build_object(
+                'limit', request -> 'feedback',
+                'interaction_ids', jsonb_path_query_array(page, '$.interactions[*].interaction_id'))
+            || case when request ? 'author' then jsonb_build_object('author', request -> 'author') else '{}' end));
+end
+$$;
+
+
 -- schemas/read/count_sessions.sql
 -- {project, and the filters of turnlog.sessions} -> {sessions, complete}: how many sessions these let through, up to
 -- 10,000, of the newest 5,000 where their interactions have to be looked into. Not `complete`: there may be more.
@@ -1887,7 +1935,7 @@ begin
         'feedback', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', p.session_id, 'interaction_id', p.interaction_id, 'author', nullif(p.author, ''),
-                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at,
+                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at, 'spooled', false,
                        'session_key', (select s.key from turnlog.ai_sessions as s
                                         where s.project = in_project and s.id = p.session_id),
                        'interaction_key', (select i.key from turnlog.ai_interactions as i
@@ -2314,7 +2362,7 @@ as $$
         'participants', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'participant', p.participant, 'role', p.role, 'state', p.state,
-                       'created_at', p.created_at) order by p.created_at, p.participant), '[]')
+                       'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
               from turnlog.ai_session_participants as p
              where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
 $$;
@@ -3005,9 +3053,10 @@ $$;
 
 
 -- schemas/read/transcript.sql
--- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after}: the
+-- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after, complete}: the
 -- transcript, by the callers' own turn where they count them, then by time, then by id; or by id alone, so that an
 -- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
+-- `spooled` and `complete` are for what the service knows of its own disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
 language sql stable
 set search_path = ''
@@ -3050,7 +3099,7 @@ as $$
                     'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
                 || jsonb_build_object(
                     'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
-                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at)
+                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
                 order by p.n), '[]')
               from page as p
               join wanted as w on true
@@ -3060,7 +3109,8 @@ as $$
             select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
               from page as p
               join wanted as w on p.n = w.page_size
-             where exists (select from page as next where next.n > w.page_size)))
+             where exists (select from page as next where next.n > w.page_size)),
+        'complete', true)
 $$;
 
 

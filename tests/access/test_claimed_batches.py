@@ -2,13 +2,16 @@
 
 import threading
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
+from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Row
 from logging_store.store import Store
+from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 
 NOW = "2026-11-21T10:00:00+00:00"
@@ -30,7 +33,7 @@ def new() -> str:
 
 
 def prompts(store: Store, session_id: str) -> list[str]:
-    page = store.transcript(PROJECT, session_id, {"limit": 100})
+    page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 100})
     return [row["prompt"] for row in page["interactions"]]
 
 
@@ -61,7 +64,7 @@ def test_of_two_who_make_one_session_in_a_batch_the_first_has_it(store: Store) -
     rows = [session(one, MINE, implicit=False, title="mine"), session(one, YOURS, implicit=False, title="yours")]
     receipts = store.write(Batch(PROJECT, rows, [said(one, "yours", YOURS), said(one, "mine", MINE)]))
     assert outcomes(receipts) == [["created", FOREIGN], [FOREIGN, "created"]]
-    found = store.session(PROJECT, one)
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": one})
     assert found is not None
     assert (found["title"], found["owner"]) == ("mine", MINE)
 
@@ -70,7 +73,7 @@ def test_the_service_has_what_it_makes_in_the_same_batch(store: Store) -> None:
     one = new()
     receipts = store.write(Batch(PROJECT, [session(one, MINE), session(one)], [said(one, "a", MINE), said(one, "b")]))
     assert outcomes(receipts)[1] == [FOREIGN, "created"]
-    found = store.session(PROJECT, one)
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": one})
     assert found is not None
     assert found["owner"] is None
 
@@ -85,14 +88,14 @@ def test_a_users_session_is_theirs_however_it_is_made(store: Store) -> None:
         assert outcomes(receipts)[1] == [receipt]
         receipts = store.write(Batch(PROJECT, [session(name, "user:bob")], [said(name, "No", "user:bob")]))
         assert outcomes(receipts)[1] == [FOREIGN]
-    own = store.sessions(PROJECT, {"limit": 10, "user_id": "ada", "unclaimed": True})["sessions"]
+    own = ask(store, ops.SESSIONS, PROJECT, {"limit": 10, "user_id": "ada", "unclaimed": True})["sessions"]
     assert {row["session_id"] for row in own} == {by_user, by_service}
 
 
 def test_an_erased_session_answers_for_itself(store: Store) -> None:
     one = new()
     store.write(Batch(PROJECT, [session(one, MINE)], [said(one, "Hi", MINE)]))
-    store.erase(PROJECT, one)
+    ask(store, ops.ERASE, PROJECT, {"session_id": one})
     receipts = store.write(Batch(PROJECT, [session(one, MINE)], [said(one, "late", MINE)]))
     assert outcomes(receipts)[1] == ["erased"]
 
@@ -100,8 +103,8 @@ def test_an_erased_session_answers_for_itself(store: Store) -> None:
 def test_explaining_says_the_same_and_keeps_nothing(store: Store) -> None:
     one = new()
     batch = Batch(PROJECT, [session(one, MINE), session(one, YOURS)], [said(one, "a", MINE), said(one, "b", YOURS)])
-    planned = outcomes(store.explain(batch))
-    assert store.session(PROJECT, one) is None
+    planned = outcomes(store.write(replace(batch, dry_run=True)))
+    assert ask(store, ops.SESSION, PROJECT, {"session_id": one}) is None
     assert outcomes(store.write(batch)) == planned == [["created", FOREIGN], ["created", FOREIGN]]
 
 
@@ -131,7 +134,7 @@ def test_in_parts_the_first_has_it_too(store: Store, part: str, claims: tuple[st
         "only": batch.only(lambda _, each: each is row),
     }
     assert outcomes(store.write(parts[part]))[1] == ["created"]
-    found = store.session(PROJECT, row["session_id"])
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": row["session_id"]})
     assert found is not None
     assert (found["owner"], found["key"]) == (claims[0], "chat-42")
 
@@ -142,7 +145,7 @@ def test_a_session_that_comes_with_no_row_of_its_own_is_made_by_who_may(store: S
     assert outcomes(store.write(batch)) == [[FOREIGN], ["created", FOREIGN]]
     other = new()
     assert outcomes(store.write(Batch(PROJECT, [], [said(other, "Hi", "user:ada")])))[1] == ["created"]
-    found = store.session(PROJECT, other)
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": other})
     assert found is not None
     assert found["user_id"] == "ada"
 

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from app import create_app
 from conversation import access
 from conversation.access.registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import KEYLESS, problem
+from tests.asking import ask, operations_asked
 from tests.test_problems import FailingStore
 
 OPERATOR = "0123456789abcdef0123456789abcdef"
@@ -235,13 +237,7 @@ def test_a_refusal_can_be_read_by_the_page_that_asked(guarded: Flask, registry: 
 def test_strangers_make_the_store_answer_once_whatever_pages_they_name(
     store: FunctionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
-
-    def origins(answer: Callable[[], list[str]] = store.origins) -> list[str]:
-        asked.append(answer())
-        return asked[-1]
-
-    monkeypatch.setattr(store, "origins", origins)
+    asked = operations_asked(store, monkeypatch)
     client = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store).test_client()
     for n in range(300):
         client.get("/livez", headers={"Origin": f"https://{n}.example"})
@@ -251,20 +247,20 @@ def test_strangers_make_the_store_answer_once_whatever_pages_they_name(
         client.options("/v1/sessions", headers=question | {"Origin": f"https://{n}.example"})
         client.get("/v1/sessions", headers={"Origin": f"https://{n}.example"})
         client.get("/nowhere", headers={"Origin": f"https://{n}.example"})
-    assert len(asked) <= 30  # one, and one more for each ten seconds that this takes
+    assert asked.count("origins") <= 30  # one, and one more for each ten seconds that this takes
 
 
 def test_the_origins_of_all_keys_that_open_something_are_told(store: FunctionStore, registry: KeyRegistry) -> None:
-    assert store.origins() == []
+    assert ask(store, ops.ORIGINS, None)["origins"] == []
     pages = ["https://a.example", "https://b.example", "https://c.example"]
     for project, origins in (("default", pages[:2]), ("shop", pages[1:])):
         made = registry.create(project, "publishable", {"log"}, origins=origins)
     ended = datetime.now(UTC) - timedelta(seconds=1)
     registry.create("default", "publishable", {"log"}, origins={"https://past.example"}, expires_at=ended)
     registry.create("default", "secret", {"admin"})
-    assert sorted(store.origins()) == pages
+    assert sorted(ask(store, ops.ORIGINS, None)["origins"]) == pages
     registry.revoke(made.key)
-    assert sorted(store.origins()) == pages[:2]
+    assert sorted(ask(store, ops.ORIGINS, None)["origins"]) == pages[:2]
 
 
 def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:

@@ -12,9 +12,11 @@ from app import create_app
 from conversation.access.registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
 from logging_store import identity
+from logging_store import operations as ops
 from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
+from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
 
 ELSEWHERE = {"REMOTE_ADDR": "203.0.113.9"}
@@ -74,7 +76,8 @@ def test_what_a_page_sends_is_counted_after_decompression(
     for _ in range(2):
         assert problem(send(900_000), 429)["detail"].startswith("This key may send 1 MB in a day")
     assert send(90_000).status_code == 201, "what was refused took next to nothing away"
-    (row, other) = store.transcript("default", identity.session("default", "s").id, {"limit": 10})["interactions"]
+    query = {"session_id": identity.session("default", "s").id, "limit": 10}
+    (row, other) = ask(store, ops.TRANSCRIPT, "default", query)["interactions"]
     assert len(row["prompt"]) + len(other["prompt"]) == 990_000
 
 

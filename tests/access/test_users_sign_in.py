@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from conversation.settings import Settings
 from logging_store.functions import FunctionStore
+from tests.asking import operations_asked
 from tests.issuers import USER, claims, signed_with_text
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -90,14 +91,18 @@ def sign_in(client: FlaskClient, mail: str = MAIL, password: str = PASSWORD) -> 
     return client.post("/sign-in/user", data={"mail": mail, "password": password}, headers=OWN)
 
 
-def test_a_user_sees_her_own_sessions_and_no_others(client: FlaskClient, auth: SupabaseAuth) -> None:
+def test_a_user_sees_her_own_sessions_and_no_others(
+    client: FlaskClient, auth: SupabaseAuth, store: FunctionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert sign_in(client).status_code == HTTPStatus.SEE_OTHER
     assert auth.asked == [("/auth/v1/token?grant_type=password", "sb_secret_x", {"email": MAIL, "password": PASSWORD})]
     listed = client.get("/sessions").text
     assert "hers" in listed
     assert "his" not in listed.replace("this", "")
+    asked = operations_asked(store, monkeypatch)
     assert client.get("/sessions/hers").status_code == HTTPStatus.OK
     assert client.get("/sessions/his").status_code == HTTPStatus.NOT_FOUND
+    assert asked == ["conversation"] * 2
 
 
 def test_a_user_sees_her_own_feedback_and_not_what_others_note_of_her(client: FlaskClient, auth: SupabaseAuth) -> None:

@@ -19,7 +19,7 @@ from logging_store.records import Record
 from logging_store.repository import ConversationRepository, Kept
 from tests.archive.test_documents import Dripping
 
-Row = dict[str, Any]
+Row = Any
 
 _TEXT = "some words of a person, " * 40
 
@@ -42,7 +42,7 @@ class Repository(ConversationRepository):
         self._sessions = sessions
         self._interactions = interactions
 
-    def sessions(self, query: Row) -> Row:
+    def sessions_by_id(self, query: Row) -> Row:
         first = int(query.get("after", 0))
         ids = range(first, min(first + query["limit"], self._sessions))
         names = ("key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at", "ended_at")
@@ -73,7 +73,7 @@ class Repository(ConversationRepository):
         rows: list[Row] = [
             {**dict.fromkeys(names), "interaction_id": str(n), "session_id": name, "prompt": f"{n} {_TEXT}",
              "response": f"{n} {_TEXT}", "status": "completed", "turn": n, "tags": [], "metadata": {},
-             "created_at": "2026-11-21T06:30:00+00:00"}
+             "created_at": "2026-11-21T06:30:00+00:00", "spooled": False}
             for n in ids
         ]  # fmt: skip
         return {"interactions": rows, "after": str(ids.stop) if ids.stop < self._interactions else None}

@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 
 from conversation.archive import exporting
+from logging_store import operations as ops
 from logging_store.records import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
@@ -202,7 +203,7 @@ def test_what_was_there_is_met_once_while_others_write(
         met = Counter(
             (each.session["key"], row["key"])
             for each in exporting.everything(repository, {})
-            if each.session and not each.session["key"].startswith("new")
+            if each.session and not str(each.session["key"]).startswith("new")
             for row in each.interactions
         )
     finally:
@@ -221,7 +222,7 @@ def test_an_interaction_that_gains_a_turn_between_two_pages_is_met_once(
 
         counted = 0
 
-        def transcript(self, name: str, query: dict[str, Any]) -> dict[str, Any]:
+        def transcript(self, name: str, query: ops.TranscriptPart) -> ops.TranscriptPage[ops.SessionName]:
             page = super().transcript(name, query)
             for n in (self.counted, 11 - self.counted):
                 self.log([interaction(session_id=name, interaction_id=f"i{n}", prompt="p", turn=12 - self.counted)])
@@ -231,7 +232,7 @@ def test_an_interaction_that_gains_a_turn_between_two_pages_is_met_once(
     repository = Meddled(store, PROJECT)
     repository.log([interaction(session_id="a", interaction_id=f"i{n}", prompt="p") for n in range(12)])
     (exported,) = exporting.everything(repository, {})
-    assert sorted(row["key"] for row in exported.interactions) == sorted(f"i{n}" for n in range(12))
+    assert sorted(str(row["key"]) for row in exported.interactions) == sorted(f"i{n}" for n in range(12))
     assert repository.counted >= 4
 
 

@@ -11,7 +11,8 @@ MODEL = "a-model"
 
 
 def said(prompt: Any = None, response: Any = None, participant: str | None = None) -> list[Bubble]:
-    return bubbles.of({"prompt": prompt, "response": response, "participant": participant, "model": MODEL})
+    row: Any = {"prompt": prompt, "response": response, "participant": participant, "model": MODEL}
+    return bubbles.of(row)
 
 
 def test_texts_are_of_the_user_and_of_the_model() -> None:

@@ -128,7 +128,8 @@ def test_what_a_folder_is_called_is_text(client: FlaskClient) -> None:
 
 
 def test_numbers_past_the_plan_are_in_weeks_past_it_without_dates() -> None:
-    sessions = [{"session_number": number} for number in (1, 3, 7, None)]
-    found = weeks(PLAN, sessions)
+    sessions: Any = [{"session_number": number} for number in (1, 3, 7, None)]
+    plan: Any = PLAN
+    found = weeks(plan, sessions)
     assert [(week.number, str(week.begins_on)) for week in found] == [(1, "2026-11-02"), (2, "2026-11-09"), (4, "None")]
-    assert weeks(PLAN | {"starts_on": None}, sessions[:1]) == [Week(1, None, sessions[:1])]
+    assert weeks(plan | {"starts_on": None}, sessions[:1]) == [Week(1, None, sessions[:1])]

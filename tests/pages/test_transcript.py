@@ -1,15 +1,22 @@
 """A session as a conversation: who said what, in order, with what is known of each turn."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from app import create_app
 from conversation.pages import transcript as page_module
 from conversation.pages.formats import NOTHING
+from conversation.settings import Settings
 from logging_store import identity
-from tests.api import create, log
+from logging_store.group_commit import GroupCommit
+from logging_store.spool import Limits, Spool
+from logging_store.store import Store
+from tests.api import KEYLESS, create, log
+from tests.asking import operations_asked
 from tests.pages.reading import link, page_of, texts
 
 AT = "2026-11-21T10:00:0{}Z"
@@ -27,6 +34,23 @@ def conversed(client: FlaskClient) -> FlaskClient:
     log(client, session_id="s", interaction_id="two", turn=4, prompt="And now?", started_at=AT.format(2))
     log(client, session_id="s", interaction_id="three", turn=5, prompt="Hm", error="timed out", started_at=AT.format(3))
     return client
+
+
+def test_it_takes_one_call_of_the_store(
+    conversed: FlaskClient, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = {"folder_id": "f", "session_id": "planned", "session_number": 2}
+    assert create(conversed, **planned).status_code == 201
+    log(conversed, session_id="planned", interaction_id="one", prompt="Hello", participant="ada")
+    judged = {"session_id": "planned", "interaction_id": "one", "name": "score", "value": 4}
+    assert conversed.post("/v1/feedback", json=judged).status_code == 201
+    asked = operations_asked(store, monkeypatch)
+    spool = Spool(store, tmp_path / "spool", Limits(min_free_bytes=0))
+    client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, patience_s=10)).test_client()
+    page = page_of(client.get("/sessions/planned"))
+    assert asked == ["conversation"]
+    assert texts(page, ".bubble .who") == ["ada"]
+    spool.close()
 
 
 def id_of(name: str, session: str = "s") -> str:

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts
 from logging_store.postgres import PostgresStore
 from logging_store.records import Interaction, Session
@@ -29,6 +30,7 @@ from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirect
 from logging_store.spool.drain import Drain
 from logging_store.spool.held import HeldSessions
 from logging_store.store import Store
+from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.model import Model
 from tests.statements import completions, creates, logged
@@ -37,7 +39,7 @@ from tests.traffic import RECEIVED, Row, Statement, as_batch
 EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "100"))
 SPOOLS = 2
 # how many failed is derived from the interactions, which are compared themselves, where they agree
-DECIDED_BY_ARRIVAL = {"created_at", "last_activity_at", "erased_at", "failed_count"}
+DECIDED_BY_ARRIVAL = {"created_at", "last_activity_at", "erased_at", "failed_count", "spooled"}
 TIMES = {"started_at", "ended_at", "completed_at"}
 
 
@@ -139,8 +141,8 @@ def seen(row: Row, *, tags_ordered: bool) -> Row:
 def of_store(store: Store, model: Model, *, tags_ordered: bool) -> dict[str, Row]:
     rows = {}
     for session_id in model.held:
-        page = store.transcript(PROJECT, session_id, {"limit": 1000})
-        session = store.session(PROJECT, session_id)
+        page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 1000})
+        session = ask(store, ops.SESSION, PROJECT, {"session_id": session_id})
         assert session is not None
         for row in (session, *page["interactions"]):
             rows[row.get("interaction_id", row["session_id"]) + row["session_id"]] = seen(

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from logging_store import identity
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.spool import Spool
@@ -16,6 +17,7 @@ from logging_store.spool.files import SpoolFile
 from logging_store.spool.forgetting import Forgotten
 from logging_store.spool.locks import BROKEN
 from tests.api import create, in_path, log, problem, transcript
+from tests.asking import ask
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
 
@@ -90,7 +92,7 @@ def test_the_files_of_all_processes_lose_it_and_keep_the_rest(
     assert len(here.directory.files()) == 2
     eventually(lambda: here.breaker.is_closed, "the probe succeeds")
 
-    report = here.erase(PROJECT, SESSION)
+    report = ask(here, ops.ERASE, PROJECT, {"session_id": SESSION})
     assert report is not None
     assert report["spooled"] == 4
     assert not is_on_disk(b"a secret", tmp_path)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
+from tests.asking import ask
 from tests.spool.away import PROJECT, Removable
 from tests.spool.conftest import delivered
 
@@ -57,9 +59,9 @@ def deliver_and(
 @pytest.mark.parametrize(
     ("erase", "letters"),
     [
-        (lambda spool: spool.erase(PROJECT, SESSION), [(OTHER, f"a secret of {OTHER}")]),
-        (lambda spool: spool.erase(PROJECT, OTHER), [(SESSION, f"a secret of {SESSION}")]),
-        (lambda spool: spool.erase_user(PROJECT, "ada", {"begin": True}), []),
+        (lambda spool: ask(spool, ops.ERASE, PROJECT, {"session_id": SESSION}), [(OTHER, f"a secret of {OTHER}")]),
+        (lambda spool: ask(spool, ops.ERASE, PROJECT, {"session_id": OTHER}), [(SESSION, f"a secret of {SESSION}")]),
+        (lambda spool: ask(spool, ops.ERASE_USER, PROJECT, {"user_id": "ada", "begin": True}), []),
     ],
     ids=["session", "another session", "user"],
 )

@@ -9,11 +9,13 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.access.registry import KeyRegistry
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.spool import Spool
 from tests.access.conftest import ORIGIN, Calls
+from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
@@ -85,9 +87,9 @@ def test_a_claim_counts_only_where_nobody_else_speaks_of_the_session(
     eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
     assert client.delete("/v1/users/mallory").status_code == 200
     come_back()
-    rows = inner.inner.transcript(PROJECT, SESSION, {"limit": 10})["interactions"]
+    rows = ask(inner.inner, ops.TRANSCRIPT, PROJECT, {"session_id": SESSION, "limit": 10})["interactions"]
     assert "the victim's" in [row["prompt"] for row in rows]
     assert f"of {claim}" not in [row["prompt"] for row in rows if claim.startswith("user:")]
     # of the other one only that claim spoke: what else comes of it with a token is refused, as it names nobody
-    other = inner.inner.session(PROJECT, OTHER)
+    other = ask(inner.inner, ops.SESSION, PROJECT, {"session_id": OTHER})
     assert (other is not None and other["erased_at"] is not None) == (claim == TOKEN)

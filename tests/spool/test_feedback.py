@@ -7,9 +7,11 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
+from logging_store import operations as ops
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import create, in_path, log, problem
+from tests.asking import ask
 from tests.spool.away import Removable
 from tests.spool.conftest import delivered, eventually
 
@@ -80,7 +82,7 @@ def test_what_waits_is_shown_of_one_author(
         give(client, 1, author=author)
         nothing_is_delivered()
     session = client.get(in_path("chat")).get_json()["session_id"]
-    found = spool.feedback("default", session, {"limit": 10, "author": "ada"})["feedback"]
+    found = ask(spool, ops.FEEDBACK, "default", {"session_id": session, "limit": 10, "author": "ada"})["feedback"]
     assert [(row["author"], row["spooled"]) for row in found] == [("ada", True)]
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.api import KEYLESS, create, in_path, log, problem, transcript
+from tests.asking import ask
 from tests.conftest import Backend
 from tests.spool.away import PROJECT, Removable
 from tests.spool.conftest import delivered, eventually
@@ -160,7 +162,7 @@ def test_a_claim_costs_nobody_else_in_the_same_batch(machines: list[Machine], cl
     ]  # fmt: skip
     receipts = late(store, **said)
     assert Counter(receipts) == {CREATED: len(receipts) - 1, REFUSED: 1}
-    found = store.session(PROJECT, SESSION)
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": SESSION})
     assert found is not None
     assert found["erased_at"] is None
 
@@ -202,7 +204,7 @@ def test_only_the_service_itself_says_of_others_sessions_whose_they_are(
     client.delete("/v1/users/ada")
     stated = [{"id": SESSION, "user_id": "ada", "created_at": BEFORE, **claim}]
     assert late(store, sessions=stated) == [REFUSED]
-    found = store.session(PROJECT, SESSION)
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": SESSION})
     assert found is not None
     assert ("stays" if found["erased_at"] is None else "erased") == left
 
@@ -217,6 +219,6 @@ def test_nor_is_that_believed_of_what_waits_here(machines: list[Machine], claim:
     eventually(lambda: here.spool.breaker.is_closed, "the probe succeeds")
     report = here.client.delete("/v1/users/ada").get_json()
     assert (report["spooled"], report["sessions"]) == (1, 1 if left == "erased" else 0)
-    found = here.inner.inner.session(PROJECT, SESSION)
+    found = ask(here.inner.inner, ops.SESSION, PROJECT, {"session_id": SESSION})
     assert found is not None
     assert ("stays" if found["erased_at"] is None else "erased") == left

@@ -5,15 +5,18 @@ import uuid
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres import PostgresStore
 from logging_store.spool import Limits, Spool, reading
+from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.spool.test_any_order import Waiting, in_a_single_pass
 from tests.statements import completions, creates, logged
@@ -38,7 +41,7 @@ def refuse_to_guess(reader: Spool, session_id: str) -> None:
     """Expect no answer about a session while the store is away; let the store be back."""
     if not reader.breaker.is_closed:
         with pytest.raises(StoreUnavailable):
-            reader.session(PROJECT, session_id)
+            ask(reader, ops.SESSION, PROJECT, {"session_id": session_id})
     reader.breaker.succeed()
 
 
@@ -69,13 +72,13 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
             waiting.directory.keep(as_batch([each]))
         model, agreed = in_a_single_pass([*stored, *waits])
 
-        before = {one: reader.transcript(PROJECT, one, {"limit": 100}) for one in model.held}
+        before = {one: ask(reader, ops.TRANSCRIPT, PROJECT, {"session_id": one, "limit": 100}) for one in model.held}
         refuse_to_guess(reader, next(iter(model.held)))
-        sessions = {one: reader.session(PROJECT, one) for one in model.held}
+        sessions = {one: ask(reader, ops.SESSION, PROJECT, {"session_id": one}) for one in model.held}
         waiting.deliver()
         waiting.directory.close()
         for session_id, shown in before.items():
-            later = store.transcript(PROJECT, session_id, {"limit": 100})
+            later = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 100})
             assert shown.get("complete", True) == bool(stored)
             assert (shown["session"] or {})["session_id"] == session_id
             rows = {row["interaction_id"]: row for row in shown["interactions"]}
@@ -92,7 +95,8 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
             if not stored and session_id + session_id in agreed:
                 for session in (shown["session"], sessions[session_id]):
                     assert session is not None
-                    assert comparable(session) == comparable(store.session(PROJECT, session_id) or {})
+                    later = ask(store, ops.SESSION, PROJECT, {"session_id": session_id})
+                    assert comparable(session) == comparable(later or {})
                 tally["sessions"] += 1
 
     try:
@@ -104,7 +108,7 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
 
 def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None:
     places = [(1, 9, 9), (2, 0, 0), (2, 0, 1), (None, 3, 5), (None, 4, 4)]
-    rows: list[Row] = [
+    rows: list[Any] = [
         {"turn": turn, "started_at": f"2026-11-21T10:00:0{second}Z", "created_at": f"2026-11-21T09:00:0{9 - second}Z",
          "interaction_id": str(id_)}
         for turn, second, id_ in places

@@ -10,9 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import Invalid, Misconfigured, SpoolFull, StoreUnavailable
 from logging_store.spool import Limits, Spool, drain
+from tests.asking import ask
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import eventually
 
@@ -64,7 +66,7 @@ def test_only_the_first_caller_waits_for_a_store_that_is_away(spool: Spool, inne
         spool.write(said(f"Said {n}"))
     assert inner.asked == 1
     with pytest.raises(StoreUnavailable, match="nobody answers"):
-        spool.sessions(PROJECT, {"limit": 10})
+        ask(spool, ops.SESSIONS, PROJECT, {"limit": 10})
     assert inner.asked == 1, "a read fails at once"
 
 
@@ -154,7 +156,7 @@ def test_statements_about_one_interaction_are_delivered_a_hundred_at_a_time(
     eventually(lambda: spool.directory.depth().entries == 0, "delivered")
     assert prompts() == ["Cool", "Hot"]
     assert [len(batch.interactions) for batch in inner.writes] == [100, 3]
-    transcript = spool.transcript(PROJECT, session_id, {"limit": 10})["interactions"]
+    transcript = ask(spool, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 10})["interactions"]
     assert {f"k{n}": n for n in range(102)} in [row["metadata"] for row in transcript]
 
 

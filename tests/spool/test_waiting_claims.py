@@ -9,11 +9,13 @@ from flask import Flask
 from app import create_app
 from conversation.access.registry import KeyRegistry
 from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.functions import FunctionStore
 from logging_store.spool import Spool
 from tests.access.conftest import Calls
+from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
 from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
@@ -102,6 +104,6 @@ def test_what_two_callers_said_of_one_session_is_delivered_in_parts_too(spool: S
 
     inner.refuses, inner.away = refuses, None
     delivered(spool)
-    page = inner.inner.transcript(PROJECT, session, {"limit": 10})
+    page = ask(inner.inner, ops.TRANSCRIPT, PROJECT, {"session_id": session, "limit": 10})
     assert [row["prompt"] for row in page["interactions"]] == ["the service's"]
     assert spool.dead_letters.count() == 2

@@ -52,7 +52,7 @@ begin
         'feedback', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', p.session_id, 'interaction_id', p.interaction_id, 'author', nullif(p.author, ''),
-                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at,
+                       'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at, 'spooled', false,
                        'session_key', (select s.key from turnlog.ai_sessions as s
                                         where s.project = in_project and s.id = p.session_id),
                        'interaction_key', (select i.key from turnlog.ai_interactions as i

@@ -12,7 +12,7 @@ as $$
         'participants', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'participant', p.participant, 'role', p.role, 'state', p.state,
-                       'created_at', p.created_at) order by p.created_at, p.participant), '[]')
+                       'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
               from turnlog.ai_session_participants as p
              where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
 $$;

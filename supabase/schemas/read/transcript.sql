@@ -1,6 +1,7 @@
--- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after}: the
+-- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after, complete}: the
 -- transcript, by the callers' own turn where they count them, then by time, then by id; or by id alone, so that an
 -- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
+-- `spooled` and `complete` are for what the service knows of its own disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
 language sql stable
 set search_path = ''
@@ -43,7 +44,7 @@ as $$
                     'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
                 || jsonb_build_object(
                     'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
-                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at)
+                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
                 order by p.n), '[]')
               from page as p
               join wanted as w on true
@@ -53,5 +54,6 @@ as $$
             select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
               from page as p
               join wanted as w on p.n = w.page_size
-             where exists (select from page as next where next.n > w.page_size)))
+             where exists (select from page as next where next.n > w.page_size)),
+        'complete', true)
 $$;

@@ -1,0 +1,45 @@
+-- {project, session_id, limit, feedback, owner?, author?, neighbours?, and at most one of interaction_id, after, before as of
+-- turnlog.outline} -> {session, outline, transcript, participants, folder, feedback}: a page of a session and what stands beside
+-- it, each as the function of its name answers. The transcript begins one interaction before the page, where there is one.
+-- `folder` has `neighbours` sessions, from the one before this on; it is null without it, or without a folder. `feedback` is of
+-- the page's interactions, at most so many. All but the session is null of a tombstone, and of one that isn't the `owner`'s.
+create or replace function turnlog.conversation(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    of_session constant jsonb := jsonb_build_object('project', request -> 'project', 'session_id', request -> 'session_id');
+    found_session constant jsonb := turnlog.session(request);
+    number constant integer := found_session ->> 'session_number';
+    outline jsonb;
+    leads integer;
+    page jsonb;
+begin
+    if found_session ->> 'erased_at' is not null
+       or request ? 'owner' and found_session is not null and found_session ->> 'owner' is distinct from request ->> 'owner' then
+        return jsonb_build_object('session', found_session, 'outline', null, 'transcript', null, 'participants', null,
+                                  'folder', null, 'feedback', null);
+    end if;
+    outline := turnlog.outline(request);
+    leads := case when (outline ->> 'index')::bigint > 0 then 1 else 0 end;
+    page := turnlog.transcript(of_session || jsonb_build_object(
+        'limit', (request ->> 'limit')::integer + leads,
+        'after', outline -> case leads when 1 then 'context' else 'after' end));
+    return jsonb_build_object(
+        'session', found_session,
+        'outline', outline,
+        'transcript', page,
+        'participants', turnlog.participants(request),
+        'folder', case when request ->> 'neighbours' is not null and found_session ->> 'folder_id' is not null then
+            turnlog.folder(jsonb_build_object(
+                'project', request -> 'project', 'folder_id', found_session -> 'folder_id', 'limit', request -> 'neighbours',
+                -- after all of the numbers before the one before
+                'after', case when number > 1 then jsonb_build_object(
+                    'number', number - 2, 'session_id', 'ffffffff-ffff-ffff-ffff-ffffffffffff') end)) end,
+        'feedback', turnlog.feedback(
+            of_session || jsonb_build_object(
+                'limit', request -> 'feedback',
+                'interaction_ids', jsonb_path_query_array(page, '$.interactions[*].interaction_id'))
+            || case when request ? 'author' then jsonb_build_object('author', request -> 'author') else '{}' end));
+end
+$$;
