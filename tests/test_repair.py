@@ -16,6 +16,8 @@ from tests.conftest import Backend
 from tests.doctor import Operator
 from tests.foreign_tables import SHAPES
 
+pytestmark = pytest.mark.own_database
+
 ROOT = Path(__file__).parent.parent
 
 

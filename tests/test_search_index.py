@@ -20,6 +20,8 @@ from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
 from tests.test_search_api import ABSENT, SAID, keys, search
 
+pytestmark = pytest.mark.own_database
+
 INDEXED, WAITING = "select count(*) from public.ai_search", "select count(*) from public.ai_search_queue"
 ONE_DATABASE = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
