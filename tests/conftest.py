@@ -33,6 +33,8 @@ from tests.databases import TestServer, running_server
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
+pytest_plugins = ["tests.durations"]
+
 PROJECT = "default"
 STORES = ("postgres", "supabase")
 #: Folders whose every test has a mark.

@@ -44,7 +44,14 @@ create schema only_for_tests;
 create function only_for_tests.refuse() returns event_trigger language plpgsql as $$ begin
     raise exception 'the shared database keeps its schema: mark this test with own_database';
 end $$;
-create event trigger schema_stays on ddl_command_start execute function only_for_tests.refuse();
+create function only_for_tests.refuse_unless_nothing_changed() returns event_trigger language plpgsql as $$ begin
+    if exists (select from pg_event_trigger_ddl_commands()) then -- "if not exists" may have found it there
+        raise exception 'the shared database keeps its schema: mark this test with own_database';
+    end if;
+end $$;
+create event trigger nothing_is_changed on ddl_command_end
+    execute function only_for_tests.refuse_unless_nothing_changed();
+create event trigger nothing_is_dropped on sql_drop execute function only_for_tests.refuse();
 """
 _TABLES = """
 select c.oid::regclass::text

@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 from tests.databases import server_folder
 from tests.doctor import Operator
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.own_database, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent
 BATCH = Batch(PROJECT, [{"id": "5e550000-0000-4000-8000-000000000001", "key": "s", "implicit": False}])

@@ -27,8 +27,6 @@ from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.issuers import ISSUER, USER, SigningPair, claims, publishing, signed_with_text
 
-pytestmark = pytest.mark.every_store
-
 # who calls, in the order of the columns
 #   none      nobody: no key
 #   garbage   a Bearer token that looks like nothing of ours
