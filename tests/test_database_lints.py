@@ -11,6 +11,8 @@ import pytest
 
 from logging_store import catalogue
 
+pytestmark = pytest.mark.own_database
+
 
 @dataclass
 class Rule:

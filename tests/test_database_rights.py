@@ -10,6 +10,8 @@ from logging_store.postgres import PostgresStore
 from tests.databases import TestServer
 from tests.postgrest import PostgrestStandIn
 
+pytestmark = pytest.mark.own_database
+
 TABLES = catalogue.tables()
 STRANGERS = ["anon", "authenticated"]
 

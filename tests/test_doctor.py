@@ -13,6 +13,8 @@ from tests.databases import TestServer
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
+pytestmark = pytest.mark.own_database
+
 
 def test_the_golden_catalogue_is_that_of_a_fresh_database(database: str) -> None:
     assert catalogue.FILE.read_text(encoding="utf-8") == golden.catalogue_of(database), golden.RENEW

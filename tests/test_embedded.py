@@ -20,6 +20,8 @@ from logging_store import programs
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import Misconfigured
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 60
 

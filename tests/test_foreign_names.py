@@ -7,6 +7,8 @@ import pytest
 from conversation.doctor.foreign import Names, UnclearError, identify
 from tests.doctor import Operator
 
+pytestmark = pytest.mark.own_database
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),

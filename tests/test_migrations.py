@@ -20,6 +20,8 @@ from logging_store.records import InteractionStatus, SessionStatus
 from tests import golden
 from tests.databases import TestServer
 
+pytestmark = pytest.mark.own_database
+
 
 @pytest.fixture
 def empty_database(postgres_server: TestServer) -> Iterator[str]:

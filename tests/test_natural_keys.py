@@ -1,11 +1,14 @@
 """The second line of defence: a row written past the service holds a key that should be ours."""
 
 import psycopg
+import pytest
 
 from logging_store.batches import Batch
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id, session_row
+
+pytestmark = pytest.mark.every_store
 
 
 def test_a_sessions_key_held_by_another_row_is_reported_by_its_rule(backend: Backend, store: Store) -> None:

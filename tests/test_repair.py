@@ -18,6 +18,8 @@ from tests.databases import TestServer
 from tests.doctor import Operator
 from tests.foreign_tables import SHAPES
 
+pytestmark = pytest.mark.own_database
+
 ROOT = Path(__file__).parent.parent
 
 

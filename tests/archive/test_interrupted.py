@@ -26,6 +26,8 @@ from logging_store.repository import Kept
 from tests.archive.conftest import SGD, Flask, counted, flask_of, stored_rows
 from tests.conftest import Backend
 
+pytestmark = [pytest.mark.own_database, pytest.mark.slow]
+
 _ROOT = Path(__file__).parents[2]
 _HEAD = 600_000  # bytes of the dialogues: some batches, not all
 

@@ -14,6 +14,7 @@ from tests.service import Service
 EXAMPLE = Path(__file__).parents[2] / "docs" / "chat.html"
 
 
+@pytest.mark.walk
 def test_an_interaction_is_stored_and_its_receipt_says_so(tab: Tab, log: Log, session: str) -> None:
     assert (
         tab.open(sessionId=session, userId="ada", title="First steps", tags=["demo"], metadata={"a": {"aB": 1}})

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from conversation.settings import Settings
 from tests.archive.conftest import SGD, counted, counts_of, flask_of, stored_rows, write
 from tests.conftest import Backend
 from tests.doctor import Operator
+
+pytestmark = pytest.mark.own_database
 
 ROOT = Path(__file__).parents[2]
 OLD_TABLES = """

@@ -36,6 +36,8 @@ from tests.model import Model
 from tests.statements import completions, creates, logged
 from tests.traffic import RECEIVED, Row, Statement, as_batch
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "100"))
 SPOOLS = 2
 # how many failed is derived from the interactions, which are compared themselves, where they agree

@@ -14,6 +14,8 @@ import pytest
 
 from tests.spool.crash_points import WRITES
 
+pytestmark = pytest.mark.faults
+
 DONE, STUCK, NOT_REACHED, KILLED = 0, 3, 4, -9
 RECOVERIES = 2  # crashes tried in the recovery after each crash
 
