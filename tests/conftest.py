@@ -16,7 +16,7 @@ from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
-from tests import leaks
+from tests import guardian, leaks
 from tests.api import KEYLESS
 from tests.browser import chromium
 from tests.databases import TestServer, running_server
@@ -28,6 +28,7 @@ PROJECT = "default"
 
 @pytest.fixture(scope="session", autouse=True)
 def _watched() -> Iterator[None]:
+    guardian.start()
     with leaks.watching():
         yield
 

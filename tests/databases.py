@@ -6,7 +6,6 @@ By default the server is the embedded one, started in a temporary folder. `TURNL
 
 import itertools
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from logging_store import migrations
 from logging_store.embedded import EmbeddedPostgres
+from tests import guardian
 
 # Roles as Supabase has them: the API logs in as authenticator and becomes the role of the caller's key.
 _SUPABASE_ROLES = """
@@ -95,8 +95,8 @@ class TestServer:
 @contextmanager
 def server_folder() -> Iterator[Path]:
     """Yield a folder for a server, which may run as another user; pytest closes its own folders to all but one."""
-    with tempfile.TemporaryDirectory(prefix="turnlog-test-") as folder:
-        yield Path(folder)
+    with guardian.folder() as folder:
+        yield folder
 
 
 @contextmanager

@@ -24,13 +24,13 @@ import httpx
 import psutil
 
 from logging_store.embedded import EmbeddedPostgres
-from tests import leaks
+from tests import guardian, leaks
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60  # the first start of an embedded database runs initdb
 _STOP_S = 50  # more than requests under way get to end
 _LOG_LINES = 40
-_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ")
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", guardian.MARK)
 
 
 def inherited() -> dict[str, str]:
@@ -120,10 +120,12 @@ def launch(
     """Start a WSGI application under the project's gunicorn.conf.py and yield it without waiting for it."""
     port = _free_port()
     variables = inherited() | {"PORT": str(port), "TURNLOG_WORKERS": str(workers), **environment}
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="turnlog-test-") as data_dir:
+    with tempfile.TemporaryFile() as log, guardian.folder() as data_dir:
         if not {"TURNLOG_API_KEY", "TURNLOG_KEYLESS"} & variables.keys():
             variables["TURNLOG_KEYLESS"] = "true"  # as the tests' clients are on this machine
-        variables.setdefault("DATA_DIR", data_dir)  # of its own: what one service spools is not another's to deliver
+        variables.setdefault(
+            "DATA_DIR", str(data_dir)
+        )  # of its own: what one service spools is not another's to deliver
         service = Service(
             f"http://127.0.0.1:{variables['PORT']}",
             _start(variables, application, log),
