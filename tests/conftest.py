@@ -1,5 +1,6 @@
 """Fixtures shared by all tests. A store fixture is one parameter: a new kind of store is one more."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,14 @@ from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
 PROJECT = "default"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As root, keep `tmp_path` out of the folder that all runs share: each pytest closes it to the servers' user."""
+    if os.geteuid() == 0 and not config.option.basetemp and not config.option.collectonly:
+        closing = ExitStack()
+        config.add_cleanup(closing.close)
+        config.option.basetemp = str(closing.enter_context(guardian.folder()) / "pytest")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,6 +27,7 @@ MARK = "TESTS_GUARDIAN"  # the name of a variable that all processes of a test p
 _PREFIX = "turnlog-test-"
 _SHUTDOWN_S = 5  # for a database server, which gives its shared memory back
 _GIVE_UP_S = 60
+_AGAIN_S = 0.1
 
 
 @dataclass
@@ -85,14 +86,17 @@ def _wait(mark: str) -> None:
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.SIG_IGN)
     os.setsid()
-    folders = sys.stdin.buffer.read().split(b"\0")[:-1]  # until the pipe is closed
-    _end_all(mark)
-    for each in folders:
-        shutil.rmtree(each, ignore_errors=True)
-
-
-def _end_all(mark: str) -> None:
+    folders = [Path(os.fsdecode(name)) for name in sys.stdin.buffer.read().split(b"\0")[:-1]]  # the pipe is closed
     give_up = time.monotonic() + _GIVE_UP_S
+    _end_all(mark, give_up)
+    # a worker's processes may still write into the folders of the run, until its own guardian has ended them
+    while (left := [each for each in folders if each.exists()]) and time.monotonic() < give_up:
+        for each in left:
+            shutil.rmtree(each, ignore_errors=True)
+        time.sleep(_AGAIN_S)
+
+
+def _end_all(mark: str, give_up: float) -> None:
     first = True
     while (left := _marked(mark)) and time.monotonic() < give_up:
         for process in left:
