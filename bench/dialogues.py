@@ -16,7 +16,7 @@ from typing import Any
 _ODD = (
     "Größe", "e\u0301 ≠ é", "שלום עולם", "مرحبا", "日本語のテキスト", "👩‍👩‍👧‍👦🏳️‍🌈",
     "\ufeffBOM", "zero\u200bwidth", "\u2028line\u2029", "tab\tnewline\nreturn\r\n", "\u0001\u007f", "\\u0000",
-    '{"json": "\\"}', "'; drop table ai_sessions; --", "%s %(x)s", "\U0010ffff", " leading and trailing ",
+    '{"json": "\\"}', "'; drop table turnlog.ai_sessions; --", "%s %(x)s", "\U0010ffff", " leading and trailing ",
     "a/b?c=d#e&f", "<script>alert(1)</script>", "İıſß", "\u202eright to left",
 )  # fmt: skip
 _WORDS = (

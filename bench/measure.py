@@ -113,7 +113,7 @@ def insert_sessions(database: Database, sessions: Sequence[str]) -> None:
     """Open the sessions that copied interactions refer to."""
     with psycopg.connect(database.conninfo) as connection:
         connection.cursor().executemany(
-            "insert into public.ai_sessions (project, id, created_at) values (%s, %s::uuid, now())",
+            "insert into turnlog.ai_sessions (project, id, created_at) values (%s, %s::uuid, now())",
             [[PROJECT, session] for session in sessions],
         )
 

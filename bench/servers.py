@@ -22,7 +22,7 @@ from tests.service import launch
 
 WORKERS = 2
 TURNLOG, HANDWRITTEN, CEILING = "Turnlog", "hand-written", "no database"
-TABLE = "public.ai_interactions"
+TABLE = "turnlog.ai_interactions"
 COUNTING = f"select count(*) from {TABLE}"  # noqa: S608 - a name of our own
 _ROOT = Path(__file__).resolve().parent.parent
 _SETTLE_S = 30

@@ -35,7 +35,7 @@ def look(span: Span) -> dict[str, Any]:
 
 
 def query_of(span: Span) -> dict[str, Any]:
-    """Return what a store is asked, as `turnlog_overview_v1` has it."""
+    """Return what a store is asked, as `turnlog.overview` has it."""
     return {
         "from": span.not_before.isoformat(),
         "to": span.before.isoformat(),

@@ -27,7 +27,7 @@ def verify_report(file: BinaryIO) -> None:
         raise click.ClickException(f"{file.name} is no report: it names no project")
     with database_at_work() as database:
         # asking makes a key where there is none: not for what anybody wrote into a file
-        known = database.perform("turnlog_projects_v1", {"project": project})["projects"]
+        known = database.perform("projects", {"project": project})["projects"]
         right = bool(known) and reports.is_signed(report, database.report_key(project))
     if not right:
         raise click.ClickException("The report was changed, or another database's service has signed it")

@@ -1,6 +1,6 @@
 """What a search is for, and where in a text that stands.
 
-Texts are compared folded, as turnlog_fold_v1 does: small letters, compatible forms as one, marks that nobody sees left
+Texts are compared folded, as turnlog.fold does: small letters, compatible forms as one, marks that nobody sees left
 out. Places are counted in code points of the text as it was said, whatever folding made of it.
 """
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
-#: What becomes of a stored interaction that a row says more, or something else, about: see turnlog_write_v1.
+#: What becomes of a stored interaction that a row says more, or something else, about: see turnlog.write_v1.
 OnConflict = Literal["keep", "report", "fill"]
 Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
@@ -30,10 +30,10 @@ _OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering") 
 class Batch:
     """Records of one project that are written together or not at all.
 
-    Rows are as `turnlog_write_v1` takes them: JSON values under the columns' names. A row that says `implicit` states
+    Rows are as `turnlog.write_v1` takes them: JSON values under the columns' names. A row that says `implicit` states
     nothing of its own: it is a parent that came along with its child. The session of a participant or of
     feedback must be among the rows.
-    A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog_write_v2.
+    A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog.write_v2.
     """
 
     project: str

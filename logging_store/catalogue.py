@@ -1,4 +1,4 @@
-"""What the database should look like: the answer of `turnlog_catalogue_v1` on a freshly migrated one.
+"""What the database should look like: the answer of `turnlog.catalogue` on a freshly migrated one.
 
 `make golden` writes it anew after a migration was added.
 """

@@ -55,110 +55,110 @@ class FunctionStore(ABC):
 
     def write(self, batch: Batch) -> BatchReceipts:
         # rows that nobody claims are spared the look at whose their sessions are
-        function = "turnlog_write_v2" if batch.is_claimed else "turnlog_write_v1"
+        function = "write_v2" if batch.is_claimed else "write_v1"
         if batch.late:
-            function = "turnlog_write_late_v1"
+            function = "write_late"
         if not batch.feedback:
             return _receipts(batch, self._persist(function, "batch", batch.to_json()))
-        return _receipts(batch, self._persist("turnlog_write_v3", "batch", {**batch.to_json(), "late": batch.late}))
+        return _receipts(batch, self._persist("write_v3", "batch", {**batch.to_json(), "late": batch.late}))
 
     def explain(self, batch: Batch) -> BatchReceipts:
-        return _receipts(batch, self._persist("turnlog_explain_v1", "batch", batch.to_json()))
+        return _receipts(batch, self._persist("explain", "batch", batch.to_json()))
 
     def session(self, project: str, session_id: str) -> dict[str, Any] | None:
-        session: dict[str, Any] | None = self._request("turnlog_session_v1", project, session_id)
+        session: dict[str, Any] | None = self._request("session", project, session_id)
         return session
 
     def sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        function = "turnlog_sessions_by_id_v1" if query.get("by") == "id" else "turnlog_sessions_v1"
+        function = "sessions_by_id" if query.get("by") == "id" else "sessions"
         page: dict[str, Any] = self._request(function, project, **query)
         return page
 
     def count_sessions(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        count: dict[str, Any] = self._request("turnlog_count_sessions_v1", project, **query)
+        count: dict[str, Any] = self._request("count_sessions", project, **query)
         return count
 
     def recent(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_recent_v1", project, **query)
+        page: dict[str, Any] = self._request("recent", project, **query)
         return page
 
     def transcript(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_transcript_v1", project, session_id, **query)
+        page: dict[str, Any] = self._request("transcript", project, session_id, **query)
         return page
 
     def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        outline: dict[str, Any] = self._request("turnlog_outline_v1", project, session_id, **query)
+        outline: dict[str, Any] = self._request("outline", project, session_id, **query)
         return outline
 
     def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         ms = min(_SEARCH_S, self.deadline_s / 3) * 1000
         bounded = {"rows": _SEARCHED_AT_ONCE, "ms": ms, "first": _LOOKED_AT_FIRST, **query}
-        page: dict[str, Any] = self._request("turnlog_search_v1", project, **bounded)
+        page: dict[str, Any] = self._request("search", project, **bounded)
         return page
 
     def gaps(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_gaps_v1", project, session_id, **query)
+        page: dict[str, Any] = self._request("gaps", project, session_id, **query)
         return page
 
     def folder(self, project: str, folder_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._request("turnlog_folder_v1", project, folder_id=folder_id, **query)
+        found: dict[str, Any] = self._request("folder", project, folder_id=folder_id, **query)
         return found
 
     def folders(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_folders_v1", project, **query)
+        page: dict[str, Any] = self._request("folders", project, **query)
         return page
 
     def participants(self, project: str, session_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._request("turnlog_participants_v1", project, session_id)
+        found: dict[str, Any] = self._request("participants", project, session_id)
         return found
 
     def feedback(self, project: str, session_id: str | None, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_feedback_v1", project, session_id, **query)
+        page: dict[str, Any] = self._request("feedback", project, session_id, **query)
         return page
 
     def edit(self, project: str, session_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
-        session: dict[str, Any] | None = self._request("turnlog_edit_v1", project, session_id, changes=changes)
+        session: dict[str, Any] | None = self._request("edit", project, session_id, changes=changes)
         return session
 
     def erase(self, project: str, session_id: str, query: dict[str, Any] | None = None) -> dict[str, Any] | None:
         request = {"most": _ERASED_OF_ONE_AT_ONCE, **(query or {})}
-        report: dict[str, Any] | None = self._request("turnlog_erase_v1", project, session_id, **request)
+        report: dict[str, Any] | None = self._request("erase", project, session_id, **request)
         while report and report["left"]:
-            step = self._request("turnlog_erase_v1", project, session_id, **request)
+            step = self._request("erase", project, session_id, **request)
             report = step | {name: report[name] + step[name] for name in ("interactions", "participants", "feedback")}
         return report and report | _NOTHING_HERE
 
     def erase_user(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         request = {"user_id": user_id, "most": _ERASED_AT_ONCE, "limit": _COUNTED_AT_ONCE, **query}
-        report: dict[str, Any] = self._request("turnlog_erase_user_v1", project, **request)
+        report: dict[str, Any] = self._request("erase_user", project, **request)
         return report | _NOTHING_HERE
 
     def participations(self, project: str, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
-        page: dict[str, Any] = self._request("turnlog_participations_v1", project, user_id=user_id, **query)
+        page: dict[str, Any] = self._request("participations", project, user_id=user_id, **query)
         return page
 
     def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self._request("turnlog_overview_v1", project, **query)
+        found: dict[str, Any] = self._request("overview", project, **query)
         return found
 
     def report_key(self, project: str) -> str:
-        key: str = self._request("turnlog_report_key_v1", project)["key"]
+        key: str = self._request("report_key", project)["key"]
         return key
 
     def forget(self, project: str) -> dict[str, Any]:
-        report: dict[str, Any] = self._request("turnlog_forget_project_v1", project, limit=_FORGOTTEN_AT_ONCE)
+        report: dict[str, Any] = self._request("forget_project", project, limit=_FORGOTTEN_AT_ONCE)
         return report
 
     def key(self, digest: str) -> dict[str, Any] | None:
-        key: dict[str, Any] | None = self._persist("turnlog_key_v1", "request", {"digest": digest})
+        key: dict[str, Any] | None = self._persist("key", "request", {"digest": digest})
         return key
 
     def origins(self) -> list[str]:
-        origins: list[str] = self._persist("turnlog_origins_v1", "request", {})["origins"]
+        origins: list[str] = self._persist("origins", "request", {})["origins"]
         return origins
 
     def ping(self) -> dict[str, Any]:
-        settings: dict[str, Any] = self._call("turnlog_ping_v1", "request", {}, time.monotonic() + self.deadline_s)
+        settings: dict[str, Any] = self._call("ping", "request", {}, time.monotonic() + self.deadline_s)
         _require_trustworthy(settings)
         return settings
 

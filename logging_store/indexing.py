@@ -66,7 +66,7 @@ class Indexing:
 
 def index(perform: Callable[[str, dict[str, Any]], Any], ms: float) -> dict[str, Any]:
     """Index for about so many milliseconds; return `{indexed, left}`: how many, and whether there is more."""
-    done: dict[str, Any] = perform("turnlog_index_v1", {"ms": ms})
+    done: dict[str, Any] = perform("index_pending", {"ms": ms})
     return done
 
 
@@ -74,7 +74,7 @@ def queue_all(perform: Callable[[str, dict[str, Any]], Any]) -> Iterator[int]:
     """Queue what all projects hold to be indexed anew, step by step; yield how many interactions each step queued."""
     after: dict[str, Any] | None = None
     while True:
-        step = perform("turnlog_reindex_v1", {"limit": _QUEUED_AT_ONCE, "after": after})
+        step = perform("reindex", {"limit": _QUEUED_AT_ONCE, "after": after})
         yield step["queued"]
         after = step["after"]
         if after is None:

@@ -47,7 +47,7 @@ def _version_and_name(path: Path) -> tuple[str, str]:
     return version, name
 
 
-#: What `turnlog_ping_v1` answers on a database that this code fits.
+#: What `turnlog.ping` answers on a database that this code fits.
 SCHEMA_VERSION = max(_version_and_name(path)[0] for path in DIRECTORY.glob("*.sql"))
 
 

@@ -48,22 +48,22 @@ class Retention:
 
     def projects(self, only: str | None = None) -> list[Project]:
         request = {} if only is None else {"project": only}
-        found = self._database.perform("turnlog_projects_v1", request)["projects"]
+        found = self._database.perform("projects", request)["projects"]
         return [Project(row["project"], row["keep_days"], datetime.fromisoformat(row["now"])) for row in found]
 
     def keep(self, project: str, days: int | None) -> None:
         """Say how long a project is kept; None: as the service's own setting says."""
-        self._database.perform("turnlog_set_project_v1", {"project": project, "keep_days": days})
+        self._database.perform("set_project", {"project": project, "keep_days": days})
 
     def expire(self, project: Project, days: int, *, dry_run: bool) -> Iterator[Expired]:
         """Erase what is older; yield after each step what it took away, or would."""
         request = {"project": project.name, "before": (project.now - timedelta(days=days)).isoformat()}
-        for page in self._pages("turnlog_expirable_v1", request):
+        for page in self._pages("expirable", request):
             if dry_run:
                 yield Expired(len(page["session_ids"]), page["interactions"])
             elif page["session_ids"]:
                 yield from self._erase(request, page["session_ids"])
-        for page in self._pages("turnlog_expire_folders_v1", {**request, "dry_run": dry_run}):
+        for page in self._pages("expire_folders", {**request, "dry_run": dry_run}):
             yield Expired(folders=page["folders"])
 
     def _erase(self, request: dict[str, Any], idle: list[str]) -> Iterator[Expired]:
@@ -71,7 +71,7 @@ class Retention:
         left = True
         while left:
             query = {**request, "session_ids": [each for each in idle if each not in held], "most": _ERASED_AT_ONCE}
-            step = self._perform("turnlog_expire_v1", query)
+            step = self._perform("expire", query)
             held.update(step["held"])
             left = step["left"]
             yield Expired(len(step["session_ids"]), step["interactions"])
@@ -84,7 +84,7 @@ class Retention:
         left = True
         while left:
             try:
-                step = self._perform("turnlog_expire_v1", query)
+                step = self._perform("expire", query)
             except StoreBusy:
                 yield Expired(held_up=1)
                 return

@@ -39,7 +39,7 @@ class Store(Protocol):
         """Return `{sessions, after}`, newest first.
 
         `query`: limit, and any of user_id, folder_id, tag, status, implicit, model, has_errors, name, from, to, sort,
-        after: see turnlog_sessions_v1. A page may be short; `after` is null on the last one. With `by` "id" in the
+        after: see turnlog.sessions. A page may be short; `after` is null on the last one. With `by` "id" in the
         order of their ids, which never change, by user_id, tag, status, from and to only.
         """
 
@@ -59,12 +59,12 @@ class Store(Protocol):
     def outline(self, project: str, session_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return `{total, index, after, context, models, states}`: which page of a transcript is meant, what all has.
 
-        `query`: limit, and at most one of interaction_id, after and before: see turnlog_outline_v1. `after` is what
+        `query`: limit, and at most one of interaction_id, after and before: see turnlog.outline. `after` is what
         `transcript` takes to read that page. What waits on this machine is not weighed.
         """
 
     def search(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        """Return `{hits, after, complete, searched, matched, searched_to}`: see turnlog_search_v1.
+        """Return `{hits, after, complete, searched, matched, searched_to}`: see turnlog.search.
 
         `query`: terms, limit, order (newest, match), and any of words, user_id, unclaimed, session_id, model, from, to,
         after. A call ends in time: `complete` is False if it ended before it had looked at everything for its page.
@@ -116,7 +116,7 @@ class Store(Protocol):
         """Take a part of what there is of a user away; ask again until nothing is `left`.
 
         Returns `{erased_at, sessions, interactions, participants, feedback, participations, turns, folders, spooled,
-        dead_letters, unreadable_files, session_ids, left, proof}`: see turnlog_erase_user_v1. `spooled` and
+        dead_letters, unreadable_files, session_ids, left, proof}`: see turnlog.erase_user. `spooled` and
         `dead_letters` are what this call took. `query`: `begin` with the first call, or `dry_run`, which only counts, a
         page with each call, and answers `after` for the next.
         """
@@ -127,7 +127,7 @@ class Store(Protocol):
     def overview(self, project: str, query: dict[str, Any]) -> dict[str, Any]:
         """Return what went on in a span, `{interactions, failures, sessions}`, each of a share of its time.
 
-        `query`: from and to, and how it is looked at: see turnlog_overview_v1.
+        `query`: from and to, and how it is looked at: see turnlog.overview.
         """
 
     def report_key(self, project: str) -> str:

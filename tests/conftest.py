@@ -88,8 +88,8 @@ class Backend:
         """Begin to erase a session, with one of its interactions, as a service does that ends meanwhile."""
         with psycopg.connect(self.database) as connection:
             connection.execute(
-                "select public.turnlog_erase_v1(jsonb_build_object('project', project, 'session_id', id, 'most', 1))"
-                " from public.ai_sessions where project = %s and key = %s",
+                "select turnlog.erase(jsonb_build_object('project', project, 'session_id', id, 'most', 1))"
+                " from turnlog.ai_sessions where project = %s and key = %s",
                 [PROJECT, key],
             )
 

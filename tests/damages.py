@@ -22,157 +22,157 @@ def unseen_by(check: str, sql: str) -> str:
 
 SHAPE = {
     "an index is gone": (
-        "drop index public.ai_sessions_newest_idx",
+        "drop index turnlog.ai_sessions_newest_idx",
         "indexes", "ai_sessions_newest_idx is missing", "CREATE INDEX ai_sessions_newest_idx",
     ),
     "an index is another": (
-        "drop index public.ai_sessions_tags_idx; create index ai_sessions_tags_idx on public.ai_sessions (tags)",
-        "indexes", "USING btree (tags)", "drop index public.ai_sessions_tags_idx",
+        "drop index turnlog.ai_sessions_tags_idx; create index ai_sessions_tags_idx on turnlog.ai_sessions (tags)",
+        "indexes", "USING btree (tags)", "drop index turnlog.ai_sessions_tags_idx",
     ),
     "an index of a key is gone": (
-        "drop index public.ai_sessions_project_key_key",
+        "drop index turnlog.ai_sessions_project_key_key",
         "indexes", "ai_sessions_project_key_key is missing", "CREATE UNIQUE INDEX",
     ),
     "a unique index is too many": (
-        "create unique index one_title on public.ai_sessions (title)",
+        "create unique index one_title on turnlog.ai_sessions (title)",
         "indexes", "one_title isn't Turnlog's", "drop index public.one_title",
     ),
     "a foreign key is gone": (
-        "alter table public.ai_interactions drop constraint ai_interactions_session_fkey",
+        "alter table turnlog.ai_interactions drop constraint ai_interactions_session_fkey",
         "constraints", "ai_interactions_session_fkey is missing", "ai_interactions_session_fkey FOREIGN KEY",
     ),
     "a primary key is gone": (
-        "alter table public.ai_interactions drop constraint ai_interactions_pkey",
+        "alter table turnlog.ai_interactions drop constraint ai_interactions_pkey",
         "constraints", "ai_interactions_pkey is missing", "add constraint ai_interactions_pkey PRIMARY KEY",
     ),
     "a constraint was never checked": (
-        ("alter table public.ai_interactions drop constraint ai_interactions_session_fkey,"
+        ("alter table turnlog.ai_interactions drop constraint ai_interactions_session_fkey,"
         " add constraint ai_interactions_session_fkey foreign key (project, session_id)"
-        " references public.ai_sessions (project, id) not valid"),
+        " references turnlog.ai_sessions (project, id) not valid"),
         "constraints", "never checked on older rows", "validate constraint ai_interactions_session_fkey",
     ),
     "a foreign key is switched off": (
-        "alter table public.ai_interactions disable trigger all",
+        "alter table turnlog.ai_interactions disable trigger all",
         "constraints", "ai_interactions_session_fkey is switched off", "enable trigger all",
     ),
     "a check allows more": (
-        ("alter table public.ai_sessions drop constraint ai_sessions_status_check,"
+        ("alter table turnlog.ai_sessions drop constraint ai_sessions_status_check,"
         " add constraint ai_sessions_status_check check (status <> '')"),
         "constraints", "ai_sessions_status_check is", "drop constraint ai_sessions_status_check",
     ),
     "a constraint is too many": (
-        "alter table public.ai_sessions add constraint must_be_titled check (title is not null)",
+        "alter table turnlog.ai_sessions add constraint must_be_titled check (title is not null)",
         "constraints", "must_be_titled isn't Turnlog's", "drop constraint must_be_titled",
     ),
     "a column is gone": (
-        "alter table public.ai_interactions drop column turn",
+        "alter table turnlog.ai_interactions drop column turn",
         "columns", "ai_interactions.turn is missing", "add column turn bigint",
     ),
     "a column has another type": (
-        "alter table public.ai_sessions alter column title type varchar(50)",
+        "alter table turnlog.ai_sessions alter column title type varchar(50)",
         "columns", "ai_sessions.title is character varying(50), not text", "type text using title::text",
     ),
     "a column may be empty": (
-        "alter table public.ai_sessions alter column created_at drop not null",
+        "alter table turnlog.ai_sessions alter column created_at drop not null",
         "columns", "not timestamp with time zone not null", "alter column created_at set not null",
     ),
     "a column has no default": (
-        "alter table public.ai_sessions alter column status drop default",
+        "alter table turnlog.ai_sessions alter column status drop default",
         "columns", "not text not null default 'open'::text", "set default 'open'::text",
     ),
     "a column has to be filled by others": (
-        "alter table public.ai_sessions add column tenant text not null",
+        "alter table turnlog.ai_sessions add column tenant text not null",
         "columns", "ai_sessions.tenant isn't Turnlog's, and must be filled", "alter column tenant drop not null",
     ),
     "a table isn't logged": (
-        "alter table public.ai_interactions set unlogged",
-        "tables", "the table ai_interactions is unlogged", "set logged",
+        "alter table turnlog.ai_interactions set unlogged",
+        "tables", "the table turnlog.ai_interactions is unlogged", "set logged",
     ),
     "a trigger is gone": (
-        "drop trigger ai_interactions_queue on public.ai_interactions",
+        "drop trigger ai_interactions_queue on turnlog.ai_interactions",
         "triggers", "ai_interactions.ai_interactions_queue is missing", "index --all",
     ),
     "a trigger does something else": (
-        ("create or replace trigger ai_interactions_queue after insert on public.ai_interactions"
-        " referencing new table as written for each statement execute function public.turnlog_requeue_v1()"),
-        "triggers", "ai_interactions_queue has been changed", "EXECUTE FUNCTION public.turnlog_queue_v1()",
+        ("create or replace trigger ai_interactions_queue after insert on turnlog.ai_interactions"
+        " referencing new table as written for each statement execute function turnlog.requeue()"),
+        "triggers", "ai_interactions_queue has been changed", "EXECUTE FUNCTION turnlog.queue()",
     ),
     "a trigger swallows rows": (
         ("create function public.swallow() returns trigger language plpgsql as 'begin return null; end';"
-        'create trigger "Swallow" before insert on public.ai_sessions for each row execute function public.swallow()'),
-        "triggers", "Swallow isn't Turnlog's", 'drop trigger "Swallow" on public.ai_sessions',
+        'create trigger "Swallow" before insert on turnlog.ai_sessions for each row execute function public.swallow()'),
+        "triggers", "Swallow isn't Turnlog's", 'drop trigger "Swallow" on turnlog.ai_sessions',
     ),
     "a rule swallows rows": (
-        "create rule swallow as on insert to public.ai_interactions do instead nothing",
-        "triggers", "the rule ai_interactions.swallow", "drop rule swallow on public.ai_interactions",
+        "create rule swallow as on insert to turnlog.ai_interactions do instead nothing",
+        "triggers", "the rule ai_interactions.swallow", "drop rule swallow on turnlog.ai_interactions",
     ),
     "row-level security is off": (
-        "alter table public.ai_sessions disable row level security",
+        "alter table turnlog.ai_sessions disable row level security",
         "row-level security", "row-level security of ai_sessions is off", "enable row level security",
     ),
     "row-level security is forced": (
-        "alter table public.ai_interactions force row level security",
+        "alter table turnlog.ai_interactions force row level security",
         "row-level security", "ai_interactions is forced", "no force row level security",
     ),
     "a policy lets others in": (
-        "create policy everyone on public.ai_sessions using (true)",
-        "row-level security", "ai_sessions.everyone isn't Turnlog's", "drop policy everyone on public.ai_sessions",
+        "create policy everyone on turnlog.ai_sessions using (true)",
+        "row-level security", "ai_sessions.everyone isn't Turnlog's", "drop policy everyone on turnlog.ai_sessions",
     ),
     "a function says something else": (
-        ("create or replace function public.turnlog_erase_v1(request jsonb) returns jsonb"
+        ("create or replace function turnlog.erase(request jsonb) returns jsonb"
         " language sql as 'select request'"),
-        "functions", "turnlog_erase_v1(jsonb) has been changed: body, settings, traits", "flask --app app migrate",
+        "functions", "turnlog.erase(jsonb) has been changed: body, settings, traits", "flask --app app migrate",
     ),
     "a function has another setting": (
-        "alter function public.turnlog_write_v1(jsonb) reset lock_timeout",
-        "functions", "turnlog_write_v1(jsonb) has been changed: settings", "flask --app app migrate",
+        "alter function turnlog.write_v1(jsonb) reset lock_timeout",
+        "functions", "turnlog.write_v1(jsonb) has been changed: settings", "flask --app app migrate",
     ),
     "a function runs as its owner": (
-        "alter function public.turnlog_sessions_v1(jsonb) security definer",
-        "functions", "turnlog_sessions_v1(jsonb) has been changed: traits", "flask --app app migrate",
+        "alter function turnlog.sessions(jsonb) security definer",
+        "functions", "turnlog.sessions(jsonb) has been changed: traits", "flask --app app migrate",
     ),
     "a function answers otherwise": (
-        ("drop function public.turnlog_erase_v1(jsonb);"
-        "create function public.turnlog_erase_v1(request jsonb) returns json"
+        ("drop function turnlog.erase(jsonb);"
+        "create function turnlog.erase(request jsonb) returns json"
         " language sql as 'select null::json';"
-        "select public.turnlog_close_v1()"),
-        "functions", "turnlog_erase_v1(jsonb) has been changed: body, result", "drop function public.turnlog_erase_v1",
+        "select turnlog.restrict_access()"),
+        "functions", "turnlog.erase(jsonb) has been changed: body, result", "drop function turnlog.erase",
     ),
     "a function is gone": (
-        "drop function public.turnlog_forget_project_v1(jsonb)",
-        "functions", "turnlog_forget_project_v1(jsonb) is missing", "flask --app app migrate",
+        "drop function turnlog.forget_project(jsonb)",
+        "functions", "turnlog.forget_project(jsonb) is missing", "flask --app app migrate",
     ),
     "a function has a double": (
-        ("create function public.turnlog_session_v1(request json) returns json language sql as 'select request';"
-        "select public.turnlog_close_v1()"),
-        "functions", "turnlog_session_v1(json) isn't Turnlog's", "drop function public.turnlog_session_v1(json)",
+        ("create function turnlog.session(request json) returns json language sql as 'select request';"
+        "select turnlog.restrict_access()"),
+        "functions", "turnlog.session(json) isn't Turnlog's", "drop function turnlog.session(json)",
     ),
 }  # fmt: skip
 
 RIGHTS = {
     "a stranger reads": (
-        "grant select on public.ai_sessions to anon",
-        "grants", "anon has SELECT on public.ai_sessions", "revoke SELECT on table public.ai_sessions from anon",
+        "grant select on turnlog.ai_sessions to anon",
+        "grants", "anon has SELECT on turnlog.ai_sessions", "revoke SELECT on table turnlog.ai_sessions from anon",
     ),
     "a stranger reads one column": (
-        "grant select (prompt), update (prompt) on public.ai_interactions to authenticated",
+        "grant select (prompt), update (prompt) on turnlog.ai_interactions to authenticated",
         "grants", "authenticated has SELECT, UPDATE (prompt)", "revoke SELECT (prompt), UPDATE (prompt) on table",
     ),
     "everybody may call": (
-        "grant execute on function public.turnlog_write_v1(jsonb) to public",
-        "grants", "public has EXECUTE on public.turnlog_write_v1(jsonb)", "from public",
+        "grant execute on function turnlog.write_v1(jsonb) to public",
+        "grants", "public has EXECUTE on turnlog.write_v1(jsonb)", "from public",
     ),
     "another role reads": (
-        "grant select on public.ai_sessions to authenticator",
+        "grant select on turnlog.ai_sessions to authenticator",
         "grants", "authenticator has SELECT", "from authenticator",
     ),
     "the service can't call": (
-        "revoke execute on function public.turnlog_erase_v1(jsonb) from service_role",
-        "grants", "service_role lacks EXECUTE on public.turnlog_erase_v1(jsonb)", "",
+        "revoke execute on function turnlog.erase(jsonb) from service_role",
+        "grants", "service_role lacks EXECUTE on turnlog.erase(jsonb)", "",
     ),
     "the service can't write": (
-        "revoke insert on public.ai_interactions from service_role",
-        "grants", "service_role lacks INSERT on public.ai_interactions", "",
+        "revoke insert on turnlog.ai_interactions from service_role",
+        "grants", "service_role lacks INSERT on turnlog.ai_interactions", "",
     ),
     "commits don't wait for the disk, for a role": (
         ("do $$ begin execute format("
@@ -191,18 +191,18 @@ RIGHTS = {
     ),
 }  # fmt: skip
 
-SESSION = f"insert into public.ai_sessions (project, id, key, created_at) values ('default', '{NIL}', null, now());"
+SESSION = f"insert into turnlog.ai_sessions (project, id, key, created_at) values ('default', '{NIL}', null, now());"
 ROWS = {
     "interactions without a session": (
         ("set session_replication_role = replica;"
-        "insert into public.ai_interactions (project, session_id, id, created_at)"
+        "insert into turnlog.ai_interactions (project, session_id, id, created_at)"
         f" select 'default', '{STRAY}', gen_random_uuid(), now() from generate_series(1, 5)"),
         "rows", f'5 rows of ai_interactions without ai_sessions: ["default", "{STRAY}"]', "insert into",
     ),
     "a session without an identity": (
         unseen_by(
             "ai_sessions.ai_sessions_id_check",
-            f"{SESSION} insert into public.ai_interactions (project, session_id, id, created_at)"
+            f"{SESSION} insert into turnlog.ai_interactions (project, session_id, id, created_at)"
             f" values ('default', '{NIL}', '{STRAY}', now())",
         ),
         "rows", "1 row of ai_sessions whose id is nil", "with renamed as",
@@ -210,10 +210,10 @@ ROWS = {
     "an interaction without an identity": (
         unseen_by(
             "ai_interactions.ai_interactions_id_check",
-            SESSION.replace(NIL, STRAY) + "insert into public.ai_interactions (project, session_id, id, created_at)"
+            SESSION.replace(NIL, STRAY) + "insert into turnlog.ai_interactions (project, session_id, id, created_at)"
             f" values ('default', '{STRAY}', '{NIL}', now())",
         ),
-        "rows", "1 row of ai_interactions whose id is nil", "update public.ai_interactions set id",
+        "rows", "1 row of ai_interactions whose id is nil", "update turnlog.ai_interactions set id",
     ),
     "a key that is a missing one": (
         unseen_by(
@@ -223,10 +223,10 @@ ROWS = {
         "rows", "1 row of ai_sessions whose key is nil, blank or a word like 'null'", "set key = null",
     ),
     "an erased session that still has interactions": (
-        (f"{SESSION.replace(NIL, STRAY)} update public.ai_sessions set erased_at = now();"
-        "insert into public.ai_interactions (project, session_id, id, created_at)"
+        (f"{SESSION.replace(NIL, STRAY)} update turnlog.ai_sessions set erased_at = now();"
+        "insert into turnlog.ai_interactions (project, session_id, id, created_at)"
         f" values ('default', '{STRAY}', '{STRAY}', now())"),
-        "rows", "1 interaction of erased sessions", "delete from public.ai_interactions",
+        "rows", "1 interaction of erased sessions", "delete from turnlog.ai_interactions",
     ),
 }  # fmt: skip
 

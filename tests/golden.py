@@ -35,7 +35,7 @@ def schema_of(database: str) -> str:
 def catalogue_of(database: str) -> str:
     """Return what `logging_store/catalogue.json` holds for a database."""
     with psycopg.connect(database, autocommit=True) as connection:
-        row = connection.execute("select public.turnlog_catalogue_v1()").fetchone()
+        row = connection.execute("select turnlog.catalogue()").fetchone()
     assert row is not None
     return json.dumps(row[0], indent=1, sort_keys=True) + "\n"
 

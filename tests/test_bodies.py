@@ -39,7 +39,7 @@ def test_bad_bodies_are_refused_and_leave_nothing(client: FlaskClient, backend: 
         verdicts[bad.name] = (answer.status_code, tuple(paths(answer)) if answer.status_code == 422 else ())
     assert verdicts == {bad.name: (bad.status, bad.paths) for bad in corpus}
     with psycopg.connect(backend.database) as connection:
-        rows = connection.execute("select count(*) from ai_sessions").fetchone()
+        rows = connection.execute("select count(*) from turnlog.ai_sessions").fetchone()
     assert rows == (0,)
 
 

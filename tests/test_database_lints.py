@@ -57,7 +57,7 @@ RULES = {
     "policy_exists": Rule(
         # nobody is let in row by row: a policy would be the start of it
         "select tablename || '.' || policyname from pg_policies where schemaname = 'public'",
-        "create policy everybody on public.ai_sessions using (true)",
+        "create policy everybody on turnlog.ai_sessions using (true)",
         "ai_sessions.everybody",
     ),
     "duplicate_index": Rule(
@@ -71,19 +71,19 @@ RULES = {
               and coalesce(pg_get_expr(later.indexprs, later.indrelid), '')
                 = coalesce(pg_get_expr(first.indexprs, first.indrelid), '')
              join pg_class as c on c.oid = first.indrelid and c.relnamespace = 'public'::regnamespace""",
-        "create unique index twin on public.ai_keys (project, id)",
+        "create unique index twin on turnlog.ai_keys (project, id)",
         "twin",
     ),
     "invalid_index": Rule(
         "select indexrelid::regclass::text from pg_index where not (indisvalid and indisready and indislive)",
-        "update pg_index set indisvalid = false where indexrelid = 'public.ai_sessions_tags_idx'::regclass",
+        "update pg_index set indisvalid = false where indexrelid = 'turnlog.ai_sessions_tags_idx'::regclass",
         "ai_sessions_tags_idx",
     ),
     "security_definer_view": Rule(
         """select c.oid::regclass::text from pg_class as c
             where c.relnamespace = 'public'::regnamespace and c.relkind = 'v'
               and not coalesce(c.reloptions, '{}') && '{security_invoker=true,security_invoker=on}'""",
-        "create view public.everything as select * from public.ai_sessions",
+        "create view public.everything as select * from turnlog.ai_sessions",
         "everything",
     ),
     "function_search_path_mutable": Rule(
@@ -102,7 +102,7 @@ RULES = {
     "rls_disabled_in_public": Rule(
         """select c.oid::regclass::text from pg_class as c
             where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relrowsecurity""",
-        "alter table public.ai_keys disable row level security",
+        "alter table turnlog.ai_keys disable row level security",
         "ai_keys",
     ),
     "extension_in_public": Rule(
@@ -113,7 +113,7 @@ RULES = {
     "materialized_view_or_foreign_table_in_api": Rule(
         """select c.oid::regclass::text from pg_class as c
             where c.relnamespace = 'public'::regnamespace and c.relkind in ('m', 'f')""",
-        "create materialized view public.copied as select * from public.ai_sessions",
+        "create materialized view public.copied as select * from turnlog.ai_sessions",
         "copied",
     ),
     "unsupported_reg_types": Rule(
@@ -123,13 +123,13 @@ RULES = {
               and a.atttypid in ('regcollation'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype,
                   'regnamespace'::regtype, 'regoper'::regtype, 'regoperator'::regtype, 'regproc'::regtype,
                   'regprocedure'::regtype)""",
-        "alter table public.ai_keys add column made_by regproc",
+        "alter table turnlog.ai_keys add column made_by regproc",
         "ai_keys.made_by",
     ),
     "autovacuum_disabled": Rule(
         "select oid::regclass::text from pg_class"
         " where reloptions && '{autovacuum_enabled=false,autovacuum_enabled=off}'",
-        "alter table public.ai_keys set (autovacuum_enabled = false)",
+        "alter table turnlog.ai_keys set (autovacuum_enabled = false)",
         "ai_keys",
     ),
 }

@@ -89,7 +89,7 @@ def test_strangers_are_denied_everything_on_every_object(database: str, role: st
     ("planted", "found"),
     [
         ("create table public.planted (a int)", "select from planted"),
-        ("create view public.planted as select key from public.ai_sessions", "select from planted"),
+        ("create view public.planted as select key from turnlog.ai_sessions", "select from planted"),
         ("create materialized view public.planted as select 1 as a", "select from planted"),
         ("create sequence public.planted; grant usage on sequence public.planted to anon", "select nextval('planted')"),
         ("create function public.planted(int) returns int language sql as 'select 1'",
@@ -154,7 +154,7 @@ def test_a_stranger_who_calls_is_denied(database: str) -> None:
     with connect(database) as connection:
         connection.execute("set role anon")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for function"):
-            connection.execute("select public.turnlog_ping_v1()")
+            connection.execute("select turnlog.ping()")
 
 
 def test_the_public_holds_no_right(database: str) -> None:

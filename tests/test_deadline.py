@@ -129,7 +129,7 @@ def test_a_stopped_backend(behind: Behind, postgres_server: TestServer) -> None:
     database = behind.database
     with psycopg.connect(database, autocommit=True) as admin, ThreadPoolExecutor() as threads:
         admin.execute(
-            "create or replace function public.turnlog_session_v1(request jsonb) returns jsonb language plpgsql"
+            "create or replace function turnlog.session(request jsonb) returns jsonb language plpgsql"
             " as $$ begin perform pg_sleep(600); return null; end $$"
         )
         call = threads.submit(assert_unavailable_in_time, lambda: behind.store.session("p", SESSION))

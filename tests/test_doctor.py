@@ -30,11 +30,11 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
 
 def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Operator) -> None:
     operator.execute(
-        "create index on public.ai_sessions (title);"
-        "alter table public.ai_sessions add column note text, add column rank int not null default 0;"
+        "create index on turnlog.ai_sessions (title);"
+        "alter table turnlog.ai_sessions add column note text, add column rank int not null default 0;"
         "create table public.theirs (id int);"
         "create function public.their_hook() returns trigger language plpgsql as 'begin return null; end';"
-        "create trigger their_hook after insert on public.ai_sessions for each row execute function public.their_hook()"
+        "create trigger their_hook after insert on turnlog.ai_sessions for each row execute function public.their_hook()"
     )
     assert operator.find() == []
 
@@ -55,24 +55,24 @@ def test_orphans_are_mended_without_losing_one(operator: Operator) -> None:
     operator.execute(DAMAGES["interactions without a session"][0])
     [(_, finding)] = operator.find()
     operator.mend(finding["mend"])
-    assert operator.execute("select id::text, implicit from public.ai_sessions") == [(STRAY, True)]
-    assert operator.execute("select count(*) from public.ai_interactions") == [(5,)]
+    assert operator.execute("select id::text, implicit from turnlog.ai_sessions") == [(STRAY, True)]
+    assert operator.execute("select count(*) from turnlog.ai_interactions") == [(5,)]
 
 
 def test_a_nil_session_takes_its_interactions_along(operator: Operator) -> None:
     operator.execute(DAMAGES["a session without an identity"][0])
     [(_, finding)] = operator.find()
     operator.mend(finding["mend"])
-    [(session,)] = operator.execute("select id::text from public.ai_sessions")
+    [(session,)] = operator.execute("select id::text from turnlog.ai_sessions")
     assert session != NIL
-    assert operator.execute("select session_id::text, id::text from public.ai_interactions") == [(session, STRAY)]
+    assert operator.execute("select session_id::text, id::text from turnlog.ai_interactions") == [(session, STRAY)]
 
 
 def test_repeated_identities_are_told_and_nothing_deletes_them(operator: Operator) -> None:
     operator.execute(
-        "alter table public.ai_interactions drop constraint ai_interactions_pkey;"
+        "alter table turnlog.ai_interactions drop constraint ai_interactions_pkey;"
         + SESSION.replace(NIL, STRAY)
-        + "insert into public.ai_interactions (project, session_id, id, created_at)"
+        + "insert into turnlog.ai_interactions (project, session_id, id, created_at)"
         f" select 'default', '{STRAY}', '{STRAY}', now() from generate_series(1, 2)"
     )
     found = dict(operator.find())
@@ -80,17 +80,17 @@ def test_repeated_identities_are_told_and_nothing_deletes_them(operator: Operato
     assert found["rows"]["found"].startswith("1 identity of ai_interactions (project, session_id, id) repeated:")
     listed = operator.execute(found["rows"]["mend"][0])
     assert len(listed) == 2
-    operator.execute(f"delete from public.ai_interactions where ctid = '{listed[0][0]}'")
+    operator.execute(f"delete from turnlog.ai_interactions where ctid = '{listed[0][0]}'")
     operator.mend(found["constraints"]["mend"])
     assert operator.find() == []
 
 
 def test_rows_without_an_identity_get_one(operator: Operator) -> None:
     operator.execute(
-        "alter table public.ai_interactions drop constraint ai_interactions_pkey,"
+        "alter table turnlog.ai_interactions drop constraint ai_interactions_pkey,"
         " alter column id drop not null;"
         + SESSION.replace(NIL, STRAY)
-        + "insert into public.ai_interactions (project, session_id, created_at)"
+        + "insert into turnlog.ai_interactions (project, session_id, created_at)"
         f" select 'default', '{STRAY}', now() from generate_series(1, 2)"
     )
     found = dict(operator.find())
@@ -102,11 +102,11 @@ def test_rows_without_an_identity_get_one(operator: Operator) -> None:
 
 
 def test_a_table_that_is_gone_is_made_again(operator: Operator) -> None:
-    operator.execute("drop table public.ai_interactions")
+    operator.execute("drop table turnlog.ai_interactions")
     found = operator.find()
     assert next((check, finding["found"]) for check, finding in found) == (
         "tables",
-        "the table ai_interactions is missing",
+        "the table turnlog.ai_interactions is missing",
     )
     assert {check for check, _ in found} == {"tables", "rows"}
     assert "can't be looked at" in found[1][1]["found"]
@@ -162,7 +162,7 @@ def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
     operator.execute("grant execute on all functions in schema public to authenticator")
     found = operator.find()
     assert {check for check, _ in found} == {"grants", "roles", "rows"}
-    assert "authenticator lacks DELETE, INSERT, SELECT, UPDATE on public.ai_sessions" in [
+    assert "authenticator lacks DELETE, INSERT, SELECT, UPDATE on turnlog.ai_sessions" in [
         finding["found"] for _, finding in found
     ]
     assert any(finding["mend"] == ["alter role authenticator bypassrls;"] for _, finding in found)
@@ -237,7 +237,7 @@ def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_pat
 
 def test_a_newer_schema_is_not_judged(operator: Operator) -> None:
     operator.execute(
-        "create or replace function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb language sql as"
+        "create or replace function turnlog.ping(request jsonb default '{}') returns jsonb language sql as"
         """ $$ select '{"schema": "20990101000000", "server_version": "30", "read_only": false}'::jsonb $$"""
     )
     [(check, finding)] = operator.find()

@@ -196,13 +196,13 @@ def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
     )
     reports_made: list[dict[str, Any]] = []
     with psycopg.connect(backend.database) as filling, psycopg.connect(backend.database, autocommit=True) as look:
-        filling.execute("update ai_session_folders set metadata = '{\"a\": 1}'")
+        filling.execute("update turnlog.ai_session_folders set metadata = '{\"a\": 1}'")
         erasing = threading.Thread(target=lambda: reports_made.append(repository.erase_user("ada")))
         erasing.start()
         eventually(lambda: look.execute(waits_for_a_lock).fetchone() == (True,), "the erasure waits for who fills it")
         filling.commit()
         erasing.join()
-        left = look.execute("select name, user_id, metadata from ai_session_folders").fetchall()
+        left = look.execute("select name, user_id, metadata from turnlog.ai_session_folders").fetchall()
     assert left == [(None, None, None)]
     assert [report["folders"] for report in reports_made] == [1]
 
@@ -221,7 +221,7 @@ def test_a_long_session_is_erased_in_steps_that_nobody_sees(
     with psycopg.connect(backend.database) as connection:
         id_ = client.get(in_path("cut")).get_json()["session_id"]
         request = json.dumps({"project": PROJECT, "session_id": id_, "most": 4})
-        connection.execute("select turnlog_erase_v1(%s)", [request])
+        connection.execute("select turnlog.erase(%s)", [request])
     assert problem(client.get(in_path("cut") + "/interactions"))["status"] == 410
     assert problem(log(client, session_id="cut", prompt="late"))["status"] == 410
     report = erased(client, in_path("cut"))

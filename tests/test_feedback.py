@@ -264,7 +264,7 @@ def test_nothing_can_be_said_of_an_erased_session(client: FlaskClient, backend: 
     assert (would["feedback"], report["feedback"]) == (2, 2)
     with psycopg.connect(backend.database) as connection:
         assert connection.execute(report["proof"].encode()).fetchall() == [(0,)]
-        assert connection.execute("select count(*) from ai_feedback").fetchall() == [(0,)]
+        assert connection.execute("select count(*) from turnlog.ai_feedback").fetchall() == [(0,)]
     assert problem(give(client, value=False))["status"] == 410
     assert problem(client.get(f"{in_path('chat')}/feedback"))["status"] == 410
 
@@ -281,7 +281,7 @@ def test_a_user_takes_what_they_said_along(client: FlaskClient, backend: Backend
     assert (would["feedback"], report["feedback"]) == (3, 3)
     with psycopg.connect(backend.database) as connection:
         assert connection.execute(report["proof"].encode()).fetchall() == [(0,)]
-        assert connection.execute("select value from ai_feedback").fetchall() == [(4,)]
+        assert connection.execute("select value from turnlog.ai_feedback").fetchall() == [(4,)]
     assert client.delete("/v1/users/ada").get_json()["feedback"] == 0
     assert give(client, session="bob's", value=5, author="ada").status_code == 201, "a new start"
 
@@ -315,7 +315,7 @@ def test_feedback_alone_keeps_a_session_from_expiring(repository: ConversationRe
     before = (now - timedelta(days=1)).isoformat()
     perform: Any = store
     request = {"project": PROJECT, "before": before, "limit": 10}
-    assert perform.perform("turnlog_expirable_v1", request)["session_ids"] == [repository.session("idle")["session_id"]]
+    assert perform.perform("expirable", request)["session_ids"] == [repository.session("idle")["session_id"]]
 
 
 def test_batches_without_feedback_are_spared_its_function(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,4 +330,4 @@ def test_batches_without_feedback_are_spared_its_function(store: Store, monkeypa
     repository = ConversationRepository(store, PROJECT)
     repository.keep([Interaction(session_id="chat", prompt="Hello")])
     repository.keep([Feedback(session_id="chat", interaction_id="1", value=1)])
-    assert called == ["turnlog_write_v1", "turnlog_write_v3"]
+    assert called == ["write_v1", "write_v3"]

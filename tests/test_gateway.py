@@ -33,7 +33,7 @@ class Api:
 
     def stored(self) -> int:
         with psycopg.connect(self.database) as connection:
-            return len(connection.execute("select from public.ai_sessions").fetchall())
+            return len(connection.execute("select from turnlog.ai_sessions").fetchall())
 
 
 @contextmanager

@@ -23,7 +23,7 @@ END_WAITING = WAITING.replace("pid", "pg_terminate_backend(pid, 5000)", 1)
 FAILING = """
     create sequence public.calls;
     grant usage on sequence public.calls to service_role;
-    create or replace function public.turnlog_session_v1(request jsonb) returns jsonb
+    create or replace function turnlog.session(request jsonb) returns jsonb
     language plpgsql volatile set search_path = '' as $$
     begin
         if nextval('public.calls') <= {times} then
@@ -101,7 +101,7 @@ def test_a_whole_pool_of_ended_connections_fails_no_call(backend: Backend) -> No
     store = backend.open()
     with connect(backend.database) as admin, connect(backend.database) as other, ThreadPoolExecutor(8) as threads:
         with other.transaction():
-            other.execute("lock table public.ai_sessions in access exclusive mode")
+            other.execute("lock table turnlog.ai_sessions in access exclusive mode")
             writes = [threads.submit(store.write, BATCH) for _ in range(8)]
             eventually(lambda: len(admin.execute(WAITING).fetchall()) == 8)
         assert sorted(receipt.receipt for write in writes for receipt in write.result()) == ["created"] + (
@@ -116,12 +116,12 @@ def test_a_connection_that_ends_during_a_call_fails_none(backend: Backend) -> No
     store.ping()
     with connect(backend.database) as admin, connect(backend.database) as other, ThreadPoolExecutor() as threads:
         with other.transaction():
-            other.execute("lock table public.ai_sessions in access exclusive mode")
+            other.execute("lock table turnlog.ai_sessions in access exclusive mode")
             write = threads.submit(store.write, BATCH)
             eventually(lambda: admin.execute(WAITING).fetchone() is not None)
             assert admin.execute(END_WAITING).fetchall() == [(True,)]
         assert [receipt.receipt for receipt in write.result()] == ["created"]
-        assert len(admin.execute("select from public.ai_sessions").fetchall()) == 1
+        assert len(admin.execute("select from turnlog.ai_sessions").fetchall()) == 1
 
 
 def test_a_role_without_rights_says_which_it_needs(database: str) -> None:

@@ -31,7 +31,7 @@ def test_ready_means_that_a_write_would_be_kept(client: FlaskClient) -> None:
 
 def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: FlaskClient, backend: Backend) -> None:
     with psycopg.connect(backend.database) as connection:
-        connection.execute("drop function public.turnlog_ping_v1(jsonb)")
+        connection.execute("drop function turnlog.ping(jsonb)")
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json()["status"] == "full", "this store has no spool"

@@ -141,17 +141,17 @@ def test_an_erased_session_is_in_no_list(logged: FlaskClient, sort: str) -> None
 
 # More sessions than one call looks at, of which only the oldest and one in the middle have what is looked for.
 _MANY = """
-insert into public.ai_sessions (project, id, key, tags, title, created_at, implicit)
+insert into turnlog.ai_sessions (project, id, key, tags, title, created_at, implicit)
 select project, md5(project || n)::uuid, n::text, array['common'],
        case when n in (1, 25000) then 'needle' else 'hay' end,
        now() - interval '1 year' + n * interval '1 second', false
   from unnest(array['default', 'other']) as p (project), generate_series(1, 40000) as n;
-insert into public.ai_interactions (project, session_id, id, model, error, created_at)
+insert into turnlog.ai_interactions (project, session_id, id, model, error, created_at)
 select 'default', md5('default' || n)::uuid, md5('i' || n)::uuid,
        case when n > 20000 and n <> 39999 then 'new' else 'old' end, case when n in (5, 7) then 'failed' end,
        now() - interval '1 year' + n * interval '1 second'
   from generate_series(1, 40000) as n;
-analyze public.ai_sessions, public.ai_interactions;
+analyze turnlog.ai_sessions, turnlog.ai_interactions;
 """
 
 

@@ -105,7 +105,7 @@ def test_files_are_ours_by_name_and_ordered_by_version() -> None:
 
 def test_the_schema_names_the_last_migration(database: str) -> None:
     with connect(database) as connection:
-        row = connection.execute("select public.turnlog_ping_v1() ->> 'schema'").fetchone()
+        row = connection.execute("select turnlog.ping() ->> 'schema'").fetchone()
     assert row == (migrations.SCHEMA_VERSION,) == (migrations.available()[-1].version,)
 
 
@@ -175,7 +175,7 @@ def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: st
             "select 'lz4' = any (enumvals) from pg_settings where name = 'default_toast_compression'"
         ).fetchone()
         columns = connection.execute(
-            "select attname from pg_attribute where attrelid = 'public.ai_interactions'::regclass"
+            "select attname from pg_attribute where attrelid = 'turnlog.ai_interactions'::regclass"
             " and attcompression = 'l' order by attname"
         ).fetchall()
     assert columns == ([("metadata",), ("prompt",), ("response",)] if available == (True,) else [])
@@ -184,11 +184,11 @@ def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: st
 def test_migrate_again_restores_what_is_gone_and_keeps_every_row(database: str) -> None:
     with connect(database) as connection:
         connection.execute(
-            "insert into public.ai_sessions (project, id, created_at) values ('p', gen_random_uuid(), now())"
+            "insert into turnlog.ai_sessions (project, id, created_at) values ('p', gen_random_uuid(), now())"
         )
         connection.execute(
-            "drop function public.turnlog_erase_v1(jsonb); drop index public.ai_sessions_tags_idx;"
-            "drop table public.ai_interactions; grant select on public.ai_sessions to anon"
+            "drop function turnlog.erase(jsonb); drop index turnlog.ai_sessions_tags_idx;"
+            "drop table turnlog.ai_interactions; grant select on turnlog.ai_sessions to anon"
         )
     result = (
         create_app(Settings.from_mapping({"DATABASE_URL": database}))
@@ -199,16 +199,16 @@ def test_migrate_again_restores_what_is_gone_and_keeps_every_row(database: str) 
     assert [f"applied again {m.version}_{m.name}" for m in migrations.available()] == result.output.splitlines()[:-1]
     assert golden.SCHEMA.read_text(encoding="utf-8") == golden.schema_of(database)
     with connect(database) as connection:
-        assert connection.execute("select count(*) from public.ai_sessions").fetchone() == (1,)
+        assert connection.execute("select count(*) from turnlog.ai_sessions").fetchone() == (1,)
         assert connection.execute("select has_table_privilege('anon', 'ai_sessions', 'select')").fetchone() == (False,)
 
 
 def test_a_migration_that_fails_again_changes_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others, last = migrations.available()
-    broken = replace(last, sql="drop function public.turnlog_ping_v1(jsonb); select 1 / 0;")
+    broken = replace(last, sql="drop function turnlog.ping(jsonb); select 1 / 0;")
     monkeypatch.setattr(migrations, "available", lambda: [first, *others, broken])
     with connect(database) as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
             migrations.apply_again(connection)
-        row = connection.execute("select public.turnlog_ping_v1() ->> 'schema'").fetchone()
+        row = connection.execute("select turnlog.ping() ->> 'schema'").fetchone()
     assert row == (migrations.SCHEMA_VERSION,)

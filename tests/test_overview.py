@@ -191,13 +191,13 @@ def many(backend: Backend) -> int:
     """Store 24,000 interactions of a day, more of them in the afternoon, and 6 that failed."""
     with psycopg.connect(backend.database, autocommit=True) as connection:
         connection.execute(
-            "insert into public.ai_sessions (project, id, user_id, created_at)"
+            "insert into turnlog.ai_sessions (project, id, user_id, created_at)"
             " select %s, md5(n::text)::uuid, 'user ' || n %% 3, '2026-11-20'::timestamptz + n * interval '1 minute'"
             " from generate_series(0, 1439) as n",
             [PROJECT],
         )
         connection.execute(
-            "insert into public.ai_interactions"
+            "insert into turnlog.ai_interactions"
             " (project, session_id, id, error, model, input_tokens, latency_ms, created_at)"
             " select %s, md5((n %% 1440)::text)::uuid, md5('i' || n)::uuid, case when n %% 4000 = 0 then 'Timeout' end,"
             " 'gpt-4o', 100, n %% 100, '2026-11-20'::timestamptz + sqrt(n / 24000.0) * interval '1 day'"

@@ -202,7 +202,7 @@ def test_a_lock_holds_up_one_session_and_the_others_go(
 ) -> None:
     past.log([said(f"old {n}") for n in range(4)])
     with psycopg.connect(backend.database) as holder:
-        holder.execute("select from ai_sessions where key = 'old 2' for update")
+        holder.execute("select from turnlog.ai_sessions where key = 'old 2' for update")
         status, output = run(operator, "expire", TURNLOG_KEEP_DAYS="90")
     assert status == 1
     assert "1 sessions are held up by somebody's lock: run it again" in output

@@ -30,7 +30,7 @@ TEXTS = {
     "controls": "".join(map(chr, range(1, 32))) + "\x7f\x80\x9f",
     "escapes as text": r"\u0000 \n \\ %00 &amp; &#0;",
     "quotes": "\"'`´''\"\"",
-    "SQL": "'; drop table ai_sessions; --",
+    "SQL": "'; drop table turnlog.ai_sessions; --",
     "braces": '{"a": [1]} {{x}} ${y} %s %(z)s {0}',
     "NUL symbol": "␀",
     "JSON's null": "null",

@@ -20,7 +20,7 @@ from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
 from tests.test_search_api import ABSENT, SAID, keys, search
 
-INDEXED, WAITING = "select count(*) from public.ai_search", "select count(*) from public.ai_search_queue"
+INDEXED, WAITING = "select count(*) from turnlog.ai_search", "select count(*) from turnlog.ai_search_queue"
 ONE_DATABASE = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
@@ -155,7 +155,7 @@ def test_nothing_of_what_was_erased_is_left_in_the_index(client: FlaskClient, ba
 def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backend) -> None:
     log(client, session_id="s", prompt="secret")
     with psycopg.connect(backend.database) as other:
-        other.execute("select public.turnlog_index_v1('{\"ms\": 1000}')")
+        other.execute("select turnlog.index_pending('{\"ms\": 1000}')")
         erasing = threading.Thread(target=client.delete, args=[in_path("s")])
         erasing.start()
         while count(backend, "select count(*) from pg_locks where not granted") == 0:
@@ -169,7 +169,7 @@ def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backen
 def test_what_is_being_written_is_not_taken_for_indexed(client: FlaskClient, backend: Backend, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="question")
     with psycopg.connect(backend.database) as writing:
-        writing.execute("update public.ai_interactions set response = '\"answer\"'")
+        writing.execute("update turnlog.ai_interactions set response = '\"answer\"'")
         indexed()
         writing.commit()
     assert count(backend, WAITING) == 1
@@ -210,13 +210,13 @@ def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Opera
     assert count(backend, WAITING) == 0
 
 
-TRIGGER_OFF = "alter table public.ai_interactions disable trigger ai_interactions_queue"
-TRIGGER_ON = "alter table public.ai_interactions enable trigger ai_interactions_queue"
+TRIGGER_OFF = "alter table turnlog.ai_interactions disable trigger ai_interactions_queue"
+TRIGGER_ON = "alter table turnlog.ai_interactions enable trigger ai_interactions_queue"
 
 
 @pytest.mark.parametrize(
     "switched_off",
-    [TRIGGER_OFF, "drop trigger ai_interactions_queue on public.ai_interactions"],
+    [TRIGGER_OFF, "drop trigger ai_interactions_queue on turnlog.ai_interactions"],
 )
 def test_without_its_triggers_the_index_is_not_trusted(
     client: FlaskClient, operator: Operator, indexed: Any, repository: ConversationRepository, switched_off: str
@@ -242,7 +242,7 @@ def test_what_was_written_without_the_triggers_is_indexed_with_all(
     for n in range(3, 8):
         log(client, session_id=f"s{n // 3}", interaction_id=f"{n}", prompt="needle")
     operator.execute(TRIGGER_ON)
-    operator.execute("insert into public.ai_search values ('default', gen_random_uuid(), gen_random_uuid(), '{1}')")
+    operator.execute("insert into turnlog.ai_search values ('default', gen_random_uuid(), gen_random_uuid(), '{1}')")
     assert keys(search(client, q="needle")) == []
     monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
     result = operator.run("index", "--all")
@@ -268,7 +268,7 @@ def test_what_is_left_of_a_session_is_found(client: FlaskClient, operator: Opera
     for n in range(3):
         log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
     indexed()
-    operator.execute("delete from public.ai_interactions where key = '1'")
+    operator.execute("delete from turnlog.ai_interactions where key = '1'")
     assert keys(search(client, q="needle")) == ["2", "0"]
     indexed()
     assert keys(search(client, q="needle")) == ["2", "0"]
@@ -278,13 +278,13 @@ def test_what_is_left_of_a_session_is_found(client: FlaskClient, operator: Opera
 def test_what_is_left_of_a_long_session_is_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="needle")
     operator.execute(
-        "insert into public.ai_interactions (project, session_id, id, prompt, created_at)"
-        " select project, id, gen_random_uuid(), '\"hay\"', now() from public.ai_sessions, generate_series(1, 1010)"
+        "insert into turnlog.ai_interactions (project, session_id, id, prompt, created_at)"
+        " select project, id, gen_random_uuid(), '\"hay\"', now() from turnlog.ai_sessions, generate_series(1, 1010)"
     )
     indexed()
     operator.execute(
-        "delete from public.ai_interactions where ctid = any (array("
-        "select ctid from public.ai_interactions where key is null limit 5))"
+        "delete from turnlog.ai_interactions where ctid = any (array("
+        "select ctid from turnlog.ai_interactions where key is null limit 5))"
     )
     assert operator.execute(WAITING) == [(0,)]
     assert keys(search(client, q="needle")) == ["1"]
@@ -294,10 +294,10 @@ def test_of_a_replaced_text_nothing_stays_in_the_index(client: FlaskClient, oper
     log(client, session_id="s", interaction_id="1", prompt="ada@example.com", response="hello")
     log(client, session_id="s", interaction_id="2", prompt="needle")
     indexed()
-    operator.execute("update public.ai_interactions set prompt = '\"[mail]\"' where key = '1'")
+    operator.execute("update turnlog.ai_interactions set prompt = '\"[mail]\"' where key = '1'")
     indexed()
     ((stays,),) = operator.execute(
-        "select count(*) from public.ai_search where grams && public.turnlog_grams_v1('ada@example.com')"
+        "select count(*) from turnlog.ai_search where grams && turnlog.grams('ada@example.com')"
     )
     assert stays == 0
     assert keys(search(client, q="[mail]")) == keys(search(client, q="hello")) == ["1"]
@@ -308,7 +308,7 @@ def test_what_changes_no_text_is_not_indexed_again(client: FlaskClient, operator
     log(client, session_id="s", interaction_id="1", prompt="hello")
     indexed()
     for _ in range(5):
-        operator.execute("update public.ai_interactions set latency_ms = coalesce(latency_ms, 0) + 1")
+        operator.execute("update turnlog.ai_interactions set latency_ms = coalesce(latency_ms, 0) + 1")
         assert operator.execute(WAITING) == [(0,)]
     assert operator.execute(INDEXED) == [(1,)]
 
@@ -345,8 +345,8 @@ def test_while_a_session_is_erased_its_words_are_not_found(
         log(client, session_id="s", interaction_id=str(n), prompt="secret")
     log(client, session_id="t", interaction_id="kept", prompt="secret")
     request = {"project": PROJECT, "session_id": identity.session(PROJECT, "s").id, "most": 2}
-    assert database_store.perform("turnlog_erase_v1", request)["left"]
-    assert operator.execute("select count(*) from public.ai_interactions") == [(3,)]
+    assert database_store.perform("erase", request)["left"]
+    assert operator.execute("select count(*) from turnlog.ai_interactions") == [(3,)]
     for _ in range(2):
         assert keys(search(client, q="secret")) == keys(search(client)) == ["kept"]
         indexed()

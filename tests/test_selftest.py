@@ -28,7 +28,7 @@ def invoke(environment: dict[str, str], *arguments: str, store: Store | None = N
 def rows_left(database: str) -> int:
     with psycopg.connect(database) as connection:
         row = connection.execute(
-            "select (select count(*) from public.ai_sessions) + (select count(*) from public.ai_interactions)"
+            "select (select count(*) from turnlog.ai_sessions) + (select count(*) from turnlog.ai_interactions)"
         ).fetchone()
     assert row is not None
     count: int = row[0]

@@ -183,8 +183,8 @@ def test_every_sequence_of_calls_is_answered_as_the_model_answers(
     with psycopg.connect(backend.database, autocommit=True) as connection:
 
         def empty_log() -> Log:
-            connection.execute("delete from ai_interactions")
-            connection.execute("delete from ai_sessions")
+            connection.execute("delete from turnlog.ai_interactions")
+            connection.execute("delete from turnlog.ai_sessions")
             return Log(store, tally)
 
         run_state_machine_as_test(

@@ -19,7 +19,7 @@ _WRITTEN_SESSIONS = 5_000
 
 # Turns of a session come one after the other; the sessions' ids, and with them the places in the index, at random.
 _SESSIONS = """
-insert into public.ai_sessions (project, id, created_at)
+insert into turnlog.ai_sessions (project, id, created_at)
 select '{project}', md5(n::text)::uuid, now() - interval '1 year' + n * interval '1 second'
   from generate_series(0, {sessions} - 1) as n
 """
@@ -47,7 +47,7 @@ def run(setup: Setup) -> Section:
         with psycopg.connect(database.conninfo, autocommit=True) as connection:
             connection.cursor().executemany("insert into written values (%s)", [[session] for session in written])
             connection.execute("vacuum (freeze, analyze)")  # so that autovacuum need not during the rounds
-            there = connection.execute("select count(*) from written join public.ai_sessions using (id)").fetchone()
+            there = connection.execute("select count(*) from written join turnlog.ai_sessions using (id)").fetchone()
             if there != (len(written),):
                 raise measure.Unsound(f"of the {len(written)} sessions to write into, {there} are there")
     contenders = machine.turnlog(full, _FULL), machine.turnlog(empty, _EMPTY)

@@ -33,7 +33,7 @@ _ROUNDS, _CALLS = 5, 10
 # A year of sessions of five turns each; 200 of them go on at once, so that their turns lie between each other's.
 _FILL = """
 set session_replication_role = replica; -- sessions and folders are there: no look for each; nothing is queued
-insert into public.ai_sessions (project, id, key, user_id, title, folder_id, status, implicit, tags, created_at)
+insert into turnlog.ai_sessions (project, id, key, user_id, title, folder_id, status, implicit, tags, created_at)
 select '{project}', md5('s' || n)::uuid, 'chat-' || n, case when n % 10 = 0 then 'bot' else 'user-' || n % 50000 end,
        'Conversation about topic ' || n % 1000, case when n % 50 = 1 then md5('folder')::uuid end,
        case when n % 5 = 0 then 'open' when n % 10007 = 1 then 'locked' else 'closed' end, n % 53 = 0,
@@ -41,7 +41,7 @@ select '{project}', md5('s' || n)::uuid, 'chat-' || n, case when n % 10 = 0 then
                                  case when n % 20011 = 9 then 'rare' end], null), '{{}}'),
        now() - interval '365 days' + n * interval '365 days' / {sessions}
   from generate_series(0, {sessions} - 1) as n;
-insert into public.ai_interactions
+insert into turnlog.ai_interactions
        (project, session_id, id, prompt, response, model, error, completed_at, latency_ms, turn, created_at)
 select '{project}', md5('s' || i.session)::uuid, md5('i' || i.n)::uuid, to_jsonb(repeat('Where is my order? ', 10)),
        to_jsonb(repeat('It left us on Friday. ', 20)),
@@ -53,7 +53,7 @@ select '{project}', md5('s' || i.session)::uuid, md5('i' || i.n)::uuid, to_jsonb
                + (n % 1000 / 200) * interval '70 seconds' as at
           from generate_series(0, {sessions} * 5 - 1) as n) as i
 """
-#: What is asked of turnlog_sessions_v1: first pages, unless they say `deep`, half a year back.
+#: What is asked of turnlog.sessions: first pages, unless they say `deep`, half a year back.
 _LISTS: dict[str, dict[str, Any]] = {
     "newest": {},
     "newest, deep": {"deep": True},
@@ -115,11 +115,11 @@ def run(setup: Setup) -> Section:
     _fill(full, sessions)
     for name, query in _LISTS.items():
         setup.say(name)
-        taken = _milliseconds(full, "turnlog_sessions_v1", _list(query))
+        taken = _milliseconds(full, "sessions", _list(query))
         figures.append(Figure(f"list: {name}", f"{sessions:,}", taken, 100, 50, at_most=True, unit=" ms"))
     for name, days in _OVERVIEWS.items():
         setup.say(f"overview {name}")
-        taken = _milliseconds(full, "turnlog_overview_v1", _overview(days))
+        taken = _milliseconds(full, "overview", _overview(days))
         figures.append(Figure(f"overview: {name}", f"{sessions:,}", taken, 1000, 500, at_most=True, unit=" ms"))
     return Section(
         "lists",

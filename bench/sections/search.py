@@ -12,10 +12,10 @@ from bench.servers import COUNTING, Contender, Database
 
 _WITH, _WITHOUT = "with its index", "without"
 _NO_INDEX = """
-drop trigger ai_interactions_queue on public.ai_interactions;
-drop trigger ai_interactions_requeue on public.ai_interactions;
-drop trigger ai_interactions_unindex on public.ai_interactions;
-drop index public.ai_interactions_newest_idx;
+drop trigger ai_interactions_queue on turnlog.ai_interactions;
+drop trigger ai_interactions_requeue on turnlog.ai_interactions;
+drop trigger ai_interactions_unindex on turnlog.ai_interactions;
+drop index turnlog.ai_interactions_newest_idx;
 """
 
 
@@ -68,5 +68,5 @@ def _settle(database: Database) -> None:
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         left = True
         while left:
-            row = connection.execute("select public.turnlog_index_v1('{\"ms\": 5000}') ->> 'left' = 'true'").fetchone()
+            row = connection.execute("select turnlog.index_pending('{\"ms\": 5000}') ->> 'left' = 'true'").fetchone()
             left = bool(row and row[0])

@@ -57,17 +57,17 @@ class KeyRegistry:
         return self._create(project, "secret", ALL_SCOPES, (), "made by the first start", None, first=True)
 
     def list(self, project: str | None = None) -> list[Key]:
-        found = self._ask("turnlog_keys_v1", {"project": project} if project else {})
+        found = self._ask("keys", {"project": project} if project else {})
         return [Key.model_validate(row) for row in found["keys"]]
 
     def revoke(self, key: Key) -> Key:
-        return Key.model_validate(self._ask("turnlog_revoke_key_v1", {"id": str(key.id)}))
+        return Key.model_validate(self._ask("revoke_key", {"id": str(key.id)}))
 
     def rotate(self, key: Key, overlap_s: float) -> MadeKey | None:
         """Make a key in the place of another, which ends after the overlap; None if that opens nothing any more."""
         text = keys.make(key.kind)
         answer = self._ask(
-            "turnlog_rotate_key_v1", {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)}
+            "rotate_key", {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)}
         )
         return MadeKey(Key.model_validate(answer["key"]), text) if answer else None
 
@@ -92,7 +92,7 @@ class KeyRegistry:
             "token_secret": secrets.token_urlsafe(32),
             "expires_at": expires_at.isoformat() if expires_at else None,
         }
-        answer = self._ask("turnlog_create_key_v1", {"key": stated, "first": first})
+        answer = self._ask("create_key", {"key": stated, "first": first})
         return MadeKey(Key.model_validate(answer), text) if answer else None
 
     def _ask(self, function: str, request: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from conversation.doctor.findings import Check, Finding
 from conversation.doctor.remedies import name
 
 _STRANGERS = ("anon", "authenticated")
-_CLOSE = "select public.turnlog_close_v1();"
+_CLOSE = "select turnlog.restrict_access();"
 
 
 def check_grants(access: dict[str, Any]) -> Check:

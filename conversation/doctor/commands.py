@@ -97,10 +97,10 @@ def repair(
         with _database_at_work(settings) as store:
             examination = Examination(settings, store)
             found = identify(Names(table, identity, session, parent, parent_id, not no_parent), examination.describe)
-            before = store.examine("turnlog_inspect_table_v1", found.request(), PATIENCE_S)
+            before = store.examine("inspect_table", found.request(), PATIENCE_S)
             _require_fills(found, before, values)
             request = {**found.request(), "set": values, "apply": applies, "expect": expect}
-            report = store.examine("turnlog_mend_table_v1", request, PATIENCE_S)
+            report = store.examine("mend_table", request, PATIENCE_S)
     except UnclearError as error:
         raise click.UsageError(str(error)) from error
     except SchemaMissing as error:

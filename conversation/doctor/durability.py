@@ -27,7 +27,7 @@ NAMES = list(_WATCHED)
 
 
 def check(answer: dict[str, Any], *, in_recovery: bool) -> Check:
-    """Return the check of an answer of `turnlog_settings_v1`."""
+    """Return the check of an answer of `turnlog.settings`."""
     told = ", ".join(
         f"{setting} {answer['settings'][setting]['value']}"
         for setting in ("fsync", "synchronous_commit", "full_page_writes")

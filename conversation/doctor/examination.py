@@ -29,7 +29,7 @@ class Examination:
     clock: Callable[[], float] = time.time
 
     def describe(self, schema: str, table: str) -> dict[str, Any] | None:
-        described: dict[str, Any] | None = self._ask("turnlog_table_v1", {"schema": schema, "table": table})
+        described: dict[str, Any] | None = self._ask("table", {"schema": schema, "table": table})
         return described
 
     def look_at_machine(self) -> Sequence[Check]:
@@ -38,7 +38,7 @@ class Examination:
     def look_at_database(self) -> Iterator[Check]:
         remedies = Remedies(self.settings.store_kind)
         try:
-            ping = self._ask("turnlog_ping_v1", {})
+            ping = self._ask("ping", {})
         except TurnlogError as error:
             yield self.unreachable(error)
             return
@@ -73,28 +73,28 @@ class Examination:
         return Check("schema", version, [finding])
 
     def _shape(self, remedies: Remedies) -> list[Check]:
-        found = self._ask("turnlog_catalogue_v1", {"tables": catalogue.tables()})
+        found = self._ask("catalogue", {"tables": catalogue.tables()})
         return shape.compare(catalogue.expected(), found, remedies)
 
     def _access(self) -> list[Check]:
-        answer = self._ask("turnlog_access_v1", {"tables": catalogue.tables()})
+        answer = self._ask("access", {"tables": catalogue.tables()})
         return [access.check_grants(answer), access.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:
-        answer = self._ask("turnlog_settings_v1", {"settings": durability.NAMES})
+        answer = self._ask("settings", {"settings": durability.NAMES})
         standby = ping["read_only"] and answer["settings"]["default_transaction_read_only"]["value"] == "off"
         return [durability.check(answer, in_recovery=standby)]
 
     def _clock(self) -> list[Check]:
         def ask() -> float:
-            now: float = self._ask("turnlog_settings_v1", {"settings": []})["now"]
+            now: float = self._ask("settings", {"settings": []})["now"]
             return now
 
         return [machine.check_clock(ask, self.clock, time.monotonic)]
 
     def _rows(self) -> list[Check]:
         expected = catalogue.expected()
-        return [rows.check(self._ask("turnlog_identities_v1", rows.question(expected), PATIENCE_S), expected)]
+        return [rows.check(self._ask("identities", rows.question(expected), PATIENCE_S), expected)]
 
     def _table(self, names: Names) -> Check:
         label = f"table {names.table}"
@@ -103,7 +103,7 @@ class Examination:
         except UnclearError as error:
             options = command("doctor", "--table", names.table, "--help")
             return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [options])])
-        answer = self._ask("turnlog_inspect_table_v1", table.request(), PATIENCE_S)
+        answer = self._ask("inspect_table", table.request(), PATIENCE_S)
         told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
         return Check(label, told, list(_foreign_findings(table, answer)))
 

@@ -8,7 +8,7 @@ from typing import Any
 from conversation.doctor.remedies import command, name
 from logging_store import catalogue
 
-#: Ask the database for a table by schema and name: an answer of `turnlog_table_v1`.
+#: Ask the database for a table by schema and name: an answer of `turnlog.table`.
 Describe = Callable[[str, str], dict[str, Any] | None]
 
 _PART = r'"(?:[^"]|"")+"|[^".]+'

@@ -18,13 +18,13 @@ _UNIQUE = re.compile(r"(?:UNIQUE|CREATE UNIQUE INDEX .* USING btree) \((?P<colum
 _NIL = "'00000000-0000-0000-0000-000000000000'"
 
 _DELETE_ERASED = (
-    "delete from public.ai_interactions as i using public.ai_sessions as s "
+    "delete from turnlog.ai_interactions as i using turnlog.ai_sessions as s "
     "where s.project = i.project and s.id = i.session_id and s.erased_at is not null;"
 )
 
 
 def question(expected: Catalogue) -> dict[str, Any]:
-    """Return what `turnlog_identities_v1` is to look for."""
+    """Return what `turnlog.identities` is to look for."""
     foreign, keys = [], []
     for full, definition in {**expected["constraints"], **expected["indexes"]}.items():
         table = full.partition(".")[0]
@@ -44,7 +44,7 @@ def question(expected: Catalogue) -> dict[str, Any]:
 
 
 def check(answer: dict[str, Any], expected: Catalogue) -> Check:
-    """Return the check of an answer of `turnlog_identities_v1`."""
+    """Return the check of an answer of `turnlog.identities`."""
     told = "no orphans, no missing and no repeated identities"
     return Check("rows", told, [*_orphans(answer, expected), *_identities(answer, expected)])
 

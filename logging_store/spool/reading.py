@@ -107,7 +107,7 @@ def place_of(row: Row) -> Place:
 
 
 def later(first: Row | None, second: Row) -> Row:
-    """Return the one of two statements that counts: see turnlog_write_feedback_v1, which decides between equals."""
+    """Return the one of two statements that counts: see turnlog.write_feedback, which decides between equals."""
     if first is None or datetime.fromisoformat(second["given_at"]) >= datetime.fromisoformat(first["given_at"]):
         return second
     return first

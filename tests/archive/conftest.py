@@ -44,7 +44,7 @@ def empty(backend: Backend) -> None:
     """Make a store as good as new, for tests that need one for each of many examples."""
     with psycopg.connect(backend.database, autocommit=True) as connection:
         connection.execute(
-            "truncate ai_session_folders, ai_sessions, ai_session_participants, ai_interactions, ai_feedback"
+            "truncate turnlog.ai_session_folders, ai_sessions, ai_session_participants, ai_interactions, ai_feedback"
         )
 
 
@@ -68,7 +68,7 @@ def stored_rows(backend: Backend) -> tuple[int, int]:
     """Return how many sessions and interactions are stored."""
     with psycopg.connect(backend.database) as connection:
         counts = connection.execute(
-            "select (select count(*) from ai_sessions), (select count(*) from ai_interactions)"
+            "select (select count(*) from turnlog.ai_sessions), (select count(*) from turnlog.ai_interactions)"
         ).fetchone()
     assert counts
     return counts[0], counts[1]

@@ -72,7 +72,7 @@ def test_a_week_is_kept_whole_and_told_again_is_the_same(
     told = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:\w+s|times feedback),", result.output)]
     counted = Counter(kind.removeprefix("Restored") for kind, _ in known())
     assert told == [counted["Session"], counted["Interaction"], counted["Folder"], counted["Feedback"]]
-    locked = "select count(*) from public.ai_sessions where status = 'locked' and implicit"
+    locked = "select count(*) from turnlog.ai_sessions where status = 'locked' and implicit"
     kinds = ("ai_sessions", "ai_interactions", "ai_session_folders", "ai_feedback")
     rows = [operator.execute(f"select count(*) from public.{kind}")[0][0] for kind in kinds]  # noqa: S608
     assert rows == [told[0] + operator.execute(locked)[0][0], *told[1:]]

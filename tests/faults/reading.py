@@ -16,10 +16,10 @@ from tests.faults.oracle import Observation
 _PAGE = 200
 _TIMEOUT_S = 60
 
-_SESSIONS = "select key, title from ai_sessions"
+_SESSIONS = "select key, title from turnlog.ai_sessions"
 _INTERACTIONS = """
     select s.key, i.key, i.prompt #>> '{}', i.response #>> '{}', i.id::text
-    from ai_interactions i left join ai_sessions s on s.project = i.project and s.id = i.session_id
+    from turnlog.ai_interactions i left join turnlog.ai_sessions s on s.project = i.project and s.id = i.session_id
 """
 
 

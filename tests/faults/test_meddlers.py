@@ -21,7 +21,7 @@ END_THE_OTHERS = """
     where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
 """
 # as many as are written to at a time; the service locks upwards
-DOWNWARDS = "select id from (select id from ai_sessions order by created_at desc limit 20) s order by id desc"
+DOWNWARDS = "select id from (select id from turnlog.ai_sessions order by created_at desc limit 20) s order by id desc"
 
 
 def end_connections(scene: Scene, outsider: psycopg.Connection) -> None:
@@ -35,7 +35,7 @@ def end_connections(scene: Scene, outsider: psycopg.Connection) -> None:
 
 def hold_rows(scene: Scene, outsider: psycopg.Connection) -> None:
     with outsider.transaction():
-        locked = outsider.execute("select 1 from ai_sessions where key like 'shared%' for update").fetchall()
+        locked = outsider.execute("select 1 from turnlog.ai_sessions where key like 'shared%' for update").fetchall()
         assert locked
         time.sleep(MEDDLED_S)
 
@@ -47,7 +47,7 @@ def provoke_deadlocks(scene: Scene, outsider: psycopg.Connection) -> None:
         ids = outsider.execute(DOWNWARDS).fetchall()
         with outsider.transaction():
             for (one,) in ids:
-                outsider.execute("select 1 from ai_sessions where id = %s for update", [one])
+                outsider.execute("select 1 from turnlog.ai_sessions where id = %s for update", [one])
         time.sleep(0.01)
     deadlocks = outsider.execute("select deadlocks from pg_stat_database where datname = current_database()").fetchone()
     assert deadlocks

@@ -48,7 +48,7 @@ FAULTS: dict[str, Action] = {
     "503": answers(503, "PGRST002", "Could not query the database for the schema cache. Retrying."),
     "504": answers(504, "PGRST003", "Timed out acquiring connection from connection pool."),
     "500 with 40001": answers(500, "40001", "could not serialize access due to concurrent update"),
-    "404 PGRST202": answers(404, "PGRST202", "Could not find the function public.turnlog_write_v1(batch)"),
+    "404 PGRST202": answers(404, "PGRST202", "Could not find the function turnlog.write_v1(batch)"),
     "401": answers(401, "PGRST301", "JWT cryptographic operation failed"),
     "HTML 502": Respond(502, "<html><body><h1>502 Bad Gateway</h1></body></html>"),
     "half a body": Truncate(),
@@ -75,8 +75,8 @@ class Cell:
         """Return prompt and response by the key of each interaction of a session."""
         with psycopg.connect(self.database) as connection:
             rows = connection.execute(
-                "select i.key, i.prompt, i.response from ai_interactions i"
-                " join ai_sessions s on (s.project, s.id) = (i.project, i.session_id) where s.key = %s",
+                "select i.key, i.prompt, i.response from turnlog.ai_interactions i"
+                " join turnlog.ai_sessions s on (s.project, s.id) = (i.project, i.session_id) where s.key = %s",
                 [session],
             ).fetchall()
         assert len({key for key, *_ in rows}) == len(rows), "an interaction is stored twice"

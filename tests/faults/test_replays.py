@@ -161,7 +161,7 @@ def test_a_log_that_first_arrives_as_a_replay_is_the_same_log(
         stack.write(batch)
     once = stack.rows(columns)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("truncate ai_sessions cascade")
+        connection.execute("truncate turnlog.ai_sessions cascade")
 
     stack.told.clear()
     logged = dice.sample(stated, len(stated) // 3)

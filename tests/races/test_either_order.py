@@ -10,8 +10,8 @@ from tests.conftest import PROJECT
 from tests.races.conftest import Arena
 from tests.races.crew import Turn
 
-SESSIONS = "select to_jsonb(s) - '{id,key,created_at}'::text[] from ai_sessions s where key like %s"
-INTERACTIONS = "select to_jsonb(i) - '{id,session_id,created_at}'::text[] from ai_interactions i"
+SESSIONS = "select to_jsonb(s) - '{id,key,created_at}'::text[] from turnlog.ai_sessions s where key like %s"
+INTERACTIONS = "select to_jsonb(i) - '{id,session_id,created_at}'::text[] from turnlog.ai_interactions i"
 
 
 def receipt_of(store: Store, said: Session | Interaction) -> tuple[str, tuple[str, ...]]:
@@ -86,11 +86,11 @@ def contradict(store: Store, turn: Turn) -> Any:
 def test_of_those_who_contradict_each_other_one_wins_and_the_others_are_told(arena: Arena) -> None:
     rounds = arena.race(contradict, rounds=100, processes=4, threads=2)
 
-    titles = dict(arena.rows("select key, jsonb_build_array(title, metadata) from ai_sessions where not implicit"))
+    titles = dict(arena.rows("select key, jsonb_build_array(title, metadata) from turnlog.ai_sessions where not implicit"))
     prompts = dict(
         arena.rows(
             "select s.key, jsonb_build_array(i.prompt, i.metadata)"
-            " from ai_interactions i join ai_sessions s on s.id = i.session_id"
+            " from turnlog.ai_interactions i join turnlog.ai_sessions s on s.id = i.session_id"
         )
     )
     assert (len(titles), len(prompts)) == (50, 50)

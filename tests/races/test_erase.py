@@ -48,18 +48,18 @@ def test_an_append_that_races_an_erase_is_stored_and_erased_or_refused(arena: Ar
         told += of_round
     assert min(told["created", None], told["rejected", "erased"]) > ROUNDS, f"hardly a race: {told}"
 
-    assert arena.rows("select count(*) from ai_sessions where erased_at is not null") == [(ROUNDS,)]
+    assert arena.rows("select count(*) from turnlog.ai_sessions where erased_at is not null") == [(ROUNDS,)]
     assert arena.rows(
-        "select count(*) from ai_interactions i"
-        " left join ai_sessions s on s.project = i.project and s.id = i.session_id"
+        "select count(*) from turnlog.ai_interactions i"
+        " left join turnlog.ai_sessions s on s.project = i.project and s.id = i.session_id"
         " where s.id is null or s.erased_at is not null"
     ) == [(0,)]
     assert arena.rows(
-        "select to_jsonb(s) - '{project,id,created_at,erased_at}'::text[] from ai_sessions s"
+        "select to_jsonb(s) - '{project,id,created_at,erased_at}'::text[] from turnlog.ai_sessions s"
         " where erased_at is not null group by 1"
     ) == [
         ({"key": None, "user_id": None, "title": None, "status": "open", "implicit": False, "tags": None,
           "metadata": None, "started_at": None, "ended_at": None, "edited": None, "claim": None, "folder_id": None,
           "session_number": None, "scheduled_on": None},)
     ]  # fmt: skip
-    assert arena.rows("select count(*) from ai_interactions") == [(told.total(),)]
+    assert arena.rows("select count(*) from turnlog.ai_interactions") == [(told.total(),)]

@@ -55,9 +55,9 @@ def test_64_threads_in_4_processes_make_their_first_write_to_one_session(arena: 
         born |= by_id.keys()
 
     assert arena.rows(
-        "select key, title, metadata, implicit, tags, status from ai_sessions order by length(key), key"
+        "select key, title, metadata, implicit, tags, status from turnlog.ai_sessions order by length(key), key"
     ) == [(f"chat {n}", "Hello", {"a": [1, None]}, False, None, "open") for n in range(200)]
-    stored = arena.rows("select id::text, key, prompt, turn from ai_interactions")
+    stored = arena.rows("select id::text, key, prompt, turn from turnlog.ai_interactions")
     assert {row[0] for row in stored} == born
     assert len(stored) == len(born)
     assert all((key, prompt) == (f"turn {turn}", f"Said {turn}") for _, key, prompt, turn in stored)
@@ -81,6 +81,6 @@ def test_the_same_new_keys_at_once_are_neither_an_error_nor_a_false_conflict(are
         for about, became, _ in (one for batch in outcomes for one in batch):
             by_id.setdefault(about, Counter())[became] += 1
         assert list(by_id.values()) == [Counter(created=1, duplicate=23)] * KEYS
-    assert sorted(arena.rows("select key from ai_sessions")) == sorted(
+    assert sorted(arena.rows("select key from turnlog.ai_sessions")) == sorted(
         (f"chat {round_}-{number}",) for round_ in range(60) for number in range(KEYS)
     )

@@ -55,14 +55,14 @@ def assert_every_row_is_there(arena: Arena, rounds: list[list[list[str]]], title
     own, shared = PROCESSES * BATCHES * (BATCH - 1), BATCHES
     assert told == Counter(created=own + shared, duplicate=shared * (PROCESSES - 1))
     stored = arena.rows(
-        "select s.key, i.key, i.prompt from ai_interactions i join ai_sessions s on s.id = i.session_id"
+        "select s.key, i.key, i.prompt from turnlog.ai_interactions i join turnlog.ai_sessions s on s.id = i.session_id"
     )
     assert all(prompt == f"{session}: {key}" for session, key, prompt in stored)
     assert Counter(key for _, key, _ in stored) == Counter(
         {f"{lane}-{round_}": BATCH - 1 for lane in range(PROCESSES) for round_ in range(BATCHES)}
         | {f"everybody {round_}": 1 for round_ in range(BATCHES)}
     )
-    assert {title for (title,) in arena.rows("select title from ai_sessions where not implicit")} == titles
+    assert {title for (title,) in arena.rows("select title from turnlog.ai_sessions where not implicit")} == titles
 
 
 def test_8_processes_write_60_batches_of_12_over_40_sessions_in_shuffled_order(arena: Arena) -> None:

@@ -67,7 +67,7 @@ def test_a_missing_id_means_a_new_one_and_is_never_stored(
     assert {answer.status_code for answer in refused} == {422}
     assert all("leave it out" in problem(answer)["fields"][0]["detail"] for answer in refused)
     with psycopg.connect(backend.database) as connection:
-        rows = connection.execute("select key from ai_sessions").fetchall()
+        rows = connection.execute("select key from turnlog.ai_sessions").fetchall()
     assert rows == [(None,), (None,)]
 
 
@@ -204,7 +204,7 @@ def test_of_several_users_one_has_the_conversation_and_the_others_are_told(app: 
     (winner,) = [lane for lane, status, _ in told if status == 201]
     assert [(status, named) for lane, status, named in told if lane != winner] == [(409, ["$.user_id"])] * (THREADS - 1)
     with psycopg.connect(backend.database) as connection:
-        assert connection.execute("select user_id from ai_sessions").fetchall() == [(f"user {winner}",)]
+        assert connection.execute("select user_id from turnlog.ai_sessions").fetchall() == [(f"user {winner}",)]
 
 
 def test_the_ledger_counts_each_record_once(app: Flask, backend: Backend) -> None:

@@ -86,8 +86,8 @@ def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> No
     assert sum(counts_of(each)["interactions"][0] for each in told) == turns
     with psycopg.connect(backend.database) as connection:
         stored = connection.execute(
-            "select s.key, i.prompt #>> '{}', i.response #>> '{}' from ai_interactions i"
-            " join ai_sessions s on s.id = i.session_id where i.project = %s order by s.key, i.turn",
+            "select s.key, i.prompt #>> '{}', i.response #>> '{}' from turnlog.ai_interactions i"
+            " join turnlog.ai_sessions s on s.id = i.session_id where i.project = %s order by s.key, i.turn",
             [Settings.from_mapping(backend.environment).turnlog_project],
         ).fetchall()
     said = [

@@ -221,8 +221,8 @@ def test_the_order_of_arrival_changes_nothing_that_agrees(
     @given(plan=acts())
     def check(plan: list[Act]) -> None:
         with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute("delete from ai_interactions")
-            connection.execute("delete from ai_sessions")
+            connection.execute("delete from turnlog.ai_interactions")
+            connection.execute("delete from turnlog.ai_sessions")
         arrivals = Arrivals(store)
         letters = carry_out(plan, arrivals, tmp_path / uuid.uuid4().hex)
 

@@ -34,7 +34,7 @@ def come_back(spool: Spool, inner: Removable) -> None:
 def rows(database: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(database) as connection:
         return connection.execute(
-            "select id::text, session_id::text, key, response #>> '{}', model from ai_interactions order by key"
+            "select id::text, session_id::text, key, response #>> '{}', model from turnlog.ai_interactions order by key"
         ).fetchall()
 
 
@@ -58,7 +58,7 @@ def test_what_waited_gives_the_rows_that_it_would_have_given_at_once(
     at_once = send(client, on_conflict, *batch)["receipts"]
     expected = rows(database)
     with psycopg.connect(database) as connection:
-        connection.execute("delete from ai_interactions")
+        connection.execute("delete from turnlog.ai_interactions")
 
     send(client, "keep", *stored)
     inner.away = AWAY

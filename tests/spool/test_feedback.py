@@ -106,7 +106,7 @@ def test_it_is_erased_with_its_session_and_with_its_author(
     inner.refuses = lambda _: None
     delivered(spool)
     with psycopg.connect(database) as connection:
-        assert connection.execute("select author, value from ai_feedback").fetchall() == [("bob", 2)]
+        assert connection.execute("select author, value from turnlog.ai_feedback").fetchall() == [("bob", 2)]
     assert spool.dead_letters.count() == 0
 
 

@@ -57,8 +57,8 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
     @given(stored=statements, waits=statements.filter(bool))
     def check(stored: list[Statement], waits: list[Statement]) -> None:
         with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute("delete from ai_interactions")
-            connection.execute("delete from ai_sessions")
+            connection.execute("delete from turnlog.ai_interactions")
+            connection.execute("delete from turnlog.ai_sessions")
         waiting = Waiting(store, tmp_path / uuid.uuid4().hex)
         reader = Spool(store, waiting.directory.path, Limits(min_free_bytes=0))
         if stored:

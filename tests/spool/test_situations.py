@@ -114,17 +114,17 @@ def rows(database: str, project: str) -> list[tuple[Any, ...]]:
         return [
             *connection.execute(
                 "select key, name, user_id, sessions_per_week, total_weeks, starts_on, implicit"
-                " from ai_session_folders where project = %s",
+                " from turnlog.ai_session_folders where project = %s",
                 [project],
             ),
             *connection.execute(
                 "select s.key, f.key, s.session_number, s.scheduled_on, s.status, s.implicit, s.title, s.user_id,"
-                " s.tags, s.metadata from ai_sessions s left join ai_session_folders f on f.id = s.folder_id"
+                " s.tags, s.metadata from turnlog.ai_sessions s left join turnlog.ai_session_folders f on f.id = s.folder_id"
                 " and f.project = s.project where s.project = %s order by s.session_number, s.key",
                 [project],
             ),
             *connection.execute(
-                "select participant, role, state from ai_session_participants where project = %s order by 1", [project]
+                "select participant, role, state from turnlog.ai_session_participants where project = %s order by 1", [project]
             ),
         ]
 

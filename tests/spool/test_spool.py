@@ -167,7 +167,7 @@ def test_what_was_erased_meanwhile_is_forgotten_here_as_well(
     spool.write(said("late", session_id=session_id))
     with psycopg.connect(database) as connection:
         connection.execute(
-            "select turnlog_erase_v1(jsonb_build_object('project', %s::text, 'session_id', %s::text))",
+            "select turnlog.erase(jsonb_build_object('project', %s::text, 'session_id', %s::text))",
             (PROJECT, session_id),
         )
     inner.away = None
@@ -214,11 +214,11 @@ def test_a_lock_on_one_session_keeps_back_only_that_session(
 ) -> None:
     monkeypatch.setattr(drain, "HELD_UP_S", 1.0)
     with psycopg.connect(database) as admin:
-        admin.execute("alter function turnlog_write_v1 set lock_timeout = '300ms'")
+        admin.execute("alter function turnlog.write_v1 set lock_timeout = '300ms'")
     locked, free = (f"00000000-0000-0000-0000-00000000000{n}" for n in "ab")
     spool.write(Batch(PROJECT, [*said("", session_id=locked).sessions, *said("", session_id=free).sessions]))
     with psycopg.connect(database) as holder:
-        holder.execute("select from ai_sessions where id = %s for update", [locked])
+        holder.execute("select from turnlog.ai_sessions where id = %s for update", [locked])
         both = [said("held up", session_id=locked), said("on its way", session_id=free)]
         assert {receipt.receipt for receipt in spool.write(Batch.merge(both))} == {"spooled"}
         eventually(lambda: prompts() == ["on its way"], "the other session is delivered beside the lock")
