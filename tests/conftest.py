@@ -10,6 +10,7 @@ a class, a module or (in `TIERS`) a folder:
 - own_database: changes more than rows, so it is given a fresh database instead of the shared one.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
-from tests import leaks
+from tests import guardian, leaks
 from tests.api import KEYLESS
 from tests.browser import chromium
 from tests.databases import TestServer, running_server
@@ -63,8 +64,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """As root, keep `tmp_path` out of the folder that all runs share: each pytest closes it to the servers' user."""
+    if os.geteuid() == 0 and not config.option.basetemp and not config.option.collectonly:
+        closing = ExitStack()
+        config.add_cleanup(closing.close)
+        config.option.basetemp = str(closing.enter_context(guardian.folder()) / "pytest")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _watched() -> Iterator[None]:
+    guardian.start()
     with leaks.watching():
         yield
 

@@ -10,7 +10,6 @@ By default the server is the embedded one, started in a temporary folder. `TURNL
 import itertools
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from logging_store import migrations
 from logging_store.embedded import EmbeddedPostgres
+from tests import guardian
 
 # Roles as Supabase has them: the API logs in as authenticator and becomes the role of the caller's key.
 _SUPABASE_ROLES = """
@@ -168,8 +168,8 @@ def server_folder(*, on_disk: bool = False) -> Iterator[Path]:
     It is in memory where there is room: the servers' settings stay as they are, but nothing waits for a disk. Tests of
     what survives a fault ask for the disk.
     """
-    with tempfile.TemporaryDirectory(prefix="turnlog-test-", dir=None if on_disk else _memory()) as folder:
-        yield Path(folder)
+    with guardian.folder(None if on_disk else _memory()) as folder:
+        yield folder
 
 
 def _memory() -> Path | None:

@@ -22,6 +22,8 @@ from tests.doctor import Operator
 from tests.test_problems import FailingStore
 from tests.test_search_api import ABSENT, SAID, keys, search
 
+pytestmark = pytest.mark.own_database
+
 INDEXED, WAITING = "select count(*) from turnlog.ai_search", "select count(*) from turnlog.ai_search_queue"
 ONE_DATABASE = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
