@@ -28,7 +28,7 @@ class Answering(FunctionStore):
         super().__init__(deadline_s=1)
         self.answer = answer
 
-    def _call(self, function: str, argument: str, value: dict[str, Any], ends: float) -> Any:  # noqa: ARG002 - whatever is asked
+    def _call(self, function: str, value: dict[str, Any], ends: float) -> Any:  # noqa: ARG002 - whatever is asked
         return self.answer
 
     def close(self) -> None: ...

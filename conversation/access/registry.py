@@ -66,9 +66,7 @@ class KeyRegistry:
     def rotate(self, key: Key, overlap_s: float) -> MadeKey | None:
         """Make a key in the place of another, which ends after the overlap; None if that opens nothing any more."""
         text = keys.make(key.kind)
-        answer = self._ask(
-            "rotate_key", {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)}
-        )
+        answer = self._ask("rotate_key", {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)})
         return MadeKey(Key.model_validate(answer["key"]), text) if answer else None
 
     def _create(  # noqa: PLR0917 - a key has as many properties as it has

@@ -162,7 +162,8 @@ def test_who_loses_the_race_for_a_session_is_told_so(backend: Backend) -> None:
     store, one = backend.open(), new()
     with psycopg.connect(backend.database) as other:
         other.execute(
-            "insert into turnlog.ai_sessions (project, id, claim, created_at) values (%s, %s, %s, now())", [PROJECT, one, YOURS]
+            "insert into turnlog.ai_sessions (project, id, claim, created_at) values (%s, %s, %s, now())",
+            [PROJECT, one, YOURS],
         )
         with psycopg.connect(backend.database, autocommit=True) as third:
             answered: list[BatchReceipts] = []
