@@ -1,11 +1,13 @@
 """Nobody but the service reaches the tables and functions, whatever Supabase grants by default."""
 
+from collections.abc import Iterator
+
 import httpx
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from logging_store import catalogue, errors
+from logging_store import catalogue, errors, migrations
 from logging_store.postgres import PostgresStore
 from tests.databases import TestServer
 from tests.postgrest import PostgrestStandIn
@@ -26,6 +28,16 @@ def functions(connection: psycopg.Connection) -> list[str]:
 
 def connect(database: str) -> psycopg.Connection:
     return psycopg.connect(database, autocommit=True)
+
+
+@pytest.fixture(params=["as old projects grant by default", "without default grants"])
+def database(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[str]:
+    """Yield a migrated database of either kind of Supabase project."""
+    with postgres_server.database(empty="without" in request.param) as name:
+        conninfo = postgres_server.conninfo(name)
+        with connect(conninfo) as connection:
+            list(migrations.apply(connection))
+        yield conninfo
 
 
 #: What a stranger may try with an object of each kind: `{}` is its name, `{column}` one of its columns.
@@ -102,6 +114,7 @@ def test_strangers_are_denied_everything_on_every_object(database: str, role: st
 )  # fmt: skip
 def test_what_a_migration_forgot_to_close_would_be_found(database: str, planted: str, found: str) -> None:
     with connect(database) as connection:
+        connection.execute("alter default privileges in schema public grant all on tables to anon")
         connection.execute(planted.encode())
         assert found in reached_by(connection, "anon")[1]
 

@@ -63,7 +63,7 @@ def in_a_pipeline(conninfo: str, sql: str) -> None:
 
 def in_psql(conninfo: str, sql: str) -> None:
     """Paste into psql, which goes on after errors."""
-    psql = [programs.folder() / "psql", "--no-psqlrc", "--quiet", "--dbname", conninfo]
+    psql: list[str | Path] = [programs.folder() / "psql", "--no-psqlrc", "--quiet", "--dbname", conninfo]
     subprocess.run(psql, input=sql, text=True, capture_output=True, check=True)
 
 
