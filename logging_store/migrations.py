@@ -25,7 +25,7 @@ MARK = "Turnlog, the AI conversation log. Its migrations make what is in here."
 #: How rows of a Turnlog from before the first release come along; it kept them in the schema `public`.
 BEFORE_THE_FIRST_RELEASE = (
     "This database also holds the tables of a Turnlog from before 0.1.0, in the schema public; they stay as they are. "
-    "To bring their rows along, run `export` with that version and `import` with this one."
+    "To bring their rows along, run `export` with that version and `import --format turnlog` with this one."
 )
 
 

@@ -8,9 +8,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from logging_store import catalogue
-from logging_store.embedded import EmbeddedPostgres
 from tests.damages import DAMAGES, DOOR, NIL, SESSION, STRAY
-from tests.databases import TestServer, server_folder
+from tests.databases import TestServer
 from tests.doctor import Operator
 from tests.migration import RENEW, catalogue_of
 from tests.postgrest import PostgrestStandIn
@@ -18,18 +17,6 @@ from tests.postgrest import PostgrestStandIn
 
 def database_of(conninfo: str) -> str:
     return str(conninfo_to_dict(conninfo)["dbname"])
-
-
-@pytest.fixture
-def bare_server() -> Iterator[TestServer]:
-    """Yield a server of its own that knows none of Supabase's roles."""
-    with server_folder() as folder:
-        embedded = EmbeddedPostgres(folder)
-        embedded.start()
-        try:
-            yield TestServer(embedded.conninfo(), as_supabase=False)
-        finally:
-            embedded.stop()
 
 
 def test_the_stored_catalogue_is_that_of_a_fresh_database(database: str) -> None:

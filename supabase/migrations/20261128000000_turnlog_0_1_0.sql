@@ -4418,6 +4418,13 @@ begin
                                        'comment on function public.turnlog(text, jsonb) is %L;', mark)
             end;
     end if;
+    if not pg_catalog.has_schema_privilege('public', 'create') then
+        raise exception using
+            errcode = '42501',
+            message = pg_catalog.format('The role %s may not create the function public.turnlog, which Supabase''s API '
+                                        'calls', current_user),
+            hint = pg_catalog.format('Run: grant create on schema public to %I;', current_user);
+    end if;
     create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb
     language plpgsql volatile
     set search_path = ''
