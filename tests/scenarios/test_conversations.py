@@ -44,7 +44,7 @@ def app(backend: Backend) -> Flask:
 
 def count(backend: Backend, table: LiteralString) -> int:
     with psycopg.connect(backend.database) as connection:
-        return len(connection.execute("select from " + table).fetchall())
+        return len(connection.execute("select from turnlog." + table).fetchall())
 
 
 def test_two_starts_without_an_id_both_work(client: FlaskClient, backend: Backend) -> None:
