@@ -121,7 +121,7 @@ def test_the_database_refuses_it_too(
     if values.get("session_id") == "stored":
         values["session_id"] = stored
     insert = psycopg.sql.SQL("insert into {} ({}) values ({})").format(
-        psycopg.sql.Identifier(table),
+        psycopg.sql.Identifier("turnlog", table),
         psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values)),
         psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(values)),
     )
