@@ -23,6 +23,7 @@ from playwright.sync_api import Browser
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store.embedded import EmbeddedPostgres
 from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
@@ -30,7 +31,7 @@ from logging_store.supabase import SupabaseStore
 from tests import guardian, leaks
 from tests.api import KEYLESS
 from tests.browser import chromium
-from tests.databases import TestServer, running_server
+from tests.databases import TestServer, running_server, server_folder
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
@@ -90,6 +91,18 @@ def _nothing_leaks() -> Iterator[None]:
 def postgres_server() -> Iterator[TestServer]:
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bare_server() -> Iterator[TestServer]:
+    """Yield a server of its own that knows none of Supabase's roles."""
+    with server_folder() as folder:
+        embedded = EmbeddedPostgres(folder)
+        embedded.start()
+        try:
+            yield TestServer(embedded.conninfo(), as_supabase=False)
+        finally:
+            embedded.stop()
 
 
 @pytest.fixture(scope="session", name="chromium")

@@ -33,10 +33,11 @@ do $$ begin
 exception when duplicate_object then null;
 end $$;
 """
-# Supabase grants everything in public to the API's roles by default; the migrations have to take it back.
+# Projects made before 30 May 2026 grant everything in public to the API's roles by default; newer ones nothing.
 _SUPABASE_DEFAULT_PRIVILEGES = """
 alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
 alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
+alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
 """
 # Names the test that needs a database of its own, where it would have changed what later tests find.
 _SCHEMA_STAYS = """
@@ -73,7 +74,7 @@ class TestServer:
 
     __test__ = False  # not a test case, whatever its name says
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, *, as_supabase: bool = True) -> None:
         self._conninfo = conninfo
         self._names = (f"turnlog_test_{os.getpid()}_{n}" for n in itertools.count())
         self._template = f"turnlog_template_{os.getpid()}"
@@ -81,8 +82,9 @@ class TestServer:
         self._empty_it = b""
         self._create(self._template)
         with self.connect(self._template) as connection:
-            connection.execute(_SUPABASE_ROLES)
-            connection.execute(_SUPABASE_DEFAULT_PRIVILEGES)
+            if as_supabase:
+                connection.execute(_SUPABASE_ROLES)
+                connection.execute(_SUPABASE_DEFAULT_PRIVILEGES)
             for _ in migrations.apply(connection):
                 pass
 

@@ -43,7 +43,8 @@ def test_an_interactions_key_held_by_another_row_is_reported_by_its_rule(backend
     store.write(Batch(PROJECT, interactions=[interaction_row(session, new_id(), prompt="First")]))
     with psycopg.connect(backend.database) as connection:
         connection.execute(
-            "insert into turnlog.ai_interactions (project, session_id, id, key, created_at) values (%s, %s, %s, 'k', now())",
+            "insert into turnlog.ai_interactions (project, session_id, id, key, created_at)"
+            " values (%s, %s, %s, 'k', now())",
             [PROJECT, session, stranger],
         )
     clash, other = store.write(

@@ -175,7 +175,8 @@ def test_what_is_being_written_is_not_taken_for_indexed(client: FlaskClient, bac
     with psycopg.connect(backend.database) as writing:
         writing.execute(
             "select turnlog.write(jsonb_build_object('project', project, 'interactions', jsonb_build_array("
-            "jsonb_build_object('session_id', session_id, 'id', id, 'response', 'answer')))) from turnlog.ai_interactions"
+            "jsonb_build_object('session_id', session_id, 'id', id, 'response', 'answer'))))"
+            " from turnlog.ai_interactions"
         )
         indexed()
         writing.commit()

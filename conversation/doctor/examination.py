@@ -13,7 +13,7 @@ from conversation.doctor.remedies import FLASK, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import catalogue
 from logging_store import operations as ops
-from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
+from logging_store.errors import SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
 from logging_store.functions import FunctionStore
 from logging_store.migrations import SCHEMA_VERSION
 
@@ -38,6 +38,8 @@ class Examination:
         remedies = Remedies(self.settings.store_kind)
         try:
             ping = self._ask(ops.PING, ops.Nothing())
+            if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
+                raise SchemaMissing("what answers under Turnlog's name isn't Turnlog's")
         except TurnlogError as error:
             yield self.unreachable(error)
             return
@@ -47,7 +49,7 @@ class Examination:
         if not version.is_ok:
             return
         yield from self._look("shape", lambda: self._shape(remedies))
-        yield from self._look("grants", self._access)
+        yield from self._look("grants", lambda: self._access(remedies))
         yield from self._look("durability", lambda: self._durability(ping))
         yield from self._look("clock", self._clock)
         yield from self._look("rows", self._rows)
@@ -75,9 +77,9 @@ class Examination:
         found = self._ask(ops.CATALOGUE, ops.OfTables(tables=catalogue.tables()))
         return shape.compare(catalogue.expected(), found, remedies)
 
-    def _access(self) -> list[Check]:
+    def _access(self, remedies: Remedies) -> list[Check]:
         answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
-        return [access.check_grants(answer), access.check_roles(answer)]
+        return [access.check_grants(answer, remedies), access.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:
         answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
@@ -99,14 +101,16 @@ class Examination:
         try:
             return look()
         except TurnlogError as error:
-            finding = Finding(f"it can't be looked at: {error}", "Mend what is above first.", [f"{FLASK} doctor"])
-            return [Check(label, "", [finding])]
+            means, mend = "Mend what is above first.", f"{FLASK} doctor"
+            if isinstance(error, StoreBusy) and self.settings.store_kind == "supabase":
+                means = "A call through Supabase's API may take 8 seconds; a large log needs longer."
+                mend = f"DATABASE_URL=… {FLASK} doctor  # the project's connection string, instead of SUPABASE_URL"
+            return [Check(label, "", [Finding(f"it can't be looked at: {error}", means, [mend])])]
 
     def unreachable(self, error: TurnlogError) -> Check:
         """Return the check of a database that can't be used at all."""
         if isinstance(error, SchemaMissing):
-            migrate = Remedies(self.settings.store_kind).migrate
-            return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", migrate)])
+            return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", self._make_schema())])
         if not isinstance(error, StoreUnavailable):
             return Check("database", "", [Finding(str(error), "The service can't use it.", [f"{FLASK} doctor"])])
         mend = {
@@ -116,6 +120,11 @@ class Examination:
         }[self.settings.store_kind]
         means = "Writes are kept on this machine's disk meanwhile, reads fail."
         return Check("database", "", [Finding(str(error), means, [mend])])
+
+    def _make_schema(self) -> Sequence[str]:
+        remedies = Remedies(self.settings.store_kind)
+        # what was pushed once isn't pushed again
+        return [*remedies.migrate, *remedies.restore] if self.settings.store_kind == "supabase" else remedies.migrate
 
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _ANSWER_S) -> ops.A:
         return self.database.examine(operation, query, seconds)

@@ -1,4 +1,7 @@
 -- Turnlog 0.1.0, made by `make migration` from supabase/schemas: read those, edit those. It may be run again.
+-- All of it happens or nothing, also where statements are sent one by one; nobody's search_path plays a part.
+begin;
+set local search_path = '';
 
 
 -- schemas/schema.sql
@@ -9,7 +12,13 @@ declare
     mark constant text := 'Turnlog, the AI conversation log. Its migrations make what is in here.';
     held constant oid := pg_catalog.to_regnamespace('turnlog');
 begin
-    if held is null then
+    if held is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
+        raise exception using
+            errcode = '42501',
+            message = pg_catalog.format('The role %s may not create a schema in this database', current_user),
+            hint = pg_catalog.format('Have the owner of the database run: create schema turnlog authorization %I;',
+                                     current_user);
+    elsif held is null then
         create schema turnlog;
     elsif pg_catalog.obj_description(held, 'pg_namespace') is distinct from mark and exists (
         select from pg_catalog.pg_depend as d
@@ -17,7 +26,7 @@ begin
     then
         raise exception using
             errcode = '42P06',
-            message = 'The schema "turnlog" of this database is not Turnlog''s',
+            message = 'The schema "turnlog" of this database is not marked as Turnlog''s',
             detail = 'It holds ' || (
                 select pg_catalog.string_agg(o.name, ', ' order by o.name)
                   from (select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as name
@@ -25,7 +34,12 @@ begin
                          where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held
                            and d.deptype = 'n'
                          order by 1 limit 5) as o),
-            hint = 'Rename it (alter schema turnlog rename to …), or give Turnlog a database of its own.';
+            hint = case
+                when pg_catalog.to_regprocedure('turnlog.ping(jsonb)') is null
+                    then 'Rename it (alter schema turnlog rename to …), or give Turnlog a database of its own.'
+                else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '
+                                       'comment on schema turnlog is %L;', mark)
+            end;
     end if;
     if pg_catalog.obj_description(pg_catalog.to_regnamespace('turnlog'), 'pg_namespace') is distinct from mark then
         execute pg_catalog.format('comment on schema turnlog is %L', mark);
@@ -3794,7 +3808,7 @@ language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema', (select max(m.version) from turnlog.migrations as m),
+        'schema', '20261128000000', -- the release's migration; a role that rows are hidden from is told, too
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -4108,7 +4122,7 @@ $$;
 
 
 -- schemas/doctor/access.sql
--- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions:
+-- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions, public.turnlog among them:
 -- caller: {name, is_owner, is_superuser, bypasses_rls}; roles: those of Supabase that are there, with what they are;
 -- granted: rights that were given to others than the owner, service_role and the caller; reached: what anon and
 -- authenticated can do, however they come by it; lacking: what service_role and the caller can't do, and need.
@@ -4127,6 +4141,8 @@ as $$
                coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)), array['EXECUTE'], array['EXECUTE']
           from pg_catalog.pg_proc as p
          where p.pronamespace = 'turnlog'::regnamespace
+            or p.oid = to_regprocedure('public.turnlog(text, jsonb)')
+               and exists (select from pg_catalog.pg_roles where rolname = 'service_role')
     ), grants as materialized (
         select o.kind, o.name, o.owner, null as column, e.grantee, e.privilege_type
           from objects as o
@@ -4165,7 +4181,12 @@ as $$
         'roles', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'name', r.name, 'is_superuser', r.rolsuper, 'bypasses_rls', r.rolbypassrls,
-                       'sees_schema', pg_catalog.has_schema_privilege(r.oid, 'turnlog', 'usage'),
+                       'lacks_schemas', array(
+                           select n.nspname
+                             from pg_catalog.pg_namespace as n
+                            where n.nspname in ('public', 'turnlog')
+                              and not pg_catalog.has_schema_privilege(r.oid, n.oid, 'usage')
+                            order by n.nspname),
                        'member_of', array(select pg_catalog.pg_get_userbyid(m.roleid) from pg_catalog.pg_auth_members as m
                                            where m.member = r.oid order by 1))
                        order by r.name), '[]')
@@ -4197,7 +4218,9 @@ $$;
 
 -- schemas/doctor/catalogue.sql
 -- {tables?: [name ...]} -> the shape of these tables of Turnlog's (of all there are, if none are named) and of
--- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions}, each name -> definition.
+-- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions, comments}, each name ->
+-- definition. Where Supabase's role for services is, public.turnlog is one of them, and so is any other function that
+-- Supabase's API could take for it. Comments are those that mark what is ours.
 -- The same on every version of PostgreSQL: not-null constraints, which have names of their own since 18, are told
 -- with their columns, and a function's text is a hash that line ends don't change.
 create or replace function turnlog.catalogue(request jsonb default '{}') returns jsonb
@@ -4269,10 +4292,20 @@ as $$
           from pg_catalog.pg_proc as p
           join pg_catalog.pg_language as l on l.oid = p.prolang
          where p.pronamespace = 'turnlog'::regnamespace
+            or p.pronamespace = to_regnamespace('public') and p.proname = 'turnlog'
+               and p.proargnames @> array['operation', 'request']
+               and exists (select from pg_catalog.pg_roles where rolname = 'service_role')
+        union all
+        select 'comments', 'schema turnlog',
+               to_jsonb(pg_catalog.obj_description('turnlog'::regnamespace, 'pg_namespace'))
+        union all
+        select 'comments', 'function public.turnlog(text, jsonb)',
+               to_jsonb(pg_catalog.obj_description(to_regprocedure('public.turnlog(text, jsonb)'), 'pg_proc'))
+         where exists (select from pg_catalog.pg_roles where rolname = 'service_role')
     )
     select jsonb_object_agg(kinds.kind, coalesce(
                (select jsonb_object_agg(s.name, s.definition) from shape as s where s.kind = kinds.kind), '{}'))
-      from unnest(array['tables', 'columns', 'constraints', 'indexes', 'triggers', 'policies', 'functions'])
+      from unnest(array['tables', 'columns', 'constraints', 'indexes', 'triggers', 'policies', 'functions', 'comments'])
            as kinds (kind)
 $$;
 
@@ -4285,7 +4318,6 @@ $$;
 create or replace function turnlog.identities(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
-set statement_timeout = '5min' -- PostgREST takes it over for the call; whole tables are read
 as $$
 declare
     entry jsonb;
@@ -4421,7 +4453,7 @@ $$;
 
 -- schemas/api.sql
 -- What Supabase's API calls: the one object outside the schema `turnlog`, and only where Supabase's role for services is.
--- An operation is a function of the schema that takes one `request`.
+-- An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
 do $$
 declare
     mark constant text := 'Turnlog''s door for Supabase''s API: see the schema turnlog.';
@@ -4433,8 +4465,21 @@ begin
     if held is not null and pg_catalog.obj_description(held, 'pg_proc') is distinct from mark then
         raise exception using
             errcode = '42723',
-            message = 'The function public.turnlog(text, jsonb) of this database is not Turnlog''s',
-            hint = 'Rename it: Supabase''s API reaches Turnlog under this name.';
+            message = 'The function public.turnlog(text, jsonb) of this database is not marked as Turnlog''s',
+            hint = case
+                when pg_catalog.pg_get_functiondef(held) not like '%turnlog.%I($1)%'
+                    then 'Supabase''s API reaches Turnlog under this name. Rename yours: '
+                         'alter function public.turnlog(text, jsonb) rename to …'
+                else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '
+                                       'comment on function public.turnlog(text, jsonb) is %L;', mark)
+            end;
+    end if;
+    if not pg_catalog.has_schema_privilege('public', 'create') then
+        raise exception using
+            errcode = '42501',
+            message = pg_catalog.format('The role %s may not create the function public.turnlog, which Supabase''s API '
+                                        'calls', current_user),
+            hint = pg_catalog.format('Run: grant create on schema public to %I;', current_user);
     end if;
     create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb
     language plpgsql volatile
@@ -4460,3 +4505,6 @@ begin
     grant execute on function public.turnlog(text, jsonb) to service_role;
 end
 $$;
+
+
+commit;

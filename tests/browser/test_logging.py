@@ -236,5 +236,6 @@ def said_to(service: Service) -> list[tuple[str, str]]:
     """Return project and prompt of what was said to a project by its name."""
     with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
         return connection.execute(
-            "select project, prompt #>> '{}' from turnlog.ai_interactions where prompt #>> '{}' like 'said to%' order by 2"
+            "select project, prompt #>> '{}' from turnlog.ai_interactions"
+            " where prompt #>> '{}' like 'said to%' order by 2"
         ).fetchall()
