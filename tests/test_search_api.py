@@ -200,7 +200,8 @@ def test_a_call_ends_when_its_time_is_over(backend: Backend, client: FlaskClient
     with psycopg.connect(backend.database, autocommit=True) as connection:
         connection.execute(
             "insert into turnlog.ai_interactions (project, session_id, id, prompt, created_at)"
-            " select project, id, gen_random_uuid(), '\"hay\"', now() from turnlog.ai_sessions, generate_series(1, 1000)"
+            " select project, id, gen_random_uuid(), '\"hay\"', now()"
+            " from turnlog.ai_sessions, generate_series(1, 1000)"
         )
     page = ask(backend.open(), ops.SEARCH, PROJECT, {"terms": ["needle"], "limit": 5, "order": "newest", "ms": 0})
     assert (page["hits"], page["searched"], page["complete"]) == ([], 200, False)
