@@ -216,7 +216,7 @@ def test_a_lock_on_one_session_keeps_back_only_that_session(
 ) -> None:
     monkeypatch.setattr(drain, "HELD_UP_S", 1.0)
     with psycopg.connect(database) as admin:
-        admin.execute("alter function turnlog.write_v1 set lock_timeout = '300ms'")
+        admin.execute("alter function turnlog.write set lock_timeout = '300ms'")
     locked, free = (f"00000000-0000-0000-0000-00000000000{n}" for n in "ab")
     spool.write(Batch(PROJECT, [*said("", session_id=locked).sessions, *said("", session_id=free).sessions]))
     with psycopg.connect(database) as holder:
