@@ -31,7 +31,7 @@ class Operation(Generic[Q, A]):
     """
 
     name: Name
-    bounds: Mapping[str, float] = field(default_factory=dict)
+    bounds: dict[str, float] = field(default_factory=dict)
 
     def request(self, project: str | None, query: Q, deadline_s: float) -> dict[str, Any]:
         """Return what the function takes. `project`: None of an operation that isn't of one project alone."""

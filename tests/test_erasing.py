@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from logging_store import functions, reports
 from logging_store import operations as ops
+from logging_store import reports
 from logging_store.records import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
@@ -130,8 +130,8 @@ def test_what_a_user_does_afterwards_is_a_new_start(client: FlaskClient) -> None
 def test_a_user_of_many_sessions_is_counted_and_erased_in_steps(
     client: FlaskClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "_COUNTED_AT_ONCE", 3)
-    monkeypatch.setattr(functions, "_ERASED_AT_ONCE", 4)
+    monkeypatch.setitem(ops.ERASE_USER.bounds, "limit", 3)
+    monkeypatch.setitem(ops.ERASE_USER.bounds, "most", 4)
     for n in range(7):
         create(client, session_id=f"own {n}", user_id="ada", participants=[{"participant": "ada"}])
         create(client, session_id=f"other {n}", user_id="bob", participants=[{"participant": "ada"}])
@@ -154,7 +154,7 @@ def test_a_user_of_many_sessions_is_counted_and_erased_in_steps(
 def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
     client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "_ERASED_AT_ONCE", 4)
+    monkeypatch.setitem(ops.ERASE_USER.bounds, "most", 4)
     create(client, session_id="s", user_id="ada")
     client.post("/v1/interactions/batch", json={"interactions": [{"session_id": "s", "prompt": "Hello"}] * 10})
     first = ask(store, ops.ERASE_USER, PROJECT, {"user_id": "ada", "begin": True})
@@ -212,7 +212,7 @@ def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
 def test_a_long_session_is_erased_in_steps_that_nobody_sees(
     client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "_ERASED_OF_ONE_AT_ONCE", 4)
+    monkeypatch.setitem(ops.ERASE.bounds, "most", 4)
     turns = [{"session_id": name, "prompt": "Hello", "participant": "ada"} for name in ("s", "cut") for _ in range(10)]
     client.post("/v1/interactions/batch", json={"interactions": turns})
     report = erased(client, in_path("s"))

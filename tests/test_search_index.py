@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conversation import snippets
-from logging_store import errors, functions, identity, indexing
+from logging_store import errors, identity, indexing
 from logging_store import operations as ops
 from logging_store.functions import FunctionStore
 from logging_store.indexing import Indexing, index
@@ -32,7 +32,7 @@ ONE_DATABASE = settings(
 
 @pytest.fixture(autouse=True)
 def _asking_the_index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "_LOOKED_AT_FIRST", 0)
+    monkeypatch.setitem(ops.SEARCH.bounds, "first", 0)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_the_newest_are_looked_at_before_the_index_is_asked(
         at = f"2026-11-01T00:00:{n:02}Z"
         log(client, session_id=f"s{n}", interaction_id=str(n), prompt="rare" if n in {0, 9} else "often", started_at=at)
     indexed()
-    monkeypatch.setattr(functions, "_LOOKED_AT_FIRST", 4)
+    monkeypatch.setitem(ops.SEARCH.bounds, "first", 4)
     assert (keys(found := search(client, q="rare")), found["searched"]) == (["9", "0"], 5)
     assert (keys(found := search(client, q="rare", limit=1)), found["searched"]) == (["9"], 3)
     assert keys(rest := search(client, q="rare", limit=1, cursor=found["next"])) == ["0"]
@@ -98,7 +98,7 @@ def test_the_newest_are_looked_at_before_the_index_is_asked(
     often = search(client, q="often", limit=3)
     assert (keys(often), often["searched"]) == (["11", "10", "8"], 4)
     assert keys(search(client, q="often", limit=100, cursor=often["next"])) == ["7", "6", "5", "4", "3", "2", "1"]
-    monkeypatch.setattr(functions, "_LOOKED_AT_FIRST", 100)
+    monkeypatch.setitem(ops.SEARCH.bounds, "first", 100)
     assert (keys(found := search(client, q="rare")), found["searched"]) == (["9", "0"], 12)
 
 

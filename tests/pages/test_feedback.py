@@ -156,7 +156,7 @@ def test_an_erased_session_takes_no_feedback(conversed: FlaskClient) -> None:
 
 
 def test_a_page_that_cannot_show_all_feedback_says_so(conversed: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form_module, "_SHOWN", 2)
+    monkeypatch.setattr(form_module, "SHOWN", 2)
     for author in ("ada", "bob"):
         conversed.post("/v1/sessions/s/interactions/one/feedback", json={"value": 1, "author": author})
     assert texts(page_of(conversed.get("/sessions/s")), "[role=alert]") == []

@@ -1,6 +1,6 @@
 """The first page: the figures of the API, charts that lead on, and what it says when there is nothing to show."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,6 @@ from conversation.pages.formats import NOTHING
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.spool import Limits, Spool
-from logging_store.store import Store
 from tests.api import KEYLESS, create, log
 from tests.pages.reading import link, page_of, texts
 from tests.test_problems import FailingStore
@@ -204,13 +203,12 @@ def test_an_empty_log_says_how_to_begin(client: FlaskClient) -> None:
 def test_of_a_sample_the_page_says_so(busy: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "estimates" not in page_of(busy.get("/", query_string=DAY)).get_text()
     store = busy.application.extensions["conversation_repository"].store
-    whole = type(store).overview
 
-    def of_a_half(self: Store, project: str, query: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = whole(self, project, query)
+    def of_a_half(*query: Any, answer: Callable[..., Any] = store.ask) -> Any:
+        found = answer(*query)
         return found | {"interactions": found["interactions"] | {"share": 0.5}}
 
-    monkeypatch.setattr(type(store), "overview", of_a_half)
+    monkeypatch.setattr(store, "ask", of_a_half)
     page = page_of(busy.get("/", query_string=DAY))
     assert "50 % of its time was looked at" in " ".join(page.get_text().split())
     assert tiles(page)["Interactions"] == "≈ 8"

@@ -64,9 +64,8 @@ def prompts(database: str) -> Callable[[], list[str]]:
 
     def read() -> list[str]:
         with psycopg.connect(database) as connection:
-            return [
-                row[0] for row in connection.execute("select prompt #>> '{}' from turnlog.ai_interactions order by 1")
-            ]
+            rows = connection.execute("select prompt #>> '{}' from turnlog.ai_interactions order by 1")
+            return [row[0] for row in rows]
 
     return read
 
