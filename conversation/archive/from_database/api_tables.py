@@ -34,6 +34,7 @@ _TIMEOUT_S = 60
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _PASSING = {HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
 _REFERS = re.compile(r"<fk table='([^']+)' column='([^']+)'/>")
+_PLAIN = re.compile(r"[A-Za-z_]\w*")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ZONED = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+([+-]\d\d:?\d\d|Z)")
 _UNZONED = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+")
@@ -72,13 +73,11 @@ class ApiTables:
         return self._checked(Table(name, tuple(columns), tuple(key)))
 
     def counts(self, table: Table) -> Counts:
-        values = {
-            each.name: self._count(table, {"and": f"({_quoted(each.name)}.not.is.null)"}) for each in table.columns
-        }
+        values = {each.name: self._count(table, {"and": f"({_name(each.name)}.not.is.null)"}) for each in table.columns}
         return Counts(self._count(table, {}), values)
 
     def rows(self, table: Table) -> Iterator[Row]:
-        order = ",".join(f"{_quoted(name)}.asc" for name in table.key)
+        order = ",".join(f"{_name(name)}.asc" for name in table.key)
         after: dict[str, str] = {}
         # until a page is empty, not until it is short: a project may give fewer at once than are asked for
         while page := self._page(table.name, {"select": "*", "order": order, "limit": str(_ROWS_AT_ONCE), **after}):
@@ -109,7 +108,7 @@ class ApiTables:
         return self._checked(Table(name, tuple(columns), ("id",) if "id" in rows[0] else ()))
 
     def _count(self, table: Table, having: Mapping[str, str]) -> int:
-        query = {"select": _quoted(table.key[0]), "limit": "1", **having}
+        query = {"select": _name(table.key[0]), "limit": "1", **having}
         answer = self._get(f"/{table.name.name}", query, _of(table.name.schema) | {"Prefer": "count=exact"})
         _require_success(answer, table.name)
         total = answer.headers.get("content-range", "").rpartition("/")[2]
@@ -204,10 +203,14 @@ def _after(key: Sequence[str], row: Row) -> str:
     """Return the filter of all rows that come after one, by a key of one or more columns."""
     first, *rest = key
     value = _quoted(row[first])
-    beyond = f"{_quoted(first)}.gt.{value}"
+    beyond = f"{_name(first)}.gt.{value}"
     if not rest:
         return beyond
-    return f"{beyond},and({_quoted(first)}.eq.{value},or({_after(rest, row)}))"
+    return f"{beyond},and({_name(first)}.eq.{value},or({_after(rest, row)}))"
+
+
+def _name(column: str) -> str:
+    return column if _PLAIN.fullmatch(column) else _quoted(column)
 
 
 def _quoted(value: object) -> str:

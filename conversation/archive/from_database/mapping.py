@@ -64,7 +64,7 @@ def interactions(table: Table, overrides: Sequence[Override], sessions: Table | 
         raise _missing(understood, "names the session of an interaction", "session_id", _candidates(understood))
     if not is_messages and not says:
         texts = [each for each in understood.aside if each.kind in {"text", "json"}]
-        raise _missing(understood, "holds prompts, and which responses,", "prompt", texts, "response")
+        raise _missing(understood, "holds what was asked, or answered", "prompt", texts, "response")
     return understood
 
 
@@ -141,5 +141,5 @@ def _missing(
         second = candidates[1].name if len(candidates) > 1 else "COLUMN"
         spelling += f" --map {option}.{second}={other}"
     return SourceError(
-        f"{table.name}: it was not understood which column {what}. Candidates: {named}. Say it, as in {spelling}"
+        f"{table.name}: which column {what} is not understood. Candidates: {named}. Say it, as in {spelling}"
     )
