@@ -162,7 +162,7 @@ def _told(tally: Tally, seconds: float) -> str:
     if tally.repaired:
         lines.append(f"{tally.repaired:,} session ids repaired")
     if tally.kept_aside:
-        lines.append(f"{tally.kept_aside:,} values do not fit their field and are kept in metadata")
+        lines.append(f"kept in metadata, since their field can't hold them: {tally.kept_aside:,} values")
     lines.append(f"{tally.records:,} records in {seconds:.1f} s, {_per_minute(tally, seconds)}")
     return "\n".join(lines)
 

@@ -179,6 +179,8 @@ def test_missing_parents_are_made_and_null_ids_derive_from_the_row(
         " (null, null, null, null)"
     )
     report = tmp_path / "report"
+    plan = theirs.pair("--dry-run").stdout
+    assert "2 rows of public.ai_interactions name sessions that public.ai_sessions lacks (1): they are made." in plan
     for sessions, interactions in (([2, 0, 0, 0, 0], [7, 0, 0, 0, 0]), ([0, 0, 2, 0, 0], [0, 0, 7, 0, 0])):
         result = theirs.pair("--report", report)
         assert result.exit_code == 0, result.output
@@ -205,10 +207,10 @@ def test_numbers_and_texts_are_ids_and_times_may_be_epochs(theirs: Theirs, repos
     result = theirs.take(*options)
     assert result.exit_code == 0, result.output
     assert counted(result) == {"sessions": [2, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
-    assert "1 values do not fit their field" in result.stdout
+    assert "since their field can't hold them: 1 values" in result.stdout
     assert [repository.session(key)["started_at"] for key in ("7", "8")] == ["2026-11-21T06:30:00+00:00"] * 2
     ((turn,), (other,)) = (turns(repository, key) for key in ("7", "9"))
-    assert (turn["key"], turn["prompt"], turn["started_at"]) == ("1", "a", "2026-11-21T06:30:01.250000+00:00")
+    assert (turn["key"], turn["prompt"], turn["started_at"]) == ("1", "a", "2026-11-21T06:30:01.25+00:00")
     assert (other["started_at"], other["metadata"]) == (None, {"ts": 1e30})
     assert counted(theirs.take(*options))["interactions"] == [0, 0, 3, 0, 0]
 
@@ -224,7 +226,7 @@ def test_what_does_not_fit_its_field_is_kept_in_metadata(theirs: Theirs, reposit
     )
     result = theirs.pair()
     assert result.exit_code == 0, result.output
-    assert "5 values do not fit their field and are kept in metadata" in result.stdout
+    assert "kept in metadata, since their field can't hold them: 5 values" in result.stdout
     session = repository.session(SESSION.format(1))
     assert (session["user_id"], session["metadata"]) == (
         None, {"user_id": "  ", "mood": "theirs", "ai_sessions.mood": "calm"},

@@ -19,6 +19,7 @@ from conversation.archive.from_database.tables import (
     Column,
     Counts,
     Kind,
+    Orphans,
     Reference,
     Row,
     Table,
@@ -75,6 +76,9 @@ class ApiTables:
     def counts(self, table: Table) -> Counts:
         values = {each.name: self._count(table, {"and": f"({_name(each.name)}.not.is.null)"}) for each in table.columns}
         return Counts(self._count(table, {}), values)
+
+    def orphans(self, *_: Table | Column) -> Orphans | None:
+        return None  # the API joins only where there is a foreign key
 
     def rows(self, table: Table) -> Iterator[Row]:
         order = ",".join(f"{_name(name)}.asc" for name in table.key)

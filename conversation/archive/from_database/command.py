@@ -23,7 +23,7 @@ from conversation.archive.from_database import (
 from conversation.archive.from_database.mapping import Understood
 from conversation.archive.from_database.rows import Reading
 from conversation.archive.from_database.seen import Seen
-from conversation.archive.from_database.tables import Counts, Row, TableName, Tables
+from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
 from conversation.archive.from_database.values import Zone
 from conversation.archive.import_run import Notes, SourceError, take_in
 from conversation.archive.importing import Tally
@@ -65,7 +65,7 @@ def run(request: Request) -> Tally | None:
         zone = _zone(request.zone)
         with _opened(request.url, settings) as tables:
             understood = _understand(tables, request)
-            for line in plan.lines(understood, zone, settings.turnlog_project):
+            for line in plan.lines(understood, _orphans(tables, understood), zone, settings.turnlog_project):
                 click.echo(line)
             if request.dry_run:
                 click.echo("Nothing was stored: --dry-run.")
@@ -115,6 +115,14 @@ def _understand(tables: Tables, request: Request) -> list[tuple[Understood, Coun
     if parents:
         understood.insert(0, mapping.sessions(parents, stated, theirs))
     return [(each, tables.counts(each.table)) for each in understood]
+
+
+def _orphans(tables: Tables, understood: Sequence[tuple[Understood, Counts]]) -> Orphans | None:
+    match understood:
+        case [(parents, _), (children, _)]:
+            columns = (each.fields["session_id"] for each in (children, parents))
+            return tables.orphans(children.table, next(columns), parents.table, next(columns))
+    return None
 
 
 def _entries(

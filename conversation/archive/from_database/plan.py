@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from conversation.archive.from_database.mapping import Understood
-from conversation.archive.from_database.tables import Column, Counts
+from conversation.archive.from_database.tables import Column, Counts, Orphans
 from conversation.archive.from_database.values import Zone
 
 _WHAT = {
@@ -13,7 +13,9 @@ _WHAT = {
 }
 
 
-def lines(understood: Sequence[tuple[Understood, Counts]], zone: Zone, project: str) -> Iterator[str]:
+def lines(
+    understood: Sequence[tuple[Understood, Counts]], orphans: Orphans | None, zone: Zone, project: str
+) -> Iterator[str]:
     """Yield the plan: for each table its columns, then what becomes of it all."""
     for each, counts in understood:
         yield from _table(each, counts, zone)
@@ -25,6 +27,12 @@ def lines(understood: Sequence[tuple[Understood, Counts]], zone: Zone, project: 
     if len(understood) == 1:
         yield "Sessions are made of the interactions alone: name a table of theirs by --sessions, if there is one."
     yield from _missing_ids(understood)
+    if orphans and orphans.rows:
+        (parents, _), (children, _) = understood
+        yield (
+            f"{orphans.rows:,} rows of {children.table.name} name sessions that {parents.table.name} lacks"
+            f" ({orphans.parents:,}): they are made."
+        )
 
 
 def _table(understood: Understood, counts: Counts, zone: Zone) -> Iterator[str]:

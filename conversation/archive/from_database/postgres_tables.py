@@ -17,6 +17,7 @@ from conversation.archive.from_database.tables import (
     Column,
     Counts,
     Kind,
+    Orphans,
     Reference,
     Row,
     Table,
@@ -134,6 +135,20 @@ class PostgresTables:
         row = self._connection.execute(query).fetchone()
         rows, *values = row or (0,)
         return Counts(rows, dict(zip((column.name for column in table.columns), values, strict=True)))
+
+    def orphans(self, child: Table, column: Column, parent: Table, referred: Column) -> Orphans | None:
+        # as text: columns of two types name one session, too
+        query = sql.SQL(
+            "select count(*), count(distinct c.{named}::text) from {child} as c where c.{named} is not null"
+            " and not exists (select from {parent} as p where p.{referred}::text = c.{named}::text)"
+        ).format(
+            child=sql.Identifier(*child.name),
+            named=sql.Identifier(column.name),
+            parent=sql.Identifier(*parent.name),
+            referred=sql.Identifier(referred.name),
+        )
+        rows, parents = self._connection.execute(query).fetchone() or (0, 0)
+        return Orphans(rows, parents)
 
     def rows(self, table: Table) -> Iterator[Row]:
         columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)

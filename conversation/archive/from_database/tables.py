@@ -86,6 +86,14 @@ class Counts:
     values: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """How many rows name a parent that isn't there, and how many parents those are."""
+
+    rows: int
+    parents: int
+
+
 class Tables(Protocol):
     """A source of tables. All its methods raise `SourceError`. `place`: where it is, without a password."""
 
@@ -94,6 +102,9 @@ class Tables(Protocol):
     def table(self, name: TableName) -> Table: ...
 
     def counts(self, table: Table) -> Counts: ...
+
+    def orphans(self, child: Table, column: Column, parent: Table, referred: Column) -> Orphans | None:
+        """Count the rows that name a parent which isn't there; None where that would be too much to ask."""
 
     def rows(self, table: Table) -> Iterator[Row]:
         """Yield all rows, in the order of a whole number that is the key, else as they are stored."""
