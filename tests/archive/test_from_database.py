@@ -320,6 +320,28 @@ def test_a_killed_import_goes_on_when_it_is_run_again(theirs: Theirs, backend: B
     assert stored_rows(backend) == (50, 6000)
 
 
+@pytest.mark.parametrize("ending", ["interrupted", "deserted"])
+def test_an_import_that_ends_early_says_how_far_it_came(theirs: Theirs, backend: Backend, ending: str) -> None:
+    fill(theirs, 50, 20_000)
+    with importing(theirs, backend, 500) as process:
+        if ending == "interrupted":
+            process.send_signal(signal.SIGINT)
+        else:
+            theirs.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and application_name = 'turnlog import'"
+            )
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    sessions, interactions = stored_rows(backend)
+    assert interactions < 20_000
+    why = "Interrupted" if ending == "interrupted" else "The source can't be read: "
+    assert f"Error: {why}" in printed.decode()
+    assert f"Stored is up to interactions row {interactions} of {theirs.name} on " in printed.decode()
+    assert f"{sessions + interactions:,} records in" in printed.decode()
+    assert "Traceback" not in printed.decode()
+
+
 def test_it_reads_with_no_rights_but_to_its_tables(theirs: Theirs, backend: Backend) -> None:
     fill(theirs, 2, 5)
     role = f"reader_{os.getpid()}_{backend.name}"
