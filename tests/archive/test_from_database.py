@@ -109,8 +109,7 @@ def fill(theirs: Theirs, sessions: int, interactions: int) -> None:
 
 
 def turns(repository: ConversationRepository, session: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = repository.transcript(session, {"limit": 100})["interactions"]
-    return rows
+    return [dict(each) for each in repository.transcript(session, {"limit": 100})["interactions"]]
 
 
 @pytest.mark.parametrize("backend", ["postgres", "supabase"], indirect=True)
@@ -377,13 +376,13 @@ def test_source_and_destination_may_be_one_database(postgres_server: TestServer,
     with postgres_server.database() as name:
         url = postgres_server.conninfo(name)
         source = Theirs(postgres_server, name, flask_of({"DATABASE_URL": url}), tmp_path / "rejects")
-        source.execute("create schema app; " + SEED.replace("public.", "app."))
-        source.execute("insert into app.ai_sessions (id) values (gen_random_uuid())")
-        source.execute("insert into app.ai_interactions (id, session_id, user_input)"
-                       " select gen_random_uuid(), id, 'x' from app.ai_sessions")  # fmt: skip
-        result = source.take("--sessions", "app.ai_sessions", "--interactions", "app.ai_interactions")
+        source.execute(SEED)
+        source.execute("insert into public.ai_sessions (id) values (gen_random_uuid())")
+        source.execute("insert into public.ai_interactions (id, session_id, user_input)"
+                       " select gen_random_uuid(), id, 'x' from public.ai_sessions")  # fmt: skip
+        result = source.take("--sessions", "public.ai_sessions", "--interactions", "public.ai_interactions")
         assert (result.exit_code, counted(result)["interactions"]) == (0, [1, 0, 0, 0, 0]), result.output
-        for ours in ("public.ai_interactions", "public.ai_sessions"):
+        for ours in ("turnlog.ai_interactions", "turnlog.ai_sessions"):
             refused = source.take("--interactions", ours)
             assert (refused.exit_code, "is a table of Turnlog's own" in refused.output) == (1, True)
 

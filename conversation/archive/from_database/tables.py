@@ -9,8 +9,6 @@ from conversation.archive.import_run import SourceError
 
 #: Where Turnlog's own tables are: never a source.
 DESTINATION_SCHEMA = "turnlog"
-#: Columns that only Turnlog's own tables have together, wherever they are.
-_OURS = ({"project", "key", "implicit", "erased_at"}, {"project", "session_id", "key", "time_to_first_token_ms"})
 
 Kind = Literal["uuid", "text", "integer", "number", "boolean", "json", "array", "zoned", "unzoned", "date", "other"]
 #: A row: each column's value as JSON has it; times, dates, uuids and exact decimals are text.
@@ -119,8 +117,7 @@ def kind_of(type_: str) -> Kind:
 
 def require_theirs(table: Table) -> None:
     """Raise for a table of Turnlog's own."""
-    columns = {each.name for each in table.columns}
-    if table.name.schema == DESTINATION_SCHEMA or any(ours <= columns for ours in _OURS):
+    if table.name.schema == DESTINATION_SCHEMA:
         raise SourceError(
             f"{table.name} is a table of Turnlog's own. To move a log, export it and import the file: --format turnlog"
         )
