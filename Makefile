@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO_DIR ?= data/demo
 DEMO := env DATABASE_URL= SUPABASE_URL= SUPABASE_SECRET_KEY= SUPABASE_SERVICE_ROLE_KEY= TURNLOG_KEYLESS= DATA_DIR=$(DEMO_DIR)
 
-.PHONY: run demo test mutants check audit bench soak migration lock clean
+.PHONY: run demo test test-all mutants check audit bench soak migration lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
@@ -19,10 +19,18 @@ demo: $(VENV)/.runtime
 	$(DEMO) $(BIN)/flask --app app demo --unless-made --sign-in
 	exec $(DEMO) $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
-# Each of the processes has a database server, a browser and services of its own.
+# Each of the processes has a database server, a browser and services of its own. At the end stands where the time went.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations-table
+
+# Minutes: everything that needs neither browsers nor faults nor patience, and one walk through a browser.
 test: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium # finds a browser, or installs one
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(PYTEST) -m 'not (browser or faults or slow)'
+
+# Everything, on every kind of store; this is what CI runs. tests/conftest.py says what the marks mean.
+test-all: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.chromium
+	$(PYTEST) --store both
 
 # Tests the tests: puts bugs into a copy of the code and tells which of them no test notices.
 mutants: $(VENV)/.dev

@@ -143,5 +143,8 @@ def _make_first_key(store: FunctionStore) -> None:
 
 
 def _migrate(conninfo: str, log: logging.Logger) -> None:
-    for migration in apply_migrations(conninfo):
+    applied = apply_migrations(conninfo)
+    for migration in applied.migrations:
         log.info("applied migration %s_%s", migration.version, migration.name)
+    if applied.notice:
+        log.warning("%s", applied.notice)

@@ -3,7 +3,6 @@
 import contextlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ import psycopg
 
 from bench import handwritten, handwritten_supabase
 from logging_store.embedded import EmbeddedPostgres
+from tests import guardian
 from tests.databases import TestServer
 from tests.postgrest import sign
 from tests.postgrest.standin import DEFAULT_SECRET
@@ -150,8 +150,8 @@ class Machine:
 @contextlib.contextmanager
 def running() -> Iterator[Machine]:
     """Start a server with nothing in it, and leave nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="turnlog-bench-") as folder:
-        embedded = EmbeddedPostgres(Path(folder))
+    with guardian.folder() as folder:
+        embedded = EmbeddedPostgres(folder)
         embedded.start()
         try:
             with psycopg.connect(embedded.conninfo()) as connection:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -38,13 +39,15 @@ def migrate(*, print_only: bool, again: bool) -> None:
     try:
         with database(settings) as conninfo:
             applied = apply_migrations(conninfo)
-            restored = apply_migrations(conninfo, again=True) if again else []
+            restored = apply_migrations(conninfo, again=True).migrations if again else []
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
-    for migration in applied:
+    for migration in applied.migrations:
         click.echo(f"applied {migration.version}_{migration.name}")
     for migration in restored:
         click.echo(f"applied again {migration.version}_{migration.name}")
+    if applied.notice:
+        click.echo(applied.notice)
     click.echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
 
 
@@ -69,14 +72,26 @@ def psql(*, arguments: Sequence[str]) -> None:
     sys.exit(status)
 
 
-def apply_migrations(conninfo: str, *, again: bool = False) -> list[migrations.Migration]:
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done to a database. `notice`: what whoever did it should know about it, once."""
+
+    migrations: list[migrations.Migration]
+    notice: str | None = None
+
+
+def apply_migrations(conninfo: str, *, again: bool = False) -> Applied:
     """Bring a database up to date and return what was applied; or apply `again` what was already.
 
     Raises `StoreUnavailable` if it can't be reached now, another `TurnlogError` if somebody has to mend something.
     """
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
-            return migrations.apply_again(connection) if again else list(migrations.apply(connection))
+            if again:
+                return Applied(migrations.apply_again(connection))
+            applied = list(migrations.apply(connection))
+            is_news = bool(applied) and migrations.holds_old_tables(connection)
+            return Applied(applied, migrations.BEFORE_THE_FIRST_RELEASE if is_news else None)
     except psycopg.OperationalError as error:
         if _REFUSED.search(str(error)):
             raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error

@@ -14,14 +14,22 @@ blueprint = Blueprint("interactions", __name__)
 
 
 def interaction_ids(kept: Kept) -> dict[str, Any]:
-    ids = {"session_id": kept.session.id, "session_key": kept.session.key}
-    if kept.interaction is not None:
-        ids |= {"interaction_id": kept.interaction.id, "interaction_key": kept.interaction.key}
-    return ids
+    session, interaction = kept.session, kept.interaction
+    if interaction is None:
+        return {"session_id": session.id, "session_key": session.key}
+    return {
+        "session_id": session.id,
+        "session_key": session.key,
+        "interaction_id": interaction.id,
+        "interaction_key": interaction.key,
+    }
 
 
 def receipt_body(kept: Kept) -> dict[str, Any]:
-    return interaction_ids(kept) | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
+    body_of = interaction_ids(kept)
+    body_of["receipt"] = kept.receipt.receipt
+    body_of["fields"] = kept.receipt.fields
+    return body_of
 
 
 def names_of(stated: Interaction, kept: Kept) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 _SHORTEST_SECRET = 32  # bytes; HS256 asks for as many as its hash has
@@ -22,6 +24,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def connection_string(value: object) -> object:
+    """Refuse what libpq can't read, without quoting it: libpq would, with the password."""
+    example = "postgresql://user:password@host:5432/database"
+    try:
+        parts = conninfo_to_dict(str(value))
+    except psycopg.ProgrammingError:
+        raise ValueError(f"must be a connection string of PostgreSQL, as in {example}") from None
+    if "@" in str(parts.get("host", "")) or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
+        # part of a password was taken for the host or the port, and would be named in errors
+        raise ValueError(f"needs the special characters of its password percent-encoded, as in {example}")
+    return value
 
 
 def exact_origin(text: str) -> str:

@@ -6,13 +6,11 @@ setting that contradicts another, or one of ours that doesn't exist, is an error
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
@@ -35,6 +33,7 @@ from conversation.setting_values import (
     Rate,
     SharedSecretText,
     check_user_tokens,
+    connection_string,
     is_loopback,
 )
 from logging_store.errors import Misconfigured
@@ -59,19 +58,6 @@ def _reveal_nothing(value: object) -> object:
     return value
 
 
-def _connection_string(value: object) -> object:
-    """Refuse what libpq can't read, without quoting it: libpq would, with the password."""
-    example = "postgresql://user:password@host:5432/database"
-    try:
-        parts = conninfo_to_dict(str(value))
-    except psycopg.ProgrammingError:
-        raise ValueError(f"must be a connection string of PostgreSQL, as in {example}") from None
-    if "@" in str(parts.get("host", "")) or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
-        # part of a password was taken for the host or the port, and would be named in errors
-        raise ValueError(f"needs the special characters of its password percent-encoded, as in {example}")
-    return value
-
-
 def _token(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if not (len(key) >= _SHORTEST_KEY and key.isascii() and key.isprintable() and key == key.strip()):
@@ -84,7 +70,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    database_url: Annotated[SecretStr, BeforeValidator(_connection_string)] | None = None
+    database_url: Annotated[SecretStr, BeforeValidator(connection_string)] | None = None
     supabase_url: Annotated[str, BeforeValidator(_reveal_nothing)] | None = None
     supabase_secret_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None
@@ -108,6 +94,7 @@ class Settings(BaseModel):
     turnlog_redact_failure: Literal["closed", "open"] = "closed"
     turnlog_redact_gitleaks: FilePath | None = None
     turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US", "CA")
+    turnlog_import_key: SecretStr | None = None
     turnlog_keep_days: int | None = Field(default=None, ge=1, le=36500)
     turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
     turnlog_jwks_url: KeySetUrl | None = None

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from logging_store import identity
-from logging_store.batches import KINDS, Batch, Kind, Row
+from logging_store.batches import KINDS, Batch, Kind, OnConflict, Row
 from logging_store.identity import Identity
 from logging_store.records import Feedback, Folder, Interaction, Participant, Plan, Record, Session
 from logging_store.restored import Restored, RestoredFolder, RestoredSession
@@ -24,11 +24,25 @@ class Addressed(NamedTuple):
 
 
 class Addresser:
-    """Addresses what a project received at one time. `author`: whose feedback is that names no author."""
+    """Addresses what a project received at one time.
 
-    def __init__(self, project: str, received_at: datetime, author: str | None = None) -> None:
+    `author`: whose feedback is that names no author. `on_conflict`: what becomes of stored interactions that these say
+    more, or something else, about. `next_number`: sessions of a folder that state no number get the next free one.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        received_at: datetime,
+        author: str | None = None,
+        *,
+        on_conflict: OnConflict = "keep",
+        next_number: bool = False,
+    ) -> None:
         self.project = project
         self._author = author
+        self._on_conflict = on_conflict
+        self._next_number = next_number
         self._received_at = received_at
         self._sessions: dict[str, Identity] = {}
 
@@ -37,13 +51,13 @@ class Addresser:
         addressed = [
             self._address(each, self._received_at + timedelta(microseconds=n)) for n, each in enumerate(records)
         ]
-        if numbered := {each.row["id"] for each in addressed if "numbering" in each.row}:
+        if numbered := {each.row["id"] for each in addressed if each.row.get("numbering") == "named"}:
             for each in addressed:
                 if each.kind == "participants" and each.row["session_id"] in numbered:
                     each.row["numbering"] = "named"  # of whichever session has the number
         return addressed
 
-    def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False) -> Batch:
+    def batch(self, addressed: Sequence[Addressed], *, return_parents: bool = False, dry_run: bool = False) -> Batch:
         """Return records as one batch: of each kind those stated, in their order, then parents that only came along."""
         rows: dict[Kind, list[Row]] = {kind: [] for kind in KINDS}
         for each in addressed:
@@ -58,6 +72,7 @@ class Addresser:
             participants=rows["participants"],
             feedback=rows["feedback"],
             return_parents=return_parents,
+            dry_run=dry_run,
         )
 
     def _address(self, record: Record, received_at: datetime) -> Addressed:
@@ -70,7 +85,7 @@ class Addresser:
                 return self._session(record, received_at)
             case Participant():
                 session = self._named_session(record.session_id)
-                row = record.facts() | {"session_id": session.id, "created_at": received_at.isoformat()}
+                row = record.facts() | {"session_id": session.id, "created_at": received_at}
                 return Addressed("participants", row, session=session)
             case Folder():
                 return self._folder(record, received_at)
@@ -102,6 +117,8 @@ class Addresser:
             row["folder_id"] = folder.id
             if session.session_id is None and session.session_number is not None:
                 row["numbering"] = "named"
+            elif self._next_number and session.session_number is None:
+                row["numbering"] = "next"
         return Addressed("sessions", row, folder, who)
 
     def _interaction(self, interaction: Interaction, received_at: datetime) -> Addressed:
@@ -113,22 +130,24 @@ class Addresser:
         else:
             session = identity.session(self.project, None)
         own = identity.interaction(self.project, session.id, name)
-        row = interaction.facts("session_id", "interaction_id", "key", "reply_to")
-        row["session_id"] = session.id
-        row["id"] = own.id
-        row["created_at"] = received_at.isoformat()
+        row = interaction.values()
+        for name_of_record in ("interaction_id", "key"):
+            row.pop(name_of_record, None)
+        row |= {"session_id": session.id, "id": own.id, "created_at": received_at}
         if own.key is not None:
             row["key"] = own.key
         if interaction.reply_to is not None:
             row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
-        if row.get("status") == "pending":
+        if self._on_conflict != "keep":  # which a row need not say
+            row["on_conflict"] = self._on_conflict
+        if interaction.status == "pending":
             del row["status"]  # not a fact of its own: an interaction is pending until another status is known
         return Addressed("interactions", row, None, session, own, interaction.key is not None)
 
     def _feedback(self, feedback: Feedback, received_at: datetime) -> Addressed:
         session = self._named_session(feedback.session_id)
         own = identity.interaction(self.project, session.id, feedback.interaction_id)
-        at = {"created_at": received_at.isoformat(), "given_at": received_at.isoformat()}
+        at = {"created_at": received_at, "given_at": received_at}
         row = at | feedback.facts() | {"session_id": session.id, "interaction_id": own.id}
         if self._author is not None:
             row.setdefault("author", self._author)
@@ -163,7 +182,7 @@ def session_identity(project: str, session: Session) -> Identity:
 
 
 def _own(who: Identity, received_at: datetime, *, implicit: bool) -> Row:
-    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at.isoformat()}
+    row: dict[str, Any] = {"id": who.id, "implicit": implicit, "created_at": received_at}
     if who.key is not None:
         row["key"] = who.key
     return row

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
-#: What becomes of a stored interaction that a row says more, or something else, about: see turnlog.write_v1.
+#: What becomes of a stored interaction that a row says more, or something else, about: see turnlog.write.
 OnConflict = Literal["keep", "report", "fill"]
 Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
@@ -30,10 +30,10 @@ _OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering") 
 class Batch:
     """Records of one project that are written together or not at all.
 
-    Rows are as `turnlog.write_v1` takes them: JSON values under the columns' names. A row that says `implicit` states
+    Rows are as `turnlog.write` takes them: values under the columns' names. A row that says `implicit` states
     nothing of its own: it is a parent that came along with its child. The session of a participant or of
     feedback must be among the rows.
-    A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog.write_v2.
+    A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog.write.
     """
 
     project: str
@@ -97,10 +97,6 @@ class Batch:
     def claims_of(self, id_: str) -> set[str | None]:
         """Return the claims of the rows that name a session; None: of one that claims nothing."""
         return {row.get("claim") for row in self.rows() if id_ in _parents(row)}
-
-    def interaction_ids(self) -> list[tuple[str, str]]:
-        """Return session and id of each interaction."""
-        return [(row["session_id"], row["id"]) for row in self.interactions]
 
     def part(self, ids: Container[str]) -> Self:
         """Return the rows that are of some of its sessions or folders, with what they need."""
@@ -244,6 +240,11 @@ class BatchReceipts:
         left = {kind: iter(getattr(self, kind)) for kind in KINDS}
         for batch in batches:
             yield type(self)(**{kind: list(islice(left[kind], len(getattr(batch, kind)))) for kind in KINDS})
+
+    def in_order(self, kinds: Iterable[Kind]) -> list[Receipt]:
+        """Return the receipts of records of these kinds, which stand in the batch in this order."""
+        left: dict[Kind, Iterator[Receipt]] = {kind: iter(getattr(self, kind)) for kind in KINDS}
+        return [next(left[kind]) for kind in kinds]
 
     def __iter__(self) -> Iterator[Receipt]:
         """Yield them in the order of `Batch.rows`."""

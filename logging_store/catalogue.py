@@ -1,6 +1,6 @@
 """What the database should look like: the answer of `turnlog.catalogue` on a freshly migrated one.
 
-`make golden` writes it anew after a migration was added.
+`make migration` writes it anew.
 """
 
 import json
@@ -22,5 +22,5 @@ def expected() -> Catalogue:
 
 
 def tables() -> list[str]:
-    """Return the names of Turnlog's tables, all in the schema public."""
+    """Return the names of Turnlog's tables, all in the schema turnlog."""
     return list(expected()["tables"])

@@ -104,7 +104,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _receipts(batch: Batch, answer: dict[str, Any]) -> BatchReceipts:
-    receipts = BatchReceipts(**{kind: _of_kind(answer.get(kind, []), len(getattr(batch, kind))) for kind in KINDS})
+    receipts = BatchReceipts(**{kind: _of_kind(answer.get(kind) or [], len(getattr(batch, kind))) for kind in KINDS})
     if any(len(getattr(receipts, kind)) != len(getattr(batch, kind)) for kind in KINDS):
         raise Misconfigured("the store answered with fewer receipts than records: its functions are not ours")
     return receipts
@@ -126,6 +126,10 @@ def _receipt(answered: dict[str, Any]) -> Receipt:
 
 def _require_trustworthy(settings: dict[str, Any]) -> None:
     """Raise `Misconfigured` unless an acknowledgement of this server means kept."""
+    if settings["rows_hidden"]:
+        raise Misconfigured(
+            "row-level security hides the tables from this role: connect as their owner, or as service_role"
+        )
     if settings["schema"] < SCHEMA_VERSION:
         raise Misconfigured(
             f"the database has schema {settings['schema']}, this service needs {SCHEMA_VERSION}: "
@@ -143,10 +147,6 @@ def _require_trustworthy(settings: dict[str, Any]) -> None:
         raise Misconfigured(
             "Turnlog's functions need transaction isolation 'read committed', this role or database defaults to "
             f"{settings['transaction_isolation']!r}: alter role … reset default_transaction_isolation"
-        )
-    if settings["rows_hidden"]:
-        raise Misconfigured(
-            "row-level security hides the tables from this role: connect as their owner, or as service_role"
         )
     if settings["read_only"]:
         raise StoreUnavailable("the database is read-only: a standby, or its disk is full")

@@ -1,10 +1,11 @@
 """Applies `supabase/migrations/*.sql`, one file a release, each made from `supabase/schemas` by `make migration`.
 
-A file runs in a transaction and records its version in `turnlog.migrations` itself, so this, `supabase db push` and a
+A file is a transaction and records its version in `turnlog.migrations` itself, so this, `supabase db push` and a
 person with an SQL editor agree on what is done. One migrator works at a time; a second one waits, and then finds the
 work done.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,15 @@ MARK = "Turnlog, the AI conversation log. Its migrations make what is in here."
 #: How rows of a Turnlog from before the first release come along; it kept them in the schema `public`.
 BEFORE_THE_FIRST_RELEASE = (
     "This database also holds the tables of a Turnlog from before 0.1.0, in the schema public; they stay as they are. "
-    "To bring their rows along, run `export` with that version and `import` with this one."
+    "To bring their rows along, run `export` with that version and `import --format turnlog` with this one."
 )
+
+
+#: A file's own transaction, which is left out where it runs inside another.
+_TRANSACTION = re.compile(r"^(begin|commit);$", re.MULTILINE)
+
+#: What a migration raises about a name that is somebody else's, or a right that is missing, in sentences of its own.
+_REFUSALS = (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateFunction, psycopg.errors.InsufficientPrivilege)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +102,16 @@ def _run(connection: psycopg.Connection, these: list[Migration]) -> None:
     try:
         with connection.transaction():
             for migration in these:
-                connection.execute(migration.sql.encode())
-    except (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateFunction) as error:
+                connection.execute(_TRANSACTION.sub("", migration.sql).encode())
+    except _REFUSALS as error:
         raise Misconfigured(_sentence(error.diag)) from error
 
 
 def _sentence(diag: psycopg.errors.Diagnostic) -> str:
-    """Return what a migration says of a name that is taken: what is there, and the way out."""
-    return ". ".join(part.rstrip(".") for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part)
+    """Return what a migration says of a name that is taken: what is there, and how to proceed."""
+    return ". ".join(
+        part.rstrip(".") for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part
+    )
 
 
 def _applied(connection: psycopg.Connection) -> set[str]:

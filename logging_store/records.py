@@ -25,9 +25,6 @@ SessionStatus = Literal["locked", "open", "closed"]
 InteractionStatus = Literal["pending", "completed", "failed", "abandoned"]
 ParticipantState = Literal["reserved", "confirmed", "joined", "left"]
 
-#: Statements about one interaction in one batch. The store weighs them one after another, each in a round that goes
-#: through the whole batch: a thousand take seconds.
-MAX_REPEATS = 100
 #: Participants stated with one session.
 MAX_PARTICIPANTS = 100
 
@@ -43,6 +40,11 @@ class Record(BaseModel):
     def facts(self, *without: str) -> dict[str, Any]:
         """Return the fields that were stated, as JSON values."""
         return self.model_dump(mode="json", exclude_none=True, exclude=set(without))
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that were stated, as they are: a time is a datetime."""
+        mine = self.__dict__
+        return {name: mine[name] for name in self.__pydantic_fields_set__ if mine[name] is not None}
 
 
 Title = Annotated[Text, Field(max_length=1000)]

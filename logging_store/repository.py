@@ -1,17 +1,15 @@
 """Turns what callers state into batches, and batches' receipts into answers.
 
 A child brings its parent along: whatever is logged names its session, and the session is part of the same batch. One
-record is a batch of one. A batch that the store refuses for the data of some record is halved until that record
-stands alone, so that it never harms the others (see `weighing`).
+record is a batch of one. What is wrong with one record costs the others nothing: see `write_pipeline`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, Self
 
-from logging_store import identity, reports, weighing
+from logging_store import identity, reports, write_pipeline
 from logging_store import operations as ops
 from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import Batch, OnConflict, Receipt
@@ -80,24 +78,19 @@ class ConversationRepository(LogReader):
         `next_number`: sessions that are in a folder and state no number get the next free one.
         `return_parents`: the receipts of folders and sessions carry these as they are afterwards.
         `on_conflict`: what becomes of stored interactions that these say more, or something else, about.
-        `distinct_keys`: interactions that state one key of several parts are told so: see `repeats`.
+        `distinct_keys`: interactions that state one key of several parts are told so: see `write_pipeline`.
         """
         now = self._clock()
-        addresser = Addresser(self.project, now, self._ownership.author if self._ownership else None)
-        addressed = addresser.address(records)
-        weighing.decide_conflicts(addressed, on_conflict)
-        if next_number:
-            for each in addressed:
-                if each.kind == "sessions" and each.folder and "session_number" not in each.row:
-                    each.row["numbering"] = "next"
-
+        author = self._ownership.author if self._ownership else None
+        addresser = Addresser(self.project, now, author, on_conflict=on_conflict, next_number=next_number)
+        rows = addresser.address(records)
         batch_of = partial(self._batch, addresser, return_parents=return_parents)
         if self._ownership is not None:
-            batch_of(addressed)  # before anything is written: who can't show what they claim is told so
-        with self.ledger.receiving(len(addressed)) as receipts:
-            refused = self._redact(addressed) | weighing.given_ahead(records, now)
-            receipts.extend(weighing.weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys))
-        return [_kept(each, receipt) for each, receipt in zip(addressed, receipts, strict=True)]
+            batch_of(rows)  # before anything is written: who can't show what they claim is told so
+        with self.ledger.receiving(len(rows)) as receipts:
+            refused = self._redact(rows) | write_pipeline.future_times(records, now)
+            receipts.extend(self._write(rows, refused, batch_of, distinct_keys=distinct_keys))
+        return list(map(_kept, rows, receipts))
 
     def ensure_session(self, session: Session) -> Kept:
         """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
@@ -131,13 +124,11 @@ class ConversationRepository(LogReader):
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
     ) -> list[Kept]:
         """Say what `keep` would answer now, and write nothing."""
-        addresser = Addresser(self.project, self._clock())
-        addressed = addresser.address(records)
-        weighing.decide_conflicts(addressed, on_conflict)
-        refused = self.redaction.rows([each.row for each in addressed]).refused if self.redaction else {}
+        addresser = Addresser(self.project, self._clock(), on_conflict=on_conflict)
+        rows = addresser.address(records)
+        refused = self.redaction.rows([each.row for each in rows]).refused if self.redaction else {}
         batch_of = partial(self._batch, addresser, dry_run=True)
-        told = weighing.weigh(addressed, refused, batch_of, self.store.write, distinct_keys=distinct_keys)
-        return [_kept(each, receipt) for each, receipt in zip(addressed, told, strict=True)]
+        return list(map(_kept, rows, self._write(rows, refused, batch_of, distinct_keys=distinct_keys)))
 
     def edit(self, name: str, changes: SessionChanges) -> ops.Session:
         """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
@@ -180,6 +171,19 @@ class ConversationRepository(LogReader):
                 query |= {"dry_run": True, "after": step.get("after")}
         return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
+    def _write(
+        self,
+        rows: Sequence[Addressed],
+        refused: Mapping[int, Receipt],
+        batch_of: Callable[[Sequence[Addressed]], Batch],
+        *,
+        distinct_keys: bool,
+    ) -> list[Receipt]:
+        def write(some: Sequence[Addressed]) -> list[Receipt]:
+            return self.store.write(batch_of(some)).in_order(each.kind for each in some)
+
+        return write_pipeline.write_records(rows, refused, write, distinct_keys=distinct_keys)
+
     def _batch(
         self,
         addresser: Addresser,
@@ -188,7 +192,7 @@ class ConversationRepository(LogReader):
         return_parents: bool = False,
         dry_run: bool = False,
     ) -> Batch:
-        batch = replace(addresser.batch(addressed, return_parents=return_parents), dry_run=dry_run)
+        batch = addresser.batch(addressed, return_parents=return_parents, dry_run=dry_run)
         if self._ownership is not None:
             claim(batch, self._ownership)
         return batch

@@ -21,17 +21,18 @@ _UNAVAILABLE = re.compile(
     r"08...|40001|40003|40P01|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: poolers' refusals
 )
 _BUSY = re.compile(r"55P03|57014")  # a lock wasn't to be had in time, or the statement took too long
-_MISCONFIGURED = re.compile(r"42...|28...|3D000|3F000|0A000|PGRST.*")
+_MISCONFIGURED = re.compile(r"42...|28...|3D000|0A000|PGRST.*")
 _INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
 
-_SCHEMA_MISSING = frozenset({"42883", "42P01", "PGRST202"})
+_SCHEMA_MISSING = frozenset({"3F000", "42883", "42P01", "PGRST202"})
 _SETUP_HINT = "apply the migrations (`flask --app app migrate`, or supabase/migrations/*.sql in the SQL editor)"
 _HINTS = {
     "42501": "the key or role may not run Turnlog's functions: use the secret (service_role) key, or the tables' owner",
+    "3F000": _SETUP_HINT,
     "42883": _SETUP_HINT,
     "42P01": _SETUP_HINT,
     "PGRST202": _SETUP_HINT + "; on Supabase, `notify pgrst, 'reload schema'` afterwards",
-    "PGRST106": "expose the schema `public` in the API settings",
+    "PGRST106": "expose the schema `public`, where the function `turnlog` is, in the API settings",
     "PGRST301": "the key is not one of this project's: check SUPABASE_SECRET_KEY",
     "PGRST303": "the key has expired: make a new secret key",
     "22023": "the key names a role that the database doesn't have: use the secret (service_role) key",
@@ -56,7 +57,7 @@ def classify(
 ) -> StoreError:
     """Return our error for a database error; the caller raises it from the driver's own."""
     if code.startswith("22") and not (code == "22023" and message.startswith("role ")):
-        return Invalid(f"{_without_values(message)} ({code})", field=column or _field_of(message, constraint))
+        return Invalid(f"{without_values(message)} ({code})", field=column or _field_of(message, constraint))
     if code in {"23505", "23503", "23P01"}:
         return _clash(message, detail, constraint)
     if hint := _HINTS.get(code):
@@ -73,7 +74,7 @@ def classify(
     return StoreUnavailable(f"{message} ({code})")
 
 
-def _without_values(message: str) -> str:
+def without_values(message: str) -> str:
     """Return what the database says of a value that it can't take, without the value: that may be what people said."""
     return _VALUE.sub('"…"', message)
 

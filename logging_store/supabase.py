@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from postgrest.exceptions import APIError
+from pydantic_core import to_jsonable_python
 from supabase_auth import SyncMemoryStorage
 
 from logging_store import http_deadline
@@ -21,6 +22,8 @@ from logging_store.sqlstate import classify
 from supabase import Client, ClientOptions, create_client
 
 _CONNECT_S = 5
+_ENDED_CONNECTIONS = 20  # of PostgREST's pool (10 by default); each fails one call, at once, before anything is done
+_CONNECTION_ENDED = "57P01"
 
 
 class SupabaseStore(FunctionStore):
@@ -39,10 +42,19 @@ class SupabaseStore(FunctionStore):
         self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
 
     def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
+        for _ in range(_ENDED_CONNECTIONS):
+            try:
+                return self._call_once(function, value, ends)
+            except StoreUnavailable as error:
+                if getattr(error.__cause__, "code", None) != _CONNECTION_ENDED:
+                    raise
+        return self._call_once(function, value, ends)
+
+    def _call_once(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
         client = self._client()
         self._answered.status = None
         with self._driver_errors(), http_deadline.until(ends):
-            data = client.rpc("turnlog", {"operation": function, "request": value}).execute().data
+            data = client.rpc("turnlog", {"operation": function, "request": to_jsonable_python(value)}).execute().data
         if isinstance(data, str) or data == []:
             # something between us and PostgREST answered 200 in its place, or cut the answer short
             raise StoreUnavailable("Supabase's API answered with something that isn't JSON")

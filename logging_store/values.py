@@ -6,10 +6,13 @@ Nothing is silently changed: a value is either kept as it was sent or refused wi
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from logging_store import shapes
 from logging_store.json_values import MAX_EXACT_INTEGER, WHOLE, check_json, refuse, whole, without_nul
@@ -22,37 +25,59 @@ _LARGEST = 1e12  # amount, or number of feedback, on either side of 0
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
+BLANK, CONTROL_CHARACTER = "Must not be blank; leave it out instead", "Must not hold control characters"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_UNADDRESSABLE = frozenset({".", ".."})
+_NIL = "00000000-0000-0000-0000-000000000000"
 PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
-def _name(text: str) -> str:
-    _check_name(text, ())
-    return text
+class _Naming:
+    """Lets pydantic's core check what names something: in Python it took a third of a batch's validation."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        rules = (("blank", r"\S", BLANK), ("control_character", r"^[^\x00-\x1f\x7f]*$", CONTROL_CHARACTER))
+        return core_schema.chain_schema(
+            [
+                handler(source),
+                *(
+                    core_schema.custom_error_schema(
+                        core_schema.str_schema(pattern=pattern), custom_error_type=kind, custom_error_message=message
+                    )
+                    for kind, pattern, message in rules
+                ),
+            ]
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema["steps"][0])
+
+
+_NAMING = _Naming()
 
 
 def _check_name(text: str, path: tuple[str | int, ...]) -> None:
     if not text.strip():
-        raise refuse("blank", "Must not be blank; leave it out instead", path)
+        raise refuse("blank", BLANK, path)
     if _CONTROL_CHARACTER.search(text):
-        raise refuse("control_character", "Must not hold control characters", path)
+        raise refuse("control_character", CONTROL_CHARACTER, path)
 
 
 def _identifier(text: str) -> str:
-    _name(text)
     if text.lower() in PLACEHOLDERS:
         raise refuse("placeholder", "Looks like a missing id turned into text; leave it out instead")
-    if text in {".", ".."}:
+    if text in _UNADDRESSABLE:
         raise refuse("unaddressable", "Can't be part of a URL")
-    if text == "00000000-0000-0000-0000-000000000000":
+    if text == _NIL:
         raise refuse("nil", "The nil UUID identifies nothing; leave it out instead")
     return text
 
 
-def _written_time(value: object) -> object:
+def _time(value: object) -> datetime:
     if isinstance(value, str) and _TIME.fullmatch(value):
-        return value
+        with suppress(ValueError):
+            return _plausible_time(datetime.fromisoformat(value.upper()))
     raise refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
 
 
@@ -71,7 +96,7 @@ def _plausible_date(value: date) -> date:
 def _plausible_time(value: datetime) -> datetime:
     if not _EARLIEST <= value < _LATEST:
         raise refuse("time_range", "Must be after the year 1900 and before the year 9000")
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 def _distinct(tags: list[str]) -> list[str]:
@@ -137,7 +162,7 @@ def _feedback_value(value: object) -> bool | float | str:
 
 
 Text = Annotated[str, Field(json_schema_extra=shapes.NO_NUL), AfterValidator(without_nul)]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, json_schema_extra=shapes.NAME), AfterValidator(_name)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, json_schema_extra=shapes.NAME), _NAMING]
 Identifier = Annotated[
     str,
     Field(
@@ -146,9 +171,10 @@ Identifier = Annotated[
         description="A UUID, or any other text of the caller's own.",
         json_schema_extra=shapes.IDENTIFIER,
     ),
+    _NAMING,
     AfterValidator(_identifier),
 ]
-Tag = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=shapes.NAME), AfterValidator(_name)]
+Tag = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=shapes.NAME), _NAMING]
 Tags = Annotated[
     list[Tag],
     Field(
@@ -165,8 +191,7 @@ Time = Annotated[
         description="ISO 8601 with a zone; kept in UTC, to the microsecond.",
         json_schema_extra=shapes.TIME,
     ),
-    BeforeValidator(_written_time),
-    AfterValidator(_plausible_time),
+    BeforeValidator(_time),
 ]
 Date = Annotated[
     date,
@@ -189,7 +214,7 @@ CompositeKey = Annotated[
     Field(description="The caller's own key where that has several parts, in any order; the id derives from it."),
 ]
 KeyFields = Annotated[
-    list[Annotated[str, Field(max_length=MAX_PART_NAME, json_schema_extra=shapes.NAME), AfterValidator(_name)]],
+    list[Annotated[str, Field(max_length=MAX_PART_NAME, json_schema_extra=shapes.NAME), _NAMING]],
     Field(
         min_length=1,
         max_length=MAX_KEY_PARTS,

@@ -1,8 +1,19 @@
-"""Fixtures shared by all tests. A store fixture is one parameter: a new kind of store is one more."""
+"""Fixtures shared by all tests, and which tests run when.
 
+`make test` runs the tests that have none of the marks below; `make test-all`, which CI runs, runs all. Marks of a test,
+a class, a module or (in `TIERS`) a folder:
+
+- browser: drives a real browser. Given to whatever asks for `chromium`, but to a test marked `walk`.
+- faults: kills, stops or starves processes of its own and waits for what comes of it.
+- slow: takes seconds, because it waits for real deadlines, races processes or tries thousands of examples.
+- every_store: runs on each kind of store; other tests run on PostgreSQL, or on the one that `--store` names.
+- own_database: changes more than rows, so it is given a fresh database instead of the shared one.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -12,22 +23,59 @@ from playwright.sync_api import Browser
 
 from app import create_app
 from conversation.settings import Settings
+from logging_store.embedded import EmbeddedPostgres
 from logging_store.postgres import PostgresStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from logging_store.supabase import SupabaseStore
-from tests import leaks
+from tests import guardian, leaks
 from tests.api import KEYLESS
 from tests.browser import chromium
-from tests.databases import TestServer, running_server
+from tests.databases import TestServer, running_server, server_folder
 from tests.doctor import Operator
 from tests.postgrest import PostgrestStandIn
 
+pytest_plugins = ["tests.durations"]
+
 PROJECT = "default"
+STORES = ("postgres", "supabase")
+#: Folders whose every test has a mark.
+TIERS = {"faults": "faults", "races": "slow"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--store", choices=[*STORES, "both"], default=STORES[0], help="the store of tests that need one")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each store where stores can differ, else on one."""
+    if "store_kind" in metafunc.fixturenames:
+        option = metafunc.config.getoption("--store")
+        every = option == "both" or metafunc.definition.get_closest_marker("every_store")
+        metafunc.parametrize("store_kind", STORES if every else [option])
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.parent.name
+        if folder in TIERS:
+            item.add_marker(TIERS[folder])
+        if "chromium" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("walk"):
+            item.add_marker("browser")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As root, keep `tmp_path` out of the folder that all runs share: each pytest closes it to the servers' user."""
+    if os.geteuid() == 0 and not config.option.basetemp and not config.option.collectonly:
+        closing = ExitStack()
+        config.add_cleanup(closing.close)
+        config.option.basetemp = str(closing.enter_context(guardian.folder()) / "pytest")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _watched() -> Iterator[None]:
+    guardian.start()
     with leaks.watching():
         yield
 
@@ -46,16 +94,33 @@ def postgres_server() -> Iterator[TestServer]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def bare_server() -> Iterator[TestServer]:
+    """Yield a server of its own that knows none of Supabase's roles."""
+    with server_folder() as folder:
+        embedded = EmbeddedPostgres(folder)
+        embedded.start()
+        try:
+            yield TestServer(embedded.conninfo(), as_supabase=False)
+        finally:
+            embedded.stop()
+
+
+@pytest.fixture(scope="session", name="chromium")
+def _chromium() -> Iterator[Browser]:
     """Yield the one browser of the run: Playwright drives one at a time."""
     with chromium.running(f"--host-resolver-rules=MAP {chromium.FOREIGN_NAME} 127.0.0.1") as browser:
         yield browser
 
 
 @pytest.fixture
-def database(postgres_server: TestServer) -> Iterator[str]:
-    """Yield how to connect to a fresh, migrated database."""
-    with postgres_server.database() as name:
+def needs_own_database(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("own_database") is not None
+
+
+@pytest.fixture
+def database(postgres_server: TestServer, needs_own_database: bool) -> Iterator[str]:
+    """Yield how to connect to a migrated database without rows: the shared one, or one of the test's own."""
+    with postgres_server.database() if needs_own_database else postgres_server.shared_database() as name:
         yield postgres_server.conninfo(name)
 
 
@@ -68,11 +133,16 @@ class Backend:
     _open: Callable[[], Store]
     environment: dict[str, str]
     stores: list[Store] = field(default_factory=list)
+    kept: Store | None = None  # stays open when this is closed
 
     def open(self) -> Store:
         """Return a store of its own, as another process would have."""
         self.stores.append(self._open())
         return self.stores[-1]
+
+    def close(self) -> None:
+        while self.stores:
+            self.stores.pop().close()
 
     def cut_erasing(self, key: str) -> None:
         """Begin to erase a session, with one of its interactions, as a service does that ends meanwhile."""
@@ -87,7 +157,14 @@ class Backend:
 @contextmanager
 def open_backend(name: str, server: TestServer) -> Iterator[Backend]:
     """Yield one way to call the functions, over a fresh database."""
-    with server.database() as database, ExitStack() as closing:
+    with server.database() as database, backend_over(database, name, server) as backend:
+        yield backend
+
+
+@contextmanager
+def backend_over(database: str, name: str, server: TestServer) -> Iterator[Backend]:
+    """Yield one way to call the functions of a database."""
+    with ExitStack() as closing:
         conninfo = server.conninfo(database)
         if name == "postgres":
             backend = Backend(name, conninfo, lambda: PostgresStore(conninfo), {"DATABASE_URL": conninfo})
@@ -97,15 +174,46 @@ def open_backend(name: str, server: TestServer) -> Iterator[Backend]:
             key = standin.key("service_role")
             environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": key}
             backend = Backend(name, conninfo, lambda: SupabaseStore(standin.url, key), environment)
+        closing.callback(backend.close)
         yield backend
-        for store in backend.stores:
-            store.close()
 
 
-@pytest.fixture(params=["postgres", "supabase"])
-def backend(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[Backend]:
-    with open_backend(request.param, postgres_server) as backend:
-        yield backend
+class SharedBackends:
+    """Each way to call the shared database, opened when it is first asked for, with a store that stays open."""
+
+    def __init__(self, server: TestServer, closing: ExitStack) -> None:
+        self._server = server
+        self._closing = closing
+        self._backends: dict[str, Backend] = {}
+
+    @contextmanager
+    def lend(self, name: str) -> Iterator[Backend]:
+        with self._server.shared_database() as database:
+            if name not in self._backends:
+                self._backends[name] = self._closing.enter_context(backend_over(database, name, self._server))
+                self._backends[name].open()
+            shared = self._backends[name]
+            lent = replace(shared, stores=[], environment=dict(shared.environment), kept=shared.stores[0])
+            yield lent
+            lent.close()
+
+
+@pytest.fixture(scope="session")
+def shared_backends(postgres_server: TestServer) -> Iterator[SharedBackends]:
+    with ExitStack() as closing:
+        yield SharedBackends(postgres_server, closing)
+
+
+@pytest.fixture
+def backend(
+    store_kind: str, postgres_server: TestServer, shared_backends: SharedBackends, needs_own_database: bool
+) -> Iterator[Backend]:
+    if needs_own_database:
+        with open_backend(store_kind, postgres_server) as backend:
+            yield backend
+    else:
+        with shared_backends.lend(store_kind) as backend:
+            yield backend
 
 
 @pytest.fixture
@@ -115,8 +223,14 @@ def operator(backend: Backend, tmp_path: Path) -> Operator:
 
 
 @pytest.fixture
+def owner(database: str, tmp_path: Path) -> Operator:
+    """Return somebody who has the database's address: for what Supabase's API can't do."""
+    return Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+
+
+@pytest.fixture
 def store(backend: Backend) -> Store:
-    return backend.open()
+    return backend.kept or backend.open()
 
 
 @pytest.fixture

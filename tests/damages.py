@@ -5,6 +5,11 @@ Each is the SQL that breaks it, the check that has to find it, words of the find
 
 from logging_store import catalogue
 
+#: What supabase/schemas/access.sql does to whatever is in the schema.
+CLOSED = (
+    "revoke all on all functions in schema turnlog from public;"
+    "grant execute on all functions in schema turnlog to service_role;"
+)
 NIL = "00000000-0000-0000-0000-000000000000"
 STRAY = "57a40000-0000-4000-8000-000000000001"
 
@@ -14,8 +19,8 @@ def unseen_by(check: str, sql: str) -> str:
     table, _, name = check.partition(".")
     definition = catalogue.expected()["constraints"][check]
     return (
-        f"alter table public.{table} drop constraint {name}; {sql};"
-        f" alter table public.{table} add constraint {name} {definition} not valid;"
+        f"alter table turnlog.{table} drop constraint {name}; {sql};"
+        f" alter table turnlog.{table} add constraint {name} {definition} not valid;"
         f" update pg_catalog.pg_constraint set convalidated = true where conname = '{name}'"
     )
 
@@ -35,7 +40,7 @@ SHAPE = {
     ),
     "a unique index is too many": (
         "create unique index one_title on turnlog.ai_sessions (title)",
-        "indexes", "one_title isn't Turnlog's", "drop index public.one_title",
+        "indexes", "one_title isn't Turnlog's", "drop index turnlog.one_title",
     ),
     "a foreign key is gone": (
         "alter table turnlog.ai_interactions drop constraint ai_interactions_session_fkey",
@@ -86,7 +91,7 @@ SHAPE = {
     ),
     "a table isn't logged": (
         "alter table turnlog.ai_interactions set unlogged",
-        "tables", "the table turnlog.ai_interactions is unlogged", "set logged",
+        "tables", "the table ai_interactions is unlogged", "set logged",
     ),
     "a trigger is gone": (
         "drop trigger ai_interactions_queue on turnlog.ai_interactions",
@@ -135,7 +140,7 @@ SHAPE = {
         ("drop function turnlog.erase(jsonb);"
         "create function turnlog.erase(request jsonb) returns json"
         " language sql as 'select null::json';"
-        "select turnlog.restrict_access()"),
+        + CLOSED),
         "functions", "turnlog.erase(jsonb) has been changed: body, result", "drop function turnlog.erase",
     ),
     "a function is gone": (
@@ -144,8 +149,16 @@ SHAPE = {
     ),
     "a function has a double": (
         ("create function turnlog.session(request json) returns json language sql as 'select request';"
-        "select turnlog.restrict_access()"),
+        + CLOSED),
         "functions", "turnlog.session(json) isn't Turnlog's", "drop function turnlog.session(json)",
+    ),
+    "the schema has lost its mark": (
+        "comment on schema turnlog is null",
+        "tables", "the schema turnlog has lost the comment", "comment on schema turnlog is",
+    ),
+    "Supabase's door has lost its mark": (
+        "comment on function public.turnlog(text, jsonb) is null",
+        "functions", "public.turnlog(text,jsonb) has lost the comment", "comment on function public.turnlog(",
     ),
 }  # fmt: skip
 
@@ -169,6 +182,10 @@ RIGHTS = {
     "the service can't call": (
         "revoke execute on function turnlog.erase(jsonb) from service_role",
         "grants", "service_role lacks EXECUTE on turnlog.erase(jsonb)", "",
+    ),
+    "everybody may knock": (
+        "grant execute on function public.turnlog(text, jsonb) to anon",
+        "grants", "anon has EXECUTE on public.turnlog(text,jsonb)", "from anon",
     ),
     "the service can't write": (
         "revoke insert on turnlog.ai_interactions from service_role",
@@ -227,6 +244,34 @@ ROWS = {
         "insert into turnlog.ai_interactions (project, session_id, id, created_at)"
         f" values ('default', '{STRAY}', '{STRAY}', now())"),
         "rows", "1 interaction of erased sessions", "delete from turnlog.ai_interactions",
+    ),
+}  # fmt: skip
+
+#: What keeps Supabase's API from reaching anything, so that only whoever has DATABASE_URL sees what it is.
+DOOR = {
+    "Supabase's door is gone": (
+        "drop function public.turnlog(text, jsonb)",
+        "functions", "public.turnlog(text,jsonb) is missing", "flask --app app migrate",
+    ),
+    "Supabase's door does something else": (
+        ("create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb"
+        " language sql set search_path = '' as 'select request'"),
+        "functions", "public.turnlog(text,jsonb) has been changed: body", "flask --app app migrate",
+    ),
+    "Supabase's door is somebody else's": (
+        ("drop function public.turnlog(text, jsonb);"
+        "create function public.turnlog(operation text, request jsonb default '{}') returns jsonb"
+        " language sql as 'select request';"
+        "revoke all on function public.turnlog(text, jsonb) from public, anon, authenticated"),
+        "functions", "public.turnlog(text,jsonb) isn't Turnlog's", "alter function public.turnlog(text,jsonb) rename",
+    ),
+    "Supabase's door has a double": (
+        "create function public.turnlog(request json, operation text) returns json language sql as 'select request'",
+        "functions", "public.turnlog(json,text) isn't Turnlog's", "alter function public.turnlog(json,text) rename",
+    ),
+    "the service can't knock": (
+        "revoke execute on function public.turnlog(text, jsonb) from service_role",
+        "grants", "service_role lacks EXECUTE on public.turnlog(text,jsonb)", "flask --app app migrate",
     ),
 }  # fmt: skip
 

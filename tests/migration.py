@@ -20,9 +20,15 @@ RENEW = "supabase/schemas changed: run `make migration` and look at the diff"
 
 _HEAD = """\
 -- Turnlog {release}, made by `make migration` from supabase/schemas: read those, edit those. It may be run again.
+-- All of it happens or nothing, also where statements are sent one by one; nobody's search_path plays a part.
+begin;
+set local search_path = '';
 """
 _RECORD = """\
 insert into turnlog.migrations (version) values ('{version}') on conflict do nothing;
+"""
+_TAIL = """\
+commit;
 """
 
 
@@ -39,7 +45,7 @@ def text() -> str:
         parts.append(f"-- {path.relative_to(SUPABASE)}\n{path.read_text(encoding='utf-8')}")
         if path.name == "migrations.sql":  # first of all, so a second migrator waits for this one
             parts.append(_RECORD.format(version=VERSION))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _TAIL])
 
 
 def catalogue_of(database: str) -> str:

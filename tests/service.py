@@ -24,13 +24,18 @@ import httpx
 import psutil
 
 from logging_store.embedded import EmbeddedPostgres
-from tests import leaks
+from tests import guardian, leaks
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60  # the first start of an embedded database runs initdb
 _STOP_S = 50  # more than requests under way get to end
 _LOG_LINES = 40
-_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ")  # no setting of the caller's own reaches the service
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", guardian.MARK)
+
+
+def inherited() -> dict[str, str]:
+    """Return what our processes have of our own environment: none of the settings of whoever runs the tests."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 @dataclass
@@ -114,12 +119,13 @@ def launch(
 ) -> Iterator[Service]:
     """Start a WSGI application under the project's gunicorn.conf.py and yield it without waiting for it."""
     port = _free_port()
-    variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    variables |= {"PORT": str(port), "TURNLOG_WORKERS": str(workers), **environment}
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="turnlog-test-") as data_dir:
+    variables = inherited() | {"PORT": str(port), "TURNLOG_WORKERS": str(workers), **environment}
+    with tempfile.TemporaryFile() as log, guardian.folder() as data_dir:
         if not {"TURNLOG_API_KEY", "TURNLOG_KEYLESS"} & variables.keys():
             variables["TURNLOG_KEYLESS"] = "true"  # as the tests' clients are on this machine
-        variables.setdefault("DATA_DIR", data_dir)  # of its own: what one service spools is not another's to deliver
+        variables.setdefault(
+            "DATA_DIR", str(data_dir)
+        )  # of its own: what one service spools is not another's to deliver
         service = Service(
             f"http://127.0.0.1:{variables['PORT']}",
             _start(variables, application, log),

@@ -11,6 +11,13 @@ import pytest
 
 from logging_store import catalogue
 
+pytestmark = pytest.mark.own_database
+
+#: The schemas that are ours, or that Supabase's API shows.
+LOOKED_AT = (
+    "create or replace temporary view looked_at as select oid from pg_namespace where nspname in ('public', 'turnlog')"
+)
+
 
 @dataclass
 class Rule:
@@ -38,7 +45,7 @@ RULES = {
         """select d.objid::regclass::text
              from pg_depend as d
              join pg_class as c on c.oid = d.refobjid and c.relnamespace = 'auth'::regnamespace
-             join pg_class as o on o.oid = d.objid and o.relnamespace = 'public'::regnamespace
+             join pg_class as o on o.oid = d.objid and o.relnamespace in (select oid from looked_at)
             union
            select r.ev_class::regclass::text
              from pg_rewrite as r
@@ -49,16 +56,17 @@ RULES = {
     ),
     "no_primary_key": Rule(
         """select c.oid::regclass::text from pg_class as c
-            where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+            where c.relnamespace in (select oid from looked_at) and c.relkind in ('r', 'p')
               and not exists (select from pg_index as i where i.indrelid = c.oid and i.indisprimary)""",
         "create table public.heap (a int)",
         "heap",
     ),
     "policy_exists": Rule(
         # nobody is let in row by row: a policy would be the start of it
-        "select tablename || '.' || policyname from pg_policies where schemaname = 'public'",
+        "select schemaname || '.' || tablename || '.' || policyname from pg_policies"
+        " where schemaname in ('public', 'turnlog')",
         "create policy everybody on turnlog.ai_sessions using (true)",
-        "ai_sessions.everybody",
+        "turnlog.ai_sessions.everybody",
     ),
     "duplicate_index": Rule(
         """select later.indexrelid::regclass::text
@@ -70,67 +78,68 @@ RULES = {
                 = coalesce(pg_get_expr(first.indpred, first.indrelid), '')
               and coalesce(pg_get_expr(later.indexprs, later.indrelid), '')
                 = coalesce(pg_get_expr(first.indexprs, first.indrelid), '')
-             join pg_class as c on c.oid = first.indrelid and c.relnamespace = 'public'::regnamespace""",
+             join pg_class as c on c.oid = first.indrelid and c.relnamespace in (select oid from looked_at)""",
         "create unique index twin on turnlog.ai_keys (project, id)",
-        "twin",
+        "turnlog.twin",
     ),
     "invalid_index": Rule(
         "select indexrelid::regclass::text from pg_index where not (indisvalid and indisready and indislive)",
         "update pg_index set indisvalid = false where indexrelid = 'turnlog.ai_sessions_tags_idx'::regclass",
-        "ai_sessions_tags_idx",
+        "turnlog.ai_sessions_tags_idx",
     ),
     "security_definer_view": Rule(
         """select c.oid::regclass::text from pg_class as c
-            where c.relnamespace = 'public'::regnamespace and c.relkind = 'v'
+            where c.relnamespace in (select oid from looked_at) and c.relkind = 'v'
               and not coalesce(c.reloptions, '{}') && '{security_invoker=true,security_invoker=on}'""",
         "create view public.everything as select * from turnlog.ai_sessions",
         "everything",
     ),
     "function_search_path_mutable": Rule(
         """select p.oid::regprocedure::text from pg_proc as p
-            where p.pronamespace = 'public'::regnamespace
+            where p.pronamespace in (select oid from looked_at)
               and not exists (select from unnest(p.proconfig) as c (setting) where c.setting = 'search_path=\"\"')""",
         "create function public.loose() returns int language sql as 'select 1'",
         "loose()",
     ),
     "security_definer_function": Rule(
         "select p.oid::regprocedure::text from pg_proc as p"
-        " where p.pronamespace = 'public'::regnamespace and p.prosecdef",
+        " where p.pronamespace in (select oid from looked_at) and p.prosecdef",
         "create function public.lends() returns int language sql security definer set search_path = '' as 'select 1'",
         "lends()",
     ),
     "rls_disabled_in_public": Rule(
         """select c.oid::regclass::text from pg_class as c
-            where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relrowsecurity""",
+            where c.relnamespace in (select oid from looked_at) and c.relkind in ('r', 'p')
+              and not c.relrowsecurity""",
         "alter table turnlog.ai_keys disable row level security",
-        "ai_keys",
+        "turnlog.ai_keys",
     ),
     "extension_in_public": Rule(
-        "select extname from pg_extension where extnamespace = 'public'::regnamespace",
+        "select extname from pg_extension where extnamespace in (select oid from looked_at)",
         "update pg_extension set extnamespace = 'public'::regnamespace where extname = 'plpgsql'",
         "plpgsql",
     ),
     "materialized_view_or_foreign_table_in_api": Rule(
         """select c.oid::regclass::text from pg_class as c
-            where c.relnamespace = 'public'::regnamespace and c.relkind in ('m', 'f')""",
+            where c.relnamespace in (select oid from looked_at) and c.relkind in ('m', 'f')""",
         "create materialized view public.copied as select * from turnlog.ai_sessions",
         "copied",
     ),
     "unsupported_reg_types": Rule(
         """select a.attrelid::regclass::text || '.' || a.attname
              from pg_attribute as a join pg_class as c on c.oid = a.attrelid and c.relkind in ('r', 'p')
-            where c.relnamespace = 'public'::regnamespace and a.attnum > 0
+            where c.relnamespace in (select oid from looked_at) and a.attnum > 0
               and a.atttypid in ('regcollation'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype,
                   'regnamespace'::regtype, 'regoper'::regtype, 'regoperator'::regtype, 'regproc'::regtype,
                   'regprocedure'::regtype)""",
         "alter table turnlog.ai_keys add column made_by regproc",
-        "ai_keys.made_by",
+        "turnlog.ai_keys.made_by",
     ),
     "autovacuum_disabled": Rule(
         "select oid::regclass::text from pg_class"
         " where reloptions && '{autovacuum_enabled=false,autovacuum_enabled=off}'",
         "alter table turnlog.ai_keys set (autovacuum_enabled = false)",
-        "ai_keys",
+        "turnlog.ai_keys",
     ),
 }
 
@@ -138,6 +147,7 @@ RULES = {
 def offenders(connection: psycopg.Connection, rule: Rule) -> list[str]:
     # on Supabase there is a schema of its sign-in's users
     connection.execute("create schema if not exists auth; create table if not exists auth.users (id uuid primary key)")
+    connection.execute(LOOKED_AT)
     return [offender for (offender,) in connection.execute(rule.query.encode())]
 
 
@@ -159,7 +169,7 @@ def test_no_table_has_a_policy_on_purpose(database: str) -> None:
     # the linter notes it (rls_enabled_no_policy): without policies nobody but the service gets past
     with psycopg.connect(database, autocommit=True) as connection:
         found = connection.execute(
-            "select c.relname from pg_class as c where c.relnamespace = 'public'::regnamespace and c.relrowsecurity"
+            "select c.relname from pg_class as c where c.relnamespace = 'turnlog'::regnamespace and c.relrowsecurity"
             " and not exists (select from pg_policy as p where p.polrelid = c.oid) order by 1"
         ).fetchall()
     assert [name for (name,) in found] == sorted(catalogue.tables())

@@ -32,6 +32,8 @@ from tests.gate import Gate
 from tests.postgrest import Fault, PostgrestStandIn, Stall
 from tests.postgrest.faults import When
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 2.0
 GRACE_S = 1.0
 PATIENCE_S = 30

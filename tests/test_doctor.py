@@ -5,17 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from logging_store import catalogue, migrations
-from tests import golden
-from tests.damages import DAMAGES, NIL, SESSION, STRAY
+from logging_store import catalogue
+from tests.damages import DAMAGES, DOOR, NIL, SESSION, STRAY
 from tests.databases import TestServer
 from tests.doctor import Operator
+from tests.migration import RENEW, catalogue_of
 from tests.postgrest import PostgrestStandIn
 
+pytestmark = pytest.mark.own_database
 
-def test_the_golden_catalogue_is_that_of_a_fresh_database(database: str) -> None:
-    assert catalogue.FILE.read_text(encoding="utf-8") == golden.catalogue_of(database), golden.RENEW
+
+def database_of(conninfo: str) -> str:
+    return str(conninfo_to_dict(conninfo)["dbname"])
+
+
+def test_the_stored_catalogue_is_that_of_a_fresh_database(database: str) -> None:
+    assert catalogue.FILE.read_text(encoding="utf-8") == catalogue_of(database), RENEW
 
 
 def test_a_healthy_database_is_well(operator: Operator) -> None:
@@ -34,9 +41,37 @@ def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Ope
         "alter table turnlog.ai_sessions add column note text, add column rank int not null default 0;"
         "create table public.theirs (id int);"
         "create function public.their_hook() returns trigger language plpgsql as 'begin return null; end';"
-        "create trigger their_hook after insert on turnlog.ai_sessions for each row execute function public.their_hook()"
+        "create trigger their_hook after insert on turnlog.ai_sessions"
+        " for each row execute function public.their_hook()"
     )
     assert operator.find() == []
+
+
+@pytest.mark.parametrize("case", DOOR)
+def test_what_is_wrong_with_supabases_door_is_found_beside_the_api(
+    postgres_server: TestServer, database: str, tmp_path: Path, case: str
+) -> None:
+    statement, check, found, mend = DOOR[case]
+    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+    operator.execute(statement)
+    [(where, finding)] = operator.find()
+    assert (where, found in finding["found"]) == (check, True), finding
+    assert any(mend in command for command in finding["mend"]), finding
+    with PostgrestStandIn(postgres_server.conninfo(database_of(database), user="authenticator")) as standin:
+        environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.key("service_role")}
+        through_the_api = Operator(environment | {"DATA_DIR": str(tmp_path)}, database)
+        assert {check for check, _ in through_the_api.find()} <= {"schema", "database", "functions"}
+        operator.mend(finding["mend"])
+        standin.reload()
+        assert operator.find() == through_the_api.find() == []
+
+
+def test_where_supabase_is_not_nobody_misses_its_door(bare_server: TestServer, tmp_path: Path) -> None:
+    with bare_server.database() as name:
+        database = bare_server.conninfo(name)
+        operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+        assert operator.execute("select to_regprocedure('public.turnlog(text, jsonb)')") == [(None,)]
+        assert operator.find() == []
 
 
 @pytest.mark.parametrize("case", DAMAGES)
@@ -106,7 +141,7 @@ def test_a_table_that_is_gone_is_made_again(operator: Operator) -> None:
     found = operator.find()
     assert next((check, finding["found"]) for check, finding in found) == (
         "tables",
-        "the table turnlog.ai_interactions is missing",
+        "the table ai_interactions is missing",
     )
     assert {check for check, _ in found} == {"tables", "rows"}
     assert "can't be looked at" in found[1][1]["found"]
@@ -144,22 +179,30 @@ def test_a_role_that_may_more_or_less_is_found(
     assert operator.find() == []
 
 
-def test_a_schema_that_the_service_may_not_use_is_found(database: str, tmp_path: Path) -> None:
-    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
-    operator.execute("revoke usage on schema public from public")
-    [(check, finding)] = operator.find()
-    assert (check, finding["found"]) == ("roles", "service_role may not use the schema public")
-    operator.mend(finding["mend"])
-    assert operator.find() == []
+@pytest.mark.parametrize(
+    ("statement", "schema"),
+    [
+        ("revoke usage on schema public from public", "public"),
+        ("revoke usage on schema turnlog from service_role", "turnlog"),
+    ],
+)
+def test_a_schema_that_the_service_may_not_use_is_found(owner: Operator, statement: str, schema: str) -> None:
+    owner.execute(statement)
+    [(check, finding)] = owner.find()
+    assert (check, finding["found"]) == ("roles", f"service_role may not use the schema {schema}")
+    owner.mend(finding["mend"])
+    assert owner.find() == []
 
 
 def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
     postgres_server: TestServer, database: str, tmp_path: Path
 ) -> None:
-    name = database.rpartition("dbname=")[2].split()[0]
-    login = postgres_server.conninfo(name, user="authenticator")
+    login = postgres_server.conninfo(database_of(database), user="authenticator")
     operator = Operator({"DATABASE_URL": login, "DATA_DIR": str(tmp_path)}, database)
-    operator.execute("grant execute on all functions in schema public to authenticator")
+    operator.execute(
+        "grant usage on schema turnlog to authenticator;"
+        "grant execute on all functions in schema turnlog to authenticator"
+    )
     found = operator.find()
     assert {check for check, _ in found} == {"grants", "roles", "rows"}
     assert "authenticator lacks DELETE, INSERT, SELECT, UPDATE on turnlog.ai_sessions" in [
@@ -168,24 +211,22 @@ def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
     assert any(finding["mend"] == ["alter role authenticator bypassrls;"] for _, finding in found)
 
 
-def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, database: str, tmp_path: Path) -> None:
-    operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
-
+def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, owner: Operator) -> None:
     def wait_until_fsync_is(value: str) -> None:
         give_up = time.monotonic() + 10
-        while operator.execute("show fsync") != [(value,)]:
+        while owner.execute("show fsync") != [(value,)]:
             assert time.monotonic() < give_up
             time.sleep(0.02)
 
     try:
-        operator.execute("alter system set fsync = off")
-        operator.execute("select pg_reload_conf()")
+        owner.execute("alter system set fsync = off")
+        owner.execute("select pg_reload_conf()")
         wait_until_fsync_is("off")
-        [(check, finding)] = operator.find()
+        [(check, finding)] = owner.find()
         assert (check, finding["found"]) == ("durability", "fsync is off (configuration file)")
-        operator.mend(finding["mend"])
+        owner.mend(finding["mend"])
         wait_until_fsync_is("on")
-        assert operator.find() == []
+        assert owner.find() == []
     finally:
         with postgres_server.connect("postgres") as connection:
             connection.execute("alter system reset fsync")
@@ -218,7 +259,7 @@ def test_a_project_without_a_schema_is_told_to_push(postgres_server: TestServer,
         environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.key("service_role")}
         operator = Operator(environment | {"DATA_DIR": str(tmp_path)}, postgres_server.conninfo(name))
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("schema", ["supabase db push"])
+        assert (check, finding["mend"][0]) == ("schema", "supabase db push")
         assert operator.run("repair", "--table", "chat").exit_code == 1
 
 
@@ -226,19 +267,24 @@ def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_pat
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
-        for migration in migrations.available()[:3]:
-            operator.execute(migration.sql)
+        assert operator.run("migrate").exit_code == 0
+        operator.execute("delete from turnlog.migrations;" + ping_of("20200101000000"))
         [(check, finding)] = operator.find()
         assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
-        assert finding["found"].startswith("it is 20261121000300, this version of Turnlog needs ")
+        assert finding["found"].startswith("it is 20200101000000, this version of Turnlog needs ")
         operator.mend(finding["mend"])
         assert operator.find() == []
 
 
-def test_a_newer_schema_is_not_judged(operator: Operator) -> None:
-    operator.execute(
+def ping_of(version: str) -> str:
+    """Return SQL that makes a database answer as if it were of another release."""
+    return (
         "create or replace function turnlog.ping(request jsonb default '{}') returns jsonb language sql as"
-        """ $$ select '{"schema": "20990101000000", "server_version": "30", "read_only": false}'::jsonb $$"""
+        f""" $$ select '{{"schema": "{version}", "server_version": "30", "read_only": false}}'::jsonb $$"""
     )
+
+
+def test_a_newer_schema_is_not_judged(operator: Operator) -> None:
+    operator.execute(ping_of("20990101000000"))
     [(check, finding)] = operator.find()
     assert (check, "20990101000000" in finding["found"]) == ("schema", True)

@@ -18,6 +18,8 @@ from tests.conftest import PROJECT
 from tests.databases import server_folder
 from tests.doctor import Operator
 
+pytestmark = [pytest.mark.own_database, pytest.mark.slow]
+
 ROOT = Path(__file__).parent.parent
 BATCH = Batch(PROJECT, [{"id": "5e550000-0000-4000-8000-000000000001", "key": "s", "implicit": False}])
 
@@ -50,7 +52,7 @@ def test_settings_that_contradict_each_other_are_a_sentence() -> None:
 
 
 def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         operator = Operator({"DATA_DIR": str(folder)}, "")
         [(check, finding)] = operator.find()
         assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])

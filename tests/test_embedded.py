@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,9 @@ import pytest
 from logging_store import programs
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import Misconfigured
+from tests import guardian
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 60
@@ -222,8 +224,7 @@ def test_an_ordinary_user_runs_it_as_oneself() -> None:
     user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     if os.geteuid() == 0:
         programs.make_reachable(programs.folder())  # the checkout may be in root's home
-    with tempfile.TemporaryDirectory() as folder:
-        data_dir = Path(folder)
+    with guardian.folder() as data_dir:
         os.chown(data_dir, user.pw_uid, user.pw_gid)
         server = EmbeddedPostgres(data_dir)
         with holder(data_dir, user.pw_uid, user.pw_gid) as service:

@@ -16,6 +16,8 @@ from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import Misconfigured, StoreUnavailable
 from tests.test_embedded import HOLDER, PATIENCE_S, ROOT, ask, stopped_at_the_end
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:

@@ -317,18 +317,3 @@ def test_feedback_alone_keeps_a_session_from_expiring(repository: ConversationRe
     before = (now - timedelta(days=1)).isoformat()
     request = {"project": PROJECT, "before": before, "limit": 10}
     assert ask(store, ops.EXPIRABLE, None, request)["session_ids"] == [repository.session("idle")["session_id"]]
-
-
-def test_batches_without_feedback_are_spared_its_function(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[str] = []
-    call: Any = getattr(store, "_call")  # noqa: B009 - the door that all functions go through
-
-    def noted(function: str, *arguments: Any) -> Any:
-        called.append(function)
-        return call(function, *arguments)
-
-    monkeypatch.setattr(store, "_call", noted)
-    repository = ConversationRepository(store, PROJECT)
-    repository.keep([Interaction(session_id="chat", prompt="Hello")])
-    repository.keep([Feedback(session_id="chat", interaction_id="1", value=1)])
-    assert called == ["write_v1", "write_v3"]

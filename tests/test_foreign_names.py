@@ -7,13 +7,15 @@ import pytest
 from conversation.doctor.foreign import Names, UnclearError, identify
 from tests.doctor import Operator
 
+pytestmark = pytest.mark.own_database
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--table", "nowhere"], "--table nowhere: there is no table of this name"),
         (["--table", "a.b.c"], "--table a.b.c: must be a name as in public.chat_messages"),
-        (["--table", "ai_interactions"], "ai_interactions is Turnlog's own"),
+        (["--table", "turnlog.ai_interactions"], "turnlog.ai_interactions is Turnlog's own"),
         (["--table", "loose"], "Give --session, one of: chat_id, session_id"),
         (["--table", "loose", "--session", "nope"], "public.loose has no such column, but: a, b, chat_id, session_id"),
         (["--table", "loose", "--session", "chat_id"], "is a row's identity? Give --id, one of: a, b, session_id"),
@@ -34,17 +36,17 @@ from tests.doctor import Operator
     ],
 )  # fmt: skip
 def test_what_is_unclear_is_asked_by_the_name_of_the_option(
-    operator: Operator, arguments: list[str], sentence: str
+    owner: Operator, arguments: list[str], sentence: str
 ) -> None:
-    operator.execute(
+    owner.execute(
         "create table public.loose (a text, b text, chat_id text, session_id text);"
         "create table public.keyless (p text, q text);"
         "create table public.bare (id text)"
     )
-    result = operator.run("repair", *arguments)
+    result = owner.run("repair", *arguments)
     assert (result.exit_code, sentence in " ".join(result.output.split())) == (2, True), result.output
     if "--set" not in arguments:
-        [(_, finding)] = operator.find(*arguments)
+        [(_, finding)] = owner.find(*arguments)
         assert sentence in finding["found"]
 
 
@@ -60,12 +62,11 @@ def test_names_are_taken_as_they_are_written_then_in_lower_case() -> None:
     assert asked == [('My "Own".Schema', "Table"), ('my "own".schema', "table")]
 
 
-def test_a_parent_is_found_by_its_name_where_there_is_no_foreign_key(operator: Operator) -> None:
-    operator.execute(
+def test_a_parent_is_found_by_its_name_where_there_is_no_foreign_key(owner: Operator) -> None:
+    owner.execute(
         "create table public.app_sessions (id text primary key);"
         "create table public.app_logs (id serial primary key, session_id text);"
-        "grant all on all sequences in schema public to service_role;"
         "insert into public.app_logs (session_id) values ('x')"
     )
-    assert operator.run("repair", "--table", "Public.App_Logs", "--apply", "--expect", "1").exit_code == 0
-    assert operator.execute("select id from public.app_sessions") == [("x",)]
+    assert owner.run("repair", "--table", "Public.App_Logs", "--apply", "--expect", "1").exit_code == 0
+    assert owner.execute("select id from public.app_sessions") == [("x",)]

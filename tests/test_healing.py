@@ -15,6 +15,8 @@ from logging_store.postgres import PostgresStore
 from tests.asking import ask
 from tests.conftest import Backend
 
+pytestmark = [pytest.mark.own_database, pytest.mark.every_store]
+
 SESSION = "00000000-0000-0000-0000-000000000001"
 BATCH = Batch("p", sessions=[{"id": SESSION, "created_at": "2026-11-21T06:30:00+00:00"}])
 PATIENCE_S = 30

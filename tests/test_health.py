@@ -16,6 +16,8 @@ from tests.api import KEYLESS, problem
 from tests.conftest import Backend
 from tests.spool.away import Removable
 
+pytestmark = [pytest.mark.own_database, pytest.mark.every_store]
+
 
 def test_ready_means_that_a_write_would_be_kept(client: FlaskClient) -> None:
     answer = client.get("/readyz")

@@ -175,6 +175,7 @@ def walked(log: ConversationRepository, **query: Any) -> tuple[list[str], int]:
             return found, calls
 
 
+@pytest.mark.own_database
 def test_a_call_looks_some_way_and_the_next_one_goes_on(many: ConversationRepository) -> None:
     assert walked(many, name="needle") == (["25000", "1"], 2)
     assert walked(many, name="needle", sort="oldest") == (["1", "25000"], 2)
@@ -187,6 +188,7 @@ def test_a_call_looks_some_way_and_the_next_one_goes_on(many: ConversationReposi
     assert found == ["39999", *map(str, range(20000, 0, -1))]
 
 
+@pytest.mark.own_database
 def test_what_is_rare_is_found_in_one_call_however_old_it_is(many: ConversationRepository) -> None:
     assert walked(many, has_errors=True) == (["7", "5"], 1)
     assert walked(many, has_errors=True, sort="oldest") == (["5", "7"], 1)
@@ -197,6 +199,7 @@ def test_what_is_rare_is_found_in_one_call_however_old_it_is(many: ConversationR
     assert walked(many, to="2020-01-01T00:00:00Z", sort="activity") == ([], 1)
 
 
+@pytest.mark.own_database
 def test_a_count_says_whether_it_is_all(many: ConversationRepository) -> None:
     assert many.count_sessions({}) == {"sessions": 10_000, "complete": False}
     assert many.count_sessions({"has_errors": True}) == {"sessions": 2, "complete": True}
@@ -206,6 +209,7 @@ def test_a_count_says_whether_it_is_all(many: ConversationRepository) -> None:
     assert many.count_sessions({"user_id": "nobody"}) == {"sessions": 0, "complete": True}
 
 
+@pytest.mark.own_database
 def test_by_activity_a_long_list_is_whole(many: ConversationRepository) -> None:
     found, _ = walked(many, sort="activity", limit=1000)
     assert found == [str(n) for n in range(40000, 0, -1)]

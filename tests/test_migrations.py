@@ -1,9 +1,9 @@
-"""The migrations: applied once, in order, whole or not at all, by whoever comes."""
+"""The migrations: applied once, in order, whole or not at all, by whoever comes and however they send them."""
 
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,20 @@ from typing import get_args
 
 import psycopg
 import pytest
+from click.testing import Result
 
 from app import create_app
 from conversation.commands import apply_migrations
 from conversation.settings import Settings
-from logging_store import errors, migrations
+from logging_store import catalogue, errors, migrations, programs
 from logging_store.records import InteractionStatus, SessionStatus
-from tests import golden
+from tests import migration
 from tests.databases import TestServer
+from tests.sql import statements_of
+
+UNKNOWN = "20990101000000"
+
+pytestmark = pytest.mark.own_database
 
 
 @pytest.fixture
@@ -31,89 +37,116 @@ def connect(conninfo: str) -> psycopg.Connection:
     return psycopg.connect(conninfo, autocommit=True)
 
 
-def recorded(conninfo: str) -> list[tuple[str, str]]:
+def recorded(conninfo: str) -> list[str]:
     with connect(conninfo) as connection:
-        return connection.execute(
-            "select version, name from supabase_migrations.schema_migrations order by version"
-        ).fetchall()
+        return [v for (v,) in connection.execute("select version from turnlog.migrations order by version").fetchall()]
 
 
-def test_each_migration_is_recorded_where_the_supabase_cli_looks(empty_database: str) -> None:
+def known() -> list[str]:
+    return [each.version for each in migrations.available()]
+
+
+def in_one_query(conninfo: str, sql: str) -> None:
+    """Send everything as Supabase's SQL editor does."""
+    with connect(conninfo) as connection:
+        connection.execute(sql.encode())
+
+
+def in_a_pipeline(conninfo: str, sql: str) -> None:
+    """Send each statement by itself in one pipeline, and a record at the end, as `supabase db push` does."""
+    with connect(conninfo) as connection:
+        connection.execute("create table if not exists public.pushed (version text)")
+        with connection.pipeline():
+            for statement in statements_of(sql):
+                connection.execute(statement.encode(), prepare=False)
+            connection.execute("insert into public.pushed values ('1')")
+        connection.execute("drop table public.pushed")
+
+
+def in_psql(conninfo: str, sql: str) -> None:
+    """Paste into psql, which goes on after errors."""
+    psql: list[str | Path] = [programs.folder() / "psql", "--no-psqlrc", "--quiet", "--dbname", conninfo]
+    subprocess.run(psql, input=sql, text=True, capture_output=True, check=True)
+
+
+WAYS: dict[str, Callable[[str, str], None]] = {
+    "in one query": in_one_query,
+    "in a pipeline": in_a_pipeline,
+    "in psql": in_psql,
+}
+
+
+def test_each_migration_records_itself(empty_database: str) -> None:
     with connect(empty_database) as connection:
         applied = list(migrations.apply(connection))
         again = list(migrations.apply(connection))
     assert applied == migrations.available()
     assert again == []
-    assert recorded(empty_database) == [(m.version, m.name) for m in migrations.available()]
+    assert recorded(empty_database) == known()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whoever_brings_the_files_migrate_finds_the_work_done(empty_database: str, way: str) -> None:
+    for each in migrations.available() * 2:  # a file may be brought again
+        WAYS[way](empty_database, each.sql)
+    assert recorded(empty_database) == known()
+    assert migration.catalogue_of(empty_database) == catalogue.FILE.read_text(encoding="utf-8")
+    result = migrate(empty_database)
+    assert result.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
 
 
 def test_migrators_who_come_together_apply_everything_once(empty_database: str) -> None:
-    def migrate(_: int) -> int:
+    def one(_: int) -> int:
         with connect(empty_database) as connection:
             return len(list(migrations.apply(connection)))
 
     with ThreadPoolExecutor(8) as threads:
-        counts = list(threads.map(migrate, range(8)))
-    assert sorted(counts) == [0] * 7 + [len(migrations.available())]
+        counts = list(threads.map(one, range(8)))
+    assert sorted(counts) == [0] * 7 + [len(known())]
 
 
 def test_a_migration_that_fails_leaves_nothing(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad = migrations.available()[:2]
-    broken = replace(bad, sql="create table public.half_made (); select 1 / 0;")
-    monkeypatch.setattr(migrations, "available", lambda: [good, broken])
+    good = migrations.available()
+    broken = replace(
+        good[-1], version=UNKNOWN, sql="begin;\ncreate table public.half_made (); select 1 / 0;\ncommit;\n"
+    )
+    monkeypatch.setattr(migrations, "available", lambda: [*good, broken])
     with connect(empty_database) as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
             list(migrations.apply(connection))
         assert connection.execute("select to_regclass('public.half_made')").fetchone() == (None,)
-    assert recorded(empty_database) == [(good.version, good.name)]
+    assert recorded(empty_database) == [each.version for each in good]
 
 
 def test_a_database_that_a_newer_turnlog_has_changed_is_refused_by_name(database: str) -> None:
     with connect(database) as connection:
-        connection.execute(
-            "insert into supabase_migrations.schema_migrations (version, name) values ('20990101000000', 'turnlog_new')"
-        )
-        with pytest.raises(errors.Misconfigured, match="20990101000000_turnlog_new"):
+        connection.execute("insert into turnlog.migrations (version) values (%s)", [UNKNOWN])
+        with pytest.raises(errors.Misconfigured, match=UNKNOWN):
             list(migrations.apply(connection))
-
-
-def test_a_projects_own_migrations_are_none_of_our_business(empty_database: str) -> None:
-    with connect(empty_database) as connection:
-        connection.execute("create schema supabase_migrations")
-        connection.execute(
-            "create table supabase_migrations.schema_migrations (version text not null primary key, name text)"
-        )
-        connection.execute(
-            "insert into supabase_migrations.schema_migrations values ('20990101000000', 'their_own'), ('1', null)"
-        )
-        assert list(migrations.apply(connection)) == migrations.available()
-
-
-def test_every_file_can_be_run_again(database: str) -> None:
-    # pasted into an SQL editor first, pushed with the Supabase CLI later
-    with connect(database) as connection:
-        for migration in migrations.available():
-            connection.execute(migration.sql.encode())
 
 
 def test_files_are_ours_by_name_and_ordered_by_version() -> None:
     found = migrations.available()
     assert found
-    assert all(re.fullmatch(r"\d{14}", m.version) and m.name.startswith("turnlog_") for m in found)
-    assert [m.version for m in found] == sorted(m.version for m in found)
+    assert all(re.fullmatch(r"\d{14}", each.version) and each.name.startswith("turnlog_") for each in found)
+    assert known() == sorted(known())
 
 
 def test_the_schema_names_the_last_migration(database: str) -> None:
     with connect(database) as connection:
         row = connection.execute("select turnlog.ping() ->> 'schema'").fetchone()
-    assert row == (migrations.SCHEMA_VERSION,) == (migrations.available()[-1].version,)
+    assert row == (migrations.SCHEMA_VERSION,) == (known()[-1],)
+
+
+def migrate(conninfo: str, *arguments: str) -> Result:
+    app = create_app(Settings.from_mapping({"DATABASE_URL": conninfo}))
+    return app.test_cli_runner().invoke(args=["migrate", *arguments])
 
 
 def test_migrate_brings_a_database_up_to_date(empty_database: str) -> None:
-    runner = create_app(Settings.from_mapping({"DATABASE_URL": empty_database})).test_cli_runner()
-    first, second = runner.invoke(args=["migrate"]), runner.invoke(args=["migrate"])
+    first, second = migrate(empty_database), migrate(empty_database)
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert all(f"applied {m.version}_{m.name}" in first.output for m in migrations.available())
+    assert all(f"applied {each.version}_{each.name}" in first.output for each in migrations.available())
     assert second.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
 
 
@@ -126,7 +159,7 @@ def test_migrate_prints_the_sql_and_connects_to_nothing() -> None:
         cwd=Path(__file__).parent.parent,
         env={"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere"},
     ).stdout
-    assert all(migration.sql in printed for migration in migrations.available())
+    assert all(each.sql in printed for each in migrations.available())
 
 
 @pytest.mark.parametrize(
@@ -165,10 +198,6 @@ def test_code_and_database_know_the_same_statuses(database: str, constraint: str
     assert set(re.findall(r"'(\w+)'::text", row[0])) == allowed
 
 
-def test_the_schema_is_the_one_that_was_reviewed(database: str) -> None:
-    assert golden.SCHEMA.read_text(encoding="utf-8") == golden.schema_of(database), golden.RENEW
-
-
 def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: str) -> None:
     with connect(database) as connection:
         available = connection.execute(
@@ -187,28 +216,41 @@ def test_migrate_again_restores_what_is_gone_and_keeps_every_row(database: str) 
             "insert into turnlog.ai_sessions (project, id, created_at) values ('p', gen_random_uuid(), now())"
         )
         connection.execute(
-            "drop function turnlog.erase(jsonb); drop index turnlog.ai_sessions_tags_idx;"
-            "drop table turnlog.ai_interactions; grant select on turnlog.ai_sessions to anon"
+            "drop function turnlog.erase(jsonb); drop function public.turnlog(text, jsonb);"
+            "drop index turnlog.ai_sessions_tags_idx; drop table turnlog.ai_interactions;"
+            "grant usage on schema turnlog to anon; grant select on turnlog.ai_sessions to anon"
         )
-    result = (
-        create_app(Settings.from_mapping({"DATABASE_URL": database}))
-        .test_cli_runner()
-        .invoke(args=["migrate", "--again"])
-    )
+    result = migrate(database, "--again")
     assert result.exit_code == 0, result.output
-    assert [f"applied again {m.version}_{m.name}" for m in migrations.available()] == result.output.splitlines()[:-1]
-    assert golden.SCHEMA.read_text(encoding="utf-8") == golden.schema_of(database)
+    told = [f"applied again {each.version}_{each.name}" for each in migrations.available()]
+    assert told == result.output.splitlines()[:-1]
+    assert migration.catalogue_of(database) == catalogue.FILE.read_text(encoding="utf-8")
     with connect(database) as connection:
         assert connection.execute("select count(*) from turnlog.ai_sessions").fetchone() == (1,)
-        assert connection.execute("select has_table_privilege('anon', 'ai_sessions', 'select')").fetchone() == (False,)
+        row = connection.execute("select has_schema_privilege('anon', 'turnlog', 'usage')").fetchone()
+        assert row == (False,)
+        row = connection.execute("select has_table_privilege('anon', 'turnlog.ai_sessions', 'select')").fetchone()
+        assert row == (False,)
 
 
 def test_a_migration_that_fails_again_changes_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, *others, last = migrations.available()
-    broken = replace(last, sql="drop function turnlog.ping(jsonb); select 1 / 0;")
-    monkeypatch.setattr(migrations, "available", lambda: [first, *others, broken])
+    *others, last = migrations.available()
+    broken = replace(last, sql="begin;\ndrop function turnlog.ping(jsonb); select 1 / 0;\ncommit;\n")
+    monkeypatch.setattr(migrations, "available", lambda: [*others, broken])
     with connect(database) as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
             migrations.apply_again(connection)
         row = connection.execute("select turnlog.ping() ->> 'schema'").fetchone()
     assert row == (migrations.SCHEMA_VERSION,)
+
+
+def test_rows_of_a_turnlog_from_before_the_first_release_are_named_once(empty_database: str) -> None:
+    with connect(empty_database) as connection:
+        connection.execute(
+            "create function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb language sql"
+            " as 'select request'"
+        )
+    first, second = migrate(empty_database), migrate(empty_database)
+    assert migrations.BEFORE_THE_FIRST_RELEASE in first.output
+    assert first.exit_code == 0
+    assert second.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"

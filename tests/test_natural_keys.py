@@ -1,18 +1,22 @@
 """The second line of defence: a row written past the service holds a key that should be ours."""
 
 import psycopg
+import pytest
 
 from logging_store.batches import Batch
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id, session_row
 
+pytestmark = pytest.mark.every_store
+
 
 def test_a_sessions_key_held_by_another_row_is_reported_by_its_rule(backend: Backend, store: Store) -> None:
     stranger, derived, one = new_id(), new_id(), new_id()
     with psycopg.connect(backend.database) as connection:
         connection.execute(
-            "insert into turnlog.ai_sessions (project, id, key, created_at) values (%s, %s, 'k', now())", [PROJECT, stranger]
+            "insert into turnlog.ai_sessions (project, id, key, created_at) values (%s, %s, 'k', now())",
+            [PROJECT, stranger],
         )
     receipts = store.write(
         Batch(
@@ -39,7 +43,8 @@ def test_an_interactions_key_held_by_another_row_is_reported_by_its_rule(backend
     store.write(Batch(PROJECT, interactions=[interaction_row(session, new_id(), prompt="First")]))
     with psycopg.connect(backend.database) as connection:
         connection.execute(
-            "insert into turnlog.ai_interactions (project, session_id, id, key, created_at) values (%s, %s, %s, 'k', now())",
+            "insert into turnlog.ai_interactions (project, session_id, id, key, created_at)"
+            " values (%s, %s, %s, 'k', now())",
             [PROJECT, session, stranger],
         )
     clash, other = store.write(

@@ -55,6 +55,7 @@ def failed_checks(recorder: ScenarioRecorder) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # some thousand calls, on a busy machine
 def test_the_api_keeps_its_contract(client: FlaskClient, backend: Backend) -> None:
     # boundaries are judged before a store is asked, so they are walked over one store only

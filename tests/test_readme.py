@@ -1,6 +1,5 @@
 """The README's walk through, run as it stands there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import launch
+from tests.service import inherited, launch
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 ADDRESS = "http://127.0.0.1:8000"
@@ -33,7 +32,7 @@ def test_every_command_answers_as_the_readme_shows(tmp_path: Path) -> None:
         service.wait_until_ready()
         printed = re.search(r"export TURNLOG_KEY=(\S+)", service.log())
         assert printed, "the first start prints a key"
-        environment = os.environ | {"TURNLOG_KEY": printed[1]}
+        environment = inherited() | {"TURNLOG_KEY": printed[1]}
         listed = [sys.executable, "-m", "flask", "--app", "app", "keys", "list"]  # in the same shell, as a reader would
         settings = environment | {"DATA_DIR": str(tmp_path)}
         done = subprocess.run(listed, env=settings, capture_output=True, text=True, check=True, cwd=README.parent)

@@ -15,6 +15,8 @@ from tests.databases import TestServer
 from tests.postgrest import PostgrestStandIn
 from tests.service import running_service
 
+pytestmark = pytest.mark.slow
+
 SEED = 20261121
 
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from tests.api import create, in_path, log, transcript
 
+pytestmark = pytest.mark.every_store
+
 #: The database is made once for all examples, so that each takes two requests and no more.
 ONE_DATABASE = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None

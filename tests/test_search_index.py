@@ -15,13 +15,14 @@ from logging_store import errors, identity, indexing
 from logging_store import operations as ops
 from logging_store.functions import FunctionStore
 from logging_store.indexing import Indexing, index
-from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
 from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
 from tests.test_problems import FailingStore
 from tests.test_search_api import ABSENT, SAID, keys, search
+
+pytestmark = pytest.mark.own_database
 
 INDEXED, WAITING = "select count(*) from turnlog.ai_search", "select count(*) from turnlog.ai_search_queue"
 ONE_DATABASE = settings(
@@ -172,7 +173,11 @@ def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backen
 def test_what_is_being_written_is_not_taken_for_indexed(client: FlaskClient, backend: Backend, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="question")
     with psycopg.connect(backend.database) as writing:
-        writing.execute("update turnlog.ai_interactions set response = '\"answer\"'")
+        writing.execute(
+            "select turnlog.write(jsonb_build_object('project', project, 'interactions', jsonb_build_array("
+            "jsonb_build_object('session_id', session_id, 'id', id, 'response', 'answer'))))"
+            " from turnlog.ai_interactions"
+        )
         indexed()
         writing.commit()
     assert count(backend, WAITING) == 1
@@ -211,38 +216,13 @@ def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Opera
     assert count(backend, WAITING) == 0
 
 
-TRIGGER_OFF = "alter table turnlog.ai_interactions disable trigger ai_interactions_queue"
-TRIGGER_ON = "alter table turnlog.ai_interactions enable trigger ai_interactions_queue"
-
-
-@pytest.mark.parametrize(
-    "switched_off",
-    [TRIGGER_OFF, "drop trigger ai_interactions_queue on turnlog.ai_interactions"],
-)
-def test_without_its_triggers_the_index_is_not_trusted(
-    client: FlaskClient, operator: Operator, indexed: Any, repository: ConversationRepository, switched_off: str
-) -> None:
-    log(client, session_id="s", interaction_id="1", prompt="hay")
-    indexed()
-    operator.execute(switched_off)
-    for n in range(2, 6):
-        log(client, session_id="t", interaction_id=str(n), prompt="needle" if n == 2 else "hay")
-    assert (keys(found := search(client, q="needle")), found["searched"], found["complete"]) == (["2"], 5, True)
-    query: Any = {"terms": ["needle"], "limit": 5, "order": "newest", "rows": 2}
-    cut = repository.search(query)
-    assert (cut["hits"], cut["searched"], cut["complete"]) == ([], 2, False)
-
-
-def test_what_was_written_without_the_triggers_is_indexed_with_all(
+def test_what_was_written_past_the_service_is_indexed_with_all(
     client: FlaskClient, operator: Operator, backend: Backend, indexed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for n in range(3):
-        log(client, session_id=f"s{n}", interaction_id=f"{n}", prompt="hay")
+    for n in range(8):
+        log(client, session_id=f"s{n // 3}", interaction_id=f"{n}", prompt="hay")
     indexed()
-    operator.execute(TRIGGER_OFF)
-    for n in range(3, 8):
-        log(client, session_id=f"s{n // 3}", interaction_id=f"{n}", prompt="needle")
-    operator.execute(TRIGGER_ON)
+    operator.execute("update turnlog.ai_interactions set prompt = '\"needle\"' where key >= '3'")
     operator.execute("insert into turnlog.ai_search values ('default', gen_random_uuid(), gen_random_uuid(), '{1}')")
     assert keys(search(client, q="needle")) == []
     monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
@@ -296,7 +276,7 @@ def test_of_a_replaced_text_nothing_stays_in_the_index(client: FlaskClient, oper
     log(client, session_id="s", interaction_id="2", prompt="needle")
     indexed()
     operator.execute("update turnlog.ai_interactions set prompt = '\"[mail]\"' where key = '1'")
-    indexed()
+    operator.run("index", "--all")
     ((stays,),) = operator.execute(
         "select count(*) from turnlog.ai_search where grams && turnlog.grams('ada@example.com')"
     )

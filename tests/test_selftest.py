@@ -62,7 +62,7 @@ def test_few_writers_are_enough(database: str, writers: int) -> None:
 
 
 def test_the_embedded_database_is_started_for_it() -> None:
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         environment = {"DATA_DIR": str(folder)}
         unprepared = invoke(environment)
         assert (unprepared.exit_code, "flask --app app migrate" in unprepared.output) == (1, True)

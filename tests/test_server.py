@@ -26,7 +26,7 @@ HEAD = (
 
 def test_the_application_may_be_loaded_before_the_workers() -> None:
     with (
-        server_folder() as folder,
+        server_folder(on_disk=True) as folder,
         launch({"DATA_DIR": str(folder), "GUNICORN_CMD_ARGS": "--preload"}) as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):

@@ -18,6 +18,8 @@ from conversation.slow_clients import PACE, PacedSocket, TooSlow
 from tests.databases import TestServer
 from tests.service import Service, launch
 
+pytestmark = pytest.mark.faults
+
 SLOW_CLIENTS = 50
 HEALTHY_CALLS = 20
 ANSWERED_S = 6.0  # far more than it takes, and less than until the slow ones are cut off

@@ -31,6 +31,8 @@ from tests.statements import (
     session_names,
 )
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES, STEPS = 120, 40
 TIMES = {"created_at", "started_at", "ended_at", "completed_at", "last_activity_at"}
 

@@ -79,7 +79,7 @@ def run(setup: Setup) -> Section:
     options, machine = setup.options, setup.machine
     shared = bodies.sessions(options.shared_sessions)
     indexed = machine.database()
-    plain = machine.database(COUNTING, "".join(f"drop index public.{index};" for index in _INDEXES))
+    plain = machine.database(COUNTING, "".join(f"drop index turnlog.{index};" for index in _INDEXES))
     contenders = {_WITH: machine.turnlog(indexed, _WITH), _WITHOUT: machine.turnlog(plain, _WITHOUT)}
     setup.say("warming up")
     measure.warm_up(machine, list(contenders.values()), setup.file, options.clients, shared)

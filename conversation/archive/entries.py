@@ -16,13 +16,13 @@ _KINDS: dict[type[Record], Kind] = {
 
 
 class Place(NamedTuple):
-    """Where in a file something stands: a line from 1 on, or a position in an array (or of a document) from 0 on."""
+    """Where it stands: a line or a table's row from 1 on; in an array, or of a document, an index from 0 on."""
 
-    kind: Literal["line", "index"]
+    kind: Literal["line", "index", "sessions_row", "interactions_row"]
     number: int
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.number}"
+        return f"{self.kind.replace('_', ' ')} {self.number}"
 
 
 class Document(NamedTuple):
@@ -61,5 +61,13 @@ class Repaired(NamedTuple):
     session_id: str
 
 
-Entry = Stated | Refused | Repaired
+class KeptAside(NamedTuple):
+    """A value that its field can't hold, and why; it is kept in the record's metadata, under its column's name."""
+
+    place: Place
+    reason: str
+    column: str
+
+
+Entry = Stated | Refused | Repaired | KeptAside
 Reader = Callable[[Iterable[Document | Refused]], Iterator[Entry]]

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from conversation.archive.entries import Entry, Place, Refused, Repaired, Stated
+from conversation.archive.entries import Entry, KeptAside, Place, Refused, Repaired, Stated
 from logging_store.batches import KINDS, Kind, Outcome, Receipt
 from logging_store.errors import StoreError, StoreUnavailable
 from logging_store.records import Record
@@ -38,6 +38,7 @@ class Tally:
     kinds: dict[Kind, Counter[Outcome]] = field(default_factory=lambda: {kind: Counter() for kind in KINDS})
     unreadable: int = 0  # documents, or parts of one, of which no record could be made
     repaired: int = 0
+    kept_aside: int = 0
     place: Place | None = None
 
     @property
@@ -107,6 +108,9 @@ class Import:
                 case Repaired():
                     self.tally.repaired += 1
                     self._report(_row(entry.place, reason=entry.reason, was=entry.was, session_id=entry.session_id))
+                case KeptAside():
+                    self.tally.kept_aside += 1
+                    self._report(_row(entry.place, reason=entry.reason, column=entry.column))
                 case Stated():
                     batch.append(entry)
                     size += _size(entry.record)

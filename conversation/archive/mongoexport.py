@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from conversation.archive import extended_json
+from conversation.archive import extended_json, names
 from conversation.archive.dialogues import (
     Dialogue,
     Message,
@@ -29,7 +29,6 @@ from conversation.archive.on_disk import OnDisk
 from conversation.archive.roles import role_of
 from logging_store import identity
 from logging_store.records import Session
-from logging_store.values import PLACEHOLDERS
 
 _SESSION_ID = ("sessionId", "session_id", "conversationId", "conversation_id")
 _USER_ID = ("userId", "user_id", "user")
@@ -111,19 +110,9 @@ def _named(value: dict[str, Any]) -> _Named:
     if not given:
         return _Named(_own_name(value), None, "missing")
     was = given[0]
-    if was is None:
-        return _Named(_own_name(value), None, "null")
-    name = str(was) if isinstance(was, int) and not isinstance(was, bool) else was
-    if not isinstance(name, str):
-        return _Named(_own_name(value), was, "not a name")
-    if not name.strip():
-        return _Named(_own_name(value), was, "blank")
-    if name.strip().lower() in PLACEHOLDERS:
-        return _Named(_own_name(value), was, "a placeholder")
-    try:
-        check_name(name)
-    except NotADialogueError:
-        return _Named(_own_name(value), was, "not a name")
+    name, reason = names.usable(was)
+    if name is None:
+        return _Named(_own_name(value), was, reason)
     who = identity.session("", name)
     return _Named(who.key or who.id)
 
@@ -143,8 +132,8 @@ def _own_name(value: dict[str, Any]) -> str:
 def _session_fields(rest: dict[str, Any]) -> dict[str, Any]:
     """Return a session's fields; what doesn't fit them stays in `rest`, which becomes metadata."""
     fields: dict[str, Any] = {"metadata": rest}
-    for field, names in (("user_id", _USER_ID), ("title", ("title",)), ("tags", ("tags",))):
-        present = next((name for name in names if name in rest), None)
+    for field, theirs in (("user_id", _USER_ID), ("title", ("title",)), ("tags", ("tags",))):
+        present = next((name for name in theirs if name in rest), None)
         if present is not None and (value := _fitting(field, rest[present])) is not None:
             fields[field] = value
             del rest[present]

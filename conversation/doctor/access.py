@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from conversation.doctor.findings import Check, Finding
-from conversation.doctor.remedies import name
+from conversation.doctor.remedies import Remedies, name
 
 _STRANGERS = ("anon", "authenticated")
-_CLOSE = "select turnlog.restrict_access();"
 
 
-def check_grants(access: dict[str, Any]) -> Check:
-    return Check("grants", "only the service reaches the tables and functions", list(_grants(access)))
+def check_grants(access: dict[str, Any], remedies: Remedies) -> Check:
+    return Check("grants", "only the service reaches the tables and functions", list(_grants(access, remedies)))
 
 
 def check_roles(access: dict[str, Any]) -> Check:
@@ -20,7 +19,7 @@ def check_roles(access: dict[str, Any]) -> Check:
     return Check("roles", f"the service is {caller['name']}, {what}", list(_roles(access)))
 
 
-def _grants(access: dict[str, Any]) -> Iterator[Finding]:
+def _grants(access: dict[str, Any], remedies: Remedies) -> Iterator[Finding]:
     explained = set()
     for grant in access["granted"]:
         explained.add((grant["role"], grant["name"]))
@@ -50,7 +49,7 @@ def _grants(access: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             f"{lack['role']} lacks {rights} on {lack['name']}",
             "The service can't do its work.",
-            [_CLOSE]
+            remedies.restore
             if lack["role"] == "service_role"
             else [f"grant {rights} on {lack['kind']} {lack['name']} to {name(lack['role'])};"],
         )
@@ -80,9 +79,9 @@ def _roles(access: dict[str, Any]) -> Iterator[Finding]:
                 "Through Supabase's API the log would look empty.",
                 ["alter role service_role bypassrls;"],
             )
-        if not service["sees_schema"]:
+        for schema in service["lacks_schemas"]:
             yield Finding(
-                "service_role may not use the schema public",
+                f"service_role may not use the schema {schema}",
                 "Through Supabase's API nothing can be reached.",
-                ["grant usage on schema public to service_role;"],
+                [f"grant usage on schema {schema} to service_role;"],
             )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -13,11 +13,11 @@ from conversation.commands import database
 from conversation.doctor.examination import PATIENCE_S, Examination
 from conversation.doctor.findings import Check, number_of, some, to_json, to_table
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
+from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, where_sql_goes
 from conversation.settings import Settings
-from logging_store import operations as ops
 from logging_store.embedded import EmbeddedPostgres
-from logging_store.errors import SchemaMissing, TurnlogError
+from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
 from logging_store.functions import FunctionStore
 
 blueprint = Blueprint("doctor", __name__, cli_group=None)
@@ -59,6 +59,8 @@ def doctor(
     foreign keys and names. The exit status is 1 if there is any trouble.
     """
     settings: Settings = current_app.extensions["turnlog_settings"]
+    if tables:
+        _require_address(settings)
     names = [Names(table, identity, session, parent, parent_id, not no_parent) for table in tables]
     checks = list(_examine(settings, names))
     ok = all(check.is_ok for check in checks)
@@ -93,19 +95,20 @@ def repair(
     A dry run unless --apply is given. Nothing is ever deleted.
     """
     settings: Settings = current_app.extensions["turnlog_settings"]
+    _require_address(settings)
     values = _parsed(fills)
     try:
-        with _database_at_work(settings) as store:
-            examination = Examination(settings, store)
-            found = identify(Names(table, identity, session, parent, parent_id, not no_parent), examination.describe)
-            before: dict[str, Any] = store.examine(ops.Operation("inspect_table"), found.request(), PATIENCE_S)
+        with _database_at_work(settings) as address, foreign_tables(address) as tables:
+            found = identify(Names(table, identity, session, parent, parent_id, not no_parent), tables.describe)
+            before = tables.inspect(found)
             _require_fills(found, before, values)
-            request = {**found.request(), "set": values, "apply": applies, "expect": expect}
-            report: dict[str, Any] = store.examine(ops.Operation("mend_table"), request, PATIENCE_S)
+            report = tables.mend(found, values)
+            if applies and expect in {None, report["changed"]}:
+                tables.keep(found)
     except UnclearError as error:
         raise click.UsageError(str(error)) from error
-    except SchemaMissing as error:
-        raise click.ClickException(f"{error}. See: {FLASK} doctor") from error
+    except StoreUnavailable as error:  # perhaps during the commit
+        raise click.ClickException(f"{error} (a dry run tells whether anything was changed)") from error
     except TurnlogError as error:
         raise click.ClickException(f"nothing was changed: {error}") from error
     _tell(found, before, report)
@@ -114,27 +117,34 @@ def repair(
 
 def _examine(settings: Settings, names: Sequence[Names]) -> Iterator[Check]:
     store: FunctionStore = current_app.extensions["turnlog_database"]
+    store.deadline_s = PATIENCE_S  # of its statements; each question has a time of its own
     examination = Examination(settings, store, names)
     try:
-        with _database_at_work(settings):
-            yield from examination.look_at_database()
+        with _database_at_work(settings) as address, closing(store):  # past the spool
+            yield from examination.look_at_database(address)
     except TurnlogError as error:  # the embedded one can't be started, or hasn't been made
         yield examination.unreachable(error)
     yield from examination.look_at_machine()
 
 
+def _require_address(settings: Settings) -> None:
+    if settings.store_kind == "supabase":
+        raise click.ClickException(
+            "Supabase's API doesn't reach other people's tables: set DATABASE_URL to the project's connection string "
+            "instead of SUPABASE_URL"
+        )
+
+
 @contextmanager
-def _database_at_work(settings: Settings) -> Iterator[FunctionStore]:
-    """Yield the database, past the spool; the embedded one runs meanwhile. Raises `TurnlogError`."""
-    store: FunctionStore = current_app.extensions["turnlog_database"]
-    store.deadline_s = PATIENCE_S  # of its statements; each question below has a time of its own
-    with ExitStack() as closing:
-        if settings.store_kind == "embedded":
-            if not (EmbeddedPostgres(settings.data_dir).cluster / "PG_VERSION").exists():
-                raise SchemaMissing(f"there is no database in {settings.data_dir} yet: run `{FLASK} migrate`")
-            closing.enter_context(database(settings))
-        closing.callback(store.close)
-        yield store
+def _database_at_work(settings: Settings) -> Iterator[str]:
+    """Yield the database's own address, if it has one; the embedded one runs meanwhile. Raises `TurnlogError`."""
+    if settings.store_kind == "supabase":
+        yield ""
+        return
+    if settings.store_kind == "embedded" and not (EmbeddedPostgres(settings.data_dir).cluster / "PG_VERSION").exists():
+        raise SchemaMissing(f"there is no database in {settings.data_dir} yet: run `{FLASK} migrate`")
+    with database(settings) as address:
+        yield address
 
 
 def _parsed(fills: Sequence[str]) -> dict[str, str]:
@@ -187,7 +197,7 @@ def _conclude(
     table: ForeignTable, report: dict[str, Any], fills: Sequence[str], *, applies: bool, expect: int | None
 ) -> None:
     changed = report["changed"]
-    if applies and not report["applied"]:
+    if applies and expect not in {None, changed}:
         raise click.ClickException(
             f"{number_of(changed, 'row')} would be changed, not {expect:,}: all of it was rolled back"
         )

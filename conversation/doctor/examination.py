@@ -8,11 +8,12 @@ from typing import Any
 from conversation.doctor import access, durability, machine, rows, shape
 from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
+from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import catalogue
 from logging_store import operations as ops
-from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
+from logging_store.errors import SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
 from logging_store.functions import FunctionStore
 from logging_store.migrations import SCHEMA_VERSION
 
@@ -29,17 +30,16 @@ class Examination:
     tables: Sequence[Names] = ()
     clock: Callable[[], float] = time.time
 
-    def describe(self, schema: str, table: str) -> dict[str, Any] | None:
-        described: dict[str, Any] | None = self._ask(ops.Operation("table"), {"schema": schema, "table": table})
-        return described
-
     def look_at_machine(self) -> Sequence[Check]:
         return machine.look_at_spool(self.settings)
 
-    def look_at_database(self) -> Iterator[Check]:
+    def look_at_database(self, address: str = "") -> Iterator[Check]:
+        """Look at it, and at the `tables` through its own `address`, which Supabase's API doesn't have."""
         remedies = Remedies(self.settings.store_kind)
         try:
             ping = self._ask(ops.PING, ops.Nothing())
+            if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
+                raise SchemaMissing("what answers under Turnlog's name isn't Turnlog's")
         except TurnlogError as error:
             yield self.unreachable(error)
             return
@@ -49,12 +49,12 @@ class Examination:
         if not version.is_ok:
             return
         yield from self._look("shape", lambda: self._shape(remedies))
-        yield from self._look("grants", self._access)
+        yield from self._look("grants", lambda: self._access(remedies))
         yield from self._look("durability", lambda: self._durability(ping))
         yield from self._look("clock", self._clock)
         yield from self._look("rows", self._rows)
         for names in self.tables:
-            yield from self._look(f"table {names.table}", lambda names=names: [self._table(names)])  # type: ignore[misc]
+            yield _table(names, address)
 
     def _schema(self, version: str, remedies: Remedies) -> Check:
         if version == SCHEMA_VERSION:
@@ -77,9 +77,9 @@ class Examination:
         found = self._ask(ops.CATALOGUE, ops.OfTables(tables=catalogue.tables()))
         return shape.compare(catalogue.expected(), found, remedies)
 
-    def _access(self) -> list[Check]:
+    def _access(self, remedies: Remedies) -> list[Check]:
         answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
-        return [access.check_grants(answer), access.check_roles(answer)]
+        return [access.check_grants(answer, remedies), access.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:
         answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
@@ -97,29 +97,20 @@ class Examination:
         expected = catalogue.expected()
         return [rows.check(self._ask(ops.IDENTITIES, rows.question(expected), PATIENCE_S), expected)]
 
-    def _table(self, names: Names) -> Check:
-        label = f"table {names.table}"
-        try:
-            table = identify(names, self.describe)
-        except UnclearError as error:
-            options = command("doctor", "--table", names.table, "--help")
-            return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [options])])
-        answer: dict[str, Any] = self._ask(ops.Operation("inspect_table"), table.request(), PATIENCE_S)
-        told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
-        return Check(label, told, list(_foreign_findings(table, answer)))
-
     def _look(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
         try:
             return look()
         except TurnlogError as error:
-            finding = Finding(f"it can't be looked at: {error}", "Mend what is above first.", [f"{FLASK} doctor"])
-            return [Check(label, "", [finding])]
+            means, mend = "Mend what is above first.", f"{FLASK} doctor"
+            if isinstance(error, StoreBusy) and self.settings.store_kind == "supabase":
+                means = "A call through Supabase's API may take 8 seconds; a large log needs longer."
+                mend = f"DATABASE_URL=… {FLASK} doctor  # the project's connection string, instead of SUPABASE_URL"
+            return [Check(label, "", [Finding(f"it can't be looked at: {error}", means, [mend])])]
 
     def unreachable(self, error: TurnlogError) -> Check:
         """Return the check of a database that can't be used at all."""
         if isinstance(error, SchemaMissing):
-            migrate = Remedies(self.settings.store_kind).migrate
-            return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", migrate)])
+            return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", self._make_schema())])
         if not isinstance(error, StoreUnavailable):
             return Check("database", "", [Finding(str(error), "The service can't use it.", [f"{FLASK} doctor"])])
         mend = {
@@ -130,8 +121,27 @@ class Examination:
         means = "Writes are kept on this machine's disk meanwhile, reads fail."
         return Check("database", "", [Finding(str(error), means, [mend])])
 
+    def _make_schema(self) -> Sequence[str]:
+        remedies = Remedies(self.settings.store_kind)
+        # what was pushed once isn't pushed again
+        return [*remedies.migrate, *remedies.restore] if self.settings.store_kind == "supabase" else remedies.migrate
+
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _ANSWER_S) -> ops.A:
         return self.database.examine(operation, query, seconds)
+
+
+def _table(names: Names, address: str) -> Check:
+    label = f"table {names.table}"
+    try:
+        with foreign_tables(address) as tables:
+            table = identify(names, tables.describe)
+            answer = tables.inspect(table)
+    except (UnclearError, TurnlogError) as error:
+        options = ["--help"] if isinstance(error, UnclearError) else []
+        again = command("doctor", "--table", names.table, *options)
+        return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [again])])
+    told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
+    return Check(label, told, list(_foreign_findings(table, answer)))
 
 
 def _foreign_findings(table: ForeignTable, answer: dict[str, Any]) -> Iterator[Finding]:

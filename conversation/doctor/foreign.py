@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conversation.doctor.remedies import command, name
-from logging_store import catalogue
 
-#: Ask the database for a table by schema and name: an answer of `turnlog.table`.
+#: Ask the database for a table by schema and name: see `describe` in foreign_tables.sql.
 Describe = Callable[[str, str], dict[str, Any] | None]
 
 _PART = r'"(?:[^"]|"")+"|[^".]+'
@@ -81,7 +80,7 @@ class ForeignTable:
 def identify(names: Names, describe: Describe) -> ForeignTable:
     """Return the table with its columns. Raises `UnclearError`."""
     table = _find(names.table, describe, "--table")
-    if table["schema"] == "public" and table["table"] in catalogue.tables():
+    if table["schema"] == "turnlog":
         raise UnclearError(f"{names.table} is Turnlog's own: `flask --app app doctor` looks at it without --table")
     session = _session(names, table, describe)
     identity = _column(table, names.id, "--id") if names.id else _only_id(table, session)
@@ -105,7 +104,7 @@ def _find(spelled: str, describe: Describe, option: str) -> dict[str, Any]:
     if found is None:
         raise UnclearError(f"{option} {spelled}: there is no table of this name")
     where = name(found["schema"], found["table"])
-    if "SELECT" not in found["privileges"]:
+    if not found["readable"]:
         raise UnclearError(
             f"{option} {where}: this role may not read it: grant select, insert, update on table {where}"
         )
@@ -165,12 +164,11 @@ def _parent(names: Names, table: dict[str, Any], session: str, describe: Describ
     elif reference:
         parent = _find(name(reference["schema"], reference["table"]), describe, "--parent")
     else:
-        ours = catalogue.tables() if table["schema"] == "public" else []
         stem = _stem(session)
         near = [
             each
             for each in table["neighbours"]
-            if each != table["table"] and each not in ours and _letters(each).removesuffix("s").endswith(stem)
+            if each != table["table"] and _letters(each).removesuffix("s").endswith(stem)
         ]
         if len(near) != 1:
             options = _listed(near or [each for each in table["neighbours"] if each != table["table"]])

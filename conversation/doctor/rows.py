@@ -1,7 +1,7 @@
 """The rows of Turnlog's own tables: parents that are missing, identities that are missing or repeated.
 
 The constraints forbid all of it. It comes from times when one was gone, from imports with triggers switched off and
-from damaged indexes, so what is looked for is what the golden copy says, not what the database has.
+from damaged indexes, so what is looked for is what `catalogue.json` says, not what the database has.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The database's shape against the golden copy: tables, columns, constraints, indexes, triggers, functions.
+"""The database's shape against `catalogue.json`: tables, columns, constraints, indexes, triggers, functions, comments.
 
 What somebody added and what can't change or refuse a record is nobody's business: an index that isn't unique, a
 column that may stay empty, a trigger that acts afterwards.
@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from conversation.doctor.findings import Check, Finding, number_of
-from conversation.doctor.remedies import Remedies, command, name
+from conversation.doctor.remedies import Remedies, command, name, text
 from logging_store.catalogue import Catalogue
+
+_DOOR = "public.turnlog(text,jsonb)"
+_DOORS_COMMENT = "function public.turnlog(text, jsonb)"
 
 
 def compare(expected: Catalogue, found: Catalogue, remedies: Remedies) -> list[Check]:
     """Return a check for each kind of thing."""
+    if _DOORS_COMMENT not in found["comments"]:  # no service_role: this isn't Supabase
+        expected = {kind: _without(things, _DOOR, _DOORS_COMMENT) for kind, things in expected.items()}
     gone = set(expected["tables"]) - set(found["tables"])
     # what a missing table should have is missing too, and comes back with it
     expected = {
         kind: {
             full: definition
             for full, definition in things.items()
-            if kind in {"tables", "functions"} or _table(full) not in gone
+            if kind in {"tables", "functions", "comments"} or _table(full) not in gone
         }
         for kind, things in expected.items()
     }
@@ -30,11 +35,11 @@ def compare(expected: Catalogue, found: Catalogue, remedies: Remedies) -> list[C
         return Check(label, f"{number_of(len(expected[kind]), kind[:-1])} as expected", list(findings))
 
     return [
-        check("tables", "tables", _tables(expected["tables"], found["tables"], remedies)),
+        check("tables", "tables", _tables(expected, found, remedies)),
         check("columns", "columns", _columns(expected["columns"], found["columns"])),
         check("constraints", "constraints", _constraints(expected["constraints"], found["constraints"])),
         check("indexes", "indexes", _indexes(expected["indexes"], found["indexes"])),
-        check("functions", "functions", _functions(expected["functions"], found["functions"], remedies)),
+        check("functions", "functions", _functions(expected, found, remedies)),
         check("triggers", "triggers", _triggers(expected["triggers"], found["triggers"])),
         Check(
             "row-level security",
@@ -44,11 +49,19 @@ def compare(expected: Catalogue, found: Catalogue, remedies: Remedies) -> list[C
     ]
 
 
-def _tables(expected: dict[str, Any], found: dict[str, Any], remedies: Remedies) -> Iterator[Finding]:
-    for table in expected:
-        if table not in found:
+def _tables(expected: Catalogue, found: Catalogue, remedies: Remedies) -> Iterator[Finding]:
+    mark = "schema turnlog"
+    if found["comments"][mark] != expected["comments"][mark]:
+        yield Finding(
+            "the schema turnlog has lost the comment that marks it as Turnlog's",
+            "`migrate` takes it for somebody else's, and refuses.",
+            [f"comment on {mark} is {text(expected['comments'][mark])};"],
+        )
+    for table in expected["tables"]:
+        there = found["tables"].get(table)
+        if there is None:
             yield Finding(f"the table {table} is missing", "Its records can't be stored or read.", remedies.restore)
-        elif not found[table]["logged"]:
+        elif not there["logged"]:
             yield Finding(
                 f"the table {table} is unlogged",
                 "PostgreSQL empties it after a crash: what was acknowledged is lost.",
@@ -167,34 +180,58 @@ def _triggers(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findi
             )
     for full in found.keys() - expected.keys():
         table, trigger = _split(full)
-        kind, _, text = found[full].partition(": ")
-        if kind == "rule" or " BEFORE " in text:
+        kind, _, definition = found[full].partition(": ")
+        if kind == "rule" or " BEFORE " in definition:
             yield Finding(
-                f"the {kind} {full} isn't Turnlog's: {text}",
+                f"the {kind} {full} isn't Turnlog's: {definition}",
                 "It can change or swallow records as they are stored.",
                 [f"drop {kind} {name(trigger)} on {name('turnlog', table)};"],
             )
 
 
-def _functions(expected: dict[str, Any], found: dict[str, Any], remedies: Remedies) -> Iterator[Finding]:
-    for function, wanted in expected.items():
-        there = found.get(function)
+def _functions(expected: Catalogue, found: Catalogue, remedies: Remedies) -> Iterator[Finding]:
+    for function, wanted in expected["functions"].items():
+        there = found["functions"].get(function)
         if there is None:
             yield Finding(f"{function} is missing", "What it does can't be done.", remedies.restore)
             continue
-        if differing := [part for part in wanted if there[part] != wanted[part]]:
+        marked = function != _DOOR or found["comments"][_DOORS_COMMENT] == expected["comments"][_DOORS_COMMENT]
+        differing = [part for part in wanted if there[part] != wanted[part]]
+        if not marked:
+            yield _unmarked_door(expected["comments"][_DOORS_COMMENT], remedies, is_ours=not differing)
+        elif differing:
             replaceable = not {"arguments", "result"} & set(differing)
             yield Finding(
                 f"{function} has been changed: {', '.join(differing)}",
                 "It doesn't keep to Turnlog's rules, or not as Turnlog's tests have tried them.",
                 remedies.restore if replaceable else [f"drop function {function};", *remedies.restore],
             )
-    for function in found.keys() - expected.keys():
+    for function in found["functions"].keys() - expected["functions"].keys():
         yield Finding(
             f"{function} isn't Turnlog's",
             "Calls may take it for another of the same name, or fail because they can't tell.",
-            [f"drop function {function};"],
+            [f"alter function {function} rename to theirs;"]
+            if function.startswith("public.")
+            else [f"drop function {function};"],
         )
+
+
+def _unmarked_door(mark: str, remedies: Remedies, *, is_ours: bool) -> Finding:
+    if is_ours:
+        return Finding(
+            f"{_DOOR} has lost the comment that marks it as Turnlog's",
+            "`migrate` takes it for somebody else's, and refuses.",
+            [f"comment on {_DOORS_COMMENT} is {text(mark)};"],
+        )
+    return Finding(
+        f"{_DOOR} isn't Turnlog's",
+        "Supabase's API reaches Turnlog under this name, and calls this instead.",
+        [f"alter function {_DOOR} rename to theirs;", *remedies.restore],
+    )
+
+
+def _without(things: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {full: definition for full, definition in things.items() if full not in names}
 
 
 def _row_security(tables: dict[str, Any], policies: dict[str, str]) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ import apsw
 
 from logging_store.batches import Batch, Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid, Misconfigured, SpoolFull, StoreError, StoreUnavailable
-from logging_store.records import MAX_REPEATS
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters, left_out
 from logging_store.spool.directory import SpoolDirectory
@@ -216,15 +214,5 @@ def _holding(batch: Batch, entries: list[Entry]) -> list[Entry]:
 
 
 def _together(entries: list[Entry]) -> list[Entry]:
-    """Return what may be delivered with the first entry: of its project, and without weighing one record for ever."""
-    chosen: list[Entry] = []
-    named: Counter[tuple[str, str]] = Counter()
-    for entry in entries:
-        if not entries[0].batch.fits(entry.batch):
-            continue
-        ids = entry.batch.interaction_ids()
-        named.update(ids)
-        if chosen and any(named[each] > MAX_REPEATS for each in ids):
-            break
-        chosen.append(entry)
-    return chosen
+    """Return what may be delivered with the first entry."""
+    return [entry for entry in entries if entries[0].batch.fits(entry.batch)]

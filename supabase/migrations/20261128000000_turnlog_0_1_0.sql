@@ -1,4 +1,7 @@
 -- Turnlog 0.1.0, made by `make migration` from supabase/schemas: read those, edit those. It may be run again.
+-- All of it happens or nothing, also where statements are sent one by one; nobody's search_path plays a part.
+begin;
+set local search_path = '';
 
 
 -- schemas/schema.sql
@@ -9,7 +12,13 @@ declare
     mark constant text := 'Turnlog, the AI conversation log. Its migrations make what is in here.';
     held constant oid := pg_catalog.to_regnamespace('turnlog');
 begin
-    if held is null then
+    if held is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
+        raise exception using
+            errcode = '42501',
+            message = pg_catalog.format('The role %s may not create a schema in this database', current_user),
+            hint = pg_catalog.format('Have the owner of the database run: create schema turnlog authorization %I;',
+                                     current_user);
+    elsif held is null then
         create schema turnlog;
     elsif pg_catalog.obj_description(held, 'pg_namespace') is distinct from mark and exists (
         select from pg_catalog.pg_depend as d
@@ -17,7 +26,7 @@ begin
     then
         raise exception using
             errcode = '42P06',
-            message = 'The schema "turnlog" of this database is not Turnlog''s',
+            message = 'The schema "turnlog" of this database is not marked as Turnlog''s',
             detail = 'It holds ' || (
                 select pg_catalog.string_agg(o.name, ', ' order by o.name)
                   from (select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as name
@@ -25,7 +34,12 @@ begin
                          where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held
                            and d.deptype = 'n'
                          order by 1 limit 5) as o),
-            hint = 'Rename it (alter schema turnlog rename to …), or give Turnlog a database of its own.';
+            hint = case
+                when pg_catalog.to_regprocedure('turnlog.ping(jsonb)') is null
+                    then 'Rename it (alter schema turnlog rename to …), or give Turnlog a database of its own.'
+                else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '
+                                       'comment on schema turnlog is %L;', mark)
+            end;
     end if;
     if pg_catalog.obj_description(pg_catalog.to_regnamespace('turnlog'), 'pg_namespace') is distinct from mark then
         execute pg_catalog.format('comment on schema turnlog is %L', mark);
@@ -742,36 +756,42 @@ $$;
 -- schemas/write/ensure_sessions.sql
 -- Makes sure of every session that a batch names, and locks those that were there, in the order of their ids: no erase
 -- and no other write slips under this one. `created`: those that this batch inserted, `present`: those that were there,
--- `refused`: session -> why it takes no records: it is erased, or it met another row's natural key. `keyless`: some
--- session doesn't know its key yet.
+-- `refused`: session -> why it takes no records: it is erased, or it met another row's natural key. `plain`: all that the
+-- batch says of its sessions is written with that.
 create or replace function turnlog.ensure_sessions(
     in_project text, rows jsonb,
-    out created uuid[], out present uuid[], out refused jsonb, out keyless boolean)
+    out created uuid[], out present uuid[], out refused jsonb, out plain boolean)
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set enable_seqscan = off
 as $$
 declare
     named uuid[];
     known uuid[];
+    states boolean;   -- some session is stated for itself, not only brought along by a child
+    keyed boolean;    -- some session is said to have a key
+    said_once boolean;
+    keyless boolean := false; -- some session doesn't know its key
     fresh constant turnlog.ai_sessions := jsonb_populate_record(null::turnlog.ai_sessions, jsonb_build_object(
         'project', in_project, 'status', 'open', 'implicit', false, 'created_at', statement_timestamp()));
 begin
-    named := array(
-        select s.id from jsonb_to_recordset(rows -> 'sessions') as s (id uuid)
-        union
-        select i.session_id from jsonb_to_recordset(rows -> 'interactions') as i (session_id uuid)
-        union
-        select p.session_id from jsonb_to_recordset(rows -> 'participants') as p (session_id uuid)
-        union
-        select f.session_id from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid));
+    select array_agg(distinct n.id), bool_or(n.states), bool_or(n.keyed),
+           count(distinct n.id) filter (where n.keyed is not null) = count(n.keyed)
+      into named, states, keyed, said_once
+      from (select s.id, s.implicit is not true or s.folder_id is not null as states, s.key is not null as keyed
+              from jsonb_to_recordset(rows -> 'sessions') as s (id uuid, implicit boolean, folder_id uuid, key text)
+            union all
+            select i.session_id, null, null from jsonb_to_recordset(rows -> 'interactions') as i (session_id uuid)
+            union all
+            select p.session_id, null, null from jsonb_to_recordset(rows -> 'participants') as p (session_id uuid)
+            union all
+            select f.session_id, null, null from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid)) as n;
 
     -- Mostly all are there, so a look comes first. Missing ones must be inserted before any is locked, or one batch could
     -- hold what another waits for. Rows never go away, so what the look has seen is still there to be locked.
     known := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
     created := '{}';
-    keyless := false;
+    present := '{}';
+    refused := '{}';
     if cardinality(known) < cardinality(named) then
         with inserted as (
             insert into turnlog.ai_sessions
@@ -788,8 +808,6 @@ begin
     end if;
 
     -- what this batch inserted nobody else sees
-    present := '{}';
-    refused := '{}';
     if cardinality(created) < cardinality(named) then
         select coalesce(array_agg(s.id), '{}'), keyless or coalesce(bool_or(s.key is null), false),
                coalesce(jsonb_object_agg(s.id, 'erased') filter (where s.erased_at is not null), '{}')
@@ -806,118 +824,130 @@ begin
                  where n.id <> all (created || present));
         end if;
     end if;
+    plain := refused = '{}' and (
+        coalesce(not states and not (keyed and keyless), true)
+        or said_once and present = '{}' and coalesce(rows -> 'unplaced' = '[]', true));
 end
 $$;
 
 
 -- schemas/write/fill_interactions.sql
--- Goes through a batch's interactions that were there already, or that it states more than once, in order: what is empty
--- is filled, what contradicts is a conflict. Answers position -> receipt of all but those that the batch created.
+-- Goes through a batch's interactions that were there already, or that it states more than once: the first statement of
+-- each at once, then the others one after another, in order. Answers position -> receipt of all but those that the batch
+-- created.
 create or replace function turnlog.fill_interactions(
     in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[])
 returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off
 as $$
 declare
-    interactions constant jsonb := rows -> 'interactions';
-    others bigint[];         -- positions of those that are not new
-    unchanged bigint[];      -- of those the ones that say nothing that isn't there
-    one record;
-    held turnlog.ai_interactions;
-    filled turnlog.ai_interactions;
-    rule record;
-    differing text[];
-    receipts jsonb := '{}';
+    first_ones bigint[];
+    others bigint[];
+    one bigint;
+    receipts jsonb[];
 begin
     -- by grouping: a join of two lists of unknown length is planned as a nested loop
-    select array_agg(i.position)
-      into others
-      from (select i.position, row_number() over (partition by i.session_id, i.id order by i.position nulls first) as nth,
-                   bool_or(i.position is null) over (partition by i.session_id, i.id) as is_created
+    select array_agg(i.position) filter (where i.nth = 1), array_agg(i.position order by i.position) filter (where i.nth > 1)
+      into first_ones, others
+      from (select i.position, row_number() over (partition by i.session_id, i.id order by i.position)
+                               - (bool_or(i.position is null) over (partition by i.session_id, i.id))::integer as nth
               from (select i.session_id, i.id, i.ordinality as position
-                      from rows from (jsonb_to_recordset(interactions) as (session_id uuid, id uuid))
+                      from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid))
                            with ordinality as i
                     union all
                     select n.session_id, n.id, null from unnest(created_sessions, created_ids) as n (session_id, id)) as i) as i
-     where i.position is not null and not (i.is_created and i.nth = 2);
+     where i.position is not null and i.nth > 0;
 
-    select coalesce(array_agg(same.position), '{}')
-      into unchanged
-      from (select i.ordinality as position, i.value as facts,
-                   (select h from turnlog.ai_interactions as h
-                     where h.project = in_project and h.session_id = (i.value ->> 'session_id')::uuid
-                       and h.id = (i.value ->> 'id')::uuid) as held
-              from jsonb_array_elements(interactions) with ordinality as i
-             where i.ordinality = any (others)
-            offset 0) as same
-     where (same.held).id is not null and (same.held).erased_at is null
-       and jsonb_populate_record(same.held, same.facts - 'created_at') = same.held;
-    receipts := (select coalesce(jsonb_object_agg(u, '{"receipt": "duplicate"}'::jsonb), '{}') from unnest(unchanged) as u);
-
-    for one in
-        select i.ordinality as at, i.value as facts, (i.value ->> 'session_id')::uuid as session_id,
-               (i.value ->> 'id')::uuid as id, i.value ->> 'on_conflict' as on_conflict
-          from jsonb_array_elements(interactions) with ordinality as i
-         where i.ordinality = any (others) and i.ordinality <> all (unchanged)
-         order by i.ordinality
-    loop
-        select i.* into held
-          from turnlog.ai_interactions as i
-         where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
-        if refused ->> one.session_id::text = 'erased' then
-            receipts := receipts || jsonb_build_object(one.at, '{"receipt": "rejected", "reason": "erased"}'::jsonb);
-            continue;
-        elsif held.id is null then
-            -- with neither a row of its own nor an erased session it met another row's natural key
-            receipts := receipts || jsonb_build_object(one.at, turnlog.key_clash(in_project,
-                (select s ->> 'key' from jsonb_array_elements(rows -> 'sessions') as s
-                  where (s ->> 'id')::uuid = one.session_id limit 1),
-                one.session_id, one.facts ->> 'key'));
-            continue;
-        end if;
-        select r.fills, r.conflicts
-          into rule
-          from turnlog.fill_rule(
-               to_jsonb(held),
-               to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, one.facts))
-                   - '{project,session_id,id,created_at,erased_at}'::text[]) as r;
-        differing := rule.conflicts;
-        if one.on_conflict = 'report' then
-            differing := nullif(rule.conflicts || array(select f from jsonb_object_keys(rule.fills) as f order by f), '{}');
-            rule.fills := null;
-        elsif rule.conflicts is not null and one.on_conflict is distinct from 'fill' then
-            rule.fills := null;
-        end if;
-        if rule.fills is not null then
-            filled := jsonb_populate_record(held, rule.fills);
-            update turnlog.ai_interactions as i
-               set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at,
-                    latency_ms, time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant, reply_to,
-                    turn, tags, metadata) = (
-                   select filled.key, filled.prompt, filled.response, filled.model, filled.provider, filled.status,
-                          filled.error, filled.finish_reason, filled.started_at, filled.completed_at, filled.latency_ms,
-                          filled.time_to_first_token_ms, filled.input_tokens, filled.output_tokens, filled.cost_usd,
-                          filled.participant, filled.reply_to, filled.turn, filled.tags, filled.metadata)
-             where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
-            if rule.fills ?| '{prompt,response}' then
-                insert into turnlog.ai_search_queue (project, session_id, ids)
-                values (in_project, one.session_id, array[one.id]);
-            end if;
-        end if;
-        receipts := receipts || jsonb_build_object(one.at, case
-            when rule.fills is not null
-                then jsonb_build_object('receipt', 'filled', 'fields',
-                         array(select f from jsonb_object_keys(rule.fills) as f order by f))
-                     || case when differing is not null
-                             then jsonb_build_object('differs', differing) else '{}' end
-            when differing is not null
-                then jsonb_build_object('receipt', 'conflict', 'fields', differing)
-            else '{"receipt": "duplicate"}' end);
+    receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
+    foreach one in array coalesce(others, '{}') loop
+        receipts := array_append(receipts, turnlog.fill_stored(in_project, rows, refused, array[one]));
     end loop;
+    return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (given) cross join lateral jsonb_each(r.given) as e);
+end
+$$;
+
+
+-- schemas/write/fill_stored.sql
+-- Fills in what a batch's statements at some positions, each about another interaction, say that isn't stored yet. One
+-- that contradicts what is stored changes nothing, unless it asks for that. Answers position -> receipt.
+create or replace function turnlog.fill_stored(in_project text, rows jsonb, refused jsonb, positions bigint[]) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    interactions constant jsonb := rows -> 'interactions';
+    receipts jsonb;
+begin
+    with stated as materialized (
+        -- one look by primary key each, and an upsert below: a join would be planned by statistics, and those of an empty
+        -- table make it read the whole project
+        select p.position, i.facts, (select h from turnlog.ai_interactions as h
+                                      where h.project = in_project and h.session_id = (i.facts ->> 'session_id')::uuid
+                                        and h.id = (i.facts ->> 'id')::uuid) as held
+          from unnest(positions) as p (position)
+         cross join lateral (select interactions -> (p.position - 1)::integer as facts) as i
+        offset 0
+    ), compared as (
+        select s.position, s.facts, s.held, s.facts ->> 'on_conflict' as on_conflict,
+               -- mostly a call is only made again
+               (s.held).erased_at is null and jsonb_populate_record(s.held, s.facts - 'created_at') = s.held as is_same
+          from stated as s
+         where (s.held).id is not null
+        offset 0
+    ), judged as materialized (
+        select c.position, c.held,
+               case when c.on_conflict = 'fill' then rule.fills
+                    when c.on_conflict = 'report' or rule.conflicts is not null then null
+                    else rule.fills end as fills,
+               nullif(rule.conflicts || case when c.on_conflict = 'report' then array(
+                   select f from jsonb_object_keys(rule.fills) as f order by f) end, '{}') as differing
+          from compared as c
+         cross join lateral turnlog.fill_rule(
+               case when not c.is_same then to_jsonb(c.held) end,
+               case when not c.is_same then to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
+                   - '{project,session_id,id,created_at,erased_at}'::text[] end) as rule
+    ), filled as (
+        insert into turnlog.ai_interactions as held
+        select m.*
+          from judged as j
+         cross join lateral jsonb_populate_record(j.held, j.fills) as m
+         where j.fills is not null
+            on conflict (project, session_id, id) do update
+           set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
+                time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant, reply_to, turn, tags, metadata) = (
+                excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider, excluded.status,
+                excluded.error, excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
+                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens, excluded.cost_usd,
+                excluded.participant, excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
+    ), queued as (
+        insert into turnlog.ai_search_queue (project, session_id, ids)
+        select in_project, (j.held).session_id, array_agg((j.held).id)
+          from judged as j
+         where j.fills ?| '{prompt,response}'
+         group by (j.held).session_id
+    )
+    select jsonb_object_agg(s.position, case
+               when j.fills is not null
+                   then jsonb_build_object('receipt', 'filled', 'fields',
+                            array(select f from jsonb_object_keys(j.fills) as f order by f))
+                        || case when j.differing is not null
+                                then jsonb_build_object('differs', j.differing) else '{}' end
+               when j.differing is not null
+                   then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
+               when j.position is not null
+                   then '{"receipt": "duplicate"}'
+               when refused ->> (s.facts ->> 'session_id') = 'erased'
+                   then '{"receipt": "rejected", "reason": "erased"}'
+               -- with neither a row of its own nor an erased session it met another row's natural key
+               else turnlog.key_clash(in_project,
+                        (select p ->> 'key' from jsonb_array_elements(rows -> 'sessions') as p
+                          where p ->> 'id' = s.facts ->> 'session_id' limit 1),
+                        (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
+           end)
+      into receipts
+      from stated as s
+      left join judged as j on j.position = s.position;
     return receipts;
 end
 $$;
@@ -994,7 +1024,6 @@ $$;
 create or replace function turnlog.number_sessions(in_project text, rows jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]') || planned;
@@ -1096,8 +1125,6 @@ $$;
 create or replace function turnlog.refuse_erased(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
 as $$
 declare
     kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
@@ -1203,7 +1230,6 @@ $$;
 create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
-set enable_seqscan = off
 as $$
 begin
     return (
@@ -1233,7 +1259,7 @@ declare
     of_refused jsonb;
 begin
     for kind, of_refused in select r.key, r.value from jsonb_each(refused) as r loop
-        given := receipts -> kind;
+        given := coalesce(nullif(receipts -> kind, 'null'), '[]');
         if jsonb_typeof(given) = 'string' then
             given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));
         end if;
@@ -1303,6 +1329,7 @@ declare
     races_refused jsonb := '{}';
     folders jsonb := '{}';           -- what became of the folders, with what only they know of their sessions
     parents record;
+    refused jsonb;
     receipts jsonb;
 begin
     if in_project is null then
@@ -1333,18 +1360,25 @@ begin
 
     -- participants before interactions: those state a role and a state, these only name who takes part
     receipts := jsonb_build_object(
-        'sessions', turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.refused,
-                                           parents.keyless),
-        'participants', turnlog.write_participants(in_project, rows, parents.refused),
-        'interactions', turnlog.write_interactions(in_project, rows, parents.refused),
-        'feedback', turnlog.write_feedback(in_project, rows, parents.refused));
+        'sessions', case when parents.plain and parents.present = '{}' then '"created"'
+                         when parents.plain and parents.created = '{}' then '"duplicate"'
+                         else turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.refused) end,
+        'participants', case when jsonb_array_length(rows -> 'participants') > 0
+                             then turnlog.write_participants(in_project, rows, parents.refused) end,
+        'interactions', case when jsonb_array_length(rows -> 'interactions') > 0
+                             then turnlog.write_interactions(in_project, rows, parents.refused) end,
+        'feedback', case when jsonb_array_length(rows -> 'feedback') > 0
+                         then turnlog.write_feedback(in_project, rows, parents.refused) end);
     if folders <> '{}' or request -> 'return_parents' = 'true' then
         receipts := receipts || turnlog.add_parents(
             in_project, rows, coalesce(folders -> 'receipts', '[]'), receipts -> 'sessions');
     end if;
-    receipts := turnlog.with_refused(receipts, races_refused, rows);
-    receipts := turnlog.with_refused(receipts, claims_refused, rows);
-    return turnlog.with_refused(receipts, erased_refused, rows);
+    foreach refused in array array[races_refused, claims_refused, erased_refused] loop
+        if refused <> '{}' then
+            receipts := turnlog.with_refused(receipts, refused, rows);
+        end if;
+    end loop;
+    return receipts;
 end
 $$;
 
@@ -1360,14 +1394,13 @@ $$;
 create or replace function turnlog.write_feedback(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
 as $$
 declare
     stated record;
     held turnlog.ai_feedback;
     is_newer boolean;
     fields text[];
-    receipts jsonb := '[]';
+    receipts jsonb[] := '{}';
 begin
     for stated in
         select f.*
@@ -1376,8 +1409,8 @@ begin
                given_at timestamptz, created_at timestamptz)
     loop
         if refused ? stated.session_id::text then
-            receipts := receipts || jsonb_build_object(
-                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
+            receipts := array_append(receipts, jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text));
             continue;
         end if;
 
@@ -1390,7 +1423,7 @@ begin
                 stated.comment, stated.given_at, stated.created_at)
             on conflict do nothing;
         if found then
-            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            receipts := array_append(receipts, '{"receipt": "created"}'::jsonb);
             continue;
         end if;
 
@@ -1415,13 +1448,13 @@ begin
              where f.project = in_project and f.session_id = stated.session_id
                and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
         end if;
-        receipts := receipts || case
+        receipts := array_append(receipts, case
             when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
             when not is_newer and (stated.value <> held.value or stated.comment is distinct from held.comment)
                 then '{"receipt": "duplicate", "reason": "older"}'::jsonb
-            else '{"receipt": "duplicate"}'::jsonb end;
+            else '{"receipt": "duplicate"}'::jsonb end);
     end loop;
-    return receipts;
+    return to_jsonb(receipts);
 end
 $$;
 
@@ -1433,7 +1466,6 @@ $$;
 create or replace function turnlog.write_folders(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
 as $$
 declare
     folders constant jsonb := coalesce(rows -> 'folders', '[]');
@@ -1577,12 +1609,9 @@ create or replace function turnlog.write_interactions(in_project text, rows json
 returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off
 as $$
 declare
-    interactions constant jsonb := coalesce(rows -> 'interactions', '[]');
+    interactions constant jsonb := rows -> 'interactions';
     fresh constant turnlog.ai_interactions := jsonb_populate_record(null::turnlog.ai_interactions, jsonb_build_object(
         'project', in_project, 'created_at', statement_timestamp()));
     created_sessions uuid[];
@@ -1590,9 +1619,6 @@ declare
     participants boolean;    -- some interaction names who it is of
     receipts jsonb := '{}';  -- position -> receipt, of those that were not new
 begin
-    if interactions = '[]' then
-        return interactions;
-    end if;
     with inserted as (
         insert into turnlog.ai_interactions
         select i.*
@@ -1639,7 +1665,6 @@ $$;
 create or replace function turnlog.write_participants(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
 as $$
 declare
     onward constant text[] := '{reserved,confirmed,joined,left}';
@@ -1647,12 +1672,12 @@ declare
     held turnlog.ai_session_participants;
     fields text[];
     receipt jsonb;
-    receipts jsonb := '[]';
+    receipts jsonb[] := '{}';
 begin
     for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, coalesce(rows -> 'participants', '[]')) as p loop
         if refused ? stated.session_id::text then
-            receipts := receipts || jsonb_build_object(
-                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
+            receipts := array_append(receipts, jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text));
             continue;
         end if;
         insert into turnlog.ai_session_participants (project, session_id, participant, role, state, created_at)
@@ -1660,7 +1685,7 @@ begin
                 coalesce(stated.created_at, statement_timestamp()))
             on conflict do nothing;
         if found then
-            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            receipts := array_append(receipts, '{"receipt": "created"}'::jsonb);
             continue;
         end if;
         select p.* into held
@@ -1689,24 +1714,21 @@ begin
                 receipt := jsonb_build_object('receipt', 'filled', 'fields', fields);
             end if;
         end if;
-        receipts := receipts || receipt;
+        receipts := array_append(receipts, receipt);
     end loop;
-    return receipts;
+    return to_jsonb(receipts);
 end
 $$;
 
 
 -- schemas/write/write_sessions.sql
 -- What a batch says of sessions: what they lack is filled in, what contradicts them is a conflict. Those that came along
--- with a child state their key and nothing else. Answers their receipts in order, or the one word for all of them.
+-- with a child state their key and nothing else. Answers their receipts in order.
 create or replace function turnlog.write_sessions(
-    in_project text, rows jsonb, created uuid[], present uuid[], refused jsonb, keyless boolean)
+    in_project text, rows jsonb, created uuid[], present uuid[], refused jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off
 as $$
 declare
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
@@ -1715,7 +1737,9 @@ declare
     held turnlog.ai_sessions;
     rule record;
     adopts boolean;         -- it creates by name what an interaction brought along
-    receipts jsonb := '{}'; -- position -> receipt
+    places bigint[] := '{}';
+    given jsonb[] := '{}';
+    receipts jsonb;         -- position -> receipt
 begin
     for one in
         select s.value as facts, (s.value ->> 'id')::uuid as id, s.ordinality as at,
@@ -1724,7 +1748,7 @@ begin
                                   not s.value ? 'key', s.ordinality) as nth
           from jsonb_array_elements(sessions) with ordinality as s
          where (s.value -> 'implicit' is distinct from 'true' or s.value ? 'folder_id'
-                or keyless and s.value ? 'key')
+                or s.value ? 'key')
            and not unplaced @> to_jsonb(s.ordinality)
          order by nth, s.ordinality
     loop
@@ -1735,6 +1759,7 @@ begin
         if held.id is null or one.implicit and held.key is not null and not one.is_placed then
             continue;
         end if;
+        places := array_append(places, one.at);
         adopts := held.implicit and not one.implicit;
         select r.fills, r.conflicts
           into rule
@@ -1753,10 +1778,9 @@ begin
                    - case when one.implicit and held.user_id is not null then 'user_id' else '' end
                    - coalesce(held.edited, '{}')) as r;
         if rule.conflicts is not null then
-            receipts := receipts || jsonb_build_object(one.at,
-                jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
+            given := array_append(given, jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
         elsif rule.fills is null and not adopts then
-            receipts := receipts || jsonb_build_object(one.at, '{"receipt": "duplicate"}'::jsonb);
+            given := array_append(given, '{"receipt": "duplicate"}'::jsonb);
         else
             update turnlog.ai_sessions as s
                set (key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number, scheduled_on,
@@ -1768,14 +1792,12 @@ begin
                           m.implicit and not adopts
                      from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
              where s.project = in_project and s.id = one.id;
-            receipts := receipts || jsonb_build_object(one.at, jsonb_build_object(
+            given := array_append(given, jsonb_build_object(
                 'receipt', 'filled', 'fields', array(select f from jsonb_object_keys(rule.fills) as f order by f)));
         end if;
     end loop;
 
-    if receipts = '{}' and unplaced = '[]' and refused = '{}' and (created = '{}' or present = '{}') then
-        return case when created = '{}' then '"duplicate"' else '"created"' end;
-    end if;
+    receipts := coalesce((select jsonb_object_agg(g.place, g.receipt) from unnest(places, given) as g (place, receipt)), '{}');
     -- a record with neither a row of its own nor an erased session met another row's natural key
     return (
         select coalesce(jsonb_agg(coalesce(
@@ -3786,7 +3808,7 @@ language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema', (select max(m.version) from turnlog.migrations as m),
+        'schema', '20261128000000', -- the release's migration; a role that rows are hidden from is told, too
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -4100,7 +4122,7 @@ $$;
 
 
 -- schemas/doctor/access.sql
--- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions:
+-- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions, public.turnlog among them:
 -- caller: {name, is_owner, is_superuser, bypasses_rls}; roles: those of Supabase that are there, with what they are;
 -- granted: rights that were given to others than the owner, service_role and the caller; reached: what anon and
 -- authenticated can do, however they come by it; lacking: what service_role and the caller can't do, and need.
@@ -4119,6 +4141,8 @@ as $$
                coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)), array['EXECUTE'], array['EXECUTE']
           from pg_catalog.pg_proc as p
          where p.pronamespace = 'turnlog'::regnamespace
+            or p.oid = to_regprocedure('public.turnlog(text, jsonb)')
+               and exists (select from pg_catalog.pg_roles where rolname = 'service_role')
     ), grants as materialized (
         select o.kind, o.name, o.owner, null as column, e.grantee, e.privilege_type
           from objects as o
@@ -4157,7 +4181,12 @@ as $$
         'roles', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'name', r.name, 'is_superuser', r.rolsuper, 'bypasses_rls', r.rolbypassrls,
-                       'sees_schema', pg_catalog.has_schema_privilege(r.oid, 'turnlog', 'usage'),
+                       'lacks_schemas', array(
+                           select n.nspname
+                             from pg_catalog.pg_namespace as n
+                            where n.nspname in ('public', 'turnlog')
+                              and not pg_catalog.has_schema_privilege(r.oid, n.oid, 'usage')
+                            order by n.nspname),
                        'member_of', array(select pg_catalog.pg_get_userbyid(m.roleid) from pg_catalog.pg_auth_members as m
                                            where m.member = r.oid order by 1))
                        order by r.name), '[]')
@@ -4189,7 +4218,9 @@ $$;
 
 -- schemas/doctor/catalogue.sql
 -- {tables?: [name ...]} -> the shape of these tables of Turnlog's (of all there are, if none are named) and of
--- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions}, each name -> definition.
+-- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions, comments}, each name ->
+-- definition. Where Supabase's role for services is, public.turnlog is one of them, and so is any other function that
+-- Supabase's API could take for it. Comments are those that mark what is ours.
 -- The same on every version of PostgreSQL: not-null constraints, which have names of their own since 18, are told
 -- with their columns, and a function's text is a hash that line ends don't change.
 create or replace function turnlog.catalogue(request jsonb default '{}') returns jsonb
@@ -4261,10 +4292,20 @@ as $$
           from pg_catalog.pg_proc as p
           join pg_catalog.pg_language as l on l.oid = p.prolang
          where p.pronamespace = 'turnlog'::regnamespace
+            or p.pronamespace = to_regnamespace('public') and p.proname = 'turnlog'
+               and p.proargnames @> array['operation', 'request']
+               and exists (select from pg_catalog.pg_roles where rolname = 'service_role')
+        union all
+        select 'comments', 'schema turnlog',
+               to_jsonb(pg_catalog.obj_description('turnlog'::regnamespace, 'pg_namespace'))
+        union all
+        select 'comments', 'function public.turnlog(text, jsonb)',
+               to_jsonb(pg_catalog.obj_description(to_regprocedure('public.turnlog(text, jsonb)'), 'pg_proc'))
+         where exists (select from pg_catalog.pg_roles where rolname = 'service_role')
     )
     select jsonb_object_agg(kinds.kind, coalesce(
                (select jsonb_object_agg(s.name, s.definition) from shape as s where s.kind = kinds.kind), '{}'))
-      from unnest(array['tables', 'columns', 'constraints', 'indexes', 'triggers', 'policies', 'functions'])
+      from unnest(array['tables', 'columns', 'constraints', 'indexes', 'triggers', 'policies', 'functions', 'comments'])
            as kinds (kind)
 $$;
 
@@ -4277,7 +4318,6 @@ $$;
 create or replace function turnlog.identities(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
-set statement_timeout = '5min' -- PostgREST takes it over for the call; whole tables are read
 as $$
 declare
     entry jsonb;
@@ -4413,7 +4453,7 @@ $$;
 
 -- schemas/api.sql
 -- What Supabase's API calls: the one object outside the schema `turnlog`, and only where Supabase's role for services is.
--- An operation is a function of the schema that takes one `request`.
+-- An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
 do $$
 declare
     mark constant text := 'Turnlog''s door for Supabase''s API: see the schema turnlog.';
@@ -4425,8 +4465,21 @@ begin
     if held is not null and pg_catalog.obj_description(held, 'pg_proc') is distinct from mark then
         raise exception using
             errcode = '42723',
-            message = 'The function public.turnlog(text, jsonb) of this database is not Turnlog''s',
-            hint = 'Rename it: Supabase''s API reaches Turnlog under this name.';
+            message = 'The function public.turnlog(text, jsonb) of this database is not marked as Turnlog''s',
+            hint = case
+                when pg_catalog.pg_get_functiondef(held) not like '%turnlog.%I($1)%'
+                    then 'Supabase''s API reaches Turnlog under this name. Rename yours: '
+                         'alter function public.turnlog(text, jsonb) rename to …'
+                else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '
+                                       'comment on function public.turnlog(text, jsonb) is %L;', mark)
+            end;
+    end if;
+    if not pg_catalog.has_schema_privilege('public', 'create') then
+        raise exception using
+            errcode = '42501',
+            message = pg_catalog.format('The role %s may not create the function public.turnlog, which Supabase''s API '
+                                        'calls', current_user),
+            hint = pg_catalog.format('Run: grant create on schema public to %I;', current_user);
     end if;
     create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb
     language plpgsql volatile
@@ -4452,3 +4505,6 @@ begin
     grant execute on function public.turnlog(text, jsonb) to service_role;
 end
 $$;
+
+
+commit;

@@ -1,5 +1,5 @@
 -- What Supabase's API calls: the one object outside the schema `turnlog`, and only where Supabase's role for services is.
--- An operation is a function of the schema that takes one `request`.
+-- An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
 do $$
 declare
     mark constant text := 'Turnlog''s door for Supabase''s API: see the schema turnlog.';
@@ -11,8 +11,21 @@ begin
     if held is not null and pg_catalog.obj_description(held, 'pg_proc') is distinct from mark then
         raise exception using
             errcode = '42723',
-            message = 'The function public.turnlog(text, jsonb) of this database is not Turnlog''s',
-            hint = 'Rename it: Supabase''s API reaches Turnlog under this name.';
+            message = 'The function public.turnlog(text, jsonb) of this database is not marked as Turnlog''s',
+            hint = case
+                when pg_catalog.pg_get_functiondef(held) not like '%turnlog.%I($1)%'
+                    then 'Supabase''s API reaches Turnlog under this name. Rename yours: '
+                         'alter function public.turnlog(text, jsonb) rename to …'
+                else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '
+                                       'comment on function public.turnlog(text, jsonb) is %L;', mark)
+            end;
+    end if;
+    if not pg_catalog.has_schema_privilege('public', 'create') then
+        raise exception using
+            errcode = '42501',
+            message = pg_catalog.format('The role %s may not create the function public.turnlog, which Supabase''s API '
+                                        'calls', current_user),
+            hint = pg_catalog.format('Run: grant create on schema public to %I;', current_user);
     end if;
     create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb
     language plpgsql volatile

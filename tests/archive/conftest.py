@@ -16,7 +16,6 @@ from tests.conftest import Backend, open_backend
 from tests.databases import TestServer
 
 Flask = Callable[..., Result]
-SGD = Path(__file__).parents[3] / "shared" / "data" / "sgd_dialogues.jsonl"
 
 
 def flask_of(environment: dict[str, str]) -> Flask:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from logging_store.repository import ConversationRepository
-from tests.archive.conftest import SGD, Flask, counted, stored_rows, write
+from tests.archive import dialogues
+from tests.archive.conftest import Flask, counted, stored_rows, write
 from tests.conftest import Backend
 
 
@@ -21,28 +22,30 @@ def chat(name: str, *texts: str) -> dict[str, Any]:
     return {"id": name, "messages": [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]}
 
 
-def test_real_dialogues_come_in_by_one_command_and_once(
+def test_dialogues_come_in_by_one_command_and_once(
     flask: Flask, repository: ConversationRepository, backend: Backend, tmp_path: Path
 ) -> None:
+    everything = dialogues.read()
+    sessions, interactions = dialogues.counted(everything)
+    assert interactions > sessions > 1
     file = tmp_path / "dialogues"
-    file.symlink_to(SGD)  # what can't be stored would be told beside the file
+    file.symlink_to(dialogues.FILE)  # what can't be stored would be told beside the file
     first = flask("import", file, "--format", "sgd")
     assert first.exit_code == 0, first.output
-    assert counted(first) == {"sessions": [640, 0, 0, 0, 0], "interactions": [4421, 0, 0, 0, 0]}
+    assert counted(first) == {"sessions": [sessions, 0, 0, 0, 0], "interactions": [interactions, 0, 0, 0, 0]}
     second = flask("import", file, "--format", "sgd")
     assert second.exit_code == 0, second.output
-    assert counted(second) == {"sessions": [0, 0, 640, 0, 0], "interactions": [0, 0, 4421, 0, 0]}
-    assert stored_rows(backend) == (640, 4421)
+    assert counted(second) == {"sessions": [0, 0, sessions, 0, 0], "interactions": [0, 0, interactions, 0, 0]}
+    assert stored_rows(backend) == (sessions, interactions)
     assert [path.name for path in tmp_path.iterdir()] == ["dialogues"]
 
-    with SGD.open(encoding="utf-8") as lines:
-        dialogue = json.loads(next(lines))
-    stored = repository.session(dialogue["dialogue_id"])
-    assert (stored["tags"], stored["implicit"]) == (dialogue["services"], False)
-    turns = repository.transcript(dialogue["dialogue_id"], {"limit": 100})["interactions"]
-    spoken = [text for each in turns for text in (each["prompt"], each["response"])]
-    assert spoken == [turn["utterance"] for turn in dialogue["turns"]]
-    assert [each["turn"] for each in turns] == list(range(1, len(turns) + 1))
+    for dialogue in everything:
+        stored = repository.session(dialogue["dialogue_id"])
+        assert (stored["tags"], stored["implicit"]) == (dialogue["services"], False)
+        turns = repository.transcript(dialogue["dialogue_id"], {"limit": 100})["interactions"]
+        spoken = [text for each in turns for text in (each["prompt"], each["response"])]
+        assert spoken == [turn["utterance"] for turn in dialogue["turns"]]
+        assert [each["turn"] for each in turns] == list(range(1, len(turns) + 1))
 
 
 @pytest.mark.parametrize("layout", ["lines", "array", "gzip", "stdin", "gzip on stdin"])
@@ -209,7 +212,7 @@ def test_rejects_and_report_are_two_files(flask: Flask, tmp_path: Path, rejects:
 
 @pytest.mark.parametrize("option", ["--rejects", "--report"])
 def test_a_folder_that_is_not_there_is_told_before_anything_is_read(flask: Flask, tmp_path: Path, option: str) -> None:
-    result = flask("import", SGD, "--format", "sgd", option, tmp_path / "nowhere" / "file")
+    result = flask("import", dialogues.FILE, "--format", "sgd", option, tmp_path / "nowhere" / "file")
     assert result.exit_code == 2
     assert "There is no folder" in result.output
     assert flask("export", "-o", tmp_path / "nowhere" / "file").exit_code == 2

@@ -1,7 +1,6 @@
 """An import that is killed, interrupted or deserted by its store goes on when it is run again, and nothing is lost."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 import pytest
@@ -23,29 +22,49 @@ from logging_store.errors import Misconfigured, StoreUnavailable
 from logging_store.identity import Identity
 from logging_store.records import Record, Session
 from logging_store.repository import Kept
-from tests.archive.conftest import SGD, Flask, counted, flask_of, stored_rows
+from tests.archive import dialogues
+from tests.archive.conftest import Flask, counted, flask_of, stored_rows
 from tests.conftest import Backend
+from tests.service import inherited
+
+pytestmark = [pytest.mark.own_database, pytest.mark.slow]
 
 _ROOT = Path(__file__).parents[2]
-_HEAD = 600_000  # bytes of the dialogues: some batches, not all
+_COPIES = 18  # of the dialogues: some thousand interactions, and so several batches
+_HEAD = 2 / 3  # of the file: some batches, not all
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return dialogues.write_copies(tmp_path_factory.mktemp("dialogues") / "dialogues", _COPIES)
+
+
+def parts_of(file: Path) -> tuple[bytes, bytes]:
+    """Return the head of a file, which ends within a line, and what comes after it."""
+    whole = file.read_bytes()
+    end = int(len(whole) * _HEAD)
+    return whole[:end], whole[end:]
+
+
+def write_and_close(pipe: IO[bytes], data: bytes) -> None:
+    with pipe:
+        pipe.write(data)
 
 
 @contextmanager
-def importing_from_a_pipe(backend: Backend, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def importing_from_a_pipe(backend: Backend, file: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Yield an import that has stored some of the dialogues and waits for the rest."""
-    settings = ("DATABASE_URL", "SUPABASE", "DATA_DIR", "TURNLOG_", "PORT")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "app", "import", "-", "--format", "sgd", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=_ROOT,
-        env=environment | backend.environment,
+        env=inherited() | backend.environment,
     )
     try:
         assert process.stdin
-        process.stdin.write(SGD.read_bytes()[:_HEAD])
+        process.stdin.write(parts_of(file)[0])
         process.stdin.flush()
         give_up = time.monotonic() + 60
         while stored_rows(backend)[1] < 1000:
@@ -65,30 +84,31 @@ def told(flask: Flask) -> list[Row]:
 
 
 def test_a_killed_import_goes_on_and_ends_as_an_undisturbed_one(
-    backend: Backend, other: Backend, flask: Flask, tmp_path: Path
+    backend: Backend, other: Backend, flask: Flask, file: Path, tmp_path: Path
 ) -> None:
-    file = tmp_path / "dialogues"
-    file.symlink_to(SGD)
-    with importing_from_a_pipe(backend, "--rejects", str(tmp_path / "rejects")) as process:
+    every = dialogues.counted(dialogues.read(file))
+    with importing_from_a_pipe(backend, file, "--rejects", str(tmp_path / "rejects")) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
     before = stored_rows(backend)
-    assert before < (640, 4421)
+    assert before < every
     again = flask("import", file, "--format", "sgd")
     assert again.exit_code == 0, again.output
-    for kind, stored, every in zip(("sessions", "interactions"), before, (640, 4421), strict=True):
+    for kind, stored, all_ in zip(("sessions", "interactions"), before, every, strict=True):
         created, filled, duplicate, conflict, rejected = counted(again)[kind]
         # what the dead process had sent may have been stored after we counted
         assert duplicate >= stored
-        assert (created + duplicate, filled, conflict, rejected) == (every, 0, 0, 0)
+        assert (created + duplicate, filled, conflict, rejected) == (all_, 0, 0, 0)
     undisturbed = flask_of(other.environment)
     assert undisturbed("import", file, "--format", "sgd").exit_code == 0
     assert told(flask) == told(undisturbed)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_import_says_how_far_it_came(backend: Backend, tmp_path: Path, ending: signal.Signals) -> None:
-    with importing_from_a_pipe(backend, "--rejects", str(tmp_path / "rejects")) as process:
+def test_an_interrupted_import_says_how_far_it_came(
+    backend: Backend, file: Path, tmp_path: Path, ending: signal.Signals
+) -> None:
+    with importing_from_a_pipe(backend, file, "--rejects", str(tmp_path / "rejects")) as process:
         process.send_signal(ending)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -99,27 +119,29 @@ def test_an_interrupted_import_says_how_far_it_came(backend: Backend, tmp_path: 
     assert sessions in {reached, reached - 1}  # the last line may be stored in part
 
 
-def test_a_store_that_goes_away_is_waited_for(backend: Backend, tmp_path: Path) -> None:
+def test_a_store_that_goes_away_is_waited_for(backend: Backend, file: Path, tmp_path: Path) -> None:
     name = psycopg.conninfo.conninfo_to_dict(backend.database)["dbname"]
     elsewhere = psycopg.conninfo.make_conninfo(backend.database, dbname="postgres")
     with (
         psycopg.connect(elsewhere, autocommit=True) as connection,
-        importing_from_a_pipe(backend, "--rejects", str(tmp_path / "rejects")) as process,
+        importing_from_a_pipe(backend, file, "--rejects", str(tmp_path / "rejects")) as process,
     ):
         connection.execute(f"alter database {name} with allow_connections false".encode())
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
         assert process.stdin
         assert process.stderr
-        process.stdin.write(SGD.read_bytes()[_HEAD:])
-        process.stdin.close()
+        # beside our reading: an import that waits for its store soon reads nothing more
+        rest = threading.Thread(target=write_and_close, args=[process.stdin, parts_of(file)[1]])
+        rest.start()
         # the driver has its own words to say first
         message = next(line for line in process.stderr if line.startswith(b"The store"))
         connection.execute(f"alter database {name} with allow_connections true".encode())
+        rest.join()
         process.stdin = None
         stdout, _ = process.communicate(timeout=100)
     assert message.startswith(b"The store is away (")
     assert process.returncode == 0, stdout
-    assert stored_rows(backend) == (640, 4421)
+    assert stored_rows(backend) == dialogues.counted(dialogues.read(file))
 
 
 class Fickle:

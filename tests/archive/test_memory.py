@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _SOME = 1500  # records of 2 KB
 _SPARE = 8 * 1024 * 1024  # bytes that one run may need more than another; the larger one handles 21 MB more
 

@@ -5,10 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+
+from tests import guardian
 
 FOREIGN_NAME = "chat.test"  # of this machine, in the tests' browser; a page of it has no TLS
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -33,7 +36,10 @@ def find(playwright: Playwright) -> str:
 @contextmanager
 def running(*arguments: str) -> Iterator[Browser]:
     """Yield a headless browser."""
-    with sync_playwright() as playwright:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(guardian.folder())
+        with mock.patch.dict(os.environ, TMPDIR=str(temporary)):  # for profiles, which a killed driver doesn't remove
+            playwright = stack.enter_context(sync_playwright())
         # it refuses to be root within its sandbox; the pages are the tests' own
         rooted = ("--no-sandbox",) if os.geteuid() == 0 else ()
         browser = playwright.chromium.launch(executable_path=find(playwright), args=[*rooted, *arguments])

@@ -176,17 +176,17 @@ def log(service: Service) -> Log:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context()
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context()
     context.set_default_timeout(30_000)
     yield context
     context.close()
 
 
 @pytest.fixture
-def other_context(browser: Browser) -> Iterator[BrowserContext]:
+def other_context(chromium: Browser) -> Iterator[BrowserContext]:
     """Another person's browser."""
-    context = browser.new_context()
+    context = chromium.new_context()
     yield context
     context.close()
 

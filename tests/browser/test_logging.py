@@ -14,6 +14,7 @@ from tests.service import Service
 EXAMPLE = Path(__file__).parents[2] / "docs" / "chat.html"
 
 
+@pytest.mark.walk
 def test_an_interaction_is_stored_and_its_receipt_says_so(tab: Tab, log: Log, session: str) -> None:
     assert (
         tab.open(sessionId=session, userId="ada", title="First steps", tags=["demo"], metadata={"a": {"aB": 1}})
@@ -235,5 +236,6 @@ def said_to(service: Service) -> list[tuple[str, str]]:
     """Return project and prompt of what was said to a project by its name."""
     with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
         return connection.execute(
-            "select project, prompt #>> '{}' from turnlog.ai_interactions where prompt #>> '{}' like 'said to%' order by 2"
+            "select project, prompt #>> '{}' from turnlog.ai_interactions"
+            " where prompt #>> '{}' like 'said to%' order by 2"
         ).fetchall()

@@ -22,7 +22,7 @@ begin
 end
 $$;
 
-create table turnlog.ai_sessions (
+create table ai_sessions (
     project text,
     id uuid,
     key text,
@@ -31,7 +31,7 @@ create table turnlog.ai_sessions (
     primary key (project, id),
     unique (project, key)
 );
-create table turnlog.ai_interactions (
+create table ai_interactions (
     project text,
     session_id uuid,
     id uuid,
@@ -40,8 +40,8 @@ create table turnlog.ai_interactions (
     primary key (project, session_id, id),
     foreign key (project, session_id) references ai_sessions (project, id)
 );
-alter table turnlog.ai_sessions enable row level security;
-alter table turnlog.ai_interactions enable row level security;
+alter table ai_sessions enable row level security;
+alter table ai_interactions enable row level security;
 
 create table checked (id int primary key, n int not null check (n > 0), u text unique);
 create table parent (id int primary key);
@@ -51,7 +51,7 @@ create sequence runs;
 
 -- Puts everything back to where the first exchange found it.
 create function start_over() returns void language sql as $$
-    truncate turnlog.ai_sessions, ai_interactions, checked, parent, child, locked;
+    truncate ai_sessions, ai_interactions, checked, parent, child, locked;
     insert into locked values (1, 0), (2, 0);
     select setval('runs', 1, false);
 $$;
@@ -62,13 +62,13 @@ declare
     receipts jsonb := '[]';
 begin
     for item in select * from jsonb_array_elements(coalesce(batch -> 'sessions', '[]')) loop
-        insert into turnlog.ai_sessions
+        insert into ai_sessions
         select * from jsonb_populate_record(null::ai_sessions, item)
         on conflict do nothing;
         receipts := receipts || jsonb_build_object('kind', 'session', 'id', item -> 'id', 'written', found);
     end loop;
     for item in select * from jsonb_array_elements(coalesce(batch -> 'interactions', '[]')) loop
-        insert into turnlog.ai_interactions
+        insert into ai_interactions
         select * from jsonb_populate_record(null::ai_interactions, item)
         on conflict do nothing;
         receipts := receipts || jsonb_build_object('kind', 'interaction', 'id', item -> 'id', 'written', found);
@@ -78,9 +78,9 @@ end
 $$;
 create function record_batch_strict(batch jsonb) returns jsonb language plpgsql as $$
 begin
-    insert into turnlog.ai_sessions
+    insert into ai_sessions
     select * from jsonb_populate_recordset(null::ai_sessions, coalesce(batch -> 'sessions', '[]'));
-    insert into turnlog.ai_interactions
+    insert into ai_interactions
     select * from jsonb_populate_recordset(null::ai_interactions, coalesce(batch -> 'interactions', '[]'));
     return '[]';
 end
@@ -133,7 +133,7 @@ begin
 end
 $$;
 create function e_fk() returns void language sql as $$
-    insert into turnlog.ai_interactions (project, session_id, id)
+    insert into ai_interactions (project, session_id, id)
     values ('nowhere', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001')
 $$;
 create function e_fk_deferred() returns void language sql as 'insert into child values (999)';

@@ -74,7 +74,7 @@ def test_a_week_is_kept_whole_and_told_again_is_the_same(
     assert told == [counted["Session"], counted["Interaction"], counted["Folder"], counted["Feedback"]]
     locked = "select count(*) from turnlog.ai_sessions where status = 'locked' and implicit"
     kinds = ("ai_sessions", "ai_interactions", "ai_session_folders", "ai_feedback")
-    rows = [operator.execute(f"select count(*) from public.{kind}")[0][0] for kind in kinds]  # noqa: S608
+    rows = [operator.execute(f"select count(*) from turnlog.{kind}")[0][0] for kind in kinds]  # noqa: S608
     assert rows == [told[0] + operator.execute(locked)[0][0], *told[1:]]
     again = made()
     for n in range(0, len(again), 500):

@@ -41,7 +41,7 @@ class Postgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         embedded = EmbeddedPostgres(folder)
         embedded.start()
         try:

@@ -90,7 +90,7 @@ class Scene:
 @contextmanager
 def scene(seed: str, database: str | None = None, **environment: str) -> Iterator[Scene]:
     """Run a service on a database (its own embedded one, if none is given) and yield it once it is ready."""
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         variables = {"DATA_DIR": str(folder), **environment}
         if database is not None:
             variables["DATABASE_URL"] = database

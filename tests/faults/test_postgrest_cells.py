@@ -48,7 +48,9 @@ FAULTS: dict[str, Action] = {
     "503": answers(503, "PGRST002", "Could not query the database for the schema cache. Retrying."),
     "504": answers(504, "PGRST003", "Timed out acquiring connection from connection pool."),
     "500 with 40001": answers(500, "40001", "could not serialize access due to concurrent update"),
-    "404 PGRST202": answers(404, "PGRST202", "Could not find the function turnlog.write_v1(batch)"),
+    "404 PGRST202": answers(404, "PGRST202", "Could not find the function public.turnlog(operation, request)"),
+    "400 without a code": answers(400, "", ""),  # what calls under way get when Postgres dies
+    "503 with 57P01": answers(503, "57P01", "terminating connection due to administrator command"),
     "401": answers(401, "PGRST301", "JWT cryptographic operation failed"),
     "HTML 502": Respond(502, "<html><body><h1>502 Bad Gateway</h1></body></html>"),
     "half a body": Truncate(),

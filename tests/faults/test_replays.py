@@ -68,7 +68,8 @@ class Stack:
                 f"{table} {id_}": digest
                 for table in ("ai_sessions", "ai_interactions")
                 for id_, digest in connection.execute(
-                    f"select coalesce(to_jsonb(r) ->> 'session_id', '') || r.id, md5(({columns})::text) from {table} r"  # noqa: S608
+                    f"select coalesce(to_jsonb(r) ->> 'session_id', '') || r.id, md5(({columns})::text)"  # noqa: S608
+                    f" from turnlog.{table} r"
                 )
             }
 

@@ -8,8 +8,8 @@ GROUP = "tests/test_group_commit.py"
 CONFORMANCE = "tests/test_store_conformance.py"
 CELLS = "tests/faults/test_postgrest_cells.py"
 RACES = "tests/races/test_shared_sessions.py"
-WRITE = "supabase/migrations/20261121000400_turnlog_situations.sql"
-FILL_RULE = "supabase/migrations/20261121000800_turnlog_erasing.sql"
+WRITE = "supabase/schemas/write/write_v1.sql"
+FILL_RULE = "supabase/schemas/rules/fill_rule.sql"
 
 
 @dataclass(frozen=True, slots=True)

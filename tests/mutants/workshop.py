@@ -37,9 +37,11 @@ class Workshop:
         original = path.read_bytes()
         try:
             self._write(path, source)
+            self._make_migration(file)
             yield
         finally:
             self._write(path, original)
+            self._make_migration(file)
 
     def complaint(self, tests: Sequence[str], within_s: float) -> str | None:
         """Run tests until one fails, or doesn't end; return what was said then, or None if all is well."""
@@ -54,6 +56,12 @@ class Workshop:
         self.runner.stdin.flush()
         status = int(self.runner.stdout.readline())
         return f"{said.read_text()}\npytest ended with {status}" if status else None
+
+    def _make_migration(self, file: str) -> None:
+        """Let a changed file of `supabase/schemas` reach the migration, which is what databases are made with."""
+        if file.startswith("supabase/schemas/"):
+            make = "from tests import migration; migration.FILE.write_text(migration.text(), encoding='utf-8')"
+            subprocess.run([sys.executable, "-c", make], cwd=self.tree, check=True)
 
     def _write(self, path: Path, source: bytes) -> None:
         path.write_bytes(source)

@@ -65,15 +65,15 @@ def api(service: Service) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def open_tab(browser: Browser, service: Service) -> Opener:
+def open_tab(chromium: Browser, service: Service) -> Opener:
     """Return what opens a tab of a browser that nobody has signed in with."""
-    return partial(tabs.opened, browser, service.url)
+    return partial(tabs.opened, chromium, service.url)
 
 
 @pytest.fixture(scope="session")
-def signed_in(browser: Browser, service: Service) -> StorageState:
+def signed_in(chromium: Browser, service: Service) -> StorageState:
     """Return what a browser holds after somebody with all rights signed in."""
-    with tabs.opened(browser, service.url) as tab:
+    with tabs.opened(chromium, service.url) as tab:
         tab.open("/sign-in?next=/sessions")
         tab.sign_in(OPERATOR)
         return tab.context.storage_state()

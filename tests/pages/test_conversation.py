@@ -11,6 +11,7 @@ from tests.pages.tabs import Tab
 TURNS = 50  # of a page
 
 
+@pytest.mark.walk
 def test_it_is_opened_from_the_list(tab: Tab) -> None:
     tab.open("/sessions")
     tab.page.get_by_role("link", name="A table for two").click()

@@ -75,11 +75,11 @@ def hostile_service(postgres_server: TestServer) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def open_hostile(browser: Browser, hostile_service: Service) -> Opener:
-    with tabs.opened(browser, hostile_service.url) as tab:
+def open_hostile(chromium: Browser, hostile_service: Service) -> Opener:
+    with tabs.opened(chromium, hostile_service.url) as tab:
         tab.open("/sign-in?next=/sessions")
         tab.sign_in(OPERATOR)
-        return partial(tabs.opened, browser, hostile_service.url, storage_state=tab.context.storage_state())
+        return partial(tabs.opened, chromium, hostile_service.url, storage_state=tab.context.storage_state())
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def test_there_are_two_hundred_of_them() -> None:
     assert len(set(PAYLOADS)) == len(PAYLOADS) >= 200
 
 
-def test_the_watch_sees_what_runs_and_what_is_fetched(browser: Browser, hostile_service: Service) -> None:
+def test_the_watch_sees_what_runs_and_what_is_fetched(chromium: Browser, hostile_service: Service) -> None:
     """A watch that sees nothing would find every page harmless: here it looks at pages without any defence."""
-    context = browser.new_context()
+    context = chromium.new_context()
     try:
         watch = Watch(context, hostile_service.url)
         page = context.new_page()

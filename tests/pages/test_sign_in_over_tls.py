@@ -73,8 +73,8 @@ def url(postgres_server: TestServer, certificate: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def tls_tab(browser: Browser, url: str) -> Iterator[Tab]:
-    with tabs.opened(browser, url, ignore_https_errors=True) as tab:
+def tls_tab(chromium: Browser, url: str) -> Iterator[Tab]:
+    with tabs.opened(chromium, url, ignore_https_errors=True) as tab:
         yield tab
 
 

@@ -119,6 +119,12 @@ def connection_lost() -> Answer:
     return error(503, "PGRST001", message, details="no connection to the server\n")
 
 
+def connection_was_ended() -> Answer:
+    """Answer the first call on a connection that Postgres ended while it was idle."""
+    message = "terminating connection due to administrator command"
+    return error(503, "57P01", message)
+
+
 def pool_exhausted() -> Answer:
     return error(504, "PGRST003", "Timed out acquiring connection from connection pool.")
 

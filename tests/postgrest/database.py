@@ -116,13 +116,9 @@ class Database:
         self._busy: set[Session] = set()
 
     def transact(self, begin: bytes, call: Statement, body: bytes) -> list[bytes | None]:
-        """Run one transaction; connections that died while idle are passed over."""
-        while True:
-            with self._session() as session:
-                try:
-                    return session.transact(begin, call, body)
-                except StaleConnectionError:
-                    continue
+        """Run one transaction. Raises `StaleConnectionError` once for each connection that died while it was idle."""
+        with self._session() as session:
+            return session.transact(begin, call, body)
 
     def connect(self) -> contextlib.closing[psycopg.Connection[Any]]:
         """Open a connection beside the pool."""
@@ -171,10 +167,11 @@ class Database:
 
 
 @functools.lru_cache(maxsize=1024)
-def begin(settings: Settings, isolation: str | None) -> bytes:
+def begin(settings: Settings, isolation: str | None, *, may_write: bool) -> bytes:
     """Return SQL that opens a transaction with these settings, which end with it."""
     calls = sql.SQL(", ").join(
         sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value)) for name, value in settings
     )
     level = f" isolation level {isolation}" if isolation else ""
-    return b"begin" + level.encode() + b"; select " + calls.as_bytes()
+    access = " read write" if may_write else " read only"
+    return f"begin{level}{access}; select ".encode() + calls.as_bytes()

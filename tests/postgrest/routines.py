@@ -19,7 +19,7 @@ from tests.postgrest.bodies import Arguments
 
 ROUTINES = """
     select p.proname, p.proretset, p.prorettype = 'void'::regtype, coalesce(p.proconfig, '{}'),
-           p.pronargdefaults, coalesce(p.proargnames, '{}'), p.proargmodes::text[],
+           p.provolatile = 'v', p.pronargdefaults, coalesce(p.proargnames, '{}'), p.proargmodes::text[],
            array(select format_type(t.type, null)
                  from unnest(p.proargtypes) with ordinality t(type, place) order by t.place)
     from pg_proc p
@@ -73,6 +73,7 @@ class Routine:
     returns_void: bool
     settings: Mapping[str, str]
     isolation: str | None
+    may_write: bool  # what isn't volatile runs in a transaction that is read-only
     _statements: dict[tuple[tuple[str, ...], bool], Statement] = field(default_factory=dict)
 
     def accepts(self, names: Sequence[str]) -> bool:
@@ -154,7 +155,7 @@ class SchemaCache:
 def read_schema_cache(connection: psycopg.Connection[Any], schema: str) -> SchemaCache:
     routines: dict[str, list[Routine]] = {}
     for row in connection.execute(ROUTINES, [schema]):
-        name, returns_set, returns_void, config, default_count, names, modes, types = row
+        name, returns_set, returns_void, config, may_write, default_count, names, modes, types = row
         inputs = [n for n, mode in zip(names, modes or "i" * len(names), strict=True) if mode in INPUT_MODES]
         if len(inputs) != len(types):
             continue  # unnamed parameters can't be called by name
@@ -166,7 +167,7 @@ def read_schema_cache(connection: psycopg.Connection[Any], schema: str) -> Schem
         settings = dict(setting.split("=", 1) for setting in config)
         timeout = {key: value for key, value in settings.items() if key == HOISTED_TIMEOUT}
         isolation = settings.get(HOISTED_ISOLATION)
-        routine = Routine(schema, name, parameters, returns_set, returns_void, timeout, isolation)
+        routine = Routine(schema, name, parameters, returns_set, returns_void, timeout, isolation, may_write)
         routines.setdefault(name, []).append(routine)
     role_settings: dict[str, dict[str, str]] = {}
     for role, setting in connection.execute(ROLE_SETTINGS):

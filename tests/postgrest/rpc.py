@@ -106,7 +106,7 @@ class Rpc:
             "request.jwt.claims": caller.claims,
             **routine.settings,
         }
-        begin = database.begin(tuple(settings.items()), routine.isolation)
+        begin = database.begin(tuple(settings.items()), routine.isolation, may_write=routine.may_write)
         try:
             row = self._transact(begin, routine, arguments)
         except database.PostgresError as failure:
@@ -114,6 +114,8 @@ class Rpc:
         except database.UnreachableError:
             self._cache = None  # until Postgres is back, everything is refused for lack of the cache
             return answers.no_schema_cache()
+        except database.StaleConnectionError:
+            return answers.connection_was_ended()
         except database.ConnectionLostError:
             return answers.connection_lost()
         except database.PoolExhaustedError:

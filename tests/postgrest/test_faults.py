@@ -39,7 +39,7 @@ def insert(standin: PostgrestStandIn, http: httpx.Client) -> Insert:
 
 
 def rows(admin: Admin) -> int:
-    return len(admin.execute("select from turnlog.ai_sessions").fetchall())
+    return len(admin.execute("select from ai_sessions").fetchall())
 
 
 @pytest.mark.parametrize("action", CUT_OFF)

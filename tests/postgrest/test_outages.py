@@ -188,13 +188,29 @@ def test_a_call_that_postgres_ends_is_told_as_recorded(
     assert answer.result() == recorded(SCENES[name])
 
 
-def test_connections_that_died_while_idle_are_not_noticed(
+def test_a_connection_that_died_while_idle_fails_one_call(
     own: PostgrestStandIn, http: httpx.Client, call: Call, admin: Admin
 ) -> None:
     call("f_scalar")
     admin.execute(END_BACKENDS)
+    answer = call("f_scalar")
+    assert (answer.status_code, answer.json()["code"]) == (503, "57P01")
     scene = SCENES["all_backends_terminated_then_call"]
     assert replay(http, own, scene) == recorded(scene)
+
+
+@pytest.mark.parametrize("volatility", ["stable", "immutable"])
+def test_a_function_that_says_it_only_reads_may_not_write(
+    own: PostgrestStandIn, call: Call, admin: Admin, volatility: str
+) -> None:
+    admin.execute(f"alter function lock_two(int, int) {volatility}".encode())
+    try:
+        own.reload()
+        answer = call("lock_two", a=1, b=2)
+    finally:
+        admin.execute("alter function lock_two(int, int) volatile")
+    # SQL functions refuse it themselves, and the read-only transaction what they call
+    assert (answer.status_code, answer.json()["code"]) in {(405, "25006"), (400, "0A000")}
 
 
 def test_while_postgres_is_away_only_keys_are_checked_until_it_is_back(
@@ -202,6 +218,7 @@ def test_while_postgres_is_away_only_keys_are_checked_until_it_is_back(
 ) -> None:
     call("f_scalar")
     with postgres_away(admin):
+        assert call("f_scalar").json()["code"] == "57P01"
         for name in ("postgres_stopped_rpc", "postgres_stopped_unknown_function", "postgres_stopped_expired_jwt"):
             assert replay(http, own, SCENES[name]) == recorded(SCENES[name])
     assert call("f_scalar").json() == 42

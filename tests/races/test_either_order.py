@@ -86,7 +86,9 @@ def contradict(store: Store, turn: Turn) -> Any:
 def test_of_those_who_contradict_each_other_one_wins_and_the_others_are_told(arena: Arena) -> None:
     rounds = arena.race(contradict, rounds=100, processes=4, threads=2)
 
-    titles = dict(arena.rows("select key, jsonb_build_array(title, metadata) from turnlog.ai_sessions where not implicit"))
+    titles = dict(
+        arena.rows("select key, jsonb_build_array(title, metadata) from turnlog.ai_sessions where not implicit")
+    )
     prompts = dict(
         arena.rows(
             "select s.key, jsonb_build_array(i.prompt, i.metadata)"

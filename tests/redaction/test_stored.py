@@ -58,7 +58,7 @@ def everything(database: str) -> str:
         return "\n".join(
             str(row)
             for table in tables
-            for row in connection.execute(f"select to_jsonb(t) from {table} t").fetchall()  # noqa: S608 - constants
+            for row in connection.execute(f"select to_jsonb(t) from turnlog.{table} t").fetchall()  # noqa: S608 - constants
         )
 
 

@@ -44,7 +44,7 @@ def app(backend: Backend) -> Flask:
 
 def count(backend: Backend, table: LiteralString) -> int:
     with psycopg.connect(backend.database) as connection:
-        return len(connection.execute("select from " + table).fetchall())
+        return len(connection.execute("select from turnlog." + table).fetchall())
 
 
 def test_two_starts_without_an_id_both_work(client: FlaskClient, backend: Backend) -> None:
@@ -121,7 +121,7 @@ def test_the_database_refuses_it_too(
     if values.get("session_id") == "stored":
         values["session_id"] = stored
     insert = psycopg.sql.SQL("insert into {} ({}) values ({})").format(
-        psycopg.sql.Identifier(table),
+        psycopg.sql.Identifier("turnlog", table),
         psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values)),
         psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(values)),
     )

@@ -180,7 +180,8 @@ def test_a_key_that_a_row_written_past_the_service_holds(client: FlaskClient, ba
     with psycopg.connect(backend.database) as connection:
         session_id = log(client, session_id="lessons", prompt="Hello").get_json()["session_id"]
         connection.execute(
-            "insert into turnlog.ai_interactions (project, session_id, id, key, created_at) values (%s, %s, %s, %s, now())",
+            "insert into turnlog.ai_interactions (project, session_id, id, key, created_at)"
+            " values (%s, %s, %s, %s, now())",
             ["default", session_id, stranger, canonical_key(KEY)],
         )
     stated = lesson() | {"session_id": "lessons"}
@@ -228,7 +229,8 @@ def test_a_plan_says_what_writing_then_does_and_writes_nothing(client: FlaskClie
     def rows() -> list[Any]:
         with psycopg.connect(backend.database) as connection:
             return connection.execute(
-                "select i::text from turnlog.ai_interactions as i union all select s::text from turnlog.ai_sessions as s order by 1"
+                "select i::text from turnlog.ai_interactions as i union all"
+                " select s::text from turnlog.ai_sessions as s order by 1"
             ).fetchall()
 
     send(client, lesson(time_slot=1), lesson(time_slot=2), lesson(time_slot=3))

@@ -1,18 +1,21 @@
-"""Old data moves in: tables whose foreign key was never there, documents whose session id was null, real dialogues."""
+"""Old data moves in: tables whose foreign key was never there, documents whose session id was null, dialogues."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from conversation.settings import Settings
-from tests.archive.conftest import SGD, counted, counts_of, flask_of, stored_rows, write
+from tests.archive import dialogues
+from tests.archive.conftest import counted, counts_of, flask_of, stored_rows, write
 from tests.conftest import Backend
 from tests.doctor import Operator
+from tests.service import inherited
+
+pytestmark = pytest.mark.own_database
 
 ROOT = Path(__file__).parents[2]
 OLD_TABLES = """
@@ -39,20 +42,19 @@ def documents() -> list[dict[str, Any]]:
     return [*found, {"_id": {"$oid": f"{99:024x}"}, "messages": said}]
 
 
-def test_hand_written_tables_are_examined_and_mended(backend: Backend) -> None:
-    operator = Operator(backend.environment, backend.database)
-    operator.execute(OLD_TABLES)
-    found = [finding for check, finding in operator.find(*FOREIGN) if "old_interactions" in check]
+def test_hand_written_tables_are_examined_and_mended(owner: Operator) -> None:
+    owner.execute(OLD_TABLES)
+    found = [finding for check, finding in owner.find(*FOREIGN) if "old_interactions" in check]
     assert found
-    dry = operator.run("repair", *FOREIGN)
+    dry = owner.run("repair", *FOREIGN)
     assert (dry.exit_code, "nothing was changed" in dry.output) == (0, True)
-    assert operator.execute("select count(*) from public.old_sessions") == [(1,)]
-    mended = operator.run("repair", *FOREIGN, "--apply")
+    assert owner.execute("select count(*) from public.old_sessions") == [(1,)]
+    mended = owner.run("repair", *FOREIGN, "--apply")
     assert mended.exit_code == 0, mended.output
-    assert operator.execute("select count(*) from public.old_interactions") == [(4,)], "nothing was dropped"
+    assert owner.execute("select count(*) from public.old_interactions") == [(4,)], "nothing was dropped"
     orphans = "select count(*) from public.old_interactions i left join public.old_sessions s on s.id = i.session_id"
-    assert operator.execute(f"{orphans} where s.id is null or i.id is null") == [(0,)]
-    assert [check for check, _ in operator.find(*FOREIGN) if "old_interactions" in check] == []
+    assert owner.execute(f"{orphans} where s.id is null or i.id is null") == [(0,)]
+    assert [check for check, _ in owner.find(*FOREIGN) if "old_interactions" in check] == []
 
 
 def test_documents_without_an_identity_each_get_one(backend: Backend, tmp_path: Path) -> None:
@@ -69,10 +71,11 @@ def test_documents_without_an_identity_each_get_one(backend: Backend, tmp_path: 
 
 def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> None:
     """As after a cron job that was started twice: every dialogue is there once, and every text as it was."""
-    dialogues = [json.loads(line) for line in SGD.read_text(encoding="utf-8").splitlines()[:60]]
-    file = write(tmp_path / "dialogues.jsonl", dialogues)
+    everything = dialogues.read()
+    sessions, turns = dialogues.counted(everything)
+    file = write(tmp_path / "dialogues.jsonl", everything)
     command = [sys.executable, "-m", "flask", "--app", "app", "import", str(file), "--format", "sgd"]
-    environment = os.environ | backend.environment | {"DATA_DIR": str(tmp_path)}
+    environment = inherited() | backend.environment | {"DATA_DIR": str(tmp_path)}
     running = [
         subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -81,8 +84,7 @@ def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> No
     ]
     told = [process.communicate(timeout=150)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], told
-    turns = sum(each["speaker"] == "USER" for dialogue in dialogues for each in dialogue["turns"])
-    assert stored_rows(backend) == (60, turns)
+    assert stored_rows(backend) == (sessions, turns)
     assert sum(counts_of(each)["interactions"][0] for each in told) == turns
     with psycopg.connect(backend.database) as connection:
         stored = connection.execute(
@@ -92,7 +94,7 @@ def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> No
         ).fetchall()
     said = [
         (dialogue["dialogue_id"], turn["utterance"], answer["utterance"])
-        for dialogue in sorted(dialogues, key=lambda each: each["dialogue_id"])
+        for dialogue in sorted(everything, key=lambda each: each["dialogue_id"])
         for turn, answer in zip(dialogue["turns"][::2], dialogue["turns"][1::2], strict=True)
     ]
     assert stored == said

@@ -4,7 +4,6 @@ import json
 import random
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -12,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests import guardian
 from tests.spool.crash_points import WRITES
+
+pytestmark = pytest.mark.faults
 
 DONE, STUCK, NOT_REACHED, KILLED = 0, 3, 4, -9
 RECOVERIES = 2  # crashes tried in the recovery after each crash
@@ -63,8 +65,8 @@ def assert_kept(folder: Path, where: str) -> None:
 def folders(tmp_path: Path) -> Iterator[Path]:
     """Yield a place for scenarios, in memory where there is such: what is synced is decided by the scenario itself."""
     memory = Path("/dev/shm")  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
-        yield Path(folder)
+    with guardian.folder(memory if memory.is_dir() else tmp_path) as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("wrong", ["kill", "power", "error", "full", "dead"])

@@ -120,8 +120,8 @@ def rows(database: str, project: str) -> list[tuple[Any, ...]]:
             *connection.execute(
                 "select s.key, f.key, s.session_number, s.scheduled_on, s.status, s.implicit, s.title, s.user_id,"
                 " s.tags, s.metadata from turnlog.ai_sessions s"
-                " left join turnlog.ai_session_folders f on f.id = s.folder_id"
-                " and f.project = s.project where s.project = %s order by s.session_number, s.key",
+                " left join turnlog.ai_session_folders f on f.id = s.folder_id and f.project = s.project"
+                " where s.project = %s order by s.session_number, s.key",
                 [project],
             ),
             *connection.execute(

@@ -211,6 +211,7 @@ def test_a_folder_that_cannot_be_used_is_an_honest_error(
         spool.write(said("Hello"))
 
 
+@pytest.mark.own_database
 def test_a_lock_on_one_session_keeps_back_only_that_session(
     spool: Spool, inner: Removable, prompts: Prompts, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@ language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema', (select max(m.version) from turnlog.migrations as m),
+        'schema', '20261128000000', -- the release's migration; a role that rows are hidden from is told, too
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),

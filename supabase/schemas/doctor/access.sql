@@ -1,4 +1,4 @@
--- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions:
+-- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions, public.turnlog among them:
 -- caller: {name, is_owner, is_superuser, bypasses_rls}; roles: those of Supabase that are there, with what they are;
 -- granted: rights that were given to others than the owner, service_role and the caller; reached: what anon and
 -- authenticated can do, however they come by it; lacking: what service_role and the caller can't do, and need.
@@ -17,6 +17,8 @@ as $$
                coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)), array['EXECUTE'], array['EXECUTE']
           from pg_catalog.pg_proc as p
          where p.pronamespace = 'turnlog'::regnamespace
+            or p.oid = to_regprocedure('public.turnlog(text, jsonb)')
+               and exists (select from pg_catalog.pg_roles where rolname = 'service_role')
     ), grants as materialized (
         select o.kind, o.name, o.owner, null as column, e.grantee, e.privilege_type
           from objects as o
@@ -55,7 +57,12 @@ as $$
         'roles', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'name', r.name, 'is_superuser', r.rolsuper, 'bypasses_rls', r.rolbypassrls,
-                       'sees_schema', pg_catalog.has_schema_privilege(r.oid, 'turnlog', 'usage'),
+                       'lacks_schemas', array(
+                           select n.nspname
+                             from pg_catalog.pg_namespace as n
+                            where n.nspname in ('public', 'turnlog')
+                              and not pg_catalog.has_schema_privilege(r.oid, n.oid, 'usage')
+                            order by n.nspname),
                        'member_of', array(select pg_catalog.pg_get_userbyid(m.roleid) from pg_catalog.pg_auth_members as m
                                            where m.member = r.oid order by 1))
                        order by r.name), '[]')

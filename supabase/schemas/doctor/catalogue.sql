@@ -1,5 +1,7 @@
 -- {tables?: [name ...]} -> the shape of these tables of Turnlog's (of all there are, if none are named) and of
--- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions}, each name -> definition.
+-- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions, comments}, each name ->
+-- definition. Where Supabase's role for services is, public.turnlog is one of them, and so is any other function that
+-- Supabase's API could take for it. Comments are those that mark what is ours.
 -- The same on every version of PostgreSQL: not-null constraints, which have names of their own since 18, are told
 -- with their columns, and a function's text is a hash that line ends don't change.
 create or replace function turnlog.catalogue(request jsonb default '{}') returns jsonb
@@ -71,9 +73,19 @@ as $$
           from pg_catalog.pg_proc as p
           join pg_catalog.pg_language as l on l.oid = p.prolang
          where p.pronamespace = 'turnlog'::regnamespace
+            or p.pronamespace = to_regnamespace('public') and p.proname = 'turnlog'
+               and p.proargnames @> array['operation', 'request']
+               and exists (select from pg_catalog.pg_roles where rolname = 'service_role')
+        union all
+        select 'comments', 'schema turnlog',
+               to_jsonb(pg_catalog.obj_description('turnlog'::regnamespace, 'pg_namespace'))
+        union all
+        select 'comments', 'function public.turnlog(text, jsonb)',
+               to_jsonb(pg_catalog.obj_description(to_regprocedure('public.turnlog(text, jsonb)'), 'pg_proc'))
+         where exists (select from pg_catalog.pg_roles where rolname = 'service_role')
     )
     select jsonb_object_agg(kinds.kind, coalesce(
                (select jsonb_object_agg(s.name, s.definition) from shape as s where s.kind = kinds.kind), '{}'))
-      from unnest(array['tables', 'columns', 'constraints', 'indexes', 'triggers', 'policies', 'functions'])
+      from unnest(array['tables', 'columns', 'constraints', 'indexes', 'triggers', 'policies', 'functions', 'comments'])
            as kinds (kind)
 $$;

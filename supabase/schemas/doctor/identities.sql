@@ -5,7 +5,6 @@
 create or replace function turnlog.identities(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
-set statement_timeout = '5min' -- PostgREST takes it over for the call; whole tables are read
 as $$
 declare
     entry jsonb;

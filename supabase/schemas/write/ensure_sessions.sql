@@ -1,35 +1,41 @@
 -- Makes sure of every session that a batch names, and locks those that were there, in the order of their ids: no erase
 -- and no other write slips under this one. `created`: those that this batch inserted, `present`: those that were there,
--- `refused`: session -> why it takes no records: it is erased, or it met another row's natural key. `keyless`: some
--- session doesn't know its key yet.
+-- `refused`: session -> why it takes no records: it is erased, or it met another row's natural key. `plain`: all that the
+-- batch says of its sessions is written with that.
 create or replace function turnlog.ensure_sessions(
     in_project text, rows jsonb,
-    out created uuid[], out present uuid[], out refused jsonb, out keyless boolean)
+    out created uuid[], out present uuid[], out refused jsonb, out plain boolean)
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set enable_seqscan = off
 as $$
 declare
     named uuid[];
     known uuid[];
+    states boolean;   -- some session is stated for itself, not only brought along by a child
+    keyed boolean;    -- some session is said to have a key
+    said_once boolean;
+    keyless boolean := false; -- some session doesn't know its key
     fresh constant turnlog.ai_sessions := jsonb_populate_record(null::turnlog.ai_sessions, jsonb_build_object(
         'project', in_project, 'status', 'open', 'implicit', false, 'created_at', statement_timestamp()));
 begin
-    named := array(
-        select s.id from jsonb_to_recordset(rows -> 'sessions') as s (id uuid)
-        union
-        select i.session_id from jsonb_to_recordset(rows -> 'interactions') as i (session_id uuid)
-        union
-        select p.session_id from jsonb_to_recordset(rows -> 'participants') as p (session_id uuid)
-        union
-        select f.session_id from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid));
+    select array_agg(distinct n.id), bool_or(n.states), bool_or(n.keyed),
+           count(distinct n.id) filter (where n.keyed is not null) = count(n.keyed)
+      into named, states, keyed, said_once
+      from (select s.id, s.implicit is not true or s.folder_id is not null as states, s.key is not null as keyed
+              from jsonb_to_recordset(rows -> 'sessions') as s (id uuid, implicit boolean, folder_id uuid, key text)
+            union all
+            select i.session_id, null, null from jsonb_to_recordset(rows -> 'interactions') as i (session_id uuid)
+            union all
+            select p.session_id, null, null from jsonb_to_recordset(rows -> 'participants') as p (session_id uuid)
+            union all
+            select f.session_id, null, null from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid)) as n;
 
     -- Mostly all are there, so a look comes first. Missing ones must be inserted before any is locked, or one batch could
     -- hold what another waits for. Rows never go away, so what the look has seen is still there to be locked.
     known := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
     created := '{}';
-    keyless := false;
+    present := '{}';
+    refused := '{}';
     if cardinality(known) < cardinality(named) then
         with inserted as (
             insert into turnlog.ai_sessions
@@ -46,8 +52,6 @@ begin
     end if;
 
     -- what this batch inserted nobody else sees
-    present := '{}';
-    refused := '{}';
     if cardinality(created) < cardinality(named) then
         select coalesce(array_agg(s.id), '{}'), keyless or coalesce(bool_or(s.key is null), false),
                coalesce(jsonb_object_agg(s.id, 'erased') filter (where s.erased_at is not null), '{}')
@@ -64,5 +68,8 @@ begin
                  where n.id <> all (created || present));
         end if;
     end if;
+    plain := refused = '{}' and (
+        coalesce(not states and not (keyed and keyless), true)
+        or said_once and present = '{}' and coalesce(rows -> 'unplaced' = '[]', true));
 end
 $$;

@@ -5,7 +5,6 @@
 create or replace function turnlog.number_sessions(in_project text, rows jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]') || planned;

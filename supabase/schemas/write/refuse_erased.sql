@@ -9,8 +9,6 @@
 create or replace function turnlog.refuse_erased(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
 as $$
 declare
     kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';

@@ -3,7 +3,6 @@
 create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
-set enable_seqscan = off
 as $$
 begin
     return (

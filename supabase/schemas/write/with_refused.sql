@@ -10,7 +10,7 @@ declare
     of_refused jsonb;
 begin
     for kind, of_refused in select r.key, r.value from jsonb_each(refused) as r loop
-        given := receipts -> kind;
+        given := coalesce(nullif(receipts -> kind, 'null'), '[]');
         if jsonb_typeof(given) = 'string' then
             given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));
         end if;

@@ -35,6 +35,7 @@ declare
     races_refused jsonb := '{}';
     folders jsonb := '{}';           -- what became of the folders, with what only they know of their sessions
     parents record;
+    refused jsonb;
     receipts jsonb;
 begin
     if in_project is null then
@@ -65,17 +66,24 @@ begin
 
     -- participants before interactions: those state a role and a state, these only name who takes part
     receipts := jsonb_build_object(
-        'sessions', turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.refused,
-                                           parents.keyless),
-        'participants', turnlog.write_participants(in_project, rows, parents.refused),
-        'interactions', turnlog.write_interactions(in_project, rows, parents.refused),
-        'feedback', turnlog.write_feedback(in_project, rows, parents.refused));
+        'sessions', case when parents.plain and parents.present = '{}' then '"created"'
+                         when parents.plain and parents.created = '{}' then '"duplicate"'
+                         else turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.refused) end,
+        'participants', case when jsonb_array_length(rows -> 'participants') > 0
+                             then turnlog.write_participants(in_project, rows, parents.refused) end,
+        'interactions', case when jsonb_array_length(rows -> 'interactions') > 0
+                             then turnlog.write_interactions(in_project, rows, parents.refused) end,
+        'feedback', case when jsonb_array_length(rows -> 'feedback') > 0
+                         then turnlog.write_feedback(in_project, rows, parents.refused) end);
     if folders <> '{}' or request -> 'return_parents' = 'true' then
         receipts := receipts || turnlog.add_parents(
             in_project, rows, coalesce(folders -> 'receipts', '[]'), receipts -> 'sessions');
     end if;
-    receipts := turnlog.with_refused(receipts, races_refused, rows);
-    receipts := turnlog.with_refused(receipts, claims_refused, rows);
-    return turnlog.with_refused(receipts, erased_refused, rows);
+    foreach refused in array array[races_refused, claims_refused, erased_refused] loop
+        if refused <> '{}' then
+            receipts := turnlog.with_refused(receipts, refused, rows);
+        end if;
+    end loop;
+    return receipts;
 end
 $$;

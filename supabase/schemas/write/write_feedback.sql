@@ -8,14 +8,13 @@
 create or replace function turnlog.write_feedback(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
 as $$
 declare
     stated record;
     held turnlog.ai_feedback;
     is_newer boolean;
     fields text[];
-    receipts jsonb := '[]';
+    receipts jsonb[] := '{}';
 begin
     for stated in
         select f.*
@@ -24,8 +23,8 @@ begin
                given_at timestamptz, created_at timestamptz)
     loop
         if refused ? stated.session_id::text then
-            receipts := receipts || jsonb_build_object(
-                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
+            receipts := array_append(receipts, jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text));
             continue;
         end if;
 
@@ -38,7 +37,7 @@ begin
                 stated.comment, stated.given_at, stated.created_at)
             on conflict do nothing;
         if found then
-            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            receipts := array_append(receipts, '{"receipt": "created"}'::jsonb);
             continue;
         end if;
 
@@ -63,12 +62,12 @@ begin
              where f.project = in_project and f.session_id = stated.session_id
                and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
         end if;
-        receipts := receipts || case
+        receipts := array_append(receipts, case
             when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
             when not is_newer and (stated.value <> held.value or stated.comment is distinct from held.comment)
                 then '{"receipt": "duplicate", "reason": "older"}'::jsonb
-            else '{"receipt": "duplicate"}'::jsonb end;
+            else '{"receipt": "duplicate"}'::jsonb end);
     end loop;
-    return receipts;
+    return to_jsonb(receipts);
 end
 $$;

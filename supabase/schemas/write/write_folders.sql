@@ -4,7 +4,6 @@
 create or replace function turnlog.write_folders(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
 as $$
 declare
     folders constant jsonb := coalesce(rows -> 'folders', '[]');

@@ -5,12 +5,9 @@ create or replace function turnlog.write_interactions(in_project text, rows json
 returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off
 as $$
 declare
-    interactions constant jsonb := coalesce(rows -> 'interactions', '[]');
+    interactions constant jsonb := rows -> 'interactions';
     fresh constant turnlog.ai_interactions := jsonb_populate_record(null::turnlog.ai_interactions, jsonb_build_object(
         'project', in_project, 'created_at', statement_timestamp()));
     created_sessions uuid[];
@@ -18,9 +15,6 @@ declare
     participants boolean;    -- some interaction names who it is of
     receipts jsonb := '{}';  -- position -> receipt, of those that were not new
 begin
-    if interactions = '[]' then
-        return interactions;
-    end if;
     with inserted as (
         insert into turnlog.ai_interactions
         select i.*

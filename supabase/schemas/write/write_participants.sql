@@ -2,7 +2,6 @@
 create or replace function turnlog.write_participants(in_project text, rows jsonb, refused jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
 as $$
 declare
     onward constant text[] := '{reserved,confirmed,joined,left}';
@@ -10,12 +9,12 @@ declare
     held turnlog.ai_session_participants;
     fields text[];
     receipt jsonb;
-    receipts jsonb := '[]';
+    receipts jsonb[] := '{}';
 begin
     for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, coalesce(rows -> 'participants', '[]')) as p loop
         if refused ? stated.session_id::text then
-            receipts := receipts || jsonb_build_object(
-                'receipt', 'rejected', 'reason', refused -> stated.session_id::text);
+            receipts := array_append(receipts, jsonb_build_object(
+                'receipt', 'rejected', 'reason', refused -> stated.session_id::text));
             continue;
         end if;
         insert into turnlog.ai_session_participants (project, session_id, participant, role, state, created_at)
@@ -23,7 +22,7 @@ begin
                 coalesce(stated.created_at, statement_timestamp()))
             on conflict do nothing;
         if found then
-            receipts := receipts || '{"receipt": "created"}'::jsonb;
+            receipts := array_append(receipts, '{"receipt": "created"}'::jsonb);
             continue;
         end if;
         select p.* into held
@@ -52,8 +51,8 @@ begin
                 receipt := jsonb_build_object('receipt', 'filled', 'fields', fields);
             end if;
         end if;
-        receipts := receipts || receipt;
+        receipts := array_append(receipts, receipt);
     end loop;
-    return receipts;
+    return to_jsonb(receipts);
 end
 $$;

@@ -1,13 +1,10 @@
 -- What a batch says of sessions: what they lack is filled in, what contradicts them is a conflict. Those that came along
--- with a child state their key and nothing else. Answers their receipts in order, or the one word for all of them.
+-- with a child state their key and nothing else. Answers their receipts in order.
 create or replace function turnlog.write_sessions(
-    in_project text, rows jsonb, created uuid[], present uuid[], refused jsonb, keyless boolean)
+    in_project text, rows jsonb, created uuid[], present uuid[], refused jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan'
-set enable_seqscan = off
 as $$
 declare
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
@@ -16,7 +13,9 @@ declare
     held turnlog.ai_sessions;
     rule record;
     adopts boolean;         -- it creates by name what an interaction brought along
-    receipts jsonb := '{}'; -- position -> receipt
+    places bigint[] := '{}';
+    given jsonb[] := '{}';
+    receipts jsonb;         -- position -> receipt
 begin
     for one in
         select s.value as facts, (s.value ->> 'id')::uuid as id, s.ordinality as at,
@@ -25,7 +24,7 @@ begin
                                   not s.value ? 'key', s.ordinality) as nth
           from jsonb_array_elements(sessions) with ordinality as s
          where (s.value -> 'implicit' is distinct from 'true' or s.value ? 'folder_id'
-                or keyless and s.value ? 'key')
+                or s.value ? 'key')
            and not unplaced @> to_jsonb(s.ordinality)
          order by nth, s.ordinality
     loop
@@ -36,6 +35,7 @@ begin
         if held.id is null or one.implicit and held.key is not null and not one.is_placed then
             continue;
         end if;
+        places := array_append(places, one.at);
         adopts := held.implicit and not one.implicit;
         select r.fills, r.conflicts
           into rule
@@ -54,10 +54,9 @@ begin
                    - case when one.implicit and held.user_id is not null then 'user_id' else '' end
                    - coalesce(held.edited, '{}')) as r;
         if rule.conflicts is not null then
-            receipts := receipts || jsonb_build_object(one.at,
-                jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
+            given := array_append(given, jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
         elsif rule.fills is null and not adopts then
-            receipts := receipts || jsonb_build_object(one.at, '{"receipt": "duplicate"}'::jsonb);
+            given := array_append(given, '{"receipt": "duplicate"}'::jsonb);
         else
             update turnlog.ai_sessions as s
                set (key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number, scheduled_on,
@@ -69,14 +68,12 @@ begin
                           m.implicit and not adopts
                      from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
              where s.project = in_project and s.id = one.id;
-            receipts := receipts || jsonb_build_object(one.at, jsonb_build_object(
+            given := array_append(given, jsonb_build_object(
                 'receipt', 'filled', 'fields', array(select f from jsonb_object_keys(rule.fills) as f order by f)));
         end if;
     end loop;
 
-    if receipts = '{}' and unplaced = '[]' and refused = '{}' and (created = '{}' or present = '{}') then
-        return case when created = '{}' then '"duplicate"' else '"created"' end;
-    end if;
+    receipts := coalesce((select jsonb_object_agg(g.place, g.receipt) from unnest(places, given) as g (place, receipt)), '{}');
     -- a record with neither a row of its own nor an erased session met another row's natural key
     return (
         select coalesce(jsonb_agg(coalesce(
