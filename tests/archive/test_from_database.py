@@ -109,7 +109,7 @@ def fill(theirs: Theirs, sessions: int, interactions: int) -> None:
 
 
 def turns(repository: ConversationRepository, session: str) -> list[dict[str, Any]]:
-    return [dict(each) for each in repository.transcript(session, {"limit": 100})["interactions"]]
+    return [{**row} for row in repository.transcript(session, {"limit": 100})["interactions"]]
 
 
 @pytest.mark.parametrize("backend", ["postgres", "supabase"], indirect=True)
