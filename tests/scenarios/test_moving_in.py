@@ -72,7 +72,8 @@ def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> No
     dialogues = [json.loads(line) for line in SGD.read_text(encoding="utf-8").splitlines()[:60]]
     file = write(tmp_path / "dialogues.jsonl", dialogues)
     command = [sys.executable, "-m", "flask", "--app", "app", "import", str(file), "--format", "sgd"]
-    environment = os.environ | backend.environment | {"DATA_DIR": str(tmp_path)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TURNLOG_")}
+    environment = inherited | backend.environment | {"DATA_DIR": str(tmp_path)}
     running = [
         subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
