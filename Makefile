@@ -8,6 +8,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO_DIR ?= data/demo
 DEMO := env DATABASE_URL= SUPABASE_URL= SUPABASE_SECRET_KEY= SUPABASE_SERVICE_ROLE_KEY= TURNLOG_KEYLESS= DATA_DIR=$(DEMO_DIR)
 
+# Compiled code is kept, whatever the environment says: rewriting the tests' assertions takes each process seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run demo test test-all mutants check audit bench soak migration lock clean
 
 run: $(VENV)/.runtime

@@ -1,65 +1,24 @@
 """The contract is true: whatever it allows is answered as it says, and whatever it forbids is refused."""
 
 import re
-import tomllib
-from pathlib import Path
 
 import pytest
-import schemathesis
-from flask import Flask
 from flask.testing import FlaskClient
-from schemathesis.config import SchemathesisConfig
-from schemathesis.engine import Status, events, from_schema
-from schemathesis.engine.recorder import ScenarioRecorder
-from schemathesis.schemas import BaseSchema
 
 from app import create_app
 from conversation.settings import Settings
 from tests.conftest import Backend
 
-_CONFIG = Path(__file__).parent.parent / "schemathesis.toml"
 _KEY = "correct horse battery staple"
-
-
-def contract(app: Flask, *, systematic: bool) -> BaseSchema:
-    """Return an app's contract, ready to be tried. `systematic`: also try every boundary of every field."""
-    config = tomllib.loads(_CONFIG.read_text()) | {
-        "seed": 20261121,
-        "generation": {"max-examples": 8},
-        "phases": {"coverage": {"enabled": systematic}, "stateful": {"max-steps": 4}},
-    }
-    return schemathesis.openapi.from_wsgi("/openapi.json", app, config=SchemathesisConfig.from_dict(config))
-
-
-def failures(schema: BaseSchema) -> list[str]:
-    """Run everything that schemathesis has: boundary values, random requests, and sequences of calls."""
-    found: list[str] = []
-    tried = 0
-    for event in from_schema(schema).execute():
-        match event:
-            case events.ScenarioFinished(recorder=recorder):
-                tried += len(recorder.interactions)
-                found += failed_checks(recorder)
-            case events.NonFatalError(value=error) | events.FatalError(exception=error):
-                found.append(repr(error))
-    assert tried > 50
-    return found
-
-
-def failed_checks(recorder: ScenarioRecorder) -> list[str]:
-    return [
-        f"{check.failure_info.failure}\n{check.failure_info.code_sample}\n{recorder.interactions[case].response}"
-        for case, checks in recorder.checks.items()
-        for check in checks
-        if check.status == Status.FAILURE and check.failure_info is not None
-    ]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # some thousand calls, on a busy machine
 def test_the_api_keeps_its_contract(client: FlaskClient, backend: Backend) -> None:
+    from tests import contract  # noqa: PLC0415 - no process that only collects tests waits for it
+
     # boundaries are judged before a store is asked, so they are walked over one store only
-    assert failures(contract(client.application, systematic=backend.name == "postgres")) == []
+    assert contract.failures(contract.of(client.application, systematic=backend.name == "postgres")) == []
 
 
 def test_every_route_is_described() -> None:
