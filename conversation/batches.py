@@ -41,7 +41,7 @@ class InteractionBatch(BaseModel):
 class DescribedBatch(InteractionBatch):
     """Up to 1,000 interactions, of any sessions; each is checked by itself, so that a bad one harms no other.
 
-    One interaction may stand in it a hundred times; one named by a key of several parts, once.
+    One interaction may stand in it any number of times; one named by a key of several parts, once.
     """
 
     interactions: Annotated[list[Interaction], Field(min_length=1, max_length=LARGEST_BATCH)]

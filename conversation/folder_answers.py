@@ -41,6 +41,13 @@ class FolderView(Answer):
     created_at: datetime
     statistics: FolderStatistics
 
+    @classmethod
+    def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        return super().arrange(row) | {
+            "plan": PlanView.arrange(row["plan"]) if row["plan"] else None,
+            "statistics": FolderStatistics.arrange(row["statistics"]),
+        }
+
 
 class FolderAnswer(FolderView):
     sessions: list[SessionView]

@@ -1,5 +1,6 @@
 """What the API answers about interactions."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -79,6 +80,13 @@ class Gaps(Answer):
     gaps: list[TurnRange]
     doubled_count: int
     doubled: Annotated[list[DoubledTurn], Field(description="Turns that several interactions have")]
+
+    @classmethod
+    def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        return super().arrange(row) | {
+            "gaps": [TurnRange.arrange(gap) for gap in row["gaps"]],
+            "doubled": [DoubledTurn.arrange(turn) for turn in row["doubled"]],
+        }
 
 
 class InteractionKept(Answer):

@@ -18,7 +18,7 @@ class Ownership(Protocol):
     def author(self) -> str: ...
 
     def owner_of(self, session_id: str) -> str:
-        """Return the owner that a session must have, as `turnlog.write_v2` spells it. Raises `NotYours`."""
+        """Return the owner that a session must have, as `turnlog.write` has it. Raises `NotYours`."""
 
 
 def claim(batch: Batch, ownership: Ownership) -> None:

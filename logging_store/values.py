@@ -51,7 +51,9 @@ class _Naming:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema["steps"][0])
+        while "steps" not in schema:
+            schema = schema["schema"]
+        return handler(schema["steps"][0])  # the others say nothing that a contract could show
 
 
 _NAMING = _Naming()

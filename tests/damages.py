@@ -93,15 +93,6 @@ SHAPE = {
         "alter table turnlog.ai_interactions set unlogged",
         "tables", "the table ai_interactions is unlogged", "set logged",
     ),
-    "a trigger is gone": (
-        "drop trigger ai_interactions_queue on turnlog.ai_interactions",
-        "triggers", "ai_interactions.ai_interactions_queue is missing", "index --all",
-    ),
-    "a trigger does something else": (
-        ("create or replace trigger ai_interactions_queue after insert on turnlog.ai_interactions"
-        " referencing new table as written for each statement execute function turnlog.requeue()"),
-        "triggers", "ai_interactions_queue has been changed", "EXECUTE FUNCTION turnlog.queue()",
-    ),
     "a trigger swallows rows": (
         ("create function public.swallow() returns trigger language plpgsql as 'begin return null; end';"
         'create trigger "Swallow" before insert on turnlog.ai_sessions for each row execute function public.swallow()'),
@@ -129,8 +120,8 @@ SHAPE = {
         "functions", "turnlog.erase(jsonb) has been changed: body, settings, traits", "flask --app app migrate",
     ),
     "a function has another setting": (
-        "alter function turnlog.write_v1(jsonb) reset lock_timeout",
-        "functions", "turnlog.write_v1(jsonb) has been changed: settings", "flask --app app migrate",
+        "alter function turnlog.write(jsonb) reset lock_timeout",
+        "functions", "turnlog.write(jsonb) has been changed: settings", "flask --app app migrate",
     ),
     "a function runs as its owner": (
         "alter function turnlog.sessions(jsonb) security definer",
@@ -172,8 +163,8 @@ RIGHTS = {
         "grants", "authenticated has SELECT, UPDATE (prompt)", "revoke SELECT (prompt), UPDATE (prompt) on table",
     ),
     "everybody may call": (
-        "grant execute on function turnlog.write_v1(jsonb) to public",
-        "grants", "public has EXECUTE on turnlog.write_v1(jsonb)", "from public",
+        "grant execute on function turnlog.write(jsonb) to public",
+        "grants", "public has EXECUTE on turnlog.write(jsonb)", "from public",
     ),
     "another role reads": (
         "grant select on turnlog.ai_sessions to authenticator",

@@ -113,10 +113,3 @@ def test_merged_receipts_are_split_again(several: list[Batch]) -> None:
 def test_a_batch_comes_back_from_the_disk(batch: Batch) -> None:
     back = read_batch(to_json(batch.to_json()))
     assert [list(getattr(back, kind)) for kind in KINDS] == [list(getattr(batch, kind)) for kind in KINDS]
-
-
-def test_entries_of_an_older_version_are_read() -> None:
-    session, interaction = {"id": "s", "created_at": _AT}, {"session_id": "s", "id": "i", "created_at": _AT}
-    old = {"project": "p", "sessions": [session], "interactions": [interaction], "return_sessions": True}
-    batch = read_batch(to_json(old))
-    assert (list(batch.sessions), list(batch.interactions), list(batch.folders)) == ([session], [interaction], [])

@@ -266,14 +266,6 @@ def test_unknown_and_erased_conversations(client: FlaskClient) -> None:
     assert [paths(answer) for answer in bad] == [["?case"], ["?cursor"]]
 
 
-def test_a_message_named_too_often_is_told_so(client: FlaskClient) -> None:
-    said = [{"role": "user", "content": "Hi", "messageId": "u"}] * 101
-    told = start(client, conversationId="c", messages=said)
-    assert told.status_code == 422
-    assert paths(told) == ["$.messages[100].messageId"]
-    assert receipts(told) == ["created", *["duplicate"] * 99, "rejected"]
-
-
 def test_many_answers_do_not_multiply_their_question() -> None:
     question = Message.model_validate({"role": "user", "content": "a long one", "message_id": "u"})
     answer = Message.model_validate({"role": "assistant", "content": "Hello", "reply_to": "u"})

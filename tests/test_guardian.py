@@ -22,10 +22,10 @@ RUN = """
 import json, os, threading
 from pathlib import Path
 import psutil
-from tests.conftest import _watched, browser, postgres_server
+from tests.conftest import _chromium, _watched, postgres_server
 from tests.service import launch
 
-def test_that_never_ends(postgres_server, browser):
+def test_that_never_ends(postgres_server, chromium):
     with postgres_server.database() as name, launch({"DATABASE_URL": postgres_server.conninfo(name)}) as service:
         service.wait_until_ready()
         Path("new").write_text(json.dumps({"process": os.getpid()}))

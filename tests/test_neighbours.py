@@ -233,6 +233,7 @@ def test_an_empty_schema_is_taken(taken: str) -> None:
     assert operator.run("migrate").exit_code == 0
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("what", ["schema turnlog", "function public.turnlog(text, jsonb)"])
 def test_a_mark_that_a_restore_left_out_is_set_as_it_says(database: str, what: str) -> None:
     operator = Operator({"DATABASE_URL": database}, database)

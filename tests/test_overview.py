@@ -209,6 +209,7 @@ def many(backend: Backend) -> int:
     return 24_000
 
 
+@pytest.mark.own_database
 def test_of_very_many_a_sample_is_looked_at_and_counted_up(store: Store, many: int) -> None:
     asked = {
         "from": DAY["from"], "to": DAY["to"], "bucket_s": 3600, "most": 10_000, "sample": 4_000, "most_failures": 10,
@@ -231,6 +232,7 @@ def test_of_very_many_a_sample_is_looked_at_and_counted_up(store: Store, many: i
     )
 
 
+@pytest.mark.own_database
 def test_an_answer_of_a_sample_is_counted_up_and_says_so(
     client: FlaskClient, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,9 +106,9 @@ def test_what_the_data_is_to_blame_for_names_the_field(
     ("code", "message", "to_do"),
     [
         ("42P01", 'relation "turnlog.ai_sessions" does not exist', "apply the migrations"),
-        ("42883", "function turnlog.write_v1(jsonb) does not exist", "apply the migrations"),
+        ("42883", "function turnlog.write(jsonb) does not exist", "apply the migrations"),
         ("PGRST202", "Could not find the function", "notify pgrst, 'reload schema'"),
-        ("42501", "permission denied for function turnlog.write_v1", r"use the secret \(service_role\) key"),
+        ("42501", "permission denied for function turnlog.write", r"use the secret \(service_role\) key"),
         ("22023", 'role "somebody" does not exist', r"use the secret \(service_role\) key"),
         ("28P01", "password authentication failed", "check the user and password in DATABASE_URL"),
         ("28000", 'role "somebody" does not exist', "check the user and password in DATABASE_URL"),

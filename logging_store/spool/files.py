@@ -27,7 +27,7 @@ create table if not exists entries (
     project  text not null,
     kept_at  real not null,     -- seconds since the epoch
     records  integer not null,
-    batch    blob not null      -- JSON, as turnlog.write_v1 takes it
+    batch    blob not null      -- JSON, as turnlog.write takes it
 );
 create table if not exists entry_sessions (
     session_id text not null,   -- or the id of a folder

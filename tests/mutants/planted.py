@@ -8,7 +8,7 @@ GROUP = "tests/test_group_commit.py"
 CONFORMANCE = "tests/test_store_conformance.py"
 CELLS = "tests/faults/test_postgrest_cells.py"
 RACES = "tests/races/test_shared_sessions.py"
-WRITE = "supabase/schemas/write/write_v1.sql"
+ENSURE_SESSIONS = "supabase/schemas/write/ensure_sessions.sql"
 FILL_RULE = "supabase/schemas/rules/fill_rule.sql"
 
 
@@ -47,9 +47,9 @@ PLANTED = [
     ),
     PlantedBug(
         "a batch locks its sessions in any order",
-        WRITE,
-        "                 order by s.id\n                   for no key update) as p;",
-        "                 order by random()\n                   for no key update) as p;",
+        ENSURE_SESSIONS,
+        "                 order by s.id\n                   for no key update) as s;",
+        "                 order by random()\n                   for no key update) as s;",
         f"{RACES}::test_8_processes_write_60_batches_of_12_over_40_sessions_in_shuffled_order[postgres]",
     ),
     PlantedBug(

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,22 +141,6 @@ def test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other(
     spool.dead_letters.remove(letters[0].number)
     assert spool.dead_letters.get(letters[0].number) is None
     assert spool.dead_letters.count() == 1
-
-
-def test_statements_about_one_interaction_are_delivered_a_hundred_at_a_time(
-    spool: Spool, inner: Removable, prompts: Prompts
-) -> None:
-    session_id, id_ = str(uuid.uuid4()), str(uuid.uuid4())
-    inner.away = AWAY
-    for n in range(102):
-        spool.write(said("Hot", session_id=session_id, id_=id_, metadata={f"k{n}": n}))
-    spool.write(said("Cool", session_id=session_id))
-    inner.away = None
-    eventually(lambda: spool.directory.depth().entries == 0, "delivered")
-    assert prompts() == ["Cool", "Hot"]
-    assert [len(batch.interactions) for batch in inner.writes] == [100, 3]
-    transcript = ask(spool, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 10})["interactions"]
-    assert {f"k{n}": n for n in range(102)} in [row["metadata"] for row in transcript]
 
 
 def test_what_was_erased_meanwhile_is_forgotten_here_as_well(

@@ -84,11 +84,8 @@ def opened(url: str) -> Iterator["PostgresTables"]:
         # without autocommit: one transaction from the first statement to the end, which rolls back
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        try:
-            yield PostgresTables(connection)
-        finally:
-            if not connection.closed:
-                connection.rollback()
+        yield PostgresTables(connection)
+        connection.rollback()
 
 
 class PostgresTables:
@@ -185,6 +182,8 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # a connection that is busy can't be tidied up
+            raise error.__context__ from None
         said = error.diag.message_primary or " ".join(str(error).split())
         raise SourceError(f"The source can't be read: {said}") from None
 
