@@ -12,13 +12,12 @@ _STEP_MS = 200  # who writes what is being indexed waits meanwhile
 
 
 @blueprint.cli.command("index")
-@click.option(
-    "--all", "anew", is_flag=True, help="Index anew all there is, also what was written without the triggers."
-)
+@click.option("--all", "anew", is_flag=True, help="Index anew all there is, also what was written past the service.")
 def index(*, anew: bool) -> None:
     """Index for the search all that waits for it, at once and beside the service, which does so slowly by itself.
 
-    After an import of many conversations, say; with --all after one past the triggers. Cut anywhere, nothing is lost.
+    After an import of many conversations, say; with --all after rows were changed by SQL.
+    Cut anywhere, nothing is lost.
     """
     indexed, left = 0, True
     with ended_like_an_interrupt(), database_at_work() as database:
