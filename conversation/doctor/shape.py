@@ -168,9 +168,9 @@ def _indexes(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findin
 
 
 def _triggers(found: dict[str, str]) -> Iterator[Finding]:
-    for full, text in found.items():
+    for full, definition_of in found.items():
         table, trigger = _split(full)
-        kind, _, definition = text.partition(": ")
+        kind, _, definition = definition_of.partition(": ")
         if kind == "rule" or " BEFORE " in definition:
             yield Finding(
                 f"the {kind} {full} isn't Turnlog's: {definition}",
