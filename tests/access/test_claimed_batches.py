@@ -78,6 +78,21 @@ def test_the_service_has_what_it_makes_in_the_same_batch(store: Store) -> None:
     assert found["owner"] is None
 
 
+@pytest.mark.parametrize("forged", [MINE, "user:bob"])
+@pytest.mark.parametrize("of_the_service", [{}, {"implicit": False, "title": "ours", "user_id": "ada"}])
+def test_what_others_say_of_it_in_the_same_batch_is_not_taken(
+    store: Store, of_the_service: dict[str, Any], forged: str
+) -> None:
+    one = new()
+    rows = [session(one, forged, implicit=False, title="forged", user_id="bob"), session(one, **of_the_service)]
+    receipts = store.write(Batch(PROJECT, rows, [said(one, "the service's")]))
+    assert outcomes(receipts) == [[FOREIGN, "created"], ["created"]]
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": one})
+    assert found is not None
+    expected = (of_the_service.get("title"), of_the_service.get("user_id"))
+    assert (found["title"], found["user_id"], found["implicit"]) == (*expected, not of_the_service)
+
+
 def test_a_users_session_is_theirs_however_it_is_made(store: Store) -> None:
     by_user, by_service, by_token = new(), new(), new()
     receipts = store.write(Batch(PROJECT, [session(by_user, "user:ada")], [said(by_user, "Hi", "user:ada")]))
