@@ -165,6 +165,32 @@ def test_a_session_that_comes_with_no_row_of_its_own_is_made_by_who_may(store: S
     assert found["user_id"] == "ada"
 
 
+def in_folder(folder: str, number: int, id_: str, **more: Any) -> Row:
+    return session(id_, folder_id=folder, session_number=number, **more)
+
+
+def test_who_has_a_number_is_told_beside_what_others_claim(store: Store) -> None:
+    folder, holder, unplaced, mine, free = new(), new(), new(), new(), new()
+    folders = [{"id": folder, "implicit": True, "created_at": NOW}]
+    store.write(Batch(PROJECT, [in_folder(folder, 1, holder)], folders=folders))
+    rows = [
+        *(session(mine, MINE), session(mine, YOURS)),
+        *(in_folder(folder, 1, unplaced, implicit=False), session(free, implicit=False)),
+    ]
+    receipts = store.write(Batch(PROJECT, rows, [said(unplaced, "Hi")], folders))
+    assert outcomes(receipts) == [["created", FOREIGN, "conflict", "created"], ["created"]]
+    assert receipts.sessions[2].held_by == holder
+
+
+def test_a_plan_is_told_of_beside_what_others_claim(store: Store) -> None:
+    folder, mine = new(), new()
+    planned = [in_folder(folder, number, new(), numbering="named", status="locked") for number in (1, 2)]
+    plan = {"id": folder, "created_at": NOW, "sessions_per_week": 1, "total_weeks": 2, "sessions": planned}
+    receipts = store.write(Batch(PROJECT, [session(mine, MINE), session(mine, YOURS)], folders=[plan]))
+    assert outcomes(receipts) == [["created", FOREIGN], []]
+    assert [each["session_id"] for each in receipts.folders[0].planned] == [row["id"] for row in planned]
+
+
 @pytest.mark.parametrize("size", [1, 300])
 def test_receipts_keep_their_places(store: Store, size: int) -> None:
     mine, theirs = new(), new()
