@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from typing import Any
 
 import psycopg
@@ -130,6 +131,17 @@ def test_what_is_filled_in_later_is_found(client: FlaskClient, indexed: Any) -> 
     assert keys(search(client, q="answer")) == ["1"]
     indexed()
     assert keys(search(client, q="answer")) == keys(search(client, q="question")) == ["1"]
+
+
+def test_an_id_that_several_sessions_have_is_indexed_for_each(
+    client: FlaskClient, backend: Backend, database_store: FunctionStore
+) -> None:
+    one = str(uuid.uuid4())
+    for session in ("s", "t"):
+        log(client, session_id=session, interaction_id=one, prompt="needle", response="straw " * 5_000)
+    assert index(database_store, 0) == {"indexed": 1, "left": True}
+    assert index(database_store, 0) == {"indexed": 1, "left": False}
+    assert len(search(client, q="needle")["hits"]) == 2
 
 
 def test_a_text_too_long_to_be_indexed_is_found(client: FlaskClient, indexed: Any) -> None:
