@@ -244,6 +244,29 @@ def test_what_was_written_past_the_service_is_indexed_with_all(
     assert (count(backend, INDEXED), count(backend, WAITING)) == (3, 0)
 
 
+@pytest.mark.parametrize("indexes", [False, True])
+def test_what_is_written_while_all_is_queued_anew_is_found(
+    client: FlaskClient, backend: Backend, database_store: FunctionStore, indexed: Any, *, indexes: bool
+) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="hay")
+    with psycopg.connect(backend.database) as other:
+        other.execute("select from turnlog.ai_search_queue for update")  # somebody is indexing: it is waited for
+        queueing = threading.Thread(target=lambda: list(indexing.queue_all(database_store)))
+        queueing.start()
+        while count(backend, "select count(*) from pg_locks where not granted") == 0:
+            assert queueing.is_alive()
+            time.sleep(0.01)
+        for session in ("s", "t"):
+            log(client, session_id=session, interaction_id="2", prompt="needle")
+        if indexes:
+            index(database_store, 1000)
+        other.commit()
+    queueing.join()
+    for _ in range(2):
+        assert len(search(client, q="needle")["hits"]) == 2
+        indexed()
+
+
 def test_while_a_session_is_queued_in_part_all_of_it_is_looked_at(
     client: FlaskClient, backend: Backend, database_store: FunctionStore, indexed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
