@@ -894,6 +894,7 @@ begin
                (s.held).erased_at is null and jsonb_populate_record(s.held, s.facts - 'created_at') = s.held as is_same
           from stated as s
          where (s.held).id is not null
+           and not refused ? (s.facts ->> 'session_id') -- of a long one that is being erased some are left
         offset 0
     ), judged as materialized (
         select c.position, c.held,
@@ -1657,7 +1658,8 @@ begin
                        as i (session_id uuid, id uuid, participant text, created_at timestamptz)
                   join turnlog.ai_interactions as held
                     on held.project = in_project and held.session_id = i.session_id and held.id = i.id
-                 where i.participant is not null and held.participant is not null) as named
+                 where i.participant is not null and held.participant is not null
+                   and not refused ? i.session_id::text) as named
          group by named.session_id, named.participant
             on conflict do nothing;
     end if;

@@ -43,7 +43,8 @@ begin
                        as i (session_id uuid, id uuid, participant text, created_at timestamptz)
                   join turnlog.ai_interactions as held
                     on held.project = in_project and held.session_id = i.session_id and held.id = i.id
-                 where i.participant is not null and held.participant is not null) as named
+                 where i.participant is not null and held.participant is not null
+                   and not refused ? i.session_id::text) as named
          group by named.session_id, named.participant
             on conflict do nothing;
     end if;
