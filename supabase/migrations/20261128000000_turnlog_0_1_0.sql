@@ -834,9 +834,9 @@ $$;
 -- schemas/write/fill_interactions.sql
 -- Goes through a batch's interactions that were there already, or that it states more than once: the first statement of
 -- each at once, then the others one after another, in order. Answers position -> receipt of all but those that the batch
--- created.
+-- created: of several about one the first whose key it got, since one with a key that another row has wasn't inserted.
 create or replace function turnlog.fill_interactions(
-    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[])
+    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -850,13 +850,18 @@ begin
     -- by grouping: a join of two lists of unknown length is planned as a nested loop
     select array_agg(i.position) filter (where i.nth = 1), array_agg(i.position order by i.position) filter (where i.nth > 1)
       into first_ones, others
-      from (select i.position, row_number() over (partition by i.session_id, i.id order by i.position)
-                               - (bool_or(i.position is null) over (partition by i.session_id, i.id))::integer as nth
-              from (select i.session_id, i.id, i.ordinality as position
-                      from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid))
-                           with ordinality as i
-                    union all
-                    select n.session_id, n.id, null from unnest(created_sessions, created_ids) as n (session_id, id)) as i) as i
+      from (select i.position, row_number() over (partition by i.session_id, i.id
+                                                  order by i.is_created and i.key is distinct from i.created_key, i.position)
+                               - i.is_created::integer as nth
+              from (select i.*, bool_or(i.position is null) over same as is_created,
+                           max(i.key) filter (where i.position is null) over same as created_key
+                      from (select i.session_id, i.id, i.key, i.ordinality as position
+                              from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid, key text))
+                                   with ordinality as i
+                            union all
+                            select n.session_id, n.id, n.key, null
+                              from unnest(created_sessions, created_ids, created_keys) as n (session_id, id, key)) as i
+                    window same as (partition by i.session_id, i.id)) as i) as i
      where i.position is not null and i.nth > 0;
 
     receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
@@ -1627,6 +1632,7 @@ declare
         'project', in_project, 'created_at', statement_timestamp()));
     created_sessions uuid[];
     created_ids uuid[];
+    created_keys text[];
     participants boolean;    -- some interaction names who it is of
     receipts jsonb := '{}';  -- position -> receipt, of those that were not new
 begin
@@ -1636,18 +1642,18 @@ begin
           from jsonb_populate_recordset(fresh, interactions) as i
          where refused = '{}' or not refused ? i.session_id::text
             on conflict do nothing
-        returning session_id, id, participant
+        returning session_id, id, key, participant
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, n.session_id, array_agg(n.id) from inserted as n group by n.session_id
     )
     select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'),
-           coalesce(bool_or(n.participant is not null), false)
-      into created_sessions, created_ids, participants
+           coalesce(array_agg(n.key), '{}'), coalesce(bool_or(n.participant is not null), false)
+      into created_sessions, created_ids, created_keys, participants
       from inserted as n;
 
     if cardinality(created_ids) < jsonb_array_length(interactions) then
-        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids);
+        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids, created_keys);
         participants := true;
     end if;
     if participants then
