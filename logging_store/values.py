@@ -77,10 +77,13 @@ def _identifier(text: str) -> str:
 
 
 def _time(value: object) -> datetime:
+    time = None
     if isinstance(value, str) and _TIME.fullmatch(value):
         with suppress(ValueError):
-            return _plausible_time(datetime.fromisoformat(value.upper()))
-    raise refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+            time = datetime.fromisoformat(value.upper())
+    if time is None:
+        raise refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+    return _plausible_time(time)
 
 
 def _written_date(value: object) -> object:

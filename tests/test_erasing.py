@@ -226,6 +226,14 @@ def test_a_long_session_is_erased_in_steps_that_nobody_sees(
         connection.execute("select turnlog.erase(%s)", [request])
     assert problem(client.get(in_path("cut") + "/interactions"))["status"] == 410
     assert problem(log(client, session_id="cut", prompt="late"))["status"] == 410
+    with psycopg.connect(backend.database) as connection:
+        left = connection.execute("select id from turnlog.ai_interactions").fetchall()
+    for (one,) in left:  # what is still there takes nothing any more
+        again = log(client, session_id=id_, interaction_id=str(one), response="late", participant="bob")
+        assert problem(again)["status"] == 410
+    with psycopg.connect(backend.database) as connection:
+        held = connection.execute("select from turnlog.ai_interactions where response is not null").fetchall()
+        assert (held, connection.execute("select from turnlog.ai_session_participants").fetchall()) == ([], [])
     report = erased(client, in_path("cut"))
     assert report["interactions"] == 6
     assert remaining(backend, report) == 0

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from logging_store.batches import Batch
+from logging_store.errors import Conflict
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
 from tests.test_store_conformance import interaction_row, new_id, session_row
@@ -60,3 +61,18 @@ def test_an_interactions_key_held_by_another_row_is_reported_by_its_rule(backend
     assert clash.attempted == {"project": PROJECT, "session_id": session, "key": "k"}
     assert clash.held_by == stranger
     assert other.receipt == "created"
+
+
+def test_of_one_interaction_that_is_stated_with_such_a_key_and_without_each_is_told_what_became_of_it(
+    backend: Backend, store: Store
+) -> None:
+    session, derived = new_id(), new_id()
+    store.write(Batch(PROJECT, interactions=[interaction_row(session, new_id(), prompt="First", key="k")]))
+    rows = [
+        interaction_row(session, derived, key="k", prompt="Hello", response="Hi"),
+        interaction_row(session, derived, prompt="Hello"),
+    ]
+    with pytest.raises(Conflict):  # to give it that key: then they are written by themselves
+        store.write(Batch(PROJECT, interactions=rows))
+    receipts = [store.write(Batch(PROJECT, interactions=[row])).interactions[0].receipt for row in rows]
+    assert receipts == ["conflict", "created"]

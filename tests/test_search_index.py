@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from typing import Any
 
 import psycopg
@@ -132,6 +133,17 @@ def test_what_is_filled_in_later_is_found(client: FlaskClient, indexed: Any) -> 
     assert keys(search(client, q="answer")) == keys(search(client, q="question")) == ["1"]
 
 
+def test_an_id_that_several_sessions_have_is_indexed_for_each(
+    client: FlaskClient, backend: Backend, database_store: FunctionStore
+) -> None:
+    one = str(uuid.uuid4())
+    for session in ("s", "t"):
+        log(client, session_id=session, interaction_id=one, prompt="needle", response="straw " * 5_000)
+    assert index(database_store, 0) == {"indexed": 1, "left": True}
+    assert index(database_store, 0) == {"indexed": 1, "left": False}
+    assert len(search(client, q="needle")["hits"]) == 2
+
+
 def test_a_text_too_long_to_be_indexed_is_found(client: FlaskClient, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="x", response="straw " * 100_000 + "needle")
     log(client, session_id="t", interaction_id="2", prompt="x", response="straw " * 2_000 + "needle")
@@ -230,6 +242,29 @@ def test_what_was_written_past_the_service_is_indexed_with_all(
     assert (result.exit_code, result.output) == (0, "Queued 8 interactions.\nIndexed 8 interactions.\n")
     assert sorted(keys(search(client, q="needle"))) == ["3", "4", "5", "6", "7"]
     assert (count(backend, INDEXED), count(backend, WAITING)) == (3, 0)
+
+
+@pytest.mark.parametrize("indexes", [False, True])
+def test_what_is_written_while_all_is_queued_anew_is_found(
+    client: FlaskClient, backend: Backend, database_store: FunctionStore, indexed: Any, *, indexes: bool
+) -> None:
+    log(client, session_id="s", interaction_id="1", prompt="hay")
+    with psycopg.connect(backend.database) as other:
+        other.execute("select from turnlog.ai_search_queue for update")  # somebody is indexing: it is waited for
+        queueing = threading.Thread(target=lambda: list(indexing.queue_all(database_store)))
+        queueing.start()
+        while count(backend, "select count(*) from pg_locks where not granted") == 0:
+            assert queueing.is_alive()
+            time.sleep(0.01)
+        for session in ("s", "t"):
+            log(client, session_id=session, interaction_id="2", prompt="needle")
+        if indexes:
+            index(database_store, 1000)
+        other.commit()
+    queueing.join()
+    for _ in range(2):
+        assert len(search(client, q="needle")["hits"]) == 2
+        indexed()
 
 
 def test_while_a_session_is_queued_in_part_all_of_it_is_looked_at(

@@ -30,6 +30,11 @@ def refused(kind: Any, value: Any) -> str:
     return caught.value.errors()[0]["type"]
 
 
+@pytest.mark.parametrize("text", ["1899-12-31T23:59:59Z", "1900-01-01T00:00:00+14:00", "9000-01-01T00:00:00Z"])
+def test_a_time_that_cannot_be_meant_is_told_from_one_that_is_none(text: str) -> None:
+    assert (refused(Time, text), refused(Time, "2026-11-21T24:00:00Z")) == ("time_range", "time")
+
+
 @pytest.mark.parametrize(
     ("text", "utc"),
     [

@@ -834,9 +834,9 @@ $$;
 -- schemas/write/fill_interactions.sql
 -- Goes through a batch's interactions that were there already, or that it states more than once: the first statement of
 -- each at once, then the others one after another, in order. Answers position -> receipt of all but those that the batch
--- created.
+-- created: of several about one the first whose key it got, since one with a key that another row has wasn't inserted.
 create or replace function turnlog.fill_interactions(
-    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[])
+    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -850,13 +850,18 @@ begin
     -- by grouping: a join of two lists of unknown length is planned as a nested loop
     select array_agg(i.position) filter (where i.nth = 1), array_agg(i.position order by i.position) filter (where i.nth > 1)
       into first_ones, others
-      from (select i.position, row_number() over (partition by i.session_id, i.id order by i.position)
-                               - (bool_or(i.position is null) over (partition by i.session_id, i.id))::integer as nth
-              from (select i.session_id, i.id, i.ordinality as position
-                      from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid))
-                           with ordinality as i
-                    union all
-                    select n.session_id, n.id, null from unnest(created_sessions, created_ids) as n (session_id, id)) as i) as i
+      from (select i.position, row_number() over (partition by i.session_id, i.id
+                                                  order by i.is_created and i.key is distinct from i.created_key, i.position)
+                               - i.is_created::integer as nth
+              from (select i.*, bool_or(i.position is null) over same as is_created,
+                           max(i.key) filter (where i.position is null) over same as created_key
+                      from (select i.session_id, i.id, i.key, i.ordinality as position
+                              from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid, key text))
+                                   with ordinality as i
+                            union all
+                            select n.session_id, n.id, n.key, null
+                              from unnest(created_sessions, created_ids, created_keys) as n (session_id, id, key)) as i
+                    window same as (partition by i.session_id, i.id)) as i) as i
      where i.position is not null and i.nth > 0;
 
     receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
@@ -894,6 +899,7 @@ begin
                (s.held).erased_at is null and jsonb_populate_record(s.held, s.facts - 'created_at') = s.held as is_same
           from stated as s
          where (s.held).id is not null
+           and not refused ? (s.facts ->> 'session_id') -- of a long one that is being erased some are left
         offset 0
     ), judged as materialized (
         select c.position, c.held,
@@ -956,7 +962,8 @@ $$;
 -- schemas/write/missing_sessions.sql
 -- The facts with which a batch's sessions that aren't `known` yet begin: of several statements about one the first that
 -- isn't implicit, then the first that knows its key. Of a session whose number is another's only its key is taken, where
--- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first.
+-- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first; what
+-- the others say of it isn't taken.
 create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
 language plpgsql stable
 set search_path = ''
@@ -982,12 +989,19 @@ begin
                coalesce(rows -> 'unplaced' @> to_jsonb(s.ordinality), false) as is_unplaced
           from jsonb_array_elements(coalesce(rows -> 'sessions', '[]')) with ordinality as s
          where (s.value ->> 'id')::uuid <> all (known)
+    ), claims as (
+        select distinct on (c.session_id) c.session_id, c.claim
+          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
+                union all
+                select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
+         order by c.session_id, c.claim is not null, c.nth, c.ordinality
     ), facts as (
-        select distinct on (f.id) f.id, f.facts
-          from (select s.id, s.value - '{numbering,of_folder,place}'::text[] as facts, s.ordinality
+        select distinct on (f.id) f.id, f.claim, f.facts
+          from (select s.id, s.value ->> 'claim' as claim, s.value - '{numbering,of_folder,place}'::text[] as facts,
+                       s.ordinality
                   from stated as s where not s.is_unplaced
                 union all
-                select s.id, jsonb_build_object('id', s.id, 'implicit', true)
+                select s.id, s.value ->> 'claim', jsonb_build_object('id', s.id, 'implicit', true)
                              || case when s.value ? 'key' then jsonb_build_object('key', s.value -> 'key') else '{}' end
                              || case when s.value ? 'created_at'
                                      then jsonb_build_object('created_at', s.value -> 'created_at') else '{}' end,
@@ -995,23 +1009,17 @@ begin
                   from stated as s
                  where s.is_unplaced and s.id in (select c.session_id from children as c)
                 union all
-                select c.session_id, jsonb_build_object('id', c.session_id, 'implicit', true)
+                select c.session_id, c.claim, jsonb_build_object('id', c.session_id, 'implicit', true)
                              || case when c.created_at is null then '{}'
                                      else jsonb_build_object('created_at', c.created_at) end, null
                   from children as c) as f
+          join claims as c on c.session_id = f.id and c.claim is not distinct from f.claim
          order by f.id, coalesce((f.facts ->> 'implicit')::boolean, false), not f.facts ? 'key', f.ordinality
-    ), claims as (
-        select distinct on (c.session_id) c.session_id, c.claim
-          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
-                union all
-                select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
-         order by c.session_id, c.claim is not null, c.nth, c.ordinality
     )
-    select case when c.claim like 'user:%' then jsonb_build_object('user_id', substr(c.claim, 6)) else '{}' end
+    select case when f.claim like 'user:%' then jsonb_build_object('user_id', substr(f.claim, 6)) else '{}' end
            || (f.facts - 'claim')
-           || case when c.claim like 'token:%' then jsonb_build_object('claim', c.claim) else '{}' end
-      from facts as f
-      join claims as c on c.session_id = f.id;
+           || case when f.claim like 'token:%' then jsonb_build_object('claim', f.claim) else '{}' end
+      from facts as f;
 end
 $$;
 
@@ -1275,7 +1283,8 @@ $$;
 
 
 -- schemas/write/without_refused.sql
--- A batch without the rows that were refused: kind -> position -> receipt.
+-- A batch without the rows that were refused: kind -> position -> receipt. What turnlog.number_sessions says by
+-- positions of the sessions follows: a folder's plan states them behind all that can be refused.
 create or replace function turnlog.without_refused(rows jsonb, refused jsonb) returns jsonb
 language plpgsql immutable
 set search_path = ''
@@ -1286,7 +1295,14 @@ begin
                    select coalesce(jsonb_agg(e.value order by e.ordinality), '[]')
                      from jsonb_array_elements(rows -> r.key) with ordinality as e
                     where not r.value ? e.ordinality::text)), '{}')
-          from jsonb_each(refused) as r);
+          from jsonb_each(refused) as r)
+        || case when refused ? 'sessions' and rows ? 'unplaced' then jsonb_build_object(
+               'stated', (rows ->> 'stated')::integer - (select count(*) from jsonb_object_keys(refused -> 'sessions')),
+               'unplaced', (
+                   select coalesce(jsonb_agg(u.position - (select count(*) from jsonb_object_keys(refused -> 'sessions') as k
+                                                            where k::bigint < u.position) order by u.position), '[]')
+                     from (select p::bigint as position from jsonb_array_elements_text(rows -> 'unplaced') as p) as u
+                    where not refused -> 'sessions' ? u.position::text)) else '{}' end;
 end
 $$;
 
@@ -1616,6 +1632,7 @@ declare
         'project', in_project, 'created_at', statement_timestamp()));
     created_sessions uuid[];
     created_ids uuid[];
+    created_keys text[];
     participants boolean;    -- some interaction names who it is of
     receipts jsonb := '{}';  -- position -> receipt, of those that were not new
 begin
@@ -1625,18 +1642,18 @@ begin
           from jsonb_populate_recordset(fresh, interactions) as i
          where refused = '{}' or not refused ? i.session_id::text
             on conflict do nothing
-        returning session_id, id, participant
+        returning session_id, id, key, participant
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, n.session_id, array_agg(n.id) from inserted as n group by n.session_id
     )
     select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'),
-           coalesce(bool_or(n.participant is not null), false)
-      into created_sessions, created_ids, participants
+           coalesce(array_agg(n.key), '{}'), coalesce(bool_or(n.participant is not null), false)
+      into created_sessions, created_ids, created_keys, participants
       from inserted as n;
 
     if cardinality(created_ids) < jsonb_array_length(interactions) then
-        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids);
+        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids, created_keys);
         participants := true;
     end if;
     if participants then
@@ -1647,7 +1664,8 @@ begin
                        as i (session_id uuid, id uuid, participant text, created_at timestamptz)
                   join turnlog.ai_interactions as held
                     on held.project = in_project and held.session_id = i.session_id and held.id = i.id
-                 where i.participant is not null and held.participant is not null) as named
+                 where i.participant is not null and held.participant is not null
+                   and not refused ? i.session_id::text) as named
          group by named.session_id, named.participant
             on conflict do nothing;
     end if;
@@ -1744,8 +1762,9 @@ begin
     for one in
         select s.value as facts, (s.value ->> 'id')::uuid as id, s.ordinality as at,
                coalesce((s.value ->> 'implicit')::boolean, false) as implicit, s.value ? 'folder_id' as is_placed,
-               row_number() over (partition by s.value ->> 'id' order by coalesce((s.value ->> 'implicit')::boolean, false),
-                                  not s.value ? 'key', s.ordinality) as nth
+               -- as turnlog.missing_sessions chooses the one that makes it
+               row_number() over (partition by s.value ->> 'id' order by s.value ->> 'claim' is not null,
+                                  coalesce((s.value ->> 'implicit')::boolean, false), not s.value ? 'key', s.ordinality) as nth
           from jsonb_array_elements(sessions) with ordinality as s
          where (s.value -> 'implicit' is distinct from 'true' or s.value ? 'folder_id'
                 or s.value ? 'key')
@@ -4011,16 +4030,22 @@ begin
                  group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
          where parts.said is null or octet_length(parts.said) >= 3;
 
+        -- by how many of a row's ids are done: an id may stand in rows of other sessions, too
+        with done as (
+            select d.project, d.session_id, d.part, count(*)::integer as count
+              from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
+             group by d.project, d.session_id, d.part
+        ), gone as (
+            delete from turnlog.ai_search_queue as q
+             using done
+             where q.project = done.project and q.session_id = done.session_id and q.part = done.part
+               and cardinality(q.ids) <= done.count
+        )
         update turnlog.ai_search_queue as q
            set ids = q.ids[done.count + 1:]
-          from (select d.project, d.session_id, d.part, count(*)::integer as count
-                  from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
-                 group by d.project, d.session_id, d.part) as done
+          from done
          where q.project = done.project and q.session_id = done.session_id and q.part = done.part
            and cardinality(q.ids) > done.count;
-        delete from turnlog.ai_search_queue as q
-         using unnest(taken) as t
-         where q.project = t.project and q.session_id = t.session_id and q.part = t.part and q.ids <@ done_ids;
         indexed := indexed + cardinality(done_ids);
         exit when clock_timestamp() > ends_at;
     end loop;
@@ -4067,9 +4092,11 @@ $$;
 -- {limit, after?: {project, session_id, id}} -> {queued, after}: queues the next `limit` interactions of all projects, in
 -- the order of their addresses, and takes what was indexed of their sessions away, also of such that aren't there any more.
 -- `after` is null at the end. While a session is only queued in part, the index says that it may hold anything.
+-- What is queued is looked up last, so that nothing is missed that was written, or even indexed, meanwhile.
 create or replace function turnlog.reindex(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
+set plan_cache_mode = 'force_custom_plan' -- a plan for any place to go on from would begin at the first one
 set enable_seqscan = off
 set lock_timeout = '3s'
 as $$
@@ -4079,44 +4106,49 @@ declare
     after_project constant text := request #>> '{after,project}';
     after_session constant uuid := request #>> '{after,session_id}';
     after_id constant uuid := request #>> '{after,id}';
-    projects text[];
-    sessions uuid[];
-    ids uuid[];
     last_project text;
     last_session uuid;
+    last_id uuid;
+    queued integer;
     goes_on boolean;
 begin
-    select array_agg(page.project), array_agg(page.session_id), coalesce(array_agg(page.id), '{}')
-      into projects, sessions, ids
+    select page.project, page.session_id, page.id
+      into last_project, last_session, last_id
       from (select i.project, i.session_id, i.id
               from turnlog.ai_interactions as i
              where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
                    and i.id <> '00000000-0000-0000-0000-000000000000'
              order by i.project, i.session_id, i.id
-             limit page_size) as page;
-    goes_on := cardinality(ids) = page_size;
-    last_project := projects[cardinality(ids)];
-    last_session := sessions[cardinality(ids)];
+            offset page_size - 1
+             limit 1) as page;
+    goes_on := last_id is not null;
 
     delete from turnlog.ai_search_queue as q
      where (after_id is null or (q.project, q.session_id) > (after_project, after_session))
            and (not goes_on or (q.project, q.session_id) <= (last_project, last_session));
-    insert into turnlog.ai_search_queue (project, session_id, ids)
-    select p.project, p.session_id, array_agg(p.id)
-      from unnest(projects, sessions, ids) as p (project, session_id, id)
-     group by p.project, p.session_id;
     delete from turnlog.ai_search as s
      where s.project = after_project and s.session_id = after_session and s.part = in_part;
     delete from turnlog.ai_search as s
      where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
            and (not goes_on or (s.project, s.session_id) <= (last_project, last_session));
+    with inserted as (
+        insert into turnlog.ai_search_queue (project, session_id, ids)
+        select i.project, i.session_id, array_agg(i.id order by i.id)
+          from turnlog.ai_interactions as i
+         where (after_id is null or (i.project, i.session_id, i.id) > (after_project, after_session, after_id))
+               and (not goes_on or (i.project, i.session_id, i.id) <= (last_project, last_session, last_id))
+               and i.id <> '00000000-0000-0000-0000-000000000000'
+         group by i.project, i.session_id
+        returning ids
+    )
+    select coalesce(sum(cardinality(n.ids)), 0) into queued from inserted as n;
     if goes_on then
         insert into turnlog.ai_search (project, session_id, part, grams)
         values (last_project, last_session, in_part, '{-1}')
             on conflict (project, session_id, part) do nothing;
     end if;
-    return jsonb_build_object('queued', cardinality(ids), 'after', case when goes_on then jsonb_build_object(
-        'project', last_project, 'session_id', last_session, 'id', ids[page_size]) end);
+    return jsonb_build_object('queued', queued, 'after', case when goes_on then jsonb_build_object(
+        'project', last_project, 'session_id', last_session, 'id', last_id) end);
 end
 $$;
 

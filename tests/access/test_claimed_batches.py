@@ -78,6 +78,21 @@ def test_the_service_has_what_it_makes_in_the_same_batch(store: Store) -> None:
     assert found["owner"] is None
 
 
+@pytest.mark.parametrize("forged", [MINE, "user:bob"])
+@pytest.mark.parametrize("of_the_service", [{}, {"implicit": False, "title": "ours", "user_id": "ada"}])
+def test_what_others_say_of_it_in_the_same_batch_is_not_taken(
+    store: Store, of_the_service: dict[str, Any], forged: str
+) -> None:
+    one = new()
+    rows = [session(one, forged, implicit=False, title="forged", user_id="bob"), session(one, **of_the_service)]
+    receipts = store.write(Batch(PROJECT, rows, [said(one, "the service's")]))
+    assert outcomes(receipts) == [[FOREIGN, "created"], ["created"]]
+    found = ask(store, ops.SESSION, PROJECT, {"session_id": one})
+    assert found is not None
+    expected = (of_the_service.get("title"), of_the_service.get("user_id"))
+    assert (found["title"], found["user_id"], found["implicit"]) == (*expected, not of_the_service)
+
+
 def test_a_users_session_is_theirs_however_it_is_made(store: Store) -> None:
     by_user, by_service, by_token = new(), new(), new()
     receipts = store.write(Batch(PROJECT, [session(by_user, "user:ada")], [said(by_user, "Hi", "user:ada")]))
@@ -148,6 +163,32 @@ def test_a_session_that_comes_with_no_row_of_its_own_is_made_by_who_may(store: S
     found = ask(store, ops.SESSION, PROJECT, {"session_id": other})
     assert found is not None
     assert found["user_id"] == "ada"
+
+
+def in_folder(folder: str, number: int, id_: str, **more: Any) -> Row:
+    return session(id_, folder_id=folder, session_number=number, **more)
+
+
+def test_who_has_a_number_is_told_beside_what_others_claim(store: Store) -> None:
+    folder, holder, unplaced, mine, free = new(), new(), new(), new(), new()
+    folders = [{"id": folder, "implicit": True, "created_at": NOW}]
+    store.write(Batch(PROJECT, [in_folder(folder, 1, holder)], folders=folders))
+    rows = [
+        *(session(mine, MINE), session(mine, YOURS)),
+        *(in_folder(folder, 1, unplaced, implicit=False), session(free, implicit=False)),
+    ]
+    receipts = store.write(Batch(PROJECT, rows, [said(unplaced, "Hi")], folders))
+    assert outcomes(receipts) == [["created", FOREIGN, "conflict", "created"], ["created"]]
+    assert receipts.sessions[2].held_by == holder
+
+
+def test_a_plan_is_told_of_beside_what_others_claim(store: Store) -> None:
+    folder, mine = new(), new()
+    planned = [in_folder(folder, number, new(), numbering="named", status="locked") for number in (1, 2)]
+    plan = {"id": folder, "created_at": NOW, "sessions_per_week": 1, "total_weeks": 2, "sessions": planned}
+    receipts = store.write(Batch(PROJECT, [session(mine, MINE), session(mine, YOURS)], folders=[plan]))
+    assert outcomes(receipts) == [["created", FOREIGN], []]
+    assert [each["session_id"] for each in receipts.folders[0].planned] == [row["id"] for row in planned]
 
 
 @pytest.mark.parametrize("size", [1, 300])

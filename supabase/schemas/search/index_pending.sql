@@ -77,16 +77,22 @@ begin
                  group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
          where parts.said is null or octet_length(parts.said) >= 3;
 
+        -- by how many of a row's ids are done: an id may stand in rows of other sessions, too
+        with done as (
+            select d.project, d.session_id, d.part, count(*)::integer as count
+              from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
+             group by d.project, d.session_id, d.part
+        ), gone as (
+            delete from turnlog.ai_search_queue as q
+             using done
+             where q.project = done.project and q.session_id = done.session_id and q.part = done.part
+               and cardinality(q.ids) <= done.count
+        )
         update turnlog.ai_search_queue as q
            set ids = q.ids[done.count + 1:]
-          from (select d.project, d.session_id, d.part, count(*)::integer as count
-                  from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
-                 group by d.project, d.session_id, d.part) as done
+          from done
          where q.project = done.project and q.session_id = done.session_id and q.part = done.part
            and cardinality(q.ids) > done.count;
-        delete from turnlog.ai_search_queue as q
-         using unnest(taken) as t
-         where q.project = t.project and q.session_id = t.session_id and q.part = t.part and q.ids <@ done_ids;
         indexed := indexed + cardinality(done_ids);
         exit when clock_timestamp() > ends_at;
     end loop;

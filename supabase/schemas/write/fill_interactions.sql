@@ -1,8 +1,8 @@
 -- Goes through a batch's interactions that were there already, or that it states more than once: the first statement of
 -- each at once, then the others one after another, in order. Answers position -> receipt of all but those that the batch
--- created.
+-- created: of several about one the first whose key it got, since one with a key that another row has wasn't inserted.
 create or replace function turnlog.fill_interactions(
-    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[])
+    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -16,13 +16,18 @@ begin
     -- by grouping: a join of two lists of unknown length is planned as a nested loop
     select array_agg(i.position) filter (where i.nth = 1), array_agg(i.position order by i.position) filter (where i.nth > 1)
       into first_ones, others
-      from (select i.position, row_number() over (partition by i.session_id, i.id order by i.position)
-                               - (bool_or(i.position is null) over (partition by i.session_id, i.id))::integer as nth
-              from (select i.session_id, i.id, i.ordinality as position
-                      from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid))
-                           with ordinality as i
-                    union all
-                    select n.session_id, n.id, null from unnest(created_sessions, created_ids) as n (session_id, id)) as i) as i
+      from (select i.position, row_number() over (partition by i.session_id, i.id
+                                                  order by i.is_created and i.key is distinct from i.created_key, i.position)
+                               - i.is_created::integer as nth
+              from (select i.*, bool_or(i.position is null) over same as is_created,
+                           max(i.key) filter (where i.position is null) over same as created_key
+                      from (select i.session_id, i.id, i.key, i.ordinality as position
+                              from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid, key text))
+                                   with ordinality as i
+                            union all
+                            select n.session_id, n.id, n.key, null
+                              from unnest(created_sessions, created_ids, created_keys) as n (session_id, id, key)) as i
+                    window same as (partition by i.session_id, i.id)) as i) as i
      where i.position is not null and i.nth > 0;
 
     receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];

@@ -1,6 +1,7 @@
 -- The facts with which a batch's sessions that aren't `known` yet begin: of several statements about one the first that
 -- isn't implicit, then the first that knows its key. Of a session whose number is another's only its key is taken, where
--- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first.
+-- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first; what
+-- the others say of it isn't taken.
 create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
 language plpgsql stable
 set search_path = ''
@@ -26,12 +27,19 @@ begin
                coalesce(rows -> 'unplaced' @> to_jsonb(s.ordinality), false) as is_unplaced
           from jsonb_array_elements(coalesce(rows -> 'sessions', '[]')) with ordinality as s
          where (s.value ->> 'id')::uuid <> all (known)
+    ), claims as (
+        select distinct on (c.session_id) c.session_id, c.claim
+          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
+                union all
+                select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
+         order by c.session_id, c.claim is not null, c.nth, c.ordinality
     ), facts as (
-        select distinct on (f.id) f.id, f.facts
-          from (select s.id, s.value - '{numbering,of_folder,place}'::text[] as facts, s.ordinality
+        select distinct on (f.id) f.id, f.claim, f.facts
+          from (select s.id, s.value ->> 'claim' as claim, s.value - '{numbering,of_folder,place}'::text[] as facts,
+                       s.ordinality
                   from stated as s where not s.is_unplaced
                 union all
-                select s.id, jsonb_build_object('id', s.id, 'implicit', true)
+                select s.id, s.value ->> 'claim', jsonb_build_object('id', s.id, 'implicit', true)
                              || case when s.value ? 'key' then jsonb_build_object('key', s.value -> 'key') else '{}' end
                              || case when s.value ? 'created_at'
                                      then jsonb_build_object('created_at', s.value -> 'created_at') else '{}' end,
@@ -39,22 +47,16 @@ begin
                   from stated as s
                  where s.is_unplaced and s.id in (select c.session_id from children as c)
                 union all
-                select c.session_id, jsonb_build_object('id', c.session_id, 'implicit', true)
+                select c.session_id, c.claim, jsonb_build_object('id', c.session_id, 'implicit', true)
                              || case when c.created_at is null then '{}'
                                      else jsonb_build_object('created_at', c.created_at) end, null
                   from children as c) as f
+          join claims as c on c.session_id = f.id and c.claim is not distinct from f.claim
          order by f.id, coalesce((f.facts ->> 'implicit')::boolean, false), not f.facts ? 'key', f.ordinality
-    ), claims as (
-        select distinct on (c.session_id) c.session_id, c.claim
-          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
-                union all
-                select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
-         order by c.session_id, c.claim is not null, c.nth, c.ordinality
     )
-    select case when c.claim like 'user:%' then jsonb_build_object('user_id', substr(c.claim, 6)) else '{}' end
+    select case when f.claim like 'user:%' then jsonb_build_object('user_id', substr(f.claim, 6)) else '{}' end
            || (f.facts - 'claim')
-           || case when c.claim like 'token:%' then jsonb_build_object('claim', c.claim) else '{}' end
-      from facts as f
-      join claims as c on c.session_id = f.id;
+           || case when f.claim like 'token:%' then jsonb_build_object('claim', f.claim) else '{}' end
+      from facts as f;
 end
 $$;

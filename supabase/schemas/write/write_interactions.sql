@@ -12,6 +12,7 @@ declare
         'project', in_project, 'created_at', statement_timestamp()));
     created_sessions uuid[];
     created_ids uuid[];
+    created_keys text[];
     participants boolean;    -- some interaction names who it is of
     receipts jsonb := '{}';  -- position -> receipt, of those that were not new
 begin
@@ -21,18 +22,18 @@ begin
           from jsonb_populate_recordset(fresh, interactions) as i
          where refused = '{}' or not refused ? i.session_id::text
             on conflict do nothing
-        returning session_id, id, participant
+        returning session_id, id, key, participant
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, n.session_id, array_agg(n.id) from inserted as n group by n.session_id
     )
     select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'),
-           coalesce(bool_or(n.participant is not null), false)
-      into created_sessions, created_ids, participants
+           coalesce(array_agg(n.key), '{}'), coalesce(bool_or(n.participant is not null), false)
+      into created_sessions, created_ids, created_keys, participants
       from inserted as n;
 
     if cardinality(created_ids) < jsonb_array_length(interactions) then
-        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids);
+        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids, created_keys);
         participants := true;
     end if;
     if participants then
@@ -43,7 +44,8 @@ begin
                        as i (session_id uuid, id uuid, participant text, created_at timestamptz)
                   join turnlog.ai_interactions as held
                     on held.project = in_project and held.session_id = i.session_id and held.id = i.id
-                 where i.participant is not null and held.participant is not null) as named
+                 where i.participant is not null and held.participant is not null
+                   and not refused ? i.session_id::text) as named
          group by named.session_id, named.participant
             on conflict do nothing;
     end if;

@@ -20,8 +20,9 @@ begin
     for one in
         select s.value as facts, (s.value ->> 'id')::uuid as id, s.ordinality as at,
                coalesce((s.value ->> 'implicit')::boolean, false) as implicit, s.value ? 'folder_id' as is_placed,
-               row_number() over (partition by s.value ->> 'id' order by coalesce((s.value ->> 'implicit')::boolean, false),
-                                  not s.value ? 'key', s.ordinality) as nth
+               -- as turnlog.missing_sessions chooses the one that makes it
+               row_number() over (partition by s.value ->> 'id' order by s.value ->> 'claim' is not null,
+                                  coalesce((s.value ->> 'implicit')::boolean, false), not s.value ? 'key', s.ordinality) as nth
           from jsonb_array_elements(sessions) with ordinality as s
          where (s.value -> 'implicit' is distinct from 'true' or s.value ? 'folder_id'
                 or s.value ? 'key')
