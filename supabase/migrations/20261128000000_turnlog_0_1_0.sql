@@ -4260,7 +4260,7 @@ language sql stable
 set search_path = ''
 as $$
     with ours as materialized (
-        select c.oid, c.relname as name, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence
+        select c.oid, c.relname::text as name, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence
           from pg_catalog.pg_class as c
          where c.relnamespace = 'turnlog'::regnamespace and c.relkind in ('r', 'p')
            and (request -> 'tables' is null or request -> 'tables' ? c.relname)
