@@ -1,5 +1,6 @@
 """Erasing races appending: what is stored is erased with the session, what comes later is refused, nothing slips by."""
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.conftest import PROJECT
 from tests.races.conftest import Arena
 from tests.races.crew import Turn
 
-ROUNDS = 120
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "120"))  # two erasures each
 APPENDS = 2  # of one lane in one round: the erase falls before, among or after them
 
 
