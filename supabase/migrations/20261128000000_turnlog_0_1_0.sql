@@ -842,6 +842,8 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
+    interactions constant jsonb := rows -> 'interactions';
+    sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
     first_ones bigint[];
     others bigint[];
     one bigint;
@@ -856,7 +858,7 @@ begin
               from (select i.*, bool_or(i.position is null) over same as is_created,
                            max(i.key) filter (where i.position is null) over same as created_key
                       from (select i.session_id, i.id, i.key, i.ordinality as position
-                              from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid, key text))
+                              from rows from (jsonb_to_recordset(interactions) as (session_id uuid, id uuid, key text))
                                    with ordinality as i
                             union all
                             select n.session_id, n.id, n.key, null
@@ -866,7 +868,10 @@ begin
 
     receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
     foreach one in array coalesce(others, '{}') loop
-        receipts := array_append(receipts, turnlog.fill_stored(in_project, rows, refused, array[one]));
+        -- by itself: to look it up in a large batch takes longer than to write it
+        receipts := array_append(receipts, jsonb_build_object(one, turnlog.fill_stored(
+            in_project, jsonb_build_object('sessions', sessions, 'interactions', jsonb_build_array(interactions -> (one - 1)::integer)),
+            refused, '{1}') -> '1'));
     end loop;
     return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (given) cross join lateral jsonb_each(r.given) as e);
 end
@@ -1344,6 +1349,7 @@ declare
     claims_refused jsonb := '{}';
     races_refused jsonb := '{}';
     folders jsonb := '{}';           -- what became of the folders, with what only they know of their sessions
+    erasures text;                   -- of which users, as of when `late` rows were checked
     parents record;
     refused jsonb;
     receipts jsonb;
@@ -1354,6 +1360,10 @@ begin
         return turnlog.dry_run(request - 'dry_run');
     end if;
 
+    if late then
+        select format('%s %s', count(*), sum(extract(epoch from e.erased_at))) into erasures
+          from turnlog.ai_erased_users as e where e.project = in_project;
+    end if;
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
         erased_refused := turnlog.refuse_erased(in_project, rows);
         rows := turnlog.without_refused(rows, erased_refused);
@@ -1369,6 +1379,10 @@ begin
     end if;
 
     select e.* into parents from turnlog.ensure_sessions(in_project, rows) as e;
+    if late and erasures <> (select format('%s %s', count(*), sum(extract(epoch from e.erased_at)))
+                               from turnlog.ai_erased_users as e where e.project = in_project) then
+        raise exception using errcode = '55P03', message = 'a user was erased while this waited for a lock: write it again';
+    end if;
     if claimed then -- once more: of several who make one session, here or meanwhile, the first has it
         races_refused := turnlog.refuse_strangers(rows, turnlog.session_owners(in_project, rows));
         rows := turnlog.without_refused(rows, races_refused);

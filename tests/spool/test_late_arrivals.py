@@ -1,18 +1,20 @@
 """What was received before a user was erased doesn't come back out of another machine's spool; what came later does."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from app import create_app
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.batches import Batch
-from logging_store.errors import StoreUnavailable
+from logging_store.errors import StoreBusy, StoreUnavailable
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.api import KEYLESS, create, in_path, log, problem, transcript
 from tests.asking import ask
@@ -222,3 +224,35 @@ def test_nor_is_that_believed_of_what_waits_here(machines: list[Machine], claim:
     found = ask(here.inner.inner, ops.SESSION, PROJECT, {"session_id": SESSION})
     assert found is not None
     assert ("stays" if found["erased_at"] is None else "erased") == left
+
+
+@pytest.mark.parametrize("kind", ["feedback", "participants"])
+def test_who_is_erased_while_it_waits_for_a_lock_does_not_come_back(backend: Backend, kind: str) -> None:
+    store = backend.open()
+    row: dict[str, Any] = {"session_id": SESSION, "participant": "ada", "created_at": BEFORE}
+    if kind == "feedback":
+        row = {"session_id": SESSION, "interaction_id": TURN, "author": "ada", "name": "rating", "value": 1}
+        row |= {"created_at": BEFORE, "given_at": BEFORE}
+    stub = {"id": SESSION, "implicit": True, "created_at": BEFORE}
+    store.write(Batch(PROJECT, [stub]))
+    late = Batch(PROJECT, [stub], late=True, **{kind: [row]})  # type: ignore[arg-type]
+    failed: list[Exception] = []
+
+    def deliver() -> None:
+        try:
+            store.write(late)
+        except StoreBusy as error:
+            failed.append(error)
+
+    with psycopg.connect(backend.database) as other, psycopg.connect(backend.database, autocommit=True) as third:
+        other.execute("select from turnlog.ai_sessions for update")
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        while third.execute("select count(*) from pg_locks where not granted").fetchone() == (0,):
+            assert thread.is_alive()
+        while ask(store, ops.ERASE_USER, PROJECT, {"user_id": "ada", "begin": True})["left"]:
+            pass
+        other.commit()
+        thread.join()
+    assert len(failed) == 1
+    assert [each.reason for each in getattr(store.write(late), kind)] == ["erased"]

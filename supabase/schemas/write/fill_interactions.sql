@@ -8,6 +8,8 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
+    interactions constant jsonb := rows -> 'interactions';
+    sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
     first_ones bigint[];
     others bigint[];
     one bigint;
@@ -22,7 +24,7 @@ begin
               from (select i.*, bool_or(i.position is null) over same as is_created,
                            max(i.key) filter (where i.position is null) over same as created_key
                       from (select i.session_id, i.id, i.key, i.ordinality as position
-                              from rows from (jsonb_to_recordset(rows -> 'interactions') as (session_id uuid, id uuid, key text))
+                              from rows from (jsonb_to_recordset(interactions) as (session_id uuid, id uuid, key text))
                                    with ordinality as i
                             union all
                             select n.session_id, n.id, n.key, null
@@ -32,7 +34,10 @@ begin
 
     receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
     foreach one in array coalesce(others, '{}') loop
-        receipts := array_append(receipts, turnlog.fill_stored(in_project, rows, refused, array[one]));
+        -- by itself: to look it up in a large batch takes longer than to write it
+        receipts := array_append(receipts, jsonb_build_object(one, turnlog.fill_stored(
+            in_project, jsonb_build_object('sessions', sessions, 'interactions', jsonb_build_array(interactions -> (one - 1)::integer)),
+            refused, '{1}') -> '1'));
     end loop;
     return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (given) cross join lateral jsonb_each(r.given) as e);
 end

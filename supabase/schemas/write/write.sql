@@ -34,6 +34,7 @@ declare
     claims_refused jsonb := '{}';
     races_refused jsonb := '{}';
     folders jsonb := '{}';           -- what became of the folders, with what only they know of their sessions
+    erasures text;                   -- of which users, as of when `late` rows were checked
     parents record;
     refused jsonb;
     receipts jsonb;
@@ -44,6 +45,10 @@ begin
         return turnlog.dry_run(request - 'dry_run');
     end if;
 
+    if late then
+        select format('%s %s', count(*), sum(extract(epoch from e.erased_at))) into erasures
+          from turnlog.ai_erased_users as e where e.project = in_project;
+    end if;
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
         erased_refused := turnlog.refuse_erased(in_project, rows);
         rows := turnlog.without_refused(rows, erased_refused);
@@ -59,6 +64,10 @@ begin
     end if;
 
     select e.* into parents from turnlog.ensure_sessions(in_project, rows) as e;
+    if late and erasures <> (select format('%s %s', count(*), sum(extract(epoch from e.erased_at)))
+                               from turnlog.ai_erased_users as e where e.project = in_project) then
+        raise exception using errcode = '55P03', message = 'a user was erased while this waited for a lock: write it again';
+    end if;
     if claimed then -- once more: of several who make one session, here or meanwhile, the first has it
         races_refused := turnlog.refuse_strangers(rows, turnlog.session_owners(in_project, rows));
         rows := turnlog.without_refused(rows, races_refused);
