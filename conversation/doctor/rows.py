@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conversation.doctor.findings import Check, Finding, number_of, some
-from conversation.doctor.remedies import name, text
+from conversation.doctor.remedies import command, name, text
 from logging_store.catalogue import Catalogue
 
 _FOREIGN = re.compile(r"FOREIGN KEY \((?P<columns>[^)]*)\) REFERENCES turnlog\.(?P<table>\w+)\((?P<referenced>[^)]*)\)")
@@ -17,6 +17,7 @@ _PRIMARY = re.compile(r"PRIMARY KEY \((?P<columns>[^)]*)\)")
 _UNIQUE = re.compile(r"(?:UNIQUE|CREATE UNIQUE INDEX .* USING btree) \((?P<columns>[\w, ]*)\)")
 _NIL = "'00000000-0000-0000-0000-000000000000'"
 
+_INDEX = command("index", "--all")  # what is changed by SQL isn't queued for the search
 _DELETE_ERASED = (
     "delete from turnlog.ai_interactions as i using turnlog.ai_sessions as s "
     "where s.project = i.project and s.id = i.session_id and s.erased_at is not null;"
@@ -61,7 +62,7 @@ def _orphans(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding]:
         yield Finding(
             f"{number_of(answer['undead'], 'interaction')} of erased sessions",
             "Somebody asked for their sessions to be forgotten, and they are still stored.",
-            [_DELETE_ERASED],
+            [_DELETE_ERASED, _INDEX],
         )
 
 
@@ -72,7 +73,7 @@ def _identities(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding
         yield Finding(
             f"{number_of(each['rows'], 'row')} of {each['table']} without {' or '.join(columns)}",
             "Nobody can name them.",
-            [_fill(each["table"], columns, lacking)],
+            [_fill(each["table"], columns, lacking), _INDEX],
         )
     for each in answer["repeated"]:
         listed = ", ".join(name(column) for column in each["columns"])
@@ -88,7 +89,7 @@ def _identities(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding
         yield Finding(
             f"{number_of(each['rows'], 'row')} of {table} whose {column} is nil, blank or a word like 'null'",
             "It is what a missing id looks like; the service refuses it, so nobody can reach them by it.",
-            [_rename_nil(table, expected) if column == "id" else _forget_key(table)],
+            [_rename_nil(table, expected), _INDEX] if column == "id" else [_forget_key(table)],
         )
 
 
