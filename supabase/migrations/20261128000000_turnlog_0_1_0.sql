@@ -467,44 +467,47 @@ $$;
 -- Folders as callers see them, in the order of their ids' list; what is said of their sessions is derived here.
 -- `opened` are the sessions that aren't locked any more, or that somebody logged under; `closed` are among them.
 create or replace function turnlog.folder_rows(of_project text, ids uuid[]) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- the rows of some folders, never a whole table, whatever its statistics say
 as $$
-    with used as (
-        select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
-          from turnlog.ai_sessions as s
-          -- each by itself: a join was planned as all of them for each
-         cross join lateral (
-                select count(*) as interactions,
-                       max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
-                  from turnlog.ai_interactions as c
-                 where c.project = of_project and c.session_id = s.id
-                offset 0) as i
-         where s.project = of_project and s.folder_id = any (ids) and s.erased_at is null
-    ), summed as (
-        select u.folder_id, count(*) as sessions,
-               count(*) filter (where u.status <> 'locked' or u.interactions > 0) as opened,
-               count(*) filter (where u.status = 'closed') as closed,
-               coalesce(sum(u.interactions), 0) as interactions, max(u.last_activity_at) as last_activity_at
-          from used as u
-         group by u.folder_id
-    )
-    select coalesce(jsonb_agg(
-        jsonb_build_object(
-            'folder_id', f.id, 'key', f.key, 'name', f.name, 'user_id', f.user_id,
-            'plan', case when f.total_weeks is not null then jsonb_build_object(
-                'sessions_per_week', f.sessions_per_week, 'total_weeks', f.total_weeks, 'starts_on', f.starts_on) end,
-            'metadata', coalesce(f.metadata, '{}'), 'implicit', f.implicit, 'created_at', f.created_at,
-            'statistics', jsonb_build_object(
-                'planned', coalesce(f.sessions_per_week * f.total_weeks, 0), 'sessions', coalesce(m.sessions, 0),
-                'opened', coalesce(m.opened, 0), 'closed', coalesce(m.closed, 0),
-                'interactions', coalesce(m.interactions, 0), 'last_activity_at', m.last_activity_at)
-        ) order by wanted.n), '[]')
-    from unnest(ids) with ordinality as wanted (id, n)
-    join turnlog.ai_session_folders as f on f.project = of_project and f.id = wanted.id
-    left join summed as m on m.folder_id = f.id
+begin
+    return (
+        with used as (
+            select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
+              from turnlog.ai_sessions as s
+              -- each by itself: a join was planned as all of them for each
+             cross join lateral (
+                    select count(*) as interactions,
+                           max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
+                      from turnlog.ai_interactions as c
+                     where c.project = of_project and c.session_id = s.id
+                    offset 0) as i
+             where s.project = of_project and s.folder_id = any (ids) and s.erased_at is null
+        ), summed as (
+            select u.folder_id, count(*) as sessions,
+                   count(*) filter (where u.status <> 'locked' or u.interactions > 0) as opened,
+                   count(*) filter (where u.status = 'closed') as closed,
+                   coalesce(sum(u.interactions), 0) as interactions, max(u.last_activity_at) as last_activity_at
+              from used as u
+             group by u.folder_id
+        )
+        select coalesce(jsonb_agg(
+            jsonb_build_object(
+                'folder_id', f.id, 'key', f.key, 'name', f.name, 'user_id', f.user_id,
+                'plan', case when f.total_weeks is not null then jsonb_build_object(
+                    'sessions_per_week', f.sessions_per_week, 'total_weeks', f.total_weeks, 'starts_on', f.starts_on) end,
+                'metadata', coalesce(f.metadata, '{}'), 'implicit', f.implicit, 'created_at', f.created_at,
+                'statistics', jsonb_build_object(
+                    'planned', coalesce(f.sessions_per_week * f.total_weeks, 0), 'sessions', coalesce(m.sessions, 0),
+                    'opened', coalesce(m.opened, 0), 'closed', coalesce(m.closed, 0),
+                    'interactions', coalesce(m.interactions, 0), 'last_activity_at', m.last_activity_at)
+            ) order by wanted.n), '[]')
+        from unnest(ids) with ordinality as wanted (id, n)
+        join turnlog.ai_session_folders as f on f.project = of_project and f.id = wanted.id
+        left join summed as m on m.folder_id = f.id);
+end
 $$;
 
 
@@ -528,23 +531,26 @@ $$;
 create or replace function turnlog.key_clash(
     in_project text, session_key text, in_session uuid default null, interaction_key text default null)
 returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select case when session_holder.id is not null and session_holder.id is distinct from in_session
-        then jsonb_build_object(
-            'receipt', 'conflict', 'constraint', 'ai_sessions_project_key_key', 'columns', array['project', 'key'],
-            'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', session_holder.id)
-        else jsonb_build_object(
-            'receipt', 'conflict', 'constraint', 'ai_interactions_session_key_key',
-            'columns', array['project', 'session_id', 'key'],
-            'attempted', jsonb_build_object('project', in_project, 'session_id', in_session, 'key', interaction_key),
-            'held_by', (select i.id from turnlog.ai_interactions as i
-                         where i.project = in_project and i.session_id = in_session and i.key = interaction_key))
-        end
-    from (select 1) as one
-    left join turnlog.ai_sessions as session_holder
-        on session_holder.project = in_project and session_holder.key = session_key
+begin
+    return (
+        select case when session_holder.id is not null and session_holder.id is distinct from in_session
+            then jsonb_build_object(
+                'receipt', 'conflict', 'constraint', 'ai_sessions_project_key_key', 'columns', array['project', 'key'],
+                'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', session_holder.id)
+            else jsonb_build_object(
+                'receipt', 'conflict', 'constraint', 'ai_interactions_session_key_key',
+                'columns', array['project', 'session_id', 'key'],
+                'attempted', jsonb_build_object('project', in_project, 'session_id', in_session, 'key', interaction_key),
+                'held_by', (select i.id from turnlog.ai_interactions as i
+                             where i.project = in_project and i.session_id = in_session and i.key = interaction_key))
+            end
+        from (select 1) as one
+        left join turnlog.ai_sessions as session_holder
+            on session_holder.project = in_project and session_holder.key = session_key);
+end
 $$;
 
 
@@ -598,52 +604,58 @@ $$;
 -- schemas/rules/session_clash.sql
 -- The receipt of a session whose number or key belongs to a session with another id.
 create or replace function turnlog.session_clash(in_project text, stated turnlog.ai_sessions) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select coalesce(
-        (select jsonb_build_object(
-                    'receipt', 'conflict', 'constraint', 'ai_sessions_folder_number_key',
-                    'columns', array['project', 'folder_id', 'session_number'],
-                    'attempted', jsonb_build_object('project', in_project, 'folder_id', stated.folder_id,
-                                                    'session_number', stated.session_number::text),
-                    'held_by', s.id)
-           from turnlog.ai_sessions as s
-          where s.project = in_project and s.folder_id = stated.folder_id
-            and s.session_number = stated.session_number and s.id <> stated.id),
-        turnlog.key_clash(in_project, stated.key, stated.id))
+begin
+    return (
+        select coalesce(
+            (select jsonb_build_object(
+                        'receipt', 'conflict', 'constraint', 'ai_sessions_folder_number_key',
+                        'columns', array['project', 'folder_id', 'session_number'],
+                        'attempted', jsonb_build_object('project', in_project, 'folder_id', stated.folder_id,
+                                                        'session_number', stated.session_number::text),
+                        'held_by', s.id)
+               from turnlog.ai_sessions as s
+              where s.project = in_project and s.folder_id = stated.folder_id
+                and s.session_number = stated.session_number and s.id <> stated.id),
+            turnlog.key_clash(in_project, stated.key, stated.id)));
+end
 $$;
 
 
 -- schemas/rules/session_rows.sql
 -- Sessions as callers see them, in the order of their ids' list. Counts are derived here, never stored.
 create or replace function turnlog.session_rows(of_project text, ids uuid[]) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    select coalesce(jsonb_agg(
-        jsonb_build_object(
-            'session_id', s.id, 'key', s.key, 'user_id', s.user_id, 'title', s.title,
-            'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
-            'status', s.status, 'implicit', s.implicit,
-            'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
-            'started_at', s.started_at, 'ended_at', s.ended_at,
-            'created_at', s.created_at, 'erased_at', s.erased_at,
-            'owner', coalesce(s.claim, 'user:' || s.user_id),
-            'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
-            'last_activity_at', i.last_activity_at
-        ) order by wanted.n), '[]')
-    from unnest(ids) with ordinality as wanted (id, n)
-    join turnlog.ai_sessions as s on s.project = of_project and s.id = wanted.id
-    left join (
-        select c.session_id, count(*) as interaction_count,
-               count(*) filter (where c.status = 'failed' or c.status is null and c.error <> '') as failed_count,
-               max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
-          from turnlog.ai_interactions as c
-         where c.project = of_project and c.session_id = any (ids)
-         group by c.session_id
-    ) as i on i.session_id = s.id
+begin
+    return (
+        select coalesce(jsonb_agg(
+            jsonb_build_object(
+                'session_id', s.id, 'key', s.key, 'user_id', s.user_id, 'title', s.title,
+                'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
+                'status', s.status, 'implicit', s.implicit,
+                'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
+                'started_at', s.started_at, 'ended_at', s.ended_at,
+                'created_at', s.created_at, 'erased_at', s.erased_at,
+                'owner', coalesce(s.claim, 'user:' || s.user_id),
+                'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
+                'last_activity_at', i.last_activity_at
+            ) order by wanted.n), '[]')
+        from unnest(ids) with ordinality as wanted (id, n)
+        join turnlog.ai_sessions as s on s.project = of_project and s.id = wanted.id
+        left join (
+            select c.session_id, count(*) as interaction_count,
+                   count(*) filter (where c.status = 'failed' or c.status is null and c.error <> '') as failed_count,
+                   max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
+              from turnlog.ai_interactions as c
+             where c.project = of_project and c.session_id = any (ids)
+             group by c.session_id
+        ) as i on i.session_id = s.id);
+end
 $$;
 
 
@@ -2113,62 +2125,67 @@ $$;
 -- page, null for the first; `context`: the same for a page that begins one interaction earlier. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
 -- `models`: what was logged by model; what has tokens and no cost is summed up apart, so that somebody can estimate it.
 create or replace function turnlog.outline(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    with wanted as (
-        select request ->> 'project' as project, (request ->> 'session_id')::uuid as session_id,
-               (request ->> 'limit')::bigint as page_size, (request ->> 'interaction_id')::uuid as interaction_id,
-               coalesce(request -> 'after', request -> 'before') as place, request ? 'before' as backwards
-    ), transcript as (
-        select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
-               row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n,
-               i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd,
-               coalesce(i.status, case
-                   when i.error <> '' then 'failed'
-                   when i.response is not null then 'completed'
-                   else 'pending' end) as status
-          from turnlog.ai_interactions as i
-          join wanted as w on i.project = w.project and i.session_id = w.session_id
-    ), begun as (
-        select case
-                   when w.interaction_id is not null then coalesce(
-                       (select (t.n - 1) / w.page_size * w.page_size from transcript as t where t.id = w.interaction_id), 0)
-                   when w.backwards then greatest((select count(*) from transcript as t
-                        where (t.turn, t.at, t.id) < ((w.place ->> 'turn')::bigint, (w.place ->> 'at')::timestamptz,
-                                                      (w.place ->> 'interaction_id')::uuid)) - w.page_size, 0)
-                   when w.place is not null then (select count(*) from transcript as t
-                        where (t.turn, t.at, t.id) <= ((w.place ->> 'turn')::bigint, (w.place ->> 'at')::timestamptz,
-                                                       (w.place ->> 'interaction_id')::uuid))
-                   else 0 end as index
-          from wanted as w
-    )
-    select jsonb_build_object(
-        'total', (select count(*) from transcript),
-        'index', b.index,
-        'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
-                    from transcript as t where t.n = b.index),
-        'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
-                      from transcript as t where t.n = b.index - 1),
-        'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
-                     from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
-        'models', (select coalesce(jsonb_agg(jsonb_build_object(
-                              'model', m.model, 'provider', m.provider, 'interactions', m.interactions,
-                              'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens, 'cost_usd', m.cost_usd,
-                              'unpriced', jsonb_build_object('interactions', m.unpriced, 'input_tokens', m.unpriced_in,
-                                                             'output_tokens', m.unpriced_out))
-                              order by m.interactions desc, m.model, m.provider), '[]')
-                     from (select t.model, t.provider, count(*) as interactions,
-                                  sum(t.input_tokens) as input_tokens, sum(t.output_tokens) as output_tokens,
-                                  sum(t.cost_usd) as cost_usd,
-                                  count(*) filter (where t.cost_usd is null
-                                      and coalesce(t.input_tokens, t.output_tokens) is not null) as unpriced,
-                                  sum(t.input_tokens) filter (where t.cost_usd is null) as unpriced_in,
-                                  sum(t.output_tokens) filter (where t.cost_usd is null) as unpriced_out
-                             from transcript as t
-                            group by t.model, t.provider) as m))
-      from begun as b
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant bigint := request ->> 'limit';
+    of_interaction constant uuid := request ->> 'interaction_id';
+    place constant jsonb := coalesce(request -> 'after', request -> 'before');
+    backwards constant boolean := request ? 'before';
+begin
+    return (
+        with transcript as (
+            select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
+                   row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n,
+                   i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd,
+                   coalesce(i.status, case
+                       when i.error <> '' then 'failed'
+                       when i.response is not null then 'completed'
+                       else 'pending' end) as status
+              from turnlog.ai_interactions as i
+             where i.project = in_project and i.session_id = of_session
+        ), begun as (
+            select case
+                       when of_interaction is not null then coalesce(
+                           (select (t.n - 1) / page_size * page_size from transcript as t where t.id = of_interaction), 0)
+                       when backwards then greatest((select count(*) from transcript as t
+                            where (t.turn, t.at, t.id) < ((place ->> 'turn')::bigint, (place ->> 'at')::timestamptz,
+                                                          (place ->> 'interaction_id')::uuid)) - page_size, 0)
+                       when place is not null then (select count(*) from transcript as t
+                            where (t.turn, t.at, t.id) <= ((place ->> 'turn')::bigint, (place ->> 'at')::timestamptz,
+                                                           (place ->> 'interaction_id')::uuid))
+                       else 0 end as index
+        )
+        select jsonb_build_object(
+            'total', (select count(*) from transcript),
+            'index', b.index,
+            'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                        from transcript as t where t.n = b.index),
+            'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                          from transcript as t where t.n = b.index - 1),
+            'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
+                         from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
+            'models', (select coalesce(jsonb_agg(jsonb_build_object(
+                                  'model', m.model, 'provider', m.provider, 'interactions', m.interactions,
+                                  'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens, 'cost_usd', m.cost_usd,
+                                  'unpriced', jsonb_build_object('interactions', m.unpriced, 'input_tokens', m.unpriced_in,
+                                                                 'output_tokens', m.unpriced_out))
+                                  order by m.interactions desc, m.model, m.provider), '[]')
+                         from (select t.model, t.provider, count(*) as interactions,
+                                      sum(t.input_tokens) as input_tokens, sum(t.output_tokens) as output_tokens,
+                                      sum(t.cost_usd) as cost_usd,
+                                      count(*) filter (where t.cost_usd is null
+                                          and coalesce(t.input_tokens, t.output_tokens) is not null) as unpriced,
+                                      sum(t.input_tokens) filter (where t.cost_usd is null) as unpriced_in,
+                                      sum(t.output_tokens) filter (where t.cost_usd is null) as unpriced_out
+                                 from transcript as t
+                                group by t.model, t.provider) as m))
+          from begun as b);
+end
 $$;
 
 
@@ -2365,20 +2382,23 @@ $$;
 -- {project, session_id} -> {session, participants}: who takes part, in the order of their arrival. `session` is null
 -- if there is none.
 create or replace function turnlog.participants(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    select jsonb_build_object(
-        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
-                      from turnlog.ai_sessions as s
-                     where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid),
-        'participants', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                       'participant', p.participant, 'role', p.role, 'state', p.state,
-                       'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
-              from turnlog.ai_session_participants as p
-             where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
+begin
+    return (
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s
+                         where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid),
+            'participants', (
+                select coalesce(jsonb_agg(jsonb_build_object(
+                           'participant', p.participant, 'role', p.role, 'state', p.state,
+                           'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
+                  from turnlog.ai_session_participants as p
+                 where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid)));
+end
 $$;
 
 
@@ -2709,10 +2729,13 @@ $$;
 -- schemas/read/session.sql
 -- {project, session_id} -> the session, a tombstone (erased_at set) or null.
 create or replace function turnlog.session(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0
+begin
+    return (
+        select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0);
+end
 $$;
 
 
@@ -3072,59 +3095,62 @@ $$;
 -- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
 -- `spooled` and `complete` are for what the service knows of its own disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    with wanted as (
-        select request ->> 'project' as project, (request ->> 'session_id')::uuid as session_id,
-               (request ->> 'limit')::integer as page_size,
-               (request #>> '{after,turn}')::bigint as after_turn, (request #>> '{after,at}')::timestamptz as after_at,
-               (request #>> '{after,interaction_id}')::uuid as after_id,
-               coalesce(request ->> 'by' = 'id', false) as by_id
-    ), page as (
-        select o.*, row_number() over (order by o.turn, o.at, o.id) as n
-          from wanted as w
-         cross join lateral (
-               -- interactions without a turn come after those with one
-               select i.id, case when w.by_id then 0 else coalesce(i.turn, 9223372036854775807) end as turn,
-                      case when w.by_id then 'epoch' else coalesce(i.started_at, i.created_at) end as at
-                 from turnlog.ai_interactions as i
-                where i.project = w.project and i.session_id = w.session_id) as o
-         where w.after_id is null or (o.turn, o.at, o.id) > (w.after_turn, w.after_at, w.after_id)
-         order by n
-         limit (select w.page_size + 1 from wanted as w)
-    )
-    select jsonb_build_object(
-        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
-                      from turnlog.ai_sessions as s join wanted as w on s.project = w.project and s.id = w.session_id),
-        'interactions', (
-            select coalesce(jsonb_agg(
-                jsonb_build_object(
-                    'interaction_id', i.id, 'key', i.key, 'session_id', i.session_id,
-                    'prompt', i.prompt, 'response', i.response, 'model', i.model, 'provider', i.provider,
-                    'status', coalesce(i.status, case
-                        when i.error <> '' then 'failed'
-                        when i.response is not null then 'completed'
-                        else 'pending' end),
-                    'error', i.error, 'finish_reason', i.finish_reason,
-                    'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
-                    'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
-                    'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
-                || jsonb_build_object(
-                    'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
-                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
-                order by p.n), '[]')
-              from page as p
-              join wanted as w on true
-              join turnlog.ai_interactions as i on i.project = w.project and i.session_id = w.session_id and i.id = p.id
-             where p.n <= w.page_size),
-        'after', (
-            select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
-              from page as p
-              join wanted as w on p.n = w.page_size
-             where exists (select from page as next where next.n > w.page_size)),
-        'complete', true)
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant integer := request ->> 'limit';
+    after_turn constant bigint := request #>> '{after,turn}';
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_id constant uuid := request #>> '{after,interaction_id}';
+    by_id constant boolean := coalesce(request ->> 'by' = 'id', false);
+begin
+    return (
+        with page as (
+            select o.*, row_number() over (order by o.turn, o.at, o.id) as n
+              from (
+                   -- interactions without a turn come after those with one
+                   select i.id, case when by_id then 0 else coalesce(i.turn, 9223372036854775807) end as turn,
+                          case when by_id then 'epoch' else coalesce(i.started_at, i.created_at) end as at
+                     from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = of_session) as o
+             where after_id is null or (o.turn, o.at, o.id) > (after_turn, after_at, after_id)
+             order by n
+             limit page_size + 1 -- to know whether there is a next one
+        )
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
+            'interactions', (
+                select coalesce(jsonb_agg(
+                    jsonb_build_object(
+                        'interaction_id', i.id, 'key', i.key, 'session_id', i.session_id,
+                        'prompt', i.prompt, 'response', i.response, 'model', i.model, 'provider', i.provider,
+                        'status', coalesce(i.status, case
+                            when i.error <> '' then 'failed'
+                            when i.response is not null then 'completed'
+                            else 'pending' end),
+                        'error', i.error, 'finish_reason', i.finish_reason,
+                        'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
+                        'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
+                        'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
+                    || jsonb_build_object(
+                        'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
+                    order by p.n), '[]')
+                  from page as p
+                  join turnlog.ai_interactions as i
+                    on i.project = in_project and i.session_id = of_session and i.id = p.id
+                 where p.n <= page_size),
+            'after', (
+                select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
+                  from page as p
+                 where p.n = page_size and exists (select from page as next where next.n > page_size)),
+            'complete', true));
+end
 $$;
 
 
@@ -3700,22 +3726,25 @@ $$;
 -- way: it may name a session by its number, so all of such a folder are in use.
 create or replace function turnlog.idle(
     in_project text, ids uuid[], before timestamptz, waiting uuid[]) returns uuid[]
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    select coalesce(array_agg(s.id order by s.id), '{}')
-      from turnlog.ai_sessions as s
-     where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
-       and coalesce(s.scheduled_on < before::date, true)
-       and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
-       and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
-       and not exists (select from turnlog.ai_interactions as i
-                        where i.project = in_project and i.session_id = s.id and i.created_at >= before)
-       and not exists (select from turnlog.ai_session_participants as p
-                        where p.project = in_project and p.session_id = s.id and p.created_at >= before)
-       and not exists (select from turnlog.ai_feedback as f
-                        where f.project = in_project and f.session_id = s.id and f.created_at >= before)
+begin
+    return (
+        select coalesce(array_agg(s.id order by s.id), '{}')
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
+           and coalesce(s.scheduled_on < before::date, true)
+           and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
+           and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
+           and not exists (select from turnlog.ai_interactions as i
+                            where i.project = in_project and i.session_id = s.id and i.created_at >= before)
+           and not exists (select from turnlog.ai_session_participants as p
+                            where p.project = in_project and p.session_id = s.id and p.created_at >= before)
+           and not exists (select from turnlog.ai_feedback as f
+                            where f.project = in_project and f.session_id = s.id and f.created_at >= before));
+end
 $$;
 
 
@@ -3792,13 +3821,16 @@ $$;
 -- schemas/admin/origins.sql
 -- {} -> {origins: [...]}: of the pages that may use some key. All at once, so that who asks for one costs no look-up.
 create or replace function turnlog.origins(request jsonb default '{}') returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
-      from turnlog.ai_keys as k
-     cross join unnest(k.origins) as page (origin)
-     where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp())
+begin
+    return (
+        select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
+          from turnlog.ai_keys as k
+         cross join unnest(k.origins) as page (origin)
+         where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp()));
+end
 $$;
 
 
@@ -3822,30 +3854,32 @@ $$;
 -- schemas/admin/projects.sql
 -- {project?} -> {projects: [{project, keep_days, now}]}: those of which something is stored, or said here.
 create or replace function turnlog.projects(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- a look for each project, never a whole table
 as $$
-    with recursive named as (
-        (select s.project from turnlog.ai_sessions as s order by s.project limit 1)
-        union all
-        select (select s.project from turnlog.ai_sessions as s where s.project > n.project order by s.project limit 1)
-          from named as n
-         where n.project is not null
-    ), every as (
-        select n.project from named as n where n.project is not null
-        union
-        select p.project from turnlog.ai_projects as p
-        union
-        select k.project from turnlog.ai_keys as k
-    )
-    select jsonb_build_object('projects', coalesce(jsonb_agg(
-               jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', statement_timestamp())
-               order by e.project), '[]'))
-      from every as e
-      left join turnlog.ai_projects as p on p.project = e.project
-     where request ->> 'project' is null or e.project = request ->> 'project'
+declare
+    now constant timestamptz := statement_timestamp();
+    one text;
+    named text[] := '{}';
+begin
+    loop
+        one := (select s.project from turnlog.ai_sessions as s
+                 where one is null or s.project > one order by s.project limit 1);
+        exit when one is null;
+        named := named || one;
+    end loop;
+    named := named || array(select p.project from turnlog.ai_projects as p)
+                   || array(select k.project from turnlog.ai_keys as k);
+    return (
+        select jsonb_build_object('projects', coalesce(jsonb_agg(
+                   jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', now)
+                   order by e.project), '[]'))
+          from (select distinct n.project from unnest(named) as n (project)) as e
+          left join turnlog.ai_projects as p on p.project = e.project
+         where request ->> 'project' is null or e.project = request ->> 'project');
+end
 $$;
 
 
