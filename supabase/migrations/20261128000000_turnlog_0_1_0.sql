@@ -3280,7 +3280,7 @@ begin
             delete from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session;
         else
             delete from turnlog.ai_interactions as i
-             where i.ctid = any (array(
+             where i.project = in_project collate "C" and i.ctid = any (array(
                    select d.ctid from turnlog.ai_interactions as d
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
@@ -3333,7 +3333,7 @@ begin
            for update) as locked;
     with gone as (
         delete from turnlog.ai_interactions as i
-         where i.ctid = any (array(
+         where i.project = in_project collate "C" and i.ctid = any (array(
                select d.ctid from turnlog.ai_interactions as d
                 where d.project = in_project and d.session_id = any (ids) limit most))
         returning i.session_id
@@ -3692,7 +3692,7 @@ begin
 
     -- by address, found first: joined, a plan without statistics compared each row with each
     delete from turnlog.ai_interactions as i
-     where i.ctid = any (array(
+     where i.project = in_project collate "C" and i.ctid = any (array(
            select d.ctid from turnlog.ai_interactions as d where d.project = in_project limit most));
     get diagnostics gone_interactions = row_count;
 
@@ -3702,7 +3702,7 @@ begin
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
-         where s.ctid = any (array(
+         where s.project = in_project collate "C" and s.ctid = any (array(
                select d.ctid from turnlog.ai_sessions as d where d.project = in_project limit most));
         get diagnostics gone_sessions = row_count;
         delete from turnlog.ai_session_folders as f
