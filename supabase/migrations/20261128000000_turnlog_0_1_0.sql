@@ -661,13 +661,11 @@ $$;
 
 -- schemas/rules/user_hash.sql
 -- What is kept of an erased user's name: nobody can tell which it was, or try names, without the project's secret.
-create or replace function turnlog.user_hash(in_project text, of_user text) returns bytea
-language sql stable
+create or replace function turnlog.user_hash(secret bytea, of_user text) returns bytea
+language sql immutable
 set search_path = ''
 as $$
-    select sha256(p.secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
-      from turnlog.ai_projects as p
-     where p.project = in_project
+    select sha256(secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
 $$;
 
 
@@ -1140,6 +1138,7 @@ set search_path = ''
 as $$
 declare
     kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
+    secret constant bytea := (select p.secret from turnlog.ai_projects as p where p.project = in_project);
     refused jsonb;
     theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
     until jsonb;    -- of those that the service itself says it of: when the user was erased
@@ -1173,7 +1172,7 @@ begin
           from (select n.who from named as n union select n.claimant from named as n
                 union select n.known from named as n) as w
           join turnlog.ai_erased_users as e
-            on e.project = in_project and e.user_hash = turnlog.user_hash(in_project, w.who)
+            on e.project = in_project and e.user_hash = turnlog.user_hash(secret, w.who)
     ), judged as (
         select n.kind, n.position, n.session_id,
                exists (select from gone as g
@@ -2968,6 +2967,7 @@ declare
     before constant timestamptz := request ->> 'to';
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     ids uuid[];
+    page uuid[];
 begin
     -- one more than the page, to know whether there is a next one
     if of_user is null then
@@ -2989,17 +2989,18 @@ begin
              order by own.id
              limit page_size + 1);
     end if;
+    page := array(
+        select s.id
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
+           and (of_user is null or s.user_id = of_user)
+           and (of_tag is null or s.tags @> array[of_tag])
+           and (of_status is null or s.status = of_status)
+           and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+           and (before is null or coalesce(s.started_at, s.created_at) < before)
+         order by s.id);
     return jsonb_build_object(
-        'sessions', turnlog.session_rows(in_project, array(
-            select s.id
-              from turnlog.ai_sessions as s
-             where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
-               and (of_user is null or s.user_id = of_user)
-               and (of_tag is null or s.tags @> array[of_tag])
-               and (of_status is null or s.status = of_status)
-               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
-               and (before is null or coalesce(s.started_at, s.created_at) < before)
-             order by s.id)),
+        'sessions', turnlog.session_rows(in_project, page),
         'after', case when cardinality(ids) > page_size then ids[page_size] end);
 end
 $$;
@@ -3403,15 +3404,16 @@ declare
     gone_now jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
+        ids := array(
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.user_id = of_user
+               and s.id = any (array(select a::uuid from jsonb_array_elements_text(
+                   coalesce(request -> 'among', '[]')) as a)));
         return none || turnlog.count_user(request) || jsonb_build_object(
-            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', array(
-                select s.id from turnlog.ai_sessions as s
-                 where s.project = in_project and s.user_id = of_user
-                   and s.id = any (array(select a::uuid from jsonb_array_elements_text(
-                       coalesce(request -> 'among', '[]')) as a))));
+            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', ids);
     end if;
     perform turnlog.report_key(request); -- makes the secret that the hash needs
-    hash := turnlog.user_hash(in_project, of_user);
+    hash := turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project), of_user);
     if (request ->> 'begin')::boolean then
         insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, counts)
         values (in_project, hash, statement_timestamp(), '{}')
@@ -3468,7 +3470,7 @@ begin
                 update turnlog.ai_interactions as i
                    set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
                        metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
-                 where i.ctid = any (array(
+                 where i.project = in_project collate "C" and i.ctid = any (array(
                        select d.ctid from turnlog.ai_interactions as d
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
                 returning i.session_id
@@ -3498,7 +3500,7 @@ begin
                  order by s.id
                    for update) as locked;
             delete from turnlog.ai_feedback as f
-             where f.ctid = any (array(
+             where f.project = in_project collate "C" and f.ctid = any (array(
                    select d.ctid from turnlog.ai_feedback as d
                     where d.project = in_project and d.author = of_user and d.session_id = any (ids) limit most));
             get diagnostics gone = row_count;
@@ -3634,7 +3636,8 @@ declare
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
-    found_ids uuid[];
+    folder record;
+    found_ids uuid[] := '{}';
 begin
     ids := array(
         select f.id from turnlog.ai_session_folders as f
@@ -3649,16 +3652,19 @@ begin
              order by f.id
                for no key update) as locked;
     end if;
-    found_ids := array(
-        select f.id from turnlog.ai_session_folders as f
+    for folder in
+        select f.id, array(select s.id from turnlog.ai_sessions as s
+                            where s.project = in_project and s.folder_id = f.id and s.erased_at is null) as live
+          from turnlog.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
            and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
-           and (select cardinality(l.live) = case when dry_run
-                       then cardinality(turnlog.idle(in_project, l.live, before, waiting)) else 0 end
-                  from (select array(select s.id from turnlog.ai_sessions as s
-                                      where s.project = in_project and s.folder_id = f.id
-                                        and s.erased_at is null) as live) as l));
+    loop
+        if folder.live = '{}' or dry_run
+           and cardinality(folder.live) = cardinality(turnlog.idle(in_project, folder.live, before, waiting)) then
+            found_ids := found_ids || folder.id;
+        end if;
+    end loop;
     if not dry_run then
         update turnlog.ai_session_folders as f
            set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
@@ -3808,13 +3814,17 @@ $$;
 -- schemas/admin/keys.sql
 -- {project?} -> {keys: [...]}, the oldest first.
 create or replace function turnlog.keys(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
+set timezone = 'UTC'
 as $$
-    select jsonb_build_object('keys', coalesce(jsonb_agg(
-               turnlog.key_row(k) order by k.project, k.created_at, k.id), '[]'))
-      from turnlog.ai_keys as k
-     where request ->> 'project' is null or k.project = request ->> 'project'
+begin
+    return (
+        select jsonb_build_object('keys', coalesce(jsonb_agg(
+                   to_jsonb(k) - '{digest,token_secret}'::text[] order by k.project, k.created_at, k.id), '[]'))
+          from turnlog.ai_keys as k
+         where request ->> 'project' is null or k.project = request ->> 'project');
+end
 $$;
 
 
