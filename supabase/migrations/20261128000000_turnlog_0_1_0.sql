@@ -467,44 +467,47 @@ $$;
 -- Folders as callers see them, in the order of their ids' list; what is said of their sessions is derived here.
 -- `opened` are the sessions that aren't locked any more, or that somebody logged under; `closed` are among them.
 create or replace function turnlog.folder_rows(of_project text, ids uuid[]) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- the rows of some folders, never a whole table, whatever its statistics say
 as $$
-    with used as (
-        select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
-          from turnlog.ai_sessions as s
-          -- each by itself: a join was planned as all of them for each
-         cross join lateral (
-                select count(*) as interactions,
-                       max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
-                  from turnlog.ai_interactions as c
-                 where c.project = of_project and c.session_id = s.id
-                offset 0) as i
-         where s.project = of_project and s.folder_id = any (ids) and s.erased_at is null
-    ), summed as (
-        select u.folder_id, count(*) as sessions,
-               count(*) filter (where u.status <> 'locked' or u.interactions > 0) as opened,
-               count(*) filter (where u.status = 'closed') as closed,
-               coalesce(sum(u.interactions), 0) as interactions, max(u.last_activity_at) as last_activity_at
-          from used as u
-         group by u.folder_id
-    )
-    select coalesce(jsonb_agg(
-        jsonb_build_object(
-            'folder_id', f.id, 'key', f.key, 'name', f.name, 'user_id', f.user_id,
-            'plan', case when f.total_weeks is not null then jsonb_build_object(
-                'sessions_per_week', f.sessions_per_week, 'total_weeks', f.total_weeks, 'starts_on', f.starts_on) end,
-            'metadata', coalesce(f.metadata, '{}'), 'implicit', f.implicit, 'created_at', f.created_at,
-            'statistics', jsonb_build_object(
-                'planned', coalesce(f.sessions_per_week * f.total_weeks, 0), 'sessions', coalesce(m.sessions, 0),
-                'opened', coalesce(m.opened, 0), 'closed', coalesce(m.closed, 0),
-                'interactions', coalesce(m.interactions, 0), 'last_activity_at', m.last_activity_at)
-        ) order by wanted.n), '[]')
-    from unnest(ids) with ordinality as wanted (id, n)
-    join turnlog.ai_session_folders as f on f.project = of_project and f.id = wanted.id
-    left join summed as m on m.folder_id = f.id
+begin
+    return (
+        with used as (
+            select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
+              from turnlog.ai_sessions as s
+              -- each by itself: a join was planned as all of them for each
+             cross join lateral (
+                    select count(*) as interactions,
+                           max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
+                      from turnlog.ai_interactions as c
+                     where c.project = of_project and c.session_id = s.id
+                    offset 0) as i
+             where s.project = of_project and s.folder_id = any (ids) and s.erased_at is null
+        ), summed as (
+            select u.folder_id, count(*) as sessions,
+                   count(*) filter (where u.status <> 'locked' or u.interactions > 0) as opened,
+                   count(*) filter (where u.status = 'closed') as closed,
+                   coalesce(sum(u.interactions), 0) as interactions, max(u.last_activity_at) as last_activity_at
+              from used as u
+             group by u.folder_id
+        )
+        select coalesce(jsonb_agg(
+            jsonb_build_object(
+                'folder_id', f.id, 'key', f.key, 'name', f.name, 'user_id', f.user_id,
+                'plan', case when f.total_weeks is not null then jsonb_build_object(
+                    'sessions_per_week', f.sessions_per_week, 'total_weeks', f.total_weeks, 'starts_on', f.starts_on) end,
+                'metadata', coalesce(f.metadata, '{}'), 'implicit', f.implicit, 'created_at', f.created_at,
+                'statistics', jsonb_build_object(
+                    'planned', coalesce(f.sessions_per_week * f.total_weeks, 0), 'sessions', coalesce(m.sessions, 0),
+                    'opened', coalesce(m.opened, 0), 'closed', coalesce(m.closed, 0),
+                    'interactions', coalesce(m.interactions, 0), 'last_activity_at', m.last_activity_at)
+            ) order by wanted.n), '[]')
+        from unnest(ids) with ordinality as wanted (id, n)
+        join turnlog.ai_session_folders as f on f.project = of_project and f.id = wanted.id
+        left join summed as m on m.folder_id = f.id);
+end
 $$;
 
 
@@ -528,23 +531,26 @@ $$;
 create or replace function turnlog.key_clash(
     in_project text, session_key text, in_session uuid default null, interaction_key text default null)
 returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select case when session_holder.id is not null and session_holder.id is distinct from in_session
-        then jsonb_build_object(
-            'receipt', 'conflict', 'constraint', 'ai_sessions_project_key_key', 'columns', array['project', 'key'],
-            'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', session_holder.id)
-        else jsonb_build_object(
-            'receipt', 'conflict', 'constraint', 'ai_interactions_session_key_key',
-            'columns', array['project', 'session_id', 'key'],
-            'attempted', jsonb_build_object('project', in_project, 'session_id', in_session, 'key', interaction_key),
-            'held_by', (select i.id from turnlog.ai_interactions as i
-                         where i.project = in_project and i.session_id = in_session and i.key = interaction_key))
-        end
-    from (select 1) as one
-    left join turnlog.ai_sessions as session_holder
-        on session_holder.project = in_project and session_holder.key = session_key
+begin
+    return (
+        select case when session_holder.id is not null and session_holder.id is distinct from in_session
+            then jsonb_build_object(
+                'receipt', 'conflict', 'constraint', 'ai_sessions_project_key_key', 'columns', array['project', 'key'],
+                'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', session_holder.id)
+            else jsonb_build_object(
+                'receipt', 'conflict', 'constraint', 'ai_interactions_session_key_key',
+                'columns', array['project', 'session_id', 'key'],
+                'attempted', jsonb_build_object('project', in_project, 'session_id', in_session, 'key', interaction_key),
+                'held_by', (select i.id from turnlog.ai_interactions as i
+                             where i.project = in_project and i.session_id = in_session and i.key = interaction_key))
+            end
+        from (select 1) as one
+        left join turnlog.ai_sessions as session_holder
+            on session_holder.project = in_project and session_holder.key = session_key);
+end
 $$;
 
 
@@ -598,64 +604,68 @@ $$;
 -- schemas/rules/session_clash.sql
 -- The receipt of a session whose number or key belongs to a session with another id.
 create or replace function turnlog.session_clash(in_project text, stated turnlog.ai_sessions) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select coalesce(
-        (select jsonb_build_object(
-                    'receipt', 'conflict', 'constraint', 'ai_sessions_folder_number_key',
-                    'columns', array['project', 'folder_id', 'session_number'],
-                    'attempted', jsonb_build_object('project', in_project, 'folder_id', stated.folder_id,
-                                                    'session_number', stated.session_number::text),
-                    'held_by', s.id)
-           from turnlog.ai_sessions as s
-          where s.project = in_project and s.folder_id = stated.folder_id
-            and s.session_number = stated.session_number and s.id <> stated.id),
-        turnlog.key_clash(in_project, stated.key, stated.id))
+begin
+    return (
+        select coalesce(
+            (select jsonb_build_object(
+                        'receipt', 'conflict', 'constraint', 'ai_sessions_folder_number_key',
+                        'columns', array['project', 'folder_id', 'session_number'],
+                        'attempted', jsonb_build_object('project', in_project, 'folder_id', stated.folder_id,
+                                                        'session_number', stated.session_number::text),
+                        'held_by', s.id)
+               from turnlog.ai_sessions as s
+              where s.project = in_project and s.folder_id = stated.folder_id
+                and s.session_number = stated.session_number and s.id <> stated.id),
+            turnlog.key_clash(in_project, stated.key, stated.id)));
+end
 $$;
 
 
 -- schemas/rules/session_rows.sql
 -- Sessions as callers see them, in the order of their ids' list. Counts are derived here, never stored.
 create or replace function turnlog.session_rows(of_project text, ids uuid[]) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    select coalesce(jsonb_agg(
-        jsonb_build_object(
-            'session_id', s.id, 'key', s.key, 'user_id', s.user_id, 'title', s.title,
-            'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
-            'status', s.status, 'implicit', s.implicit,
-            'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
-            'started_at', s.started_at, 'ended_at', s.ended_at,
-            'created_at', s.created_at, 'erased_at', s.erased_at,
-            'owner', coalesce(s.claim, 'user:' || s.user_id),
-            'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
-            'last_activity_at', i.last_activity_at
-        ) order by wanted.n), '[]')
-    from unnest(ids) with ordinality as wanted (id, n)
-    join turnlog.ai_sessions as s on s.project = of_project and s.id = wanted.id
-    left join (
-        select c.session_id, count(*) as interaction_count,
-               count(*) filter (where c.status = 'failed' or c.status is null and c.error <> '') as failed_count,
-               max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
-          from turnlog.ai_interactions as c
-         where c.project = of_project and c.session_id = any (ids)
-         group by c.session_id
-    ) as i on i.session_id = s.id
+begin
+    return (
+        select coalesce(jsonb_agg(
+            jsonb_build_object(
+                'session_id', s.id, 'key', s.key, 'user_id', s.user_id, 'title', s.title,
+                'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
+                'status', s.status, 'implicit', s.implicit,
+                'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
+                'started_at', s.started_at, 'ended_at', s.ended_at,
+                'created_at', s.created_at, 'erased_at', s.erased_at,
+                'owner', coalesce(s.claim, 'user:' || s.user_id),
+                'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
+                'last_activity_at', i.last_activity_at
+            ) order by wanted.n), '[]')
+        from unnest(ids) with ordinality as wanted (id, n)
+        join turnlog.ai_sessions as s on s.project = of_project and s.id = wanted.id
+        left join (
+            select c.session_id, count(*) as interaction_count,
+                   count(*) filter (where c.status = 'failed' or c.status is null and c.error <> '') as failed_count,
+                   max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
+              from turnlog.ai_interactions as c
+             where c.project = of_project and c.session_id = any (ids)
+             group by c.session_id
+        ) as i on i.session_id = s.id);
+end
 $$;
 
 
 -- schemas/rules/user_hash.sql
 -- What is kept of an erased user's name: nobody can tell which it was, or try names, without the project's secret.
-create or replace function turnlog.user_hash(in_project text, of_user text) returns bytea
-language sql stable
+create or replace function turnlog.user_hash(secret bytea, of_user text) returns bytea
+language sql immutable
 set search_path = ''
 as $$
-    select sha256(p.secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
-      from turnlog.ai_projects as p
-     where p.project = in_project
+    select sha256(secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
 $$;
 
 
@@ -1141,6 +1151,7 @@ set search_path = ''
 as $$
 declare
     kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
+    secret constant bytea := (select p.secret from turnlog.ai_projects as p where p.project = in_project);
     refused jsonb;
     theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
     until jsonb;    -- of those that the service itself says it of: when the user was erased
@@ -1174,7 +1185,7 @@ begin
           from (select n.who from named as n union select n.claimant from named as n
                 union select n.known from named as n) as w
           join turnlog.ai_erased_users as e
-            on e.project = in_project and e.user_hash = turnlog.user_hash(in_project, w.who)
+            on e.project = in_project and e.user_hash = turnlog.user_hash(secret, w.who)
     ), judged as (
         select n.kind, n.position, n.session_id,
                exists (select from gone as g
@@ -2146,62 +2157,67 @@ $$;
 -- page, null for the first; `context`: the same for a page that begins one interaction earlier. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
 -- `models`: what was logged by model; what has tokens and no cost is summed up apart, so that somebody can estimate it.
 create or replace function turnlog.outline(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    with wanted as (
-        select request ->> 'project' as project, (request ->> 'session_id')::uuid as session_id,
-               (request ->> 'limit')::bigint as page_size, (request ->> 'interaction_id')::uuid as interaction_id,
-               coalesce(request -> 'after', request -> 'before') as place, request ? 'before' as backwards
-    ), transcript as (
-        select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
-               row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n,
-               i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd,
-               coalesce(i.status, case
-                   when i.error <> '' then 'failed'
-                   when i.response is not null then 'completed'
-                   else 'pending' end) as status
-          from turnlog.ai_interactions as i
-          join wanted as w on i.project = w.project and i.session_id = w.session_id
-    ), begun as (
-        select case
-                   when w.interaction_id is not null then coalesce(
-                       (select (t.n - 1) / w.page_size * w.page_size from transcript as t where t.id = w.interaction_id), 0)
-                   when w.backwards then greatest((select count(*) from transcript as t
-                        where (t.turn, t.at, t.id) < ((w.place ->> 'turn')::bigint, (w.place ->> 'at')::timestamptz,
-                                                      (w.place ->> 'interaction_id')::uuid)) - w.page_size, 0)
-                   when w.place is not null then (select count(*) from transcript as t
-                        where (t.turn, t.at, t.id) <= ((w.place ->> 'turn')::bigint, (w.place ->> 'at')::timestamptz,
-                                                       (w.place ->> 'interaction_id')::uuid))
-                   else 0 end as index
-          from wanted as w
-    )
-    select jsonb_build_object(
-        'total', (select count(*) from transcript),
-        'index', b.index,
-        'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
-                    from transcript as t where t.n = b.index),
-        'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
-                      from transcript as t where t.n = b.index - 1),
-        'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
-                     from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
-        'models', (select coalesce(jsonb_agg(jsonb_build_object(
-                              'model', m.model, 'provider', m.provider, 'interactions', m.interactions,
-                              'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens, 'cost_usd', m.cost_usd,
-                              'unpriced', jsonb_build_object('interactions', m.unpriced, 'input_tokens', m.unpriced_in,
-                                                             'output_tokens', m.unpriced_out))
-                              order by m.interactions desc, m.model, m.provider), '[]')
-                     from (select t.model, t.provider, count(*) as interactions,
-                                  sum(t.input_tokens) as input_tokens, sum(t.output_tokens) as output_tokens,
-                                  sum(t.cost_usd) as cost_usd,
-                                  count(*) filter (where t.cost_usd is null
-                                      and coalesce(t.input_tokens, t.output_tokens) is not null) as unpriced,
-                                  sum(t.input_tokens) filter (where t.cost_usd is null) as unpriced_in,
-                                  sum(t.output_tokens) filter (where t.cost_usd is null) as unpriced_out
-                             from transcript as t
-                            group by t.model, t.provider) as m))
-      from begun as b
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant bigint := request ->> 'limit';
+    of_interaction constant uuid := request ->> 'interaction_id';
+    place constant jsonb := coalesce(request -> 'after', request -> 'before');
+    backwards constant boolean := request ? 'before';
+begin
+    return (
+        with transcript as (
+            select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
+                   row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n,
+                   i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd,
+                   coalesce(i.status, case
+                       when i.error <> '' then 'failed'
+                       when i.response is not null then 'completed'
+                       else 'pending' end) as status
+              from turnlog.ai_interactions as i
+             where i.project = in_project and i.session_id = of_session
+        ), begun as (
+            select case
+                       when of_interaction is not null then coalesce(
+                           (select (t.n - 1) / page_size * page_size from transcript as t where t.id = of_interaction), 0)
+                       when backwards then greatest((select count(*) from transcript as t
+                            where (t.turn, t.at, t.id) < ((place ->> 'turn')::bigint, (place ->> 'at')::timestamptz,
+                                                          (place ->> 'interaction_id')::uuid)) - page_size, 0)
+                       when place is not null then (select count(*) from transcript as t
+                            where (t.turn, t.at, t.id) <= ((place ->> 'turn')::bigint, (place ->> 'at')::timestamptz,
+                                                           (place ->> 'interaction_id')::uuid))
+                       else 0 end as index
+        )
+        select jsonb_build_object(
+            'total', (select count(*) from transcript),
+            'index', b.index,
+            'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                        from transcript as t where t.n = b.index),
+            'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+                          from transcript as t where t.n = b.index - 1),
+            'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
+                         from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
+            'models', (select coalesce(jsonb_agg(jsonb_build_object(
+                                  'model', m.model, 'provider', m.provider, 'interactions', m.interactions,
+                                  'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens, 'cost_usd', m.cost_usd,
+                                  'unpriced', jsonb_build_object('interactions', m.unpriced, 'input_tokens', m.unpriced_in,
+                                                                 'output_tokens', m.unpriced_out))
+                                  order by m.interactions desc, m.model, m.provider), '[]')
+                         from (select t.model, t.provider, count(*) as interactions,
+                                      sum(t.input_tokens) as input_tokens, sum(t.output_tokens) as output_tokens,
+                                      sum(t.cost_usd) as cost_usd,
+                                      count(*) filter (where t.cost_usd is null
+                                          and coalesce(t.input_tokens, t.output_tokens) is not null) as unpriced,
+                                      sum(t.input_tokens) filter (where t.cost_usd is null) as unpriced_in,
+                                      sum(t.output_tokens) filter (where t.cost_usd is null) as unpriced_out
+                                 from transcript as t
+                                group by t.model, t.provider) as m))
+          from begun as b);
+end
 $$;
 
 
@@ -2398,20 +2414,23 @@ $$;
 -- {project, session_id} -> {session, participants}: who takes part, in the order of their arrival. `session` is null
 -- if there is none.
 create or replace function turnlog.participants(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    select jsonb_build_object(
-        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
-                      from turnlog.ai_sessions as s
-                     where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid),
-        'participants', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                       'participant', p.participant, 'role', p.role, 'state', p.state,
-                       'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
-              from turnlog.ai_session_participants as p
-             where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid))
+begin
+    return (
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s
+                         where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid),
+            'participants', (
+                select coalesce(jsonb_agg(jsonb_build_object(
+                           'participant', p.participant, 'role', p.role, 'state', p.state,
+                           'created_at', p.created_at, 'spooled', false) order by p.created_at, p.participant), '[]')
+                  from turnlog.ai_session_participants as p
+                 where p.project = request ->> 'project' and p.session_id = (request ->> 'session_id')::uuid)));
+end
 $$;
 
 
@@ -2742,10 +2761,13 @@ $$;
 -- schemas/read/session.sql
 -- {project, session_id} -> the session, a tombstone (erased_at set) or null.
 create or replace function turnlog.session(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0
+begin
+    return (
+        select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0);
+end
 $$;
 
 
@@ -2843,9 +2865,9 @@ begin
               ('tag', 's.tags @> array[$1 ->> ''tag'']'),
               ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
               -- a look by the index each: joined, they were planned by reading all that the model said in the project
-              ('model', '(select true from turnlog.ai_interactions as i where i.project = s.project'
+              ('model', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                         ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
-              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = s.project'
+              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                              ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
                              ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
           ) as f (name, condition)
@@ -2978,6 +3000,7 @@ declare
     before constant timestamptz := request ->> 'to';
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     ids uuid[];
+    page uuid[];
 begin
     -- one more than the page, to know whether there is a next one
     if of_user is null then
@@ -2999,17 +3022,18 @@ begin
              order by own.id
              limit page_size + 1);
     end if;
+    page := array(
+        select s.id
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
+           and (of_user is null or s.user_id = of_user)
+           and (of_tag is null or s.tags @> array[of_tag])
+           and (of_status is null or s.status = of_status)
+           and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+           and (before is null or coalesce(s.started_at, s.created_at) < before)
+         order by s.id);
     return jsonb_build_object(
-        'sessions', turnlog.session_rows(in_project, array(
-            select s.id
-              from turnlog.ai_sessions as s
-             where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
-               and (of_user is null or s.user_id = of_user)
-               and (of_tag is null or s.tags @> array[of_tag])
-               and (of_status is null or s.status = of_status)
-               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
-               and (before is null or coalesce(s.started_at, s.created_at) < before)
-             order by s.id)),
+        'sessions', turnlog.session_rows(in_project, page),
         'after', case when cardinality(ids) > page_size then ids[page_size] end);
 end
 $$;
@@ -3105,59 +3129,62 @@ $$;
 -- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
 -- `spooled` and `complete` are for what the service knows of its own disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    with wanted as (
-        select request ->> 'project' as project, (request ->> 'session_id')::uuid as session_id,
-               (request ->> 'limit')::integer as page_size,
-               (request #>> '{after,turn}')::bigint as after_turn, (request #>> '{after,at}')::timestamptz as after_at,
-               (request #>> '{after,interaction_id}')::uuid as after_id,
-               coalesce(request ->> 'by' = 'id', false) as by_id
-    ), page as (
-        select o.*, row_number() over (order by o.turn, o.at, o.id) as n
-          from wanted as w
-         cross join lateral (
-               -- interactions without a turn come after those with one
-               select i.id, case when w.by_id then 0 else coalesce(i.turn, 9223372036854775807) end as turn,
-                      case when w.by_id then 'epoch' else coalesce(i.started_at, i.created_at) end as at
-                 from turnlog.ai_interactions as i
-                where i.project = w.project and i.session_id = w.session_id) as o
-         where w.after_id is null or (o.turn, o.at, o.id) > (w.after_turn, w.after_at, w.after_id)
-         order by n
-         limit (select w.page_size + 1 from wanted as w)
-    )
-    select jsonb_build_object(
-        'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
-                      from turnlog.ai_sessions as s join wanted as w on s.project = w.project and s.id = w.session_id),
-        'interactions', (
-            select coalesce(jsonb_agg(
-                jsonb_build_object(
-                    'interaction_id', i.id, 'key', i.key, 'session_id', i.session_id,
-                    'prompt', i.prompt, 'response', i.response, 'model', i.model, 'provider', i.provider,
-                    'status', coalesce(i.status, case
-                        when i.error <> '' then 'failed'
-                        when i.response is not null then 'completed'
-                        else 'pending' end),
-                    'error', i.error, 'finish_reason', i.finish_reason,
-                    'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
-                    'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
-                    'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
-                || jsonb_build_object(
-                    'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
-                    'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
-                order by p.n), '[]')
-              from page as p
-              join wanted as w on true
-              join turnlog.ai_interactions as i on i.project = w.project and i.session_id = w.session_id and i.id = p.id
-             where p.n <= w.page_size),
-        'after', (
-            select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
-              from page as p
-              join wanted as w on p.n = w.page_size
-             where exists (select from page as next where next.n > w.page_size)),
-        'complete', true)
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant integer := request ->> 'limit';
+    after_turn constant bigint := request #>> '{after,turn}';
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_id constant uuid := request #>> '{after,interaction_id}';
+    by_id constant boolean := coalesce(request ->> 'by' = 'id', false);
+begin
+    return (
+        with page as (
+            select o.*, row_number() over (order by o.turn, o.at, o.id) as n
+              from (
+                   -- interactions without a turn come after those with one
+                   select i.id, case when by_id then 0 else coalesce(i.turn, 9223372036854775807) end as turn,
+                          case when by_id then 'epoch' else coalesce(i.started_at, i.created_at) end as at
+                     from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = of_session) as o
+             where after_id is null or (o.turn, o.at, o.id) > (after_turn, after_at, after_id)
+             order by n
+             limit page_size + 1 -- to know whether there is a next one
+        )
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
+            'interactions', (
+                select coalesce(jsonb_agg(
+                    jsonb_build_object(
+                        'interaction_id', i.id, 'key', i.key, 'session_id', i.session_id,
+                        'prompt', i.prompt, 'response', i.response, 'model', i.model, 'provider', i.provider,
+                        'status', coalesce(i.status, case
+                            when i.error <> '' then 'failed'
+                            when i.response is not null then 'completed'
+                            else 'pending' end),
+                        'error', i.error, 'finish_reason', i.finish_reason,
+                        'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
+                        'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
+                        'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
+                    || jsonb_build_object(
+                        'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
+                    order by p.n), '[]')
+                  from page as p
+                  join turnlog.ai_interactions as i
+                    on i.project = in_project and i.session_id = of_session and i.id = p.id
+                 where p.n <= page_size),
+            'after', (
+                select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
+                  from page as p
+                 where p.n = page_size and exists (select from page as next where next.n > page_size)),
+            'complete', true));
+end
 $$;
 
 
@@ -3287,7 +3314,7 @@ begin
             delete from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session;
         else
             delete from turnlog.ai_interactions as i
-             where i.ctid = any (array(
+             where i.project = in_project collate "C" and i.ctid = any (array(
                    select d.ctid from turnlog.ai_interactions as d
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
@@ -3340,7 +3367,7 @@ begin
            for update) as locked;
     with gone as (
         delete from turnlog.ai_interactions as i
-         where i.ctid = any (array(
+         where i.project = in_project collate "C" and i.ctid = any (array(
                select d.ctid from turnlog.ai_interactions as d
                 where d.project = in_project and d.session_id = any (ids) limit most))
         returning i.session_id
@@ -3410,15 +3437,16 @@ declare
     gone_now jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
+        ids := array(
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.user_id = of_user
+               and s.id = any (array(select a::uuid from jsonb_array_elements_text(
+                   coalesce(request -> 'among', '[]')) as a)));
         return none || turnlog.count_user(request) || jsonb_build_object(
-            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', array(
-                select s.id from turnlog.ai_sessions as s
-                 where s.project = in_project and s.user_id = of_user
-                   and s.id = any (array(select a::uuid from jsonb_array_elements_text(
-                       coalesce(request -> 'among', '[]')) as a))));
+            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', ids);
     end if;
     perform turnlog.report_key(request); -- makes the secret that the hash needs
-    hash := turnlog.user_hash(in_project, of_user);
+    hash := turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project), of_user);
     if (request ->> 'begin')::boolean then
         insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, counts)
         values (in_project, hash, statement_timestamp(), '{}')
@@ -3475,7 +3503,7 @@ begin
                 update turnlog.ai_interactions as i
                    set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
                        metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
-                 where i.ctid = any (array(
+                 where i.project = in_project collate "C" and i.ctid = any (array(
                        select d.ctid from turnlog.ai_interactions as d
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
                 returning i.session_id
@@ -3505,7 +3533,7 @@ begin
                  order by s.id
                    for update) as locked;
             delete from turnlog.ai_feedback as f
-             where f.ctid = any (array(
+             where f.project = in_project collate "C" and f.ctid = any (array(
                    select d.ctid from turnlog.ai_feedback as d
                     where d.project = in_project and d.author = of_user and d.session_id = any (ids) limit most));
             get diagnostics gone = row_count;
@@ -3641,7 +3669,8 @@ declare
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
-    found_ids uuid[];
+    folder record;
+    found_ids uuid[] := '{}';
 begin
     ids := array(
         select f.id from turnlog.ai_session_folders as f
@@ -3656,16 +3685,19 @@ begin
              order by f.id
                for no key update) as locked;
     end if;
-    found_ids := array(
-        select f.id from turnlog.ai_session_folders as f
+    for folder in
+        select f.id, array(select s.id from turnlog.ai_sessions as s
+                            where s.project = in_project and s.folder_id = f.id and s.erased_at is null) as live
+          from turnlog.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
            and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
-           and (select cardinality(l.live) = case when dry_run
-                       then cardinality(turnlog.idle(in_project, l.live, before, waiting)) else 0 end
-                  from (select array(select s.id from turnlog.ai_sessions as s
-                                      where s.project = in_project and s.folder_id = f.id
-                                        and s.erased_at is null) as live) as l));
+    loop
+        if folder.live = '{}' or dry_run
+           and cardinality(folder.live) = cardinality(turnlog.idle(in_project, folder.live, before, waiting)) then
+            found_ids := found_ids || folder.id;
+        end if;
+    end loop;
     if not dry_run then
         update turnlog.ai_session_folders as f
            set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
@@ -3699,7 +3731,7 @@ begin
 
     -- by address, found first: joined, a plan without statistics compared each row with each
     delete from turnlog.ai_interactions as i
-     where i.ctid = any (array(
+     where i.project = in_project collate "C" and i.ctid = any (array(
            select d.ctid from turnlog.ai_interactions as d where d.project = in_project limit most));
     get diagnostics gone_interactions = row_count;
 
@@ -3709,7 +3741,7 @@ begin
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
-         where s.ctid = any (array(
+         where s.project = in_project collate "C" and s.ctid = any (array(
                select d.ctid from turnlog.ai_sessions as d where d.project = in_project limit most));
         get diagnostics gone_sessions = row_count;
         delete from turnlog.ai_session_folders as f
@@ -3733,22 +3765,25 @@ $$;
 -- way: it may name a session by its number, so all of such a folder are in use.
 create or replace function turnlog.idle(
     in_project text, ids uuid[], before timestamptz, waiting uuid[]) returns uuid[]
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 as $$
-    select coalesce(array_agg(s.id order by s.id), '{}')
-      from turnlog.ai_sessions as s
-     where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
-       and coalesce(s.scheduled_on < before::date, true)
-       and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
-       and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
-       and not exists (select from turnlog.ai_interactions as i
-                        where i.project = in_project and i.session_id = s.id and i.created_at >= before)
-       and not exists (select from turnlog.ai_session_participants as p
-                        where p.project = in_project and p.session_id = s.id and p.created_at >= before)
-       and not exists (select from turnlog.ai_feedback as f
-                        where f.project = in_project and f.session_id = s.id and f.created_at >= before)
+begin
+    return (
+        select coalesce(array_agg(s.id order by s.id), '{}')
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
+           and coalesce(s.scheduled_on < before::date, true)
+           and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
+           and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
+           and not exists (select from turnlog.ai_interactions as i
+                            where i.project = in_project and i.session_id = s.id and i.created_at >= before)
+           and not exists (select from turnlog.ai_session_participants as p
+                            where p.project = in_project and p.session_id = s.id and p.created_at >= before)
+           and not exists (select from turnlog.ai_feedback as f
+                            where f.project = in_project and f.session_id = s.id and f.created_at >= before));
+end
 $$;
 
 
@@ -3812,26 +3847,33 @@ $$;
 -- schemas/admin/keys.sql
 -- {project?} -> {keys: [...]}, the oldest first.
 create or replace function turnlog.keys(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
+set timezone = 'UTC'
 as $$
-    select jsonb_build_object('keys', coalesce(jsonb_agg(
-               turnlog.key_row(k) order by k.project, k.created_at, k.id), '[]'))
-      from turnlog.ai_keys as k
-     where request ->> 'project' is null or k.project = request ->> 'project'
+begin
+    return (
+        select jsonb_build_object('keys', coalesce(jsonb_agg(
+                   to_jsonb(k) - '{digest,token_secret}'::text[] order by k.project, k.created_at, k.id), '[]'))
+          from turnlog.ai_keys as k
+         where request ->> 'project' is null or k.project = request ->> 'project');
+end
 $$;
 
 
 -- schemas/admin/origins.sql
 -- {} -> {origins: [...]}: of the pages that may use some key. All at once, so that who asks for one costs no look-up.
 create or replace function turnlog.origins(request jsonb default '{}') returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
-      from turnlog.ai_keys as k
-     cross join unnest(k.origins) as page (origin)
-     where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp())
+begin
+    return (
+        select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
+          from turnlog.ai_keys as k
+         cross join unnest(k.origins) as page (origin)
+         where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp()));
+end
 $$;
 
 
@@ -3855,30 +3897,32 @@ $$;
 -- schemas/admin/projects.sql
 -- {project?} -> {projects: [{project, keep_days, now}]}: those of which something is stored, or said here.
 create or replace function turnlog.projects(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- a look for each project, never a whole table
 as $$
-    with recursive named as (
-        (select s.project from turnlog.ai_sessions as s order by s.project limit 1)
-        union all
-        select (select s.project from turnlog.ai_sessions as s where s.project > n.project order by s.project limit 1)
-          from named as n
-         where n.project is not null
-    ), every as (
-        select n.project from named as n where n.project is not null
-        union
-        select p.project from turnlog.ai_projects as p
-        union
-        select k.project from turnlog.ai_keys as k
-    )
-    select jsonb_build_object('projects', coalesce(jsonb_agg(
-               jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', statement_timestamp())
-               order by e.project), '[]'))
-      from every as e
-      left join turnlog.ai_projects as p on p.project = e.project
-     where request ->> 'project' is null or e.project = request ->> 'project'
+declare
+    now constant timestamptz := statement_timestamp();
+    one text;
+    named text[] := '{}';
+begin
+    loop
+        one := (select s.project from turnlog.ai_sessions as s
+                 where one is null or s.project > one order by s.project limit 1);
+        exit when one is null;
+        named := named || one;
+    end loop;
+    named := named || array(select p.project from turnlog.ai_projects as p)
+                   || array(select k.project from turnlog.ai_keys as k);
+    return (
+        select jsonb_build_object('projects', coalesce(jsonb_agg(
+                   jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', now)
+                   order by e.project), '[]'))
+          from (select distinct n.project from unnest(named) as n (project)) as e
+          left join turnlog.ai_projects as p on p.project = e.project
+         where request ->> 'project' is null or e.project = request ->> 'project');
+end
 $$;
 
 
@@ -3907,10 +3951,11 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
+    now constant timestamptz := statement_timestamp();
     revoked turnlog.ai_keys;
 begin
     update turnlog.ai_keys as k
-       set revoked_at = coalesce(k.revoked_at, statement_timestamp())
+       set revoked_at = coalesce(k.revoked_at, now)
      where k.id = (request ->> 'id')::uuid
     returning k.* into revoked;
     return case when revoked.id is not null then turnlog.key_row(revoked) end;
@@ -3926,6 +3971,7 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
+    ends_at constant timestamptz := statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8);
     replaced turnlog.ai_keys;
     made turnlog.ai_keys;
 begin
@@ -3940,7 +3986,7 @@ begin
             replaced.origins, replaced.token_secret, statement_timestamp(), replaced.expires_at)
     returning * into made;
     update turnlog.ai_keys as k
-       set expires_at = least(k.expires_at, statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8))
+       set expires_at = least(k.expires_at, ends_at)
      where k.project = replaced.project and k.id = replaced.id
     returning k.* into replaced;
     return jsonb_build_object('key', turnlog.key_row(made), 'replaced', turnlog.key_row(replaced));
@@ -3980,9 +4026,9 @@ declare
     short constant integer := 5000;        -- bytes of a text that is indexed with others
     longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
     unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
+    in_project text;                       -- of one project at a time: what waits of another may be on another machine
     taken turnlog.ai_search_queue[];
     one record;
-    done_projects text[];
     done_sessions uuid[];
     done_parts uuid[];
     done_ids uuid[];
@@ -3992,21 +4038,27 @@ declare
     indexed integer := 0;
 begin
     loop
+        if in_project is null or coalesce(cardinality(taken), 0) = 0 then
+            in_project := (select q.project from turnlog.ai_search_queue as q
+                            where in_project is null or q.project > in_project
+                            order by q.project limit 1);
+            exit when in_project is null;
+        end if;
         taken := array(
-            select t from (select q.* from turnlog.ai_search_queue as q
-                            order by q.project, q.session_id, q.part
-                            limit at_once
-                              for update skip locked) as t);
-        exit when cardinality(taken) = 0;
+            select q from turnlog.ai_search_queue as q
+             where q.project = in_project
+             order by q.session_id, q.part
+             limit at_once
+               for update skip locked);
+        continue when cardinality(taken) = 0;
 
         texts := '{}';
         bytes := 0;
-        done_projects := '{}';
         done_sessions := '{}';
         done_parts := '{}';
         done_ids := '{}';
         for one in
-            select t.project, t.session_id, t.part, i.id
+            select t.session_id, t.part, i.id
               from unnest(taken) with ordinality as t
              cross join lateral unnest(t.ids) with ordinality as i (id, n)
              order by t.ordinality, i.n
@@ -4017,9 +4069,9 @@ begin
                         then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
               into said
               from turnlog.ai_interactions as i
-             where i.project = one.project and i.session_id = one.session_id and i.id = one.id
+             where i.project = in_project and i.session_id = one.session_id and i.id = one.id
                    and not exists (select from turnlog.ai_sessions as s
-                                    where s.project = i.project and s.id = i.session_id and s.erased_at is not null);
+                                    where s.project = in_project and s.id = i.session_id and s.erased_at is not null);
             if not found then
                 said := '';
             elsif octet_length(said) > longest then
@@ -4029,41 +4081,40 @@ begin
                 bytes := bytes + coalesce(octet_length(said), 0);
             end if;
             texts := array_append(texts, said);
-            done_projects := done_projects || one.project;
             done_sessions := done_sessions || one.session_id;
             done_parts := done_parts || one.part;
             done_ids := done_ids || one.id;
         end loop;
 
         insert into turnlog.ai_search (project, session_id, part, grams)
-        select parts.project, parts.session_id, gen_random_uuid(),
+        select in_project, parts.session_id, gen_random_uuid(),
                case when parts.said is null then '{-1}' else turnlog.grams(parts.said) end
-          from (select t.project, t.session_id, string_agg(t.said, E'\n') as said
-                  from unnest(done_projects, done_sessions, done_ids, texts) as t (project, session_id, id, said)
+          from (select t.session_id, string_agg(t.said, E'\n') as said
+                  from unnest(done_sessions, done_ids, texts) as t (session_id, id, said)
                  where t.said is null or t.said <> ''
-                 group by t.project, t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
+                 group by t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
          where parts.said is null or octet_length(parts.said) >= 3;
 
         -- by how many of a row's ids are done: an id may stand in rows of other sessions, too
         with done as (
-            select d.project, d.session_id, d.part, count(*)::integer as count
-              from unnest(done_projects, done_sessions, done_parts) as d (project, session_id, part)
-             group by d.project, d.session_id, d.part
+            select d.session_id, d.part, count(*)::integer as count
+              from unnest(done_sessions, done_parts) as d (session_id, part)
+             group by d.session_id, d.part
         ), gone as (
             delete from turnlog.ai_search_queue as q
              using done
-             where q.project = done.project and q.session_id = done.session_id and q.part = done.part
+             where q.project = in_project and q.session_id = done.session_id and q.part = done.part
                and cardinality(q.ids) <= done.count
         )
         update turnlog.ai_search_queue as q
-           set ids = q.ids[done.count + 1:]
+           set ids = array(select u.id from unnest(q.ids) with ordinality as u (id, n) where u.n > done.count order by u.n)
           from done
-         where q.project = done.project and q.session_id = done.session_id and q.part = done.part
+         where q.project = in_project and q.session_id = done.session_id and q.part = done.part
            and cardinality(q.ids) > done.count;
         indexed := indexed + cardinality(done_ids);
         exit when clock_timestamp() > ends_at;
     end loop;
-    return jsonb_build_object('indexed', indexed, 'left', exists (select from turnlog.ai_search_queue));
+    return jsonb_build_object('indexed', indexed, 'left', exists (select q.project from turnlog.ai_search_queue as q));
 end
 $$;
 

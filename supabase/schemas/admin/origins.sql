@@ -1,10 +1,13 @@
 -- {} -> {origins: [...]}: of the pages that may use some key. All at once, so that who asks for one costs no look-up.
 create or replace function turnlog.origins(request jsonb default '{}') returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
-      from turnlog.ai_keys as k
-     cross join unnest(k.origins) as page (origin)
-     where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp())
+begin
+    return (
+        select jsonb_build_object('origins', coalesce(jsonb_agg(distinct page.origin), '[]'))
+          from turnlog.ai_keys as k
+         cross join unnest(k.origins) as page (origin)
+         where k.revoked_at is null and (k.expires_at is null or k.expires_at > statement_timestamp()));
+end
 $$;

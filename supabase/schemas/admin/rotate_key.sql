@@ -5,6 +5,7 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
+    ends_at constant timestamptz := statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8);
     replaced turnlog.ai_keys;
     made turnlog.ai_keys;
 begin
@@ -19,7 +20,7 @@ begin
             replaced.origins, replaced.token_secret, statement_timestamp(), replaced.expires_at)
     returning * into made;
     update turnlog.ai_keys as k
-       set expires_at = least(k.expires_at, statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8))
+       set expires_at = least(k.expires_at, ends_at)
      where k.project = replaced.project and k.id = replaced.id
     returning k.* into replaced;
     return jsonb_build_object('key', turnlog.key_row(made), 'replaced', turnlog.key_row(replaced));

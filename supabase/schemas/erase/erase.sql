@@ -54,7 +54,7 @@ begin
             delete from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session;
         else
             delete from turnlog.ai_interactions as i
-             where i.ctid = any (array(
+             where i.project = in_project collate "C" and i.ctid = any (array(
                    select d.ctid from turnlog.ai_interactions as d
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;

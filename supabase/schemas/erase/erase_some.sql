@@ -18,7 +18,7 @@ begin
            for update) as locked;
     with gone as (
         delete from turnlog.ai_interactions as i
-         where i.ctid = any (array(
+         where i.project = in_project collate "C" and i.ctid = any (array(
                select d.ctid from turnlog.ai_interactions as d
                 where d.project = in_project and d.session_id = any (ids) limit most))
         returning i.session_id

@@ -43,15 +43,16 @@ declare
     gone_now jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
+        ids := array(
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.user_id = of_user
+               and s.id = any (array(select a::uuid from jsonb_array_elements_text(
+                   coalesce(request -> 'among', '[]')) as a)));
         return none || turnlog.count_user(request) || jsonb_build_object(
-            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', array(
-                select s.id from turnlog.ai_sessions as s
-                 where s.project = in_project and s.user_id = of_user
-                   and s.id = any (array(select a::uuid from jsonb_array_elements_text(
-                       coalesce(request -> 'among', '[]')) as a))));
+            'erased_at', null, 'left', false, 'proof', proof, 'session_ids', ids);
     end if;
     perform turnlog.report_key(request); -- makes the secret that the hash needs
-    hash := turnlog.user_hash(in_project, of_user);
+    hash := turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project), of_user);
     if (request ->> 'begin')::boolean then
         insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, counts)
         values (in_project, hash, statement_timestamp(), '{}')
@@ -108,7 +109,7 @@ begin
                 update turnlog.ai_interactions as i
                    set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
                        metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
-                 where i.ctid = any (array(
+                 where i.project = in_project collate "C" and i.ctid = any (array(
                        select d.ctid from turnlog.ai_interactions as d
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
                 returning i.session_id
@@ -138,7 +139,7 @@ begin
                  order by s.id
                    for update) as locked;
             delete from turnlog.ai_feedback as f
-             where f.ctid = any (array(
+             where f.project = in_project collate "C" and f.ctid = any (array(
                    select d.ctid from turnlog.ai_feedback as d
                     where d.project = in_project and d.author = of_user and d.session_id = any (ids) limit most));
             get diagnostics gone = row_count;

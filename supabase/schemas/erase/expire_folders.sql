@@ -15,7 +15,8 @@ declare
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
-    found_ids uuid[];
+    folder record;
+    found_ids uuid[] := '{}';
 begin
     ids := array(
         select f.id from turnlog.ai_session_folders as f
@@ -30,16 +31,19 @@ begin
              order by f.id
                for no key update) as locked;
     end if;
-    found_ids := array(
-        select f.id from turnlog.ai_session_folders as f
+    for folder in
+        select f.id, array(select s.id from turnlog.ai_sessions as s
+                            where s.project = in_project and s.folder_id = f.id and s.erased_at is null) as live
+          from turnlog.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
            and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
-           and (select cardinality(l.live) = case when dry_run
-                       then cardinality(turnlog.idle(in_project, l.live, before, waiting)) else 0 end
-                  from (select array(select s.id from turnlog.ai_sessions as s
-                                      where s.project = in_project and s.folder_id = f.id
-                                        and s.erased_at is null) as live) as l));
+    loop
+        if folder.live = '{}' or dry_run
+           and cardinality(folder.live) = cardinality(turnlog.idle(in_project, folder.live, before, waiting)) then
+            found_ids := found_ids || folder.id;
+        end if;
+    end loop;
     if not dry_run then
         update turnlog.ai_session_folders as f
            set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()

@@ -19,7 +19,7 @@ begin
 
     -- by address, found first: joined, a plan without statistics compared each row with each
     delete from turnlog.ai_interactions as i
-     where i.ctid = any (array(
+     where i.project = in_project collate "C" and i.ctid = any (array(
            select d.ctid from turnlog.ai_interactions as d where d.project = in_project limit most));
     get diagnostics gone_interactions = row_count;
 
@@ -29,7 +29,7 @@ begin
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
-         where s.ctid = any (array(
+         where s.project = in_project collate "C" and s.ctid = any (array(
                select d.ctid from turnlog.ai_sessions as d where d.project = in_project limit most));
         get diagnostics gone_sessions = row_count;
         delete from turnlog.ai_session_folders as f

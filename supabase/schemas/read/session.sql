@@ -1,7 +1,10 @@
 -- {project, session_id} -> the session, a tombstone (erased_at set) or null.
 create or replace function turnlog.session(request jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-    select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0
+begin
+    return (
+        select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0);
+end
 $$;

@@ -39,9 +39,9 @@ begin
               ('tag', 's.tags @> array[$1 ->> ''tag'']'),
               ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
               -- a look by the index each: joined, they were planned by reading all that the model said in the project
-              ('model', '(select true from turnlog.ai_interactions as i where i.project = s.project'
+              ('model', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                         ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
-              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = s.project'
+              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                              ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
                              ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
           ) as f (name, condition)

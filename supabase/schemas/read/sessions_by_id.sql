@@ -18,6 +18,7 @@ declare
     before constant timestamptz := request ->> 'to';
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     ids uuid[];
+    page uuid[];
 begin
     -- one more than the page, to know whether there is a next one
     if of_user is null then
@@ -39,17 +40,18 @@ begin
              order by own.id
              limit page_size + 1);
     end if;
+    page := array(
+        select s.id
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
+           and (of_user is null or s.user_id = of_user)
+           and (of_tag is null or s.tags @> array[of_tag])
+           and (of_status is null or s.status = of_status)
+           and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+           and (before is null or coalesce(s.started_at, s.created_at) < before)
+         order by s.id);
     return jsonb_build_object(
-        'sessions', turnlog.session_rows(in_project, array(
-            select s.id
-              from turnlog.ai_sessions as s
-             where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
-               and (of_user is null or s.user_id = of_user)
-               and (of_tag is null or s.tags @> array[of_tag])
-               and (of_status is null or s.status = of_status)
-               and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
-               and (before is null or coalesce(s.started_at, s.created_at) < before)
-             order by s.id)),
+        'sessions', turnlog.session_rows(in_project, page),
         'after', case when cardinality(ids) > page_size then ids[page_size] end);
 end
 $$;

@@ -12,6 +12,7 @@ set search_path = ''
 as $$
 declare
     kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
+    secret constant bytea := (select p.secret from turnlog.ai_projects as p where p.project = in_project);
     refused jsonb;
     theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
     until jsonb;    -- of those that the service itself says it of: when the user was erased
@@ -45,7 +46,7 @@ begin
           from (select n.who from named as n union select n.claimant from named as n
                 union select n.known from named as n) as w
           join turnlog.ai_erased_users as e
-            on e.project = in_project and e.user_hash = turnlog.user_hash(in_project, w.who)
+            on e.project = in_project and e.user_hash = turnlog.user_hash(secret, w.who)
     ), judged as (
         select n.kind, n.position, n.session_id,
                exists (select from gone as g
