@@ -26,7 +26,8 @@ from logging_store.errors import Misconfigured, StoreUnavailable
 
 _DATABASE = "turnlog"
 _SUPERUSER = "postgres"
-_SOCKET_NAME = ".s.PGSQL.5432"
+_PORT = 5432  # in the name of its socket; it listens nowhere else
+_SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 108 bytes; macOS has 104
 # other names pass through lists, quotes and escapes on their way to the server and to libpq
 _PLAIN_PATH = re.compile(rb"[\w/.+~@ -]+")
@@ -69,7 +70,10 @@ class EmbeddedPostgres:
         return Path(tempfile.gettempdir()) / f"turnlog-{digest}"
 
     def conninfo(self, database: str = _DATABASE) -> str:
-        return psycopg.conninfo.make_conninfo(host=str(self.socket_dir), dbname=database, user=_SUPERUSER)
+        # port and hostaddr are said, or PGPORT and PGHOSTADDR, which are of some other server, would say them
+        return psycopg.conninfo.make_conninfo(
+            host=str(self.socket_dir), hostaddr="", port=_PORT, dbname=database, user=_SUPERUSER
+        )
 
     def start(self) -> None:
         """Make sure that the server runs and hold it until `stop`. Raises `Misconfigured` or `StoreUnavailable`."""

@@ -37,10 +37,15 @@ def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProc
         done = subprocess.run(
             [_path_of(program), *arguments],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            check=False, cwd=folder, **identity(),
+            check=False, cwd=folder, env=_environment(), **identity(),
         )  # fmt: skip
         output.seek(0)
         return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without libpq's variables: they are of some other server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def let_run_in(folders: Iterable[Path]) -> None:

@@ -125,6 +125,15 @@ def test_it_starts_answers_and_stops(server: EmbeddedPostgres) -> None:
     eventually(lambda: is_gone(process))
 
 
+def test_variables_of_another_server_are_not_its_own(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PGPORT": "5791", "PGHOSTADDR": "127.0.0.1", "PGDATABASE": "theirs"}.items():
+        monkeypatch.setenv(name, value)
+    server.start()
+    assert server.is_running()
+    assert ask(server, "select current_database()") == "turnlog"
+    assert ask(server, "select current_setting('port')") == "5432"
+
+
 def test_the_last_one_who_holds_it_stops_it(server: EmbeddedPostgres, tmp_path: Path) -> None:
     server.start()
     first = postmaster(server)
