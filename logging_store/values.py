@@ -53,7 +53,7 @@ class _Naming:
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         while "steps" not in schema:
             schema = schema["schema"]
-        return handler(schema["steps"][0])  # the others say nothing that a contract could show
+        return handler(schema["steps"][0]) | shapes.NAME  # the other steps say what this pattern says
 
 
 _NAMING = _Naming()
@@ -167,19 +167,18 @@ def _feedback_value(value: object) -> bool | float | str:
 
 
 Text = Annotated[str, Field(json_schema_extra=shapes.NO_NUL), AfterValidator(without_nul)]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, json_schema_extra=shapes.NAME), _NAMING]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), _NAMING]
 Identifier = Annotated[
     str,
+    Field(min_length=1, max_length=MAX_NAME),
+    _NAMING,
+    AfterValidator(_identifier),
     Field(
-        min_length=1,
-        max_length=MAX_NAME,
         description="A UUID, or any other text of the caller's own.",
         json_schema_extra=shapes.IDENTIFIER,
     ),
-    _NAMING,
-    AfterValidator(_identifier),
 ]
-Tag = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=shapes.NAME), _NAMING]
+Tag = Annotated[str, Field(min_length=1, max_length=100), _NAMING]
 Tags = Annotated[
     list[Tag],
     Field(
@@ -219,7 +218,7 @@ CompositeKey = Annotated[
     Field(description="The caller's own key where that has several parts, in any order; the id derives from it."),
 ]
 KeyFields = Annotated[
-    list[Annotated[str, Field(max_length=MAX_PART_NAME, json_schema_extra=shapes.NAME), _NAMING]],
+    list[Annotated[str, Field(max_length=MAX_PART_NAME), _NAMING]],
     Field(
         min_length=1,
         max_length=MAX_KEY_PARTS,
