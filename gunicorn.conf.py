@@ -1,4 +1,4 @@
-"""How gunicorn serves Turnlog: `gunicorn --config gunicorn.conf.py 'app:create_app()'`.
+"""How gunicorn serves Turnlog: `turnlog serve`, or `gunicorn --config gunicorn.conf.py 'app:create_app()'`.
 
 The master makes the database ready once (starts the embedded one, applies migrations, checks that it keeps what it
 acknowledges), then forks the workers. It stops the embedded database when it ends.
@@ -11,12 +11,11 @@ import os
 import sys
 from typing import Any
 
-from app import create_database_store
 from conversation.access.registry import FIRST_KEY, KeyRegistry
-from conversation.commands import apply_migrations
 from conversation.settings import Settings, is_loopback
 from conversation.slow_clients import PATIENCE_S
-from logging_store import ledger
+from conversation.stack import create_database_store
+from logging_store import ledger, migrations
 from logging_store.embedded import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.functions import FunctionStore
@@ -143,7 +142,7 @@ def _make_first_key(store: FunctionStore) -> None:
 
 
 def _migrate(conninfo: str, log: logging.Logger) -> None:
-    applied = apply_migrations(conninfo)
+    applied = migrations.migrate(conninfo)
     for migration in applied.migrations:
         log.info("applied migration %s_%s", migration.version, migration.name)
     if applied.notice:

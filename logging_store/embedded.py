@@ -75,6 +75,10 @@ class EmbeddedPostgres:
             host=str(self.socket_dir), hostaddr="", port=_PORT, dbname=database, user=_SUPERUSER
         )
 
+    def exists(self) -> bool:
+        """Tell whether the server was ever made."""
+        return (self.cluster / "PG_VERSION").exists()
+
     def start(self) -> None:
         """Make sure that the server runs and hold it until `stop`. Raises `Misconfigured` or `StoreUnavailable`."""
         try:
@@ -82,7 +86,7 @@ class EmbeddedPostgres:
         except (OSError, subprocess.CalledProcessError) as error:
             raise Misconfigured(f"DATA_DIR can't be used: {error}") from error
         with self._exclusively():
-            if not (self.cluster / "PG_VERSION").exists():
+            if not self.exists():
                 self._initialise()
             self._check_version()
             if not self.is_running():

@@ -12,9 +12,19 @@ from pathlib import Path
 
 import psycopg
 
-from logging_store.errors import Misconfigured
+import logging_store
+from logging_store.errors import Misconfigured, StoreUnavailable, TurnlogError
 
-DIRECTORY = Path(__file__).resolve().parent.parent / "supabase" / "migrations"
+_PACKAGE = Path(logging_store.__file__).resolve().parent
+
+
+def _directory() -> Path:
+    """Return where the migrations are: inside the package in a wheel, beside it in a checkout."""
+    packaged = _PACKAGE / "supabase_migrations"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "supabase" / "migrations"
+
+
+DIRECTORY = _directory()
 
 #: Advisory lock of Turnlog's migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")
@@ -36,11 +46,57 @@ _TRANSACTION = re.compile(r"^(begin|commit);$", re.MULTILINE)
 _REFUSALS = (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateFunction, psycopg.errors.InsufficientPrivilege)
 
 
+# a failed log-in has no SQLSTATE in libpq, only words
+_REFUSED = re.compile(r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|not permitted")
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     version: str
     name: str
     sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done to a database. `notice`: what whoever did it should know about it, once."""
+
+    migrations: list[Migration]
+    notice: str | None = None
+
+
+def migrate(conninfo: str, *, again: bool = False) -> Applied:
+    """Bring a database up to date and return what was applied; or apply `again` what was already.
+
+    Raises `StoreUnavailable` if it can't be reached now, another `TurnlogError` if a person has to change something.
+    """
+    try:
+        with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
+            if again:
+                return Applied(apply_again(connection))
+            applied = list(apply(connection))
+            is_news = bool(applied) and holds_old_tables(connection)
+            return Applied(applied, BEFORE_THE_FIRST_RELEASE if is_news else None)
+    except psycopg.OperationalError as error:
+        if _REFUSED.search(str(error)):
+            raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error
+        raise StoreUnavailable(f"The database can't be reached: {error}") from error
+    except psycopg.Error as error:
+        raise TurnlogError(f"The migration failed and was rolled back: {error}") from error
+
+
+def is_foreign(conninfo: str) -> bool:
+    """Tell whether another program's schema has the name of ours. Raises `StoreUnavailable`."""
+    try:
+        with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
+            row = connection.execute(
+                "select to_regnamespace('turnlog') is not null"
+                " and obj_description(to_regnamespace('turnlog'), 'pg_namespace') is distinct from %s",
+                [MARK],
+            ).fetchone()
+            return row == (True,)
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"The database can't be reached: {error}") from error
 
 
 def available() -> list[Migration]:

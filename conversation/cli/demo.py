@@ -14,7 +14,7 @@ from conversation.access.callers import ALL_SCOPES
 from conversation.access.registry import KeyRegistry
 from conversation.demo import week
 from conversation.settings import PROJECT, Settings
-from conversation.store_commands import ended_like_an_interrupt, repository_at_work
+from conversation.cli.context import ended_like_an_interrupt, repository_at_work
 from logging_store.functions import FunctionStore
 from logging_store.records import Record
 from logging_store.repository import ConversationRepository

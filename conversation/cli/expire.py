@@ -1,49 +1,61 @@
-"""`flask --app app expire`: erases what is older than its project keeps it."""
+"""`turnlog expire`: erases what is older than its project keeps it."""
+
+from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
-from flask import Blueprint, current_app
 
-from conversation.settings import Settings
-from conversation.store_commands import database_at_work, ended_like_an_interrupt
-from logging_store.retention import Expired, Project, Retention
-from logging_store.spool import Limits, SpoolDirectory
+from conversation.cli.base import new_command, next_step
+from conversation.cli.context import sigterm_as_interrupt
+from conversation.cli.retention import find_projects, keep_days_of, open_retention
 
-blueprint = Blueprint("retention", __name__, cli_group=None)
+if TYPE_CHECKING:
+    from logging_store.retention import Expired, Project, Retention
 
 
-@blueprint.cli.command("expire")
+@new_command(
+    "expire",
+    examples=[
+        ("expire --dry-run", "See what would be erased"),
+        ("expire", "Erase it; run this once a day, from cron or a timer"),
+    ],
+)
 @click.option("--project", "only", help="Only this project.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def expire(*, only: str | None, dry_run: bool) -> None:
-    """Erase sessions to which nothing has been added for as many days as their project keeps them.
+@click.option("--dry-run", is_flag=True, help="Only print what would be erased.")
+def command(*, only: str | None, dry_run: bool) -> None:
+    """Erase sessions past their project's retention.
 
-    In short steps beside the service; run again, it goes on where it was cut.
+    A session's age counts from what was last added to it. The service goes on meanwhile; after an interruption, run
+    the command again and it continues.
     """
-    held_up = 0
-    with ended_like_an_interrupt(), retention_at_work() as retention:
-        for project in named(retention, only):
+    held_up, forever = 0, False
+    with sigterm_as_interrupt(), open_retention() as retention:
+        for project in find_projects(retention, only):
             days = keep_days_of(project)
             if days is None:
+                forever = True
                 click.echo(f"{project.name}: kept for ever")
                 continue
             held_up += _expire(retention, project, days, dry_run=dry_run)
     if held_up:
-        raise click.ClickException(f"{held_up:,} sessions are held up by somebody's lock: run it again")
+        raise click.ClickException(f"{held_up:,} sessions are locked by another transaction: run it again")
+    if forever:
+        next_step("turnlog projects set PROJECT --keep-days 90  # to keep a project for 90 days")
 
 
 def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool) -> int:
     """Erase what is older in a project; return how many sessions somebody's lock kept."""
+    from logging_store.retention import Expired
+
     would = Expired()
     for step in retention.expire(project, days, dry_run=True):
         would = would.plus(step)
     since = (project.now - timedelta(days=days)).isoformat(sep=" ", timespec="seconds")
     click.echo(
-        f"{project.name}: kept for {days:,} days; idle since {since}: {_told(would)}{' would go' if dry_run else ''}"
+        f"{project.name}: kept for {days:,} days; idle since {since}: {_counts(would)}{' would go' if dry_run else ''}"
     )
     if dry_run or not any(would):
         return 0
@@ -53,28 +65,9 @@ def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool)
         for step in retention.expire(project, days, dry_run=False):
             done = done.plus(step)
             bar.update(step.sessions)
-    click.echo(f"{project.name}: erased {_told(done)}")
+    click.echo(f"{project.name}: erased {_counts(done)}")
     return done.held_up
 
 
-def _told(counts: Expired) -> str:
+def _counts(counts: Expired) -> str:
     return f"{counts.sessions:,} sessions with {counts.interactions:,} interactions, {counts.folders:,} folders"
-
-
-def named(retention: Retention, only: str | None) -> list[Project]:
-    found = retention.projects(only)
-    if only is not None and not found:
-        raise click.ClickException(f"There is no project {only}; see: flask --app app projects list")
-    return found
-
-
-def keep_days_of(project: Project) -> int | None:
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    return project.keep_days or settings.turnlog_keep_days
-
-
-@contextmanager
-def retention_at_work() -> Iterator[Retention]:
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    with database_at_work() as database:
-        yield Retention(database, SpoolDirectory(settings.spool_dir, Limits()).sessions)

@@ -1,69 +1,87 @@
-"""`flask --app app export`: gives the log, or a part of it, out as a file."""
+"""`turnlog export`: writes the log, or a part of it, to a file."""
+
+from __future__ import annotations
 
 import gzip
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
-from flask import Blueprint, current_app
-from pydantic import ValidationError
 
-from conversation.archive import chat_lines, exporting, table, turnlog
-from conversation.archive.exporting import Exported
-from conversation.archive.new_file import NewFile
-from conversation.paging import SessionQuery
-from conversation.store_commands import ended_like_an_interrupt, repository_at_work
-from logging_store import operations as ops
-from logging_store.errors import SessionErased, SessionNotFound
-from logging_store.repository import ConversationRepository
+from conversation.cli.base import new_command
+from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
+from conversation.cli.values import NewFile
 
-_WRITERS: dict[str, Callable[[Iterator[Exported]], Iterator[bytes]]] = {
-    "turnlog": turnlog.write,
-    "openai-chat": chat_lines.write,
-    "csv": table.write,
-}
+if TYPE_CHECKING:
+    from conversation.archive.exporting import Exported
+    from logging_store import operations as ops
+
+_FORMATS = ("turnlog", "openai-chat", "csv")
+_STDOUT = Path("-")
 _WRITTEN_AT_ONCE = 256 * 1024
 
-blueprint = Blueprint("export", __name__, cli_group=None)
 
-
-@blueprint.cli.command("export")
-@click.option("--format", "format_", type=click.Choice(list(_WRITERS)), default="turnlog", show_default=True)
-@click.option("-o", "--output", type=NewFile(), help="Gzip if it ends in .gz.  [default: stdout]")
-@click.option("--session", help="This session only, named by its UUID or by your own key.")
+@new_command(
+    "export",
+    examples=[
+        ("export -o log.jsonl.gz", "Everything, to import it elsewhere"),
+        ("export --format openai-chat --tag refund -o refunds.jsonl", "Conversations with a tag, for fine-tuning"),
+        ("export --session support-1234", "One conversation, to standard output"),
+    ],
+)
+@click.option(
+    "--format", "format_", type=click.Choice(_FORMATS), default="turnlog", show_default=True,
+    help="turnlog holds everything and can be imported again.",
+)
+@click.option(
+    "-o", "--output", type=NewFile(allow_dash=True), default=_STDOUT,
+    help="The file to write, compressed if it ends in .gz.  [default: standard output]",
+)
+@click.option("--session", help="Only this session, by its UUID or your own key.")
 @click.option("--user-id", help="Only this user's sessions.")
 @click.option("--tag", help="Only sessions with this tag.")
-@click.option("--status", help="Only sessions in this status.")
-@click.option("--from", "not_before", help="Only sessions not before this time.")
-@click.option("--to", "before", help="Only sessions before this time.")
-def export(*, format_: str, output: Path | None, session: str | None, **filters: str | None) -> None:
-    """Give out sessions and their interactions, in the order of the sessions' ids.
+@click.option("--status", help="Only sessions with this status.")
+@click.option("--from", "not_before", help="Only sessions from this time on.")
+@click.option("--to", "before", help="Only sessions before this time.")  # fmt: skip
+def command(*, format_: str, output: Path, session: str | None, **filters: str | None) -> None:
+    """Export sessions and interactions, in the order of the sessions' ids.
 
-    What was there when it began is in it once, whatever is written meanwhile. Erased sessions are not.
+    The export holds what was stored when it began, each record once, whatever is written meanwhile. Erased sessions
+    are left out.
     """
+    from conversation.archive import chat_lines, exporting, table, turnlog
+    from logging_store.errors import SessionErased, SessionNotFound
+    from logging_store.repository import ConversationRepository
+
+    write = {"turnlog": turnlog.write, "openai-chat": chat_lines.write, "csv": table.write}[format_]
     query = _query(filters)
     if session is not None and query:
         raise click.UsageError("--session names one session; leave the filters out")
-    with ended_like_an_interrupt(), repository_at_work() as repository:
+    with sigterm_as_interrupt(), open_repository() as repository:
         if waiting := repository.store.backlog().records:
-            click.echo(f"{waiting:,} records wait in the spool of this machine and are not in it yet", err=True)
-        log = ConversationRepository(current_app.extensions["turnlog_database"], repository.project)
+            click.echo(f"{waiting:,} records wait in the spool of this machine and are not in the export yet", err=True)
+        log = ConversationRepository(current_stack().database, repository.project)
         counts = {"sessions": 0, "interactions": 0}
         try:
             with _opened(output) as file:
-                for part in _WRITERS[format_](_counted(exporting.everything(log, query, session), counts)):
+                for part in write(_counted(exporting.everything(log, query, session), counts)):
                     file.write(part)
         except (SessionNotFound, SessionErased) as error:
             raise click.ClickException(f"{session}: {error}") from error
-    click.echo(f"{counts['sessions']:,} sessions, {counts['interactions']:,} interactions", err=True)
+    to = "" if output == _STDOUT else f" in {output}"
+    click.echo(f"{counts['sessions']:,} sessions, {counts['interactions']:,} interactions{to}", err=True)
 
 
 def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     """Return the filters as the store takes them, checked as those of the API are."""
+    from pydantic import ValidationError
+
+    from conversation.paging import SessionQuery
+
     names = {"not_before": "from", "before": "to"}
     given = {names.get(name, name): text for name, text in filters.items() if text is not None}
     try:
@@ -88,9 +106,9 @@ def _counted(exported: Iterator[Exported], counts: dict[str, int]) -> Iterator[E
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Yield what is written to; a file has its name only once it is whole."""
-    if output is None:
+def _opened(output: Path) -> Iterator[BinaryIO]:
+    """Yield the file to write to; it gets its name only once it is whole."""
+    if output == _STDOUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -1,47 +1,57 @@
-"""`flask --app app import`: takes a file of conversations, or somebody's own tables of them, into the log."""
+"""`turnlog import`: takes a file of conversations, or somebody's own tables of them, into the log."""
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from flask import Blueprint
 
-from conversation.archive import documents, mongoexport, openai_chat, sgd, sharegpt, sources, turnlog
-from conversation.archive.entries import Reader
-from conversation.archive.from_database import command as from_database
-from conversation.archive.import_run import Notes, take_in
-from conversation.archive.importing import Tally
-from conversation.archive.new_file import NewFile
-from conversation.store_commands import ended_like_an_interrupt
+from conversation.cli.base import new_command, next_step
+from conversation.cli.context import sigterm_as_interrupt
+from conversation.cli.values import PROJECT, NewFile
 
-_READERS: dict[str, Reader] = {
-    "turnlog": turnlog.read,
-    "sgd": sgd.read,
-    "openai-chat": openai_chat.read,
-    "mongoexport": mongoexport.read,
-    "sharegpt": sharegpt.read,
-}
+if TYPE_CHECKING:
+    from conversation.archive.entries import Reader
+    from conversation.archive.importing import Tally
+
+_FORMATS = ("turnlog", "sgd", "openai-chat", "mongoexport", "sharegpt")
 
 
-blueprint = Blueprint("import", __name__, cli_group=None)
-
-
-@blueprint.cli.command("import")
+@new_command(
+    "import",
+    examples=[
+        ("import log.jsonl.gz --format turnlog", "What `turnlog export` wrote"),
+        ("import chats.jsonl --format openai-chat --project shop", "Chats as OpenAI takes them, into a project"),
+        (
+            "import --from-database postgresql://… --interactions public.messages --dry-run",
+            "See how your own tables are understood",
+        ),
+    ],
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), required=False)
-@click.option("--format", "format_", type=click.Choice(list(_READERS)), help="What the file holds.")
-@click.option("--from-database", "url", metavar="URL", help="A database, or a Supabase project's address, to read.")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), help="The format of FILE.")
+@click.option("--project", type=PROJECT, help="The project to import into.  [default: TURNLOG_PROJECT]")
+@click.option("--from-database", "url", metavar="URL", help="Read a database, or a Supabase project at its address.")
 @click.option("--sessions", metavar="TABLE", help="Its table of sessions, as in public.ai_sessions.")
 @click.option("--interactions", metavar="TABLE", help="Its table of interactions, or of messages.")
 @click.option("--map", "maps", multiple=True, metavar="THEIRS=OURS", help="What a column is; =- leaves it out.")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone of its times that state none.")
-@click.option("--dry-run", is_flag=True, help="Say what was understood of the tables, and store nothing.")
-@click.option("--rejects", type=NewFile(), help="Where what isn't stored is told of.  [default: FILE.rejects.jsonl]")
-@click.option("--report", type=NewFile(), help="Where repaired session ids are told of, one a line.")
-@click.option("--patience", type=click.IntRange(0), default=300, show_default=True, help="Seconds to wait for a store.")
-def import_command(
+@click.option("--zone", default="UTC", show_default=True, help="The time zone of times that have none.")
+@click.option("--dry-run", is_flag=True, help="Print how the tables are understood, and store nothing.")
+@click.option(
+    "--rejects", type=NewFile(), help="Write rejected records and reasons to this file.  [default: FILE.rejects.jsonl]"
+)
+@click.option("--report", type=NewFile(), help="Write repaired session ids to this file, one a line.")
+@click.option(
+    "--patience", type=click.IntRange(0), default=300, show_default=True,
+    help="Seconds to wait for a database that is away.",
+)  # fmt: skip
+def command(
     *,
     file: Path | None,
     format_: str | None,
+    project: str | None,
     url: str | None,
     sessions: str | None,
     interactions: str | None,
@@ -52,16 +62,18 @@ def import_command(
     report: Path | None,
     patience: int,
 ) -> None:
-    """Take a FILE of conversations into the log; - is standard input. Or take in the tables of a database.
+    """Import conversations from a FILE (- is standard input), or from the tables of a database.
 
-    JSON lines, a JSON array, or gzip of either. Run it again after whatever ended it: nothing is stored twice. The
-    exit status is 1 if anything was rejected or contradicts what is stored.
+    FILE holds JSON lines or a JSON array, or either compressed with gzip. Run the same command again after an
+    interruption: nothing is stored twice. The exit status is 1 if anything was rejected or contradicts what is stored.
     """
-    with ended_like_an_interrupt():
+    from conversation.cli import import_tables
+
+    with sigterm_as_interrupt():
         if url is None:
             if sessions or interactions or maps or dry_run:
                 raise click.UsageError("--sessions, --interactions, --map and --dry-run go with --from-database")
-            tally: Tally | None = _import_file(file, format_, rejects, report, patience)
+            tally: Tally | None = _import_file(file, format_, project, rejects, report, patience)
         else:
             if file or format_:
                 raise click.UsageError("--from-database reads tables: leave FILE and --format out")
@@ -71,29 +83,54 @@ def import_command(
                 )
             if rejects is not None and report is not None and _are_one(rejects, report):
                 raise click.UsageError(f"--rejects and --report are both {report}: name two files")
-            asked = (url, sessions, interactions, maps, zone, dry_run, rejects, report, patience)
-            tally = from_database.run(from_database.Request(*asked))
+            asked = (url, sessions, interactions, maps, zone, dry_run, project, rejects, report, patience)
+            tally = import_tables.run(import_tables.Request(*asked))
     if tally and (tally.repaired or tally.kept_aside) and report:
-        click.echo(f"What was repaired: {report}")
+        click.echo(f"Repaired ids: {report}")
+    if tally:
+        next_step("turnlog index  # makes it searchable at once", "turnlog open   # shows it, while `turnlog serve` runs")
     sys.exit(1 if tally and tally.refused else 0)
 
 
 def _import_file(
-    file: Path | None, format_: str | None, rejects: Path | None, report: Path | None, patience_s: int
+    file: Path | None,
+    format_: str | None,
+    project: str | None,
+    rejects: Path | None,
+    report: Path | None,
+    patience_s: int,
 ) -> Tally:
+    from conversation.archive import documents, sources
+    from conversation.cli.import_run import Notes, take_in
+
     if file is None:
-        raise click.UsageError("Missing argument 'FILE', or --from-database URL.")
+        raise click.UsageError("Name the FILE to import, or a database with --from-database URL")
     if format_ is None:
-        raise click.UsageError(f"Missing option '--format'. Choose from: {', '.join(_READERS)}")
+        raise click.UsageError(f"Name the format of {file} with --format: {', '.join(_FORMATS)}")
     rejects = rejects or Path("stdin.rejects.jsonl" if file == sources.STDIN else f"{file}.rejects.jsonl")
     _require_files_of_their_own(file, rejects, report)
     with sources.opened(file) as source:
-        entries = _READERS[format_](documents.read(source.stream))
-        return take_in(entries, str(file), source, Notes(rejects, report, patience_s))
+        entries = _reader(format_)(documents.read(source.stream))
+        return take_in(entries, str(file), source, Notes(project, rejects, report, patience_s))
+
+
+def _reader(format_: str) -> Reader:
+    from conversation.archive import mongoexport, openai_chat, sgd, sharegpt, turnlog
+
+    readers: dict[str, Reader] = {
+        "turnlog": turnlog.read,
+        "sgd": sgd.read,
+        "openai-chat": openai_chat.read,
+        "mongoexport": mongoexport.read,
+        "sharegpt": sharegpt.read,
+    }
+    return readers[format_]
 
 
 def _require_files_of_their_own(file: Path, rejects: Path, report: Path | None) -> None:
-    """Raise a usage error where what is told would be written over what is read, or over something else told."""
+    """Raise a usage error if one of the files to write is the file to read, or the other file to write."""
+    from conversation.archive import sources
+
     for option, path in (("--rejects", rejects), ("--report", report)):
         if file != sources.STDIN and path is not None and _are_one(file, path):
             raise click.UsageError(f"{option} is the FILE itself, which would be lost: name another")

@@ -1,27 +1,33 @@
-"""`flask --app app index`: indexes for the search what waits for it."""
+"""`turnlog index`: indexes for the search what waits for it."""
+
+from __future__ import annotations
 
 import click
-from flask import Blueprint
 
-from conversation.store_commands import database_at_work, ended_like_an_interrupt
-from logging_store import indexing
-
-blueprint = Blueprint("search_index", __name__, cli_group=None)
+from conversation.cli.base import new_command
+from conversation.cli.context import open_database, sigterm_as_interrupt
 
 _STEP_MS = 200  # who writes what is being indexed waits meanwhile
 
 
-@blueprint.cli.command("index")
-@click.option("--all", "anew", is_flag=True, help="Index anew all there is, also what was written past the service.")
-def index(*, anew: bool) -> None:
-    """Index for the search all that waits for it, at once and beside the service, which does so slowly by itself.
+@new_command(
+    "index",
+    examples=[
+        ("index", "Make everything searchable at once, after a large import say"),
+        ("index --all", "Index everything again, after rows were changed by SQL"),
+    ],
+)
+@click.option("--all", "everything", is_flag=True, help="Index everything again, also rows changed by SQL.")
+def command(*, everything: bool) -> None:
+    """Build the search index now (the service also does it in the background).
 
-    After an import of many conversations, say; with --all after rows were changed by SQL.
-    Cut anywhere, nothing is lost.
+    It can be interrupted at any time; the next run continues.
     """
+    from logging_store import indexing
+
     indexed, left = 0, True
-    with ended_like_an_interrupt(), database_at_work() as database:
-        if anew:
+    with sigterm_as_interrupt(), open_database() as database:
+        if everything:
             click.echo(f"Queued {sum(indexing.queue_all(database)):,} interactions.")
         while left:
             step = indexing.index(database, _STEP_MS)

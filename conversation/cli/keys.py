@@ -1,73 +1,65 @@
-"""`flask --app app keys …`: who may call, and what."""
+"""`turnlog keys …`: who may call, and what."""
+
+from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from typing import TYPE_CHECKING
 
 import click
-from flask import Blueprint, current_app
 
-from conversation.access.callers import Scope
-from conversation.access.keys import Key, KeyKind
-from conversation.access.registry import KeyRegistry, MadeKey
-from conversation.columns import in_columns
-from conversation.setting_values import exact_origin
-from conversation.settings import PROJECT, Settings
-from conversation.store_commands import database_at_work
+from conversation.cli.base import Group, new_command, next_step
+from conversation.cli.context import current_settings, open_database
+from conversation.cli.values import PROJECT, SPAN, Origin
 
-_SPAN = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LONGEST = timedelta(days=3660)
-_LIVES_ON = "24h"
+if TYPE_CHECKING:
+    from conversation.access.callers import Scope
+    from conversation.access.keys import Key, KeyKind
+    from conversation.access.registry import KeyRegistry, MadeKey
 
-blueprint = Blueprint("keys", __name__, cli_group="keys")
-blueprint.cli.help = "Make, list, end and replace keys."
+#: `conversation.access` says what these are; tests/cli compares. To import it takes longer than to print a help.
+KINDS = ("secret", "publishable")
+SCOPES = ("log", "read", "edit", "erase", "admin")
+
+_OVERLAP = "24h"
 
 
-class _Project(click.ParamType[str]):
-    name = "project"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(PROJECT, value):
-            self.fail("must be 1 to 100 letters, digits, dots, dashes or underscores", param, ctx)
-        return value
-
-
-class _Span(click.ParamType[timedelta]):
-    name = "span"
-
-    def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        spelled = _SPAN.fullmatch(value)
-        span = timedelta(**{_UNITS[spelled[2]]: int(spelled[1])}) if spelled else timedelta()
-        if not timedelta() < span <= _LONGEST:
-            self.fail("must be a number and s, m, h, d or w, as in 90d, and no more than ten years", param, ctx)
-        return span
+@click.group(
+    "keys",
+    cls=Group,
+    help="Create, list, revoke and rotate API keys.",
+    examples=[
+        ("keys create --name backend", "Create a key for a backend"),
+        ("keys create --kind publishable --origin https://chat.example.com", "Create a key for a web page"),
+        ("keys list", "See all keys and when each was last used"),
+    ],
+)
+def command() -> None:
+    pass
 
 
-class _Origin(click.ParamType[str]):
-    name = "origin"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return exact_origin(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-@blueprint.cli.command("create")
-@click.option("--project", type=_Project(), help="Whose records it reaches; TURNLOG_PROJECT unless given.")
-@click.option("--kind", type=click.Choice(get_args(KeyKind)), default="secret", show_default=True)
+@new_command(
+    "create",
+    examples=[
+        ("keys create --name backend", "A key for a backend, which logs and reads"),
+        ("keys create --kind publishable --origin https://chat.example.com", "A key for the pages of one site"),
+        ("keys create --scope read --expires 90d --name dashboard", "A key that only reads, for 90 days"),
+    ],
+)
+@click.option("--project", type=PROJECT, help="The project it opens.  [default: TURNLOG_PROJECT]")
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice(get_args(Scope)),
-    help="What it may; several times for several. Secret keys: log and read unless given; publishable ones: log.",
-)  # fmt: skip
-@click.option("--origin", "origins", multiple=True, type=_Origin(), help="A web page that may use it (publishable).")
-@click.option("--expires", type=_Span(), help="After how long it ends, as in 90d; never unless given.")
-@click.option("--name", help="What you call it.")
+    "--kind", type=click.Choice(KINDS), default="secret", show_default=True,
+    help="Secret for backends, publishable for web pages.",
+)
+@click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice(SCOPES),
+    help="What the key may do. Repeat for more than one.  [default: log and read; log if publishable]",
+)
+@click.option("--origin", "origins", multiple=True, type=Origin(), help="A site that may use a publishable key.")
+@click.option("--expires", type=SPAN, help="How long it works, as in 90d.  [default: for ever]")
+@click.option("--name", help="A name for people.")  # fmt: skip
 def create(
     *,
     project: str | None,
@@ -77,28 +69,34 @@ def create(
     expires: timedelta | None,
     name: str | None,
 ) -> None:
-    """Make a key and print it, once."""
+    """Create a key and print it, once."""
     if kind == "publishable" and set(scopes) - {"log"}:
-        raise click.UsageError("A publishable key may only log: everybody can read it in the page")
+        raise click.UsageError("A publishable key may only log: anyone can read it in the page")
     if kind == "publishable" and not origins:
-        raise click.UsageError("Say which pages may use it: --origin https://chat.example.com")
+        raise click.UsageError("Name the sites that may use it: --origin https://chat.example.com")
     if kind == "secret" and origins:
-        raise click.UsageError("A secret key is of no use to a page; --kind publishable makes one that is")
+        raise click.UsageError("A secret key doesn't belong into a page: add --kind publishable")
+    from conversation.access.registry import KeyRegistry
+
     ends = datetime.now(UTC) + expires if expires else None
     chosen: Sequence[Scope] = scopes or (("log",) if kind == "publishable" else ("log", "read"))
-    with database_at_work() as database:
+    with open_database() as database:
         made = KeyRegistry(database).create(
-            project or _own_project(), kind, set(chosen), origins=set(origins), name=name, expires_at=ends
-        )
+            project or current_settings().turnlog_project,
+            kind, set(chosen), origins=set(origins), name=name, expires_at=ends,
+        )  # fmt: skip
     _show(made)
 
 
-@blueprint.cli.command("list")
-@click.option("--project", type=_Project(), help="Only those of one project.")
+@new_command("list", examples=[("keys list", "All keys"), ("keys list --project shop --json", "One project's, as JSON")])
+@click.option("--project", type=PROJECT, help="Only this project's keys.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(*, project: str | None, as_json: bool) -> None:
-    """List keys; what opens the log itself isn't kept and can't be shown."""
-    with database_at_work() as database:
+    """List keys. Secrets are never stored, so they can't be shown."""
+    from conversation.access.registry import KeyRegistry
+    from conversation.columns import in_columns
+
+    with open_database() as database:
         found = KeyRegistry(database).list(project)
     if as_json:
         keys = [key.model_dump(mode="json", exclude={"token_secret", "family"}) for key in found]
@@ -106,54 +104,77 @@ def show(*, project: str | None, as_json: bool) -> None:
         return
     header = ["id", "key", "project", "kind", "scopes", "state", "last used", "name", "origins"]
     click.echo(in_columns([header, *(_row(key) for key in found)]))
+    if not found:
+        next_step("turnlog keys create --name backend")
 
 
-@blueprint.cli.command("revoke")
+@new_command(
+    "revoke",
+    examples=[("keys revoke turnlog_sk_x7Qm", "By how the key begins, as `turnlog keys list` shows it")],
+)
 @click.argument("key")
 def revoke(*, key: str) -> None:
-    """End a key, named by its id or its first characters. It stops within half a minute."""
-    with database_at_work() as database:
+    """Revoke a KEY by id or prefix. It stops working within 30 seconds."""
+    from conversation.access.registry import KeyRegistry
+
+    with open_database() as database:
         registry = KeyRegistry(database)
-        revoked = registry.revoke(_the_one(registry, key))
+        revoked = registry.revoke(_find(registry, key))
     click.echo(f"{revoked.hint}… of project {revoked.project} is revoked.")
 
 
-@blueprint.cli.command("rotate")
+@new_command("rotate", examples=[("keys rotate turnlog_sk_x7Qm --overlap 1h", "Replace a key within an hour")])
 @click.argument("key")
-@click.option("--overlap", type=_Span(), default=_LIVES_ON, show_default=True, help="How long both open the log.")
+@click.option("--overlap", type=SPAN, default=_OVERLAP, show_default=True, help="How long the old key keeps working.")
 def rotate(*, key: str, overlap: timedelta) -> None:
-    """Make a key in the place of another, which goes on for a while. Session tokens stay good."""
-    with database_at_work() as database:
+    """Replace a KEY, named by id or prefix. The old one keeps working for --overlap.
+
+    Session tokens that either of them issued stay valid.
+    """
+    from conversation.access.registry import KeyRegistry
+
+    with open_database() as database:
         registry = KeyRegistry(database)
-        old = _the_one(registry, key)
+        old = _find(registry, key)
         made = registry.rotate(old, overlap.total_seconds())
     if made is None:
-        raise click.ClickException(f"{old.hint}… opens nothing any more: make a new key")
+        raise click.ClickException(f"{old.hint}… has ended already. Create a new key: turnlog keys create")
     _show(made)
+
+
+for each in (create, show, revoke, rotate):
+    command.add_command(each)
 
 
 def _show(made: MadeKey) -> None:
     click.echo(made.text)
-    click.echo(f"Keep it: it can't be shown again. {_told(made.key)}", err=True)
+    click.echo(_explain(made.key), err=True)
+    if made.key.kind == "publishable":
+        next_step('put it into your page: new Turnlog({url: "…", key: "…"})')
+    else:
+        next_step(f"export TURNLOG_KEY={made.text[:10]}…", 'curl -H "Authorization: Bearer $TURNLOG_KEY" …/v1/sessions')
 
 
-def _told(key: Key) -> str:
+def _explain(key: Key) -> str:
     ends = f", until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
     pages = f", from pages of {', '.join(sorted(key.origins))}" if key.origins else ""
-    return f"It opens the project {key.project} for {', '.join(sorted(key.scopes))}{pages}{ends}."
+    may = f"It opens the project {key.project} for {', '.join(sorted(key.scopes))}{pages}{ends}."
+    # a publishable key is in every page's source: to keep it secret would be in vain
+    keep = "Store it now: it can't be shown again. " if key.kind == "secret" else ""
+    return keep + may
 
 
 def _row(key: Key) -> list[str]:
     now = datetime.now(UTC)
-    state = "revoked" if key.revoked_at else "open" if key.opens_at(now) else "expired"
-    if state == "open" and key.expires_at:
+    state = "revoked" if key.revoked_at else "active" if key.opens_at(now) else "expired"
+    if state == "active" and key.expires_at:
         state = f"until {key.expires_at:%Y-%m-%d %H:%M}"
     used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
     scopes, origins = ",".join(sorted(key.scopes)), " ".join(sorted(key.origins))
     return [str(key.id), f"{key.hint}…", key.project, key.kind, scopes, state, used, key.name or "", origins]
 
 
-def _the_one(registry: KeyRegistry, name: str) -> Key:
+def _find(registry: KeyRegistry, name: str) -> Key:
     """Return the key that is meant by an id, or by how the key begins."""
     meant = [
         key
@@ -164,11 +185,8 @@ def _the_one(registry: KeyRegistry, name: str) -> Key:
     ]
     if len(meant) != 1:
         raise click.ClickException(
-            "There is no such key; `keys list` names all" if not meant else "Several keys begin so: name it by its id"
+            "There is no such key. See all: turnlog keys list"
+            if not meant
+            else "Several keys begin like that: name one by its id, from turnlog keys list"
         )
     return meant[0]
-
-
-def _own_project() -> str:
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    return settings.turnlog_project

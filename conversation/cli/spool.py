@@ -1,45 +1,61 @@
-"""`flask --app app spool …`: what waits on this machine's disk, and what the store has refused after all."""
+"""`turnlog spool …`: what waits on this machine's disk, and what the store has refused after all."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
-from flask import Blueprint, current_app
-from pydantic_core import to_json
 
-from conversation import dead_letters, http
-from conversation.commands import database
-from conversation.settings import Settings
-from logging_store.batches import Receipt
-from logging_store.errors import TurnlogError
-from logging_store.spool import DeadLetters, Limits, SpoolDirectory
-from logging_store.spool.dead_letters import DeadLetter
+from conversation.cli.base import Group, new_command, next_step
+from conversation.cli.context import current_settings, open_address, current_stack
 
-blueprint = Blueprint("spool_commands", __name__, cli_group="spool")
-blueprint.cli.help = "What waits on this machine's disk, and what the store refused."
+if TYPE_CHECKING:
+    from logging_store.spool import DeadLetters, SpoolDirectory
+    from logging_store.spool.dead_letters import DeadLetter
 
 _PAGE = 100
 _number = click.argument("number", type=click.IntRange(min=1))
 
 
-@blueprint.cli.command("status")
+@click.group(
+    "spool",
+    cls=Group,
+    help="Show what waits on this machine's disk, and handle dead letters: records that the store refused.",
+    examples=[
+        ("spool status", "How much waits, and how many dead letters there are"),
+        ("spool list", "All dead letters, with reasons"),
+        ("spool retry --all", "Send them again, after the reason is fixed"),
+    ],
+)
+def command() -> None:
+    pass
+
+
+@new_command("status", examples=[("spool status", "How much waits on this machine")])
 def status() -> None:
-    """Tell how much waits to be delivered, and how many dead letters there are."""
+    """Show how many records wait for delivery, and how many dead letters there are."""
     directory = _directory()
     depth = directory.depth()
     click.echo(f"waiting: {depth.records} records in {depth.entries} batches, {depth.bytes} bytes")
     if depth.entries:
         click.echo(f"oldest: {depth.oldest_s:.0f} s")
-    click.echo(f"dead letters: {_dead_letters().count()}")
+    click.echo(f"dead letters: {(letters := _dead_letters().count())}")
     for path in directory.find_unreadable():
         click.echo(f"unreadable: {path}")
+    if letters:
+        next_step("turnlog spool list")
 
 
-@blueprint.cli.command("list")
-@click.option("--after", default=0, help="Begin after this number.")
+@new_command("list", examples=[("spool list", "All dead letters")])
+@click.option("--after", default=0, help="Start after this number.")
 def list_dead_letters(after: int) -> None:
-    """List the dead letters: number, when they were refused, what, and why."""
+    """List dead letters: number, time of refusal, record and reason."""
+    from conversation import dead_letters
+    from logging_store.batches import Receipt
+
     letters = _dead_letters().list(_PAGE, after)
     for letter in letters:
         click.echo(
@@ -47,13 +63,17 @@ def list_dead_letters(after: int) -> None:
             f"{dead_letters.what_became(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
-        click.echo(f"There may be more: --after {letters[-1].number}")
+        next_step(f"turnlog spool list --after {letters[-1].number}")
+    elif letters:
+        next_step(f"turnlog spool show {letters[0].number}", f"turnlog spool retry {letters[0].number}")
 
 
-@blueprint.cli.command("show")
+@new_command("show", examples=[("spool show 3", "Dead letter 3")])
 @_number
 def show(number: int) -> None:
-    """Show a dead letter, with the record as it was acknowledged."""
+    """Show a dead letter with its record, as JSON."""
+    from pydantic_core import to_json
+
     letter = _find(number)
     click.echo(
         to_json(
@@ -69,33 +89,40 @@ def show(number: int) -> None:
     )
 
 
-@blueprint.cli.command("retry")
+@new_command("retry", examples=[("spool retry 3", "Send dead letter 3 again"), ("spool retry --all", "All of them")])
 @click.argument("number", type=click.IntRange(min=1), required=False)
-@click.option("--all", "every", is_flag=True, help="Send all dead letters again.")
+@click.option("--all", "every", is_flag=True, help="Send all dead letters.")
 def retry(number: int | None, *, every: bool) -> None:
-    """Send a dead letter to the store again; it is removed once it is kept."""
+    """Send a dead letter to the store again. It is removed once it is stored."""
+    from conversation import dead_letters
+
     if (number is None) != every:
         raise click.UsageError("Give the number of one dead letter, or --all")
     refused = 0
-    with _store_at_work():
+    store = current_stack().repository.store
+    with open_address(), closing(store):
         for letter in _every() if number is None else [_find(number)]:
-            receipt, gone = dead_letters.retry(http.repository().store, _dead_letters(), letter)
+            receipt, gone = dead_letters.retry(store, _dead_letters(), letter)
             refused += not gone
             click.echo(f"{letter.number}  {dead_letters.what_became(receipt, '  ')}")
     if refused:
         raise click.exceptions.Exit(1)
 
 
-@blueprint.cli.command("discard")
+@new_command("discard", examples=[("spool discard 3 --yes", "Drop dead letter 3")])
 @_number
-@click.option("--yes", is_flag=True, help="Yes, drop an acknowledged record for good.")
+@click.option("--yes", is_flag=True, help="Confirm: the record was acknowledged, and is lost for good.")
 def discard(number: int, *, yes: bool) -> None:
     """Drop a dead letter for good."""
     letter = _find(number)
     if not yes:
-        raise click.UsageError(f"This drops record {letter.record_id}, which was acknowledged. If so: --yes")
+        raise click.UsageError(f"This drops record {letter.record_id}, which was acknowledged. To confirm: --yes")
     _dead_letters().remove(number)
     click.echo(f"{number}  discarded")
+
+
+for each in (status, list_dead_letters, show, retry, discard):
+    command.add_command(each)
 
 
 def _every() -> Iterator[DeadLetter]:
@@ -108,32 +135,20 @@ def _every() -> Iterator[DeadLetter]:
 def _find(number: int) -> DeadLetter:
     letter = _dead_letters().get(number)
     if letter is None:
-        raise click.ClickException(f"There is no dead letter {number}; see: flask --app app spool list")
+        raise click.ClickException(f"There is no dead letter {number}. See all: turnlog spool list")
     return letter
 
 
-@contextmanager
-def _store_at_work() -> Iterator[None]:
-    """Use the store, with the embedded database running meanwhile; tell its errors as messages."""
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    try:
-        with ExitStack() as closing:
-            if settings.store_kind == "embedded":
-                closing.enter_context(database(settings))
-            closing.callback(http.repository().store.close)
-            yield
-    except TurnlogError as error:
-        raise click.ClickException(str(error)) from error
-
-
 def _directory() -> SpoolDirectory:
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    return SpoolDirectory(settings.spool_dir, Limits())
+    from logging_store.spool import Limits, SpoolDirectory
+
+    return SpoolDirectory(current_settings().spool_dir, Limits())
 
 
 def _dead_letters() -> DeadLetters:
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    return DeadLetters(settings.spool_dir)
+    from logging_store.spool import DeadLetters
+
+    return DeadLetters(current_settings().spool_dir)
 
 
 def _time(seconds: float) -> str:
