@@ -1,17 +1,11 @@
-"""What the settings say about redaction, and what is made of it.
+"""The kinds of values that the settings of redaction take.
 
 The libraries that find things take memory and time to load, so they are imported where something is to be found.
 """
 
 import json
 import re
-from typing import TYPE_CHECKING, Literal, get_args
-
-from logging_store.errors import Misconfigured
-from logging_store.redaction import Redaction
-
-if TYPE_CHECKING:
-    from conversation.settings import Settings
+from typing import Literal, get_args
 
 RedactedKind = Literal["secrets", "mail", "card", "ip", "phone"]
 
@@ -65,24 +59,6 @@ def regions(value: object) -> object:
     return tuple(dict.fromkeys(codes))
 
 
-def create_redaction(settings: "Settings") -> Redaction | None:
-    """Return what redacts by the settings; None where nothing is to be. Raises `Misconfigured` for a bad file."""
-    if not settings.redacted:
-        return None
-    from logging_store.redaction import named  # noqa: PLC0415 - see above
-
-    try:
-        finders = named.finders(
-            settings.turnlog_redact,
-            settings.turnlog_redact_patterns,
-            phone_regions=settings.turnlog_redact_phone_regions,
-            gitleaks=settings.turnlog_redact_gitleaks,
-        )
-        return Redaction(list(finders), fail_open=settings.turnlog_redact_failure == "open")
-    except ValueError as error:
-        raise Misconfigured(f"TURNLOG_REDACT_GITLEAKS: {error}") from None
-
-
 def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [name for name, _ in pairs]
     for name in names:
@@ -92,7 +68,7 @@ def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _check(name: str, expression: str) -> None:
-    from logging_store.redaction.linear import Pattern  # noqa: PLC0415 - see above
+    from logging_store.redaction.linear_regex import Pattern  # noqa: PLC0415 - see above
 
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a pattern: a small letter, and up to 29 of a-z, 0-9, _ and -")

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from logging_store.postgres import conninfo
 
 _SHORTEST_SECRET = 32  # bytes; HS256 asks for as many as its hash has
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
@@ -30,10 +30,10 @@ def connection_string(value: object) -> object:
     """Refuse what libpq can't read, without quoting it: libpq would, with the password."""
     example = "postgresql://user:password@host:5432/database"
     try:
-        parts = conninfo_to_dict(str(value))
-    except psycopg.ProgrammingError:
+        parts = conninfo.parse(str(value))
+    except ValueError:
         raise ValueError(f"must be a connection string of PostgreSQL, as in {example}") from None
-    if "@" in str(parts.get("host", "")) or not re.fullmatch(r"[\d,]*", str(parts.get("port", ""))):
+    if "@" in parts.get("host", "") or not re.fullmatch(r"[\d,]*", parts.get("port", "")):
         # part of a password was taken for the host or the port, and would be named in errors
         raise ValueError(f"needs the special characters of its password percent-encoded, as in {example}")
     return value

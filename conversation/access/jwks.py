@@ -16,7 +16,7 @@ import jiter
 import jwt
 
 from conversation.access.token_errors import TokenUnprovable
-from logging_store import http_deadline
+from logging_store.postgres import http_deadline
 
 FETCH_S = 2.0  # for one fetch, until its last byte
 FRESH_S = 300.0  # then the set is fetched again

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from conversation.access import keys
+from conversation.access import api_keys
+from conversation.access.api_keys import Key, KeyKind
 from conversation.access.callers import ALL_SCOPES, Scope
-from conversation.access.keys import Key, KeyKind
-from logging_store import identity
 from logging_store import operations as ops
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records import identity
 
 #: What the first start tells; `key` and `url` are filled in.
 FIRST_KEY = """
@@ -66,7 +66,7 @@ class KeyRegistry:
 
     def rotate(self, key: Key, overlap_s: float) -> MadeKey | None:
         """Make a key in the place of another, which ends after the overlap; None if that opens nothing any more."""
-        text = keys.make(key.kind)
+        text = api_keys.make(key.kind)
         query: ops.RotateKeyQuery = {"id": str(key.id), "overlap_s": overlap_s, "key": _identity_of(text)}
         answer = self._ask(ops.ROTATE_KEY, query)
         return MadeKey(Key.model_validate(answer["key"]), text) if answer else None
@@ -82,7 +82,7 @@ class KeyRegistry:
         *,
         first: bool = False,
     ) -> MadeKey | None:
-        text = keys.make(kind)
+        text = api_keys.make(kind)
         stated = _identity_of(text) | {
             "project": project,
             "kind": kind,
@@ -100,4 +100,4 @@ class KeyRegistry:
 
 
 def _identity_of(text: str) -> dict[str, str | None]:
-    return {"id": identity.new_id(), "digest": keys.digest_of(text), "hint": keys.hint_of(text)}
+    return {"id": identity.new_id(), "digest": api_keys.digest_of(text), "hint": api_keys.hint_of(text)}

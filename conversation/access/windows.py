@@ -14,7 +14,7 @@ from limits.storage import RedisStorage, Storage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from logging_store.ledger import Ledger
+from logging_store.metrics.ledger import Ledger
 
 PAUSE_S = 5.0  # until a place that failed is asked again
 _REDIS_S = 0.25  # for each answer; a limit isn't worth more of a caller's time

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from conversation.body import json_path
+from conversation.api.requests import json_path
 from logging_store.batches import OnConflict
-from logging_store.records import Interaction
+from logging_store.records.models import Interaction
 from logging_store.repository import Kept
 
 _log = logging.getLogger("turnlog.batch")

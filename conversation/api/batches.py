@@ -8,13 +8,14 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from conversation import access, batch_log, body, explaining, http, interaction_answers, interactions
-from conversation.openapi import describe
+from conversation import access
+from conversation.api import batch_log, dry_run, http, interaction_schemas, interactions, requests
+from conversation.api.openapi import describe
 from logging_store import write_pipeline
 from logging_store.batches import OnConflict
-from logging_store.records import Interaction
+from logging_store.records.models import Interaction
+from logging_store.records.values import KeyFields
 from logging_store.repository import Kept
-from logging_store.values import KeyFields
 
 blueprint = Blueprint("batches", __name__)
 
@@ -52,12 +53,12 @@ class DescribedBatch(InteractionBatch):
 @describe(
     "Log up to 1,000 interactions in one transaction, with a receipt for each",
     DescribedBatch,
-    {200: interaction_answers.BatchAnswered, 202: interaction_answers.BatchKept, 207: interaction_answers.BatchKept},
-    query=explaining.Query,
+    {200: interaction_schemas.BatchAnswered, 202: interaction_schemas.BatchKept, 207: interaction_schemas.BatchKept},
+    query=dry_run.Query,
 )
 def log_batch() -> Response:
-    explain = explaining.is_asked_for()
-    batch = body.read(InteractionBatch)
+    explain = dry_run.is_asked_for()
+    batch = requests.read(InteractionBatch)
     told: list[dict[str, Any]] = [{} for _ in batch.interactions]
     with batch_log.line(told, batch.on_conflict, batch.key_fields or (), explain=explain) as line:
         valid = _check(batch, told)
@@ -77,7 +78,7 @@ def log_batch() -> Response:
 
 def _planned(valid: Mapping[int, Interaction], told: Sequence[dict[str, Any]]) -> Response:
     plan = [
-        explaining.plan_of(valid[index], item) if index in valid else explaining.would(item)
+        dry_run.plan_of(valid[index], item) if index in valid else dry_run.would(item)
         for index, item in enumerate(told)
     ]
     return http.answer(200, {"plan": plan, "counts": Counter(item["would"] for item in plan)})
@@ -101,8 +102,8 @@ def _check(batch: InteractionBatch, told: list[dict[str, Any]]) -> dict[int, Int
         at = ("interactions", index)
         fields = _key_problems(item, batch.key_fields, at) if batch.key_fields else []
         try:
-            valid[index] = body.validate(Interaction, item, at)
-        except body.InvalidBody as error:
+            valid[index] = requests.validate(Interaction, item, at)
+        except requests.InvalidBody as error:
             fields = error.fields + fields
         if fields:
             valid.pop(index, None)
@@ -117,14 +118,16 @@ def _key_problems(item: Any, parts: Sequence[str], at: tuple[str | int, ...]) ->
     key = item.get("key")
     if key is None:
         detail = f"This batch declares a key with the parts {', '.join(parts)}, and this item has none"
-        return [{"path": body.json_path((*at, "key")), "detail": detail}]
+        return [{"path": requests.json_path((*at, "key")), "detail": detail}]
     if not isinstance(key, dict):
         return []
     missing = dict.fromkeys(
         (part for part in parts if part not in key), "A part of the key that this batch declares is missing"
     )
     more = dict.fromkeys((part for part in key if part not in parts), "Not a part of the key that this batch declares")
-    return [{"path": body.json_path((*at, "key", part)), "detail": detail} for part, detail in (missing | more).items()]
+    return [
+        {"path": requests.json_path((*at, "key", part)), "detail": detail} for part, detail in (missing | more).items()
+    ]
 
 
 def _told(stated: Interaction, kept: Kept, index: int, indexes: Sequence[int]) -> dict[str, Any]:

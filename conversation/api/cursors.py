@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from logging_store import operations
-from logging_store.json_values import MAX_EXACT_INTEGER, UNCOUNTED
+from logging_store.records.json_values import MAX_EXACT_INTEGER, UNCOUNTED
 
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

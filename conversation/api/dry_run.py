@@ -6,8 +6,8 @@ from flask.globals import request_ctx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from conversation import paging
-from logging_store.records import Interaction
+from conversation.api import pagination
+from logging_store.records.models import Interaction
 
 _WOULD = {
     "created": "create",
@@ -37,7 +37,7 @@ class Query(BaseModel):
 def is_asked_for() -> bool:
     """Tell whether this request shall be explained. Raises `InvalidBody` for a query string that isn't understood."""
     sent = request_ctx.request
-    return bool(sent.query_string) and paging.read(sent, Query).explain
+    return bool(sent.query_string) and pagination.read(sent, Query).explain
 
 
 def plan_of(stated: Interaction, told: dict[str, Any]) -> dict[str, Any]:

@@ -7,17 +7,18 @@ from uuid import UUID
 from flask import Blueprint, Response, jsonify, request
 from pydantic import Field
 
-from conversation import access, answers, body, cursors, http, paging, problems
-from conversation.openapi import describe
-from logging_store import shapes
-from logging_store.records import Feedback, Judgement
+from conversation import access
+from conversation.api import cursors, http, pagination, problems, requests, schemas
+from conversation.api.openapi import describe
+from logging_store.records import json_schema
+from logging_store.records.models import Feedback, Judgement
 
 blueprint = Blueprint("feedback", __name__)
 
-_Value = Annotated[Any, shapes.ShapedAs(shapes.FeedbackValue)]
+_Value = Annotated[Any, json_schema.ShapedAs(json_schema.FeedbackValue)]
 
 
-class FeedbackKept(answers.Answer):
+class FeedbackKept(schemas.Answer):
     """`fields` are those that are different now."""
 
     session_id: UUID
@@ -26,11 +27,11 @@ class FeedbackKept(answers.Answer):
     interaction_key: str | None
     author: str | None
     name: str
-    receipt: answers.Kept
+    receipt: schemas.Kept
     fields: list[str]
 
 
-class FeedbackView(answers.Answer):
+class FeedbackView(schemas.Answer):
     interaction_id: UUID
     interaction_key: str | None
     author: Annotated[str | None, Field(description="Null: whom the session is with")]
@@ -42,7 +43,7 @@ class FeedbackView(answers.Answer):
     spooled: bool
 
 
-class FeedbackPage(answers.Answer):
+class FeedbackPage(schemas.Answer):
     session_id: UUID
     key: str | None
     feedback: list[FeedbackView]
@@ -64,7 +65,7 @@ def give_feedback() -> Response:
 @describe("Say something of an interaction, or say it otherwise; the session is ensured", Judgement, _KEPT)
 def give_feedback_of(session: str, interaction: str) -> Response:
     stated = http.read_record(Judgement).model_dump(mode="json", exclude_unset=True)
-    return keep(body.validate(Feedback, stated | {"session_id": session, "interaction_id": interaction}))
+    return keep(requests.validate(Feedback, stated | {"session_id": session, "interaction_id": interaction}))
 
 
 @blueprint.get("/v1/sessions/<name:session>/feedback")
@@ -73,10 +74,10 @@ def give_feedback_of(session: str, interaction: str) -> Response:
     "List what was said of a session's interactions, in the order of their ids",
     None,
     {200: FeedbackPage},
-    query=paging.FeedbackQuery,
+    query=pagination.FeedbackQuery,
 )
 def list_feedback(session: str) -> Response:
-    page = http.repository().feedback(session, paging.read(request, paging.FeedbackQuery).to_json())
+    page = http.repository().feedback(session, pagination.read(request, pagination.FeedbackQuery).to_json())
     return jsonify(
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],

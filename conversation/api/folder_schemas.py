@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from conversation.answers import Answer, SessionView, Stored
+from conversation.api.schemas import Answer, SessionView, Stored
 from logging_store.batches import Outcome
 
 

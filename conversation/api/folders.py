@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from conversation import access, answers, body, cursors, folder_answers, http, paging, problems, sessions
-from conversation.openapi import describe
-from logging_store.records import Folder, FolderSession, Session
+from conversation import access
+from conversation.api import cursors, folder_schemas, http, pagination, problems, requests, schemas, sessions
+from conversation.api.openapi import describe
+from logging_store.records.models import Folder, FolderSession, Session
 
 blueprint = Blueprint("folders", __name__)
 
@@ -17,10 +18,10 @@ blueprint = Blueprint("folders", __name__)
     "Create a folder with the sessions of its plan, unless they are there",
     Folder,
     {
-        201: folder_answers.FolderKept,
-        200: folder_answers.FolderKept,
-        207: folder_answers.FolderKept,
-        202: folder_answers.FolderSpooled,
+        201: folder_schemas.FolderKept,
+        200: folder_schemas.FolderKept,
+        207: folder_schemas.FolderKept,
+        202: folder_schemas.FolderSpooled,
     },
 )
 def create_folder() -> Response:
@@ -31,8 +32,8 @@ def create_folder() -> Response:
         return problems.refused(kept.receipt, ids)
     answered: dict[str, Any] = ids | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
     if kept.receipt.folder:
-        answered["folder"] = folder_answers.FolderView.arrange(kept.receipt.folder)
-    answered["sessions"] = [folder_answers.PlannedSession.arrange(planned) for planned in kept.receipt.planned]
+        answered["folder"] = folder_schemas.FolderView.arrange(kept.receipt.folder)
+    answered["sessions"] = [folder_schemas.PlannedSession.arrange(planned) for planned in kept.receipt.planned]
     refused = any(planned["receipt"] in {"conflict", "rejected"} for planned in kept.receipt.planned)
     answer = http.answer(207 if refused else http.status_of(kept.receipt), answered)
     if kept.receipt.receipt == "created":
@@ -42,10 +43,10 @@ def create_folder() -> Response:
 
 @blueprint.get("/v1/folders")
 @access.requires("read")
-@describe("List folders", None, {200: folder_answers.FolderPage}, query=paging.FoldersQuery)
+@describe("List folders", None, {200: folder_schemas.FolderPage}, query=pagination.FoldersQuery)
 def list_folders() -> Response:
-    page = http.repository().folders(paging.read(request, paging.FoldersQuery).to_json())
-    folders = [folder_answers.FolderView.arrange(row) for row in page["folders"]]
+    page = http.repository().folders(pagination.read(request, pagination.FoldersQuery).to_json())
+    folders = [folder_schemas.FolderView.arrange(row) for row in page["folders"]]
     return jsonify(folders=folders, next=cursors.folders_cursor(page["after"]))
 
 
@@ -54,15 +55,15 @@ def list_folders() -> Response:
 @describe(
     "Get a folder with a page of its sessions, in order",
     None,
-    {200: folder_answers.FolderAnswer},
-    query=paging.FolderQuery,
+    {200: folder_schemas.FolderAnswer},
+    query=pagination.FolderQuery,
 )
 def get_folder(folder: str) -> Response:
-    page = http.repository().folder(folder, paging.read(request, paging.FolderQuery).to_json())
+    page = http.repository().folder(folder, pagination.read(request, pagination.FolderQuery).to_json())
     return jsonify(
-        folder_answers.FolderView.arrange(page["folder"])
+        folder_schemas.FolderView.arrange(page["folder"])
         | {
-            "sessions": [answers.SessionView.arrange(row) for row in page["sessions"]],
+            "sessions": [schemas.SessionView.arrange(row) for row in page["sessions"]],
             "next": cursors.folder_cursor(page["after"]),
         }
     )
@@ -77,5 +78,5 @@ def get_folder(folder: str) -> Response:
 )
 def create_session(folder: str) -> Response:
     stated = http.read_record(FolderSession)
-    session = body.validate(Session, stated.model_dump(mode="json", exclude_unset=True) | {"folder_id": folder})
+    session = requests.validate(Session, stated.model_dump(mode="json", exclude_unset=True) | {"folder_id": folder})
     return sessions.answer(http.repository().open_session(session, next_number=True))

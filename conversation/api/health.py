@@ -5,8 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from conversation import access, answers, http
-from conversation.openapi import describe
+from conversation import access
+from conversation.api import http, schemas
+from conversation.api.openapi import describe
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured, SchemaMissing, SpoolFull, StoreUnavailable
 from logging_store.store import Backlog, Store
@@ -36,14 +37,14 @@ def look(store: Store) -> Looked:
 
 @blueprint.get("/livez")
 @access.open_to_all
-@describe("The process is up", None, {200: answers.Liveness})
+@describe("The process is up", None, {200: schemas.Liveness})
 def livez() -> Response:
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 @access.open_to_all
-@describe("Would a write be stored, spooled or refused?", None, {200: answers.Readiness, 503: answers.Readiness})
+@describe("Would a write be stored, spooled or refused?", None, {200: schemas.Readiness, 503: schemas.Readiness})
 def readyz() -> Response:
     configured: Settings = current_app.extensions["turnlog_settings"]
     looked = look(http.repository().store)

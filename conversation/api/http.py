@@ -13,10 +13,11 @@ from pydantic_core import to_json
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, MapAdapter
 
-from conversation import access, body
+from conversation import access
 from conversation.access import limits
+from conversation.api import requests as body
 from logging_store.batches import Receipt
-from logging_store.records import Record
+from logging_store.records.models import Record
 from logging_store.repository import ConversationRepository, Kept
 
 _Record = TypeVar("_Record", bound=Record)

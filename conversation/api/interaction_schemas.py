@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from conversation.answers import Answer, FieldProblem, Kept, Stored
+from conversation.api.schemas import Answer, FieldProblem, Kept, Stored
 from logging_store.batches import Outcome
-from logging_store.records import InteractionStatus
+from logging_store.records.models import InteractionStatus
 
 Would = Literal["create", "fill", "nothing", "conflict", "reject"]
 

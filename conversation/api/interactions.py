@@ -5,9 +5,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from conversation import access, body, explaining, http, interaction_answers, problems
-from conversation.openapi import describe
-from logging_store.records import Interaction
+from conversation import access
+from conversation.api import dry_run, http, interaction_schemas, problems, requests
+from conversation.api.openapi import describe
+from logging_store.records.models import Interaction
 from logging_store.repository import Kept
 
 blueprint = Blueprint("interactions", __name__)
@@ -68,17 +69,17 @@ def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[
     "Log an interaction; its session is ensured in the same transaction",
     Interaction,
     {
-        201: interaction_answers.InteractionKept,
-        200: interaction_answers.InteractionAnswered,
-        202: interaction_answers.InteractionSpooled,
+        201: interaction_schemas.InteractionKept,
+        200: interaction_schemas.InteractionAnswered,
+        202: interaction_schemas.InteractionSpooled,
     },
-    query=explaining.Query,
+    query=dry_run.Query,
 )
 def log_interaction() -> Response:
-    if explaining.is_asked_for():
-        stated = body.read(Interaction)
+    if dry_run.is_asked_for():
+        stated = requests.read(Interaction)
         (kept,) = http.repository().explain([stated])
-        return http.answer(200, explaining.plan_of(stated, told(stated, kept)))
+        return http.answer(200, dry_run.plan_of(stated, told(stated, kept)))
     stated = http.read_record(Interaction)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.kept:
@@ -87,4 +88,4 @@ def log_interaction() -> Response:
 
 
 def _field_problems(fields: Sequence[str], detail: str, at: Sequence[str | int]) -> list[dict[str, str]]:
-    return [{"path": body.json_path((*at, *field.split(".", 1))), "detail": detail} for field in fields]
+    return [{"path": requests.json_path((*at, *field.split(".", 1))), "detail": detail} for field in fields]

@@ -10,8 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from conversation import access, http
-from logging_store import ledger
+from conversation import access
+from conversation.api import http
+from logging_store.metrics import ledger
 from logging_store.store import Store
 
 blueprint = Blueprint("metrics", __name__)

@@ -15,20 +15,21 @@ from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.routing import Rule
 
-from conversation import access, answers
-from logging_store import shapes
-from logging_store.values import MAX_NAME
+from conversation import access
+from conversation.api import schemas as answers
+from logging_store.records import json_schema
+from logging_store.records.values import MAX_NAME
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 LINES = "application/x-ndjson"
 _PATH_PARAMETER = re.compile(r"<name:(\w+)>")
 _NAMES = {
-    "session": ("The session's UUID, or the caller's own key", shapes.IDENTIFIER),
-    "interaction": ("The interaction's UUID, or the caller's own key", shapes.IDENTIFIER),
-    "folder": ("The folder's UUID, or the caller's own key", shapes.IDENTIFIER),
-    "participant": ("The participant, as the caller calls them", shapes.NAME),
-    "user": ("The user, as the caller calls them", shapes.NAME),
+    "session": ("The session's UUID, or the caller's own key", json_schema.IDENTIFIER),
+    "interaction": ("The interaction's UUID, or the caller's own key", json_schema.IDENTIFIER),
+    "folder": ("The folder's UUID, or the caller's own key", json_schema.IDENTIFIER),
+    "participant": ("The participant, as the caller calls them", json_schema.NAME),
+    "user": ("The user, as the caller calls them", json_schema.NAME),
 }
 
 _PROBLEMS_OF_BODIES = {

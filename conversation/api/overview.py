@@ -5,10 +5,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from conversation import access, http, paging, pricing
-from conversation.body import InvalidBody
-from conversation.openapi import describe
-from conversation.overview_answers import Overview, Span, floor
+from conversation import access
+from conversation.api import http, pagination, pricing
+from conversation.api.openapi import describe
+from conversation.api.overview_schemas import Overview, Span, floor
+from conversation.api.requests import InvalidBody
 from logging_store import operations as ops
 
 blueprint = Blueprint("overview", __name__)
@@ -25,9 +26,9 @@ _TOP, _TOP_MODELS = 10, 50
 
 @blueprint.get("/v1/overview")
 @access.requires("read")
-@describe("Sum up a span of time", None, {200: Overview}, query=paging.OverviewQuery)
+@describe("Sum up a span of time", None, {200: Overview}, query=pagination.OverviewQuery)
 def get_overview() -> Response:
-    return jsonify(look(span_of(paging.read(request, paging.OverviewQuery), datetime.now(UTC))))
+    return jsonify(look(span_of(pagination.read(request, pagination.OverviewQuery), datetime.now(UTC))))
 
 
 def look(span: Span) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def query_of(span: Span) -> ops.OverviewQuery:
     }
 
 
-def span_of(query: paging.OverviewQuery, now: datetime) -> Span:
+def span_of(query: pagination.OverviewQuery, now: datetime) -> Span:
     """Return the time that is asked for. Raises `InvalidBody`, naming the parameter."""
     if query.not_before is None:
         if query.before is not None:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from conversation import pricing
-from conversation.answers import Answer
+from conversation.api import pricing
+from conversation.api.schemas import Answer
 from logging_store import operations as ops
 
 

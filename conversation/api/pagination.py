@@ -8,11 +8,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from conversation import cursors, snippets
-from conversation.body import InvalidBody
-from logging_store import shapes
-from logging_store.records import SessionStatus
-from logging_store.values import Identifier, Text, Time
+from conversation.api import cursors, snippets
+from conversation.api.requests import InvalidBody
+from logging_store.records import json_schema
+from logging_store.records.models import SessionStatus
+from logging_store.records.values import Identifier, Text, Time
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # a hit carries a part of its text
@@ -74,7 +74,7 @@ def _with_plus(text: object) -> object:
 
 
 def _optional(description: str, *, alias: str | None = None) -> Any:
-    return Field(default=None, alias=alias, description=description, json_schema_extra=shapes.never_null)
+    return Field(default=None, alias=alias, description=description, json_schema_extra=json_schema.never_null)
 
 
 def _cursor() -> Any:
@@ -82,7 +82,7 @@ def _cursor() -> Any:
         default=None,
         validation_alias="cursor",
         description="`next` of the page before",
-        json_schema_extra=shapes.never_null,
+        json_schema_extra=json_schema.never_null,
     )
 
 
@@ -171,7 +171,7 @@ class SearchQuery(Page):
         default=None,
         exclude=True,
         description='Words, and "several in quotes", all of which must be said, also as parts of words',
-        json_schema_extra=shapes.never_null,
+        json_schema_extra=json_schema.never_null,
     )
     words: bool = Field(default=False, description="Only as whole words, in scripts that part them")
     user_id: Text | None = _optional("Only in this user's sessions")

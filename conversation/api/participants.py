@@ -2,22 +2,23 @@
 
 from flask import Blueprint, Response, jsonify
 
-from conversation import access, answers, body, http, problems
-from conversation.openapi import describe
-from logging_store.records import Attendance, Participant
+from conversation import access
+from conversation.api import http, problems, requests, schemas
+from conversation.api.openapi import describe
+from logging_store.records.models import Attendance, Participant
 
 blueprint = Blueprint("participants", __name__)
 
 
 @blueprint.get("/v1/sessions/<name:session>/participants")
 @access.requires("read", restricted=True)
-@describe("List a session's participants", None, {200: answers.Participants})
+@describe("List a session's participants", None, {200: schemas.Participants})
 def list_participants(session: str) -> Response:
     found = http.repository().participants(session)
     return jsonify(
         session_id=found["session"]["session_id"],
         key=found["session"]["key"],
-        participants=[answers.ParticipantView.arrange(row) for row in found["participants"]],
+        participants=[schemas.ParticipantView.arrange(row) for row in found["participants"]],
     )
 
 
@@ -26,11 +27,11 @@ def list_participants(session: str) -> Response:
 @describe(
     "Add a participant to a session, or move their state forward; the session is ensured in the same transaction",
     Attendance,
-    {201: answers.ParticipantKept, 200: answers.ParticipantKept, 202: answers.ParticipantKept},
+    {201: schemas.ParticipantKept, 200: schemas.ParticipantKept, 202: schemas.ParticipantKept},
 )
 def put_participant(session: str, participant: str) -> Response:
     stated = http.read_record(Attendance).model_dump(exclude_unset=True)
-    record = body.validate(Participant, stated | {"session_id": session, "participant": participant})
+    record = requests.validate(Participant, stated | {"session_id": session, "participant": participant})
     (kept,) = http.repository().keep([record])
     ids = {"session_id": kept.session.id, "key": kept.session.key, "participant": participant}
     if not kept.receipt.kept:

@@ -18,9 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-#: In a request's environ: a function that is told how many bytes the body has after decompression, if somebody counts.
-COUNT_PLAIN = "turnlog.count_plain"
-MAX_BODY = 4 * 1024 * 1024  # bytes, also after decompression: a batch of 1,000 long turns fits well
+from conversation.access.limits import COUNT_PLAIN, MAX_BODY
 
 _CHUNK = 64 * 1024
 _READ_ON = 16 * MAX_BODY  # bytes of a refused body that are read and forgotten; beyond, gunicorn hangs up

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from logging_store.batches import Outcome
-from logging_store.records import ParticipantState, SessionStatus
+from logging_store.records.models import ParticipantState, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate"]
 Kept = Literal["created", "filled", "duplicate", "spooled"]

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, jsonify, request
 
-from conversation import access, cursors, http, paging, search_answers, snippets
-from conversation.openapi import describe
+from conversation import access
+from conversation.api import cursors, http, pagination, search_schemas, snippets
+from conversation.api.openapi import describe
 from logging_store import operations as ops
 
 blueprint = Blueprint("searching", __name__)
@@ -23,7 +24,7 @@ class Found(NamedTuple):
     next: str | None
 
 
-def found(query: paging.SearchQuery) -> Found:
+def found(query: pagination.SearchQuery) -> Found:
     """Return a page of hits as the caller may see them."""
     page = http.repository().search(query.to_json())
     hits: list[Hit] = [{**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["hits"]]
@@ -35,17 +36,17 @@ def found(query: paging.SearchQuery) -> Found:
 @describe(
     "Search prompts and responses, newest first; without `q` all interactions",
     None,
-    {200: search_answers.SearchPage},
-    query=paging.SearchQuery,
+    {200: search_schemas.SearchPage},
+    query=pagination.SearchQuery,
 )
 def search() -> Response:
-    page, hits, following = found(paging.read(request, paging.SearchQuery))
+    page, hits, following = found(pagination.read(request, pagination.SearchQuery))
     arranged = {"hits": [_arranged(hit) for hit in hits], "next": following}
-    return jsonify(search_answers.SearchPage.arrange({**page, **arranged}))
+    return jsonify(search_schemas.SearchPage.arrange({**page, **arranged}))
 
 
 def _arranged(hit: Hit) -> dict[str, Any]:
     snippet = hit["snippet"]
     marks = [mark._asdict() for mark in snippet.marks]
     shown = {"snippet": snippet.text, "starts_at": snippet.starts_at, "marks": marks, "length": hit["length"] or 0}
-    return search_answers.SearchHit.arrange({**hit, **shown})
+    return search_schemas.SearchHit.arrange({**hit, **shown})

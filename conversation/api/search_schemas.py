@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from conversation.answers import Answer
+from conversation.api.schemas import Answer
 
 
 class SearchMark(Answer):

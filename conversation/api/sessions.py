@@ -6,19 +6,20 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import Field
 
-from conversation import access, answers, body, cursors, http, interaction_answers, paging, problems
-from conversation.openapi import describe
-from logging_store.records import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
+from conversation import access
+from conversation.api import cursors, http, interaction_schemas, pagination, problems, requests, schemas
+from conversation.api.openapi import describe
+from logging_store.records.models import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
 from logging_store.repository import Kept
 
 blueprint = Blueprint("sessions", __name__)
 
 
-KEPT: dict[int, type[answers.Answer]] = {
-    201: answers.SessionKept,
-    200: answers.SessionKept,
-    207: answers.SessionKept,
-    202: answers.SessionSpooled,
+KEPT: dict[int, type[schemas.Answer]] = {
+    201: schemas.SessionKept,
+    200: schemas.SessionKept,
+    207: schemas.SessionKept,
+    202: schemas.SessionSpooled,
 }
 
 
@@ -59,7 +60,7 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
     if opened := http.session_token(kept):
         told |= opened
     elif kept.receipt.session:
-        told["session"] = answers.SessionView.arrange(kept.receipt.session)
+        told["session"] = schemas.SessionView.arrange(kept.receipt.session)
     told |= of_participants
     status = http.status_of(kept.receipt) if all(one.receipt.kept for one in attending) else 207
     answered = http.answer(status, told)
@@ -70,41 +71,44 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
 
 @blueprint.get("/v1/sessions")
 @access.requires("read", restricted=True)
-@describe("List sessions", None, {200: answers.SessionPage}, query=paging.SessionQuery)
+@describe("List sessions", None, {200: schemas.SessionPage}, query=pagination.SessionQuery)
 def list_sessions() -> Response:
-    asked = paging.read(request, paging.SessionQuery)
+    asked = pagination.read(request, pagination.SessionQuery)
     repository, query = http.repository(), asked.to_json()
     page = repository.sessions(query)
     told: dict[str, Any] = {"matching": repository.count_sessions(query)} if asked.count else {}
-    sessions = [answers.SessionView.arrange(row) for row in page["sessions"]]
+    sessions = [schemas.SessionView.arrange(row) for row in page["sessions"]]
     return jsonify(sessions=sessions, next=cursors.session_cursor(page["after"]), **told)
 
 
 @blueprint.get("/v1/sessions/<name:session>")
 @access.requires("read", restricted=True)
-@describe("Get a session", None, {200: answers.SessionView})
+@describe("Get a session", None, {200: schemas.SessionView})
 def get_session(session: str) -> Response:
-    return jsonify(answers.SessionView.arrange(http.repository().session(session)))
+    return jsonify(schemas.SessionView.arrange(http.repository().session(session)))
 
 
 @blueprint.patch("/v1/sessions/<name:session>")
 @access.requires("edit")
-@describe("Edit a session", SessionChanges, {200: answers.SessionView})
+@describe("Edit a session", SessionChanges, {200: schemas.SessionView})
 def edit_session(session: str) -> Response:
-    return jsonify(answers.SessionView.arrange(http.repository().edit(session, body.read(SessionChanges))))
+    return jsonify(schemas.SessionView.arrange(http.repository().edit(session, requests.read(SessionChanges))))
 
 
 @blueprint.get("/v1/sessions/<name:session>/interactions")
 @access.requires("read", restricted=True)
 @describe(
-    "Read a session's transcript, in order", None, {200: interaction_answers.Transcript}, query=paging.TranscriptQuery
+    "Read a session's transcript, in order",
+    None,
+    {200: interaction_schemas.Transcript},
+    query=pagination.TranscriptQuery,
 )
 def get_transcript(session: str) -> Response:
-    page = http.repository().transcript(session, paging.read(request, paging.TranscriptQuery).to_json())
+    page = http.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
     return jsonify(
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
-        interactions=[interaction_answers.InteractionView.arrange(row) for row in page["interactions"]],
+        interactions=[interaction_schemas.InteractionView.arrange(row) for row in page["interactions"]],
         complete=page["complete"],
         next=cursors.transcript_cursor(page["after"]),
     )
@@ -112,7 +116,7 @@ def get_transcript(session: str) -> Response:
 
 @blueprint.get("/v1/sessions/<name:session>/gaps")
 @access.requires("read", restricted=True)
-@describe("Find gaps in a session's turns", None, {200: interaction_answers.Gaps}, query=paging.GapsQuery)
+@describe("Find gaps in a session's turns", None, {200: interaction_schemas.Gaps}, query=pagination.GapsQuery)
 def get_gaps(session: str) -> Response:
-    ranges = paging.read(request, paging.GapsQuery).limit
-    return jsonify(interaction_answers.Gaps.arrange(http.repository().gaps(session, ranges)))
+    ranges = pagination.read(request, pagination.GapsQuery).limit
+    return jsonify(interaction_schemas.Gaps.arrange(http.repository().gaps(session, ranges)))

@@ -2,10 +2,11 @@
 
 from flask import Blueprint, Response
 
-from conversation import access, answers, http
-from conversation.archive import person
-from conversation.erasing import named_user
-from conversation.openapi import LINES, describe
+from conversation import access
+from conversation.api import http, schemas
+from conversation.api.erasure import named_user
+from conversation.api.openapi import LINES, describe
+from conversation.archive import user_records
 
 blueprint = Blueprint("user_export", __name__)
 
@@ -13,7 +14,7 @@ blueprint = Blueprint("user_export", __name__)
 @blueprint.get("/v1/users/<name:user>/export")
 @access.requires("read")
 @describe(
-    "Give out everything about a user, a record of JSON a line", None, {200: answers.ExportedLines}, media_type=LINES
+    "Give out everything about a user, a record of JSON a line", None, {200: schemas.ExportedLines}, media_type=LINES
 )
 def export_user(user: str) -> Response:
-    return http.streamed(person.write(http.repository(), named_user(user)), LINES)
+    return http.streamed(user_records.write(http.repository(), named_user(user)), LINES)

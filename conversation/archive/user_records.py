@@ -7,8 +7,8 @@ what they said of others. A folder of somebody else is left out, even where it h
 from collections.abc import Iterator
 from functools import partial
 
-from conversation.archive import turnlog
 from conversation.archive.exporting import INTERACTIONS_AT_ONCE, SESSIONS_AT_ONCE, Exported, everything
+from conversation.archive.formats import turnlog_lines
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.repository import ConversationRepository
@@ -16,15 +16,15 @@ from logging_store.repository import ConversationRepository
 
 def write(repository: ConversationRepository, user: str) -> Iterator[bytes]:
     """Yield the lines of all that there is of a user. Raises `StoreUnavailable`."""
-    yield from turnlog.write(_theirs(repository, user))
+    yield from turnlog_lines.write(_theirs(repository, user))
     others = ops.ParticipationsQuery(user_id=user, limit=SESSIONS_AT_ONCE)
     for session in (row for page in ops.pages(repository.participations, others) for row in page["sessions"]):
         try:
-            yield from turnlog.children(session, *_part_of(repository, session["session_id"], user))
+            yield from turnlog_lines.children(session, *_part_of(repository, session["session_id"], user))
         except (SessionErased, SessionNotFound):
             continue  # meanwhile
     for said in ops.pages(repository.feedback_by, ops.FeedbackPart(author=user, limit=SESSIONS_AT_ONCE)):
-        yield from map(turnlog.feedback_line, said["feedback"])
+        yield from map(turnlog_lines.feedback_line, said["feedback"])
 
 
 def _theirs(repository: ConversationRepository, user: str) -> Iterator[Exported]:

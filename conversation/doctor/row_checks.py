@@ -10,7 +10,7 @@ from typing import Any
 
 from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.remedies import command, name, text
-from logging_store.catalogue import Catalogue
+from logging_store.postgres.catalogue import Catalogue
 
 _FOREIGN = re.compile(r"FOREIGN KEY \((?P<columns>[^)]*)\) REFERENCES turnlog\.(?P<table>\w+)\((?P<referenced>[^)]*)\)")
 _PRIMARY = re.compile(r"PRIMARY KEY \((?P<columns>[^)]*)\)")

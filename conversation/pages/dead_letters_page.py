@@ -9,11 +9,12 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.exceptions import NotFound
 
-from conversation import access, http, pages
-from conversation import dead_letters as decisions
+from conversation import access, pages
+from conversation.api import http
 from conversation.settings import Settings
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters
+from logging_store.spool import resend as decisions
 from logging_store.spool.dead_letters import DeadLetter
 
 blueprint = Blueprint("pages_dead_letters", __name__)

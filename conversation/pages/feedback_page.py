@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 from flask import Blueprint, Response, request, url_for
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from conversation import access, body, http, pages, problems
+from conversation import access, pages
+from conversation.api import http, problems, requests
 from logging_store import operations as ops
 from logging_store.batches import Receipt
-from logging_store.records import Feedback
-from logging_store.values import MAX_FEEDBACK
+from logging_store.records.models import Feedback
+from logging_store.records.values import MAX_FEEDBACK
 
 blueprint = Blueprint("pages_feedback", __name__)
 
@@ -46,11 +47,11 @@ class _Form(BaseModel):
 @blueprint.post("/sessions/<name:session>/interactions/<name:interaction>/feedback")
 @access.page("log", restricted=True)
 def give(session: str, interaction: str) -> Response:
-    values = body.validate(_Form, request.form.to_dict()).values()
+    values = requests.validate(_Form, request.form.to_dict()).values()
     if not values:
         return _back(session, interaction, "nothing-said")
     of_turn = {"session_id": session, "interaction_id": interaction, "author": author()}
-    stated = [body.validate(Feedback, {**of_turn, "name": name, "value": value}) for name, value in values.items()]
+    stated = [requests.validate(Feedback, {**of_turn, "name": name, "value": value}) for name, value in values.items()]
     kept = http.repository().keep(stated)
     if refused := next((one.receipt for one in kept if not one.receipt.kept), None):
         return problems.refused(refused, {})

@@ -6,10 +6,11 @@ from typing import Any
 from flask import Blueprint, Response, current_app
 from pydantic import SecretStr
 
-from conversation import access, http, pages
-from conversation import health as readiness
+from conversation import access, pages
+from conversation.api import health as readiness
+from conversation.api import http
 from conversation.settings import Settings
-from logging_store import ledger
+from logging_store.metrics import ledger
 
 blueprint = Blueprint("pages_health", __name__)
 

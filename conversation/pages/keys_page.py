@@ -8,11 +8,11 @@ from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import NotFound
 
 from conversation import access, pages
+from conversation.access.api_keys import Key, KeyKind
 from conversation.access.callers import Scope
-from conversation.access.keys import Key, KeyKind
-from conversation.access.registry import KeyRegistry
-from conversation.setting_values import exact_origin
-from logging_store.values import Name
+from conversation.access.key_registry import KeyRegistry
+from conversation.setting_types import exact_origin
+from logging_store.records.values import Name
 
 blueprint = Blueprint("pages_keys", __name__)
 

@@ -2,7 +2,8 @@
 
 from flask import Blueprint, Response
 
-from conversation import access, cursors, http, pages, paging
+from conversation import access, pages
+from conversation.api import cursors, http, pagination
 from conversation.pages import forms
 
 blueprint = Blueprint("pages_live", __name__)
@@ -13,7 +14,7 @@ INTERACTIONS = 50
 @blueprint.get("/live")
 @access.page("read")
 def live() -> Response:
-    asked = forms.read(paging.RecentQuery)
+    asked = forms.read(pagination.RecentQuery)
     given = forms.asked()
     filters = forms.without(given, "cursor")
     of_a_time = asked.not_before is not None or asked.before is not None

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, current_app, url_for
 from pydantic import ConfigDict
 
-from conversation import access, http, pages, paging
-from conversation.overview import look, span_of
-from conversation.overview_answers import Span
+from conversation import access, pages
+from conversation.api import http, pagination
+from conversation.api.overview import look, span_of
+from conversation.api.overview_schemas import Span
 from conversation.pages import charts, forms
 from conversation.settings import Settings
 from logging_store.errors import StoreBusy, StoreUnavailable
@@ -21,7 +22,7 @@ SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
 _MODELS = 15  # shown; the API tells more
 
 
-class Query(paging.OverviewQuery):
+class Query(pagination.OverviewQuery):
     """As in the API; an address that others link to may carry parameters of theirs."""
 
     model_config = ConfigDict(extra="ignore")

@@ -4,7 +4,9 @@ from typing import Any
 
 from flask import Blueprint, Response, url_for
 
-from conversation import access, pages, paging, searching, snippets
+from conversation import access, pages
+from conversation.api import pagination, snippets
+from conversation.api import search as searching
 from conversation.pages import forms
 
 blueprint = Blueprint("pages_search", __name__)
@@ -13,7 +15,7 @@ blueprint = Blueprint("pages_search", __name__)
 @blueprint.get("/search")
 @access.page("read", restricted=True)
 def search() -> Response:
-    asked = forms.read(paging.SearchQuery)
+    asked = forms.read(pagination.SearchQuery)
     stated = forms.asked()
     page = searching.found(asked) if stated else None
     onward: str | None = None

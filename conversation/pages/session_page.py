@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from conversation import access, cursors, http, pages, paging, pricing
-from conversation.pages import bubbles, feedback, markdown
+from conversation import access, pages
+from conversation.api import cursors, http, pagination, pricing
+from conversation.pages import bubbles, feedback_page, markdown
 from logging_store import operations as ops
-from logging_store.json_values import UNCOUNTED
+from logging_store.records.json_values import UNCOUNTED
 
 blueprint = Blueprint("pages_transcript", __name__)
 
@@ -35,7 +36,7 @@ class Turn(ops.Interaction):
 @access.page("read", restricted=True)
 def transcript(session: str) -> Response:
     log = http.repository()
-    asked = paging.read(request, paging.TurnsQuery)
+    asked = pagination.read(request, pagination.TurnsQuery)
     sought = log.interaction_id(session, asked.turn) if asked.turn else None
     found = log.conversation(session, _query(asked, sought))
     outline, page = found["outline"], found["transcript"]
@@ -61,14 +62,14 @@ def transcript(session: str) -> Response:
         is_found=sought is None or any(turn["interaction_id"] == sought for turn in turns),
         participants=people["participants"] if people else [],
         neighbours=_neighbours(found["session"], found["folder"]),
-        feedback=feedback.of_turns(found["feedback"]),
-        scores=feedback.SCORES,
+        feedback=feedback_page.of_turns(found["feedback"]),
+        scores=feedback_page.SCORES,
         to_html=markdown.to_html,
     )
 
 
-def _query(asked: paging.TurnsQuery, sought: str | None) -> ops.ConversationPart:
-    query: ops.ConversationPart = {"limit": TURNS, "feedback": feedback.SHOWN}
+def _query(asked: pagination.TurnsQuery, sought: str | None) -> ops.ConversationPart:
+    query: ops.ConversationPart = {"limit": TURNS, "feedback": feedback_page.SHOWN}
     if sought:
         query["interaction_id"] = sought
     if asked.after:

@@ -2,7 +2,8 @@
 
 from flask import Blueprint, Response
 
-from conversation import access, cursors, http, pages, paging
+from conversation import access, pages
+from conversation.api import cursors, http, pagination
 from conversation.pages import forms
 from logging_store import operations as ops
 from logging_store.log_reader import SessionsOf
@@ -33,7 +34,7 @@ _FILTERS = {
 @access.page("read", restricted=True)
 def sessions() -> Response:
     log = http.repository()
-    asked = forms.read(paging.SessionQuery)
+    asked = forms.read(pagination.SessionQuery)
     given = forms.asked()
     found, after = _look(log, asked.to_json())
     filters = {name: given[name] for name in _FILTERS if name in given}

@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import jiter
 
-from logging_store import identity
 from logging_store import operations as ops
 from logging_store.batches import STORED
 from logging_store.errors import SessionErased, SessionNotFound, StoreUnavailable
+from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 
 _AT_ONCE = 8  # sessions: the time goes into waiting for the store

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from conversation.selftest_calls import Call, Script, spell, title
+from conversation.proof.selftest_calls import Call, Script, spell, title
 from logging_store import operations as ops
 from logging_store.errors import TurnlogError
 from logging_store.log_reader import SessionsOf
-from logging_store.records import Session
+from logging_store.records.models import Session
 from logging_store.repository import ConversationRepository, Kept
 
 _PAGE = 100

@@ -2,7 +2,7 @@
 
 import random
 
-from logging_store.records import Interaction, Session
+from logging_store.records.models import Interaction, Session
 
 _WRITERS_OF_A_SESSION = 10  # so many meet on each session
 _LARGEST_BATCH = 5  # sessions that one batch touches

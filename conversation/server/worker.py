@@ -34,7 +34,7 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from conversation.body import receive
+from conversation.api.requests import receive
 
 PATIENCE_S = 10.0  # for a request to arrive, to get its turn, and for its answer to be taken
 PACE = 32 * 1024  # bytes that earn one more second, up to PATIENCE_S ahead: 4 MB may take two minutes

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 
-from logging_store import programs
+from logging_store.embedded import binaries
 from logging_store.errors import Misconfigured, StoreUnavailable
 
 _DATABASE = "turnlog"
@@ -129,8 +129,8 @@ class EmbeddedPostgres:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         if self.socket_dir != self.directory:
-            programs.require_own_directory(self.socket_dir)
-        programs.let_run_in({self.directory, self.socket_dir})
+            binaries.require_own_directory(self.socket_dir)
+        binaries.let_run_in({self.directory, self.socket_dir})
 
     def _initialise(self) -> None:
         if (self.cluster / "global" / "pg_control").exists():
@@ -158,7 +158,7 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _check_version(self) -> None:
-        ours = subprocess.run([programs.folder() / "postgres", "--version"], capture_output=True, text=True, check=True)
+        ours = subprocess.run([binaries.folder() / "postgres", "--version"], capture_output=True, text=True, check=True)
         theirs = (self.cluster / "PG_VERSION").read_text().strip()
         if f" {theirs}." not in ours.stdout:
             raise Misconfigured(
@@ -175,7 +175,7 @@ class EmbeddedPostgres:
                 _forget_recycled_pid(lock_file)
             # names without folders: pg_ctl hands them to a shell
             arguments = ("-D", self.cluster.name, "-l", self.log.name, "-w", "-t", str(_START_S))
-            if programs.run("pg_ctl", "start", *arguments, folder=self.directory).returncode == 0:
+            if binaries.run("pg_ctl", "start", *arguments, folder=self.directory).returncode == 0:
                 return
             if time.monotonic() > give_up or not _PASSES.search(self._last_words()):
                 raise StoreUnavailable(
@@ -211,7 +211,7 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = programs.run(program, *arguments, folder=self.directory)
+        done = binaries.run(program, *arguments, folder=self.directory)
         if done.returncode != 0:
             raise StoreUnavailable(f"{program} failed ({done.returncode}): {done.stdout.strip()}")
 

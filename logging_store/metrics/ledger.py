@@ -17,7 +17,7 @@ from itertools import chain
 from typing import get_args
 
 from logging_store.batches import Outcome, Receipt
-from logging_store.shared_counters import SharedCounters
+from logging_store.metrics.shared_memory import SharedCounters
 
 OUTCOMES: tuple[str, ...] = (*get_args(Outcome), "failed")
 DELIVERED = tuple(outcome for outcome in get_args(Outcome) if outcome != "spooled")

@@ -20,9 +20,9 @@ from tenacity import (
 
 from logging_store.batches import KINDS, Batch, BatchReceipts, Outcome, Receipt
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
-from logging_store.json_values import restore_numbers
-from logging_store.migrations import SCHEMA_VERSION
 from logging_store.operations import A, Operation, Q
+from logging_store.postgres.migrations import SCHEMA_VERSION
+from logging_store.records.json_values import restore_numbers
 from logging_store.store import Backlog
 
 _PLAIN = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}

@@ -14,7 +14,7 @@ import psycopg
 
 from logging_store.errors import Misconfigured
 
-DIRECTORY = Path(__file__).resolve().parent.parent / "supabase" / "migrations"
+DIRECTORY = Path(__file__).resolve().parents[2] / "supabase" / "migrations"
 
 #: Advisory lock of Turnlog's migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")

@@ -19,10 +19,10 @@ from psycopg.types.json import Jsonb, set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 from pydantic_core import to_json
 
-from logging_store.deadline import Watchdog
 from logging_store.errors import StoreUnavailable
-from logging_store.functions import FunctionStore
-from logging_store.sqlstate import classify
+from logging_store.postgres.deadline import Watchdog
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.sqlstate import classify
 
 _SOON_S = 0.25  # until a pool without a free connection is asked why
 _NO_SLOT = re.compile(r"too many (clients|connections)|remaining connection slots")  # libpq has words only

@@ -15,10 +15,10 @@ from postgrest.exceptions import APIError
 from pydantic_core import to_jsonable_python
 from supabase_auth import SyncMemoryStorage
 
-from logging_store import http_deadline
 from logging_store.errors import Invalid, Misconfigured, StoreUnavailable
-from logging_store.functions import FunctionStore
-from logging_store.sqlstate import classify
+from logging_store.postgres import http_deadline
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.sqlstate import classify
 from supabase import Client, ClientOptions, create_client
 
 _CONNECT_S = 5

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from logging_store import shapes
+from logging_store.records import json_schema
 
 MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
 MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
@@ -99,12 +99,12 @@ WHOLE = BeforeValidator(whole)
 JsonObject = Annotated[
     dict[str, Any],
     AfterValidator(_json_object),
-    shapes.ShapedAs(shapes.Object),
+    json_schema.ShapedAs(json_schema.Object),
     Field(description="Any JSON; gains keys, keeps values."),
 ]
 Content = Annotated[
     Any,
     AfterValidator(_content),
-    shapes.ShapedAs(shapes.Content),
+    json_schema.ShapedAs(json_schema.Content),
     Field(description="A text, or a list of messages."),
 ]

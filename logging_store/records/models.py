@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from logging_store import shapes
-from logging_store.json_values import WHOLE, Content, JsonObject
-from logging_store.values import (
+from logging_store.records import json_schema
+from logging_store.records.json_values import WHOLE, Content, JsonObject
+from logging_store.records.values import (
     MAX_FEEDBACK,
     Amount,
     CompositeKey,
@@ -191,7 +191,7 @@ class SessionChanges(Record):
 
     title: Title | None = None
     tags: Tags | None = None
-    status: Annotated[SessionStatus | None, Field(json_schema_extra=shapes.never_null)] = None
+    status: Annotated[SessionStatus | None, Field(json_schema_extra=json_schema.never_null)] = None
     scheduled_on: Date | None = None
     metadata: JsonObject | None = None
 

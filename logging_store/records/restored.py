@@ -1,7 +1,7 @@
 """Records as another store had them: with what a service notes of each itself, which callers can't state."""
 
-from logging_store.records import Feedback, Folder, Interaction, Participant, Record, Session
-from logging_store.values import Time
+from logging_store.records.models import Feedback, Folder, Interaction, Participant, Record, Session
+from logging_store.records.values import Time
 
 
 class Restored(Record):

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetC
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from logging_store import shapes
-from logging_store.json_values import MAX_EXACT_INTEGER, WHOLE, check_json, refuse, whole, without_nul
+from logging_store.records import json_schema
+from logging_store.records.json_values import MAX_EXACT_INTEGER, WHOLE, check_json, refuse, whole, without_nul
 
 MAX_KEY_PARTS, MAX_PART_NAME, MAX_PART = 8, 50, 100
 MAX_FEEDBACK = 10_000  # characters of a value, and of a comment
@@ -53,7 +53,7 @@ class _Naming:
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         while "steps" not in schema:
             schema = schema["schema"]
-        return handler(schema["steps"][0]) | shapes.NAME  # the other steps say what this pattern says
+        return handler(schema["steps"][0]) | json_schema.NAME  # the other steps say what this pattern says
 
 
 _NAMING = _Naming()
@@ -166,7 +166,7 @@ def _feedback_value(value: object) -> bool | float | str:
     raise refuse("value", "Must be true or false, a number or a text")
 
 
-Text = Annotated[str, Field(json_schema_extra=shapes.NO_NUL), AfterValidator(without_nul)]
+Text = Annotated[str, Field(json_schema_extra=json_schema.NO_NUL), AfterValidator(without_nul)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), _NAMING]
 Identifier = Annotated[
     str,
@@ -175,7 +175,7 @@ Identifier = Annotated[
     AfterValidator(_identifier),
     Field(
         description="A UUID, or any other text of the caller's own.",
-        json_schema_extra=shapes.IDENTIFIER,
+        json_schema_extra=json_schema.IDENTIFIER,
     ),
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=100), _NAMING]
@@ -193,13 +193,13 @@ Time = Annotated[
     Field(
         strict=False,
         description="ISO 8601 with a zone; kept in UTC, to the microsecond.",
-        json_schema_extra=shapes.TIME,
+        json_schema_extra=json_schema.TIME,
     ),
     BeforeValidator(_time),
 ]
 Date = Annotated[
     date,
-    Field(strict=False, json_schema_extra=shapes.DATE),
+    Field(strict=False, json_schema_extra=json_schema.DATE),
     BeforeValidator(_written_date),
     AfterValidator(_plausible_date),
 ]
@@ -208,13 +208,13 @@ Amount = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
 FeedbackValue = Annotated[
     Any,
     AfterValidator(_feedback_value),
-    shapes.ShapedAs(shapes.FeedbackValue),
+    json_schema.ShapedAs(json_schema.FeedbackValue),
     Field(description="true or false, a number or a text."),
 ]
 CompositeKey = Annotated[
     dict[str, Any],
     AfterValidator(_composite_key),
-    shapes.ShapedAs(shapes.CompositeKey),
+    json_schema.ShapedAs(json_schema.CompositeKey),
     Field(description="The caller's own key where that has several parts, in any order; the id derives from it."),
 ]
 KeyFields = Annotated[

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from math import inf
 from typing import Any
 
-from logging_store.values import MAX_NAME
+from logging_store.records.values import MAX_NAME
 
 #: Fields of a row that hold what people say. What names a record (ids, keys, users, participants), and the names of
 #: models and providers, stay as they are: they would mean something else.

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 from logging_store import operations as ops
 from logging_store.batches import Batch
-from logging_store.records import ParticipantState
+from logging_store.records.models import ParticipantState
 
 Row = dict[str, Any]
 Place = tuple[str, str | None, str]  # an interaction, an author and a name

@@ -14,10 +14,10 @@ from typing import Any
 import apsw
 from pydantic_core import to_json
 
-from logging_store import identity
 from logging_store import operations as ops
 from logging_store.batches import Batch, Kind, Row
 from logging_store.errors import StoreUnavailable
+from logging_store.records import identity
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import Entry, changing, read_batch, reading, replace

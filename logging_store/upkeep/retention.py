@@ -12,7 +12,7 @@ from typing import NamedTuple, Self, cast
 
 from logging_store import operations as ops
 from logging_store.errors import StoreBusy
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 
 _LOOKED_AT_ONCE = 500  # sessions
 _ERASED_AT_ONCE = 2_000  # interactions: writers of their sessions wait meanwhile

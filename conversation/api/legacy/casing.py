@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from logging_store.records import Record
+from logging_store.records.models import Record
 
 _Schema = dict[str, Any]
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from conversation.answers import Answer, Kept
-from conversation.spellings import in_both_cases
-from logging_store.records import SessionStatus
+from conversation.api.legacy.casing import in_both_cases
+from conversation.api.schemas import Answer, Kept
+from logging_store.records.models import SessionStatus
 
 _OwnName = Annotated[str, Field(description="As it was given; else the UUID.")]
 

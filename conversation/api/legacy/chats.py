@@ -6,17 +6,19 @@ from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from werkzeug.exceptions import NotFound
 
-from conversation import access, chat_answers, cursors, http, paging, problems
-from conversation.body import json_path
-from conversation.messages import Message, Placed, answer_id, messages_of, place
-from conversation.openapi import describe
-from conversation.spellings import Spelled, in_both_cases, spell, spelled
-from logging_store import identity
+from conversation import access
+from conversation.api import cursors, http, pagination, problems
+from conversation.api.legacy import chat_schemas
+from conversation.api.legacy.casing import Spelled, in_both_cases, spell, spelled
+from conversation.api.legacy.messages import Message, Placed, answer_id, messages_of, place
+from conversation.api.openapi import describe
+from conversation.api.requests import json_path
 from logging_store.batches import Receipt
-from logging_store.json_values import JsonObject
-from logging_store.records import Session, Title
+from logging_store.records import identity
+from logging_store.records.json_values import JsonObject
+from logging_store.records.models import Session, Title
+from logging_store.records.values import Identifier, Name
 from logging_store.repository import Kept
-from logging_store.values import Identifier, Name
 
 blueprint = Blueprint("chats", __name__)
 
@@ -45,7 +47,7 @@ class Start(Spelled):
 @describe(
     "Start a conversation with its first messages, unless they are there",
     Start,
-    dict.fromkeys((201, 200, 202), chat_answers.ConversationStarted),
+    dict.fromkeys((201, 200, 202), chat_schemas.ConversationStarted),
 )
 def start_conversation() -> Response:
     stated = http.read_record(Start)
@@ -89,7 +91,7 @@ def start_conversation() -> Response:
 @describe(
     "Add a message to a conversation, which is started if it isn't there",
     Message,
-    dict.fromkeys((201, 200, 202), chat_answers.MessageKept),
+    dict.fromkeys((201, 200, 202), chat_schemas.MessageKept),
 )
 def add_message(session: str) -> Response:
     _require_name(session)
@@ -110,12 +112,12 @@ def add_message(session: str) -> Response:
 @describe(
     "Read a conversation's messages, in order",
     None,
-    {200: chat_answers.Conversation},
-    query=paging.ConversationQuery,
+    {200: chat_schemas.Conversation},
+    query=pagination.ConversationQuery,
 )
 def get_conversation(session: str) -> Response:
     _require_name(session)
-    query = paging.read(request, paging.ConversationQuery)
+    query = pagination.read(request, pagination.ConversationQuery)
     page = http.repository().transcript(session, query.to_json())
     project, camel = http.repository().project, query.case == "camel"
     messages = [message for row in page["interactions"] for message in messages_of(project, row)]
@@ -148,7 +150,7 @@ def _view(stated: Start, receipt: Receipt) -> dict[str, Any]:
         "title": stated.title,
         "metadata": stated.metadata or {},
     }
-    names = list(chat_answers.ConversationView.model_fields)
+    names = list(chat_schemas.ConversationView.model_fields)
     return {name: known.get(name) for name in names if name not in {"conversation_id", "session_id"}}
 
 

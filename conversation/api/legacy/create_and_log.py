@@ -5,11 +5,12 @@ They send the ids they made up themselves and expect them back, so `session_id` 
 
 from flask import Blueprint, Response, jsonify
 
-from conversation import access, answers, http, interaction_answers, problems
-from conversation.interactions import interaction_ids
-from conversation.openapi import describe
-from conversation.sessions import session_ids
-from logging_store.records import Interaction, Session
+from conversation import access
+from conversation.api import http, interaction_schemas, problems, schemas
+from conversation.api.interactions import interaction_ids
+from conversation.api.openapi import describe
+from conversation.api.sessions import session_ids
+from logging_store.records.models import Interaction, Session
 
 blueprint = Blueprint("compat", __name__)
 
@@ -19,7 +20,7 @@ blueprint = Blueprint("compat", __name__)
 @describe(
     "Create a session (older spelling)",
     Session,
-    {201: answers.SessionNamed, 200: answers.SessionNamed, 202: answers.SessionNamed},
+    {201: schemas.SessionNamed, 200: schemas.SessionNamed, 202: schemas.SessionNamed},
 )
 def create_session() -> Response:
     stated = http.read_record(Session)
@@ -39,9 +40,9 @@ def create_session() -> Response:
     "Log an interaction (older spelling)",
     Interaction,
     {
-        201: interaction_answers.InteractionNamed,
-        200: interaction_answers.InteractionNamed,
-        202: interaction_answers.InteractionNamed,
+        201: interaction_schemas.InteractionNamed,
+        200: interaction_schemas.InteractionNamed,
+        202: interaction_schemas.InteractionNamed,
     },
 )
 def log_interaction() -> Response:

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from conversation.spellings import Spelled, in_both_cases, spelled
-from logging_store import identity, shapes
+from conversation.api.legacy.casing import Spelled, in_both_cases, spelled
 from logging_store import operations as ops
-from logging_store.json_values import Content, JsonObject
-from logging_store.records import Interaction
-from logging_store.values import Identifier, Name, Time
+from logging_store.records import identity, json_schema
+from logging_store.records.json_values import Content, JsonObject
+from logging_store.records.models import Interaction
+from logging_store.records.values import Identifier, Name, Time
 
 #: Names in an interaction's metadata.
 OWN_ID, REPLIES_TO = "turnlog.response_id", "turnlog.reply_to"
@@ -63,7 +63,7 @@ class Message(Spelled):
         Annotated[
             Any,
             AfterValidator(_text_or_parts),
-            shapes.ShapedAs(shapes.Parts),
+            json_schema.ShapedAs(json_schema.Parts),
             Field(description="A text, or a list of parts."),
         ]
         | None

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from logging_store.json_values import MAX_EXACT_INTEGER
-from logging_store.values import Time
+from logging_store.records.json_values import MAX_EXACT_INTEGER
+from logging_store.records.values import Time
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: TypeAdapter[datetime] = TypeAdapter(Time)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from conversation.archive import extended_json, names
+from conversation.archive import names
 from conversation.archive.dialogues import (
     Dialogue,
     Message,
@@ -24,11 +24,12 @@ from conversation.archive.dialogues import (
     records,
     spelled,
 )
+from conversation.archive.disk_index import OnDisk
 from conversation.archive.entries import Document, Entry, Place, Refused, Repaired
-from conversation.archive.on_disk import OnDisk
+from conversation.archive.formats import extended_json
 from conversation.archive.roles import role_of
-from logging_store import identity
-from logging_store.records import Session
+from logging_store.records import identity
+from logging_store.records.models import Session
 
 _SESSION_ID = ("sessionId", "session_id", "conversationId", "conversation_id")
 _USER_ID = ("userId", "user_id", "user")

@@ -11,21 +11,21 @@ import jiter
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from conversation import answers, folder_answers, interaction_answers
+from conversation.api import folder_schemas, interaction_schemas, schemas
+from conversation.api.feedback import FeedbackView
 from conversation.archive.dialogues import spelled, told, without
 from conversation.archive.entries import Document, Entry, Refused, Stated
 from conversation.archive.exporting import Exported
-from conversation.feedback import FeedbackView
 from logging_store import operations as ops
-from logging_store.records import Record
-from logging_store.restored import (
+from logging_store.records.models import Record
+from logging_store.records.restored import (
     RestoredFeedback,
     RestoredFolder,
     RestoredInteraction,
     RestoredParticipant,
     RestoredSession,
 )
-from logging_store.values import MAX_NAME
+from logging_store.records.values import MAX_NAME
 
 _DERIVED = {"erased_at", "interaction_count", "failed_count", "last_activity_at", "spooled", "statistics"}
 _SAID = ("prompt", "response", "error")
@@ -35,10 +35,10 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
     """Yield the lines of all that is exported."""
     for each in exported:
         if each.folder:
-            yield _line("folder", folder_answers.FolderView.arrange(each.folder))
+            yield _line("folder", folder_schemas.FolderView.arrange(each.folder))
         if each.session is None:
             continue
-        yield _line("session", answers.SessionView.arrange(each.session))
+        yield _line("session", schemas.SessionView.arrange(each.session))
         yield from children(each.session, each.participants, each.interactions, each.feedback)
 
 
@@ -51,9 +51,9 @@ def children(
     """Yield the lines of what is below a session."""
     of_session: dict[str, Any] = {"session_id": session["session_id"], "session_key": session["key"]}
     for participant in participants:
-        yield _line("participant", of_session | answers.ParticipantView.arrange(participant))
+        yield _line("participant", of_session | schemas.ParticipantView.arrange(participant))
     for interaction in interactions:
-        yield _line("interaction", of_session | interaction_answers.InteractionView.arrange(interaction))
+        yield _line("interaction", of_session | interaction_schemas.InteractionView.arrange(interaction))
     for each in feedback:
         yield feedback_line(each)
 

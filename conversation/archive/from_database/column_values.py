@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from conversation.archive import extended_json
 from conversation.archive.dialogues import spelled
+from conversation.archive.formats import extended_json
 from conversation.archive.from_database.tables import Kind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

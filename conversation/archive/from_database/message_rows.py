@@ -9,17 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from conversation.archive import extended_json
 from conversation.archive.dialogues import Dialogue, Message, records
+from conversation.archive.disk_index import OnDisk
 from conversation.archive.entries import Entry, Place, Repaired, Stated
-from conversation.archive.from_database import values
-from conversation.archive.from_database.records import owned
-from conversation.archive.from_database.rows import Read, Reading
+from conversation.archive.formats import extended_json
+from conversation.archive.from_database import column_values
+from conversation.archive.from_database.column_values import Zone
+from conversation.archive.from_database.row_mapping import Read, Reading
 from conversation.archive.from_database.tables import Row
-from conversation.archive.from_database.values import Zone
-from conversation.archive.on_disk import OnDisk
+from conversation.archive.from_database.to_records import owned
 from conversation.archive.roles import role_of
-from logging_store.records import Interaction, Session
+from logging_store.records.models import Interaction, Session
 
 _OF_THE_MESSAGE = {"session_id", "user_id", "role", "content", "said_at"}
 _UNTIMED = "~"  # sorts behind every time
@@ -49,7 +49,7 @@ def _put_by(reading: Reading, read: Read, disk: OnDisk) -> Iterator[Entry]:
     aside = dict(read.metadata)
     for field, column in reading.understood.fields.items():
         if field not in _OF_THE_MESSAGE and (value := read.row[column.name]) is not None:
-            aside[column.name] = values.plain(value)
+            aside[column.name] = column_values.plain(value)
     if user_id := read.fields.get("user_id"):
         yield from owned(reading.seen, read.place, named.name, user_id)
         if (known := reading.seen.session(named.name)) is None or known.user_id != user_id:
@@ -78,7 +78,7 @@ def _message(stored: dict[str, Any]) -> Message:
 def _facts(reading: Reading, zone: Zone) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     """Return which columns say something of the whole interaction: by field, the column and what converts it."""
     return {
-        field: (column.name, values.converter(field, column.kind, zone, "messages"))
+        field: (column.name, column_values.converter(field, column.kind, zone, "messages"))
         for field, column in reading.understood.fields.items()
         if field in Interaction.model_fields and field not in {"session_id", "interaction_id"}
     }

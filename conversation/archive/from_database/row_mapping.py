@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from conversation.archive import names
 from conversation.archive.dialogues import name_from_content, spelled, told
 from conversation.archive.entries import Entry, KeptAside, Place, Refused, Stated
-from conversation.archive.from_database import values
+from conversation.archive.from_database import column_values
+from conversation.archive.from_database.column_values import Zone
+from conversation.archive.from_database.duplicates import Seen
 from conversation.archive.from_database.mapping import Understood
-from conversation.archive.from_database.seen import Seen
 from conversation.archive.from_database.tables import Column, Row
-from conversation.archive.from_database.values import Zone
-from logging_store import identity
-from logging_store.records import Interaction, Session
+from logging_store.records import identity
+from logging_store.records.models import Interaction, Session
 
 _Record = TypeVar("_Record", Session, Interaction)
 
@@ -46,7 +46,7 @@ class Reading:
         self.understood = understood
         self.seen = seen
         self._convert: list[tuple[str, Column, Callable[[Any], Any]]] = [
-            (field, column, values.converter(field, column.kind, zone, understood.shape))
+            (field, column, column_values.converter(field, column.kind, zone, understood.shape))
             for field, column in understood.fields.items()
             if field != "metadata"
         ]
@@ -56,7 +56,7 @@ class Reading:
     def read(self, place: Place, row: Row) -> Read:
         read = Read(place, row)
         if self._metadata and (given := row[self._metadata.name]) is not None:
-            given = values.plain(given)
+            given = column_values.plain(given)
             read.metadata = dict(given) if isinstance(given, dict) else {self._metadata.name: given}
         for column in self.understood.aside:
             if (value := row[column.name]) is not None:
@@ -70,7 +70,7 @@ class Reading:
                 self._note(read, column, value, str(error))
                 continue
             read.fields[name] = ours
-            if not values.is_exact(name, value, ours):
+            if not column_values.is_exact(name, value, ours):
                 self._keep_aside(read, column, value)
         return read
 
@@ -135,7 +135,7 @@ class Reading:
         read.entries.append(KeptAside(read.place, reason, column.name))
 
     def _keep_aside(self, read: Read, column: Column, value: Any) -> None:
-        value = values.plain(value)
+        value = column_values.plain(value)
         name = column.name
         if read.metadata.get(name, value) != value:  # their metadata has something of this name as well
             name = f"{self.understood.table.name.name}.{name}"

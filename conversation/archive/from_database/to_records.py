@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from conversation.archive.entries import Entry, Place, Repaired, Stated
-from conversation.archive.from_database.rows import Named, Reading
-from conversation.archive.from_database.seen import Seen
+from conversation.archive.from_database.duplicates import Seen
+from conversation.archive.from_database.row_mapping import Named, Reading
 from conversation.archive.from_database.tables import Row
-from logging_store.records import Interaction, Session
+from logging_store.records.models import Interaction, Session
 
 _SAID = ("prompt", "response", "error", "status")
 
