@@ -6,52 +6,29 @@ makes it.
 
 from flask import Flask
 
-from conversation import (
-    access,
-    batches,
-    body,
-    browser_client,
-    chats,
-    compat,
-    erasing,
-    feedback,
-    folders,
-    health,
-    http,
-    interactions,
-    metrics,
-    openapi,
-    overview,
-    pages,
-    participants,
-    problems,
-    searching,
-    sessions,
-    user_export,
-)
+from conversation import access, pages
 from conversation.access import limits
+from conversation.api import http, openapi, problems, routes
+from conversation.archive import user_export
 from conversation.cli import flask_commands
-from conversation.pages.areas import PAGES
+from conversation.pages.menu import PAGES
 from conversation.settings import Settings
 from conversation.stack import Stack
-from logging_store.functions import FunctionStore
-from logging_store.indexing import Indexing
+from logging_store.postgres.function_store import FunctionStore
 from logging_store.store import Store
+from logging_store.upkeep.indexing import Indexing
 
-_AREAS = (
-    *(sessions, folders, participants, interactions, searching, batches, feedback, compat, chats),
-    *(overview, erasing, user_export),
-    *(health, metrics, browser_client),
-    *PAGES,
-)
+_AREAS = (*routes.AREAS, *PAGES, user_export)
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
     settings = settings or flask_commands.settings_of_the_environment()
     stack = Stack.build(settings, store)
-    app = http.App(__name__, static_folder=None, static_url_path="/static", template_folder="conversation/templates")
-    app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
+    app = http.App(
+        __name__, static_folder=None, static_url_path="/static", template_folder="conversation/pages/templates"
+    )
+    app.config["MAX_CONTENT_LENGTH"] = limits.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
     app.extensions["turnlog_stack"] = stack

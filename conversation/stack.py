@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from conversation import redacting
 from conversation.settings import Settings
-from logging_store import addresses, ledger, migrations
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured, SchemaMissing
-from logging_store.functions import FunctionStore
 from logging_store.group_commit import GroupCommit
-from logging_store.ledger import Ledger
-from logging_store.postgres import PostgresStore
+from logging_store.metrics import ledger
+from logging_store.metrics.ledger import Ledger
+from logging_store.postgres import conninfo as connection_strings
+from logging_store.postgres import migrations
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.redaction import Redaction
 from logging_store.repository import ConversationRepository
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.store import Store
@@ -41,7 +43,7 @@ class Stack:
             store or create_store(settings, database, counts),
             settings.turnlog_project,
             ledger=counts,
-            redaction=redacting.create_redaction(settings),
+            redaction=create_redaction(settings),
         )
         return cls(settings, database, repository)
 
@@ -66,7 +68,7 @@ def create_database_store(settings: Settings) -> FunctionStore:
     # a write may wait as long for its turn as it then takes itself
     size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
     if settings.supabase_url and settings.supabase_key:
-        from logging_store.supabase import SupabaseStore  # noqa: PLC0415 - its libraries take long to import
+        from logging_store.postgres.supabase_store import SupabaseStore  # noqa: PLC0415 - its libraries take long to import
 
         key = settings.supabase_key.get_secret_value()
         return SupabaseStore(settings.supabase_url, key, pool_size=size, deadline_s=deadline_s)
@@ -77,6 +79,24 @@ def create_database_store(settings: Settings) -> FunctionStore:
     return PostgresStore(conninfo, pool_size=size, deadline_s=deadline_s)
 
 
+def create_redaction(settings: Settings) -> Redaction | None:
+    """Return what redacts by the settings; None where nothing is to be. Raises `Misconfigured` for a bad file."""
+    if not settings.redacted:
+        return None
+    from logging_store.redaction import by_name  # noqa: PLC0415 - what finds things takes memory and time to load
+
+    try:
+        finders = by_name.finders(
+            settings.turnlog_redact,
+            settings.turnlog_redact_patterns,
+            phone_regions=settings.turnlog_redact_phone_regions,
+            gitleaks=settings.turnlog_redact_gitleaks,
+        )
+        return Redaction(list(finders), fail_open=settings.turnlog_redact_failure == "open")
+    except ValueError as error:
+        raise Misconfigured(f"TURNLOG_REDACT_GITLEAKS: {error}") from None
+
+
 def describe(settings: Settings) -> str:
     """Return how people name the database that the settings name, without any secret."""
     match settings.store_kind:
@@ -84,7 +104,7 @@ def describe(settings: Settings) -> str:
             return f"Supabase project at {urlsplit(settings.supabase_url or '').netloc.rpartition('@')[2]}"
         case "postgres":
             assert settings.database_url is not None  # noqa: S101 - what store_kind says
-            return f"PostgreSQL at {addresses.describe(settings.database_url.get_secret_value())}"
+            return f"PostgreSQL at {connection_strings.describe(settings.database_url.get_secret_value())}"
         case "embedded":
             return f"embedded, {_short(EmbeddedPostgres(settings.data_dir).directory)}"
 

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from conversation.settings import Settings
     from conversation.stack import Stack
-    from logging_store.functions import FunctionStore
+    from logging_store.postgres.function_store import FunctionStore
     from logging_store.repository import ConversationRepository
 
 _STACK = "turnlog.stack"
@@ -80,7 +80,7 @@ def open_address(*, creates: bool = False) -> Iterator[str]:
         stacks.require_log(settings)
     with stacks.running_database(settings) as conninfo:
         if creates and settings.store_kind == "embedded":
-            from logging_store import migrations
+            from logging_store.postgres import migrations
 
             migrations.migrate(conninfo)
         yield conninfo

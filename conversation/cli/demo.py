@@ -1,116 +1,111 @@
-"""`flask --app app demo`: fills an empty project with a week of made-up conversations, to see the pages with."""
+"""`turnlog demo`: a recorded week of conversations, in a database of its own, and the service that shows it."""
 
-import re
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from flask import Blueprint, current_app
 
-from conversation.access.callers import ALL_SCOPES
-from conversation.access.registry import KeyRegistry
-from conversation.demo import week
-from conversation.settings import PROJECT, Settings
-from conversation.cli.context import ended_like_an_interrupt, repository_at_work
-from logging_store.functions import FunctionStore
-from logging_store.records import Record
-from logging_store.repository import ConversationRepository
+from conversation.cli.base import new_command, next_step
+from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
+from conversation.cli.values import PROJECT
 
-_AT_ONCE = 500  # records
-_KEY_LASTS = timedelta(days=7)
+if TYPE_CHECKING:
+    from logging_store.repository import ConversationRepository
 
-blueprint = Blueprint("demo", __name__, cli_group=None)
+_FOLDER = Path("data/demo")
+#: What would lead the demo to somebody's own log.
+_OTHERS = ("DATABASE_URL", "SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY", "TURNLOG_KEYLESS")
 
 
-class _Time(click.ParamType[datetime]):
-    name = "time"
+@new_command(
+    "demo",
+    examples=[
+        ("demo", "Look at a week of conversations on http://127.0.0.1:8000; Ctrl-C ends it"),
+        ("demo --port 8080", "On another port"),
+        ("demo --here --project example", "Only fill an empty project of your own database"),
+    ],
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), default=_FOLDER, show_default=True,
+    help="Where the demo keeps its database. Delete the folder to forget it.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on.  [default: PORT, else 8000]")
+@click.option("--here", is_flag=True, help="Fill the database that the settings name instead, and serve nothing.")
+@click.option("--project", type=PROJECT, help="With --here: the project to fill.  [default: TURNLOG_PROJECT]")  # fmt: skip
+def command(*, folder: Path, port: int | None, here: bool, project: str | None) -> None:
+    """Serve a log of example conversations, in a database of its own.
 
-    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            stated = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail("must be a time with its zone, as in 2026-11-21T18:00:00Z", param, ctx)
-        if stated.tzinfo is None:
-            self.fail("needs its zone, as in 2026-11-21T18:00:00Z", param, ctx)
-        return stated.astimezone(UTC)
-
-
-@blueprint.cli.command("demo")
-@click.option("--project", help="Which project to fill; TURNLOG_PROJECT unless given.")
-@click.option("--seed", default=1, show_default=True, help="Another one makes another week.")
-@click.option("--until", type=_Time(), help="When the week ends; now unless given.")
-@click.option("--unless-made", is_flag=True, help="Leave what is there already, instead of refusing.")
-@click.option("--sign-in", is_flag=True, help="Make an admin key that lasts a week, and print how to sign in.")
-def demo(*, project: str | None, seed: int, until: datetime | None, unless_made: bool, sign_in: bool) -> None:
-    """Fill an empty project with a week of conversations, to see the pages with.
-
-    They are made up: the same seed and the same end make the same records.
+    The week was recorded; its times are moved so that it ends now. Whatever the settings name as database is left
+    alone, unless --here is given: that fills an empty project there.
     """
-    if project is not None and not re.fullmatch(PROJECT, project):
-        raise click.BadParameter("--project: must be 1 to 100 letters, digits, dots, dashes or underscores")
-    with ended_like_an_interrupt(), repository_at_work() as repository:
-        database: FunctionStore = current_app.extensions["turnlog_database"]
-        end = until or datetime.now(UTC)
-        # past group commit and spool: what is told to be there is in the database
-        log = ConversationRepository(
-            database,
-            project or repository.project,
-            clock=lambda: end - week.PLANNED,
-            ledger=repository.ledger,
-            redaction=repository.redaction,
-        )
-        if _is_empty(log):
-            _fill(log, seed, end)
-        elif unless_made:
-            click.echo(f"The project {log.project} has conversations already; they stay as they are.")
-        else:
+    if project and not here:
+        raise click.UsageError("--project goes with --here")
+    if here:
+        with sigterm_as_interrupt(), open_repository(creates=True) as repository:
+            _fill(_log(project or repository.project), refill=False)
+        next_step("turnlog open  # while `turnlog serve` runs")
+        return
+    os.environ.update(dict.fromkeys(_OTHERS, ""), DATA_DIR=str(folder))
+    if port is not None:
+        os.environ["PORT"] = str(port)
+    _fill_and_serve()
+
+
+def _fill_and_serve() -> None:
+    from conversation.cli import serve
+
+    with sigterm_as_interrupt(), open_repository(creates=True) as repository:
+        _fill(_log(repository.project), refill=True)
+        key = _create_key(repository.project)
+    click.echo(f"\n    Open  {current_stack().settings.url}/\n    Key   {key}\n")
+    serve.serve()
+
+
+def _log(project: str) -> ConversationRepository:
+    """Return the log of a project past spool and group commit: what is said to be there is in the database."""
+    from logging_store.repository import ConversationRepository
+
+    stack = current_stack()
+    return ConversationRepository(
+        stack.database, project, ledger=stack.repository.ledger, redaction=stack.repository.redaction
+    )
+
+
+def _fill(log: ConversationRepository, *, refill: bool) -> None:
+    """Import the recording into an empty project. `refill`: a project that was filled before stays as it is."""
+    from conversation.demo import recording
+
+    if not recording.is_empty(log):
+        if not refill:
             raise click.ClickException(
-                f"The project {log.project} has conversations already. The demo fills an empty one: --project another"
+                f"The project {log.project} has conversations already. The demo fills an empty one: --project NAME"
             )
-        if sign_in:
-            _show_way_in(KeyRegistry(database), log.project)
-
-
-def _is_empty(log: ConversationRepository) -> bool:
-    return not (log.sessions({"limit": 1})["sessions"] or log.folders({"limit": 1})["folders"])
-
-
-def _fill(log: ConversationRepository, seed: int, end: datetime) -> None:
-    begun = time.monotonic()
-    counted: Counter[str] = Counter()
+        click.echo(f"The project {log.project} is filled already; it stays as it is.")
+        return
     try:
-        for batch in _batches(week.records(log.project, seed, end)):
-            kept = log.keep(batch)
-            refused = [each.receipt for each in kept if not each.receipt.kept]
-            if refused:
-                raise click.ClickException(f"The store refused a record of the demo: {refused[0].model_dump()}")
-            counted.update(type(record).__name__.removeprefix("Restored") for record in batch)
+        counts = recording.import_into(log)
     except KeyboardInterrupt:
         raise click.ClickException(
-            f"Interrupted, so the project {log.project} has a part of the week. Fill another: --project another"
+            f"Interrupted, so the project {log.project} has a part of the week. Fill another one, or delete its folder"
         ) from None
     click.echo(
-        f"The project {log.project} has a week of conversations: {counted['Session']:,} sessions, "
-        f"{counted['Interaction']:,} interactions, {counted['Folder']} folders, "
-        f"{counted['Feedback']:,} times feedback, in {time.monotonic() - begun:.1f} s."
+        f"The project {log.project} has a week of conversations: {counts.kinds['sessions'].total():,} sessions, "
+        f"{counts.kinds['interactions'].total():,} interactions, {counts.kinds['folders'].total()} folders, "
+        f"{counts.kinds['feedback'].total():,} feedback."
     )
 
 
-def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    waiting = iter(records)
-    while batch := list(islice(waiting, _AT_ONCE)):
-        yield batch
+def _create_key(project: str) -> str:
+    from datetime import UTC, datetime, timedelta
 
+    from conversation.access.callers import ALL_SCOPES
+    from conversation.access.key_registry import KeyRegistry
 
-def _show_way_in(registry: KeyRegistry, project: str) -> None:
-    settings: Settings = current_app.extensions["turnlog_settings"]
-    made = registry.create(
-        project, "secret", ALL_SCOPES, name="made by the demo", expires_at=datetime.now(UTC) + _KEY_LASTS
+    lasts = timedelta(days=7)
+    made = KeyRegistry(current_stack().database).create(
+        project, "secret", ALL_SCOPES, name="made by the demo", expires_at=datetime.now(UTC) + lasts
     )
-    host = f"[{settings.turnlog_host}]" if ":" in settings.turnlog_host else settings.turnlog_host
-    click.echo(f"\n    Open  http://{host}:{settings.port}/\n    Key   {made.text}\n")
+    return made.text

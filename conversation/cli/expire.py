@@ -13,7 +13,7 @@ from conversation.cli.context import sigterm_as_interrupt
 from conversation.cli.retention import find_projects, keep_days_of, open_retention
 
 if TYPE_CHECKING:
-    from logging_store.retention import Expired, Project, Retention
+    from logging_store.upkeep.retention import Expired, Project, Retention
 
 
 @new_command(
@@ -48,7 +48,7 @@ def command(*, only: str | None, dry_run: bool) -> None:
 
 def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool) -> int:
     """Erase what is older in a project; return how many sessions somebody's lock kept."""
-    from logging_store.retention import Expired
+    from logging_store.upkeep.retention import Expired
 
     would = Expired()
     for step in retention.expire(project, days, dry_run=True):

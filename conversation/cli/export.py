@@ -53,11 +53,12 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
     The export holds what was stored when it began, each record once, whatever is written meanwhile. Erased sessions
     are left out.
     """
-    from conversation.archive import chat_lines, exporting, table, turnlog
+    from conversation.archive import exporting
+    from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
     from logging_store.errors import SessionErased, SessionNotFound
     from logging_store.repository import ConversationRepository
 
-    write = {"turnlog": turnlog.write, "openai-chat": chat_lines.write, "csv": table.write}[format_]
+    write = {"turnlog": turnlog_lines.write, "openai-chat": fine_tuning.write, "csv": csv_table.write}[format_]
     query = _query(filters)
     if session is not None and query:
         raise click.UsageError("--session names one session; leave the filters out")
@@ -80,7 +81,7 @@ def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     """Return the filters as the store takes them, checked as those of the API are."""
     from pydantic import ValidationError
 
-    from conversation.paging import SessionQuery
+    from conversation.api.pagination import SessionQuery
 
     names = {"not_before": "from", "before": "to"}
     given = {names.get(name, name): text for name, text in filters.items() if text is not None}

@@ -115,10 +115,11 @@ def _import_file(
 
 
 def _reader(format_: str) -> Reader:
-    from conversation.archive import mongoexport, openai_chat, sgd, sharegpt, turnlog
+    from conversation.archive import sgd
+    from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
 
     readers: dict[str, Reader] = {
-        "turnlog": turnlog.read,
+        "turnlog": turnlog_lines.read,
         "sgd": sgd.read,
         "openai-chat": openai_chat.read,
         "mongoexport": mongoexport.read,

@@ -17,7 +17,7 @@ from conversation.archive.sources import Progress, SourceError
 from conversation.cli.context import current_stack, open_repository
 from conversation.settings import Settings
 from logging_store.batches import Outcome
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.repository import ConversationRepository
 

@@ -20,10 +20,10 @@ from conversation.archive.from_database import (
     records,
 )
 from conversation.archive.from_database.mapping import Understood
-from conversation.archive.from_database.rows import Reading
-from conversation.archive.from_database.seen import Seen
+from conversation.archive.from_database.row_mapping import Reading
+from conversation.archive.from_database.duplicates import Seen
 from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
-from conversation.archive.from_database.values import Zone
+from conversation.archive.from_database.column_values import Zone
 from conversation.archive.importing import Tally
 from conversation.archive.sources import SourceError
 from conversation.cli.context import current_settings

@@ -23,7 +23,7 @@ def command(*, everything: bool) -> None:
 
     It can be interrupted at any time; the next run continues.
     """
-    from logging_store import indexing
+    from logging_store.upkeep import indexing
 
     indexed, left = 0, True
     with sigterm_as_interrupt(), open_database() as database:

@@ -14,7 +14,7 @@ from conversation.cli.context import open_repository
 from conversation.columns import in_columns
 
 if TYPE_CHECKING:
-    from conversation.ledger import Comparison
+    from conversation.proof.comparison import Comparison
     from logging_store import operations as ops
     from logging_store.repository import ConversationRepository
 
@@ -43,11 +43,11 @@ def command(*, client_file: Path | None, session: str | None, as_json: bool) -> 
 
     The exit status is 1 if anything is missing, differs or can't be read.
     """
-    from conversation import ledger
+    from conversation.proof import comparison as comparisons
 
     with open_repository() as repository:
         if client_file:
-            comparison = ledger.compare(repository, client_file, session=session, listed=None if as_json else _SHOWN)
+            comparison = comparisons.compare(repository, client_file, session=session, listed=None if as_json else _SHOWN)
             click.echo(json.dumps(comparison.to_json()) if as_json else _report(comparison))
             holds = comparison.holds
         else:

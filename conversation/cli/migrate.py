@@ -24,7 +24,7 @@ from conversation.cli.context import announce, current_settings
 def command(*, print_only: bool, again: bool) -> None:
     """Bring the database's schema up to date."""
     from conversation.stack import running_database
-    from logging_store import migrations
+    from logging_store.postgres import migrations
 
     if print_only:
         for migration in migrations.available():

@@ -25,13 +25,13 @@ from conversation.cli.context import announce, current_settings
 def command(*, arguments: Sequence[str]) -> None:
     """Open the database in psql. An embedded database runs meanwhile."""
     from conversation.stack import require_log, running_database
-    from logging_store import programs
+    from logging_store.embedded import binaries
 
     settings = current_settings()
     announce(settings)
     require_log(settings)
     with running_database(settings) as conninfo:
-        program, environment = programs.psql(conninfo, arguments)
+        program, environment = binaries.psql(conninfo, arguments)
         interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends a statement, not psql
         try:
             status = subprocess.run(program, env=environment, check=False).returncode

@@ -11,12 +11,12 @@ import click
 from conversation.cli.context import current_settings, open_database
 
 if TYPE_CHECKING:
-    from logging_store.retention import Project, Retention
+    from logging_store.upkeep.retention import Project, Retention
 
 
 @contextmanager
 def open_retention() -> Iterator[Retention]:
-    from logging_store.retention import Retention
+    from logging_store.upkeep.retention import Retention
     from logging_store.spool import Limits, SpoolDirectory
 
     with open_database() as database:

@@ -53,14 +53,14 @@ def status() -> None:
 @click.option("--after", default=0, help="Start after this number.")
 def list_dead_letters(after: int) -> None:
     """List dead letters: number, time of refusal, record and reason."""
-    from conversation import dead_letters
+    from logging_store.spool import resend
     from logging_store.batches import Receipt
 
     letters = _dead_letters().list(_PAGE, after)
     for letter in letters:
         click.echo(
             f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
-            f"{dead_letters.what_became(Receipt.model_validate(letter.receipt), ': ')}"
+            f"{resend.what_became(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
         next_step(f"turnlog spool list --after {letters[-1].number}")
@@ -94,7 +94,7 @@ def show(number: int) -> None:
 @click.option("--all", "every", is_flag=True, help="Send all dead letters.")
 def retry(number: int | None, *, every: bool) -> None:
     """Send a dead letter to the store again. It is removed once it is stored."""
-    from conversation import dead_letters
+    from logging_store.spool import resend
 
     if (number is None) != every:
         raise click.UsageError("Give the number of one dead letter, or --all")
@@ -102,9 +102,9 @@ def retry(number: int | None, *, every: bool) -> None:
     store = current_stack().repository.store
     with open_address(), closing(store):
         for letter in _every() if number is None else [_find(number)]:
-            receipt, gone = dead_letters.retry(store, _dead_letters(), letter)
+            receipt, gone = resend.retry(store, _dead_letters(), letter)
             refused += not gone
-            click.echo(f"{letter.number}  {dead_letters.what_became(receipt, '  ')}")
+            click.echo(f"{letter.number}  {resend.what_became(receipt, '  ')}")
     if refused:
         raise click.exceptions.Exit(1)
 

@@ -44,7 +44,7 @@ class Origin(click.ParamType[str]):
     name = "origin"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from conversation.setting_values import exact_origin
+        from conversation.setting_types import exact_origin
 
         try:
             return exact_origin(value)

