@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from flask import Blueprint
 
-from conversation.archive import documents, mongoexport, openai_chat, sgd, sharegpt, sources, turnlog
+from conversation.archive import documents, mongoexport, openai_chat, sharegpt, sources, turnlog
 from conversation.archive.entries import Reader
 from conversation.archive.from_database import command as from_database
 from conversation.archive.import_run import Notes, take_in
@@ -16,7 +16,6 @@ from conversation.store_commands import ended_like_an_interrupt
 
 _READERS: dict[str, Reader] = {
     "turnlog": turnlog.read,
-    "sgd": sgd.read,
     "openai-chat": openai_chat.read,
     "mongoexport": mongoexport.read,
     "sharegpt": sharegpt.read,
