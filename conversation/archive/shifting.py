@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from conversation.archive.dialogues import spelled, told
 from conversation.archive.entries import Entry, Refused, Stated
-from logging_store.records import Record
+from logging_store.records.models import Record
 
 _Record = TypeVar("_Record", bound=Record)
 

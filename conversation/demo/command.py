@@ -9,14 +9,15 @@ import click
 from flask import Blueprint, current_app
 
 from conversation.access.callers import ALL_SCOPES
-from conversation.access.registry import KeyRegistry
-from conversation.archive import documents, sources, turnlog
+from conversation.access.key_registry import KeyRegistry
+from conversation.archive import documents, sources
+from conversation.archive.formats import turnlog_lines
 from conversation.archive.importing import Import, Row
 from conversation.archive.shifting import Shift
 from conversation.demo import RECORDING
 from conversation.settings import PROJECT, Settings
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from logging_store.repository import ConversationRepository
 
 _KEY_LASTS = timedelta(days=7)
@@ -63,9 +64,9 @@ def _fill(log: ConversationRepository) -> None:
     run = Import(log.keep, reject=_refuse, report=_refuse, waiting=lambda *_: None, patience_s=0)
     try:
         with sources.opened(RECORDING) as source:
-            shift = Shift.to_now(turnlog.read(documents.read(source.stream)))
+            shift = Shift.to_now(turnlog_lines.read(documents.read(source.stream)))
         with sources.opened(RECORDING) as source:
-            for _ in run.run(shift.moved(turnlog.read(documents.read(source.stream)))):
+            for _ in run.run(shift.moved(turnlog_lines.read(documents.read(source.stream)))):
                 pass
     except KeyboardInterrupt:
         raise click.ClickException(

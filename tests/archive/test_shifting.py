@@ -10,7 +10,7 @@ import pytest
 
 from conversation.archive.entries import Entry, Place, Refused, Stated
 from conversation.archive.shifting import Shift
-from logging_store.records import Interaction, Record, Session
+from logging_store.records.models import Interaction, Record, Session
 from tests.archive.conftest import Flask, counted, write
 
 BEGUN, NEWEST = "2020-02-28T23:30:00Z", "2020-03-01T12:00:00Z"

@@ -19,8 +19,8 @@ from conversation.archive.entries import Entry
 from conversation.archive.shifting import Shift
 from conversation.demo import RECORDING
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
-from logging_store.records import Folder, Session
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records.models import Folder, Session
 from logging_store.repository import ConversationRepository
 from tests.access.conftest import Calls
 from tests.doctor import Operator
