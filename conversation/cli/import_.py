@@ -15,8 +15,9 @@ from conversation.cli.values import PROJECT, NewFile
 if TYPE_CHECKING:
     from conversation.archive.entries import Reader
     from conversation.archive.importing import Tally
+    from conversation.archive.shifting import Shift
 
-_FORMATS = ("turnlog", "sgd", "openai-chat", "mongoexport", "sharegpt")
+_FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
 
 
 @new_command(
@@ -33,6 +34,7 @@ _FORMATS = ("turnlog", "sgd", "openai-chat", "mongoexport", "sharegpt")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), required=False)
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="The format of FILE.")
 @click.option("--project", type=PROJECT, help="The project to import into.  [default: TURNLOG_PROJECT]")
+@click.option("--shift-to-now", is_flag=True, help="Move all times so that the newest is now: for demonstrations.")
 @click.option("--from-database", "url", metavar="URL", help="Read a database, or a Supabase project at its address.")
 @click.option("--sessions", metavar="TABLE", help="Its table of sessions, as in public.ai_sessions.")
 @click.option("--interactions", metavar="TABLE", help="Its table of interactions, or of messages.")
@@ -52,6 +54,7 @@ def command(
     file: Path | None,
     format_: str | None,
     project: str | None,
+    shift_to_now: bool,
     url: str | None,
     sessions: str | None,
     interactions: str | None,
@@ -73,10 +76,11 @@ def command(
         if url is None:
             if sessions or interactions or maps or dry_run:
                 raise click.UsageError("--sessions, --interactions, --map and --dry-run go with --from-database")
-            tally: Tally | None = _import_file(file, format_, project, rejects, report, patience)
+            notes = (project, rejects, report, patience)
+            tally: Tally | None = _import_file(file, format_, *notes, shift_to_now=shift_to_now)
         else:
-            if file or format_:
-                raise click.UsageError("--from-database reads tables: leave FILE and --format out")
+            if file or format_ or shift_to_now:
+                raise click.UsageError("--from-database reads tables: leave FILE, --format and --shift-to-now out")
             if interactions is None:
                 raise click.UsageError(
                     "Name the table with --interactions, as in --interactions public.ai_interactions"
@@ -99,6 +103,8 @@ def _import_file(
     rejects: Path | None,
     report: Path | None,
     patience_s: int,
+    *,
+    shift_to_now: bool,
 ) -> Tally:
     from conversation.archive import documents, sources
     from conversation.cli.import_run import Notes, take_in
@@ -109,18 +115,30 @@ def _import_file(
         raise click.UsageError(f"Name the format of {file} with --format: {', '.join(_FORMATS)}")
     rejects = rejects or Path("stdin.rejects.jsonl" if file == sources.STDIN else f"{file}.rejects.jsonl")
     _require_files_of_their_own(file, rejects, report)
+    read = _reader(format_)
+    shift = _shift_to_now(file, read) if shift_to_now else None
     with sources.opened(file) as source:
-        entries = _reader(format_)(documents.read(source.stream))
+        entries = read(documents.read(source.stream))
+        if shift:
+            entries = shift.moved(entries)
         return take_in(entries, str(file), source, Notes(project, rejects, report, patience_s))
 
 
+def _shift_to_now(file: Path, read: Reader) -> Shift:
+    from conversation.archive import documents, sources
+    from conversation.archive.shifting import Shift
+
+    if not file.is_file():  # standard input, or a pipe
+        raise click.UsageError("--shift-to-now reads FILE twice, so it has to be a file on the disk")
+    with sources.opened(file) as source:
+        return Shift.to_now(read(documents.read(source.stream)))
+
+
 def _reader(format_: str) -> Reader:
-    from conversation.archive import sgd
     from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
 
     readers: dict[str, Reader] = {
         "turnlog": turnlog_lines.read,
-        "sgd": sgd.read,
         "openai-chat": openai_chat.read,
         "mongoexport": mongoexport.read,
         "sharegpt": sharegpt.read,
