@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 from urllib.parse import urlsplit
 
 from conversation.settings import Settings
@@ -31,14 +31,15 @@ class Stack:
     """
 
     settings: Settings
-    database: Store
+    database: FunctionStore
     repository: ConversationRepository
 
     @classmethod
     def build(cls, settings: Settings, store: Store | None = None) -> Self:
         """Return the stores that the settings name, or only `store`, with nothing around it."""
         counts = ledger.of_this_process(settings.redacted)
-        database = store or create_database_store(settings)
+        # a test's store of another kind is only written to and read
+        database = cast("FunctionStore", store) if store else create_database_store(settings)
         repository = ConversationRepository(
             store or create_store(settings, database, counts),
             settings.turnlog_project,

@@ -14,7 +14,6 @@ import pytest
 from click.testing import Result
 
 from app import create_app
-from logging_store.migrations import migrate
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.embedded import binaries
@@ -179,7 +178,7 @@ def test_migrate_says_why_it_cannot(environment: dict[str, str], sentence: str) 
 
 def test_a_database_that_does_not_exist_is_a_mistake_not_an_outage(postgres_server: TestServer) -> None:
     with pytest.raises(errors.TurnlogError, match=r"check DATABASE_URL.*does not exist") as caught:
-        migrate(postgres_server.conninfo("nowhere"))
+        migrations.migrate(postgres_server.conninfo("nowhere"))
     assert not isinstance(caught.value, errors.StoreUnavailable)
 
 

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from click.testing import Result
 
-from app import create_app, create_database_store
+from app import create_app
 from conversation.proof import selftest
 from conversation.settings import Settings
+from conversation.stack import create_database_store
 from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt

@@ -127,4 +127,6 @@ def write_examples(examples: Sequence[Example], formatter: click.HelpFormatter) 
 
 def next_step(*lines: str) -> None:
     """Say what to do next, to people only: on standard error."""
-    click.echo("\n".join(f"Next: {line}" if not number else f"      {line}" for number, line in enumerate(lines)), err=True)
+    click.echo(
+        "\n".join(f"Next: {line}" if not number else f"      {line}" for number, line in enumerate(lines)), err=True
+    )

@@ -29,12 +29,15 @@ _OTHERS = ("DATABASE_URL", "SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_SERV
     ],
 )
 @click.option(
-    "--folder", type=click.Path(file_okay=False, path_type=Path), default=_FOLDER, show_default=True,
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_FOLDER,
+    show_default=True,
     help="Where the demo keeps its database. Delete the folder to forget it.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on.  [default: PORT, else 8000]")
 @click.option("--here", is_flag=True, help="Fill the database that the settings name instead, and serve nothing.")
-@click.option("--project", type=PROJECT, help="With --here: the project to fill.  [default: TURNLOG_PROJECT]")  # fmt: skip
+@click.option("--project", type=PROJECT, help="With --here: the project to fill.  [default: TURNLOG_PROJECT]")
 def command(*, folder: Path, port: int | None, here: bool, project: str | None) -> None:
     """Serve a log of example conversations, in a database of its own.
 

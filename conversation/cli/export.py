@@ -34,11 +34,18 @@ _WRITTEN_AT_ONCE = 256 * 1024
     ],
 )
 @click.option(
-    "--format", "format_", type=click.Choice(_FORMATS), default="turnlog", show_default=True,
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default="turnlog",
+    show_default=True,
     help="turnlog holds everything and can be imported again.",
 )
 @click.option(
-    "-o", "--output", type=NewFile(allow_dash=True), default=_STDOUT,
+    "-o",
+    "--output",
+    type=NewFile(allow_dash=True),
+    default=_STDOUT,
     help="The file to write, compressed if it ends in .gz.  [default: standard output]",
 )
 @click.option("--session", help="Only this session, by its UUID or your own key.")

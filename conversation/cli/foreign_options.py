@@ -29,6 +29,6 @@ def naming_columns(command: _Command) -> _Command:
 def require_address(settings: Settings) -> None:
     if settings.store_kind == "supabase":
         raise click.ClickException(
-            "Supabase's API doesn't reach other applications' tables: set DATABASE_URL to the project's connection string "
-            "instead of SUPABASE_URL"
+            "Supabase's API doesn't reach other applications' tables: set DATABASE_URL to the project's connection "
+            "string instead of SUPABASE_URL"
         )

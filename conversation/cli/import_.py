@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conversation.archive.entries import Reader
     from conversation.archive.importing import Tally
     from conversation.archive.shifting import Shift
+    from conversation.cli.import_run import Notes
 
 _FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
 
@@ -71,13 +72,20 @@ def command(
     interruption: nothing is stored twice. The exit status is 1 if anything was rejected or contradicts what is stored.
     """
     from conversation.cli import import_tables
+    from conversation.cli.import_run import Notes
 
     with sigterm_as_interrupt():
         if url is None:
             if sessions or interactions or maps or dry_run:
                 raise click.UsageError("--sessions, --interactions, --map and --dry-run go with --from-database")
-            notes = (project, rejects, report, patience)
-            tally: Tally | None = _import_file(file, format_, *notes, shift_to_now=shift_to_now)
+            if file is None:
+                raise click.UsageError("Name the FILE to import, or a database with --from-database URL")
+            if format_ is None:
+                raise click.UsageError(f"Name the format of {file} with --format: {', '.join(_FORMATS)}")
+            rejects = rejects or Path("stdin.rejects.jsonl" if str(file) == "-" else f"{file}.rejects.jsonl")
+            _require_files_of_their_own(file, rejects, report)
+            notes = Notes(project, rejects, report, patience)
+            tally: Tally | None = _import_file(file, format_, notes, shift_to_now=shift_to_now)
         else:
             if file or format_ or shift_to_now:
                 raise click.UsageError("--from-database reads tables: leave FILE, --format and --shift-to-now out")
@@ -92,36 +100,23 @@ def command(
     if tally and (tally.repaired or tally.kept_aside) and report:
         click.echo(f"Repaired ids: {report}")
     if tally:
-        next_step("turnlog index  # makes it searchable at once", "turnlog open   # shows it, while `turnlog serve` runs")
+        next_step(
+            "turnlog index  # makes it searchable at once", "turnlog open   # shows it, while `turnlog serve` runs"
+        )
     sys.exit(1 if tally and tally.refused else 0)
 
 
-def _import_file(
-    file: Path | None,
-    format_: str | None,
-    project: str | None,
-    rejects: Path | None,
-    report: Path | None,
-    patience_s: int,
-    *,
-    shift_to_now: bool,
-) -> Tally:
+def _import_file(file: Path, format_: str, notes: Notes, *, shift_to_now: bool) -> Tally:
     from conversation.archive import documents, sources
-    from conversation.cli.import_run import Notes, take_in
+    from conversation.cli.import_run import take_in
 
-    if file is None:
-        raise click.UsageError("Name the FILE to import, or a database with --from-database URL")
-    if format_ is None:
-        raise click.UsageError(f"Name the format of {file} with --format: {', '.join(_FORMATS)}")
-    rejects = rejects or Path("stdin.rejects.jsonl" if file == sources.STDIN else f"{file}.rejects.jsonl")
-    _require_files_of_their_own(file, rejects, report)
     read = _reader(format_)
     shift = _shift_to_now(file, read) if shift_to_now else None
     with sources.opened(file) as source:
         entries = read(documents.read(source.stream))
         if shift:
             entries = shift.moved(entries)
-        return take_in(entries, str(file), source, Notes(project, rejects, report, patience_s))
+        return take_in(entries, str(file), source, notes)
 
 
 def _shift_to_now(file: Path, read: Reader) -> Shift:

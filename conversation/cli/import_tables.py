@@ -13,17 +13,17 @@ from conversation.archive.entries import Entry
 from conversation.archive.from_database import (
     api_tables,
     mapping,
-    messages,
+    message_rows,
     overrides,
     plan,
     postgres_tables,
-    records,
+    to_records,
 )
+from conversation.archive.from_database.column_values import Zone
+from conversation.archive.from_database.duplicates import Seen
 from conversation.archive.from_database.mapping import Understood
 from conversation.archive.from_database.row_mapping import Reading
-from conversation.archive.from_database.duplicates import Seen
 from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
-from conversation.archive.from_database.column_values import Zone
 from conversation.archive.importing import Tally
 from conversation.archive.sources import SourceError
 from conversation.cli.context import current_settings
@@ -67,7 +67,9 @@ def run(request: Request) -> Tally | None:
         zone = _zone(request.zone)
         with _opened(request.url, settings) as tables:
             understood = _understand(tables, request)
-            for line in plan.lines(understood, _orphans(tables, understood), zone, request.project or settings.turnlog_project):
+            for line in plan.lines(
+                understood, _orphans(tables, understood), zone, request.project or settings.turnlog_project
+            ):
                 click.echo(line)
             if request.dry_run:
                 click.echo("Nothing was stored: --dry-run.")
@@ -77,7 +79,9 @@ def run(request: Request) -> Tally | None:
             read = RowsRead(sum(counts.rows for _, counts in understood))
             with closing(Seen()) as seen:
                 entries = _entries(tables, [each for each, _ in understood], zone, seen, read)
-                return take_in(entries, tables.place, read, Notes(request.project, rejects, request.report, request.patience_s))
+                return take_in(
+                    entries, tables.place, read, Notes(request.project, rejects, request.report, request.patience_s)
+                )
     except SourceError as error:
         raise click.ClickException(str(error)) from None
 
@@ -137,9 +141,9 @@ def _entries(
         rows = read.counting(tables.rows(each.table))
         match each.shape:
             case "sessions":
-                return records.sessions(reading, rows)
+                return to_records.sessions(reading, rows)
             case "interactions":
-                return records.interactions(reading, rows)
-        return messages.interactions(reading, rows, zone)
+                return to_records.interactions(reading, rows)
+        return message_rows.interactions(reading, rows, zone)
 
     return chain.from_iterable(map(of_each, understood))

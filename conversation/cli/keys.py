@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ from conversation.cli.context import current_settings, open_database
 from conversation.cli.values import PROJECT, SPAN, Origin
 
 if TYPE_CHECKING:
-    from conversation.access.callers import Scope
     from conversation.access.api_keys import Key, KeyKind
+    from conversation.access.callers import Scope
     from conversation.access.key_registry import KeyRegistry, MadeKey
 
 #: `conversation.access` says what these are; tests/cli compares. To import it takes longer than to print a help.
@@ -50,11 +49,17 @@ def command() -> None:
 )
 @click.option("--project", type=PROJECT, help="The project it opens.  [default: TURNLOG_PROJECT]")
 @click.option(
-    "--kind", type=click.Choice(KINDS), default="secret", show_default=True,
+    "--kind",
+    type=click.Choice(KINDS),
+    default="secret",
+    show_default=True,
     help="Secret for backends, publishable for web pages.",
 )
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice(SCOPES),
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
     help="What the key may do. Repeat for more than one.  [default: log and read; log if publishable]",
 )
 @click.option("--origin", "origins", multiple=True, type=Origin(), help="A site that may use a publishable key.")
@@ -88,7 +93,9 @@ def create(
     _show(made)
 
 
-@new_command("list", examples=[("keys list", "All keys"), ("keys list --project shop --json", "One project's, as JSON")])
+@new_command(
+    "list", examples=[("keys list", "All keys"), ("keys list --project shop --json", "One project's, as JSON")]
+)
 @click.option("--project", type=PROJECT, help="Only this project's keys.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(*, project: str | None, as_json: bool) -> None:

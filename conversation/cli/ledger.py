@@ -47,7 +47,9 @@ def command(*, client_file: Path | None, session: str | None, as_json: bool) -> 
 
     with open_repository() as repository:
         if client_file:
-            comparison = comparisons.compare(repository, client_file, session=session, listed=None if as_json else _SHOWN)
+            comparison = comparisons.compare(
+                repository, client_file, session=session, listed=None if as_json else _SHOWN
+            )
             click.echo(json.dumps(comparison.to_json()) if as_json else _report(comparison))
             holds = comparison.holds
         else:

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 )
 @click.option("--table", required=True, help="The other application's table, as in public.chat_messages.")
 @naming_columns
-@click.option("--set", "fills", multiple=True, metavar="COLUMN=VALUE", help="What to put into a column of new sessions.")
-@click.option("--apply", "applies", is_flag=True, help="Change the rows. Without this, only print what would be changed.")
+@click.option(
+    "--set", "fills", multiple=True, metavar="COLUMN=VALUE", help="What to put into a column of new sessions."
+)
+@click.option(
+    "--apply", "applies", is_flag=True, help="Change the rows. Without this, only print what would be changed."
+)
 @click.option("--expect", type=click.IntRange(min=0), help="Change them only if they are this many.")
 def command(
     *,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_retention() -> Iterator[Retention]:
-    from logging_store.upkeep.retention import Retention
     from logging_store.spool import Limits, SpoolDirectory
+    from logging_store.upkeep.retention import Retention
 
     with open_database() as database:
         yield Retention(database, SpoolDirectory(current_settings().spool_dir, Limits()).sessions)

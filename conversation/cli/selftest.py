@@ -29,8 +29,8 @@ def command(*, writers: int, rounds: int) -> None:
     The test writes into a project of its own, reads everything back, and deletes the project. The exit status is 1 if
     any promise was broken.
     """
-    from conversation.proof import selftest
     from conversation.columns import in_columns
+    from conversation.proof import selftest
     from logging_store.group_commit import GroupCommit
     from logging_store.repository import ConversationRepository
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conversation.cli.base import Group, new_command, next_step
-from conversation.cli.context import current_settings, open_address, current_stack
+from conversation.cli.context import current_settings, current_stack, open_address
 
 if TYPE_CHECKING:
     from logging_store.spool import DeadLetters, SpoolDirectory
@@ -53,8 +53,8 @@ def status() -> None:
 @click.option("--after", default=0, help="Start after this number.")
 def list_dead_letters(after: int) -> None:
     """List dead letters: number, time of refusal, record and reason."""
-    from logging_store.spool import resend
     from logging_store.batches import Receipt
+    from logging_store.spool import resend
 
     letters = _dead_letters().list(_PAGE, after)
     for letter in letters:

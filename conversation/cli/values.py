@@ -18,9 +18,9 @@ class _Project(click.ParamType[str]):
     name = "project"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from conversation.settings import PROJECT as allowed
+        from conversation import settings
 
-        if not re.fullmatch(allowed, value):
+        if not re.fullmatch(settings.PROJECT, value):
             self.fail("must be 1 to 100 letters, digits, dots, dashes or underscores", param, ctx)
         return value
 

@@ -19,8 +19,8 @@ def command(*, file: BinaryIO) -> None:
     """
     import jiter
 
-    from logging_store import operations as ops
     from logging_store import erasure_reports
+    from logging_store import operations as ops
 
     try:
         report = jiter.from_json(file.read(), catch_duplicate_keys=True)
@@ -31,7 +31,9 @@ def command(*, file: BinaryIO) -> None:
     with open_database() as database:
         # asking makes a key where there is none: not for what anybody wrote into a file
         known = database.ask(ops.PROJECTS, project, ops.Nothing())["projects"]
-        right = bool(known) and erasure_reports.is_signed(report, database.ask(ops.REPORT_KEY, project, ops.Nothing())["key"])
+        right = bool(known) and erasure_reports.is_signed(
+            report, database.ask(ops.REPORT_KEY, project, ops.Nothing())["key"]
+        )
     if not right:
         raise click.ClickException("The report was changed, or another database's service signed it")
     what = f"user {report['user_id']}" if "user_id" in report else f"session {report['session_id']}"
