@@ -18,8 +18,8 @@ run: $(VENV)/.runtime
 
 # Fills a database of its own with a made-up week, once, and serves it; `rm -r data/demo` forgets it.
 demo: $(VENV)/.runtime
-	$(DEMO) $(BIN)/flask --app app migrate
-	$(DEMO) $(BIN)/flask --app app demo --unless-made --sign-in
+	$(DEMO) $(BIN)/turnlog migrate
+	$(DEMO) $(BIN)/turnlog demo --unless-made --sign-in
 	exec $(DEMO) $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
 # Each of the processes has a database server, a browser and services of its own. At the end stands where the time went.

@@ -1,4 +1,4 @@
-"""`flask ledger`: what a client says it sent is looked up, and every line of it is accounted for."""
+"""`turnlog ledger`: what a client says it sent is looked up, and every line of it is accounted for."""
 
 import json
 import tracemalloc
@@ -24,7 +24,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture
 def command(backend: Backend) -> Command:
-    """Return `flask ledger`, set up by the environment as an operator has it."""
+    """Return `turnlog ledger`, set up by the environment as an operator has it."""
     app = create_app(Settings.from_mapping(backend.environment))
 
     def run(*arguments: str | Path) -> Result:

@@ -1,4 +1,4 @@
-"""`flask repair`: identities of somebody else's table are mended, nothing is lost, and a dry run tells the truth."""
+"""`turnlog repair`: identities of somebody else's table are mended, nothing is lost, and a dry run tells the truth."""
 
 import json
 import re
@@ -143,7 +143,7 @@ def test_the_doctor_finds_what_repair_mends(owner: Operator, shape: str) -> None
     _, table, more, *_ = SHAPES[shape]
     make(owner, shape)
     found = [finding for check, finding in owner.find("--table", table) if check == f"table {table}"]
-    repairs = [finding["mend"][0] for finding in found if finding["mend"][0].startswith("flask")]
+    repairs = [finding["mend"][0] for finding in found if finding["mend"][0].startswith("turnlog")]
     assert len(repairs) == 3
     assert len(set(repairs)) == 1
     owner.mend([repairs[0].replace("ownerId=VALUE", "ownerId=ada") if more else repairs[0]])

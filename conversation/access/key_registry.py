@@ -20,7 +20,7 @@ FIRST_KEY = """
 
     Look at the log:  {url}/ (sign in with this key)
     Every call needs it:  curl {url}/v1/sessions -H "Authorization: Bearer $TURNLOG_KEY"
-    Keys for your backends and web pages:  .venv/bin/flask --app app keys create --help
+    Keys for your backends and web pages:  turnlog keys create --help
 """
 
 _SECONDS = 10  # until the database is given up

@@ -1,4 +1,4 @@
-"""`flask --app app …`: the same commands under Flask's own, with the application's settings and stores."""
+"""`turnlog …`: the same commands under Flask's own, with the application's settings and stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flask keys`, as operators run it on each kind of store."""
+"""`turnlog keys`, as operators run it on each kind of store."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What `flask import --from-database` takes columns for, without a database."""
+"""What `turnlog import --from-database` takes columns for, without a database."""
 
 from collections.abc import Sequence
 from typing import Any
