@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+from shutil import which
+
 import click
 
 from conversation import VERSION
@@ -59,6 +64,14 @@ command = LazyGroup(
     subcommand_metavar="COMMAND …",
 )
 command = click.version_option(VERSION, message="turnlog %(version)s")(command)
+
+
+def how_to_call() -> str:
+    """Return what a person types for `turnlog` on this machine: in a checkout it isn't on the PATH by itself."""
+    if which("turnlog"):
+        return "turnlog"
+    beside = Path(sys.executable).with_name("turnlog")
+    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -m {_ROOM}"
 
 
 def main() -> None:
