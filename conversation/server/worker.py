@@ -222,9 +222,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if conn.sock.too_slow:
             self.log.info("closed the connection of %s, which was too slow", _name(conn.client))
         if conn.sock.spoke_tls:
-            self.log.warning(
-                "%s spoke TLS to a port without TLS: call http://, or put a proxy in front", _name(conn.client)
-            )
+            self.log.warning("%s spoke TLS to a port without TLS: use http://, or a proxy", _name(conn.client))
         with suppress(OSError):
             if not conn.sock.too_slow:
                 util.close_graceful(conn.sock.dup())

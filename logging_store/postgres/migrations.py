@@ -12,19 +12,17 @@ from pathlib import Path
 
 import psycopg
 
-import logging_store
 from logging_store.errors import Misconfigured, StoreUnavailable, TurnlogError
 
-_PACKAGE = Path(logging_store.__file__).resolve().parent
-
-
-def _directory() -> Path:
-    """Return where the migrations are: inside the package in a wheel, beside it in a checkout."""
-    packaged = _PACKAGE / "supabase_migrations"
-    return packaged if packaged.is_dir() else _PACKAGE.parent / "supabase" / "migrations"
-
-
-DIRECTORY = _directory()
+#: Inside this package in a wheel, at the top of a checkout.
+DIRECTORY = next(
+    folder
+    for folder in (
+        Path(__file__).resolve().parent / "migrations_sql",
+        Path(__file__).resolve().parents[2] / "supabase" / "migrations",
+    )
+    if folder.is_dir()
+)
 
 #: Advisory lock of Turnlog's migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")
