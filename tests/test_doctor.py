@@ -29,7 +29,7 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
     assert operator.find() == []
     result = operator.run("doctor")
     assert result.exit_code == 0
-    rows = [line.split() for line in result.output.splitlines()[1:-2]]
+    rows = [line.split() for line in result.stdout.splitlines()[1:-2]]
     assert len(rows) == 18
     assert all("ok" in row[1:4] for row in rows)
     assert result.output.endswith("\n\nAll is well.\n")

@@ -73,7 +73,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_be(owner: Operator, shap
     assert result.exit_code == 0, result.output
     expected = dict(SHAPES[shape][5])
     changed = expected.pop("changed")
-    assert counts(result.output) == expected
+    assert counts(result.stdout) == expected
     assert f"A dry run: nothing was changed. {changed} rows would be" in result.output
     assert contents(owner, shape) == before
 
@@ -84,7 +84,7 @@ def test_the_command_that_a_dry_run_names_mends_all_and_loses_nothing(owner: Ope
     _, _, _, relation, columns, expected = SHAPES[shape]
     child_id, session, parent, parent_id = columns.split(", ")
     before = contents(owner, shape)
-    named = owner.run("repair", *arguments).output.splitlines()[-1].strip()
+    named = owner.run("repair", *arguments).stdout.splitlines()[-1].strip()
     owner.mend([named])
 
     after = contents(owner, shape)
@@ -156,7 +156,7 @@ def test_the_doctor_finds_what_repair_mends(owner: Operator, shape: str) -> None
 
 def test_ids_are_the_same_wherever_the_same_rows_are_mended(owner: Operator) -> None:
     arguments = make(owner, "uuid")
-    told = owner.run("repair", *arguments).output
+    told = owner.run("repair", *arguments).stdout
     owner.run("repair", *arguments, "--apply")
     [(first, session)] = owner.execute(
         "select id::text, session_id::text from public.chat_messages where content = 'nothing is known'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -73,6 +74,7 @@ def open_address(*, creates: bool = False) -> Iterator[str]:
 
     settings = current_settings()
     announce(settings)
+    _silence_libraries()
     if settings.store_kind == "supabase":
         yield ""
         return
@@ -84,6 +86,13 @@ def open_address(*, creates: bool = False) -> Iterator[str]:
 
             migrations.migrate(conninfo)
         yield conninfo
+
+
+def _silence_libraries() -> None:
+    """Keep the service's log off the terminal: a command says itself what failed, once, and what came of it."""
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
 
 
 def announce(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conversation.archive.exporting import Exported
     from logging_store import operations as ops
 
-_FORMATS = ("turnlog", "openai-chat", "csv")
+FORMATS = ("turnlog", "openai-chat", "csv")
 _STDOUT = Path("-")
 _WRITTEN_AT_ONCE = 256 * 1024
 
@@ -36,7 +36,7 @@ _WRITTEN_AT_ONCE = 256 * 1024
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(FORMATS),
     default="turnlog",
     show_default=True,
     help="turnlog holds everything and can be imported again.",
@@ -61,11 +61,10 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
     are left out.
     """
     from conversation.archive import exporting
-    from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
     from logging_store.errors import SessionErased, SessionNotFound
     from logging_store.repository import ConversationRepository
 
-    write = {"turnlog": turnlog_lines.write, "openai-chat": fine_tuning.write, "csv": csv_table.write}[format_]
+    write = writer(format_)
     query = _query(filters)
     if session is not None and query:
         raise click.UsageError("--session names one session; leave the filters out")
@@ -82,6 +81,13 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
             raise click.ClickException(f"{session}: {error}") from error
     to = "" if output == _STDOUT else f" in {output}"
     click.echo(f"{counts['sessions']:,} sessions, {counts['interactions']:,} interactions{to}", err=True)
+
+
+def writer(format_: str) -> Callable[[Iterator[Exported]], Iterator[bytes]]:
+    """Return what writes a format."""
+    from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
+
+    return {"turnlog": turnlog_lines.write, "openai-chat": fine_tuning.write, "csv": csv_table.write}[format_]
 
 
 def _query(filters: dict[str, str | None]) -> ops.IdFilters:

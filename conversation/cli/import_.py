@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conversation.archive.shifting import Shift
     from conversation.cli.import_run import Notes
 
-_FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
+FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
 
 
 @new_command(
@@ -33,7 +33,7 @@ _FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
     ],
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), required=False)
-@click.option("--format", "format_", type=click.Choice(_FORMATS), help="The format of FILE.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="The format of FILE.")
 @click.option("--project", type=PROJECT, help="The project to import into.  [default: TURNLOG_PROJECT]")
 @click.option("--shift-to-now", is_flag=True, help="Move all times so that the newest is now: for demonstrations.")
 @click.option("--from-database", "url", metavar="URL", help="Read a database, or a Supabase project at its address.")
@@ -81,7 +81,7 @@ def command(
             if file is None:
                 raise click.UsageError("Name the FILE to import, or a database with --from-database URL")
             if format_ is None:
-                raise click.UsageError(f"Name the format of {file} with --format: {', '.join(_FORMATS)}")
+                raise click.UsageError(f"Name the format of {file} with --format: {', '.join(FORMATS)}")
             rejects = rejects or Path("stdin.rejects.jsonl" if str(file) == "-" else f"{file}.rejects.jsonl")
             _require_files_of_their_own(file, rejects, report)
             notes = Notes(project, rejects, report, patience)
@@ -110,7 +110,7 @@ def _import_file(file: Path, format_: str, notes: Notes, *, shift_to_now: bool) 
     from conversation.archive import documents, sources
     from conversation.cli.import_run import take_in
 
-    read = _reader(format_)
+    read = reader(format_)
     shift = _shift_to_now(file, read) if shift_to_now else None
     with sources.opened(file) as source:
         entries = read(documents.read(source.stream))
@@ -129,7 +129,8 @@ def _shift_to_now(file: Path, read: Reader) -> Shift:
         return Shift.to_now(read(documents.read(source.stream)))
 
 
-def _reader(format_: str) -> Reader:
+def reader(format_: str) -> Reader:
+    """Return what reads a format."""
     from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
 
     readers: dict[str, Reader] = {
