@@ -59,11 +59,14 @@ def command(*, folder: Path, port: int | None, here: bool, project: str | None) 
 
 def _fill_and_serve() -> None:
     from conversation.cli import serve
+    from conversation.server import ports
 
+    settings = current_stack().settings
+    ports.require_free(settings.turnlog_host, settings.port, lambda sentence: click.echo(sentence, err=True))
     with sigterm_as_interrupt(), open_repository(creates=True) as repository:
         _fill(_log(repository.project), refill=True)
         key = _create_key(repository.project)
-    click.echo(f"\n    Open  {current_stack().settings.url}/\n    Key   {key}\n")
+    click.echo(f"\n    Open  {settings.url}/\n    Key   {key}\n")
     serve.serve()
 
 

@@ -85,7 +85,8 @@ def test_every_example_could_be_run(path: tuple[str, ...], command: click.Comman
     assert isinstance(command, Command | Group)
     for line, _ in command.examples:
         words = line.partition(" >")[0].split()
-        context, found = click.Context(top, info_name="turnlog"), top
+        found: click.Command = top
+        context = click.Context(top, info_name="turnlog")
         while isinstance(found, click.Group) and words:
             name = words.pop(0)
             inner = found.get_command(context, name)
@@ -154,8 +155,8 @@ def test_a_shell_can_complete_commands(turnlog: Turnlog, shell: str) -> None:
 def test_the_literals_of_the_command_line_are_those_of_the_rooms() -> None:
     assert get_args(Scope) == keys.SCOPES
     assert get_args(KeyKind) == keys.KINDS
-    assert set(import_.FORMATS) == {name for name in import_.FORMATS if import_.reader(name)}
-    assert set(export.FORMATS) == {name for name in export.FORMATS if export.writer(name)}
+    assert all(callable(import_.reader(name)) for name in import_.FORMATS)
+    assert all(callable(export.writer(name)) for name in export.FORMATS)
 
 
 def test_flask_runs_the_same_commands() -> None:
