@@ -243,7 +243,7 @@ def test_the_gaps_of_one_session_are_listed(command: Command, repository: Conver
     assert result.exit_code == 1
     assert result.stdout.splitlines()[1].endswith("37, 39, …")
     missing = command("--session", "nobody")
-    assert (missing.exit_code, missing.output) == (1, "Error: nobody: There is no such session.\n")
+    assert (missing.exit_code, missing.stderr.splitlines()[1:]) == (1, ["Error: nobody: There is no such session."])
 
 
 @pytest.mark.parametrize("arguments", [["ledger"], ["selftest"]])
@@ -251,4 +251,4 @@ def test_a_store_that_is_away_is_said_to_be(arguments: list[str]) -> None:
     settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere", "TURNLOG_DEADLINE_S": "1"}
     result = create_app(Settings.from_mapping(settings)).test_cli_runner().invoke(args=arguments)
     assert result.exit_code == 1
-    assert result.stdout.startswith("Error: the connection to PostgreSQL failed: ")
+    assert "\nError: the connection to PostgreSQL failed: " in result.stderr

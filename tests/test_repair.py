@@ -439,14 +439,14 @@ def test_supabases_api_is_not_enough(tmp_path: Path, command: str) -> None:
     environment = {"SUPABASE_URL": "http://nobody.invalid", "SUPABASE_SECRET_KEY": "sb_secret_x"}
     result = Operator(environment | {"DATA_DIR": str(tmp_path)}, "").run(command, "--table", "chats")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: Supabase's API doesn't reach other people's tables: set DATABASE_URL to ")
+    assert "\nError: Supabase's API doesn't reach other applications' tables: set DATABASE_URL to " in result.stderr
 
 
 def test_a_database_that_is_away_is_named_and_nothing_was_changed(tmp_path: Path) -> None:
     environment = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/log", "DATA_DIR": str(tmp_path)}
     result = Operator(environment, "").run("repair", "--table", "chats")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: nothing was changed: the database can't be reached: ")
+    assert "\nError: nothing was changed: the database can't be reached: " in result.stderr
     assert "secret" not in result.output
 
 

@@ -80,7 +80,7 @@ def create(
     if kind == "publishable" and not origins:
         raise click.UsageError("Name the sites that may use it: --origin https://chat.example.com")
     if kind == "secret" and origins:
-        raise click.UsageError("A secret key doesn't belong into a page: add --kind publishable")
+        raise click.UsageError("A secret key doesn't belong in a page: add --kind publishable")
     from conversation.access.key_registry import KeyRegistry
 
     ends = datetime.now(UTC) + expires if expires else None
