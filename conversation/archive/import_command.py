@@ -59,6 +59,8 @@ def import_command(
 
     JSON lines, a JSON array, or gzip of either. Run it again after whatever ended it: nothing is stored twice. The
     exit status is 1 if anything was rejected or contradicts what is stored.
+
+    With --shift-to-now each run moves the times to another now, so a second run contradicts the first.
     """
     with ended_like_an_interrupt():
         if url is None:
