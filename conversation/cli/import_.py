@@ -70,6 +70,8 @@ def command(
 
     FILE holds JSON lines or a JSON array, or either compressed with gzip. Run the same command again after an
     interruption: nothing is stored twice. The exit status is 1 if anything was rejected or contradicts what is stored.
+
+    --shift-to-now is for one run: the next would move the times to another now, and contradict the first.
     """
     from conversation.cli import import_tables
     from conversation.cli.import_run import Notes

@@ -30,7 +30,7 @@ from tests.service import inherited
 pytestmark = [pytest.mark.own_database, pytest.mark.slow]
 
 _ROOT = Path(__file__).parents[2]
-_COPIES = 18  # of the dialogues: some thousand interactions, and so several batches
+_COPIES = 24  # of the dialogues: the head of the file fills two reads of 256 KB, and so several batches
 _HEAD = 2 / 3  # of the file: some batches, not all
 
 
