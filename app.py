@@ -24,6 +24,7 @@ from conversation import (
 from conversation.access import limits
 from conversation.api import http, openapi, problems, routes
 from conversation.archive import export_command, import_command, user_export
+from conversation.cli import backup, restore
 from conversation.demo import command as demo
 from conversation.doctor import commands as doctor
 from conversation.pages.menu import PAGES
@@ -47,7 +48,7 @@ _AREAS = (
     *PAGES,
     user_export,
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
-    *(checking, doctor, import_command, export_command, demo),
+    *(checking, doctor, import_command, export_command, backup, restore, demo),
 )
 
 
