@@ -12,6 +12,7 @@ import click
 from flask import Blueprint, current_app
 
 from conversation.commands import database
+from conversation.doctor.findings import number_of
 from conversation.settings import Settings
 from conversation.store_commands import ended_like_an_interrupt
 from logging_store.embedded.server import EmbeddedPostgres
@@ -85,13 +86,13 @@ def _report(settings: Settings, left: Backlog) -> int:
     """Say what this machine has acknowledged and the backup lacks; return the exit status."""
     lacks = []
     if left.records:
-        lacks.append(f"{left.records:,} records that wait in the spool (turnlog spool status)")
+        lacks.append(f"{number_of(left.records, 'record')} in the spool, not delivered yet (turnlog spool status)")
     if left.unreadable_files:
-        lacks.append(f"what {left.unreadable_files:,} unreadable spool files hold (turnlog doctor)")
+        lacks.append(f"{number_of(left.unreadable_files, 'file')} of the spool that can't be read (turnlog doctor)")
     if left.dead_letters is None:
         lacks.append("dead letters, which can't be read (turnlog doctor)")
     elif left.dead_letters:
-        lacks.append(f"{left.dead_letters:,} dead letters, which the database refused (turnlog spool list)")
+        lacks.append(f"{number_of(left.dead_letters, 'dead letter')}, refused by the database (turnlog spool list)")
     for each in lacks:
         click.secho(f"NOT IN THE BACKUP: {each}", err=True, bold=True)
     if lacks:

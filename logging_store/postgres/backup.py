@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, NamedTuple
+from typing import IO, BinaryIO, Literal, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -187,7 +187,7 @@ def restore(conninfo: str, path: Path, *, replace_keys: bool = False) -> Restore
             connection, [each for each in migrations.available() if each.version in manifest.schema_versions]
         )
         connection.execute("delete from turnlog.migrations")  # the backup has these rows as well
-        _drop(connection, "index", [name for (name,) in connection.execute(_INDEXES).fetchall()])
+        _drop(connection, "index", _INDEXES)
         known = _columns(connection)
         tables = [table for table in manifest.tables if table.name in known]
         added = [each for table in tables for each in _add_columns(connection, table, known[table.name])]
@@ -261,9 +261,15 @@ def _make_room(connection: psycopg.Connection, *, replace_keys: bool) -> list[st
         raise Misconfigured(
             f"The database holds no conversations, but {', '.join(held)}. Add --force to replace them with the backup's"
         )
-    # without cascade: a view of somebody else's that needs one of these stops it
-    connection.execute(sql.SQL("drop table {}").format(_listed(tables)))
-    _drop(connection, "routine", [name for (name,) in connection.execute(_ROUTINES).fetchall()])
+    try:
+        _drop(connection, "index", _INDEXES)
+        _drop(connection, "routine", _ROUTINES)  # some take a row of a table
+        connection.execute(sql.SQL("drop table {}").format(_listed(tables)))  # never cascade
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise Misconfigured(
+            "A restore makes the tables of Turnlog anew, and something that isn't Turnlog's needs the empty ones: "
+            f"{error.diag.message_detail}. Drop it first. Nothing was changed"
+        ) from error
     return held
 
 
@@ -288,9 +294,9 @@ def _add_columns(connection: psycopg.Connection, table: Table, known: list[Colum
         yield f"{table.name}.{column.name}"
 
 
-def _drop(connection: psycopg.Connection, kind: Literal["index", "routine"], names: list[str]) -> None:
-    """Drop things by their names as the server writes them."""
-    if names:
+def _drop(connection: psycopg.Connection, kind: Literal["index", "routine"], query: LiteralString) -> None:
+    """Drop what a query finds; it returns names as the server writes them."""
+    if names := [name for (name,) in connection.execute(query).fetchall()]:
         connection.execute(f"drop {kind} {', '.join(names)}".encode())
 
 
