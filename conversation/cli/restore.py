@@ -34,7 +34,7 @@ def command(*, file: Path, force: bool) -> None:
         raise click.ClickException(NEEDS_ADDRESS.format("restore a backup", "import"))
     try:
         manifest = backup.read_manifest(file)  # before an embedded database is made for it
-        click.echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {manifest.server_version}.")
+        click.echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {manifest.server_version.split()[0]}.")
         with ended_like_an_interrupt(), database(settings) as conninfo:
             done = backup.restore(conninfo, file, replace_keys=force)
             _tell(done)

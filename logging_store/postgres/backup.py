@@ -24,6 +24,7 @@ from logging_store.postgres import catalogue, migrations
 
 _MANIFEST = "manifest.json"
 _CONNECT_S = 10
+_COMPRESSION = 3  # of 9: a third of the time that zlib's 6 takes, for 4 % more bytes
 _BUFFER = 1 << 18  # bytes; a row at a time would spend its time on calls
 
 #: What a role or a database may have set that would end a long copy, or change how values are written.
@@ -156,7 +157,7 @@ def write(conninfo: str, file: BinaryIO) -> Manifest:
             # before the first look at the catalogue, so that no migration changes what it says
             connection.execute(sql.SQL("lock table {} in access share mode").format(_listed(tables)))
             connection.execute(_SETTINGS)
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as archive:
                 manifest = _copy_out(connection, archive)
                 archive.writestr(_MANIFEST, manifest.model_dump_json(indent=1))
         return manifest
