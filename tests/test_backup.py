@@ -20,7 +20,6 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.batches import Receipt
-from logging_store.errors import Misconfigured
 from logging_store.postgres import backup, migrations
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.records.models import Interaction, Session
@@ -54,6 +53,11 @@ def rows_of(conninfo: str) -> Rows:
             name: sorted(connection.execute(f"select {name}::text from turnlog.{name}".encode()).fetchall())  # noqa: S608
             for (name,) in names
         }
+
+
+def counts_of(file: Path) -> backup.Counts:
+    with file.open("rb") as opened:
+        return backup.read_manifest(opened).counts
 
 
 def has_schema(conninfo: str) -> bool:
@@ -240,7 +244,7 @@ def lose_rows(file: Path) -> None:
     [
         (cut, "not a whole backup"),
         (empty, "not a whole backup"),
-        (put_in_something_else, "not a backup that `turnlog backup` made"),
+        (put_in_something_else, "This is not a backup"),
         (lose_a_table, "is damaged: it lacks ai_sessions.copy"),
         (lose_rows, "is damaged: ai_session_participants has 0 rows, not 1"),
         (change_a_bit, "is damaged"),
@@ -297,7 +301,7 @@ def test_an_existing_file_is_replaced_only_if_that_is_asked_for(operator: Operat
     assert (refused.exit_code, file.read_text()) == (1, "mine")
     assert f"{file} exists" in refused.output
     assert operator.run("backup", "--force", str(file)).exit_code == 0
-    assert backup.read_manifest(file).counts == (0, 0, 0, 0)
+    assert counts_of(file) == (0, 0, 0, 0)
     assert operator.run("backup", str(tmp_path / "nowhere" / "log.zip")).exit_code == 2
 
 
@@ -311,14 +315,14 @@ def test_a_backup_that_fails_leaves_the_file_that_was_there(keeper: Operator, tm
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_a_backup_goes_through_a_pipe(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
+def test_a_backup_goes_through_a_pipe(operator: Operator, keeper: Operator) -> None:
     result = operator.run("backup", "-")
     assert result.exit_code == 0
     assert result.stderr.startswith("Backed up 6 sessions")
-    file = tmp_path / "piped.zip"
-    file.write_bytes(result.stdout_bytes)
     assert zipfile.ZipFile(io.BytesIO(result.stdout_bytes)).testzip() is None
-    assert keeper.run("restore", str(file)).exit_code == 0
+    restored = create_app(keeper.settings).test_cli_runner().invoke(args=["restore", "-"], input=result.stdout_bytes)
+    assert restored.exit_code == 0, restored.output
+    assert rows_of(keeper.database) == rows_of(operator.database)
 
 
 @pytest.mark.usefixtures("log_of_everything")
@@ -332,6 +336,16 @@ def test_a_database_in_use_is_never_touched(operator: Operator, client: FlaskCli
         assert "The database is in use" in result.output
         assert "7 rows of ai_interactions" in result.output
     assert rows_of(operator.database) == before
+
+
+@pytest.mark.usefixtures("log_of_everything")
+def test_a_log_that_was_renamed_makes_room_and_stays(operator: Operator, tmp_path: Path) -> None:
+    file = backed_up(operator, tmp_path)
+    operator.execute("update turnlog.ai_sessions set title = 'before'; alter schema turnlog rename to turnlog_before")
+    result = operator.run("restore", str(file))
+    assert result.exit_code == 0, result.output
+    assert operator.execute("select count(*) from turnlog_before.ai_sessions where title = 'before'") == [(8,)]
+    assert operator.execute("select count(*) from turnlog.ai_sessions where title = 'before'") == [(0,)]
 
 
 @pytest.mark.usefixtures("log_of_everything")
@@ -387,7 +401,9 @@ def test_a_backup_of_an_older_schema_is_brought_up_to_date(
         f"insert into turnlog.migrations values ('{NEWER}') on conflict do nothing;\ncommit;\n",
     )
     monkeypatch.setattr(migrations, "available", lambda: [*released, newer])
-    assert backup.restore(keeper.database, file).manifest.schema_versions == [each.version for each in released]
+    with file.open("rb") as opened:
+        restored = backup.restore(keeper.database, opened)
+    assert restored.manifest.schema_versions == [each.version for each in released]
     assert keeper.execute("select distinct mood from turnlog.ai_sessions") == [("fine",)]
     assert keeper.execute("select max(version) from turnlog.migrations") == [(NEWER,)]
 
@@ -395,8 +411,9 @@ def test_a_backup_of_an_older_schema_is_brought_up_to_date(
     with second.open("wb") as opened:
         backup.write(keeper.database, opened)
     monkeypatch.undo()
-    with pytest.raises(Misconfigured, match=f"has Turnlog's schema {NEWER}, which this version doesn't know"):
-        backup.restore(keeper.database, second)
+    refused = keeper.run("restore", str(second))
+    assert refused.exit_code == 1
+    assert f"has Turnlog's schema {NEWER}, which this version doesn't know" in refused.output
 
 
 @pytest.mark.usefixtures("log_of_everything")
@@ -477,7 +494,7 @@ def test_what_waits_in_the_spool_is_delivered_first(operator: Operator, keeper: 
     spooled(operator, Session(session_id="a"), Interaction(session_id="a", prompt="Hi"))
     (tmp_path / "backups").mkdir()
     file = backed_up(operator, tmp_path / "backups")
-    assert backup.read_manifest(file).counts == (1, 0, 1, 0)
+    assert counts_of(file) == (1, 0, 1, 0)
     assert "waiting: 0 records" in operator.run("spool", "status").output
 
 
@@ -499,7 +516,7 @@ def test_what_is_not_in_it_is_told_and_the_status_says_so(
     assert "NOT IN THE BACKUP: 1 record in the spool" in result.stderr
     assert "NOT IN THE BACKUP: 1 dead letter," in result.stderr
     assert str(operator.settings.spool_dir) in result.stderr
-    assert backup.read_manifest(tmp_path / "log.zip").counts == (0, 0, 0, 0)
+    assert counts_of(tmp_path / "log.zip") == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(("command", "instead"), [("backup", "turnlog export"), ("restore", "turnlog import")])

@@ -27,7 +27,7 @@ NEEDS_ADDRESS = (
 )
 #: Exit status: the file is whole, but this machine holds acknowledged records that are not in it.
 INCOMPLETE = 3
-_STDOUT = Path("-")
+STDIO = Path("-")
 _PATIENCE_S = 10  # for the spool to empty itself; a service with a healthy database needs a moment
 
 blueprint = Blueprint("backup", __name__, cli_group=None)
@@ -49,7 +49,7 @@ def command(*, file: Path, force: bool) -> None:
     repository: ConversationRepository = current_app.extensions["conversation_repository"]
     if settings.store_kind == "supabase":
         raise click.ClickException(NEEDS_ADDRESS.format("give out keys and tombstones", "export"))
-    if file == _STDOUT and sys.stdout.isatty():
+    if file == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal. Name a file, or pipe it: turnlog backup - | …")
     _require_free(file, force=force)
     if settings.store_kind == "embedded" and not EmbeddedPostgres(settings.data_dir).exists():
@@ -62,8 +62,8 @@ def command(*, file: Path, force: bool) -> None:
                 manifest = backup.write(conninfo, opened)
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
-    size = "" if file == _STDOUT else f" ({file.stat().st_size / 1e6:,.1f} MB)"
-    click.echo(f"Backed up {manifest.counts}{size}.", err=file == _STDOUT)
+    size = "" if file == STDIO else f" ({file.stat().st_size / 1e6:,.1f} MB)"
+    click.echo(f"Backed up {manifest.counts}{size}.", err=file == STDIO)
     sys.exit(_report(settings, left))
 
 
@@ -103,14 +103,14 @@ def _report(settings: Settings, left: Backlog) -> int:
 def _require_free(file: Path, *, force: bool) -> None:
     if not file.parent.is_dir():
         raise click.UsageError(f"There is no folder {str(file.parent)!r}.")
-    if file != _STDOUT and file.exists() and not force:
+    if file != STDIO and file.exists() and not force:
         raise click.ClickException(f"{file} exists. Choose another name, or replace it with --force.")
 
 
 @contextmanager
 def _new_file(file: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Yield what is written to; a file has its name only once all of it is on the disk."""
-    if file == _STDOUT:
+    if file == STDIO:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

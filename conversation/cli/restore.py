@@ -1,13 +1,17 @@
 """`turnlog restore`: puts a backup into an empty database."""
 
+import shutil
 import sys
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import click
 from flask import Blueprint, current_app
 
-from conversation.cli.backup import NEEDS_ADDRESS
+from conversation.cli.backup import NEEDS_ADDRESS, STDIO
 from conversation.commands import database
 from conversation.doctor.examination import PATIENCE_S, Examination
 from conversation.doctor.findings import to_table
@@ -21,10 +25,10 @@ blueprint = Blueprint("restore", __name__, cli_group=None)
 
 
 @blueprint.cli.command("restore")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--force", is_flag=True, help="Replace the keys and projects of a database without conversations.")
 def command(*, file: Path, force: bool) -> None:
-    """Put the backup FILE into an empty database, bring its schema up to date, and examine it.
+    """Put the backup FILE into an empty database, bring its schema up to date, and examine it. - is standard input.
 
     All of it happens or nothing. A database that holds conversations is never touched. The exit status is 1 if
     anything is wrong afterwards, too.
@@ -33,15 +37,27 @@ def command(*, file: Path, force: bool) -> None:
     if settings.store_kind == "supabase":
         raise click.ClickException(NEEDS_ADDRESS.format("restore a backup", "import"))
     try:
-        manifest = backup.read_manifest(file)  # before an embedded database is made for it
-        click.echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {manifest.server_version.split()[0]}.")
-        with ended_like_an_interrupt(), database(settings) as conninfo:
-            done = backup.restore(conninfo, file, replace_keys=force)
-            _tell(done)
-            is_well = _examine(settings, conninfo)
+        with ended_like_an_interrupt(), _opened(file) as opened:
+            manifest = backup.read_manifest(opened)  # before an embedded database is made for it
+            version = manifest.server_version.split()[0]
+            click.echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {version}.")
+            with database(settings) as conninfo:
+                _tell(backup.restore(conninfo, opened, replace_keys=force))
+                is_well = _examine(settings, conninfo)
     except TurnlogError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(0 if is_well else 1)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    if file != STDIO:
+        with file.open("rb") as opened:
+            yield opened
+        return
+    with tempfile.TemporaryFile() as copy:  # a backup is read from its end, which a pipe doesn't have
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield cast("BinaryIO", copy)
 
 
 def _tell(done: backup.Restored) -> None:

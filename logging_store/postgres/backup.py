@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import IO, BinaryIO, Literal, LiteralString, NamedTuple
 
 import psycopg
@@ -163,24 +162,24 @@ def write(conninfo: str, file: BinaryIO) -> Manifest:
         return manifest
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(file: BinaryIO) -> Manifest:
     """Return what a backup says that it holds. Raises `Misconfigured` if it is no whole backup, or a newer one."""
-    with _opened(path) as archive:
-        return _manifest(archive, path)
+    with _opened(file) as archive:
+        return _manifest(archive)
 
 
-def restore(conninfo: str, path: Path, *, replace_keys: bool = False) -> Restored:
+def restore(conninfo: str, file: BinaryIO, *, replace_keys: bool = False) -> Restored:
     """Put a backup into a database without conversations, in one transaction, and bring its schema up to date.
 
     `replace_keys`: also where the database has keys or projects of its own, which go. Raises `Misconfigured` if the
     file or the database doesn't fit, another `TurnlogError` if it fails; then nothing has changed.
     """
     with (
-        _opened(path) as archive,
+        _opened(file) as archive,
         _connected(conninfo, "The restore failed, and nothing was changed") as connection,
         connection.transaction(),
     ):
-        manifest = _manifest(archive, path)
+        manifest = _manifest(archive)
         migrations.lock(connection)
         connection.execute(_SETTINGS)
         replaced = _make_room(connection, replace_keys=replace_keys)
@@ -193,11 +192,11 @@ def restore(conninfo: str, path: Path, *, replace_keys: bool = False) -> Restore
         tables = [table for table in manifest.tables if table.name in known]
         added = [each for table in tables for each in _add_columns(connection, table, known[table.name])]
         for table in tables:
-            _copy_in(connection, archive, table, path)
+            _copy_in(connection, archive, table)
         migrations.run(connection, migrations.available())
         if (found := _count(connection)) != manifest.counts:
             raise Misconfigured(
-                f"{path} holds {manifest.counts}, but the restored database {found}: nothing was changed"
+                f"The backup holds {manifest.counts}, but the database would hold {found}. Nothing was changed"
             )
         for table in tables:
             connection.execute(sql.SQL("analyze {}").format(_named(table.name)))
@@ -234,14 +233,17 @@ def _copy_out(connection: psycopg.Connection, archive: zipfile.ZipFile) -> Manif
     )
 
 
-def _copy_in(connection: psycopg.Connection, archive: zipfile.ZipFile, table: Table, path: Path) -> None:
+def _copy_in(connection: psycopg.Connection, archive: zipfile.ZipFile, table: Table) -> None:
     query = sql.SQL("copy {} ({}) from stdin").format(_named(table.name), _names_of(table))
     with archive.open(table.member) as member, connection.cursor() as cursor:
         with cursor.copy(query) as copy:
-            while block := _read(member, path):
+            while block := _read(member):
                 copy.write(block)
         if cursor.rowcount != table.rows:
-            raise Misconfigured(f"{path} is damaged: {table.name} has {cursor.rowcount:,} rows, not {table.rows:,}")
+            raise Misconfigured(
+                f"The backup is damaged: {table.name} has {cursor.rowcount:,} rows, not {table.rows:,}. "
+                "Nothing was changed"
+            )
 
 
 def _make_room(connection: psycopg.Connection, *, replace_keys: bool) -> list[str]:
@@ -337,38 +339,38 @@ def _names_of(table: Table) -> sql.Composed:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile:
-        raise Misconfigured(f"{path} is not a whole backup: it was cut short, or isn't one") from None
-    except OSError as error:
-        raise Misconfigured(f"{path} can't be read: {error.strerror}") from error
+        raise Misconfigured("This is not a whole backup: it was cut short, or it isn't a backup") from None
     with archive:
         yield archive
 
 
-def _manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
+def _manifest(archive: zipfile.ZipFile) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(archive.read(_MANIFEST))
     except (KeyError, ValidationError, zipfile.BadZipFile, zlib.error):
-        raise Misconfigured(f"{path} is not a backup that `turnlog backup` made, or a newer version made it") from None
+        raise Misconfigured(
+            "This is not a backup: `turnlog backup` of this version or an older one didn't make it"
+        ) from None
     if newer := migrations.unknown(manifest.schema_versions):
         raise Misconfigured(
-            f"{path} has Turnlog's schema {', '.join(newer)}, which this version doesn't know: restore it with the "
+            f"The backup has Turnlog's schema {', '.join(newer)}, which this version doesn't know: restore it with the "
             "version that made it, or a newer one"
         )
     if missing := {table.member for table in manifest.tables} - set(archive.namelist()):
-        raise Misconfigured(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
+        raise Misconfigured(f"The backup is damaged: it lacks {', '.join(sorted(missing))}")
     return manifest
 
 
-def _read(member: IO[bytes], path: Path) -> bytes:
+def _read(member: IO[bytes]) -> bytes:
     """Return the next part of a member; at its end it must have its checksum."""
     try:
         return member.read(_BUFFER)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise Misconfigured(f"{path} is damaged: {error}. Nothing was changed") from error
+        raise Misconfigured(f"The backup is damaged: {error}. Nothing was changed") from error
 
 
 @contextmanager
@@ -376,7 +378,12 @@ def _connected(conninfo: str, failed: str) -> Iterator[psycopg.Connection]:
     """Yield a connection. Raises `StoreUnavailable` if there is none, `TurnlogError` for what fails on it."""
     try:
         connection = psycopg.connect(
-            conninfo, autocommit=True, connect_timeout=_CONNECT_S, application_name="turnlog", client_encoding="utf8"
+            conninfo,
+            autocommit=True,
+            connect_timeout=_CONNECT_S,
+            application_name="turnlog",
+            client_encoding="utf8",
+            prepare_threshold=None,  # poolers in transaction mode don't keep prepared statements
         )
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"The database can't be reached: {error}") from error
