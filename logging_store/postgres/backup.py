@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import IO, BinaryIO, Literal, LiteralString, NamedTuple
 
@@ -221,12 +221,12 @@ def _copy_out(connection: psycopg.Connection, archive: zipfile.ZipFile) -> Manif
                 for block in copy:
                     buffered.write(block)
             tables.append(table.model_copy(update={"rows": cursor.rowcount}))
-    version = connection.execute("select current_setting('server_version')").fetchone()
+    row = connection.execute("select now(), current_setting('server_version')").fetchone()
     versions = connection.execute("select version from turnlog.migrations order by version").fetchall()
-    assert version is not None  # noqa: S101 - a select without from has a row
+    assert row is not None  # noqa: S101 - a select without from has a row
     return Manifest(
-        made_at=datetime.now(UTC),
-        server_version=version[0],
+        made_at=row[0],  # when the transaction began, and just before its snapshot
+        server_version=row[1],
         schema_versions=[version for (version,) in versions],
         counts=_count(connection),
         tables=tables,
@@ -351,7 +351,7 @@ def _opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(archive.read(_MANIFEST))
-    except (KeyError, ValidationError, zipfile.BadZipFile, zlib.error):
+    except (KeyError, ValidationError, zipfile.BadZipFile, zlib.error, RuntimeError):  # the last: one with a password
         raise Misconfigured(
             "This is not a backup: `turnlog backup` of this version or an older one didn't make it"
         ) from None
