@@ -26,6 +26,8 @@ SECTIONS = {
     },
     "Data": {
         "import": Entry(f"{_ROOM}.import_", "Import conversations from a file or a database."),
+        "backup": Entry(f"{_ROOM}.backup", "Write everything in the database to one file."),
+        "restore": Entry(f"{_ROOM}.restore", "Put a backup into an empty database."),
         "export": Entry(f"{_ROOM}.export", "Export sessions and interactions."),
         "expire": Entry(f"{_ROOM}.expire", "Erase sessions past their project's retention."),
         "verify-report": Entry(f"{_ROOM}.verify_report", "Verify a signed erasure report."),

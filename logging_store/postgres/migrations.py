@@ -6,7 +6,7 @@ work done.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,10 +122,10 @@ def apply(connection: psycopg.Connection) -> Iterator[Migration]:
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
-        applied = _applied(connection)
+        applied = recorded(connection)
         for migration in available():
             if migration.version not in applied:
-                _run(connection, [migration])
+                run(connection, [migration])
                 yield migration
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
@@ -138,9 +138,9 @@ def apply_again(connection: psycopg.Connection) -> list[Migration]:
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
-        applied = _applied(connection)
+        applied = recorded(connection)
         again = [migration for migration in available() if migration.version in applied]
-        _run(connection, again)
+        run(connection, again)
         return again
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
@@ -152,7 +152,16 @@ def holds_old_tables(connection: psycopg.Connection) -> bool:
     return row == (True,)
 
 
-def _run(connection: psycopg.Connection, these: list[Migration]) -> None:
+def lock(connection: psycopg.Connection) -> None:
+    """Wait for other migrators, and keep them waiting until the end of the transaction."""
+    connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def run(connection: psycopg.Connection, these: list[Migration]) -> None:
+    """Run these migrations in one transaction, or in the one that is open.
+
+    Raises `Misconfigured` if a name that they need belongs to somebody else, or a right is missing.
+    """
     try:
         with connection.transaction():
             for migration in these:
@@ -168,19 +177,29 @@ def _sentence(diag: psycopg.errors.Diagnostic) -> str:
     )
 
 
-def _applied(connection: psycopg.Connection) -> set[str]:
-    """Return the versions that the database has. Raises `Misconfigured` if one is newer than this code."""
-    ours = connection.execute(
+def is_ours(connection: psycopg.Connection) -> bool:
+    """Tell whether the database has a schema `turnlog` that is marked as ours and records its migrations."""
+    row = connection.execute(
         "select obj_description(to_regnamespace('turnlog'), 'pg_namespace') = %s"
         " and to_regclass('turnlog.migrations') is not null",
         [MARK],
     ).fetchone()
-    if ours != (True,):
+    return row == (True,)
+
+
+def recorded(connection: psycopg.Connection) -> set[str]:
+    """Return the versions that the database has. Raises `Misconfigured` if one is newer than this code."""
+    if not is_ours(connection):
         return set()
-    applied = {version for (version,) in connection.execute("select version from turnlog.migrations").fetchall()}
-    if newer := applied - {migration.version for migration in available()}:
+    versions = {version for (version,) in connection.execute("select version from turnlog.migrations").fetchall()}
+    if newer := unknown(versions):
         raise Misconfigured(
-            f"The database has Turnlog's schema {', '.join(sorted(newer))}, which this version doesn't know: "
+            f"The database has Turnlog's schema {', '.join(newer)}, which this version doesn't know: "
             "run the newer version"
         )
-    return applied
+    return versions
+
+
+def unknown(versions: Iterable[str]) -> list[str]:
+    """Return which of these versions are newer than this code."""
+    return sorted(set(versions) - {migration.version for migration in available()})

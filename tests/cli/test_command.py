@@ -1,6 +1,7 @@
 """`turnlog` itself: its help, its likely names, and how much it imports before a command's own work."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,7 +85,7 @@ def test_every_example_could_be_run(path: tuple[str, ...], command: click.Comman
     """Parse each example, and run none: what a shell would keep for itself is left out."""
     assert isinstance(command, Command | Group)
     for line, _ in command.examples:
-        words = line.partition(" >")[0].split()
+        words = re.split(r" [>|#]", line)[0].split()
         found: click.Command = top
         context = click.Context(top, info_name="turnlog")
         while isinstance(found, click.Group) and words:
