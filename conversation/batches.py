@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from conversation import access, batch_log, body, explaining, http, interaction_answers, interactions
+from conversation import access, batch_log, body, dry_run, http, interaction_answers, interactions
 from conversation.openapi import describe
 from logging_store import write_pipeline
 from logging_store.batches import OnConflict
@@ -53,17 +53,17 @@ class DescribedBatch(InteractionBatch):
     "Log up to 1,000 interactions in one transaction, with a receipt for each",
     DescribedBatch,
     {200: interaction_answers.BatchAnswered, 202: interaction_answers.BatchKept, 207: interaction_answers.BatchKept},
-    query=explaining.Query,
+    query=dry_run.Query,
 )
 def log_batch() -> Response:
-    explain = explaining.is_asked_for()
+    planning = dry_run.requested()
     batch = body.read(InteractionBatch)
     told: list[dict[str, Any]] = [{} for _ in batch.interactions]
-    with batch_log.line(told, batch.on_conflict, batch.key_fields or (), explain=explain) as line:
+    with batch_log.line(told, batch.on_conflict, batch.key_fields or (), dry_run=planning) as line:
         valid = _check(batch, told)
         repository = http.repository()
-        if explain:
-            write = repository.explain
+        if planning:
+            write = repository.dry_run
         else:
             repository.ledger.reject(len(told) - len(valid))
             write = repository.keep
@@ -72,12 +72,12 @@ def log_batch() -> Response:
         for index, each in zip(indexes, kept, strict=True):
             told[index] = {"index": index} | _told(valid[index], each, index, indexes)
         line.count(list(valid.values()), kept)
-    return _planned(valid, told) if explain else _written(told)
+    return _planned(valid, told) if planning else _written(told)
 
 
 def _planned(valid: Mapping[int, Interaction], told: Sequence[dict[str, Any]]) -> Response:
     plan = [
-        explaining.plan_of(valid[index], item) if index in valid else explaining.would(item)
+        dry_run.plan_of(valid[index], item) if index in valid else dry_run.would(item)
         for index, item in enumerate(told)
     ]
     return http.answer(200, {"plan": plan, "counts": Counter(item["would"] for item in plan)})

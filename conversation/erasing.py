@@ -1,21 +1,13 @@
 """Erasing: one session, or everything about a user."""
 
-from typing import Literal
+from flask import Blueprint, Response, jsonify
+from pydantic import BaseModel, ConfigDict
 
-from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field
-
-from conversation import access, answers, body, http, paging
+from conversation import access, answers, body, dry_run, http
 from conversation.openapi import describe
 from logging_store.values import Name
 
 blueprint = Blueprint("erasing", __name__)
-
-
-class ErasureQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    dry_run: Literal["true", "false"] = Field(default="false", description="Only count what would go")
 
 
 class _User(BaseModel):
@@ -28,9 +20,9 @@ class _User(BaseModel):
 
 @blueprint.delete("/v1/sessions/<name:session>")
 @access.requires("erase")
-@describe("Erase a session; a tombstone stays", None, {200: answers.Erased}, query=ErasureQuery)
+@describe("Erase a session; a tombstone stays", None, {200: answers.Erased}, query=dry_run.Query)
 def erase_session(session: str) -> Response:
-    return jsonify(answers.Erased.arrange(http.repository().erase(session, dry_run=_is_dry_run())))
+    return jsonify(answers.Erased.arrange(http.repository().erase(session, dry_run=dry_run.requested())))
 
 
 @blueprint.delete("/v1/users/<name:user>")
@@ -39,17 +31,13 @@ def erase_session(session: str) -> Response:
     "Erase everything about a user; called again, it goes on where it was cut",
     None,
     {200: answers.UserErased},
-    query=ErasureQuery,
+    query=dry_run.Query,
 )
 def erase_user(user: str) -> Response:
-    report = http.repository().erase_user(named_user(user), dry_run=_is_dry_run())
+    report = http.repository().erase_user(named_user(user), dry_run=dry_run.requested())
     return jsonify(answers.UserErased.arrange(report))
 
 
 def named_user(user: str) -> str:
     """Return a user's name as a path has it. Raises `InvalidBody` if it can be no name."""
     return body.validate(_User, {"user": user}).user
-
-
-def _is_dry_run() -> bool:
-    return paging.read(request, ErasureQuery).dry_run == "true"

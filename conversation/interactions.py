@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from conversation import access, body, explaining, http, interaction_answers, problems
+from conversation import access, body, dry_run, http, interaction_answers, problems
 from conversation.openapi import describe
 from logging_store.records import Interaction
 from logging_store.repository import Kept
@@ -72,13 +72,13 @@ def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[
         200: interaction_answers.InteractionAnswered,
         202: interaction_answers.InteractionSpooled,
     },
-    query=explaining.Query,
+    query=dry_run.Query,
 )
 def log_interaction() -> Response:
-    if explaining.is_asked_for():
+    if dry_run.requested():
         stated = body.read(Interaction)
-        (kept,) = http.repository().explain([stated])
-        return http.answer(200, explaining.plan_of(stated, told(stated, kept)))
+        (kept,) = http.repository().dry_run([stated])
+        return http.answer(200, dry_run.plan_of(stated, told(stated, kept)))
     stated = http.read_record(Interaction)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.kept:

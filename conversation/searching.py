@@ -26,7 +26,9 @@ class Found(NamedTuple):
 def found(query: paging.SearchQuery) -> Found:
     """Return a page of hits as the caller may see them."""
     page = http.repository().search(query.to_json())
-    hits: list[Hit] = [{**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["hits"]]
+    hits: list[Hit] = [
+        {**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["interactions"]
+    ]
     return Found(page, hits, cursors.interaction_cursor(page["after"]))
 
 
@@ -40,7 +42,7 @@ def found(query: paging.SearchQuery) -> Found:
 )
 def search() -> Response:
     page, hits, following = found(paging.read(request, paging.SearchQuery))
-    arranged = {"hits": [_arranged(hit) for hit in hits], "next": following}
+    arranged = {"interactions": [_arranged(hit) for hit in hits], "next": following}
     return jsonify(search_answers.SearchPage.arrange({**page, **arranged}))
 
 

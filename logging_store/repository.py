@@ -120,7 +120,7 @@ class ConversationRepository(LogReader):
         """Store interactions with their sessions, all in one transaction; answer in the same order."""
         return self.keep(interactions)
 
-    def explain(
+    def dry_run(
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
     ) -> list[Kept]:
         """Say what `keep` would answer now, and write nothing."""
