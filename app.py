@@ -33,6 +33,7 @@ from conversation import (
     problems,
     project_commands,
     redacting,
+    refusals,
     report_commands,
     retention_commands,
     search_commands,
@@ -63,7 +64,7 @@ from logging_store.supabase import SupabaseStore
 _AREAS = (
     *(sessions, folders, participants, interactions, searching, batches, feedback, compat, chats),
     *(overview, erasing, user_export),
-    *(health, metrics, browser_client),
+    *(health, metrics, browser_client, problems),
     *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
     *PAGES,
     *(checking, doctor, import_command, export_command, demo),
@@ -89,6 +90,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     )
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    refusals.register(app)
     access.attach(app, settings, app.extensions["conversation_repository"].store)
     limits.register(app, settings)
     problems.register(app)

@@ -57,7 +57,7 @@ class DescribedBatch(InteractionBatch):
 )
 def log_batch() -> Response:
     planning = dry_run.requested()
-    batch = body.read(InteractionBatch)
+    batch = body.read(InteractionBatch, 'Send the list as {"interactions": […]}')
     told: list[dict[str, Any]] = [{} for _ in batch.interactions]
     with batch_log.line(told, batch.on_conflict, batch.key_fields or (), dry_run=planning) as line:
         valid = _check(batch, told)

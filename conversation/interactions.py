@@ -12,6 +12,8 @@ from logging_store.repository import Kept
 
 blueprint = Blueprint("interactions", __name__)
 
+_SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": […]}'
+
 
 def interaction_ids(kept: Kept) -> dict[str, Any]:
     session, interaction = kept.session, kept.interaction
@@ -76,10 +78,10 @@ def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[
 )
 def log_interaction() -> Response:
     if dry_run.requested():
-        stated = body.read(Interaction)
+        stated = body.read(Interaction, _SEVERAL)
         (kept,) = http.repository().dry_run([stated])
         return http.answer(200, dry_run.plan_of(stated, told(stated, kept)))
-    stated = http.read_record(Interaction)
+    stated = http.read_record(Interaction, _SEVERAL)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.kept:
         return problems.refused(kept.receipt, names_of(stated, kept))

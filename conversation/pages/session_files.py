@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import NotFound
 
 from conversation import access, answers, http, interaction_answers
 from conversation.archive import exporting, turnlog
 from conversation.openapi import LINES
 from conversation.pages import bubbles
+from conversation.problem_codes import Refused
 from logging_store import identity
 from logging_store import operations as ops
 from logging_store.repository import ConversationRepository
@@ -55,7 +55,7 @@ def _interaction(log: ConversationRepository, session_id: str, name: str) -> ops
     page = log.transcript(session_id, {"limit": 1, "after": after})
     found = next((row for row in page["interactions"] if row["interaction_id"] == sought), None)
     if found is None:
-        raise NotFound("There is no such interaction in this session")
+        raise Refused("not-found", "There is no such interaction in this session")
     return found
 
 

@@ -18,12 +18,13 @@ from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
 from logging_store.functions import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import KEYLESS, problem
+from tests.api import KEYLESS, problem, same_problem
 from tests.asking import ask, operations_asked
 from tests.test_problems import FailingStore
 
 OPERATOR = "0123456789abcdef0123456789abcdef"
 NOBODY = FailingStore(StoreUnavailable("a test that needs no store asked one"))
+UNPROVEN = {"missing-key", "missing-bearer", "mistyped-key", "not-a-key"}
 OPEN = ["/livez", "/openapi.json", "/docs/", "/static/turnlog.js"]
 
 
@@ -73,7 +74,7 @@ def test_without_a_key_no_call_is_answered_or_looked_up(operated: FlaskClient, a
     for method, path in calls:
         answer = operated.open(path, method=method, headers=headers, json={})
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
-        assert method == "HEAD" or problem(answer)["type"] == "urn:turnlog:problem:unauthorized"
+        assert method == "HEAD" or problem(answer)["code"] in UNPROVEN
         assert OPERATOR not in answer.get_data(as_text=True)
 
 
@@ -114,9 +115,10 @@ def test_keyless_other_machines_are_refused(keyless: FlaskClient, address: str) 
         )
         assert answer.status_code == 403, (method, path)
         if (method, path) in of_pages:
-            assert "<title>Forbidden" in answer.text or method == "HEAD"
+            titles = ("<title>Not This Machine", "<title>Forbidden")  # a form of no page of ours is refused before
+            assert any(title in answer.text for title in titles) or method == "HEAD"
             continue
-        assert method == "HEAD" or problem(answer)["type"] == "urn:turnlog:problem:forbidden"
+        assert method == "HEAD" or problem(answer)["code"] == "not-this-machine"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", ""])
@@ -163,7 +165,7 @@ def test_a_key_opens_its_own_project_only(guarded: Flask, registry: KeyRegistry,
         for name in ("chat-1", opened["session_id"]):
             foreign = other(calls, f"/v1/sessions/{name}{path}")
             unknown = other(calls, f"/v1/sessions/nobody{path}")
-            assert (foreign.status_code, foreign.get_json()) == (404, unknown.get_json()), path
+            assert same_problem(foreign, 404, name) == same_problem(unknown, 404, "nobody"), path
     assert other("GET", f"/v1/folders/{folder['folder_id']}").status_code == 404
     assert other("GET", "/v1/sessions").get_json()["sessions"] == []
     # the same id is another record there
