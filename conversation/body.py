@@ -151,13 +151,16 @@ def _parse(body: bytes) -> Any:
 
 def _hint(body: bytes, error: str) -> str:
     """Return what mends the commonest mistakes, judged by what stands where the parser stopped."""
+    quotes = "; use double quotes around names and texts"
     place = _PLACE.search(error)
+    if error.startswith("key must be a string"):
+        return quotes
     if place is None:
         return ""
     line, column = (int(number) - 1 for number in place.groups())
     there = body.split(b"\n", line + 1)[line][max(0, column - 1) :][:_LOOKED_AT] if body else b""
     if b"'" in there[:2]:
-        return "; use double quotes around names and texts"
+        return quotes
     if _NOT_JSON.match(there.lstrip(b": ,[")):
         return "; JSON writes null, true and false, and has no NaN or undefined"
     return ""

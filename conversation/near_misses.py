@@ -13,7 +13,7 @@ _LONGEST = 60  # characters of a name that is repeated to its sender
 _ALIKE = 0.7  # of `difflib`: promt and prompt are 0.91 alike
 _ALIKE_ROUTES = 0.75
 _FEW = 8  # names that a sentence may list
-_VERSION = "/v1"
+_VERSION = "v1"
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -64,7 +64,7 @@ def route(path: str, method: str, routes: Iterable[tuple[str, Collection[str]]])
     parts = path[:200].strip("/").split("/")
     if parts[:1] in (["api"], ["rest"]):
         parts = parts[1:]
-    versioned = parts if parts[:1] == [_VERSION[1:]] or parts[:1] in (["v2"], ["v0"]) else [_VERSION[1:], *parts]
+    versioned = [_VERSION, *(parts[1:] if re.fullmatch(r"v\d+", parts[0] if parts else "") else parts)]
     best, found = _ALIKE_ROUTES, None
     for template, methods in routes:
         for sent in (parts, versioned):

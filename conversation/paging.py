@@ -30,7 +30,7 @@ def read(request: Request, model: type[_Query]) -> _Query:
 def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
     """Return parameters as a model. Raises `InvalidBody`, naming each as ?name."""
     if repeated := [name for name in asked if len(asked.getlist(name)) > 1]:
-        raise InvalidBody([{"path": f"?{name}", "detail": "Given more than once"} for name in repeated])
+        raise InvalidBody([{"path": f"?{name}", "detail": "Must be given only once"} for name in repeated])
     try:
         return model.model_validate(asked.to_dict())
     except ValidationError as error:

@@ -178,26 +178,31 @@ def _no_route() -> str:
 
 
 def _other_method(error: MethodNotAllowed) -> str:
-    methods = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})
+    methods = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}) or ["OPTIONS"]
     adapter: MapAdapter | None = request_ctx.url_adapter
     assert adapter is not None  # noqa: S101 - a request has one
-    rule, _ = adapter.match(method=methods[0] if methods else "GET", return_rule=True)
-    return f"{template_of(rule)} takes {' or '.join(methods)}, not {request_ctx.request.method[:20]}"
+    rule, _ = adapter.match(method=methods[0], return_rule=True)
+    *others, last = methods
+    taken = f"{', '.join(others)} or {last}" if others else last
+    return f"{template_of(rule)} takes {taken}, not {request_ctx.request.method[:20]}"
 
 
 def _invalid(error: InvalidBody) -> Response:
-    first, *others = error.fields
-    more = f" ({len(others)} more in `fields`)" if others else ""
+    # what is missing was often given another name
+    first = next((each for each in error.fields if each["detail"].startswith("Unknown ")), error.fields[0])
+    others = len(error.fields) - 1
+    more = f" ({others} more in `fields`)" if others else ""
     return problem("invalid", f"{_about(first)}{more}", fields=error.fields)
 
 
 def _about(field: dict[str, str]) -> str:
     """Return a sentence about a field that names it."""
     path, detail = field["path"], field["detail"]
-    if detail.startswith(("Unknown ", "An interaction needs", "A message needs")):
+    speaks_for_itself = not detail.startswith(("Must ", "May ", "Looks "))
+    if detail.startswith("Unknown ") or (path == "$" and speaks_for_itself):
         return detail
     name = "The body" if path == "$" else f"`{path.removeprefix('$.').removeprefix('?')}`"
-    if detail.startswith(("Must ", "May ")):
+    if not speaks_for_itself:
         return f"{name} {detail[0].lower()}{detail[1:]}"
     return f"{name}: {detail}"
 

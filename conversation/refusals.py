@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from flask import Flask, Response, current_app, has_request_context
+from flask import Flask, Response, current_app
 from flask.globals import request_ctx
 
 REQUEST_ID = "X-Request-Id"
@@ -27,8 +27,6 @@ _log = logging.getLogger("turnlog.refused")
 
 def request_id() -> str:
     """Return the id of this request: the caller's `X-Request-Id` if it is a short plain text, else a new one."""
-    if not has_request_context():
-        return new_id()
     environ = request_ctx.request.environ
     if (known := environ.get(_ID)) is None:
         sent = environ.get("HTTP_X_REQUEST_ID")
@@ -43,8 +41,7 @@ def new_id() -> str:
 
 def note_code(code: str) -> None:
     """Remember as what this request is refused, for its line of log."""
-    if has_request_context():
-        request_ctx.request.environ[_CODE] = code
+    request_ctx.request.environ[_CODE] = code
 
 
 def code() -> str | None:
@@ -105,7 +102,7 @@ def register(app: Flask) -> None:
 
 
 def _finish(answer: Response) -> Response:
-    answer.headers[REQUEST_ID] = request_id()
+    answer.headers.add(REQUEST_ID, request_id())
     if answer.status_code >= 400:  # noqa: PLR2004
         _write(answer.status_code)
     return answer

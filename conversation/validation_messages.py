@@ -119,9 +119,7 @@ _SENTENCES: dict[str, _Sentence] = {
     "string_too_short": lambda _, __: "Must not be blank; leave it out instead",  # no text has to be longer than that
     "string_too_long": _too_long,
     "too_short": lambda _, context: (
-        "Must not be empty; leave it out instead"
-        if context["min_length"] == 1
-        else f"Must have {context['min_length']:,} items or more"
+        "Must not be empty" if context["min_length"] == 1 else f"Must have {context['min_length']:,} items or more"
     ),
     "too_long": _too_many,
     "finite_number": lambda _, __: "Must be a finite number",

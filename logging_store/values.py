@@ -26,7 +26,7 @@ _LARGEST = 1e12  # amount, or number of feedback, on either side of 0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 BLANK, CONTROL_CHARACTER = "Must not be blank; leave it out instead", "Must not hold control characters"
-_DIGITS = re.compile(r"[0-9]{9,15}")
+_DIGITS = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _UNADDRESSABLE = frozenset({".", ".."})
 _NIL = "00000000-0000-0000-0000-000000000000"
@@ -34,7 +34,7 @@ PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id loo
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_EPOCH_S = 10**8  # seconds of 1973: a smaller number is no time, but a 0, a year or a day as 20261121
 _FIRST_EPOCH_MS = 10**11  # the same day in milliseconds; as seconds it would be in the year 5138
-_FIRST_EPOCH_US = 10**15
+_END_OF_EPOCH_MS = 221_845_392_000_000  # the year 9000
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -82,20 +82,24 @@ def _identifier(text: str) -> str:
 
 
 def _time(value: object) -> datetime:
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        with suppress(ValueError):
-            return _plausible_time(datetime.fromisoformat(value.upper()))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _epoch_time(value)
-    raise refuse("time", _why_no_time(value))
+    time = None
+    if isinstance(value, str):
+        if _TIME.fullmatch(value):
+            with suppress(ValueError):
+                time = datetime.fromisoformat(value.upper())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        time = _epoch_time(value)
+    if time is None:
+        raise refuse("time", _why_no_time(value))
+    return _plausible_time(time)
 
 
 def _epoch_time(value: float) -> datetime:
     """Return what a number says: seconds since 1970, or milliseconds from 10^11 on. Kept to the microsecond."""
     if _FIRST_EPOCH_S <= value < _FIRST_EPOCH_MS:
         return _EPOCH + timedelta(seconds=value)
-    if _FIRST_EPOCH_MS <= value < _FIRST_EPOCH_US:
-        return _plausible_time(_EPOCH + timedelta(milliseconds=value))
+    if _FIRST_EPOCH_MS <= value < _END_OF_EPOCH_MS:
+        return _EPOCH + timedelta(milliseconds=value)
     raise refuse("time", f"Must be Unix time in seconds or milliseconds if it is a number, or {_A_TIME}")
 
 
@@ -107,7 +111,7 @@ def _why_no_time(value: object) -> str:
         return f"Must be {_A_TIME}, or Unix time as a number"
     if _DIGITS.fullmatch(value):
         with suppress(PydanticCustomError):
-            meant = _epoch_time(int(value))
+            meant = _epoch_time(float(value))
             return f"Looks like Unix time; send it as a number, or as {meant:%Y-%m-%dT%H:%M:%SZ}"
     if _DATE.fullmatch(value):
         return "Must have a time and a zone as well, as in 2026-11-21T06:30:00Z"
