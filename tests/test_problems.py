@@ -9,9 +9,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation import near_misses, problems, refusals
+from conversation import refusals
+from conversation.api import near_misses, problems
+from conversation.api.route_templates import described_routes
 from conversation.problem_codes import CODES
-from conversation.route_templates import described_routes
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store import operations as ops

@@ -11,11 +11,11 @@ from pydantic_core import core_schema
 from werkzeug.datastructures import MultiDict
 
 from app import create_app
-from conversation import body, near_misses, paging, validation_messages
-from conversation.sessions import SessionWithParticipants
+from conversation.api import near_misses, pagination, requests, validation_messages
+from conversation.api.sessions import SessionWithParticipants
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
-from logging_store.records import Interaction
+from logging_store.records.models import Interaction
 from tests.api import KEYLESS, problem
 from tests.test_problems import FailingStore
 
@@ -47,8 +47,8 @@ def models(client: FlaskClient, kind: str) -> list[type[BaseModel]]:
 
 def refusals(model: type[BaseModel], value: dict[str, Any]) -> list[dict[str, str]]:
     try:
-        body.validate(model, value)
-    except body.InvalidBody as error:
+        requests.validate(model, value)
+    except requests.InvalidBody as error:
         return error.fields
     return []
 
@@ -73,8 +73,8 @@ def test_no_parameter_is_refused_in_pydantics_words(client: FlaskClient) -> None
         for name in [*validation_messages.names_of(model), "nonsense"]:
             for value in WRONG:
                 try:
-                    paging.parse(MultiDict({name: value if isinstance(value, str) else repr(value)}), model)
-                except body.InvalidBody as error:
+                    pagination.parse(MultiDict({name: value if isinstance(value, str) else repr(value)}), model)
+                except requests.InvalidBody as error:
                     said |= {field["detail"] for field in error.fields}
     assert len(said) > 20
     assert [sentence for sentence in said if FOREIGN.search(sentence)] == []
@@ -170,7 +170,7 @@ def test_a_problem_says_what_is_wrong_with_a_parameter(client: FlaskClient, quer
 
 @pytest.mark.parametrize("text", ["1764000000", "1764000000000", "1764000000.0", "2025-11-24T17:00:00+01:00"])
 def test_a_time_of_a_query_may_be_unix_time(text: str) -> None:
-    asked = paging.parse(MultiDict({"from": text}), paging.SessionQuery)
+    asked = pagination.parse(MultiDict({"from": text}), pagination.SessionQuery)
     assert asked.to_json()["from"] == "2025-11-24T16:00:00Z"
 
 

@@ -9,10 +9,10 @@ import logging
 from flask import Request, Response
 
 from conversation import refusals
+from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
-from conversation.access.proofs import Proofs
-from conversation.setting_values import exact_origin
+from conversation.setting_types import exact_origin
 from logging_store.errors import Misconfigured, StoreUnavailable
 
 _ALL = "origins"  # the one look-up is for all of them: strangers, who make up any, ask for no other

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 from flask import Request
 
-from conversation.access import keys, limits, page_visits
+from conversation.access import api_keys, limits, page_sessions
+from conversation.access.api_keys import Key
+from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller
 from conversation.access.claims import Claims
-from conversation.access.keys import Key
-from conversation.access.known_keys import KnownKeys
-from conversation.access.page_visits import OPERATOR, NotSignedIn, Visit
-from conversation.access.proofs import Proofs
-from conversation.access.this_machine import require_this_machine
+from conversation.access.key_cache import KnownKeys
+from conversation.access.loopback import require_this_machine
+from conversation.access.page_sessions import OPERATOR, NotSignedIn, Visit
+from conversation.access.password_sign_in import SignedInUser, UsersSignIn
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
-from conversation.access.users_sign_in import SignedInUser, UsersSignIn
 from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
@@ -57,7 +57,7 @@ class Identification:
         limits.count_address()
         try:
             if self._is_operators(text):
-                return page_visits.sign(OPERATOR, text)
+                return page_sessions.sign(OPERATOR, text)
             who = self._holder(text, sent)
         except Guessed:
             limits.count_refusal()
@@ -66,7 +66,7 @@ class Identification:
             raise Refused("secret-key-required", "A publishable key opens no pages: sign in with a secret one")
         key = self._key(text)
         assert key is not None  # noqa: S101 - its holder was just told
-        return page_visits.sign(str(keys.digest_of(text)), key.token_secret)
+        return page_sessions.sign(str(api_keys.digest_of(text)), key.token_secret)
 
     def sign_in_user(self, mail: str, password: str) -> SignedInUser:
         """Return what the project's own sign-in gives a user. Raises as `sign_in` does, or `TokenUnprovable`."""
@@ -135,7 +135,7 @@ class Identification:
         return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
 
     def _key(self, text: str) -> Key | None:
-        digest = keys.digest_of(text)
+        digest = api_keys.digest_of(text)
         return self._keys.get(digest) if digest else None
 
     def _holder(self, token: str, sent: Request) -> Admitted:
@@ -166,7 +166,7 @@ def _no_key(header: str, token: str) -> Refused:
     """Return why what came in an Authorization header, if any, opens nothing."""
     if not header.strip():
         return Refused("missing-key", "Send a key: Authorization: Bearer turnlog_…; `turnlog keys create` makes one")
-    if keys.is_key(header.rpartition(" ")[2].strip()):
+    if api_keys.is_key(header.rpartition(" ")[2].strip()):
         return Guessed("missing-bearer", "Put `Bearer ` before the key: Authorization: Bearer turnlog_…")
     if token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
         return Guessed("not-a-key", "This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
@@ -176,7 +176,7 @@ def _no_key(header: str, token: str) -> Refused:
 
 def _unknown(token: str) -> Guessed:
     """Return why a text that begins as a key does opens nothing."""
-    if keys.is_key(token):
+    if api_keys.is_key(token):
         detail = (
             "This key is complete, but unknown to this service: it may be another service's. "
             "`turnlog keys list` lists this one's"

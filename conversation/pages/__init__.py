@@ -11,9 +11,10 @@ from flask import Flask, Response, redirect, render_template, request, url_for
 from flask_bootstrap import Bootstrap5
 from werkzeug.exceptions import HTTPException
 
-from conversation import access, problems
+from conversation import access
 from conversation.access import Scope
-from conversation.pages import formats
+from conversation.api import problems
+from conversation.pages import jinja_filters
 from conversation.problem_codes import ProblemCode
 
 #: What a page says after something was done: the address carries the name, never the text.
@@ -56,7 +57,7 @@ def register(app: Flask) -> None:
     Bootstrap5(app)
     access.open_to_all(app.view_functions["bootstrap.static"])
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    formats.register(app)
+    jinja_filters.register(app)
     app.context_processor(_shared)
     app.register_error_handler(access.NotSignedIn, _ask_to_sign_in)
     problems.register_html(app, _problem)

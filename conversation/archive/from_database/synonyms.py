@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from conversation import field_synonyms as names
+from conversation import field_synonyms
 from conversation.archive.from_database.tables import Kind
 
 _ID: frozenset[Kind] = frozenset({"uuid", "text", "integer"})
@@ -28,54 +28,54 @@ def _field(name: str, kinds: frozenset[Kind], names: str) -> Field:
     return Field(name, kinds, tuple(names.split()))
 
 
-_METADATA = _field("metadata", _OBJECT, names.METADATA)
-_STATUS = _field("status", _TEXT, names.STATUS)
-_TAGS = _field("tags", _LIST, names.TAGS)
+_METADATA = _field("metadata", _OBJECT, field_synonyms.METADATA)
+_STATUS = _field("status", _TEXT, field_synonyms.STATUS)
+_TAGS = _field("tags", _LIST, field_synonyms.TAGS)
 _MODEL = (
-    _field("model", _TEXT, names.MODEL),
-    _field("provider", _TEXT, names.PROVIDER),
-    _field("input_tokens", _COUNT, names.INPUT_TOKENS),
-    _field("output_tokens", _COUNT, names.OUTPUT_TOKENS),
-    _field("latency_ms", _COUNT, names.LATENCY),
-    _field("time_to_first_token_ms", _COUNT, names.UNTIL_FIRST),
-    _field("cost_usd", _COUNT, names.COST),
-    _field("error", _SAID, names.ERROR),
-    _field("finish_reason", _TEXT, names.FINISH_REASON),
+    _field("model", _TEXT, field_synonyms.MODEL),
+    _field("provider", _TEXT, field_synonyms.PROVIDER),
+    _field("input_tokens", _COUNT, field_synonyms.INPUT_TOKENS),
+    _field("output_tokens", _COUNT, field_synonyms.OUTPUT_TOKENS),
+    _field("latency_ms", _COUNT, field_synonyms.LATENCY),
+    _field("time_to_first_token_ms", _COUNT, field_synonyms.UNTIL_FIRST),
+    _field("cost_usd", _COUNT, field_synonyms.COST),
+    _field("error", _SAID, field_synonyms.ERROR),
+    _field("finish_reason", _TEXT, field_synonyms.FINISH_REASON),
 )
 
 SESSION_FIELDS = (
-    _field("session_id", _ID, f"id {names.SESSION} uuid"),
-    _field("user_id", _ID, names.USER),
-    _field("title", _TEXT, names.TITLE),
-    _field("started_at", _TIME, names.BEGUN),
-    _field("ended_at", _TIME, names.ENDED),
+    _field("session_id", _ID, f"id {field_synonyms.SESSION} uuid"),
+    _field("user_id", _ID, field_synonyms.USER),
+    _field("title", _TEXT, field_synonyms.TITLE),
+    _field("started_at", _TIME, field_synonyms.BEGUN),
+    _field("ended_at", _TIME, field_synonyms.ENDED),
     _STATUS,
     _TAGS,
     _METADATA,
 )
 _OF_ANY_ROW = (
-    _field("interaction_id", _ID, names.INTERACTION),
-    _field("session_id", _ID, names.SESSION),
-    _field("user_id", _ID, names.USER),
+    _field("interaction_id", _ID, field_synonyms.INTERACTION),
+    _field("session_id", _ID, field_synonyms.SESSION),
+    _field("user_id", _ID, field_synonyms.USER),
 )
 INTERACTION_FIELDS = (
     *_OF_ANY_ROW,
-    _field("prompt", _SAID, names.PROMPT),
-    _field("response", _SAID, names.RESPONSE),
+    _field("prompt", _SAID, field_synonyms.PROMPT),
+    _field("response", _SAID, field_synonyms.RESPONSE),
     *_MODEL,
-    _field("started_at", _TIME, names.BEGUN),
-    _field("completed_at", _TIME, names.COMPLETED),
-    _field("turn", frozenset({"integer"}), names.TURN),
+    _field("started_at", _TIME, field_synonyms.BEGUN),
+    _field("completed_at", _TIME, field_synonyms.COMPLETED),
+    _field("turn", frozenset({"integer"}), field_synonyms.TURN),
     _STATUS,
     _TAGS,
     _METADATA,
 )
 MESSAGE_FIELDS = (
     *_OF_ANY_ROW,
-    _field("role", _TEXT, names.ROLE),
-    _field("content", _SAID, names.CONTENT),
+    _field("role", _TEXT, field_synonyms.ROLE),
+    _field("content", _SAID, field_synonyms.CONTENT),
     *_MODEL,
-    _field("said_at", _TIME, names.BEGUN),
+    _field("said_at", _TIME, field_synonyms.BEGUN),
     _field(
         "position",
         frozenset({"integer"}),
@@ -84,7 +84,7 @@ MESSAGE_FIELDS = (
 )
 _SUM = "a sum; Turnlog keeps input and output tokens"
 #: Understood, but no field of Turnlog's: kept in metadata under their own name.
-KEPT_ASIDE = dict.fromkeys(sorted(names.SUMS_OF_TOKENS), _SUM) | {"updated_at": "when the row last changed"}
+KEPT_ASIDE = dict.fromkeys(sorted(field_synonyms.SUMS_OF_TOKENS), _SUM) | {"updated_at": "when the row last changed"}
 
 
 def spelled_plainly(name: str) -> str:
