@@ -136,7 +136,7 @@ class InTurn:
         except (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize) as error:
             raise InvalidHeader(str(error)) from error  # answered with 400, and the connection closed
         if not self._turns.acquire(timeout=PATIENCE_S):
-            return self._refuse(environ["REQUEST_METHOD"], start_response)
+            return self._refuse(environ.get("REQUEST_METHOD", ""), start_response)
         try:
             answer = self._application(environ, start_response)
         finally:
