@@ -6,7 +6,7 @@ makes it.
 
 from flask import Flask
 
-from conversation import access, pages
+from conversation import access, pages, refusals
 from conversation.access import limits
 from conversation.api import http, openapi, problems, routes
 from conversation.archive import user_export
@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.cli = flask_commands.commands(app.name)
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    refusals.register(app)
     access.attach(app, settings, stack.repository.store)
     limits.register(app, settings)
     problems.register(app)
