@@ -11,61 +11,42 @@ from flask import Flask
 
 from conversation import (
     access,
-    batches,
-    body,
-    browser_client,
-    chats,
     checking,
     commands,
-    compat,
-    erasing,
-    feedback,
-    folders,
-    health,
-    http,
-    interactions,
     key_commands,
-    metrics,
-    openapi,
-    overview,
     pages,
-    participants,
-    problems,
     project_commands,
-    redacting,
     report_commands,
     retention_commands,
     search_commands,
-    searching,
-    sessions,
     spool_commands,
-    user_export,
 )
 from conversation.access import limits
-from conversation.archive import export_command, import_command
+from conversation.api import http, openapi, problems, routes
+from conversation.archive import export_command, import_command, user_export
 from conversation.demo import command as demo
 from conversation.doctor import commands as doctor
-from conversation.pages.areas import PAGES
+from conversation.pages.menu import PAGES
 from conversation.settings import Settings
-from logging_store import ledger
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured
-from logging_store.functions import FunctionStore
 from logging_store.group_commit import GroupCommit
-from logging_store.indexing import Indexing
-from logging_store.ledger import Ledger
-from logging_store.postgres import PostgresStore
+from logging_store.metrics import ledger
+from logging_store.metrics.ledger import Ledger
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.supabase_store import SupabaseStore
+from logging_store.redaction import Redaction
 from logging_store.repository import ConversationRepository
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from logging_store.store import Store
-from logging_store.supabase import SupabaseStore
+from logging_store.upkeep.indexing import Indexing
 
 _AREAS = (
-    *(sessions, folders, participants, interactions, searching, batches, feedback, compat, chats),
-    *(overview, erasing, user_export),
-    *(health, metrics, browser_client),
-    *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
+    *routes.AREAS,
     *PAGES,
+    user_export,
+    *(commands, key_commands, project_commands, retention_commands, report_commands, spool_commands, search_commands),
     *(checking, doctor, import_command, export_command, demo),
 )
 
@@ -73,8 +54,10 @@ _AREAS = (
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """Return the application; settings come from the environment, the store from the settings, unless given."""
     settings = settings or _settings_of_the_environment()
-    app = http.App(__name__, static_folder=None, static_url_path="/static", template_folder="conversation/templates")
-    app.config["MAX_CONTENT_LENGTH"] = body.MAX_BODY
+    app = http.App(
+        __name__, static_folder=None, static_url_path="/static", template_folder="conversation/pages/templates"
+    )
+    app.config["MAX_CONTENT_LENGTH"] = limits.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
     counts = ledger.of_this_process(settings.redacted)
@@ -85,7 +68,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         store or create_store(settings, database, counts),
         settings.turnlog_project,
         ledger=counts,
-        redaction=redacting.create_redaction(settings),
+        redaction=create_redaction(settings),
     )
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -153,3 +136,21 @@ def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:
             commands.apply_migrations(conninfo)
 
     return bring_up_to_date
+
+
+def create_redaction(settings: Settings) -> Redaction | None:
+    """Return what redacts by the settings; None where nothing is to be. Raises `Misconfigured` for a bad file."""
+    if not settings.redacted:
+        return None
+    from logging_store.redaction import by_name  # noqa: PLC0415 - what finds things takes memory and time to load
+
+    try:
+        finders = by_name.finders(
+            settings.turnlog_redact,
+            settings.turnlog_redact_patterns,
+            phone_regions=settings.turnlog_redact_phone_regions,
+            gitleaks=settings.turnlog_redact_gitleaks,
+        )
+        return Redaction(list(finders), fail_open=settings.turnlog_redact_failure == "open")
+    except ValueError as error:
+        raise Misconfigured(f"TURNLOG_REDACT_GITLEAKS: {error}") from None

@@ -12,14 +12,14 @@ import sys
 from typing import Any
 
 from app import create_database_store
-from conversation.access.registry import FIRST_KEY, KeyRegistry
+from conversation.access.key_registry import FIRST_KEY, KeyRegistry
 from conversation.commands import apply_migrations
+from conversation.server.worker import PATIENCE_S
 from conversation.settings import Settings, is_loopback
-from conversation.slow_clients import PATIENCE_S
-from logging_store import ledger
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
-from logging_store.functions import FunctionStore
+from logging_store.metrics import ledger
+from logging_store.postgres.function_store import FunctionStore
 from logging_store.store import Store
 
 try:
@@ -29,7 +29,7 @@ except TurnlogError as error:
 
 _host = f"[{_settings.turnlog_host}]" if ":" in _settings.turnlog_host else _settings.turnlog_host
 bind = f"{_host}:{_settings.port}"
-worker_class = "conversation.slow_clients.Worker"  # gthread, safe from slow clients
+worker_class = "conversation.server.worker.Worker"  # gthread, safe from slow clients
 workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
 keepalive = 10  # seconds; a stop waits no longer for idle connections, and a proxy has to let go of them earlier
@@ -41,7 +41,7 @@ max_requests = 0  # a worker that never leaks need never be replaced; with a num
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
 loglevel = "info"
-logger_class = "conversation.server_log.Logger"  # a line for each event, without what opens the log
+logger_class = "conversation.server.logger.Logger"  # a line for each event, without what opens the log
 control_socket_disable = True
 
 # made before the workers are, so that each of them can tell what all of them count

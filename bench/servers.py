@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from bench import handwritten, handwritten_supabase
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from tests import guardian
 from tests.databases import TestServer
 from tests.postgrest import sign

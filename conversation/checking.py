@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 from flask import Blueprint, current_app
 
-from conversation import ledger, selftest
 from conversation.columns import in_columns
+from conversation.proof import comparison as ledger
+from conversation.proof import selftest
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound

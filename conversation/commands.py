@@ -16,9 +16,10 @@ from flask import Blueprint, current_app
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from conversation.settings import Settings
-from logging_store import migrations, programs
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded import binaries
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
+from logging_store.postgres import migrations
 
 # a failed log-in has no SQLSTATE in libpq, only words
 _REFUSED = re.compile(r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|not permitted")
@@ -61,7 +62,7 @@ def psql(*, arguments: Sequence[str]) -> None:
             parts = conninfo_to_dict(conninfo)
             # whoever lists processes reads their arguments
             secret = {"PGPASSWORD": str(password)} if (password := parts.pop("password", None)) else {}
-            program: list[str | Path] = [programs.folder() / "psql", "--dbname", make_conninfo("", **parts), *arguments]
+            program: list[str | Path] = [binaries.folder() / "psql", "--dbname", make_conninfo("", **parts), *arguments]
             interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends a statement, not psql
             try:
                 status = subprocess.run(program, env=os.environ | secret, check=False).returncode

@@ -9,11 +9,11 @@ from typing import get_args
 import click
 from flask import Blueprint, current_app
 
+from conversation.access.api_keys import Key, KeyKind
 from conversation.access.callers import Scope
-from conversation.access.keys import Key, KeyKind
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.columns import in_columns
-from conversation.setting_values import exact_origin
+from conversation.setting_types import exact_origin
 from conversation.settings import PROJECT, Settings
 from conversation.store_commands import database_at_work
 

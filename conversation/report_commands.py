@@ -7,8 +7,8 @@ import jiter
 from flask import Blueprint
 
 from conversation.store_commands import database_at_work
+from logging_store import erasure_reports
 from logging_store import operations as ops
-from logging_store import reports
 
 blueprint = Blueprint("reports", __name__, cli_group=None)
 
@@ -29,7 +29,9 @@ def verify_report(file: BinaryIO) -> None:
     with database_at_work() as database:
         # asking makes a key where there is none: not for what anybody wrote into a file
         known = database.ask(ops.PROJECTS, project, ops.Nothing())["projects"]
-        right = bool(known) and reports.is_signed(report, database.ask(ops.REPORT_KEY, project, ops.Nothing())["key"])
+        right = bool(known) and erasure_reports.is_signed(
+            report, database.ask(ops.REPORT_KEY, project, ops.Nothing())["key"]
+        )
     if not right:
         raise click.ClickException("The report was changed, or another database's service has signed it")
     what = f"user {report['user_id']}" if "user_id" in report else f"session {report['session_id']}"

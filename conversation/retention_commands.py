@@ -10,8 +10,8 @@ from flask import Blueprint, current_app
 
 from conversation.settings import Settings
 from conversation.store_commands import database_at_work, ended_like_an_interrupt
-from logging_store.retention import Expired, Project, Retention
 from logging_store.spool import Limits, SpoolDirectory
+from logging_store.upkeep.retention import Expired, Project, Retention
 
 blueprint = Blueprint("retention", __name__, cli_group=None)
 

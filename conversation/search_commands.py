@@ -4,7 +4,7 @@ import click
 from flask import Blueprint
 
 from conversation.store_commands import database_at_work, ended_like_an_interrupt
-from logging_store import indexing
+from logging_store.upkeep import indexing
 
 blueprint = Blueprint("search_index", __name__, cli_group=None)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,9 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from conversation import redacting
-from conversation.redacting import RedactedKind
-from conversation.setting_values import (
+from conversation import redaction_settings
+from conversation.redaction_settings import RedactedKind
+from conversation.setting_types import (
     KeySetUrl,
     LimitsStore,
     Origins,
@@ -37,6 +36,7 @@ from conversation.setting_values import (
     is_loopback,
 )
 from logging_store.errors import Misconfigured
+from logging_store.postgres import conninfo
 
 __all__ = ["Settings", "StoreKind", "is_loopback"]
 
@@ -87,13 +87,13 @@ class Settings(BaseModel):
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
     turnlog_spool_max_mb: int = Field(default=1024, ge=1)
     turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
-    turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redacting.listed)] = ()
-    turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redacting.patterns)] = Field(
+    turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redaction_settings.listed)] = ()
+    turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redaction_settings.patterns)] = Field(
         default_factory=dict
     )
     turnlog_redact_failure: Literal["closed", "open"] = "closed"
     turnlog_redact_gitleaks: FilePath | None = None
-    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redacting.regions)] = ("US", "CA")
+    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redaction_settings.regions)] = ("US", "CA")
     turnlog_import_key: SecretStr | None = None
     turnlog_keep_days: int | None = Field(default=None, ge=1, le=36500)
     turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
@@ -149,7 +149,7 @@ class Settings(BaseModel):
                 f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "
                 "ask for keys, or listen on 127.0.0.1"
             )
-        for setting, kind in redacting.NEEDS.items():
+        for setting, kind in redaction_settings.NEEDS.items():
             if setting in self.model_fields_set and kind not in self.turnlog_redact:
                 raise ValueError(f"{setting.upper()} is set, and TURNLOG_REDACT doesn't name {kind}: add it there")
         check_user_tokens(self)
@@ -183,8 +183,8 @@ class Settings(BaseModel):
         if self.supabase_url:
             where = urlsplit(self.supabase_url).netloc
         elif self.database_url:
-            parts = conninfo_to_dict(self.database_url.get_secret_value())
-            where = " ".join(f"{parts.get(name, '')}" for name in ("host", "hostaddr", "port", "dbname"))
+            parts = conninfo.parse(self.database_url.get_secret_value())
+            where = " ".join(parts.get(name, "") for name in ("host", "hostaddr", "port", "dbname"))
         else:
             return self.data_dir / "spool" / self.store_kind
         return self.data_dir / "spool" / f"{self.store_kind}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"

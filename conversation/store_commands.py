@@ -10,7 +10,7 @@ from flask import current_app
 from conversation.commands import database
 from conversation.settings import Settings
 from logging_store.errors import TurnlogError
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from logging_store.repository import ConversationRepository
 
 

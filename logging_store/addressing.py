@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from logging_store import identity
 from logging_store.batches import KINDS, Batch, Kind, OnConflict, Row
-from logging_store.identity import Identity
-from logging_store.records import Feedback, Folder, Interaction, Participant, Plan, Record, Session
-from logging_store.restored import Restored, RestoredFolder, RestoredSession
-from logging_store.values import canonical_key
+from logging_store.records import identity
+from logging_store.records.identity import Identity
+from logging_store.records.models import Feedback, Folder, Interaction, Participant, Plan, Record, Session
+from logging_store.records.restored import Restored, RestoredFolder, RestoredSession
+from logging_store.records.values import canonical_key
 
 
 class Addressed(NamedTuple):

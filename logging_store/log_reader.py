@@ -2,11 +2,11 @@
 
 from typing import Any, NotRequired, TypeVar, cast
 
-from logging_store import identity
 from logging_store import operations as ops
 from logging_store.errors import FolderNotFound, NotYours, SessionErased, SessionNotFound
-from logging_store.identity import Identity
 from logging_store.ownership import Ownership
+from logging_store.records import identity
+from logging_store.records.identity import Identity
 from logging_store.store import Store
 
 _Session = TypeVar("_Session", bound=ops.SessionName)

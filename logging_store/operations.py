@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from logging_store.errors import Invalid
-from logging_store.records import InteractionStatus, ParticipantState, SessionStatus
+from logging_store.records.models import InteractionStatus, ParticipantState, SessionStatus
 
 Q = TypeVar("Q", bound=Mapping[str, Any])
 A = TypeVar("A")

@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, Self
 
-from logging_store import identity, reports, write_pipeline
+from logging_store import erasure_reports, write_pipeline
 from logging_store import operations as ops
 from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import Batch, OnConflict, Receipt
 from logging_store.errors import SessionNotFound
-from logging_store.identity import Identity
-from logging_store.ledger import Ledger
 from logging_store.log_reader import LogReader, present
+from logging_store.metrics.ledger import Ledger
 from logging_store.ownership import Ownership, claim
-from logging_store.records import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
+from logging_store.records import identity
+from logging_store.records.identity import Identity
+from logging_store.records.models import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
 from logging_store.redaction import Redaction
 from logging_store.store import Store
 
@@ -139,37 +140,37 @@ class ConversationRepository(LogReader):
         session_id = identity.session(self.project, name).id
         return present(self._ask(ops.EDIT, ops.EditQuery(session_id=session_id, changes=stated)))
 
-    def erase(self, name: str, *, dry_run: bool = False) -> reports.Report:
+    def erase(self, name: str, *, dry_run: bool = False) -> erasure_reports.Report:
         """Delete a session's content and leave a tombstone; return a signed report. Raises `SessionNotFound`."""
         key = self._ask(ops.REPORT_KEY, ops.Nothing())["key"]  # first: a report that can't be signed would be lost
         query: ops.EraseQuery = {"session_id": identity.session(self.project, name).id, "dry_run": dry_run}
-        report = reports.NOTHING_HERE
+        report = erasure_reports.NOTHING_HERE
         left = True
         while left:
             step = self._ask(ops.ERASE, query)
             if step is None:
                 raise SessionNotFound
             left = step["left"]
-            report = reports.summed(report, step, reports.COUNTS)
-        return reports.signed(report | {"project": self.project, "dry_run": dry_run}, key)
+            report = erasure_reports.summed(report, step, erasure_reports.COUNTS)
+        return erasure_reports.signed(report | {"project": self.project, "dry_run": dry_run}, key)
 
-    def erase_user(self, user_id: str, *, dry_run: bool = False) -> reports.Report:
+    def erase_user(self, user_id: str, *, dry_run: bool = False) -> erasure_reports.Report:
         """Erase everything about a user; return a signed report. The same call goes on with one that was cut."""
         key = self._ask(ops.REPORT_KEY, ops.Nothing())["key"]
         query: ops.EraseUserQuery = (
             {"user_id": user_id, "dry_run": True} if dry_run else {"user_id": user_id, "begin": True}
         )
-        report = reports.NOTHING_HERE
+        report = erasure_reports.NOTHING_HERE
         left = True
         while left:
             step = self._ask(ops.ERASE_USER, query)
             left = step["left"] or step.get("after") is not None
             # a dry run counts page by page; what an erasure has taken away, the store sums up
-            report = reports.summed(report, step, reports.COUNTS if dry_run else reports.HERE)
+            report = erasure_reports.summed(report, step, erasure_reports.COUNTS if dry_run else erasure_reports.HERE)
             query = {"user_id": user_id}
             if dry_run:
                 query |= {"dry_run": True, "after": step.get("after")}
-        return reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
+        return erasure_reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
     def _write(
         self,

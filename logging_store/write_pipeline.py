@@ -12,8 +12,8 @@ from typing import Any
 from logging_store.addressing import Addressed
 from logging_store.batches import Receipt, Row, receipt_of
 from logging_store.errors import Conflict, Invalid
-from logging_store.records import Feedback, Record
-from logging_store.restored import RestoredFeedback
+from logging_store.records.models import Feedback, Record
+from logging_store.records.restored import RestoredFeedback
 
 #: The reason of a receipt of a record whose key another record of the call states as well.
 IN_BATCH = "duplicate_in_batch"

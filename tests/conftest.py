@@ -23,11 +23,11 @@ from playwright.sync_api import Browser
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store.embedded import EmbeddedPostgres
-from logging_store.postgres import PostgresStore
+from logging_store.embedded.server import EmbeddedPostgres
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.supabase_store import SupabaseStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
-from logging_store.supabase import SupabaseStore
 from tests import guardian, leaks
 from tests.api import KEYLESS
 from tests.browser import chromium

@@ -3,7 +3,7 @@
 Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that mends it.
 """
 
-from logging_store import catalogue
+from logging_store.postgres import catalogue
 
 #: What supabase/schemas/access.sql does to whatever is in the schema.
 CLOSED = (

@@ -18,8 +18,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from logging_store import migrations
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
+from logging_store.postgres import migrations
 from tests import guardian
 
 # Roles as Supabase has them: the API logs in as authenticator and becomes the role of the caller's key.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from logging_store import catalogue, migrations
+from logging_store.postgres import catalogue, migrations
 from tests.databases import running_server
 
 SUPABASE = migrations.DIRECTORY.parent
@@ -49,7 +49,7 @@ def text() -> str:
 
 
 def catalogue_of(database: str) -> str:
-    """Return what `logging_store/catalogue.json` holds for a database."""
+    """Return what `logging_store/postgres/catalogue.json` holds for a database."""
     with psycopg.connect(database, autocommit=True) as connection:
         row = connection.execute("select turnlog.catalogue()").fetchone()
     assert row is not None

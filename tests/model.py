@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from logging_store import identity
-from logging_store.records import Interaction, Session, SessionChanges
+from logging_store.records import identity
+from logging_store.records.models import Interaction, Session, SessionChanges
 
 Facts = dict[str, Any]
 Told = tuple[str, frozenset[str]]  # a receipt and the fields that it names

@@ -23,7 +23,7 @@ from typing import IO
 import httpx
 import psutil
 
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from tests import guardian, leaks
 
 _ROOT = Path(__file__).resolve().parent.parent

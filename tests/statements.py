@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from logging_store import identity
-from logging_store.records import Interaction, Session, SessionChanges
+from logging_store.records import identity
+from logging_store.records.models import Interaction, Session, SessionChanges
 from tests.conftest import PROJECT
 
 # Few names, and several for one: by key, by the UUID that the key stands for, and by the same in capitals.

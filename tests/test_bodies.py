@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from conversation.body import MAX_BODY
+from conversation.access.limits import MAX_BODY
 from tests.api import paths, problem, transcript
 from tests.bad_bodies import BAD, INVALID, NOT_JSON, NOT_READ, Bad
 from tests.conftest import Backend

@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from conversation.messages import Message, place
+from conversation.api.legacy.messages import Message, place
 from tests.api import in_path, log, paths, problem, transcript
 
 UUID = "01890A5D-AC96-774B-BCCE-B302099A8057"

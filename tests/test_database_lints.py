@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from logging_store import catalogue
+from logging_store.postgres import catalogue
 
 pytestmark = pytest.mark.own_database
 

@@ -7,8 +7,9 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from logging_store import catalogue, errors, migrations
-from logging_store.postgres import PostgresStore
+from logging_store import errors
+from logging_store.postgres import catalogue, migrations
+from logging_store.postgres.postgres_store import PostgresStore
 from tests.databases import TestServer
 from tests.postgrest import PostgrestStandIn
 

@@ -20,12 +20,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from logging_store import operations as ops
 from logging_store.batches import Batch
-from logging_store.deadline import Watchdog
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable
-from logging_store.functions import FunctionStore
-from logging_store.postgres import PostgresStore
-from logging_store.supabase import SupabaseStore
+from logging_store.postgres.deadline import Watchdog
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.supabase_store import SupabaseStore
 from tests.asking import ask
 from tests.databases import TestServer, server_folder
 from tests.gate import Gate

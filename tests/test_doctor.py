@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from logging_store import catalogue
+from logging_store.postgres import catalogue
 from tests.damages import DAMAGES, DOOR, NIL, SESSION, STRAY
 from tests.databases import TestServer
 from tests.doctor import Operator

@@ -11,8 +11,8 @@ from conversation.doctor.examination import Examination
 from conversation.doctor.machine import check_clock
 from conversation.settings import Settings
 from logging_store.batches import Batch, Receipt
-from logging_store.embedded import EmbeddedPostgres
-from logging_store.postgres import PostgresStore
+from logging_store.embedded.server import EmbeddedPostgres
+from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
 from tests.conftest import PROJECT
 from tests.databases import server_folder

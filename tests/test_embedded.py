@@ -15,8 +15,8 @@ import psutil
 import psycopg
 import pytest
 
-from logging_store import programs
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded import binaries
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured
 from tests import guardian
 
@@ -175,7 +175,7 @@ def test_after_a_crash_of_the_server_what_was_committed_is_there(
         connection.execute("create table kept (n int)")
         connection.execute("insert into kept values (42)")
     kill(postmaster(server))
-    with subprocess.Popen(["sleep", "600"], **programs.identity()) as bystander:
+    with subprocess.Popen(["sleep", "600"], **binaries.identity()) as bystander:
         if the_number_is_taken:  # as happens when a container starts again
             for file in (server.cluster / "postmaster.pid", server.socket_dir / ".s.PGSQL.5432.lock"):
                 _, rest = file.read_text().split("\n", 1)
@@ -220,7 +220,7 @@ def test_nobody_but_its_owner_reaches_it(server: EmbeddedPostgres) -> None:
     assert ask(server, "show listen_addresses") == ""
     assert [c.laddr for c in process.net_connections("inet")] == []
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in (server.directory, server.cluster)] == [0o700, 0o700]
-    assert process.username() == (programs.SYSTEM_USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
+    assert process.username() == (binaries.SYSTEM_USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
 
 
 def test_what_it_acknowledges_is_on_disk(server: EmbeddedPostgres) -> None:
@@ -232,7 +232,7 @@ def test_what_it_acknowledges_is_on_disk(server: EmbeddedPostgres) -> None:
 def test_an_ordinary_user_runs_it_as_oneself() -> None:
     user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     if os.geteuid() == 0:
-        programs.make_reachable(programs.folder())  # the checkout may be in root's home
+        binaries.make_reachable(binaries.folder())  # the checkout may be in root's home
     with guardian.folder() as data_dir:
         os.chown(data_dir, user.pw_uid, user.pw_gid)
         server = EmbeddedPostgres(data_dir)

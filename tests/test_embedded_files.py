@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured, StoreUnavailable
 from tests.test_embedded import HOLDER, PATIENCE_S, ROOT, ask, stopped_at_the_end
 

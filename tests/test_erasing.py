@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
+from logging_store import erasure_reports
 from logging_store import operations as ops
-from logging_store import reports
-from logging_store.records import Folder, Interaction, Session
+from logging_store.records.models import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem, transcript
@@ -46,7 +46,7 @@ def test_a_session_is_erased_with_a_report_that_proves_it(client: FlaskClient, s
     report = erased(client, in_path("it's"))
     assert report | {"dry_run": True, "erased_at": None, "signature": would["signature"]} == would
     assert remaining(backend, report) == 0
-    assert reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+    assert erasure_reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert problem(client.get(in_path("it's")))["status"] == 410
 
 
@@ -70,7 +70,7 @@ def test_everything_about_a_user_is_erased(client: FlaskClient, store: Store, ba
     report = erased(client, "/v1/users/ada")
     assert {name: report[name] for name in counts} == counts
     assert remaining(backend, report) == 0
-    assert reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+    assert erasure_reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert [problem(client.get(in_path(f"own {n}")))["status"] for n in range(3)] == [410] * 3
     assert [
         (row["prompt"], row["response"], row["participant"], row["turn"]) for row in transcript(client, "bob's")

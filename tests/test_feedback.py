@@ -15,9 +15,9 @@ from werkzeug.test import TestResponse
 
 from logging_store import operations as ops
 from logging_store.batches import Batch
-from logging_store.records import Feedback, Interaction, Record, Session
+from logging_store.records.models import Feedback, Interaction, Record, Session
+from logging_store.records.restored import RestoredFeedback
 from logging_store.repository import ConversationRepository
-from logging_store.restored import RestoredFeedback
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem
 from tests.asking import ask

@@ -10,9 +10,9 @@ import pytest
 
 from logging_store import errors
 from logging_store.batches import Batch
-from logging_store.functions import FunctionStore
-from logging_store.postgres import PostgresStore
-from logging_store.supabase import SupabaseStore
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.supabase_store import SupabaseStore
 from tests.databases import TestServer
 from tests.postgrest import Disconnect, Fault, PostgrestStandIn, Respond, Truncate, sign
 from tests.postgrest.faults import When

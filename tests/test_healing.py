@@ -11,7 +11,7 @@ from psycopg import sql
 from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch
-from logging_store.postgres import PostgresStore
+from logging_store.postgres.postgres_store import PostgresStore
 from tests.asking import ask
 from tests.conftest import Backend
 

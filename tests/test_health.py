@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured
-from logging_store.functions import FunctionStore
-from logging_store.migrations import SCHEMA_VERSION
-from logging_store.postgres import PostgresStore
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.migrations import SCHEMA_VERSION
+from logging_store.postgres.postgres_store import PostgresStore
 from tests.api import KEYLESS, problem
 from tests.conftest import Backend
 from tests.spool.away import Removable

@@ -5,8 +5,8 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logging_store import identity
-from logging_store.identity import NAMESPACE
+from logging_store.records import identity
+from logging_store.records.identity import NAMESPACE
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n"), min_size=1)
 UUIDS = st.uuids(allow_nil=False).map(str)

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from logging_store.addressing import Addresser
-from logging_store.identity import NAMESPACE
-from logging_store.records import Interaction
-from logging_store.values import canonical_key
+from logging_store.records.identity import NAMESPACE
+from logging_store.records.models import Interaction
+from logging_store.records.values import canonical_key
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(str.strip)

@@ -17,16 +17,17 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation import access, problems
-from conversation.access import keys
-from conversation.access.registry import KeyRegistry
+from conversation import access
+from conversation.access import api_keys
+from conversation.access.key_registry import KeyRegistry
+from conversation.api import problems
 from conversation.settings import Settings
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured, StoreUnavailable
-from logging_store.functions import FunctionStore
-from logging_store.postgres import PostgresStore
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.sqlstate import classify
 from logging_store.spool import CircuitBreaker, Limits, Spool
-from logging_store.sqlstate import classify
 from tests.api import KEYLESS, create, log, problem
 from tests.conftest import Backend
 from tests.databases import server_folder
@@ -40,8 +41,8 @@ from tests.spool.conftest import eventually
 SAID = {"prompt": PROMPT, "response": RESPONSE, "metadata": {"said": METADATA}}
 SECRETS = [
     MARK.upper(),
-    keys.make("secret"),
-    keys.make("publishable"),
+    api_keys.make("secret"),
+    api_keys.make("publishable"),
     "turnlog_st_.eJyrVsopTVWyUkrOKM3LVtJRys.c2lnbmF0dXJl",
     SigningPair.es256("one").sign(),
 ]

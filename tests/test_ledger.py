@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from logging_store.batches import Receipt
-from logging_store.ledger import OUTCOMES, Ledger, buckets
-from logging_store.shared_counters import SharedCounters
+from logging_store.metrics.ledger import OUTCOMES, Ledger, buckets
+from logging_store.metrics.shared_memory import SharedCounters
 from tests.databases import TestServer
 from tests.service import launch
 

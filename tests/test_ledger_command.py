@@ -10,10 +10,10 @@ import pytest
 from click.testing import Result
 
 from app import create_app
-from conversation import ledger
+from conversation.proof import comparison
 from conversation.settings import Settings
 from logging_store import operations as ops
-from logging_store.records import Interaction, Session
+from logging_store.records.models import Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
@@ -183,7 +183,7 @@ def test_what_is_on_its_way_is_told_apart(repository: ConversationRepository, st
     sent = [turn("s", str(n), turn=n, receipt="spooled" if n == 2 else "created") for n in range(3)]
     log(repository, sent)
     file = write(tmp_path / "sent", sent)
-    found = ledger.compare(ConversationRepository(StoreWithASpool(store), PROJECT), file)
+    found = comparison.compare(ConversationRepository(StoreWithASpool(store), PROJECT), file)
     assert (found.stored, found.spooled, found.holds) == (2, 1, True)
 
 
@@ -200,7 +200,7 @@ def test_a_long_file_is_never_held_whole(tmp_path: Path) -> None:
     file = write(tmp_path / "sent", (turn(f"chat {n % 50}", str(n), response=long) for n in range(300)))
     tracemalloc.start()
     try:
-        found = ledger.compare(ConversationRepository(EmptyStore(), PROJECT), file, listed=20)
+        found = comparison.compare(ConversationRepository(EmptyStore(), PROJECT), file, listed=20)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

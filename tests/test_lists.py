@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from logging_store import identity
+from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log, paths
 from tests.conftest import PROJECT, Backend

@@ -16,8 +16,10 @@ from click.testing import Result
 from app import create_app
 from conversation.commands import apply_migrations
 from conversation.settings import Settings
-from logging_store import catalogue, errors, migrations, programs
-from logging_store.records import InteractionStatus, SessionStatus
+from logging_store import errors
+from logging_store.embedded import binaries
+from logging_store.postgres import catalogue, migrations
+from logging_store.records.models import InteractionStatus, SessionStatus
 from tests import migration
 from tests.databases import TestServer
 from tests.sql import statements_of
@@ -65,7 +67,7 @@ def in_a_pipeline(conninfo: str, sql: str) -> None:
 
 def in_psql(conninfo: str, sql: str) -> None:
     """Paste into psql, which goes on after errors."""
-    psql: list[str | Path] = [programs.folder() / "psql", "--no-psqlrc", "--quiet", "--dbname", conninfo]
+    psql: list[str | Path] = [binaries.folder() / "psql", "--no-psqlrc", "--quiet", "--dbname", conninfo]
     subprocess.run(psql, input=sql, text=True, capture_output=True, check=True)
 
 

@@ -13,10 +13,10 @@ from psycopg.sql import SQL, Identifier
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store import migrations
-from logging_store.functions import FunctionStore
-from logging_store.postgres import PostgresStore
-from logging_store.supabase import SupabaseStore
+from logging_store.postgres import migrations
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.supabase_store import SupabaseStore
 from tests.api import KEYLESS
 from tests.databases import TestServer
 from tests.doctor import Operator

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from conversation.overview import span_of
-from conversation.paging import OverviewQuery
+from conversation.api.overview import span_of
+from conversation.api.pagination import OverviewQuery
 from logging_store import operations as ops
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths
@@ -238,8 +238,8 @@ def test_an_answer_of_a_sample_is_counted_up_and_says_so(
 ) -> None:
     exact = overview(client, **DAY)
     assert exact["looked_at"]["interactions"] == 1
-    monkeypatch.setattr("conversation.overview._MOST_ROWS", 10_000)
-    monkeypatch.setattr("conversation.overview._SAMPLE", 4_000)
+    monkeypatch.setattr("conversation.api.overview._MOST_ROWS", 10_000)
+    monkeypatch.setattr("conversation.api.overview._SAMPLE", 4_000)
     sampled = overview(client, **DAY)
     assert 0 < sampled["looked_at"]["interactions"] < 0.25
     for name in ("interactions", "input_tokens", "estimated_cost_usd", "pending"):

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from conversation import pricing
+from conversation.api import pricing
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 

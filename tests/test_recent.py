@@ -6,7 +6,7 @@ import pytest
 
 from logging_store import operations as ops
 from logging_store.errors import NotYours
-from logging_store.records import Interaction
+from logging_store.records.models import Interaction
 from logging_store.repository import ConversationRepository
 from tests.conftest import PROJECT, Backend
 

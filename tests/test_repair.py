@@ -13,7 +13,7 @@ import pytest
 
 from conversation.doctor.foreign import Names, identify
 from conversation.doctor.foreign_tables import foreign_tables
-from logging_store import identity
+from logging_store.records import identity
 from tests.databases import TestServer
 from tests.doctor import Operator
 from tests.foreign_tables import SHAPES

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from conversation.settings import Settings
-from logging_store import errors, retention
-from logging_store.records import Folder, Interaction, Participant, Plan, Session
+from logging_store import errors
+from logging_store.records.models import Folder, Interaction, Participant, Plan, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
+from logging_store.upkeep import retention
 from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
 

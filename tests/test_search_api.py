@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversation import snippets
+from conversation.api import snippets
 from logging_store import operations as ops
 from logging_store.log_reader import SearchIn
 from logging_store.repository import ConversationRepository

@@ -11,11 +11,13 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conversation import snippets
-from logging_store import errors, identity, indexing
+from conversation.api import snippets
+from logging_store import errors
 from logging_store import operations as ops
-from logging_store.functions import FunctionStore
-from logging_store.indexing import Indexing, index
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records import identity
+from logging_store.upkeep import indexing
+from logging_store.upkeep.indexing import Indexing, index
 from tests.api import create, in_path, log
 from tests.asking import ask
 from tests.conftest import PROJECT, Backend

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from app import create_app, create_database_store
-from conversation import selftest
+from conversation.proof import selftest
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store import operations as ops

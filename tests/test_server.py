@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from conversation import slow_clients
-from conversation.slow_clients import InTurn
+from conversation.server import worker
+from conversation.server.worker import InTurn
 from tests.databases import server_folder
 from tests.service import Service, launch
 
@@ -54,7 +54,7 @@ def test_a_stop_waits_for_a_request_that_has_begun(database: str) -> None:
 
 
 def test_who_gets_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(worker, "PATIENCE_S", 0.1)
     entered, leave = threading.Event(), threading.Event()
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:

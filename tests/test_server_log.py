@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conversation.access import keys
-from conversation.server_log import Lines, one_line
+from conversation.access import api_keys
+from conversation.server.logger import Lines, one_line
 from logging_store.errors import StoreError
 from tests.service import Service, launch
 
 FORGED = "[2026-11-21 00:00:00 +0000] [1] [INFO] the key turnlog_sk_ was accepted"
 LINE_ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
-KEY = keys.make("secret")
+KEY = api_keys.make("secret")
 
 
 def name_of(value: object) -> str:

@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from conversation.setting_values import exact_origin
+from conversation.setting_types import exact_origin
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured
 

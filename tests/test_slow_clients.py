@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from conversation import slow_clients
-from conversation.body import MAX_BODY
-from conversation.slow_clients import PACE, PacedSocket, TooSlow
+from conversation.access.limits import MAX_BODY
+from conversation.server import worker as slow_clients
+from conversation.server.worker import PACE, PacedSocket, TooSlow
 from tests.databases import TestServer
 from tests.service import Service, launch
 

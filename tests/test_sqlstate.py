@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from logging_store import errors
-from logging_store.functions import FunctionStore
-from logging_store.migrations import SCHEMA_VERSION
-from logging_store.sqlstate import classify
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.migrations import SCHEMA_VERSION
+from logging_store.postgres.sqlstate import classify
 
 TRUSTWORTHY = {
     "schema": SCHEMA_VERSION,

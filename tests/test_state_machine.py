@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from logging_store.batches import Outcome
 from logging_store.errors import SessionErased, SessionNotFound
-from logging_store.records import Interaction, Session, SessionChanges
+from logging_store.records.models import Interaction, Session, SessionChanges
 from logging_store.repository import ConversationRepository, Kept
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend

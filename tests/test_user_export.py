@@ -7,8 +7,9 @@ import jiter
 import pytest
 from flask.testing import FlaskClient
 
-from conversation.archive import documents, turnlog
+from conversation.archive import documents
 from conversation.archive.entries import Stated
+from conversation.archive.formats import turnlog_lines
 from tests.api import create, in_path, log, paths
 
 
@@ -55,7 +56,7 @@ def test_the_lines_are_those_that_an_import_takes(client: FlaskClient) -> None:
     for n in range(3):
         log(client, session_id="own", prompt=f"Said {n}", response="Hi", turn=n)
     sent = client.get("/v1/users/ada/export").data
-    entries = list(turnlog.read(documents.read(io.BytesIO(sent))))
+    entries = list(turnlog_lines.read(documents.read(io.BytesIO(sent))))
     assert [type(entry) for entry in entries] == [Stated] * 5
 
 

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from logging_store.json_values import (
-    MAX_DEPTH,
-    MAX_EXACT_INTEGER,
-    Content,
-    JsonObject,
-    restore_numbers,
-)
-from logging_store.values import Amount, Count, Identifier, Name, Tags, Time
+from logging_store.records.json_values import MAX_DEPTH, MAX_EXACT_INTEGER, Content, JsonObject, restore_numbers
+from logging_store.records.values import Amount, Count, Identifier, Name, Tags, Time
 
 
 def taken(kind: Any, value: Any) -> Any:

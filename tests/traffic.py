@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from logging_store.batches import Batch, BatchReceipts, Receipt
-from logging_store.records import Interaction, Session
+from logging_store.records.models import Interaction, Session
 from logging_store.repository import ConversationRepository
 from tests.conftest import PROJECT
 

@@ -8,7 +8,7 @@ from flask import Request
 from werkzeug.exceptions import BadRequest
 
 from conversation.access import session_tokens
-from conversation.access.keys import Key
+from conversation.access.api_keys import Key
 from logging_store.errors import NotYours
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"

@@ -6,9 +6,9 @@ answered for the origins of all keys; the call itself is held to those of its ow
 
 from flask import Request, Response
 
+from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
-from conversation.access.proofs import Proofs
 from logging_store.errors import Misconfigured, StoreUnavailable
 
 _ALL = "origins"  # the one look-up is for all of them: strangers, who make up any, ask for no other

@@ -8,16 +8,16 @@ from typing import NamedTuple
 from flask import Request
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-from conversation.access import keys, limits, page_visits
+from conversation.access import api_keys, limits, page_sessions
+from conversation.access.api_keys import Key
+from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller
 from conversation.access.claims import Claims
-from conversation.access.keys import Key
-from conversation.access.known_keys import KnownKeys
-from conversation.access.page_visits import OPERATOR, NotSignedIn, Visit
-from conversation.access.proofs import Proofs
-from conversation.access.this_machine import require_this_machine
+from conversation.access.key_cache import KnownKeys
+from conversation.access.loopback import require_this_machine
+from conversation.access.page_sessions import OPERATOR, NotSignedIn, Visit
+from conversation.access.password_sign_in import SignedInUser, UsersSignIn
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
-from conversation.access.users_sign_in import SignedInUser, UsersSignIn
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store
@@ -57,7 +57,7 @@ class Identification:
         limits.count_address()
         try:
             if self._is_operators(text):
-                return page_visits.sign(OPERATOR, text)
+                return page_sessions.sign(OPERATOR, text)
             who = self._holder(text, sent)
         except Guessed:
             limits.count_refusal()
@@ -66,7 +66,7 @@ class Identification:
             raise Forbidden("A publishable key opens no pages: sign in with a secret one")
         key = self._key(text)
         assert key is not None  # noqa: S101 - its holder was just told
-        return page_visits.sign(str(keys.digest_of(text)), key.token_secret)
+        return page_sessions.sign(str(api_keys.digest_of(text)), key.token_secret)
 
     def sign_in_user(self, mail: str, password: str) -> SignedInUser:
         """Return what the project's own sign-in gives a user. Raises as `sign_in` does, or `TokenUnprovable`."""
@@ -138,7 +138,7 @@ class Identification:
         return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
 
     def _key(self, text: str) -> Key | None:
-        digest = keys.digest_of(text)
+        digest = api_keys.digest_of(text)
         return self._keys.get(digest) if digest else None
 
     def _holder(self, token: str, sent: Request) -> Admitted:

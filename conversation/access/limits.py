@@ -18,11 +18,14 @@ from werkzeug.exceptions import TooManyRequests
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from conversation.access.callers import Caller
-from conversation.access.counting import Counting, open_redis
 from conversation.access.shared_windows import SharedWindows
-from conversation.body import COUNT_PLAIN, MAX_BODY
+from conversation.access.windows import Counting, open_redis
 from conversation.settings import Settings, is_loopback
-from logging_store.ledger import Ledger
+from logging_store.metrics.ledger import Ledger
+
+#: In a request's environ: a function that is told how many bytes the body has after decompression, if somebody counts.
+COUNT_PLAIN = "turnlog.count_plain"
+MAX_BODY = 4 * 1024 * 1024  # bytes, also after decompression: a batch of 1,000 long turns fits well
 
 
 class Limits:

@@ -15,10 +15,10 @@ import jwt
 import jwt.exceptions
 
 from conversation.access.callers import ALL_SCOPES, Scope
-from conversation.access.key_set import KeySet, SigningKey
+from conversation.access.jwks import KeySet, SigningKey
 from conversation.access.token_errors import InvalidToken, TokenUnprovable, UnfitToken
 from conversation.settings import Settings
-from logging_store.values import MAX_NAME
+from logging_store.records.values import MAX_NAME
 
 __all__ = ["InvalidToken", "SharedSecret", "TokenUnprovable", "UnfitToken", "UserTokens"]
 

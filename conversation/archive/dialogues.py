@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from conversation.api.requests import json_path
 from conversation.archive.entries import Document, Place, Refused, Stated
-from conversation.body import json_path
-from logging_store.records import Interaction, Session
-from logging_store.values import Identifier
+from logging_store.records.models import Interaction, Session
+from logging_store.records.values import Identifier
 
 _NAME: TypeAdapter[str] = TypeAdapter(Identifier)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from logging_store.batches import Kind
-from logging_store.records import Feedback, Folder, Interaction, Participant, Record, Session
+from logging_store.records.models import Feedback, Folder, Interaction, Participant, Record, Session
 
 _KINDS: dict[type[Record], Kind] = {
     Interaction: "interactions",

@@ -12,19 +12,20 @@ import click
 from flask import Blueprint, current_app
 from pydantic import ValidationError
 
-from conversation.archive import chat_lines, exporting, table, turnlog
+from conversation.api.pagination import SessionQuery
+from conversation.archive import exporting
 from conversation.archive.exporting import Exported
+from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
 from conversation.archive.new_file import NewFile
-from conversation.paging import SessionQuery
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.repository import ConversationRepository
 
 _WRITERS: dict[str, Callable[[Iterator[Exported]], Iterator[bytes]]] = {
-    "turnlog": turnlog.write,
-    "openai-chat": chat_lines.write,
-    "csv": table.write,
+    "turnlog": turnlog_lines.write,
+    "openai-chat": fine_tuning.write,
+    "csv": csv_table.write,
 }
 _WRITTEN_AT_ONCE = 256 * 1024
 

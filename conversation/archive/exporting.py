@@ -12,12 +12,12 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import NamedTuple, cast
 
+from conversation.archive.disk_index import OnDisk
 from conversation.archive.entries import Place
-from conversation.archive.on_disk import OnDisk
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
-from logging_store.json_values import UNCOUNTED
 from logging_store.log_reader import FeedbackOf
+from logging_store.records.json_values import UNCOUNTED
 from logging_store.repository import ConversationRepository
 
 SESSIONS_AT_ONCE = 200

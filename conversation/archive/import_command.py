@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 from flask import Blueprint
 
-from conversation.archive import documents, mongoexport, openai_chat, sgd, sharegpt, sources, turnlog
+from conversation.archive import documents, sgd, sources
 from conversation.archive.entries import Reader
+from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
 from conversation.archive.from_database import command as from_database
 from conversation.archive.import_run import Notes, take_in
 from conversation.archive.importing import Tally
@@ -15,7 +16,7 @@ from conversation.archive.new_file import NewFile
 from conversation.store_commands import ended_like_an_interrupt
 
 _READERS: dict[str, Reader] = {
-    "turnlog": turnlog.read,
+    "turnlog": turnlog_lines.read,
     "sgd": sgd.read,
     "openai-chat": openai_chat.read,
     "mongoexport": mongoexport.read,

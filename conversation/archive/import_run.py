@@ -17,7 +17,7 @@ from conversation.archive.importing import Import, Row, Tally
 from conversation.settings import Settings
 from conversation.store_commands import repository_at_work
 from logging_store.batches import Outcome
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.repository import ConversationRepository
 

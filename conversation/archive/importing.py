@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from conversation.archive.entries import Entry, KeptAside, Place, Refused, Repaired, Stated
 from logging_store.batches import KINDS, Kind, Outcome, Receipt
 from logging_store.errors import StoreError, StoreUnavailable
-from logging_store.records import Record
+from logging_store.records.models import Record
 from logging_store.repository import Kept
 
 RECORDS_AT_ONCE = 500

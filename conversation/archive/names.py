@@ -3,7 +3,7 @@
 from typing import Any
 
 from conversation.archive.dialogues import NotADialogueError, check_name
-from logging_store.values import PLACEHOLDERS
+from logging_store.records.values import PLACEHOLDERS
 
 
 def usable(was: Any) -> tuple[str | None, str | None]:

@@ -11,12 +11,12 @@ import click
 from flask import Blueprint, current_app
 
 from conversation.access.callers import ALL_SCOPES
-from conversation.access.registry import KeyRegistry
+from conversation.access.key_registry import KeyRegistry
 from conversation.demo import week
 from conversation.settings import PROJECT, Settings
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
-from logging_store.functions import FunctionStore
-from logging_store.records import Record
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records.models import Record
 from logging_store.repository import ConversationRepository
 
 _AT_ONCE = 500  # records

@@ -9,9 +9,9 @@ from conversation.demo import talks
 from conversation.demo.stating import state
 from conversation.demo.talks import Line
 from conversation.demo.telling import Habits, Teller
-from logging_store import identity
-from logging_store.records import Folder, Record, Session
-from logging_store.restored import RestoredParticipant
+from logging_store.records import identity
+from logging_store.records.models import Folder, Record, Session
+from logging_store.records.restored import RestoredParticipant
 
 _PER_WEEK, _WEEKS = 2, 6
 _WEEKS_AGO = 2  # the courses began

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any, TypeVar
 
-from logging_store.records import Record
+from logging_store.records.models import Record
 
 _Record = TypeVar("_Record", bound=Record)
 

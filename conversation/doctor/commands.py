@@ -16,9 +16,9 @@ from conversation.doctor.foreign import ForeignTable, Names, UnclearError, ident
 from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, where_sql_goes
 from conversation.settings import Settings
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import SchemaMissing, StoreUnavailable, TurnlogError
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 
 blueprint = Blueprint("doctor", __name__, cli_group=None)
 

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conversation.doctor import access, durability, machine, rows, shape
+from conversation.doctor import durability, machine, privileges, row_checks, shape
 from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
 from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, Remedies, command, name, text
 from conversation.settings import Settings
-from logging_store import catalogue
 from logging_store import operations as ops
 from logging_store.errors import SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
-from logging_store.functions import FunctionStore
-from logging_store.migrations import SCHEMA_VERSION
+from logging_store.postgres import catalogue
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.migrations import SCHEMA_VERSION
 
 _ANSWER_S = 10  # for what a healthy database answers at once
 PATIENCE_S = 300  # for whole tables; as the functions' own statement_timeout
@@ -79,7 +79,7 @@ class Examination:
 
     def _access(self, remedies: Remedies) -> list[Check]:
         answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
-        return [access.check_grants(answer, remedies), access.check_roles(answer)]
+        return [privileges.check_grants(answer, remedies), privileges.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:
         answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
@@ -95,7 +95,7 @@ class Examination:
 
     def _rows(self) -> list[Check]:
         expected = catalogue.expected()
-        return [rows.check(self._ask(ops.IDENTITIES, rows.question(expected), PATIENCE_S), expected)]
+        return [row_checks.check(self._ask(ops.IDENTITIES, row_checks.question(expected), PATIENCE_S), expected)]
 
     def _look(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
         try:

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from conversation.doctor.foreign import ForeignTable
 from logging_store.errors import StoreUnavailable, TurnlogError
-from logging_store.sqlstate import without_values
+from logging_store.postgres.sqlstate import without_values
 
 _SQL = Path(__file__).with_suffix(".sql")
 _CONNECT_S = 10

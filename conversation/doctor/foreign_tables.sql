@@ -162,7 +162,7 @@ end
 $$;
 
 
--- A UUID of version 3 in Turnlog's namespace (see logging_store/identity.py): PostgreSQL has MD5 without an extension.
+-- A UUID of version 3 in Turnlog's namespace (see logging_store/records/identity.py): PostgreSQL has MD5 without an extension.
 create function pg_temp.derived_id(name text) returns uuid
 language sql immutable
 set search_path = pg_catalog, pg_temp -- it is called within the tables' own path

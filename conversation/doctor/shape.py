@@ -10,7 +10,7 @@ from typing import Any
 
 from conversation.doctor.findings import Check, Finding, number_of
 from conversation.doctor.remedies import Remedies, name, text
-from logging_store.catalogue import Catalogue
+from logging_store.postgres.catalogue import Catalogue
 
 _DOOR = "public.turnlog(text,jsonb)"
 _DOORS_COMMENT = "function public.turnlog(text, jsonb)"

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from conversation import access
 from conversation.access import Scope
-from conversation.pages import formats
+from conversation.pages import jinja_filters
 
 #: What a page says after something was done: the address carries the name, never the text.
 SAID = {
@@ -55,7 +55,7 @@ def register(app: Flask) -> None:
     Bootstrap5(app)
     access.open_to_all(app.view_functions["bootstrap.static"])
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    formats.register(app)
+    jinja_filters.register(app)
     app.context_processor(_shared)
     app.register_error_handler(access.NotSignedIn, _ask_to_sign_in)
 

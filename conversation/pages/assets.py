@@ -8,7 +8,7 @@ from conversation import access
 
 blueprint = Blueprint("pages_assets", __name__)
 
-_FOLDER = Path(__file__).parents[1] / "static" / "pages"
+_FOLDER = Path(__file__).parent / "static"
 _FRESH_S = 300  # then a browser asks whether it is still the same
 
 

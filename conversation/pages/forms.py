@@ -12,7 +12,7 @@ from flask import request
 from pydantic import BaseModel
 from werkzeug.datastructures import MultiDict
 
-from conversation import paging
+from conversation.api import pagination
 
 _Query = TypeVar("_Query", bound=BaseModel)
 _TIMES = {"from", "to"}
@@ -29,7 +29,7 @@ def asked() -> dict[str, str]:
 
 def read(model: type[_Query]) -> _Query:
     """Return what a form asks for. Raises `InvalidBody`, naming each parameter as ?name."""
-    return paging.parse(MultiDict(_given()), model)
+    return pagination.parse(MultiDict(_given()), model)
 
 
 def times(not_before: datetime | None, before: datetime | None) -> dict[str, str]:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from conversation import access, answers, http, interaction_answers
-from conversation.archive import exporting, turnlog
-from conversation.openapi import LINES
+from conversation import access
+from conversation.api import http, interaction_schemas, schemas
+from conversation.api.openapi import LINES
+from conversation.archive import exporting
+from conversation.archive.formats import turnlog_lines
 from conversation.pages import bubbles
-from logging_store import identity
 from logging_store import operations as ops
+from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 
 blueprint = Blueprint("pages_session_files", __name__)
@@ -26,8 +28,8 @@ def raw(session: str) -> Response:
     log = http.repository()
     found = log.session(session)
     if turn := request.args.get("turn"):
-        return jsonify(interaction_answers.InteractionView.arrange(_interaction(log, found["session_id"], turn)))
-    return jsonify(answers.SessionView.arrange(found))
+        return jsonify(interaction_schemas.InteractionView.arrange(_interaction(log, found["session_id"], turn)))
+    return jsonify(schemas.SessionView.arrange(found))
 
 
 @blueprint.get("/sessions/<name:session>/turnlog.jsonl")
@@ -38,7 +40,7 @@ def lines(session: str) -> Response:
     participants = log.participants(found["session_id"])["participants"]
     turns = exporting.transcript(log, found["session_id"])
     exported = exporting.Exported(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
-    return _to_keep(http.streamed(turnlog.write(iter([exported])), LINES), found, "jsonl")
+    return _to_keep(http.streamed(turnlog_lines.write(iter([exported])), LINES), found, "jsonl")
 
 
 @blueprint.get("/sessions/<name:session>/conversation.md")

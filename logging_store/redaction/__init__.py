@@ -14,7 +14,7 @@ from typing import Any
 
 from logging_store.batches import Receipt, Row
 from logging_store.errors import Invalid
-from logging_store.redaction import rows as of_rows
+from logging_store.redaction import row_texts as of_rows
 from logging_store.redaction.finders import Finder
 from logging_store.redaction.text import Finders, Passage, RedactionFailed
 

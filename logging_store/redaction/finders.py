@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from logging_store.redaction.linear import Pattern, Span
+from logging_store.redaction.linear_regex import Pattern, Span
 
 
 class Finder(Protocol):

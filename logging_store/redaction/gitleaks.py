@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from logging_store.redaction.linear import Pattern, Span
+from logging_store.redaction.linear_regex import Pattern, Span
 
 
 class Gitleaks:

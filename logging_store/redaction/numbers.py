@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from logging_store.redaction.finders import between_words, is_word
-from logging_store.redaction.linear import Pattern, Span
+from logging_store.redaction.linear_regex import Pattern, Span
 
 DASHES = r"\x{2010}-\x{2015}\x{2212}"
 SPACES = r" \x{a0}\x{2007}\x{2009}\x{202f}"

@@ -12,7 +12,7 @@ from itertools import product
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 from logging_store.redaction.finders import is_word
-from logging_store.redaction.linear import Pattern, Span
+from logging_store.redaction.linear_regex import Pattern, Span
 from logging_store.redaction.numbers import AT_WORK, DASHES, SPACES, groups_of_digits, is_address
 
 _BETWEEN = rf"[{SPACES}{DASHES}()./\[\]-]{{0,3}}"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from logging_store.redaction.linear import Pattern, Span
+from logging_store.redaction.linear_regex import Pattern, Span
 
 
 class _Form(NamedTuple):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from logging_store.redaction.finders import Finder
-from logging_store.redaction.linear import Pattern
+from logging_store.redaction.linear_regex import Pattern
 
 _STEPS_A_LOOK = 64  # the clock of a thread is the kernel's, and a look at it takes longer than a step
 

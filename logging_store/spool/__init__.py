@@ -14,12 +14,12 @@ from typing import Any
 from logging_store import operations as ops
 from logging_store.batches import KINDS, Batch, BatchReceipts, Receipt
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
+from logging_store.spool.blocked_sessions import HeldSessions
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
-from logging_store.spool.forgetting import Forgetting
-from logging_store.spool.held import HeldSessions
+from logging_store.spool.purge import Forgetting
 from logging_store.spool.reader import SpoolReader
 from logging_store.store import Backlog, Store
 

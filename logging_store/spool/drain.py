@@ -15,11 +15,11 @@ import apsw
 
 from logging_store.batches import Batch, Receipt, receipt_of
 from logging_store.errors import Conflict, Invalid, Misconfigured, SpoolFull, StoreError, StoreUnavailable
+from logging_store.spool.blocked_sessions import HeldSessions
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters, left_out
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import Entry, SpoolFile
-from logging_store.spool.held import HeldSessions
 from logging_store.store import Store
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreBusy, StoreUnavailable
-from logging_store.spool import reading
+from logging_store.spool import overlay
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.store import Store
@@ -75,7 +75,7 @@ class SpoolReader(ABC):
         outline, page, people = found["outline"], found["transcript"], found["participants"]
         if not batches or session is None or outline is None or page is None or people is None:
             return found
-        batches = reading.reaching(session_id, batches, session["owner"])
+        batches = overlay.reaching(session_id, batches, session["owner"])
         page = self._with_waiting_turns(project, session_id, page, batches, begins=outline["index"] == 0)
         of_page: ops.FeedbackQuery = {
             "session_id": session_id,
@@ -104,11 +104,11 @@ class SpoolReader(ABC):
         batches = self.directory.batches_of(project, session_id)
         page = self._ask(ops.FEEDBACK, project, query)
         batches = self._reaching(project, session_id, batches, page["session"])
-        session = page["session"] or reading.session_row(session_id, batches)
-        waiting = reading.feedback_of(session_id, batches, query.get("interaction_ids"), query.get("author"))
+        session = page["session"] or overlay.session_row(session_id, batches)
+        waiting = overlay.feedback_of(session_id, batches, query.get("interaction_ids"), query.get("author"))
         if not waiting or (session and session["erased_at"]):
             return {**page, "session": session}
-        rows = [reading.later(row, waiting.get(reading.place_of(row), row)) for row in page["feedback"]]
+        rows = [overlay.later(row, waiting.get(overlay.place_of(row), row)) for row in page["feedback"]]
         if page["after"] is None:
             of_these: ops.FeedbackQuery = {
                 "session_id": session_id,
@@ -116,7 +116,7 @@ class SpoolReader(ABC):
                 "interaction_ids": sorted({place[0] for place in waiting}),
             }
             stored = ops.pages(lambda asked: self._ask(ops.FEEDBACK, project, asked), of_these)
-            known = {reading.place_of(row) for each in stored for row in each["feedback"]}
+            known = {overlay.place_of(row) for each in stored for row in each["feedback"]}
             rows += [row for place, row in waiting.items() if place not in known]
         return {**page, "session": session, "feedback": rows}
 
@@ -139,11 +139,11 @@ class SpoolReader(ABC):
         self, project: str, session_id: str, batches: list[Batch], stored: ops.SessionName | None
     ) -> list[Batch]:
         """Return what waits of a session, and isn't claimed by somebody whose it is not."""
-        if not reading.is_claimed(session_id, batches):
+        if not overlay.is_claimed(session_id, batches):
             return batches
         known = self._ask(ops.SESSION, project, ops.OfSession(session_id=session_id)) if stored else None
-        owner = known["owner"] if known else reading.owner_of(session_id, batches)
-        return reading.reaching(session_id, batches, owner)
+        owner = known["owner"] if known else overlay.owner_of(session_id, batches)
+        return overlay.reaching(session_id, batches, owner)
 
     def _with_waiting_turns(
         self,
@@ -155,19 +155,19 @@ class SpoolReader(ABC):
         begins: bool,
     ) -> _Transcript:
         """Return a page with what waits; the last one also has what is new. `begins`: it is the first one."""
-        waiting = reading.interactions_of(session_id, batches)
-        session = page["session"] or reading.session_row(session_id, batches)
+        waiting = overlay.interactions_of(session_id, batches)
+        session = page["session"] or overlay.session_row(session_id, batches)
         if not waiting or (session and session["erased_at"]):
             return {**page, "session": session}
         rows = [
-            reading.interaction_row(waiting[row["interaction_id"]], row) if row["interaction_id"] in waiting else row
+            overlay.interaction_row(waiting[row["interaction_id"]], row) if row["interaction_id"] in waiting else row
             for row in page["interactions"]
         ]
         is_last = page["after"] is None
         if is_last:
             known = self._stored_ids(project, session_id)
-            new = (reading.interaction_row(each) for id_, each in waiting.items() if id_ not in known)
-            rows = reading.in_order([*rows, *new])
+            new = (overlay.interaction_row(each) for id_, each in waiting.items() if id_ not in known)
+            rows = overlay.in_order([*rows, *new])
         return {**page, "session": session, "interactions": rows, "complete": begins and is_last}
 
     def _stored_ids(self, project: str, session_id: str) -> set[str]:
@@ -179,20 +179,20 @@ class SpoolReader(ABC):
 
 
 def _waiting_session(session_id: str, batches: list[Batch]) -> ops.Session | None:
-    owner = reading.owner_of(session_id, batches)
-    return reading.session_row(session_id, reading.reaching(session_id, batches, owner))
+    owner = overlay.owner_of(session_id, batches)
+    return overlay.session_row(session_id, overlay.reaching(session_id, batches, owner))
 
 
 def _waiting_transcript(session: ops.Session, batches: list[Batch]) -> _Transcript:
     session_id = session["session_id"]
-    waiting = reading.interactions_of(session_id, reading.reaching(session_id, batches, session["owner"]))
-    rows = reading.in_order(reading.interaction_row(each) for each in waiting.values())
+    waiting = overlay.interactions_of(session_id, overlay.reaching(session_id, batches, session["owner"]))
+    rows = overlay.in_order(overlay.interaction_row(each) for each in waiting.values())
     return {"session": session, "interactions": rows, "after": None, "complete": False}
 
 
 def _with_waiting_participants(session_id: str, found: _People, batches: list[Batch]) -> _People:
-    session = found["session"] or reading.session_row(session_id, batches)
+    session = found["session"] or overlay.session_row(session_id, batches)
     if session is None or session["erased_at"]:
         return {"session": session, "participants": []}
-    people = reading.participants_of(session_id, batches, found["participants"])
+    people = overlay.participants_of(session_id, batches, found["participants"])
     return {"session": session, "participants": people}

@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 
 ORIGIN = "https://chat.example.com"
 

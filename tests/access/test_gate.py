@@ -12,11 +12,11 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation import access
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import KEYLESS, problem
 from tests.asking import ask, operations_asked

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversation.access import keys, session_tokens
-from conversation.access.keys import Key, KeyKind
-from conversation.access.known_keys import KnownKeys
+from conversation.access import api_keys, session_tokens
+from conversation.access.api_keys import Key, KeyKind
+from conversation.access.key_cache import KnownKeys
 
 SESSION = str(uuid.uuid4())
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -33,25 +33,25 @@ def key(**changes: object) -> Key:
 
 @pytest.mark.parametrize("kind", get_args(KeyKind))
 def test_a_key_tells_what_it_is_and_is_never_made_twice(kind: KeyKind) -> None:
-    made = {keys.make(kind) for _ in range(1000)}
+    made = {api_keys.make(kind) for _ in range(1000)}
     assert len(made) == 1000
     assert all(re.fullmatch(rf"turnlog_{kind[0]}k_[0-9A-Za-z]{{30}}", text) for text in made)
-    assert all(keys.digest_of(text) for text in made)
+    assert all(api_keys.digest_of(text) for text in made)
 
 
 @given(st.integers(0, 40), st.sampled_from(BASE62 + "-_ \n"))
 def test_any_wrong_character_is_told(place: int, character: str) -> None:
     text = "turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ8"
     wrong = text[:place] + character + text[place + 1 :]
-    assert keys.digest_of(text)
-    assert (keys.digest_of(wrong) is not None) == (wrong == text)
+    assert api_keys.digest_of(text)
+    assert (api_keys.digest_of(wrong) is not None) == (wrong == text)
 
 
 @given(st.integers(11, 39))
 def test_swapped_neighbours_are_told(place: int) -> None:
     text = "turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ8"
     swapped = text[:place] + text[place + 1] + text[place] + text[place + 2 :]
-    assert swapped == text or not keys.digest_of(swapped)
+    assert swapped == text or not api_keys.digest_of(swapped)
 
 
 def test_a_token_says_what_was_signed() -> None:

@@ -9,11 +9,11 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
-from logging_store import identity
 from logging_store import operations as ops
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records import identity
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
 from tests.asking import ask

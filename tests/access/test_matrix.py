@@ -19,11 +19,11 @@ from flask import Flask
 
 from app import create_app
 from conversation import access
-from conversation.access import keys
+from conversation.access import api_keys
 from conversation.access.callers import ALL_SCOPES
-from conversation.access.registry import KeyRegistry
+from conversation.access.key_registry import KeyRegistry
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.issuers import ISSUER, USER, SigningPair, claims, publishing, signed_with_text
 
@@ -133,7 +133,7 @@ class Cast:
         self.registry.revoke(revoked.key)
         self._keys = {
             "garbage": "letmein",
-            "unknown": keys.make("secret"),
+            "unknown": api_keys.make("secret"),
             "expired": make("default", "secret", ALL_SCOPES, expires_at=past).text,
             "revoked": revoked.text,
             "foreign": make("shop", "secret", ALL_SCOPES).text,

@@ -10,10 +10,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access import keys, page_visits, proofs
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access import api_keys, cached_lookup, page_sessions
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.api import KEYLESS
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -120,7 +120,7 @@ def test_a_cookie_that_was_changed_anywhere_is_none(
     # the last bits of base64 may be nobody's: what is put in differs in the others as well
     forged = [value[:n] + ("Q" if value[n] in "ABCD" else "A") + value[n + 1 :] for n in range(len(value))]
     forged += ["key:", "user:", "key:operator", "key:" + "x" * 4050]
-    forged.append(value.replace(value[4:68], str(keys.digest_of(other.text))))
+    forged.append(value.replace(value[4:68], str(api_keys.digest_of(other.text))))
     for each in forged:
         stranger = guarded.test_client()
         stranger.set_cookie(COOKIE, each)
@@ -131,14 +131,14 @@ def test_a_sign_in_ends_after_half_a_day(
     client: FlaskClient, secret_key: MadeKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sign_in(client, secret_key.text)
-    monkeypatch.setattr(page_visits, "LIFETIME_S", -1)
+    monkeypatch.setattr(page_sessions, "LIFETIME_S", -1)
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
 def test_a_sign_in_ends_with_its_key(
     client: FlaskClient, secret_key: MadeKey, registry: KeyRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proofs, "FRESH_S", 0)
+    monkeypatch.setattr(cached_lookup, "FRESH_S", 0)
     sign_in(client, secret_key.text)
     assert client.get("/sessions").status_code == HTTPStatus.OK
     registry.revoke(secret_key.key)

@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 
 

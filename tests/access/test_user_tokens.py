@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversation.access.key_set import FETCH_S, FRESH_S, RETRY_S, STALE_S, UNKNOWN_S, KeySet, signing_key
+from conversation.access.jwks import FETCH_S, FRESH_S, RETRY_S, STALE_S, UNKNOWN_S, KeySet, signing_key
 from conversation.access.user_tokens import InvalidToken, SharedSecret, TokenUnprovable, UnfitToken, UserTokens
 from conversation.settings import Settings
 from tests.issuers import ISSUER, USER, Publisher, SigningPair, claims, publishing, relabelled, signed_with_text

@@ -8,7 +8,7 @@ from flask import Flask
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
 from tests.api import problem
 from tests.issuers import ISSUER, USER, SigningPair, publishing

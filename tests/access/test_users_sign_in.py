@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.asking import operations_asked
 from tests.issuers import USER, claims, signed_with_text
 

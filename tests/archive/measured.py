@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from conversation.archive import chat_lines, documents, exporting, mongoexport, openai_chat, table, turnlog
+from conversation.archive import documents, exporting
 from conversation.archive.entries import Reader
+from conversation.archive.formats import csv_table, fine_tuning, mongoexport, openai_chat, turnlog_lines
 from conversation.archive.importing import Import
 from logging_store.batches import Receipt
-from logging_store.identity import Identity
-from logging_store.records import Record
+from logging_store.records.identity import Identity
+from logging_store.records.models import Record
 from logging_store.repository import ConversationRepository, Kept
 from tests.archive.test_documents import Dripping
 
@@ -119,7 +120,7 @@ def main(what: str, count: int) -> None:
             _import(mongoexport.read, (_message(n, count) for n in range(2 * count)), count)
         case "sessions" | "one session":
             repository = Repository(count, 1) if what == "sessions" else Repository(1, count)
-            for writer in (turnlog.write, chat_lines.write, table.write):
+            for writer in (turnlog_lines.write, fine_tuning.write, csv_table.write):
                 size = sum(map(len, writer(exporting.everything(repository, {}))))
                 assert size > count * 2 * len(_TEXT)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # noqa: T201 - the answer

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from conversation.archive.from_database import mapping, overrides, synonyms
+from conversation.archive.from_database.column_values import Zone, converter
 from conversation.archive.from_database.mapping import Understood
 from conversation.archive.from_database.tables import Column, Kind, Reference, Table, TableName, kind_of
-from conversation.archive.from_database.values import Zone, converter
 from conversation.archive.import_run import SourceError
 
 UTC, BERLIN = Zone(ZoneInfo("UTC")), Zone(ZoneInfo("Europe/Berlin"))

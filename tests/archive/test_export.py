@@ -14,7 +14,7 @@ from click.testing import Result
 
 from conversation.archive import exporting
 from logging_store import operations as ops
-from logging_store.records import Folder, Interaction, Session
+from logging_store.records.models import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.archive.conftest import Flask, counted

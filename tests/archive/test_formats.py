@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from conversation.archive import documents, openai_chat, sgd, sharegpt
+from conversation.archive import documents, sgd
 from conversation.archive.entries import Entry, Reader, Refused, Stated
-from logging_store.records import Interaction, Session
+from conversation.archive.formats import openai_chat, sharegpt
+from logging_store.records.models import Interaction, Session
 
 Json = dict[str, Any]
 

@@ -19,8 +19,8 @@ from conversation.archive.entries import Entry, Place, Stated
 from conversation.archive.importing import Import, Row
 from logging_store.batches import Receipt
 from logging_store.errors import Misconfigured, StoreUnavailable
-from logging_store.identity import Identity
-from logging_store.records import Record, Session
+from logging_store.records.identity import Identity
+from logging_store.records.models import Record, Session
 from logging_store.repository import Kept
 from tests.archive import dialogues
 from tests.archive.conftest import Flask, counted, flask_of, stored_rows

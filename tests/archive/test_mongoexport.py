@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversation.archive import documents, extended_json, mongoexport
+from conversation.archive import documents
 from conversation.archive.entries import Entry, Refused, Repaired, Stated
-from logging_store.records import Interaction, Session
+from conversation.archive.formats import extended_json, mongoexport
+from logging_store.records.models import Interaction, Session
 
 Json = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_store.records import (
+from logging_store.records.models import (
     Feedback,
     Folder,
     Interaction,

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from conversation.access.registry import KeyRegistry, MadeKey
-from logging_store.postgres import PostgresStore
+from conversation.access.key_registry import KeyRegistry, MadeKey
+from logging_store.postgres.postgres_store import PostgresStore
 from tests.browser.chromium import FOREIGN_NAME
 from tests.browser.road import Road
 from tests.databases import TestServer

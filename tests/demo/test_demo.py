@@ -16,10 +16,10 @@ from app import create_app
 from conversation.demo import week
 from conversation.demo.talks import fill, people, talks
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
-from logging_store.records import Feedback, Interaction, Record, Session
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records.models import Feedback, Interaction, Record, Session
+from logging_store.records.restored import Restored, RestoredInteraction
 from logging_store.repository import ConversationRepository
-from logging_store.restored import Restored, RestoredInteraction
 from tests.access.conftest import Calls
 from tests.conftest import PROJECT
 from tests.doctor import Operator

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from tests.databases import TestServer, server_folder
 from tests.faults import sizes
 from tests.faults.scene import Scene, scene

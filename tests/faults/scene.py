@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversation.settings import Settings
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from tests.databases import server_folder
 from tests.faults import reading
 from tests.faults.clients import CLIENTS, PAUSE_S, Client, Clients, connection

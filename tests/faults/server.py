@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import psutil
 import psycopg
 
-from logging_store import programs
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded import binaries
+from logging_store.embedded.server import EmbeddedPostgres
 
 _PATIENCE_S = 60
 
@@ -30,7 +30,7 @@ class OwnServer:
         postmaster.wait(_PATIENCE_S)
 
     def stop(self) -> None:
-        stopped = programs.run(
+        stopped = binaries.run(
             "pg_ctl", "stop", "-D", self.embedded.cluster.name, "-m", "fast", "-w", folder=self.embedded.directory
         )
         assert stopped.returncode == 0, stopped.stdout

@@ -2,7 +2,7 @@
 
 import time
 
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from tests.faults import sizes
 from tests.faults.conftest import OpenScene, Postgres
 from tests.faults.expectations import assert_none_refused

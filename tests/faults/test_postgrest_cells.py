@@ -20,11 +20,11 @@ from conversation.settings import Settings
 from logging_store.batches import STORED, Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.group_commit import GroupCommit
-from logging_store.ledger import Ledger
-from logging_store.records import Interaction
+from logging_store.metrics.ledger import Ledger
+from logging_store.postgres.supabase_store import SupabaseStore
+from logging_store.records.models import Interaction
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Spool
-from logging_store.supabase import SupabaseStore
 from tests.conftest import PROJECT
 from tests.databases import TestServer
 from tests.postgrest import Action, Disconnect, Fault, PostgrestStandIn, Respond, Stall, Trickle, Truncate

@@ -18,8 +18,8 @@ import pytest
 
 from logging_store.errors import StoreUnavailable
 from logging_store.group_commit import GroupCommit
-from logging_store.postgres import PostgresStore
-from logging_store.records import Interaction, Session, SessionChanges
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.records.models import Interaction, Session, SessionChanges
 from logging_store.repository import ConversationRepository
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.conftest import PROJECT

@@ -134,7 +134,7 @@ PLANTED = [
     ),
     PlantedBug(
         "the deadline begins anew with each byte",
-        "logging_store/supabase.py",
+        "logging_store/postgres/supabase_store.py",
         "        http_deadline.install(http)\n",
         "",
         f"{CELLS}::test_an_answer_that_trickles_in_ends_at_the_deadline[before]",

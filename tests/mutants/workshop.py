@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from tests.databases import server_folder
 
 ROOT = Path(__file__).parent.parent.parent

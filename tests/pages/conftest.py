@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, StorageState
 
 from conversation.access.callers import Scope
-from conversation.access.registry import MadeKey
+from conversation.access.key_registry import MadeKey
 from conversation.settings import Settings
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from logging_store import identity
 from logging_store.batches import Batch, Receipt
+from logging_store.records import identity
 from logging_store.spool.dead_letters import DeadLetters
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -12,7 +12,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.addressing import Addresser
 from logging_store.batches import Receipt
-from logging_store.records import Interaction
+from logging_store.records.models import Interaction
 from logging_store.spool import DeadLetters
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log, transcript

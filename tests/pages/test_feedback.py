@@ -11,13 +11,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.registry import KeyRegistry
-from conversation.pages import feedback as form_module
+from conversation.access.key_registry import KeyRegistry
+from conversation.pages import feedback_page as form_module
 from conversation.settings import Settings
-from logging_store import identity
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records import identity
+from logging_store.records.restored import RestoredFeedback
 from logging_store.repository import ConversationRepository
-from logging_store.restored import RestoredFeedback
 from tests.api import create, log
 from tests.pages.reading import page_of, texts
 

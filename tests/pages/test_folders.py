@@ -6,9 +6,9 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
-from conversation.pages.folders import Week, weeks
-from conversation.pages.formats import NOTHING
-from logging_store import identity
+from conversation.pages.folders_page import Week, weeks
+from conversation.pages.jinja_filters import NOTHING
+from logging_store.records import identity
 from tests.api import log
 from tests.pages.reading import link, page_of, texts
 

@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation.pages.health import shown
+from conversation.pages.health_page import shown
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.store import Backlog, Store

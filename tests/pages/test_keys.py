@@ -8,9 +8,9 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.access.callers import ALL_SCOPES
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
 from tests.pages.reading import page_of, texts
 

@@ -3,7 +3,7 @@
 import pytest
 from flask.testing import FlaskClient
 
-from conversation.pages import live as page_module
+from conversation.pages import live_page as page_module
 from tests.api import create, log
 from tests.pages.reading import link, page_of, texts
 

@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation.pages.formats import NOTHING
+from conversation.pages.jinja_filters import NOTHING
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.spool import Limits, Spool

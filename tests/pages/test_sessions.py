@@ -7,7 +7,7 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
-from conversation.pages import sessions as page_module
+from conversation.pages import sessions_page as page_module
 from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
 from tests.pages.reading import link, page_of, texts
@@ -146,7 +146,7 @@ def test_a_short_page_says_how_far_it_looked(logged: FlaskClient, monkeypatch: p
             return {"sessions": 0, "complete": False}
 
     looking = Short()
-    monkeypatch.setattr("conversation.http.repository", lambda: looking)
+    monkeypatch.setattr("conversation.api.http.repository", lambda: looking)
     page = page_of(logged.get("/sessions?model=gone"))
     assert looking.calls == 4
     assert texts(page, "#looked") == ["No session found so far. Looked as far as 2026-10-05 00:00:00 ."]

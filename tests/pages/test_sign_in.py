@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from conversation.access.proofs import FRESH_S
+from conversation.access.cached_lookup import FRESH_S
 from tests.browser.conftest import key_registry
 from tests.pages.conftest import OPERATOR, make_key
 from tests.pages.tabs import Tab

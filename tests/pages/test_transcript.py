@@ -8,11 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation.pages import transcript as page_module
-from conversation.pages.formats import NOTHING
+from conversation.pages import session_page as page_module
+from conversation.pages.jinja_filters import NOTHING
 from conversation.settings import Settings
-from logging_store import identity
 from logging_store.group_commit import GroupCommit
+from logging_store.records import identity
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 from supabase import Client, ClientOptions, create_client
 from tests.databases import server_folder
 from tests.postgrest.standin import PostgrestStandIn

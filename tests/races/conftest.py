@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from logging_store.postgres import PostgresStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.postgres.supabase_store import SupabaseStore
 from logging_store.store import Store
-from logging_store.supabase import SupabaseStore
 from tests.databases import TestServer
 from tests.postgrest import sign
 from tests.postgrest.standin import DEFAULT_SECRET

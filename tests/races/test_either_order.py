@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from logging_store.records import Interaction, Session
+from logging_store.records.models import Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.conftest import PROJECT

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from logging_store import identity
-from logging_store.records import Interaction, Session
+from logging_store.records import identity
+from logging_store.records.models import Interaction, Session
 from logging_store.repository import ConversationRepository, Kept
 from logging_store.store import Store
 from tests.conftest import PROJECT

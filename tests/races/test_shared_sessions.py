@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from logging_store import identity
 from logging_store.batches import Batch
+from logging_store.records import identity
 from logging_store.store import Store
 from tests.conftest import PROJECT
 from tests.races.conftest import Arena

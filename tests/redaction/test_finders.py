@@ -3,7 +3,7 @@
 import pytest
 
 from logging_store.redaction.finders import Custom, Finder, Mail
-from logging_store.redaction.linear import Pattern
+from logging_store.redaction.linear_regex import Pattern
 from logging_store.redaction.numbers import Card, Ip, has_check_digit
 from logging_store.redaction.phone import Phone
 from logging_store.redaction.secrets import Secrets

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from logging_store.redaction.gitleaks import Gitleaks
-from logging_store.redaction.linear import Pattern
+from logging_store.redaction.linear_regex import Pattern
 
 RULES = r"""
 title = "rules of our own, in gitleaks' form"

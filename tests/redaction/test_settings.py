@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conversation.redacting import create_redaction
+from app import create_redaction
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured
 

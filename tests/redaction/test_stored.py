@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import create_app
-from conversation import ledger as comparing
-from conversation.messages import OWN_ID, REPLIES_TO
+from conversation.api.legacy.messages import OWN_ID, REPLIES_TO
+from conversation.proof import comparison as comparing
 from conversation.settings import Settings
 from logging_store.errors import Invalid
-from logging_store.ledger import Ledger
-from logging_store.records import Interaction, SessionChanges
-from logging_store.redaction import Redaction, rows
+from logging_store.metrics.ledger import Ledger
+from logging_store.records.models import Interaction, SessionChanges
+from logging_store.redaction import Redaction, row_texts
+from logging_store.redaction.by_name import finders
 from logging_store.redaction.finders import Custom, Mail
-from logging_store.redaction.linear import Span
-from logging_store.redaction.named import finders
+from logging_store.redaction.linear_regex import Span
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log, problem, transcript
@@ -140,7 +140,7 @@ def test_what_names_a_record_stays(redacting: FlaskClient) -> None:
 
 
 def test_messages_of_chats_keep_their_ids(redacting: FlaskClient) -> None:
-    assert {OWN_ID, REPLIES_TO} == rows.IN_METADATA
+    assert {OWN_ID, REPLIES_TO} == row_texts.IN_METADATA
     said = [
         {"role": "user", "content": MAIL, "message_id": "u@x.org"},
         {"role": "assistant", "content": "ok", "message_id": MAIL},

@@ -16,7 +16,7 @@ from psycopg import errors
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store.ledger import Ledger
+from logging_store.metrics.ledger import Ledger
 from logging_store.repository import ConversationRepository
 from tests.api import KEYLESS, paths, problem
 from tests.conftest import PROJECT, Backend

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
-from logging_store.records import Folder, Plan, Session
+from logging_store.records.models import Folder, Plan, Session
 from logging_store.repository import ConversationRepository
 from tests.api import KEYLESS, problem
 from tests.conftest import Backend

@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 from app import create_app
 from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
+from logging_store.records.values import canonical_key
 from logging_store.repository import ConversationRepository
-from logging_store.values import canonical_key
 from tests.api import KEYLESS, log, paths, problem, transcript
 from tests.conftest import Backend
 

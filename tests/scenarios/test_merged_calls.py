@@ -6,7 +6,7 @@ import pytest
 
 from logging_store import group_commit
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.records import Folder, Interaction, Participant, Record, Session
+from logging_store.records.models import Folder, Interaction, Participant, Record, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 

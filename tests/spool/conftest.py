@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store.postgres import PostgresStore
+from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.api import KEYLESS
 from tests.spool.away import Removable

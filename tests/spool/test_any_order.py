@@ -25,11 +25,11 @@ from pydantic_core import to_json
 
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.postgres import PostgresStore
-from logging_store.records import Interaction, Session
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.records.models import Interaction, Session
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirectory
+from logging_store.spool.blocked_sessions import HeldSessions
 from logging_store.spool.drain import Drain
-from logging_store.spool.held import HeldSessions
 from logging_store.store import Store
 from tests.asking import ask
 from tests.conftest import PROJECT

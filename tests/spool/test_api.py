@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store import identity
 from logging_store.errors import Invalid, StoreUnavailable
-from logging_store.ledger import Ledger
+from logging_store.metrics.ledger import Ledger
+from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Limits, Spool
 from tests.api import KEYLESS, log, problem, transcript

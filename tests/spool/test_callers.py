@@ -7,11 +7,11 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from conversation.access import keys, proofs
-from conversation.access.registry import KeyRegistry, MadeKey
+from conversation.access import api_keys, cached_lookup
+from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Limits, Spool
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
@@ -82,7 +82,7 @@ def test_who_was_never_seen_is_told_to_come_again(browser: Calls, backend: Calls
 
 def test_a_typing_error_is_told_without_the_store(guarded: Flask, inner: Removable) -> None:
     inner.away = AWAY
-    mistyped = keys.make("secret")[:-1] + "-"
+    mistyped = api_keys.make("secret")[:-1] + "-"
     assert Calls(guarded.test_client(), mistyped, {}).log(prompt="Hello").status_code == 401
     assert inner.asked == 0
 
@@ -162,9 +162,9 @@ def test_a_revoked_key_stops_when_its_proof_is_no_longer_fresh(
     token = opened(browser, "s", 201)
     registry.revoke(publishable_key.key)
     assert browser.log(token, session_id="s", prompt="within seconds").status_code == 201
-    monkeypatch.setattr(proofs, "FRESH_S", 0)
+    monkeypatch.setattr(cached_lookup, "FRESH_S", 0)
     assert "revoked" in problem(browser.log(token, session_id="s", prompt="too late"), 401)["detail"]
-    assert max(10, proofs.USABLE_S) + 5 <= 30  # and a look-up, which a deadline ends
+    assert max(10, cached_lookup.USABLE_S) + 5 <= 30  # and a look-up, which a deadline ends
 
 
 def test_a_revoked_key_stays_revoked_in_an_outage(
@@ -172,7 +172,7 @@ def test_a_revoked_key_stays_revoked_in_an_outage(
 ) -> None:
     token = opened(browser, "s", 201)
     registry.revoke(publishable_key.key)
-    monkeypatch.setattr(proofs, "FRESH_S", 0)
+    monkeypatch.setattr(cached_lookup, "FRESH_S", 0)
     assert browser.log(token, session_id="s", prompt="no").status_code == 401
     inner.away = AWAY
     assert browser.log(token, session_id="s", prompt="no").status_code == 401

@@ -8,14 +8,14 @@ import apsw
 import pytest
 from flask.testing import FlaskClient
 
-from logging_store import identity
 from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import Invalid, StoreUnavailable
+from logging_store.records import identity
 from logging_store.spool import Spool
 from logging_store.spool.files import SpoolFile
-from logging_store.spool.forgetting import Forgotten
 from logging_store.spool.locks import BROKEN
+from logging_store.spool.purge import Forgotten
 from tests.api import create, in_path, log, problem, transcript
 from tests.asking import ask
 from tests.spool.away import PROJECT, Removable, said

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
-from logging_store.postgres import PostgresStore
-from logging_store.spool import Limits, Spool, reading
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.spool import Limits, Spool, overlay
 from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.spool.test_any_order import Waiting, in_a_single_pass
@@ -114,4 +114,4 @@ def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None
         for turn, second, id_ in places
     ]  # fmt: skip
     rows.append({"turn": None, "started_at": None, "created_at": "2026-11-21T12:00:05+02:00", "interaction_id": "6"})
-    assert reading.in_order(reversed(rows)) == rows
+    assert overlay.in_order(reversed(rows)) == rows

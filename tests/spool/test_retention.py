@@ -8,11 +8,11 @@ import apsw
 import pytest
 
 from logging_store.errors import StoreUnavailable
-from logging_store.functions import FunctionStore
-from logging_store.records import Folder, Interaction, Plan, Session
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.records.models import Folder, Interaction, Plan, Session
 from logging_store.repository import ConversationRepository
-from logging_store.retention import Expired, Retention
 from logging_store.spool import Spool
+from logging_store.upkeep.retention import Expired, Retention
 from tests.spool.away import PROJECT, Removable
 from tests.spool.conftest import delivered
 

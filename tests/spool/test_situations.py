@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from logging_store.addressing import Addresser
 from logging_store.errors import StoreUnavailable
-from logging_store.postgres import PostgresStore
-from logging_store.records import Folder, Interaction, Participant, Record, Session
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.records.models import Folder, Interaction, Participant, Record, Session
 from logging_store.repository import ConversationRepository
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, Spool, SpoolDirectory
+from logging_store.spool.blocked_sessions import HeldSessions
 from logging_store.spool.drain import Drain
-from logging_store.spool.held import HeldSessions
 from tests.api import problem
 from tests.spool.away import Removable
 from tests.spool.conftest import delivered

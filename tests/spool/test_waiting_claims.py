@@ -7,12 +7,12 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from conversation.access.registry import KeyRegistry
+from conversation.access.key_registry import KeyRegistry
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import Invalid, StoreUnavailable
-from logging_store.functions import FunctionStore
+from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Spool
 from tests.access.conftest import Calls
 from tests.asking import ask

@@ -14,17 +14,17 @@ from conversation.archive.entries import Entry
 from conversation.archive.from_database import (
     api_tables,
     mapping,
-    messages,
+    message_rows,
     overrides,
     plan,
     postgres_tables,
-    records,
+    to_records,
 )
+from conversation.archive.from_database.column_values import Zone
+from conversation.archive.from_database.duplicates import Seen
 from conversation.archive.from_database.mapping import Understood
-from conversation.archive.from_database.rows import Reading
-from conversation.archive.from_database.seen import Seen
+from conversation.archive.from_database.row_mapping import Reading
 from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
-from conversation.archive.from_database.values import Zone
 from conversation.archive.import_run import Notes, SourceError, take_in
 from conversation.archive.importing import Tally
 from conversation.settings import Settings
@@ -135,9 +135,9 @@ def _entries(
         rows = read.counting(tables.rows(each.table))
         match each.shape:
             case "sessions":
-                return records.sessions(reading, rows)
+                return to_records.sessions(reading, rows)
             case "interactions":
-                return records.interactions(reading, rows)
-        return messages.interactions(reading, rows, zone)
+                return to_records.interactions(reading, rows)
+        return message_rows.interactions(reading, rows, zone)
 
     return chain.from_iterable(map(of_each, understood))

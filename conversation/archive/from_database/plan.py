@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from conversation.archive.from_database.column_values import Zone
 from conversation.archive.from_database.mapping import Understood
 from conversation.archive.from_database.tables import Column, Counts, Orphans
-from conversation.archive.from_database.values import Zone
 
 _WHAT = {
     "sessions": "a session a row",

@@ -26,7 +26,7 @@ from conversation.archive.from_database.tables import (
     require_theirs,
 )
 from conversation.archive.import_run import SourceError
-from conversation.setting_values import connection_string
+from conversation.setting_types import connection_string
 
 _ROWS_AT_ONCE = 500
 _CONNECT_S = 15

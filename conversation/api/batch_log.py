@@ -1,0 +1,101 @@
+"""One line of log a batch, for operators: a JSON object with counts, and the first problems by place and name.
+
+It holds nothing that was logged: no texts, no metadata, no values of keys, and of names only those that the contract
+or the batch itself declares.
+"""
+
+import json
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from conversation.api.requests import json_path
+from logging_store.batches import OnConflict
+from logging_store.records.models import Interaction
+from logging_store.repository import Kept
+
+_log = logging.getLogger("turnlog.batch")
+
+_PROBLEMS = 3
+_REFUSALS = frozenset({"rejected", "conflict"})
+_FIELD = re.compile(r"\.(\w+)")
+_REASON = re.compile(r"[a-z_]+")
+
+
+class Line:
+    """What a batch's line tells. `told`: what is told of each item; nothing of those that the store didn't answer for.
+
+    Different keys and sessions are only known once it has.
+    """
+
+    def __init__(self, told: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str]) -> None:
+        self._told = told
+        self._on_conflict = on_conflict
+        self._key_fields = key_fields
+        self._started = time.monotonic()
+        self._keys: int | None = None
+        self._sessions: int | None = None
+
+    def count(self, stated: Sequence[Interaction], kept: Sequence[Kept]) -> None:
+        """Count the different keys of several parts, and the different sessions."""
+        self._sessions = len({each.session.id for each in kept})
+        self._keys = len({each.interaction for record, each in zip(stated, kept, strict=True) if record.key})
+
+    def to_json(self, *, explain: bool, failure: str | None) -> dict[str, Any]:
+        problems = (n for n, item in enumerate(self._told) if item.get("receipt") in _REFUSALS or "differs" in item)
+        return {
+            "event": "batch",
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "items": len(self._told),
+            "counts": Counter(item.get("receipt", "failed") for item in self._told),
+            "duration_ms": round((time.monotonic() - self._started) * 1000, 1),
+            "keys": self._keys,
+            "sessions": self._sessions,
+            "on_conflict": self._on_conflict,
+            "explain": explain,
+            "failure": failure,
+            "problems": [self._problem(n, self._told[n]) for n in islice(problems, _PROBLEMS)],
+        }
+
+    def _problem(self, index: int, item: Mapping[str, Any]) -> dict[str, Any]:
+        reason = item.get("reason", "contradicts")
+        fields = item["differs"] if "differs" in item else item["fields"]
+        return {
+            "index": index,
+            "receipt": item["receipt"],
+            "reason": reason if _REASON.fullmatch(reason) else "refused",  # the store's own words may quote a value
+            "fields": [self._name(field["path"]) for field in fields],
+        } | {name: item[name] for name in ("indexes", "constraint") if name in item}
+
+    def _name(self, path: str) -> str:
+        """Return the name of the field that a path is in; one that the caller made up may hold anything."""
+        below = path.partition("]")[2]
+        for part in self._key_fields:
+            if below == json_path(("key", part))[1:]:
+                return f"key.{part}"
+        name = _FIELD.match(below)
+        return name[1] if name and name[1] in Interaction.model_fields else "(unknown)"
+
+
+@contextmanager
+def line(
+    told: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str], *, explain: bool
+) -> Iterator[Line]:
+    """Log a batch when the block ends, however it ends."""
+    line = Line(told, on_conflict, key_fields)
+    failure = None
+    try:
+        yield line
+    except Exception as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        if _log.isEnabledFor(logging.INFO):
+            # ASCII, and so one line, whatever is in it
+            _log.info("%s", json.dumps(line.to_json(explain=explain, failure=failure)))

@@ -1,0 +1,136 @@
+"""Places in lists, from and to the cursors that callers send back.
+
+A cursor is spelled in hexadecimal digits: any text of its form is some place, so one that somebody made up or cut is
+refused or does no harm.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from logging_store import operations
+from logging_store.records.json_values import MAX_EXACT_INTEGER, UNCOUNTED
+
+_EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+LAST_ID = str(UUID(int=2**128 - 1))
+_UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
+_TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
+_NUMBER = 8
+_NO_PLACE = PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
+_LENGTH = 4
+# an id, the bytes of an author in UTF-8, the author and a name
+_FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}})*"
+
+
+def session_cursor(place: operations.SessionPlace | None) -> str | None:
+    """Spell the place after a page of sessions."""
+    return _spell_time(place["at"]) + UUID(place["session_id"]).hex if place else None
+
+
+def folder_cursor(place: operations.NumberPlace | None) -> str | None:
+    """Spell the place after a page of a folder's sessions."""
+    return f"{place['number']:0{_NUMBER}x}" + UUID(place["session_id"]).hex if place else None
+
+
+def folders_cursor(place: str | None) -> str | None:
+    """Spell the place after a page of folders: the last one's id."""
+    return UUID(place).hex if place else None
+
+
+def transcript_cursor(place: operations.TurnPlace | None) -> str | None:
+    """Spell the place after a page of a transcript."""
+    if not place:
+        return None
+    turn = place["turn"] if place["turn"] <= MAX_EXACT_INTEGER else 16**_TURN - 1
+    return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
+
+
+def interaction_cursor(place: operations.InteractionPlace | None) -> str | None:
+    """Spell the place after a page of interactions of all sessions."""
+    if not place:
+        return None
+    return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
+
+
+def feedback_cursor(place: operations.FeedbackPlace | None) -> str | None:
+    """Spell the place after a page of feedback."""
+    if not place:
+        return None
+    author, name = place["author"].encode().hex(), place["name"].encode().hex()
+    return f"{UUID(place['interaction_id']).hex}{len(author) // 2:0{_LENGTH}x}{author}{name}"
+
+
+def _spell_time(text: str) -> str:
+    return f"{(datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND:0{_AT}x}"
+
+
+def _time_of(digits: str) -> str:
+    return (_EPOCH + min(int(digits, 16) * _MICROSECOND, _LAST - _EPOCH)).isoformat()
+
+
+def _digits(cursor: object, count: int) -> str:
+    if isinstance(cursor, str) and re.fullmatch(f"[0-9a-f]{{{count}}}", cursor):
+        return cursor
+    raise _NO_PLACE
+
+
+def _session_place(cursor: object) -> operations.SessionPlace:
+    digits = _digits(cursor, _AT + _ID)
+    return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
+
+
+def _interaction_place(cursor: object) -> operations.InteractionPlace:
+    digits = _digits(cursor, _AT + 2 * _ID)
+    at, session, interaction = digits[:_AT], digits[_AT:-_ID], digits[-_ID:]
+    return {"at": _time_of(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
+
+
+def _folder_place(cursor: object) -> operations.NumberPlace:
+    digits = _digits(cursor, _NUMBER + _ID)
+    return {"number": min(int(digits[:_NUMBER], 16), _UNNUMBERED), "session_id": str(UUID(digits[_NUMBER:]))}
+
+
+def _folders_place(cursor: object) -> str:
+    return str(UUID(_digits(cursor, _ID)))
+
+
+def _transcript_place(cursor: object) -> operations.TurnPlace:
+    digits = _digits(cursor, _TURN + _AT + _ID)
+    turn, at, interaction = digits[:_TURN], digits[_TURN:-_ID], digits[-_ID:]
+    counted = int(turn, 16) <= MAX_EXACT_INTEGER
+    return {
+        "turn": int(turn, 16) if counted else UNCOUNTED,
+        "at": _time_of(at),
+        "interaction_id": str(UUID(interaction)),
+    }
+
+
+def _feedback_place(cursor: object) -> operations.FeedbackPlace:
+    if not isinstance(cursor, str) or not re.fullmatch(_FEEDBACK_CURSOR, cursor):
+        raise _NO_PLACE
+    names, length = bytes.fromhex(cursor[_ID + _LENGTH :]), int(cursor[_ID : _ID + _LENGTH], 16)
+    author, name = (
+        part.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for part in (names[:length], names[length:])
+    )
+    return {"interaction_id": str(UUID(cursor[:_ID])), "author": author, "name": name}
+
+
+def _schema(count: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^[0-9a-f]{{{count}}}$"})
+
+
+_Place = Any  # one of logging_store.operations
+SessionPlace = Annotated[_Place, BeforeValidator(_session_place), _schema(_AT + _ID)]
+InteractionPlace = Annotated[_Place, BeforeValidator(_interaction_place), _schema(_AT + 2 * _ID)]
+NumberPlace = Annotated[_Place, BeforeValidator(_folder_place), _schema(_NUMBER + _ID)]
+FolderPlace = Annotated[str, BeforeValidator(_folders_place), _schema(_ID)]
+TurnPlace = Annotated[_Place, BeforeValidator(_transcript_place), _schema(_TURN + _AT + _ID)]
+FeedbackPlace = Annotated[
+    _Place, BeforeValidator(_feedback_place), WithJsonSchema({"type": "string", "pattern": f"^{_FEEDBACK_CURSOR}$"})
+]

@@ -1,0 +1,1 @@
+"""Older spellings of the API, which existing frontends call."""

@@ -1,0 +1,195 @@
+"""The contract, `/openapi.json`, generated from the routes and the models; `/docs` shows it.
+
+A view says what it takes and answers with `describe`; nothing of the contract is written twice.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import Blueprint, Flask, Response, current_app
+from flask_swagger_ui import get_swaggerui_blueprint
+from openapi_pydantic import OpenAPI
+from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
+from pydantic import BaseModel, ValidationError
+from werkzeug.routing import Rule
+
+from conversation import access
+from conversation.api import schemas as answers
+from logging_store.records import json_schema
+from logging_store.records.values import MAX_NAME
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+_JSON, _PROBLEM = "application/json", "application/problem+json"
+LINES = "application/x-ndjson"
+_PATH_PARAMETER = re.compile(r"<name:(\w+)>")
+_NAMES = {
+    "session": ("The session's UUID, or the caller's own key", json_schema.IDENTIFIER),
+    "interaction": ("The interaction's UUID, or the caller's own key", json_schema.IDENTIFIER),
+    "folder": ("The folder's UUID, or the caller's own key", json_schema.IDENTIFIER),
+    "participant": ("The participant, as the caller calls them", json_schema.NAME),
+    "user": ("The user, as the caller calls them", json_schema.NAME),
+}
+
+_PROBLEMS_OF_BODIES = {
+    400: "Not JSON as Turnlog takes it",
+    409: "Contradicts what is stored; nothing was changed",
+    413: "Over 4 MB",
+    415: "Not JSON, or an unknown encoding",
+    422: "Well-formed but invalid; `fields` names each",
+}
+
+_PROBLEM_SCHEMA: PydanticSchema[answers.Problem] = PydanticSchema(schema_class=answers.Problem)
+
+blueprint = Blueprint("openapi", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    summary: str
+    request: type[BaseModel] | None
+    answers: Mapping[int, type[BaseModel]]
+    query: type[BaseModel] | None
+    media_type: str
+
+
+def describe(
+    summary: str,
+    request: type[BaseModel] | None,
+    answered: Mapping[int, type[BaseModel]],
+    *,
+    query: type[BaseModel] | None = None,
+    media_type: str = _JSON,
+) -> Callable[[_View], _View]:
+    """Say what a view takes, in its body and its query string, and answers, by status."""
+
+    def attach(view: _View) -> _View:
+        view.__dict__["description"] = Description(summary, request, answered, query, media_type)
+        return view
+
+    return attach
+
+
+def register(app: Flask) -> None:
+    app.register_blueprint(blueprint)
+    pages = get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Turnlog", "validatorUrl": None})
+    app.register_blueprint(pages)
+    for endpoint, view in app.view_functions.items():
+        if endpoint.partition(".")[0] == pages.name:
+            access.open_to_all(view)
+
+
+@blueprint.get("/openapi.json")
+@access.open_to_all
+def contract() -> Response:
+    app = current_app
+    if "openapi_json" not in app.extensions:
+        app.extensions["openapi_json"] = build(app).model_dump_json(by_alias=True, exclude_none=True)
+    return Response(app.extensions["openapi_json"], mimetype=_JSON)
+
+
+def build(app: Flask) -> OpenAPI:
+    """Return the contract of an app's described routes, with the key that this app asks for, if any."""
+    paths: dict[str, Any] = {}
+    with_key = not app.extensions["turnlog_gate"].identification.keyless
+    for rule in app.url_map.iter_rules():
+        description = getattr(app.view_functions[rule.endpoint], "description", None)
+        if not isinstance(description, Description):
+            continue
+        path = _PATH_PARAMETER.sub(r"{\1}", rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            paths.setdefault(path, {})[method.lower()] = _operation(rule, description, with_key=with_key)
+    return construct_open_api_with_schema_class(
+        OpenAPI.model_validate(
+            {
+                "openapi": "3.1.0",
+                "info": {
+                    "title": "Turnlog",
+                    "version": "1",
+                    "description": "Logs AI conversations: the session always exists, a record is stored once, "
+                    "acknowledged means kept.",
+                },
+                "paths": paths,
+                "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if with_key else {},
+            }
+        )
+    )
+
+
+def _operation(rule: Rule, description: Description, *, with_key: bool) -> dict[str, Any]:
+    area = rule.endpoint.partition(".")[0]
+    names = _PATH_PARAMETER.findall(rule.rule)
+    operation: dict[str, Any] = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "tags": [area],
+        "summary": description.summary,
+        "parameters": [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME, **_NAMES[name][1]},
+                "description": _NAMES[name][0],
+            }
+            for name in names
+        ]
+        + _query_parameters(description.query),
+        "responses": {
+            str(status): {
+                "description": "OK",
+                "content": {description.media_type: {"schema": PydanticSchema(schema_class=model)}},
+            }
+            for status, model in description.answers.items()
+        }
+        | {
+            str(status): {"description": text, "content": {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}}
+            for status, text in sorted(_problems(area, names, description).items())
+            if status not in description.answers
+        },
+    }
+    if description.request:
+        operation["requestBody"] = {
+            "required": not _may_be_empty(description.request),
+            "content": {_JSON: {"schema": PydanticSchema(schema_class=description.request)}},
+        }
+    if with_key and area != "health":
+        operation["security"] = [{"key": []}]
+    return operation
+
+
+def _query_parameters(query: type[BaseModel] | None) -> list[dict[str, Any]]:
+    properties: dict[str, dict[str, Any]] = query.model_json_schema()["properties"] if query else {}
+    return [
+        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        for name, schema in properties.items()
+    ]
+
+
+def _problems(area: str, names: list[str], description: Description) -> dict[int, str]:
+    problems = {503: "The store can't answer, or isn't set up; nothing was acknowledged"}
+    if area == "health":
+        return problems if answers.Readiness in description.answers.values() else {}
+    problems[401] = "The key is missing or wrong, or it has ended"
+    problems[403] = "The key may not be used for this, or not from here"
+    problems[429] = "More than this caller, or this address, may ask for; `Retry-After` says when to come again"
+    if description.query:
+        problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
+    if description.request:
+        problems |= _PROBLEMS_OF_BODIES
+    if names == ["user"]:  # about whom nothing may be stored, and that is no error
+        problems[422] = "No user is called so, or a parameter is invalid; `fields` names it"
+        return problems
+    if names or description.request:
+        problems[410] = "The session was erased"
+    if names:
+        problems[404] = f"There is no such {names[0]}"
+    return problems
+
+
+def _may_be_empty(model: type[BaseModel]) -> bool:
+    try:
+        model.model_validate({})
+    except ValidationError:
+        return False
+    return True

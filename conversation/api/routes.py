@@ -1,0 +1,24 @@
+"""The resources of the API, each with its blueprint."""
+
+from conversation.api import (
+    batches,
+    browser_client,
+    erasure,
+    feedback,
+    folders,
+    health,
+    interactions,
+    metrics,
+    overview,
+    participants,
+    search,
+    sessions,
+)
+from conversation.api.legacy import chats, create_and_log
+
+AREAS = (
+    *(sessions, folders, participants, interactions, batches, feedback),
+    *(search, overview, erasure),
+    *(create_and_log, chats),
+    *(health, metrics, browser_client),
+)

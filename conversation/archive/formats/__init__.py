@@ -1,0 +1,1 @@
+"""The file formats that are imported and exported, one module each."""

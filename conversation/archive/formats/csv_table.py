@@ -1,0 +1,52 @@
+"""One interaction a row, as CSV (RFC 4180, in UTF-8, lines ended by CR LF).
+
+A list of messages, tags and metadata are JSON in their cells; an empty cell is a field that isn't known. Cells hold
+exactly what was said, also what a spreadsheet would take for a formula.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from conversation.api import interaction_schemas
+from conversation.archive.exporting import Exported
+
+_OF_SESSION = ("user_id", "title")
+_LEFT_OUT = {"session_id", "spooled"}
+_COLUMNS = [
+    "session_id",
+    "session_key",
+    *_OF_SESSION,
+    *(name for name in interaction_schemas.InteractionView.model_fields if name not in _LEFT_OUT),
+]
+
+
+def write(exported: Iterator[Exported]) -> Iterator[bytes]:
+    """Yield the header and a row for each interaction."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(_COLUMNS)
+    for each in exported:
+        session: Mapping[str, Any] = each.session or {}
+        of_session = {"session_key": session.get("key"), **{name: session.get(name) for name in _OF_SESSION}}
+        for interaction in each.interactions:
+            row: dict[str, Any] = {**interaction, **of_session}
+            rows.writerow([_cell(row[name]) for name in _COLUMNS])
+            yield _taken(text)
+    yield _taken(text)
+
+
+def _cell(value: Any) -> Any:
+    if value in (None, [], {}):
+        return ""
+    return to_json(value).decode() if isinstance(value, list | dict) else value
+
+
+def _taken(text: io.StringIO) -> bytes:
+    taken = text.getvalue().encode()
+    text.seek(0)
+    text.truncate()
+    return taken

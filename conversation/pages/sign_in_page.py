@@ -1,0 +1,78 @@
+"""Signing in to the pages with a key, and out."""
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException
+
+from conversation import access, pages
+from conversation.access import page_sessions
+from conversation.access.token_errors import TokenUnprovable
+
+blueprint = Blueprint("pages_sign_in", __name__)
+
+
+@blueprint.get("/sign-in")
+@access.open_page
+def sign_in() -> Response:
+    if "kept" not in request.args:
+        return _form()
+    # the browser was given a cookie, and comes back to show it
+    if page_sessions.are_kept(request):
+        return pages.send_on(_own_path(request.args.get("next", "")))
+    return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
+
+
+@blueprint.post("/sign-in")
+@access.open_page
+def take_key() -> Response:
+    try:
+        cookie = access.identification().sign_in(request, request.form.get("key", "").strip())
+    except HTTPException as refusal:
+        return _form(refusal.description, refusal.code or 401)
+    return _signed_in(cookie, page_sessions.LIFETIME_S)
+
+
+@blueprint.post("/sign-in/user")
+@access.open_page
+def take_password() -> Response:
+    try:
+        user = access.identification().sign_in_user(
+            request.form.get("mail", "").strip(), request.form.get("password", "")
+        )
+    except TokenUnprovable:
+        return _form("Supabase's sign-in can't be reached now; try again", 503)
+    except HTTPException as refusal:
+        return _form(refusal.description, refusal.code or 401)
+    cookie = f"user:{user.token}"
+    if not page_sessions.fits(cookie):
+        return _form("The token of this user is too long for a cookie: it holds too much user_metadata", 403)
+    return _signed_in(cookie, user.lifetime_s)
+
+
+@blueprint.post("/sign-out")
+@access.open_page
+def sign_out() -> Response:
+    answer = pages.go("pages_sign_in.sign_in", said="signed-out")
+    page_sessions.take_away(answer, request)
+    return answer
+
+
+def _signed_in(cookie: str, lifetime_s: int) -> Response:
+    answer = pages.go("pages_sign_in.sign_in", kept=1, next=_own_path(request.form.get("next", "")))
+    page_sessions.give(answer, request, cookie, lifetime_s)
+    return answer
+
+
+def _form(refusal: str | None = None, status: int = 200) -> Response:
+    return pages.render(
+        "sign_in.html",
+        status,
+        refusal=refusal,
+        next=_own_path(request.values.get("next", "")),
+        users_sign_in=access.identification().users_sign_in is not None,
+    )
+
+
+def _own_path(path: str) -> str:
+    """Return a path of this service; the first page for what would lead elsewhere."""
+    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_ours else "/"

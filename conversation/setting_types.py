@@ -1,0 +1,132 @@
+"""The kinds of values that settings and commands take. A malformed one that may hold a secret is never quoted."""
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from logging_store.postgres import conninfo
+
+_SHORTEST_SECRET = 32  # bytes; HS256 asks for as many as its hash has
+_RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@lru_cache(maxsize=256)  # asked for each request without a key
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def connection_string(value: object) -> object:
+    """Refuse what libpq can't read, without quoting it: libpq would, with the password."""
+    example = "postgresql://user:password@host:5432/database"
+    try:
+        parts = conninfo.parse(str(value))
+    except ValueError:
+        raise ValueError(f"must be a connection string of PostgreSQL, as in {example}") from None
+    if "@" in parts.get("host", "") or not re.fullmatch(r"[\d,]*", parts.get("port", "")):
+        # part of a password was taken for the host or the port, and would be named in errors
+        raise ValueError(f"needs the special characters of its password percent-encoded, as in {example}")
+    return value
+
+
+def exact_origin(text: str) -> str:
+    """Return a web page's origin as browsers spell it. Raises `ValueError` for anything else."""
+    example = "must be an origin exactly as browsers send it, as in https://app.example.com or http://localhost:3000"
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise ValueError(example) from None
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    spelled = f"{url.scheme}://{host}" + (f":{port}" if port is not None else "")
+    usual = _DEFAULT_PORTS.get(url.scheme)
+    if not host or "*" in host or spelled != text or not text.isascii() or usual is None or port == usual:
+        raise ValueError(example)
+    return text
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return frozenset(exact_origin(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _key_set_url(value: str) -> str:
+    """Refuse a URL by which somebody on the way could hand us keys of their own."""
+    url = urlsplit(value)
+    safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+    if not safe or not url.hostname or "@" in url.netloc:
+        raise ValueError("must be an https URL without a password, as in https://id.example.com/.well-known/jwks.json")
+    return value
+
+
+def _shared_secret(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if len(secret.encode()) < _SHORTEST_SECRET or secret != secret.strip() or "-----BEGIN" in secret:
+        raise ValueError(
+            f"must be {_SHORTEST_SECRET} or more characters and no public key: the JWT secret of the project"
+        )
+    return value
+
+
+def _rate(value: str) -> str:
+    if value != "off" and not _RATE.fullmatch(value):
+        raise ValueError("must be a number of calls and a time, as in 600/minute (second, minute, hour, day), or off")
+    return value
+
+
+def _limits_store(value: SecretStr) -> SecretStr:
+    """Refuse without quoting: a URL may hold a password."""
+    store = value.get_secret_value()
+    if store != "memory" and not _is_redis(store):
+        raise ValueError("must be memory, or the URL of a Redis, as in redis://host:6379/0")
+    return value
+
+
+def _is_redis(store: str) -> bool:
+    try:
+        url = urlsplit(store)
+        return url.scheme in {"redis", "rediss"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+
+
+Origins = Annotated[frozenset[str], BeforeValidator(_origins)]
+KeySetUrl = Annotated[str, AfterValidator(_key_set_url)]
+SharedSecretText = Annotated[SecretStr, AfterValidator(_shared_secret)]
+Rate = Annotated[str, AfterValidator(_rate)]
+LimitsStore = Annotated[SecretStr, AfterValidator(_limits_store)]
+
+
+def check_user_tokens(settings: Any) -> None:
+    """Raise `ValueError` if what is set about users' tokens contradicts itself."""
+    mode = settings.turnlog_user_tokens
+    ours = {
+        "TURNLOG_JWKS_URL": settings.turnlog_jwks_url,
+        "TURNLOG_JWT_SECRET": settings.turnlog_jwt_secret,
+        "TURNLOG_JWT_ISSUER": settings.turnlog_jwt_issuer,
+        "TURNLOG_ANONYMOUS_USERS": settings.turnlog_anonymous_users,
+        "TURNLOG_USER_ORIGINS": settings.turnlog_user_origins,
+    }
+    if mode is None and (stray := next((name for name, value in ours.items() if value), None)):
+        raise ValueError(f"{stray} is set without TURNLOG_USER_TOKENS: set that to jwks or hs256")
+    if mode == "hs256" and not settings.turnlog_jwt_secret:
+        raise ValueError("TURNLOG_USER_TOKENS is hs256 without TURNLOG_JWT_SECRET: add the project's JWT secret")
+    if mode == "hs256" and settings.turnlog_jwks_url:
+        raise ValueError("TURNLOG_USER_TOKENS is hs256 and TURNLOG_JWKS_URL is set: keep the one that tokens go by")
+    if mode == "jwks" and settings.turnlog_jwt_secret:
+        raise ValueError("TURNLOG_USER_TOKENS is jwks and TURNLOG_JWT_SECRET is set: keep the one that tokens go by")
+    if mode == "jwks" and not (settings.turnlog_jwks_url or settings.supabase_url):
+        raise ValueError("TURNLOG_USER_TOKENS is jwks without TURNLOG_JWKS_URL: say where the keys are published")
+    if mode and not (settings.turnlog_jwt_issuer or settings.supabase_url):
+        raise ValueError("TURNLOG_USER_TOKENS is set without TURNLOG_JWT_ISSUER: say who issues the tokens")

@@ -1,0 +1,228 @@
+"""A real PostgreSQL from a wheel, kept in `DATA_DIR/postgres`.
+
+One server serves a data directory however many processes use it. It listens on a Unix socket that only its owner
+(and root) can open, never on the network. It outlives a killed service and is found again by the next one; the last
+process that holds it stops it.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from logging_store.embedded import binaries
+from logging_store.errors import Misconfigured, StoreUnavailable
+
+_DATABASE = "turnlog"
+_SUPERUSER = "postgres"
+_PORT = 5432  # in the name of its socket; it listens nowhere else
+_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+_LONGEST_SOCKET_PATH = 100  # the kernel's limit is 108 bytes; macOS has 104
+# other names pass through lists, quotes and escapes on their way to the server and to libpq
+_PLAIN_PATH = re.compile(rb"[\w/.+~@ -]+")
+_START_S = 60  # crash recovery replays the log first
+_NO_PROCESS = 2**31 - 1  # above every kernel's limit
+# what passes by itself: after a kill -9 of the server its orphaned backends keep the shared memory for a moment, and
+# a process killed while it started the server leaves one that is about to listen
+_PASSES = re.compile(r'shared memory|lock file ".*" already exists')
+
+# Durability is never traded for speed: fsync, full_page_writes and synchronous_commit keep their safe defaults,
+# and `ping` checks that they did.
+_CONFIGURATION = """\
+# Written by Turnlog at each start; put changes of your own into postgresql.auto.conf with ALTER SYSTEM.
+listen_addresses = ''
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+max_connections = 100
+max_wal_size = '2GB'
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_error_verbosity = terse # a refused row would be told in full, and with it what people said
+"""
+
+
+class EmbeddedPostgres:
+    """The PostgreSQL server of one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.directory = data_dir.resolve() / "postgres"
+        self.cluster = self.directory / "cluster"
+        self.log = self.directory / "server.log"
+        self._holding: int | None = None
+
+    @property
+    def socket_dir(self) -> Path:
+        path = os.fsencode(self.directory / _SOCKET_NAME)
+        if len(path) <= _LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(path):
+            return self.directory
+        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"turnlog-{digest}"
+
+    def conninfo(self, database: str = _DATABASE) -> str:
+        # port and hostaddr are said, or PGPORT and PGHOSTADDR, which are of some other server, would say them
+        return psycopg.conninfo.make_conninfo(
+            host=str(self.socket_dir), hostaddr="", port=_PORT, dbname=database, user=_SUPERUSER
+        )
+
+    def start(self) -> None:
+        """Make sure that the server runs and hold it until `stop`. Raises `Misconfigured` or `StoreUnavailable`."""
+        try:
+            self._prepare_directories()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise Misconfigured(f"DATA_DIR can't be used: {error}") from error
+        with self._exclusively():
+            if not (self.cluster / "PG_VERSION").exists():
+                self._initialise()
+            self._check_version()
+            if not self.is_running():
+                self._launch()
+            self._ensure_database()
+            if self._holding is None:
+                self._holding = os.open(self.directory / "holders.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(self._holding, fcntl.LOCK_SH)
+
+    def revive(self) -> None:
+        """Start the server again if it has died."""
+        if not self.is_running():
+            self.start()
+
+    def stop(self) -> None:
+        """Let go of the server; stop it if nobody else holds it."""
+        if self._holding is None:
+            return
+        with self._exclusively():
+            try:
+                fcntl.flock(self._holding, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # another process holds it and will stop it
+            else:
+                if self.is_running():
+                    self._run("pg_ctl", "stop", "-D", self.cluster.name, "-m", "fast", "-w", "-t", str(_START_S))
+            os.close(self._holding)
+            self._holding = None
+
+    def is_running(self) -> bool:
+        """Ask its socket: when a container starts again, another process may have the number in the pid file."""
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.setblocking(False)
+            try:
+                caller.connect(str(self.socket_dir / _SOCKET_NAME))
+            except BlockingIOError:
+                return True  # so many callers are waiting already
+            except OSError:
+                return False
+        return True
+
+    def _prepare_directories(self) -> None:
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+        if self.socket_dir != self.directory:
+            binaries.require_own_directory(self.socket_dir)
+        binaries.let_run_in({self.directory, self.socket_dir})
+
+    def _initialise(self) -> None:
+        if (self.cluster / "global" / "pg_control").exists():
+            raise Misconfigured(
+                f"{self.cluster} holds a database but has lost its PG_VERSION: restore it from a backup"
+            )
+        # earlier attempts that were killed half-way; an initdb that outlived its caller still writes under a name of
+        # its own
+        for attempt in (self.cluster, *self.directory.glob("new-*")):
+            shutil.rmtree(attempt, ignore_errors=True)
+        new = self.directory / f"new-{secrets.token_hex(4)}"
+        self._run(
+            "initdb", "-D", new.name, "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+        )  # fmt: skip
+        with (new / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+            configuration.write("\ninclude_if_exists = 'turnlog.conf'\n")
+            configuration.flush()
+            os.fsync(configuration.fileno())
+        new.rename(self.cluster)
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _check_version(self) -> None:
+        ours = subprocess.run([binaries.folder() / "postgres", "--version"], capture_output=True, text=True, check=True)
+        theirs = (self.cluster / "PG_VERSION").read_text().strip()
+        if f" {theirs}." not in ours.stdout:
+            raise Misconfigured(
+                f"{self.cluster} was made by PostgreSQL {theirs}, but this version of Turnlog brings "
+                f"{ours.stdout.strip()}: upgrade it with pg_upgrade, or set DATABASE_URL to a server of your own"
+            )
+
+    def _launch(self) -> None:
+        quoted = str(self.socket_dir).replace("'", "''")
+        (self.cluster / "turnlog.conf").write_text(_CONFIGURATION.format(socket_dir=quoted), encoding="utf-8")
+        give_up = time.monotonic() + _START_S
+        while not self.is_running():
+            for lock_file in (self.cluster / "postmaster.pid", self.socket_dir / f"{_SOCKET_NAME}.lock"):
+                _forget_recycled_pid(lock_file)
+            # names without folders: pg_ctl hands them to a shell
+            arguments = ("-D", self.cluster.name, "-l", self.log.name, "-w", "-t", str(_START_S))
+            if binaries.run("pg_ctl", "start", *arguments, folder=self.directory).returncode == 0:
+                return
+            if time.monotonic() > give_up or not _PASSES.search(self._last_words()):
+                raise StoreUnavailable(
+                    f"PostgreSQL didn't start. Its log, {self.log}, ends with:\n{self._last_words()}"
+                )
+            time.sleep(0.2)
+
+    def _last_words(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:]) if self.log.exists() else ""
+
+    def _ensure_database(self) -> None:
+        give_up = time.monotonic() + _START_S
+        while True:
+            try:
+                with psycopg.connect(self.conninfo("postgres"), autocommit=True, connect_timeout=5) as connection:
+                    if not connection.execute("select 1 from pg_database where datname = %s", [_DATABASE]).fetchone():
+                        connection.execute(f"create database {_DATABASE}".encode())
+                    return
+            except psycopg.OperationalError as error:
+                # whoever launched it may have been killed during its recovery: then it listens, but lets nobody in yet
+                if time.monotonic() > give_up:
+                    raise StoreUnavailable(f"PostgreSQL runs, but can't be used: {error}") from error
+                time.sleep(0.2)
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """Start and stop one at a time, across processes."""
+        descriptor = os.open(self.directory / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = binaries.run(program, *arguments, folder=self.directory)
+        if done.returncode != 0:
+            raise StoreUnavailable(f"{program} failed ({done.returncode}): {done.stdout.strip()}")
+
+
+def _forget_recycled_pid(lock_file: Path) -> None:
+    """Clear the number of a server that died, where /proc shows that another program or none has it by now."""
+    try:
+        pid, rest = lock_file.read_text().split("\n", 1)
+        program = Path(f"/proc/{int(pid)}/cmdline").read_bytes().split(b"\0")[0]
+    except (OSError, ValueError):
+        return
+    if b"postgres" not in program:
+        # the other lines stay: by them PostgreSQL finds backends that outlived their server
+        lock_file.write_text(f"{_NO_PROCESS}\n{rest}")

@@ -1,0 +1,1 @@
+"""The database: its functions, reached by psycopg or through Supabase's API."""

@@ -1,0 +1,129 @@
+"""Calls the functions through Supabase's API, with supabase-py's `rpc`: `public.turnlog` is the door to all of them.
+
+PostgREST runs each request in one transaction, so a batch is atomic here too. The client is only used for `rpc` with
+the project's secret key, never to sign anyone in: a signed-in client would send the user's token instead of the key.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from postgrest.exceptions import APIError
+from pydantic_core import to_jsonable_python
+from supabase_auth import SyncMemoryStorage
+
+from logging_store.errors import Invalid, Misconfigured, StoreUnavailable
+from logging_store.postgres import http_deadline
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.sqlstate import classify
+from supabase import Client, ClientOptions, create_client
+
+_CONNECT_S = 5
+_ENDED_CONNECTIONS = 20  # of PostgREST's pool (10 by default); each fails one call, at once, before anything is done
+_CONNECTION_ENDED = "57P01"
+
+
+class SupabaseStore(FunctionStore):
+    """Turnlog's functions in a Supabase project.
+
+    `url`: the project's URL. `key`: its secret key. `pool_size`: the most connections of this process.
+    """
+
+    def __init__(self, url: str, key: str, *, pool_size: int = 8, deadline_s: float = 10) -> None:
+        super().__init__(deadline_s)
+        self._url = url
+        self._key = key
+        self._pool_size = pool_size
+        self._opening = threading.Lock()
+        self._opened: tuple[int, Client, httpx.Client] | None = None
+        self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
+
+    def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
+        for _ in range(_ENDED_CONNECTIONS):
+            try:
+                return self._call_once(function, value, ends)
+            except StoreUnavailable as error:
+                if getattr(error.__cause__, "code", None) != _CONNECTION_ENDED:
+                    raise
+        return self._call_once(function, value, ends)
+
+    def _call_once(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
+        client = self._client()
+        self._answered.status = None
+        with self._driver_errors(), http_deadline.until(ends):
+            data = client.rpc("turnlog", {"operation": function, "request": to_jsonable_python(value)}).execute().data
+        if isinstance(data, str) or data == []:
+            # something between us and PostgREST answered 200 in its place, or cut the answer short
+            raise StoreUnavailable("Supabase's API answered with something that isn't JSON")
+        return data
+
+    def close(self) -> None:
+        with self._opening:
+            opened, self._opened = self._opened, None
+        if opened and opened[0] == os.getpid():
+            opened[2].close()
+
+    def _client(self) -> Client:
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():
+            with self._opening:
+                opened = self._opened
+                if opened is None or opened[0] != os.getpid():
+                    opened = self._opened = (os.getpid(), *self._open_client())
+        return opened[1]
+
+    def _open_client(self) -> tuple[Client, httpx.Client]:
+        http = httpx.Client(
+            http2=False,  # one connection for all threads would be shared state under load, with no gain in latency
+            timeout=httpx.Timeout(self.deadline_s, connect=min(_CONNECT_S, self.deadline_s)),
+            limits=httpx.Limits(max_connections=self._pool_size, max_keepalive_connections=self._pool_size),
+            event_hooks={"response": [self._remember_status]},
+        )
+        http_deadline.install(http)
+        options = ClientOptions(
+            storage=SyncMemoryStorage(),
+            auto_refresh_token=False,
+            persist_session=False,
+            postgrest_client_retry=False,
+            httpx_client=http,
+        )
+        return create_client(self._url, self._key, options), http
+
+    def _remember_status(self, response: httpx.Response) -> None:
+        self._answered.status = response.status_code
+
+    @contextmanager
+    def _driver_errors(self) -> Iterator[None]:
+        """Turn supabase-py's and httpx' errors into ours."""
+        try:
+            yield
+        except APIError as error:
+            status = self._answered.status
+            code = error.code
+            if not code or (code.isdigit() and len(code) == 3):  # noqa: PLR2004 - an HTTP status, not a SQLSTATE
+                raise self._gateway_error(status, error) from error
+            raise classify(code, error.message or code, detail=error.details) from error
+        except httpx.HTTPError as error:
+            # after a read timeout or a broken answer the call may have been committed: the outcome is unknown
+            raise StoreUnavailable(f"Supabase's API can't be reached: {error or type(error).__name__}") from error
+        except ValueError as error:
+            # it may quote what was answered, and so what people said
+            raise StoreUnavailable(
+                f"Supabase's API answered with something unreadable ({type(error).__name__})"
+            ) from error
+
+    def _gateway_error(self, status: int | None, error: APIError) -> Exception:
+        """Return our error for an answer of something in front of PostgREST, which has no code to go by."""
+        message = f"Supabase's API answered {status}: {error.message}"
+        match status:
+            case 401 | 403:
+                return Misconfigured(f"{message}: check SUPABASE_SECRET_KEY")
+            case 404:
+                return Misconfigured(f"{message}: check SUPABASE_URL")
+            case 413:
+                return Invalid(f"{message}: the batch is too large for the API")
+            case _:
+                return StoreUnavailable(message)

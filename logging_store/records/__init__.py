@@ -1,0 +1,1 @@
+"""What callers may say: the records, their values, their ids."""
