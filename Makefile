@@ -11,7 +11,7 @@ DEMO := env DATABASE_URL= SUPABASE_URL= SUPABASE_SECRET_KEY= SUPABASE_SERVICE_RO
 # Compiled code is kept, whatever the environment says: rewriting the tests' assertions takes each process seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test test-all mutants check audit bench soak migration lock clean
+.PHONY: run demo test test-all mutants check docs audit bench soak migration lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
@@ -45,6 +45,13 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.pins
+	$(MKDOCS)
+
+# Writes what the pages have from the code, then builds the site into site/; a broken link or anchor fails.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.reference
+	$(MKDOCS)
 
 # Asks PyPI whether a pinned version has a known hole. Needs a network; one that can't be asked about is a failure.
 audit: $(VENV)/.dev
@@ -80,4 +87,4 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

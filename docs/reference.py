@@ -24,7 +24,7 @@ from conversation.problem_codes import CODES
 from conversation.settings import Settings
 
 PAGES = Path(__file__).parent
-_MARKS = re.compile(r"(<!-- generated: (\w+) by `make docs` -->\n).*?(\n<!-- end of generated -->)", re.DOTALL)
+_MARKS = re.compile(r"(<!-- generated: (\w+) by `make docs` -->).*?(<!-- end of generated -->)", re.DOTALL)
 
 #: Heading → the beginnings of the names of its settings; the first that fits counts.
 _GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -48,7 +48,7 @@ class Undocumented(Exception):  # noqa: N818
 
 def refresh(page: str) -> str:
     """Return a page with its generated parts as the code has them now."""
-    return _MARKS.sub(lambda found: found[1] + _PARTS[found[2]]() + found[3], page)
+    return _MARKS.sub(lambda found: f"{found[1]}\n\n{_PARTS[found[2]]()}\n\n{found[3]}", page)
 
 
 def settings() -> str:
@@ -122,7 +122,7 @@ def _command(command: click.Command, path: Sequence[str], level: int) -> Iterato
     lines = []
     for option in options:
         record = option.get_help_record(context)
-        if record is None or option.name == "help":
+        if record is None or "--help" in option.opts:
             continue
         if not record[1]:
             raise Undocumented(f"`{name} {option.opts[0]}` has no help")
@@ -171,19 +171,27 @@ def _fields(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     if "requestBody" not in operation:
         return ""
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    model = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    required = set(model.get("required", ()))
-    return ", ".join(f"`{name}`" + (" (required)" if name in required else "") for name in model["properties"])
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        # where two models have one name, that of the API's stands with its module
+        schema = next(model for key, model in schemas.items() if key == name or key.endswith(f"__{name}"))
+    spelled = schema if "properties" in schema else schema["anyOf"][0]  # snake_case first, then camelCase
+    required = set(spelled.get("required", ()))
+    return ", ".join(f"`{name}`" + (" (required)" if name in required else "") for name in spelled["properties"])
 
 
 def errors() -> str:
     """Return a section for each kind of problem, named by its code."""
-    return "\n\n".join(f"### {each.code}\n\nStatus {each.status}. {each.meaning}\n\n{each.remedy}" for each in CODES.values())
+    return "\n\n".join(
+        f"### {each.code}\n\nStatus {each.status}. {each.meaning}\n\n{each.remedy}" for each in CODES.values()
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in line) + " |" for line in lines
+    )
 
 
 _PARTS: Mapping[str, Callable[[], str]] = {
