@@ -129,6 +129,9 @@ def _command(command: click.Command, path: Sequence[str], level: int) -> Iterato
         lines.append(f"- `{record[0]}`: {record[1]}")
     if lines:
         yield "\n".join(lines)
+    examples: Sequence[tuple[str, str]] = getattr(command, "examples", ())
+    if examples:
+        yield "```sh\n" + "\n".join(f"turnlog {line}  # {what}" for line, what in examples) + "\n```"
 
 
 def routes() -> str:
