@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 import app as application
 from conversation.access.key_registry import KeyRegistry
@@ -156,3 +157,16 @@ def test_the_site_has_every_page() -> None:
 def test_python_examples_are_python(page: Path) -> None:
     for program in blocks(page, "python"):
         ast.parse(program)
+
+
+def test_the_site_builds_without_a_warning_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+    mkdocs = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(mkdocs, cwd=ROOT, env=inherited() | {"NO_MKDOCS_2_WARNING": "1"}, check=True)
+    pages = [BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in tmp_path.rglob("*.html")]
+    fetched = [
+        element.get("src") or element.get("href")
+        for page in pages
+        for element in page.select("script[src], img[src], iframe[src], link[href]:not([rel=canonical])")
+    ]
+    assert len(fetched) > len(PAGES)
+    assert [address for address in fetched if re.match(r"(?:\w+:)?//", str(address))] == []
