@@ -175,9 +175,7 @@ def _fields(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
         return ""
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        # where two models have one name, that of the API's stands with its module
-        schema = next(model for key, model in schemas.items() if key == name or key.endswith(f"__{name}"))
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
     spelled = schema if "properties" in schema else schema["anyOf"][0]  # snake_case first, then camelCase
     required = set(spelled.get("required", ()))
     return ", ".join(f"`{name}`" + (" (required)" if name in required else "") for name in spelled["properties"])
