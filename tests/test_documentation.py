@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-import app as application
-from conversation.access.key_registry import KeyRegistry
-from conversation.settings import Settings
 from docs import reference
 from tests.service import Service, inherited, launch
 
@@ -106,13 +103,10 @@ def test_the_readmes_examples_answer_as_shown_and_again(service: tuple[Service, 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES[1:], ids=lambda page: page.stem)
 def test_every_example_of_a_page_answers_as_shown(service: tuple[Service, Path], page: Path) -> None:
-    database = application.create_database_store(Settings(data_dir=service[1]))
-    database.start()
-    try:
-        key = KeyRegistry(database).create(page.stem, "secret", {"admin"}).text
-    finally:
-        database.close()
-    Reader(*service, page.stem, key).follow(page)
+    operator = Reader(*service, page.stem, "")
+    created = re.search(r"turnlog_sk_\w+", operator.run("turnlog", "keys", "create", "--scope", "admin"))
+    assert created, "a key is created for the page's project"
+    Reader(*service, page.stem, created[0]).follow(page)
 
 
 def test_the_readme_is_short() -> None:
