@@ -518,7 +518,7 @@ class Hit(TypedDict):
 class SearchPage(TypedDict):
     """Not `complete`: the call ended before it had looked at everything for its page. `searched_to`: how far back."""
 
-    hits: list[Hit]
+    interactions: list[Hit]
     after: InteractionPlace | None
     complete: bool
     searched: int
