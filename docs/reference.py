@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from app import create_app
 from conversation import access
 from conversation.api import openapi
+from conversation.cli.main import command as turnlog
 from conversation.problem_codes import CODES
 from conversation.settings import Settings
 
@@ -38,7 +39,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "Redaction": ("turnlog_redact",),
     "Retention": ("turnlog_keep_",),
 }  # fmt: skip
-_FLASKS_OWN = {"routes", "run", "shell"}
 _DIALECT = {"session", "interaction", "conversation"}
 
 
@@ -88,20 +88,16 @@ def _default_and_text(name: str, field: FieldInfo) -> tuple[str, str]:
 def commands(group: click.Group | None = None) -> str:
     """Return a section for each command of a group, by default of Turnlog's."""
     parts = [
-        "\n\n".join(_command(command, path, level=2 + len(path) - 1)) for path, command in _walk(group or _own(), ())
+        "\n\n".join(_command(command, path, level=2 + len(path) - 1)) for path, command in _walk(group or turnlog, ())
     ]
     return "\n\n".join(parts)
-
-
-def _own() -> click.Group:
-    return create_app(Settings()).cli
 
 
 def _walk(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        if command is None or command.hidden or (not path and name in _FLASKS_OWN):
+        if command is None or command.hidden:
             continue
         yield (*path, name), command
         if isinstance(command, click.Group):

@@ -1,4 +1,4 @@
-"""`flask export` gives out what the filters let through, in a form that others read, once and to the end."""
+"""`turnlog export` gives out what the filters let through, in a form that others read, once and to the end."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""`flask import`: whatever the file holds is stored once, and what isn't is told with its place and the reason."""
+"""`turnlog import`: whatever the file holds is stored once, and what isn't is told with its place and the reason."""
 
 import gzip
 import json

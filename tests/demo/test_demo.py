@@ -1,4 +1,4 @@
-"""`flask demo`: a recorded week comes into an empty project, ends now, and never among real records."""
+"""`turnlog demo`: a recorded week comes into an empty project, ends now, and never among real records."""
 
 import gzip
 import json
