@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8000"
+TEMPORARY = "/tmp/"  # noqa: S108 - in examples; replaced by a folder of the test
 _NOT_THERE = {"bench/results/", "conversation/demo/week.py"}  # made by `make bench`; in the history
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -50,7 +51,10 @@ class Reader:
 
     def __init__(self, service: Service, folder: Path, project: str, key: str) -> None:
         self._service = service
+        self._scratch = folder.with_name(f"{folder.name}-{project}")
+        self._scratch.mkdir(exist_ok=True)
         self._environment = inherited() | {
+            "TMPDIR": str(self._scratch),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "TURNLOG_KEY": key,
             "DATA_DIR": str(folder),
@@ -65,7 +69,7 @@ class Reader:
 
     def follow(self, page: Path, *, once_more: bool = False) -> None:
         for command, shown in steps(page):
-            answer = self.run("bash", "-c", command)
+            answer = self.run("bash", "-c", command.replace(TEMPORARY, f"{self._scratch}/"))
             pattern = ".*".join(re.escape(part) for part in (repeated(shown) if once_more else shown).split("…"))
             assert re.fullmatch(pattern, answer, re.DOTALL), f"{page.name}\n$ {command}\n{answer}\nis not\n{shown}"
 
