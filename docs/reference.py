@@ -120,7 +120,7 @@ def _command(command: click.Command, path: Sequence[str], level: int) -> Iterato
         record = option.get_help_record(context)
         if record is None or "--help" in option.opts:
             continue
-        if not record[1]:
+        if not option.help:
             raise Undocumented(f"`{name} {option.opts[0]}` has no help")
         lines.append(f"- `{record[0]}`: {record[1]}")
     if lines:
