@@ -70,7 +70,7 @@ class Lines:
                 self._second, self._written = second, {}
             self._written[route] = count = self._written.get(route, 0) + 1
         for name, more in left_out.items():
-            _log.info("%s: %d more calls were refused in the same second", name, more)
+            _log.info("refused %s: %d more in the same second", name, more)
         if count <= _LINES_A_SECOND:
             _log.info("refused %s %s: %d %s (request %s)", method, route, status, code, request_id)
 
@@ -113,7 +113,7 @@ def _write(status: int) -> None:
     lines: Lines = current_app.extensions["turnlog_refusals"]
     route = sent.url_rule.rule if sent.url_rule else _NO_ROUTE
     method = sent.method if sent.method in _METHODS else "(another method)"
-    lines.write(route, method, status, code() or str(status), request_id())
+    lines.write(route, method, status, code() or "without a code", request_id())
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

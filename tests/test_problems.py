@@ -302,7 +302,7 @@ def test_a_flood_of_refusals_does_not_flood_the_log(caplog: pytest.LogCaptureFix
     now[0] = 1.0
     written.write("/v1/sessions", "GET", 401, "missing-key", "r")
     assert lines(caplog)[6:] == [
-        "/v1/interactions: 995 more calls were refused in the same second",
+        "refused /v1/interactions: 995 more in the same second",
         "refused GET /v1/sessions: 401 missing-key (request r)",
     ]
 

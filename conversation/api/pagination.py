@@ -17,7 +17,7 @@ from logging_store.records.values import Identifier, Text, Time
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # a hit carries a part of its text
 _LONGEST_QUERY = 200
-_EPOCH_TIME = re.compile(r"[0-9]{9,14}(\.[0-9]{1,6})?")
+_EPOCH_TIME = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 
 _Query = TypeVar("_Query", bound=BaseModel)
 
