@@ -62,7 +62,8 @@ def command(*, file: Path, force: bool) -> None:
             manifest = backup.write(conninfo, opened)
     size = "" if file == STDIO else f" ({file.stat().st_size / 1e6:,.1f} MB)"
     click.echo(f"Backed up {manifest.counts}{size}.", err=file == STDIO)
-    next_step(f"turnlog restore {file}  # into an empty database, with DATA_DIR or DATABASE_URL")
+    if file != STDIO:
+        next_step(f"turnlog restore {file}  # into an empty database, with DATA_DIR or DATABASE_URL")
     sys.exit(_report(settings, left))
 
 

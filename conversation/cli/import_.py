@@ -101,7 +101,7 @@ def command(
             tally = import_tables.run(import_tables.Request(*asked))
     if tally and (tally.repaired or tally.kept_aside) and report:
         click.echo(f"Repaired ids: {report}")
-    if tally:
+    if tally and tally.records:
         next_step(
             "turnlog index  # makes it searchable at once", "turnlog open   # shows it, while `turnlog serve` runs"
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 import click
 
@@ -16,10 +16,11 @@ from conversation.archive.importing import Import, Row, Tally
 from conversation.archive.sources import Progress, SourceError
 from conversation.cli.context import current_stack, open_repository
 from conversation.settings import Settings
-from logging_store.batches import Outcome
+from logging_store.batches import Batch, BatchReceipts, Outcome
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.repository import ConversationRepository
+from logging_store.store import Store
 
 _OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
 _ALWAYS_TOLD = ("sessions", "interactions")
@@ -35,13 +36,30 @@ class Notes:
     patience_s: int
 
 
+class SessionCount:
+    """A store that counts the sessions it creates: also those that interactions bring along, without a record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.created = 0
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        receipts = self._store.write(batch)
+        self.created += sum(receipt.receipt == "created" for receipt in receipts.sessions)
+        return receipts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Notes) -> Tally:
     """Store what a source states, and print the counts. Raises `click.ClickException` where it ends before its time."""
     with ExitStack() as stack:
         repository = stack.enter_context(open_repository(creates=True))
         # past group commit and spool: what an import counts as stored is in the database
+        database = SessionCount(current_stack().database)
         log = ConversationRepository(
-            current_stack().database,
+            cast("Store", database),
             notes.project or repository.project,
             ledger=repository.ledger,
             redaction=repository.redaction,
@@ -58,12 +76,12 @@ def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Note
             _show(run.run(entries), progress)
         except (KeyboardInterrupt, StoreUnavailable, SourceError) as error:
             reached = f"up to {run.tally.place} of {name}" if run.tally.place else "nothing"
-            click.echo(_told(run.tally, time.monotonic() - begun))
+            click.echo(_told(run.tally, database.created, time.monotonic() - begun))
             raise click.ClickException(
                 f"{_why(error)}. Stored is {reached}."
                 " Run the same command again: it skips that as duplicates and goes on"
             ) from None
-        click.echo(_told(run.tally, time.monotonic() - begun))
+        click.echo(_told(run.tally, database.created, time.monotonic() - begun))
     if run.tally.refused:
         click.echo(f"Rejected records and reasons: {notes.rejects}")
     return run.tally
@@ -135,7 +153,7 @@ def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
         yield write
 
 
-def _told(tally: Tally, seconds: float) -> str:
+def _told(tally: Tally, sessions_created: int, seconds: float) -> str:
     """Return the counts as a table, and how fast it went."""
     header = "".join(f"{outcome:>12}" for outcome in _OUTCOMES)
     lines = [f"{'':12}{header}"]
@@ -143,6 +161,8 @@ def _told(tally: Tally, seconds: float) -> str:
         if kind not in _ALWAYS_TOLD and not counts:
             continue
         lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in _OUTCOMES))
+    if brought_along := sessions_created - tally.kinds["sessions"]["created"]:
+        lines.append(f"{brought_along:,} sessions created for interactions whose session wasn't there")
     if tally.unreadable:
         lines.append(f"{tally.unreadable:,} more rejected, of which no record could be made")
     if tally.repaired:
