@@ -1,4 +1,4 @@
-"""`flask doctor`: a healthy database is well; each thing that is broken is found, alone, and its command mends it."""
+"""`turnlog doctor`: a healthy database is well; each thing that is broken is found, alone, and its command mends it."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
     assert operator.find() == []
     result = operator.run("doctor")
     assert result.exit_code == 0
-    rows = [line.split() for line in result.output.splitlines()[1:-2]]
+    rows = [line.split() for line in result.stdout.splitlines()[1:-2]]
     assert len(rows) == 18
     assert all("ok" in row[1:4] for row in rows)
     assert result.output.endswith("\n\nAll is well.\n")
@@ -246,7 +246,7 @@ def test_a_database_without_a_schema_is_told_to_migrate(postgres_server: TestSer
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
         [(check, finding)] = operator.find("--table", "chat")
-        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["mend"]) == ("schema", ["turnlog migrate"])
         operator.mend(finding["mend"])
         assert operator.find() == []
 
@@ -270,7 +270,7 @@ def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_pat
         assert operator.run("migrate").exit_code == 0
         operator.execute("delete from turnlog.migrations;" + ping_of("20200101000000"))
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["mend"]) == ("schema", ["turnlog migrate"])
         assert finding["found"].startswith("it is 20200101000000, this version of Turnlog needs ")
         operator.mend(finding["mend"])
         assert operator.find() == []

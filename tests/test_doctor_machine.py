@@ -1,4 +1,4 @@
-"""`flask doctor` beside the database: whether there is one, what waits on this machine, its disk and its clock."""
+"""`turnlog doctor` beside the database: whether there is one, what waits on this machine, its disk and its clock."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
     with server_folder(on_disk=True) as folder:
         operator = Operator({"DATA_DIR": str(folder)}, "")
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["mend"]) == ("schema", ["turnlog migrate"])
         assert not (folder / "postgres").exists()
         operator.mend(finding["mend"])
         assert operator.find() == []
@@ -87,7 +87,7 @@ def test_what_waits_is_told(operator: Operator) -> None:
     try:
         directory.keep(BATCH)
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("spool", ["make run"])
+        assert (check, finding["mend"]) == ("spool", ["turnlog serve"])
         assert finding["found"].startswith("1 record in 1 batch wait in ")
     finally:
         directory.close()

@@ -1,1 +1,1 @@
-"""`flask doctor` and `flask repair`: whether a database and this machine are as the log needs them, and what to do."""
+"""`turnlog doctor` and `turnlog repair`: what is wrong with a database or this machine, and how to fix it."""

@@ -1,4 +1,4 @@
-"""Everything that `flask doctor` looks at, in order. What can't be looked at is a finding, never an exception."""
+"""Everything that `turnlog doctor` looks at, in order. What can't be looked at is a finding, never an exception."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,11 @@ from conversation.doctor import durability, machine, privileges, row_checks, sha
 from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
 from conversation.doctor.foreign_tables import foreign_tables
-from conversation.doctor.remedies import FLASK, Remedies, command, name, text
+from conversation.doctor.remedies import TURNLOG, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import operations as ops
-from logging_store.errors import SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
-from logging_store.postgres import catalogue
+from logging_store.errors import Misconfigured, SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
+from logging_store.postgres import catalogue, migrations
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.migrations import SCHEMA_VERSION
 
@@ -39,9 +39,9 @@ class Examination:
         try:
             ping = self._ask(ops.PING, ops.Nothing())
             if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
-                raise SchemaMissing("what answers under Turnlog's name isn't Turnlog's")
+                raise Misconfigured("what answers under Turnlog's name isn't Turnlog's")
         except TurnlogError as error:
-            yield self.unreachable(error)
+            yield self._foreign_schema() if self._is_foreign(error, address) else self.unreachable(error)
             return
         yield Check("database", f"{self.settings.store_kind}, PostgreSQL {ping['server_version']}")
         version = self._schema(ping["schema"], remedies)
@@ -68,8 +68,8 @@ class Examination:
         else:
             finding = Finding(
                 f"it is {version}, this version of Turnlog knows {SCHEMA_VERSION}",
-                "A newer Turnlog has been here; this one refuses to start.",
-                ["git pull"],
+                "A newer Turnlog has been here; this one refuses to start. Run the newer version.",
+                [],
             )
         return Check("schema", version, [finding])
 
@@ -101,24 +101,40 @@ class Examination:
         try:
             return look()
         except TurnlogError as error:
-            means, mend = "Mend what is above first.", f"{FLASK} doctor"
+            means, mend = "Fix what is above first, then look again.", []
             if isinstance(error, StoreBusy) and self.settings.store_kind == "supabase":
                 means = "A call through Supabase's API may take 8 seconds; a large log needs longer."
-                mend = f"DATABASE_URL=… {FLASK} doctor  # the project's connection string, instead of SUPABASE_URL"
-            return [Check(label, "", [Finding(f"it can't be looked at: {error}", means, [mend])])]
+                mend = [f"DATABASE_URL=… {TURNLOG} doctor  # the project's connection string, instead of SUPABASE_URL"]
+            return [Check(label, "", [Finding(f"it can't be looked at: {error}", means, mend)])]
+
+    def _is_foreign(self, error: TurnlogError, address: str) -> bool:
+        if not address or not isinstance(error, Misconfigured):
+            return False
+        try:
+            return migrations.is_foreign(address)
+        except TurnlogError:
+            return False
+
+    def _foreign_schema(self) -> Check:
+        finding = Finding(
+            "the schema turnlog belongs to another program",
+            "Turnlog needs that name, and touches nothing of others: use another database, or rename the schema.",
+            ["alter schema turnlog rename to turnlog_of_another_program;"],
+        )
+        return Check("schema", "", [finding])
 
     def unreachable(self, error: TurnlogError) -> Check:
         """Return the check of a database that can't be used at all."""
         if isinstance(error, SchemaMissing):
             return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", self._make_schema())])
         if not isinstance(error, StoreUnavailable):
-            return Check("database", "", [Finding(str(error), "The service can't use it.", [f"{FLASK} doctor"])])
+            return Check("database", "", [Finding(str(error), "The service can't use it until that is changed.", [])])
         mend = {
-            "embedded": "make run",
+            "embedded": f"{TURNLOG} serve",
             "postgres": 'pg_isready --dbname "$DATABASE_URL"  # is it started, and is that its address?',
             "supabase": 'curl -i "$SUPABASE_URL/rest/v1/"  # is the project paused, and is that its address?',
         }[self.settings.store_kind]
-        means = "Writes are kept on this machine's disk meanwhile, reads fail."
+        means = "A running service spools writes to this machine's disk meanwhile; reads fail."
         return Check("database", "", [Finding(str(error), means, [mend])])
 
     def _make_schema(self) -> Sequence[str]:
@@ -137,9 +153,8 @@ def _table(names: Names, address: str) -> Check:
             table = identify(names, tables.describe)
             answer = tables.inspect(table)
     except (UnclearError, TurnlogError) as error:
-        options = ["--help"] if isinstance(error, UnclearError) else []
-        again = command("doctor", "--table", names.table, *options)
-        return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [again])])
+        mend = [command("doctor", "--help")] if isinstance(error, UnclearError) else []
+        return Check(label, "", [Finding(str(error), "It hasn't been looked at.", mend)])
     told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
     return Check(label, told, list(_foreign_findings(table, answer)))
 

@@ -10,7 +10,7 @@ from conversation.columns import in_columns
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be. `mend`: what to run, each a `flask …` command or a statement of SQL."""
+    """One thing that is not as it should be. `mend`: what to run, each a `turnlog …` command or a statement of SQL."""
 
     found: str
     means: str

@@ -81,7 +81,7 @@ def identify(names: Names, describe: Describe) -> ForeignTable:
     """Return the table with its columns. Raises `UnclearError`."""
     table = _find(names.table, describe, "--table")
     if table["schema"] == "turnlog":
-        raise UnclearError(f"{names.table} is Turnlog's own: `flask --app app doctor` looks at it without --table")
+        raise UnclearError(f"{names.table} is Turnlog's own: `turnlog doctor` looks at it without --table")
     session = _session(names, table, describe)
     identity = _column(table, names.id, "--id") if names.id else _only_id(table, session)
     if identity == session:

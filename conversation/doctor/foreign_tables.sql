@@ -1,4 +1,4 @@
--- What `flask doctor --table` asks of other people's tables, and what `flask repair` does with them.
+-- What `turnlog doctor --table` asks of other people's tables, and what `turnlog repair` does with them.
 --
 -- foreign_tables.py runs this file at the start of its transaction and calls these functions within it, always as
 -- `pg_temp.NAME`: no search path finds functions of that schema. Nothing of it is ever seen by another connection.

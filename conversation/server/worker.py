@@ -42,6 +42,8 @@ PATIENCE_S = 10.0  # for a request to arrive, to get its turn, and for its answe
 PACE = 32 * 1024  # bytes that earn one more second, up to PATIENCE_S ahead: 4 MB may take two minutes
 WAITING = 8  # threads for each request worked on at once: 128 at 16, mostly never started
 
+_TLS_HANDSHAKE = b"\x16\x03"
+
 _LOOK_S = 1.0
 _YIELD_S = 50e-6  # for each connection that a worker has: long enough for another to wake up
 _LONGEST_YIELD_S = 1.25e-3
@@ -79,7 +81,9 @@ class PacedSocket(socket.socket):
     """
 
     too_slow = False
+    spoke_tls = False
     _until = 0.0
+    _heard = False
 
     def start_the_clock(self) -> None:
         """Give the client its time for what is due now: its request, or reading its answer."""
@@ -92,7 +96,7 @@ class PacedSocket(socket.socket):
             with suppress(BlockingIOError):
                 data = super().recv(size, flags | socket.MSG_DONTWAIT)
                 self._earn(len(data))
-                return data
+                return b"" if self._is_tls(data) else data
             self._wait_until(select.POLLIN)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
@@ -108,6 +112,13 @@ class PacedSocket(socket.socket):
     def send(self, data: Any, flags: int = 0, /) -> int:
         self.sendall(data, flags)
         return len(data)
+
+    def _is_tls(self, data: bytes) -> bool:
+        """Tell whether a connection begins with a handshake of TLS: it would wait for ours, and be found too slow."""
+        if not self._heard:
+            self._heard = True
+            self.spoke_tls = data.startswith(_TLS_HANDSHAKE)
+        return self.spoke_tls
 
     def _earn(self, size: int) -> None:
         # no further ahead than this, or a client could save up time by haste and then stall
@@ -197,7 +208,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
         """Answer what can't be served. What it was is neither logged nor sent back: a broken header may be a key."""
         if isinstance(exc, ParseException):
-            self.log.warning("refused what %s sent: %s", addr[0] if addr else "a client", type(exc).__name__)
+            self.log.warning("refused what %s sent: %s", _name(addr), type(exc).__name__)
             status, title = _UNREADABLE.get(type(exc), (400, "Bad Request"))
             detail = "This can't be read as a request of HTTP/1.1"
             body = _problem("bad-request", detail, refusals.new_id(), status=status, title=title)
@@ -218,11 +229,17 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if not isinstance(conn.sock, PacedSocket):
             return
         if conn.sock.too_slow:
-            self.log.info("cut off %s, which was too slow", conn.client)
+            self.log.info("closed the connection of %s, which was too slow", _name(conn.client))
+        if conn.sock.spoke_tls:
+            self.log.warning("%s spoke TLS to a port without TLS: use http://, or a proxy", _name(conn.client))
         with suppress(OSError):
             if not conn.sock.too_slow:
                 util.close_graceful(conn.sock.dup())
             conn.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _name(address: Any) -> str:
+    return str(address[0]) if address else "a client"  # those of a Unix socket have no address
 
 
 def _start_the_clock(client: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What `flask import --from-database` takes columns for, without a database."""
+"""What `turnlog import --from-database` takes columns for, without a database."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from conversation.archive.from_database import mapping, overrides, synonyms
 from conversation.archive.from_database.column_values import Zone, converter
 from conversation.archive.from_database.mapping import Understood
 from conversation.archive.from_database.tables import Column, Kind, Reference, Table, TableName, kind_of
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 UTC, BERLIN = Zone(ZoneInfo("UTC")), Zone(ZoneInfo("Europe/Berlin"))
 SESSIONS, INTERACTIONS = TableName("public", "ai_sessions"), TableName("public", "ai_interactions")

@@ -1,4 +1,4 @@
-"""`flask import --from-database`: somebody's own tables come in once, and stay as they are."""
+"""`turnlog import --from-database`: somebody's own tables come in once, and stay as they are."""
 
 import json
 import os

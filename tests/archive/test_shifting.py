@@ -1,4 +1,4 @@
-"""`flask import --shift-to-now`: the newest time of a file is now, and what lay between two times still does."""
+"""`turnlog import --shift-to-now`: the newest time of a file is now, and what lay between two times still does."""
 
 import json
 from collections.abc import Iterator

@@ -27,7 +27,7 @@ from conversation.archive.from_database.tables import (
     kind_of,
     require_theirs,
 )
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 _ROWS_AT_ONCE = 1000  # as many as Supabase gives at most
 _LOOKED_AT = 100  # rows, where only values tell what a column is

@@ -25,7 +25,7 @@ from conversation.archive.from_database.tables import (
     kind_of,
     require_theirs,
 )
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 from conversation.setting_types import connection_string
 
 _ROWS_AT_ONCE = 500
