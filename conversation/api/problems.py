@@ -58,8 +58,8 @@ def _details(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response:
         "type": kind.path,
         "title": kind.title,
         "status": kind.status,
-        "detail": detail,
         "code": kind.code,
+        "detail": detail,
         "request_id": refusals.request_id(),
     }
     response = jsonify(body | more)

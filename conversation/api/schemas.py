@@ -184,8 +184,8 @@ class Problem(BaseModel):
     type: Annotated[str, Field(description="The path of a page that explains the problem")]
     title: str
     status: int
-    detail: str
     code: Annotated[str, Field(description="What to branch on", json_schema_extra={"enum": list(CODES)})]
+    detail: str
     request_id: Annotated[str, Field(description="Also in the header X-Request-Id, and in the service's log")]
 
 

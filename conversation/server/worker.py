@@ -54,7 +54,7 @@ _TOO_BUSY = "Others were served first for too long, and nothing was done; send t
 
 def _problem(code: str, detail: str, request_id: str, **more: Any) -> bytes:
     kind = CODES[code]
-    body = {"type": kind.path, "title": kind.title, "status": kind.status, "detail": detail, "code": code}
+    body = {"type": kind.path, "title": kind.title, "status": kind.status, "code": code, "detail": detail}
     return json.dumps(body | {"request_id": request_id} | more).encode()
 
 
