@@ -8,14 +8,14 @@ from flask import Flask, Request, Response, current_app, has_request_context
 from flask.globals import request_ctx
 from werkzeug.exceptions import Forbidden
 
-from conversation.access import limits, page_sessions
+from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import Caller, Scope
 from conversation.access.claims import Claims
 from conversation.access.cors import Cors
 from conversation.access.identification import Admitted, Guessed, Identification
 from conversation.access.key_cache import KnownOrigins
-from conversation.access.page_sessions import NotSignedIn
+from conversation.access.page_cookie import NotSignedIn
 from conversation.access.route_rules import open_page, open_to_all, page, requires, rule_of
 from conversation.settings import Settings
 from logging_store import operations as ops
@@ -102,7 +102,7 @@ class Gate:
             raise Forbidden("Nobody may call this")
         if rule.page:
             sent.environ[_PAGE] = True
-            page_sessions.require_our_page(sent)
+            page_cookie.require_our_page(sent)
         if rule.scope is None:
             sent.environ[_OPEN] = True  # strangers may ask as often as they like, so nothing is looked up for them
             return None

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from flask import Request
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-from conversation.access import api_keys, limits, page_sessions
+from conversation.access import api_keys, limits, page_cookie
 from conversation.access.api_keys import Key
 from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller
 from conversation.access.claims import Claims
 from conversation.access.key_cache import KnownKeys
 from conversation.access.loopback import require_this_machine
-from conversation.access.page_sessions import OPERATOR, NotSignedIn, Visit
+from conversation.access.page_cookie import OPERATOR, NotSignedIn, Visit
 from conversation.access.password_sign_in import SignedInUser, UsersSignIn
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
 from conversation.settings import Settings
@@ -57,7 +57,7 @@ class Identification:
         limits.count_address()
         try:
             if self._is_operators(text):
-                return page_sessions.sign(OPERATOR, text)
+                return page_cookie.sign(OPERATOR, text)
             who = self._holder(text, sent)
         except Guessed:
             limits.count_refusal()
@@ -66,7 +66,7 @@ class Identification:
             raise Forbidden("A publishable key opens no pages: sign in with a secret one")
         key = self._key(text)
         assert key is not None  # noqa: S101 - its holder was just told
-        return page_sessions.sign(str(api_keys.digest_of(text)), key.token_secret)
+        return page_cookie.sign(str(api_keys.digest_of(text)), key.token_secret)
 
     def sign_in_user(self, mail: str, password: str) -> SignedInUser:
         """Return what the project's own sign-in gives a user. Raises as `sign_in` does, or `TokenUnprovable`."""

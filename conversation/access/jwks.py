@@ -15,7 +15,7 @@ import httpx
 import jiter
 import jwt
 
-from conversation.access.token_errors import TokenUnprovable
+from conversation.access.errors import TokenUnprovable
 from logging_store.postgres import http_deadline
 
 FETCH_S = 2.0  # for one fetch, until its last byte

@@ -18,8 +18,8 @@ from werkzeug.exceptions import TooManyRequests
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from conversation.access.callers import Caller
-from conversation.access.shared_windows import SharedWindows
-from conversation.access.windows import Counting, open_redis
+from conversation.access.counter_file import SharedWindows
+from conversation.access.window_counter import Counting, open_redis
 from conversation.settings import Settings, is_loopback
 from logging_store.metrics.ledger import Ledger
 

@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 
-from conversation.access.token_errors import TokenUnprovable
+from conversation.access.errors import TokenUnprovable
 from conversation.settings import Settings
 
 _TIMEOUT_S = 5

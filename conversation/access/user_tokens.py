@@ -15,8 +15,8 @@ import jwt
 import jwt.exceptions
 
 from conversation.access.callers import ALL_SCOPES, Scope
+from conversation.access.errors import InvalidToken, TokenUnprovable, UnfitToken
 from conversation.access.jwks import KeySet, SigningKey
-from conversation.access.token_errors import InvalidToken, TokenUnprovable, UnfitToken
 from conversation.settings import Settings
 from logging_store.records.values import MAX_NAME
 

@@ -11,8 +11,8 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from conversation import pages
+from conversation.access.errors import TokenUnprovable
 from conversation.access.limits import MAX_BODY
-from conversation.access.token_errors import TokenUnprovable
 from conversation.api.requests import InvalidBody, json_path
 from logging_store import errors
 from logging_store.batches import Receipt, receipt_of

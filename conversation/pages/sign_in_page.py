@@ -4,8 +4,8 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from conversation import access, pages
-from conversation.access import page_sessions
-from conversation.access.token_errors import TokenUnprovable
+from conversation.access import page_cookie
+from conversation.access.errors import TokenUnprovable
 
 blueprint = Blueprint("pages_sign_in", __name__)
 
@@ -16,7 +16,7 @@ def sign_in() -> Response:
     if "kept" not in request.args:
         return _form()
     # the browser was given a cookie, and comes back to show it
-    if page_sessions.are_kept(request):
+    if page_cookie.are_kept(request):
         return pages.send_on(_own_path(request.args.get("next", "")))
     return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
 
@@ -28,7 +28,7 @@ def take_key() -> Response:
         cookie = access.identification().sign_in(request, request.form.get("key", "").strip())
     except HTTPException as refusal:
         return _form(refusal.description, refusal.code or 401)
-    return _signed_in(cookie, page_sessions.LIFETIME_S)
+    return _signed_in(cookie, page_cookie.LIFETIME_S)
 
 
 @blueprint.post("/sign-in/user")
@@ -43,7 +43,7 @@ def take_password() -> Response:
     except HTTPException as refusal:
         return _form(refusal.description, refusal.code or 401)
     cookie = f"user:{user.token}"
-    if not page_sessions.fits(cookie):
+    if not page_cookie.fits(cookie):
         return _form("The token of this user is too long for a cookie: it holds too much user_metadata", 403)
     return _signed_in(cookie, user.lifetime_s)
 
@@ -52,13 +52,13 @@ def take_password() -> Response:
 @access.open_page
 def sign_out() -> Response:
     answer = pages.go("pages_sign_in.sign_in", said="signed-out")
-    page_sessions.take_away(answer, request)
+    page_cookie.take_away(answer, request)
     return answer
 
 
 def _signed_in(cookie: str, lifetime_s: int) -> Response:
     answer = pages.go("pages_sign_in.sign_in", kept=1, next=_own_path(request.form.get("next", "")))
-    page_sessions.give(answer, request, cookie, lifetime_s)
+    page_cookie.give(answer, request, cookie, lifetime_s)
     return answer
 
 

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.test import TestResponse
 
-from conversation.access import windows
+from conversation.access import window_counter
 from conversation.access.callers import Caller
 from conversation.access.limits import Limits
 from conversation.settings import Settings
@@ -262,7 +262,7 @@ def test_counts_that_can_t_be_kept_stop_nobody(tmp_path: Path, caplog: pytest.Lo
 def test_a_redis_that_is_away_stops_nobody_and_is_asked_seldom(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "PAUSE_S", 3600.0)
+    monkeypatch.setattr(window_counter, "PAUSE_S", 3600.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         secret = "hunter2-hunter2"  # noqa: S105
         url = f"redis://:{secret}@127.0.0.1:{silent.getsockname()[1]}/0"
@@ -282,7 +282,7 @@ def test_a_redis_that_is_away_stops_nobody_and_is_asked_seldom(
 def test_a_redis_that_comes_back_is_counted_in_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "PAUSE_S", 0.0)
+    monkeypatch.setattr(window_counter, "PAUSE_S", 0.0)
     with redis_server() as port:
         url = f"redis://127.0.0.1:{port}"
         client = limited(tmp_path, turnlog_limits_store=url, turnlog_rate_per_key="1/day")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conversation.access.shared_windows import SharedWindows
+from conversation.access.counter_file import SharedWindows
 
 
 class Clock:
@@ -128,7 +128,7 @@ def test_whoever_holds_the_lock_holds_nobody_up_for_long(windows: SharedWindows,
 _WRITER = """
 import sys
 from pathlib import Path
-from conversation.access.shared_windows import SharedWindows
+from conversation.access.counter_file import SharedWindows
 windows = SharedWindows(Path(sys.argv[1]))
 print(flush=True)
 sys.stdin.readline()

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access import api_keys, cached_lookup, page_sessions
+from conversation.access import api_keys, cached_lookup, page_cookie
 from conversation.access.key_registry import KeyRegistry, MadeKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
@@ -131,7 +131,7 @@ def test_a_sign_in_ends_after_half_a_day(
     client: FlaskClient, secret_key: MadeKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sign_in(client, secret_key.text)
-    monkeypatch.setattr(page_sessions, "LIFETIME_S", -1)
+    monkeypatch.setattr(page_cookie, "LIFETIME_S", -1)
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
