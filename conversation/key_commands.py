@@ -11,7 +11,7 @@ from flask import Blueprint, current_app
 
 from conversation.access.api_keys import Key, KeyKind
 from conversation.access.callers import Scope
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.columns import in_columns
 from conversation.setting_types import exact_origin
 from conversation.settings import PROJECT, Settings
@@ -132,7 +132,7 @@ def rotate(*, key: str, overlap: timedelta) -> None:
     _show(made)
 
 
-def _show(made: MadeKey) -> None:
+def _show(made: NewKey) -> None:
     click.echo(made.text)
     click.echo(f"Keep it: it can't be shown again. {_told(made.key)}", err=True)
 
@@ -145,7 +145,7 @@ def _told(key: Key) -> str:
 
 def _row(key: Key) -> list[str]:
     now = datetime.now(UTC)
-    state = "revoked" if key.revoked_at else "open" if key.opens_at(now) else "expired"
+    state = "revoked" if key.revoked_at else "open" if key.is_valid_at(now) else "expired"
     if state == "open" and key.expires_at:
         state = f"until {key.expires_at:%Y-%m-%d %H:%M}"
     used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"

@@ -1,7 +1,7 @@
-"""Who may call: each route says which scope it takes, and a caller proves to have it before the view runs.
+"""Authentication and authorisation: each route declares the scope it needs; the gate checks it before the view runs.
 
-A key or a user's token comes as a Bearer token; to the web pages, which are asked for by people, as the cookie of a
-sign-in. With `TURNLOG_KEYLESS` calls from this machine need none. A route that says nothing lets nobody in.
+API callers send a key or a user's token as a Bearer token; browsers on the web pages send the cookie of their sign-in.
+With `TURNLOG_KEYLESS`, calls from this machine need neither. A route that declares no rule is closed to everybody.
 """
 
 from flask import Flask, Request, Response, current_app, has_request_context
@@ -9,13 +9,13 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import Forbidden
 
 from conversation.access import limits, page_cookie
-from conversation.access.cached_lookup import Proofs
+from conversation.access.cached_lookup import CachedLookup
 from conversation.access.callers import Caller, Scope
 from conversation.access.claims import Claims
 from conversation.access.cors import Cors
-from conversation.access.identification import Admitted, Guessed, Identification
-from conversation.access.key_cache import KnownOrigins
-from conversation.access.page_cookie import NotSignedIn
+from conversation.access.errors import NotSignedIn, UnknownCredential
+from conversation.access.identification import AuthContext, Identification
+from conversation.access.key_cache import OriginCache
 from conversation.access.route_rules import open_page, open_to_all, page, requires, rule_of
 from conversation.settings import Settings
 from logging_store import operations as ops
@@ -23,13 +23,27 @@ from logging_store.store import Store
 
 # fmt: off
 __all__ = [
-    "Admitted", "Caller", "Claims", "Gate", "Guessed", "NotSignedIn", "Scope",
-    "admitted", "attach", "identification", "is_page", "open_page", "open_to_all", "page", "requires", "rule_of",
+    "AuthContext",
+    "Caller",
+    "Claims",
+    "Gate",
+    "NotSignedIn",
+    "Scope",
+    "UnknownCredential",
+    "attach",
+    "auth_context",
+    "identification",
+    "is_page",
+    "open_page",
+    "open_to_all",
+    "page",
+    "requires",
+    "rule_of",
     "treat_as_page",
 ]
 # fmt: on
 
-_ADMITTED = "turnlog.admitted"  # in the request's environ
+_AUTH = "turnlog.auth_context"  # in the request's environ
 _OPEN = "turnlog.open_to_all"
 _PAGE = "turnlog.page"
 _PAGE_HEADERS = {
@@ -43,105 +57,105 @@ _PAGE_HEADERS = {
 }
 
 
-def admitted() -> Admitted | None:
-    """Return who makes this request; None outside of one, and on routes that are open to all."""
-    return request_ctx.request.environ.get(_ADMITTED) if has_request_context() else None
+def auth_context() -> AuthContext | None:
+    """Return the authenticated caller of this request; None outside a request and on routes that are open to all."""
+    return request_ctx.request.environ.get(_AUTH) if has_request_context() else None
 
 
 def attach(app: Flask, settings: Settings, store: Store) -> None:
-    """Guard all routes of an application."""
-    guard = Gate(settings, store)
-    app.extensions["turnlog_gate"] = guard
-    app.before_request(guard.admit)
-    app.after_request(guard.finish)
+    """Put a gate before all routes of an application."""
+    gate = Gate(settings, store)
+    app.extensions["turnlog_gate"] = gate
+    app.before_request(gate.admit)
+    app.after_request(gate.finish)
 
 
 def identification() -> Identification:
-    """Return what tells who calls this application."""
-    guard: Gate = current_app.extensions["turnlog_gate"]
-    return guard.identification
+    """Return the application's identification of callers."""
+    gate: Gate = current_app.extensions["turnlog_gate"]
+    return gate.identification
 
 
 def is_page() -> bool:
-    """Tell whether this request is for a page, by a person."""
+    """Return whether this request is for a web page."""
     return has_request_context() and _PAGE in request_ctx.request.environ
 
 
 def treat_as_page() -> None:
-    """Let the answer to this request have what a page has: it is one, also where no route was found."""
+    """Give the response the headers of a page, also where no route matched, as on an error page."""
     request_ctx.request.environ[_PAGE] = True
 
 
 class Gate:
-    """Tells whether who calls may."""
+    """Authenticates each request and checks it against its route's rule."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._project = settings.turnlog_project
-        known = settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"
-        self.identification = Identification(settings, store, known)
+        cache_file = settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"
+        self.identification = Identification(settings, store, cache_file)
 
         def origins_of_keys(_: str) -> frozenset[str]:
             return frozenset(store.ask(ops.ORIGINS, None, ops.Nothing())["origins"])
 
-        origins = Proofs(origins_of_keys, KnownOrigins(known))
+        origins = CachedLookup(origins_of_keys, OriginCache(cache_file))
         self.cors = Cors(origins, settings.turnlog_user_origins)
 
     def admit(self) -> Response | None:
-        """Let a request pass, or raise what refuses it.
+        """Authorise a request; return a response only for a CORS preflight.
 
-        That is `Unauthorized`, `Forbidden` or `TooManyRequests`; `StoreUnavailable` or `TokenUnprovable`, if who calls
-        can't be told now.
+        Raises `Unauthorized`, `Forbidden` or `TooManyRequests`; `StoreUnavailable` or `TokenUnverifiable` if the caller
+        can't be identified now.
         """
-        sent: Request = request_ctx.request
-        if sent.endpoint is None:
-            return None  # there is no such route, for anybody
-        if sent.method == "OPTIONS" and (preflight := self.cors.preflight(sent)):
+        request: Request = request_ctx.request
+        if request.endpoint is None:
+            return None  # no such route: 404 for everybody
+        if request.method == "OPTIONS" and (preflight := self.cors.preflight(request)):
             return preflight
-        rule = rule_of(current_app.view_functions[sent.endpoint])
+        rule = rule_of(current_app.view_functions[request.endpoint])
         if rule is None:
             raise Forbidden("Nobody may call this")
         if rule.page:
-            sent.environ[_PAGE] = True
-            page_cookie.require_our_page(sent)
+            request.environ[_PAGE] = True
+            page_cookie.require_same_origin(request)
         if rule.scope is None:
-            sent.environ[_OPEN] = True  # strangers may ask as often as they like, so nothing is looked up for them
+            request.environ[_OPEN] = True  # unlimited and anonymous, so it must not cost a look-up
             return None
-        who = self._tell_who(sent, is_page=rule.page)
-        if not who.caller.may(rule.scope):
+        auth = self._authenticate(request, is_page=rule.page)
+        if not auth.caller.may(rule.scope):
             raise Forbidden(f"This needs a key with the scope {rule.scope}")
-        if who.caller.is_restricted and not rule.restricted:
+        if auth.caller.is_restricted and not rule.restricted:
             raise Forbidden("This needs a secret key")
-        if rule.of_service and who.caller.project != self._project:
+        if rule.service_wide and auth.caller.project != self._project:
             raise Forbidden(f"This is of all projects: it needs a key of the project {self._project}")
         return None
 
-    def _tell_who(self, sent: Request, *, is_page: bool) -> Admitted:
+    def _authenticate(self, request: Request, *, is_page: bool) -> AuthContext:
         limits.count_address()
         try:
-            who = self.identification.of_visit(sent) if is_page else self.identification.of_call(sent)
-        except Guessed:
+            auth = self.identification.from_cookie(request) if is_page else self.identification.from_header(request)
+        except UnknownCredential:
             limits.count_refusal()
             raise
-        sent.environ[_ADMITTED] = who
-        limits.count_call(who.caller)
+        request.environ[_AUTH] = auth
+        limits.count_call(auth.caller)
         if not is_page:
-            self._require_origin(sent, who.caller)
-        return who
+            self._require_origin(request, auth.caller)
+        return auth
 
     def finish(self, answer: Response) -> Response:
         environ = request_ctx.request.environ
         answer.headers["X-Content-Type-Options"] = "nosniff"
-        if _ADMITTED in environ:
-            answer.headers["Cache-Control"] = "no-store"  # what people said is nobody's on the way to keep
+        if _AUTH in environ:
+            answer.headers["Cache-Control"] = "no-store"  # no cache on the way may keep conversations
         if _PAGE in environ:
             answer.headers.update(_PAGE_HEADERS)
         if (origin := environ.get("HTTP_ORIGIN")) and _OPEN not in environ and _PAGE not in environ:
-            who: Admitted | None = environ.get(_ADMITTED)
-            self.cors.allow(answer, origin, who.caller if who else None)
+            auth: AuthContext | None = environ.get(_AUTH)
+            self.cors.allow(answer, origin, auth.caller if auth else None)
         return answer
 
-    def _require_origin(self, sent: Request, caller: Caller) -> None:
-        origin = sent.environ.get("HTTP_ORIGIN")
+    def _require_origin(self, request: Request, caller: Caller) -> None:
+        origin = request.environ.get("HTTP_ORIGIN")
         if origin is None or caller.kind == "machine":
             return
         if not caller.is_restricted:

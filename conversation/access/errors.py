@@ -1,20 +1,32 @@
-"""Why a user's token doesn't prove who calls. Neither error holds any of the token's text."""
+"""Why a caller isn't authenticated. No error holds any text of the credential."""
+
+from werkzeug.exceptions import Unauthorized
+
+
+class NotSignedIn(Unauthorized):
+    """A page was requested without a sign-in, or after it expired."""
+
+    description = "Sign in first"
+
+
+class UnknownCredential(Unauthorized):
+    """The key or token is none of ours and never was. It may be a guess, so it counts towards the address's limit."""
 
 
 class InvalidToken(Exception):  # noqa: N818 - states what is
-    """The token proves nothing, and will not later. `reason` is a sentence for whoever sent it."""
+    """The token is not valid and won't become so. `reason`: a sentence for the caller."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-class UnfitToken(InvalidToken):
-    """The issuer signed it, but it doesn't do here, or not any more: whoever sent it has guessed nothing."""
+class WrongTokenKind(InvalidToken):
+    """The issuer signed the token, but not for this use, or it has expired. It isn't counted as a guess."""
 
 
-class TokenUnprovable(Exception):  # noqa: N818
-    """Whether the token is good can't be told now: the issuer's keys are not to be had."""
+class TokenUnverifiable(Exception):  # noqa: N818
+    """The token can't be verified now, since the issuer's keys are unavailable."""
 
-    #: Seconds after which asking again makes sense.
+    #: Seconds after which the caller may retry.
     retry_after = 5

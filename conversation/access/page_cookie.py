@@ -1,7 +1,7 @@
-"""Who signed in to the pages: a cookie that names a key, and is signed by it.
+"""The cookie of a sign-in to the pages: it names a key, and is signed with that key's secret.
 
-So nothing is kept of a sign-in, any worker of any machine knows it, and it ends with its key. A page is asked for by
-people's browsers, which send a cookie whoever made them ask: what changes something must come from a page of ours.
+So sign-ins need no storage, hold on all workers and machines, and end with their key. Browsers also send the cookie
+with requests that other sites make (CSRF), so requests that change something must come from our own pages.
 """
 
 import hashlib
@@ -11,46 +11,40 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response
 from itsdangerous import BadSignature, TimestampSigner
-from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.exceptions import Forbidden
 
 from conversation.settings import is_loopback
 
 LIFETIME_S = 12 * 3600
-OPERATOR = "operator"  # in the place of a key's digest: TURNLOG_API_KEY
-_LONGEST = 4000  # characters; browsers keep no longer ones
+OPERATOR = "operator"  # instead of a key's digest: TURNLOG_API_KEY
+_MAX_LENGTH = 4000  # characters; browsers drop longer cookies
 _NAME = re.compile(rf"[0-9a-f]{{64}}|{OPERATOR}")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
-Holder = Literal["key", "user"]
+Kind = Literal["key", "user"]
 
 
-class NotSignedIn(Unauthorized):
-    """A page was asked for by somebody who has not signed in, or whose sign-in is over."""
+class PageCookie(NamedTuple):
+    """A parsed cookie, not verified yet. `name`: a key's digest or `OPERATOR`, or a user's token."""
 
-    description = "Sign in first"
-
-
-class Visit(NamedTuple):
-    """What a cookie says, unproven: `name` is a key's digest or `OPERATOR`, or a user's token."""
-
-    holder: Holder
+    kind: Kind
     name: str
     signed: str
 
     @classmethod
-    def of(cls, sent: Request) -> "Visit | None":
-        """Return what a request's cookie says; None if it has none that could be ours."""
-        text = sent.cookies.get(cookie_name(sent), "")
-        holder, _, said = text.partition(":")
-        if len(text) > _LONGEST or not said:
+    def of(cls, request: Request) -> "PageCookie | None":
+        """Return a request's cookie; None if it has none of ours, or a malformed one."""
+        text = request.cookies.get(cookie_name(request), "")
+        kind, _, content = text.partition(":")
+        if len(text) > _MAX_LENGTH or not content:
             return None
-        if holder == "user":
-            return cls("user", said, "")
-        name = said.partition(".")[0]
-        return cls("key", name, said) if holder == "key" and _NAME.fullmatch(name) else None
+        if kind == "user":
+            return cls("user", content, "")
+        name = content.partition(".")[0]
+        return cls("key", name, content) if kind == "key" and _NAME.fullmatch(name) else None
 
     def is_signed_with(self, secret: str) -> bool:
-        """Tell whether the key signed this, and not too long ago."""
+        """Return whether this secret signed the cookie within the last `LIFETIME_S`."""
         try:
             return _signer(secret).unsign(self.signed, max_age=LIFETIME_S).decode() == self.name
         except BadSignature:
@@ -58,64 +52,69 @@ class Visit(NamedTuple):
 
 
 def sign(name: str, secret: str) -> str:
-    """Return the cookie of a key: its digest, or `OPERATOR`."""
+    """Return the cookie for a key. `name`: its digest, or `OPERATOR`."""
     return "key:" + _signer(secret).sign(name).decode()
 
 
-def cookie_name(sent: Request) -> str:
-    """Return what the cookie is called: browsers keep one named `__Host-` only if no other host could have set it.
+def cookie_name(request: Request) -> str:
+    """Return the cookie's name: `__Host-`, which browsers accept from no other host, or on this machine with the port.
 
-    They don't tell the ports of a host apart, and this machine may have several services.
+    Browsers send cookies to all ports of a host, and this machine may run several services.
     """
-    if _is_secret(sent):
+    if _needs_secure_cookie(request):
         return "__Host-turnlog"
-    port = sent.host.rpartition(":")[2]
+    port = request.host.rpartition(":")[2]
     return f"turnlog-{port if port.isdecimal() else 80}"
 
 
 def fits(cookie: str) -> bool:
-    """Tell whether browsers keep a cookie of this length, with its name and what it says of itself."""
-    return len(cookie) <= _LONGEST - 200
+    """Return whether browsers accept a cookie of this length, together with its name and attributes."""
+    return len(cookie) <= _MAX_LENGTH - 200
 
 
-def give(answer: Response, sent: Request, cookie: str, lifetime_s: int) -> None:
-    answer.set_cookie(
-        cookie_name(sent), cookie, max_age=lifetime_s, secure=_is_secret(sent), httponly=True, samesite="Lax"
+def set_cookie(response: Response, request: Request, cookie: str, lifetime_s: int) -> None:
+    response.set_cookie(
+        cookie_name(request),
+        cookie,
+        max_age=lifetime_s,
+        secure=_needs_secure_cookie(request),
+        httponly=True,
+        samesite="Lax",
     )
 
 
-def are_kept(sent: Request) -> bool:
-    return cookie_name(sent) in sent.cookies
+def browser_accepts_cookies(request: Request) -> bool:
+    return cookie_name(request) in request.cookies
 
 
-def take_away(answer: Response, sent: Request) -> None:
-    answer.delete_cookie(cookie_name(sent), secure=_is_secret(sent), httponly=True, samesite="Lax")
+def delete_cookie(response: Response, request: Request) -> None:
+    response.delete_cookie(cookie_name(request), secure=_needs_secure_cookie(request), httponly=True, samesite="Lax")
 
 
-def require_our_page(sent: Request) -> None:
-    """Refuse what changes something unless a page of this service asked for it. Raises `Forbidden`."""
-    if sent.method in _SAFE:
+def require_same_origin(request: Request) -> None:
+    """Raise `Forbidden` for a request that changes something and doesn't come from a page of this service."""
+    if request.method in _SAFE:
         return
-    site = sent.headers.get("Sec-Fetch-Site")
+    site = request.headers.get("Sec-Fetch-Site")
     if site == "same-origin":
         return
-    if site is None and (origin := sent.headers.get("Origin")) is not None and _names(origin, sent.host):
+    if site is None and (origin := request.headers.get("Origin")) is not None and _has_host(origin, request.host):
         return  # a browser from before 2023
     raise Forbidden("Only this service's own pages may do this: open the page and use its form")
 
 
-def _is_secret(sent: Request) -> bool:
-    # only this machine is worth a sign-in without TLS; Safari keeps no secure cookie of it
-    return not (sent.scheme == "http" and is_loopback(urlsplit(f"//{sent.host}").hostname or ""))
+def _needs_secure_cookie(request: Request) -> bool:
+    # only loopback is safe without TLS, and Safari drops its secure cookies
+    return not (request.scheme == "http" and is_loopback(urlsplit(f"//{request.host}").hostname or ""))
 
 
-def _names(origin: str, host: str) -> bool:
+def _has_host(origin: str, host: str) -> bool:
     try:
-        stated = urlsplit(origin)
+        parts = urlsplit(origin)
     except ValueError:
         return False
-    return stated.scheme in {"http", "https"} and stated.netloc.lower() == host.lower()
+    return parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()
 
 
 def _signer(secret: str) -> TimestampSigner:
-    return TimestampSigner(secret, salt="turnlog.page-visit", key_derivation="hmac", digest_method=hashlib.sha256)
+    return TimestampSigner(secret, salt="turnlog.page-cookie", key_derivation="hmac", digest_method=hashlib.sha256)

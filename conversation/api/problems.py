@@ -11,7 +11,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from conversation import pages
-from conversation.access.errors import TokenUnprovable
+from conversation.access.errors import TokenUnverifiable
 from conversation.access.limits import MAX_BODY
 from conversation.api.requests import InvalidBody, json_path
 from logging_store import errors
@@ -108,7 +108,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(errors.SessionNotFound, _not_found)
     app.register_error_handler(errors.FolderNotFound, _not_found)
     app.register_error_handler(errors.NotYours, _not_yours)
-    app.register_error_handler(TokenUnprovable, _unprovable)
+    app.register_error_handler(TokenUnverifiable, _token_unverifiable)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
     app.register_error_handler(errors.Invalid, _refused_by_the_store)
@@ -144,7 +144,7 @@ def _not_yours(error: errors.NotYours) -> Response:
     return problem(403, "Forbidden", str(error))
 
 
-def _unprovable(error: TokenUnprovable) -> Response:
+def _token_unverifiable(error: TokenUnverifiable) -> Response:
     return problem(
         503,
         "Sign-in Unavailable",

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
-from conversation.access.limits import COUNT_PLAIN, MAX_BODY
+from conversation.access.limits import COUNT_DECOMPRESSED, MAX_BODY
 
 _CHUNK = 64 * 1024
 _READ_ON = 16 * MAX_BODY  # bytes of a refused body that are read and forgotten; beyond, gunicorn hangs up
@@ -93,7 +93,7 @@ def _bytes_of(sent: Request) -> bytes:
             return body or b"{}"
         case "gzip" | "x-gzip":
             plain = _gunzip(body)
-            if count := sent.environ.get(COUNT_PLAIN):
+            if count := sent.environ.get(COUNT_DECOMPRESSED):
                 count(len(plain))
             return plain
         case other:

@@ -75,7 +75,7 @@ def go(endpoint: str, said: str | None = None, **values: Any) -> Response:
 
 def visitor() -> access.Caller:
     """Return who looks, on a page for who signed in."""
-    who = access.admitted()
+    who = access.auth_context()
     assert who is not None  # noqa: S101 - nobody else sees it
     return who.caller
 
@@ -113,7 +113,7 @@ def send_on(where: str) -> Response:
 
 
 def _shared() -> dict[str, Any]:
-    who = access.admitted()
+    who = access.auth_context()
     caller = who.caller if who else None
     return {
         "visitor": caller,

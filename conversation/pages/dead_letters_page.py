@@ -23,13 +23,13 @@ _PAGE = 50
 
 
 @blueprint.get("/dead-letters")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def dead_letters() -> Response:
     return _page(request.args.get("after", 0, type=int))
 
 
 @blueprint.post("/dead-letters/<int:number>/retry")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def retry(number: int) -> Response:
     receipt, gone = decisions.retry(http.repository().store, _letters(), _find(number))
     if not gone:
@@ -39,7 +39,7 @@ def retry(number: int) -> Response:
 
 
 @blueprint.post("/dead-letters/<int:number>/discard")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def discard(number: int) -> Response:
     _letters().remove(_find(number).number)
     return pages.go("pages_dead_letters.dead_letters", said="letter-discarded")

@@ -19,7 +19,7 @@ _OUTCOMES = (*ledger.OUTCOMES, "in_flight")
 
 
 @blueprint.get("/health")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def health() -> Response:
     log = http.repository()
     settings: Settings = current_app.extensions["turnlog_settings"]

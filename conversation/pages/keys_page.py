@@ -56,7 +56,8 @@ def revoke(key: str) -> Response:
 def _page(status: int = 200, **more: Any) -> Response:
     now = datetime.now(UTC)
     found = sorted(
-        _registry().list(pages.visitor().project), key=lambda key: (not key.opens_at(now), -key.created_at.timestamp())
+        _registry().list(pages.visitor().project),
+        key=lambda key: (not key.is_valid_at(now), -key.created_at.timestamp()),
     )
     return pages.render(
         "keys.html",
@@ -75,7 +76,7 @@ def _page(status: int = 200, **more: Any) -> Response:
 def _state(key: Key, now: datetime) -> str:
     if key.revoked_at:
         return "revoked"
-    return "open" if key.opens_at(now) else "expired"
+    return "open" if key.is_valid_at(now) else "expired"
 
 
 def _stated() -> dict[str, Any]:

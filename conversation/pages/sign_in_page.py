@@ -5,7 +5,7 @@ from werkzeug.exceptions import HTTPException
 
 from conversation import access, pages
 from conversation.access import page_cookie
-from conversation.access.errors import TokenUnprovable
+from conversation.access.errors import TokenUnverifiable
 
 blueprint = Blueprint("pages_sign_in", __name__)
 
@@ -16,7 +16,7 @@ def sign_in() -> Response:
     if "kept" not in request.args:
         return _form()
     # the browser was given a cookie, and comes back to show it
-    if page_cookie.are_kept(request):
+    if page_cookie.browser_accepts_cookies(request):
         return pages.send_on(_own_path(request.args.get("next", "")))
     return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
 
@@ -38,7 +38,7 @@ def take_password() -> Response:
         user = access.identification().sign_in_user(
             request.form.get("mail", "").strip(), request.form.get("password", "")
         )
-    except TokenUnprovable:
+    except TokenUnverifiable:
         return _form("Supabase's sign-in can't be reached now; try again", 503)
     except HTTPException as refusal:
         return _form(refusal.description, refusal.code or 401)
@@ -52,13 +52,13 @@ def take_password() -> Response:
 @access.open_page
 def sign_out() -> Response:
     answer = pages.go("pages_sign_in.sign_in", said="signed-out")
-    page_cookie.take_away(answer, request)
+    page_cookie.delete_cookie(answer, request)
     return answer
 
 
 def _signed_in(cookie: str, lifetime_s: int) -> Response:
     answer = pages.go("pages_sign_in.sign_in", kept=1, next=_own_path(request.form.get("next", "")))
-    page_cookie.give(answer, request, cookie, lifetime_s)
+    page_cookie.set_cookie(answer, request, cookie, lifetime_s)
     return answer
 
 
@@ -68,7 +68,7 @@ def _form(refusal: str | None = None, status: int = 200) -> Response:
         status,
         refusal=refusal,
         next=_own_path(request.values.get("next", "")),
-        users_sign_in=access.identification().users_sign_in is not None,
+        password_sign_in=access.identification().password_sign_in is not None,
     )
 
 

@@ -1,1 +1,1 @@
-"""Proofs that an operator runs: the selftest, and the comparison with what a client has sent."""
+"""CachedLookup that an operator runs: the selftest, and the comparison with what a client has sent."""

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 
@@ -65,25 +65,25 @@ def registry(store: FunctionStore) -> KeyRegistry:
 
 
 @pytest.fixture
-def secret_key(registry: KeyRegistry) -> MadeKey:
+def secret_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "secret", {"admin"})
 
 
 @pytest.fixture
-def publishable_key(registry: KeyRegistry) -> MadeKey:
+def publishable_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "publishable", {"log"}, origins={ORIGIN})
 
 
 @pytest.fixture
-def backend_calls(guarded: Flask, secret_key: MadeKey) -> Calls:
+def backend_calls(guarded: Flask, secret_key: NewKey) -> Calls:
     return Calls(guarded.test_client(), secret_key.text, {})
 
 
 @pytest.fixture
-def browser(guarded: Flask, publishable_key: MadeKey) -> Calls:
+def browser(guarded: Flask, publishable_key: NewKey) -> Calls:
     return Calls(guarded.test_client(), publishable_key.text, {"Origin": ORIGIN})
 
 
 @pytest.fixture
-def expired_key(registry: KeyRegistry) -> MadeKey:
+def expired_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "secret", {"admin"}, expires_at=datetime.now(UTC) - timedelta(seconds=1))

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation import access
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
@@ -189,31 +189,31 @@ def test_a_scope_opens_what_it_names(
     assert calls("POST", "/v1/sessions", {}).status_code == (201 if "POST" in allowed else 403)
 
 
-def test_a_secret_key_in_a_web_page_is_refused(guarded: Flask, secret_key: MadeKey) -> None:
+def test_a_secret_key_in_a_web_page_is_refused(guarded: Flask, secret_key: NewKey) -> None:
     answer = Calls(guarded.test_client(), secret_key.text, {"Origin": ORIGIN})("GET", "/v1/sessions")
     assert "web page" in problem(answer, 403)["detail"]
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{ORIGIN}:443", f"{ORIGIN}.evil.example", "null", ""])
-def test_a_publishable_key_is_held_to_its_exact_origins(guarded: Flask, publishable_key: MadeKey, origin: str) -> None:
+def test_a_publishable_key_is_held_to_its_exact_origins(guarded: Flask, publishable_key: NewKey, origin: str) -> None:
     answer = Calls(guarded.test_client(), publishable_key.text, {"Origin": origin}).open_session()
     assert answer.status_code == 403
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_an_app_without_an_origin_may_use_a_publishable_key(guarded: Flask, publishable_key: MadeKey) -> None:
+def test_an_app_without_an_origin_may_use_a_publishable_key(guarded: Flask, publishable_key: NewKey) -> None:
     assert Calls(guarded.test_client(), publishable_key.text, {}).open_session().status_code == 201
 
 
 def test_expired_and_revoked_keys_open_nothing(
-    guarded: Flask, registry: KeyRegistry, expired_key: MadeKey, secret_key: MadeKey
+    guarded: Flask, registry: KeyRegistry, expired_key: NewKey, secret_key: NewKey
 ) -> None:
     assert Calls(guarded.test_client(), expired_key.text, {})("GET", "/v1/sessions").status_code == 401
     registry.revoke(secret_key.key)
     assert Calls(guarded.test_client(), secret_key.text, {})("GET", "/v1/sessions").status_code == 401
 
 
-def test_a_preflight_is_answered_for_origins_of_keys(guarded: Flask, publishable_key: MadeKey) -> None:
+def test_a_preflight_is_answered_for_origins_of_keys(guarded: Flask, publishable_key: NewKey) -> None:
     client = guarded.test_client()
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     known = client.options("/v1/interactions", headers=asked | {"Origin": ORIGIN})
@@ -265,7 +265,7 @@ def test_the_origins_of_all_keys_that_open_something_are_told(store: FunctionSto
 
 def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:
     registries = [KeyRegistry(store) for _ in range(4)]
-    made: list[MadeKey | None] = []
+    made: list[NewKey | None] = []
 
     def start(each: KeyRegistry) -> None:
         made.append(each.create_first("default"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conversation.access import api_keys, session_tokens
 from conversation.access.api_keys import Key, KeyKind
-from conversation.access.key_cache import KnownKeys
+from conversation.access.key_cache import KeyCache
 
 SESSION = str(uuid.uuid4())
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -98,7 +98,7 @@ def test_the_same_claim_is_somebody_else_with_another_key() -> None:
 
 def test_a_known_key_that_another_version_wrote_is_none(tmp_path: Path) -> None:
     path = tmp_path / "keys.sqlite3"
-    KnownKeys(path).remember("d", key())
+    KeyCache(path).save("d", key())
     with closing(apsw.Connection(str(path))) as connection:
-        connection.execute("update known_keys set key = '{}'")
-    assert KnownKeys(path).recall("d") is None
+        connection.execute("update cached_keys set key = '{}'")
+    assert KeyCache(path).load("d") is None

@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.postgres.function_store import FunctionStore
@@ -37,7 +37,7 @@ def status(app: Flask, key: str | None, address: dict[str, str]) -> int:
     return app.test_client().get("/v1/sessions", headers=headers, environ_base=address).status_code
 
 
-def test_who_guesses_keys_is_shut_out_and_nobody_else(guarded: Flask, secret_key: MadeKey) -> None:
+def test_who_guesses_keys_is_shut_out_and_nobody_else(guarded: Flask, secret_key: NewKey) -> None:
     assert [status(guarded, guess, ELSEWHERE) for guess in GUESSES] == [401] * 5
     assert status(guarded, GUESSES[0], ELSEWHERE) == 429
     assert status(guarded, secret_key.text, ELSEWHERE) == 429
@@ -46,7 +46,7 @@ def test_who_guesses_keys_is_shut_out_and_nobody_else(guarded: Flask, secret_key
 
 
 def test_who_forgot_the_key_or_has_an_old_one_guesses_nothing(
-    guarded: Flask, registry: KeyRegistry, secret_key: MadeKey
+    guarded: Flask, registry: KeyRegistry, secret_key: NewKey
 ) -> None:
     revoked = registry.create("default", "secret", {"read"})
     registry.revoke(revoked.key)
@@ -56,7 +56,7 @@ def test_who_forgot_the_key_or_has_an_old_one_guesses_nothing(
 
 
 def test_what_a_page_sends_is_counted_after_decompression(
-    store: FunctionStore, publishable_key: MadeKey, tmp_path: Path
+    store: FunctionStore, publishable_key: NewKey, tmp_path: Path
 ) -> None:
     settings = {"DATA_DIR": str(tmp_path), "TURNLOG_PUBLISHABLE_MB_PER_DAY": "1"}
     client = create_app(Settings.from_mapping(settings), store).test_client()

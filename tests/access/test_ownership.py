@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
 
@@ -84,7 +84,7 @@ def test_a_token_of_another_key_is_none(browser: Calls, guarded: Flask, registry
 
 
 def test_a_rotated_key_goes_on_with_the_tokens_of_the_old_one(
-    browser: Calls, guarded: Flask, registry: KeyRegistry, publishable_key: MadeKey
+    browser: Calls, guarded: Flask, registry: KeyRegistry, publishable_key: NewKey
 ) -> None:
     token = token_of(browser, "chat-1")
     made = registry.rotate(publishable_key.key, 3600)

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
@@ -26,7 +26,7 @@ def test_what_a_browser_says_is_redacted(guarded: Flask, browser: Calls, backend
     assert turn["prompt"] == "[mail] [secret]"
 
 
-def test_in_another_project_it_is_redacted_too(guarded: Flask, registry: KeyRegistry, publishable_key: MadeKey) -> None:
+def test_in_another_project_it_is_redacted_too(guarded: Flask, registry: KeyRegistry, publishable_key: NewKey) -> None:
     other = Calls(guarded.test_client(), registry.create("other", "secret", {"admin"}).text, {})
     said = f"ada@example.com {publishable_key.text} of {ORIGIN}"
     assert other.log(session_id="s", prompt=said).status_code == 201

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, StorageState
 
 from conversation.access.callers import Scope
-from conversation.access.key_registry import MadeKey
+from conversation.access.key_registry import NewKey
 from conversation.settings import Settings
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer
@@ -45,7 +45,7 @@ def spool_of(service: Service) -> Path:
     return Settings.from_mapping(service.environment).spool_dir
 
 
-def make_key(service: Service, *scopes: Scope, **more: Any) -> MadeKey:
+def make_key(service: Service, *scopes: Scope, **more: Any) -> NewKey:
     with key_registry(service) as registry:
         return registry.create("default", more.pop("kind", "secret"), scopes, **more)
 

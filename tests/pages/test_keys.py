@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.access.callers import ALL_SCOPES
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
@@ -23,7 +23,7 @@ def registry(store: FunctionStore) -> KeyRegistry:
 
 
 @pytest.fixture
-def own(registry: KeyRegistry) -> MadeKey:
+def own(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "secret", ALL_SCOPES, name="mine")
 
 
@@ -34,7 +34,7 @@ def client(store: FunctionStore, tmp_path: Path) -> FlaskClient:
 
 
 @pytest.fixture
-def browser(client: FlaskClient, own: MadeKey) -> Calls:
+def browser(client: FlaskClient, own: NewKey) -> Calls:
     return Calls(client, own.text, {}).signed_in()
 
 
@@ -47,7 +47,7 @@ def filled(**fields: Any) -> dict[str, Any]:
 
 
 def test_it_lists_the_projects_keys_and_never_the_keys_themselves(
-    browser: Calls, registry: KeyRegistry, own: MadeKey
+    browser: Calls, registry: KeyRegistry, own: NewKey
 ) -> None:
     other = registry.create("shop", "secret", ALL_SCOPES, name="of the shop")
     publishable = registry.create("default", "publishable", {"log"}, origins={ORIGIN})
@@ -129,7 +129,7 @@ def test_a_key_is_revoked(browser: Calls, client: FlaskClient, registry: KeyRegi
     assert opens(client, made.text) == 401
 
 
-def test_who_revokes_their_own_key_is_told_first(browser: Calls, own: MadeKey) -> None:
+def test_who_revokes_their_own_key_is_told_first(browser: Calls, own: NewKey) -> None:
     assert "You signed in with this key" in texts(page_of(browser("GET", "/keys")), "tbody form")[0]
     assert own.key.hint in texts(page_of(browser("GET", "/keys")), "tbody form")[0]
 
@@ -144,7 +144,7 @@ def test_a_key_of_another_project_is_as_if_it_were_not_there(browser: Calls, reg
 
 @pytest.mark.parametrize("path", ["/keys", "/keys/00000000-0000-4000-8000-000000000001/revoke"])
 def test_only_an_admin_on_a_page_of_ours_makes_or_revokes(
-    client: FlaskClient, own: MadeKey, registry: KeyRegistry, path: str
+    client: FlaskClient, own: NewKey, registry: KeyRegistry, path: str
 ) -> None:
     reader = registry.create("default", "secret", ALL_SCOPES - {"admin"})
     assert Calls(client, reader.text, {}).signed_in()("POST", path, filled()).status_code == 403
