@@ -14,7 +14,7 @@ import pytest
 
 from conversation.access.limits import MAX_BODY
 from conversation.server import worker as slow_clients
-from conversation.server.worker import PACE, PacedSocket, TooSlow
+from conversation.server.worker import MIN_BYTES_PER_S, ClientTooSlow, PacedSocket
 from tests.databases import TestServer
 from tests.service import Service, launch
 
@@ -165,8 +165,8 @@ def test_a_broken_chunk_is_the_clients_mistake(service: Service) -> None:
 
 
 def test_time_is_earned_by_going_on_and_not_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "PATIENCE_S", 2.0)
-    pieces, apart_s, piece = 10, 0.3, b"x" * 4 * PACE
+    monkeypatch.setattr(slow_clients, "CLIENT_TIMEOUT_S", 2.0)
+    pieces, apart_s, piece = 10, 0.3, b"x" * 4 * MIN_BYTES_PER_S
     ours, theirs = socket.socketpair()
 
     def send() -> None:
@@ -176,12 +176,12 @@ def test_time_is_earned_by_going_on_and_not_saved_up(monkeypatch: pytest.MonkeyP
 
     with theirs, PacedSocket(ours.family, ours.type, ours.proto, fileno=ours.detach()) as paced:
         begun = time.monotonic()
-        paced.start_the_clock()
+        paced.restart_timeout()
         sending = threading.Thread(target=send)
         sending.start()
         received: list[bytes] = []
-        with pytest.raises(TooSlow):
-            received.extend(iter(lambda: paced.recv(PACE), b""))
+        with pytest.raises(ClientTooSlow):
+            received.extend(iter(lambda: paced.recv(MIN_BYTES_PER_S), b""))
         sending.join()
     assert len(b"".join(received)) == pieces * len(piece)
     assert time.monotonic() - begun < pieces * 4 / 2  # it had earned twice as much
@@ -199,7 +199,7 @@ def test_an_idle_connection_holds_up_no_stop(served: bool) -> None:
             client.getresponse().read()
         time.sleep(0.5)  # the worker has accepted it
         service.process.terminate()
-        client.sock.settimeout(2.5 * slow_clients.PATIENCE_S)
+        client.sock.settimeout(2.5 * slow_clients.CLIENT_TIMEOUT_S)
         assert client.sock.recv(1) == b""
         client.close()
 
