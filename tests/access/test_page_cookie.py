@@ -55,7 +55,7 @@ def test_who_has_not_signed_in_is_led_to_the_form_and_on_from_there(client: Flas
 )
 def test_nobody_is_led_to_another_site(client: FlaskClient, secret_key: NewKey, elsewhere: str) -> None:
     assert led_to(client, sign_in(client, secret_key.text, next=elsewhere)) == "/"
-    assert client.get("/sign-in", query_string={"kept": 1, "next": elsewhere}).location == "/"
+    assert client.get("/sign-in", query_string={"check": 1, "next": elsewhere}).location == "/"
 
 
 def test_a_wrong_key_is_told_so_and_leaves_no_cookie(client: FlaskClient, secret_key: NewKey) -> None:
@@ -147,8 +147,8 @@ def test_a_sign_in_ends_with_its_key(
 
 def test_signing_out_takes_the_cookie_away(client: FlaskClient, secret_key: NewKey) -> None:
     sign_in(client, secret_key.text)
-    assert client.post("/sign-out", headers=OWN).location == "/sign-in?said=signed-out"
-    assert "signed out" in client.get("/sign-in?said=signed-out").text
+    assert client.post("/sign-out", headers=OWN).location == "/sign-in?message=signed-out"
+    assert "signed out" in client.get("/sign-in?message=signed-out").text
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
@@ -251,7 +251,7 @@ def test_a_browser_that_keeps_no_cookie_is_told_so(guarded: Flask, secret_key: N
     forgetful = guarded.test_client(use_cookies=False)
     answer = forgetful.get(sign_in(forgetful, secret_key.text).location)
     assert answer.status_code == HTTPStatus.UNAUTHORIZED
-    assert "didn&#39;t keep the sign-in" in answer.text
+    assert "rejected the sign-in cookie" in answer.text
 
 
 def test_services_on_one_machine_sign_nobody_out_of_each_other(client: FlaskClient, secret_key: NewKey) -> None:

@@ -15,7 +15,7 @@ from conversation.access.key_registry import NewKey
 from conversation.settings import Settings
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer
-from tests.pages import content, tabs
+from tests.pages import sample_log, tabs
 from tests.pages.tabs import Tab
 from tests.service import Service, launch
 
@@ -53,8 +53,8 @@ def make_key(service: Service, *scopes: Scope, **more: Any) -> NewKey:
 @pytest.fixture(scope="session")
 def service(postgres_server: TestServer) -> Iterator[Service]:
     with serving(postgres_server) as service, calling(service) as client:
-        content.fill(client)
-        content.leave_dead_letters(spool_of(service), "The first that was refused", "The second that was refused")
+        sample_log.fill(client)
+        sample_log.leave_dead_letters(spool_of(service), "The first that was refused", "The second that was refused")
         yield service
 
 

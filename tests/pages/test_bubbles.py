@@ -1,4 +1,4 @@
-"""Each message is a bubble, by who said it; nothing of a message is left out."""
+"""Each message is a bubble, by speaker said it; nothing of a message is left out."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MODEL = "a-model"
 
 def said(prompt: Any = None, response: Any = None, participant: str | None = None) -> list[Bubble]:
     row: Any = {"prompt": prompt, "response": response, "participant": participant, "model": MODEL}
-    return bubbles.of(row)
+    return bubbles.of_interaction(row)
 
 
 def test_texts_are_of_the_user_and_of_the_model() -> None:
@@ -23,7 +23,7 @@ def test_texts_are_of_the_user_and_of_the_model() -> None:
 
 
 def test_a_participant_is_named() -> None:
-    assert said("Hi", participant="ada")[0].who == "ada"
+    assert said("Hi", participant="ada")[0].speaker == "ada"
 
 
 def test_what_was_not_said_is_no_bubble() -> None:
@@ -68,7 +68,7 @@ def test_tool_calls_are_folded_under_their_name(call: Any, label: str, shown: st
 
 
 def test_a_tools_answer_names_the_call() -> None:
-    assert said([{"role": "tool", "tool_call_id": "call_1", "content": "4"}])[0].who == "tool · call_1"
+    assert said([{"role": "tool", "tool_call_id": "call_1", "content": "4"}])[0].speaker == "tool · call_1"
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, 7, True, [], ""])
@@ -84,5 +84,5 @@ def test_what_no_provider_documents_is_not_lost(content: Any) -> None:
 def test_long_texts_are_folded_and_short_ones_are_not() -> None:
     (short,), (wide,), (high,) = (said(text)[0].parts for text in ("x" * 1200, "x" * 1201, "x\n" * 30))
     assert (short.is_long, wide.is_long, high.is_long) == (False, True, True)
-    assert len(wide.beginning) < len(wide.text)
-    assert high.text.startswith(high.beginning)
+    assert len(wide.preview) < len(wide.text)
+    assert high.text.startswith(high.preview)

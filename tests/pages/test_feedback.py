@@ -19,7 +19,7 @@ from logging_store.records import identity
 from logging_store.records.restored import RestoredFeedback
 from logging_store.repository import ConversationRepository
 from tests.api import create, log
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 
 SESSION = identity.session("default", "s").id
 TURN = identity.interaction("default", SESSION, "one").id
@@ -35,7 +35,7 @@ def conversed(client: FlaskClient) -> FlaskClient:
 
 
 def form_of(client: FlaskClient, turn: str = TURN) -> Tag:
-    (form,) = page_of(client.get("/sessions/s")).select(f"#i-{turn} form.judge")
+    (form,) = page_of(client.get("/sessions/s")).select(f"#i-{turn} form.feedback-form")
     assert form["method"] == "post"
     return form
 
@@ -65,10 +65,10 @@ def test_a_thumb_is_kept_shown_and_turned_round(conversed: FlaskClient) -> None:
     answer = send(conversed, rating="up")
     assert (answer.status_code, answer.location) == (
         303,
-        f"/sessions/{SESSION}?turn={TURN}&said=feedback-kept#i-{TURN}",
+        f"/sessions/{SESSION}?turn={TURN}&message=feedback-saved#i-{TURN}",
     )
     page = page_of(conversed.get(answer.location))
-    assert texts(page, "[role=status]") == ["Your feedback is kept."]
+    assert texts(page, "[role=status]") == ["Your feedback was saved."]
     assert texts(page, f"#i-{TURN} .feedback .visually-hidden") == ["good"]
     assert [each["aria-pressed"] for each in form_of(conversed).select("button[name=rating]")] == ["true", "false"]
     assert stored(conversed) == {("machine", "rating"): True}
@@ -87,12 +87,14 @@ def test_what_is_older_than_what_is_stored_is_not_called_kept(conversed: FlaskCl
     }  # fmt: skip
     ConversationRepository(store, "default").keep([RestoredFeedback.model_validate(later)])
     answer = send(conversed, rating="down", score="3")
-    assert "said=feedback-older" in answer.location
+    assert "message=feedback-older" in answer.location
     page = page_of(conversed.get(answer.location))
-    assert texts(page, "[role=status]") == ["Not taken, or not all of it: a later word of yours is stored."]
+    assert texts(page, "[role=status]") == [
+        "Some of your feedback wasn't saved, because newer feedback of yours is already stored."
+    ]
     assert stored(conversed) == {("machine", "rating"): True, ("machine", "score"): 3}
     for same in ({"rating": "up"}, {"score": "3"}):
-        assert "said=feedback-kept" in send(conversed, **same).location
+        assert "message=feedback-saved" in send(conversed, **same).location
 
 
 def test_a_score_and_a_note_are_kept_with_a_thumb_and_shown_in_the_form(conversed: FlaskClient) -> None:
@@ -122,8 +124,8 @@ def test_what_the_api_was_told_is_shown_as_text(conversed: FlaskClient) -> None:
 
 def test_nothing_said_is_told_and_nothing_is_kept(conversed: FlaskClient) -> None:
     answer = send(conversed, note=" \r\n ")
-    assert "said=nothing-said" in answer.location
-    assert texts(page_of(conversed.get(answer.location)), "[role=status]")[0].startswith("Nothing was said")
+    assert "message=feedback-empty" in answer.location
+    assert texts(page_of(conversed.get(answer.location)), "[role=status]")[0].startswith("Nothing to save")
     assert stored(conversed) == {}
 
 
@@ -156,7 +158,7 @@ def test_an_erased_session_takes_no_feedback(conversed: FlaskClient) -> None:
 
 
 def test_a_page_that_cannot_show_all_feedback_says_so(conversed: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form_module, "SHOWN", 2)
+    monkeypatch.setattr(form_module, "MAX_SHOWN", 2)
     for author in ("ada", "bob"):
         conversed.post("/v1/sessions/s/interactions/one/feedback", json={"value": 1, "author": author})
     assert texts(page_of(conversed.get("/sessions/s")), "[role=alert]") == []
@@ -193,7 +195,7 @@ def test_the_key_is_the_author_and_who_only_reads_has_no_form(guarded: Flask, st
     send(visitor("read", "log", name="support"), rating="up")
     reader = visitor("read", name="reader")
     page = page_of(reader.get("/sessions/s"))
-    assert not page.select("form.judge")
+    assert not page.select("form.feedback-form")
     assert "support" in texts(page, ".feedback li")[0]
     path = f"/sessions/s/interactions/{TURN}/feedback"
     assert reader.post(path, data={"rating": "down"}, headers=OWN_PAGE).status_code == 403

@@ -13,7 +13,7 @@ from conversation.settings import Settings
 from logging_store import errors
 from logging_store.store import Backlog, Store
 from tests.api import KEYLESS, log
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 
 
 def client_of(store: Any, tmp_path: Path, **settings: str) -> FlaskClient:
@@ -49,7 +49,7 @@ def test_a_store_that_writes_is_told_so(store: Store, tmp_path: Path) -> None:
     page = page_of(client.get("/health"))
     assert texts(page, "[role=status]")[0].startswith("Writable")
     told = dict(zip(texts(page, "dt"), texts(page, "dd"), strict=True))
-    assert (told["Schema"], told["fsync"], told["Records that wait"], told["Dead letters"]) == (schema, "on", "0", "0")
+    assert (told["Schema"], told["fsync"], told["Records waiting"], told["Dead letters"]) == (schema, "on", "0", "0")
     assert not page.select("[role=alert]")
 
 
@@ -69,8 +69,8 @@ def test_a_store_that_is_away_is_told_with_the_reason(
     assert alert.startswith(told)
     assert str(error) in alert
     facts = dict(zip(texts(page, "dt"), texts(page, "dd"), strict=True))
-    assert facts["Records that wait"] == "3"
-    assert facts["The oldest waits for"] == "1.1 min"
+    assert facts["Records waiting"] == "3"
+    assert facts["Oldest waiting for"] == "1.1 min"
     assert facts["Dead letters"] == "can't be read"
 
 

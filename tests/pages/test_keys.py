@@ -12,7 +12,7 @@ from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 
 ORIGIN = "https://chat.example.com"
 
@@ -87,16 +87,16 @@ def test_a_publishable_key_may_only_log(browser: Calls, registry: KeyRegistry) -
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        (filled(kind="publishable"), "Say which pages"),
-        (filled(origins=ORIGIN), "of no use to a page"),
+        (filled(kind="publishable"), "needs the origins"),
+        (filled(origins=ORIGIN), "can't be used by web pages"),
         (filled(kind="publishable", origins=f"{ORIGIN}/"), "exactly as browsers send it"),
-        (filled(scope=[]), "opens nothing"),
-        (filled(scope=["root"]), "of those that the form has"),
-        (filled(kind="golden"), "of those that the form has"),
-        (filled(days="99999"), "of those that the form has"),
+        (filled(scope=[]), "can do nothing"),
+        (filled(scope=["root"]), "from those that the form offers"),
+        (filled(kind="golden"), "from those that the form offers"),
+        (filled(days="99999"), "from those that the form offers"),
         (filled(name="x" * 201), "Name:"),
         (filled(name="a\0b"), "Name:"),
-        ({}, "of those that the form has"),
+        ({}, "from those that the form offers"),
     ],
 )
 def test_a_form_that_makes_no_key_is_shown_again(
@@ -121,9 +121,9 @@ def test_a_key_is_revoked(browser: Calls, client: FlaskClient, registry: KeyRegi
     page = page_of(browser("GET", "/keys"))
     (form,) = [each for each in page.select("form[action*=revoke]") if made.key.hint in each.get_text()]
     answer = browser("POST", str(form["action"]))
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/keys?said=key-revoked")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/keys?message=key-revoked")
     after = page_of(browser("GET", answer.headers["Location"]))
-    assert "stops within half a minute" in texts(after, "[role=status]")[0]
+    assert "stops working within 30 seconds" in texts(after, "[role=status]")[0]
     assert any("old" in row and "revoked" in row for row in texts(after, "tbody tr"))
     assert not [each for each in after.select("form[action*=revoke]") if made.key.hint in each.get_text()]
     assert opens(client, made.text) == 401

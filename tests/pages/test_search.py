@@ -7,8 +7,8 @@ from flask.testing import FlaskClient
 
 from logging_store.repository import ConversationRepository
 from tests.api import create, log
-from tests.pages.reading import link, page_of, texts
-from tests.pages.test_transcript import id_of
+from tests.pages.html import link, page_of, texts
+from tests.pages.test_session import id_of
 
 HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(2)"> needle </p></mark>'
 
@@ -86,7 +86,7 @@ def test_a_text_that_looks_like_a_time_is_searched_for_as_it_is(client: FlaskCli
 
 def test_the_next_page_asks_for_the_same(said: FlaskClient) -> None:
     page = find(said, q="bus", limit=1, model="m-1")
-    older = link(page, "Older")
+    older = link(page, "More results")
     assert "q=bus" in older
     assert "model=m-1" in older
     assert texts(page_of(said.get(older)), ".hit mark") == ["bus"]
@@ -94,8 +94,8 @@ def test_the_next_page_asks_for_the_same(said: FlaskClient) -> None:
 
 def test_nothing_found_is_said(said: FlaskClient) -> None:
     page = find(said, q="zebra")
-    assert texts(page, ".h5") == ["Nothing found"]
-    assert texts(page, "[role=status]") == ["Everything was looked through."]
+    assert texts(page, ".h5") == ['No results for "zebra"']
+    assert texts(page, "[role=status]") == [""]
 
 
 def test_a_search_that_was_cut_short_says_so_and_goes_on(said: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def test_a_search_that_was_cut_short_says_so_and_goes_on(said: FlaskClient, monk
     monkeypatch.setattr(ConversationRepository, "search", lambda log, query: whole(log, query | {"rows": 2}))
     page = find(said, q="oslo")
     assert texts(page, ".h5") == []
-    assert "there is more than one call may take" in texts(page, "[role=status]")[0]
-    assert texts(page_of(said.get(link(page, "Go on"))), ".hit mark") == ["Oslo"]
+    assert "there is more to search" in texts(page, "[role=status]")[0]
+    assert texts(page_of(said.get(link(page, "Search further back"))), ".hit mark") == ["Oslo"]
 
 
 def test_what_was_said_is_text_and_never_a_part_of_the_page(client: FlaskClient) -> None:

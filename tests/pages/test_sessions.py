@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from conversation.pages import sessions_page as page_module
 from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_it_lists_the_newest_first_with_counts(logged: FlaskClient) -> None:
     (row,) = [row for row in texts(page, "tbody tr") if "Chat 3" in row]
     assert row.startswith("Chat 3 beta ada open 1 1 2026-11-04 10:00:00 ")
     (stray,) = [row for row in texts(page, "tbody tr") if "stray" in row]
-    assert "open implicit 1 0" in stray
+    assert "open auto-created 1 0" in stray
 
 
 def test_a_form_that_is_sent_empty_filters_nothing(logged: FlaskClient) -> None:
@@ -149,9 +149,9 @@ def test_a_short_page_says_how_far_it_looked(logged: FlaskClient, monkeypatch: p
     monkeypatch.setattr("conversation.api.http.repository", lambda: looking)
     page = page_of(logged.get("/sessions?model=gone"))
     assert looking.calls == 4
-    assert texts(page, "#looked") == ["No session found so far. Looked as far as 2026-10-05 00:00:00 ."]
+    assert texts(page, "#searched") == ["No session found so far. Searched up to 2026-10-05 00:00:00 ."]
     assert texts(page, "#matching") == [], "nobody knows how many"
-    assert asked(link(page, "Look further"))["model"] == "gone"
+    assert asked(link(page, "Search further"))["model"] == "gone"
 
 
 def test_a_count_that_was_cut_short_is_no_less_than_what_is_listed(
@@ -165,12 +165,21 @@ def test_a_count_that_was_cut_short_is_no_less_than_what_is_listed(
 
 
 def test_nothing_there_and_nothing_found_are_told_apart(client: FlaskClient) -> None:
-    assert "No session yet" in page_of(client.get("/sessions")).get_text()
-    assert "No session matches" in page_of(client.get("/sessions?tag=x")).get_text()
+    assert "No sessions yet" in page_of(client.get("/sessions")).get_text()
+    assert "No matching sessions" in page_of(client.get("/sessions?tag=x")).get_text()
     assert link(page_of(client.get("/sessions?tag=x")), "All sessions") == "/sessions"
 
 
-@pytest.mark.parametrize("query", ["from=yesterday", "status=gone", "cursor=x", "sort=most", "tag=a&tag=b", "user=ada"])
+def test_an_invalid_date_is_explained_beside_its_field_and_the_list_stays(logged: FlaskClient) -> None:
+    page = page_of(logged.get("/sessions?from=yesterday&user_id=ada"), 422)
+    assert texts(page, "#e-from") == ["That date isn't valid. Use 2026-11-21."]
+    assert page.select("#f-from")[0]["aria-describedby"] == "e-from"
+    assert page.select("details.filters[open]")
+    assert shown(page) == ["Chat 3", "Chat 1"]
+    assert [asked(str(chip["href"])) for chip in page.select("a.chip")] == [{}]
+
+
+@pytest.mark.parametrize("query", ["status=gone", "cursor=x", "sort=most", "tag=a&tag=b", "user=ada"])
 def test_a_filter_that_means_nothing_is_named(client: FlaskClient, query: str) -> None:
     (name,) = {pair.partition("=")[0] for pair in query.split("&")}
     assert texts(page_of(client.get(f"/sessions?{query}"), 422), "main li code") == [f"?{name}"]
