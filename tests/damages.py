@@ -1,6 +1,6 @@
 """What can be wrong with a database, one thing at a time.
 
-Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that mends it.
+Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that fixes it.
 """
 
 from logging_store.postgres import catalogue

@@ -37,7 +37,7 @@ class Operator:
         assert (result.exit_code, told["ok"]) == ((1, False) if found else (0, True)), result.output
         return found
 
-    def mend(self, commands: list[str]) -> None:
+    def fix(self, commands: list[str]) -> None:
         """Do what a finding says."""
         for command in commands:
             if not command.startswith("flask "):

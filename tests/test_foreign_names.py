@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conversation.doctor.foreign import Names, UnclearError, identify
+from conversation.doctor.foreign import AmbiguousError, TableOptions, resolve
 from tests.doctor import Operator
 
 pytestmark = pytest.mark.own_database
@@ -57,8 +57,8 @@ def test_names_are_taken_as_they_are_written_then_in_lower_case() -> None:
         asked.append((schema, table))
         return None
 
-    with pytest.raises(UnclearError):
-        identify(Names('"My ""Own"".Schema"."Table"'), describe)
+    with pytest.raises(AmbiguousError):
+        resolve(TableOptions('"My ""Own"".Schema"."Table"'), describe)
     assert asked == [('My "Own".Schema', "Table"), ('my "own".schema', "table")]
 
 

@@ -185,8 +185,8 @@ class CannotRead(Liar):
 
 
 ANSWERED, ACCEPTED, ONCE = "every call is answered", "every record is accepted", "no record is created twice"
-ROWS, TEXTS, SESSIONS = "each id has one row", "texts are as they were sent", "each session is there once"
-TURNS, GONE = "turns have no gap", "nothing is left behind"
+ROWS, TEXTS, SESSIONS = "each id has one row", "texts are stored as sent", "each session is stored once"
+TURNS, GONE = "turns have no gaps", "nothing is left behind"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from conversation.api.pagination import SessionQuery
 from conversation.archive import exporting
-from conversation.archive.exporting import Exported
+from conversation.archive.exporting import ExportItem
 from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
 from conversation.archive.new_file import NewFile
 from conversation.store_commands import ended_like_an_interrupt, repository_at_work
@@ -22,7 +22,7 @@ from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.repository import ConversationRepository
 
-_WRITERS: dict[str, Callable[[Iterator[Exported]], Iterator[bytes]]] = {
+_WRITERS: dict[str, Callable[[Iterator[ExportItem]], Iterator[bytes]]] = {
     "turnlog": turnlog_lines.write,
     "openai-chat": fine_tuning.write,
     "csv": csv_table.write,
@@ -56,7 +56,7 @@ def export(*, format_: str, output: Path | None, session: str | None, **filters:
         counts = {"sessions": 0, "interactions": 0}
         try:
             with _opened(output) as file:
-                for part in _WRITERS[format_](_counted(exporting.everything(log, query, session), counts)):
+                for part in _WRITERS[format_](_counted(exporting.export_sessions(log, query, session), counts)):
                     file.write(part)
         except (SessionNotFound, SessionErased) as error:
             raise click.ClickException(f"{session}: {error}") from error
@@ -75,7 +75,7 @@ def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     return cast("ops.IdFilters", {name: value for name, value in query.items() if name not in {"limit", "sort"}})
 
 
-def _counted(exported: Iterator[Exported], counts: dict[str, int]) -> Iterator[Exported]:
+def _counted(exported: Iterator[ExportItem], counts: dict[str, int]) -> Iterator[ExportItem]:
     """Count what is given out."""
 
     def each(interactions: Iterator[ops.Interaction]) -> Iterator[ops.Interaction]:

@@ -74,9 +74,9 @@ def import_command(
                 raise click.UsageError(f"--rejects and --report are both {report}: name two files")
             asked = (url, sessions, interactions, maps, zone, dry_run, rejects, report, patience)
             tally = from_database.run(from_database.Request(*asked))
-    if tally and (tally.repaired or tally.kept_aside) and report:
+    if tally and (tally.repaired or tally.moved_to_metadata) and report:
         click.echo(f"What was repaired: {report}")
-    sys.exit(1 if tally and tally.refused else 0)
+    sys.exit(1 if tally and tally.not_stored else 0)
 
 
 def _import_file(
@@ -88,7 +88,7 @@ def _import_file(
         raise click.UsageError(f"Missing option '--format'. Choose from: {', '.join(_READERS)}")
     rejects = rejects or Path("stdin.rejects.jsonl" if file == sources.STDIN else f"{file}.rejects.jsonl")
     _require_files_of_their_own(file, rejects, report)
-    with sources.opened(file) as source:
+    with sources.open_source(file) as source:
         entries = _READERS[format_](documents.read(source.stream))
         return take_in(entries, str(file), source, Notes(rejects, report, patience_s))
 

@@ -7,14 +7,14 @@ and other fields metadata.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, of_each, without
-from conversation.archive.entries import Document, Entry, Refused
+from conversation.archive.dialogues import Dialogue, Message, read_dialogues, without
+from conversation.archive.entries import Document, Entry, InvalidDocumentError, RejectedEntry
 
 _ROLES = {"USER": "user", "SYSTEM": "assistant"}
 
 
-def read(documents: Iterable[Document | Refused]) -> Iterator[Entry]:
-    return of_each(documents, _dialogue)
+def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
+    return read_dialogues(documents, _dialogue)
 
 
 def _dialogue(document: dict[str, Any]) -> Dialogue:
@@ -23,11 +23,11 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
             metadata = without(document, "dialogue_id", "turns", "services")
             session = {"tags": document.get("services"), "metadata": metadata}
             return Dialogue(name, [_message(turn) for turn in turns], session)
-    raise NotADialogueError("Needs a dialogue_id, a text, and turns, a list")
+    raise InvalidDocumentError("Needs a dialogue_id, a text, and turns, a list")
 
 
 def _message(turn: Any) -> Message:
     match turn:
         case {"speaker": "USER" | "SYSTEM" as speaker, "utterance": str(text)}:
             return Message(_ROLES[speaker], text, aside=without(turn, "speaker", "utterance"))
-    raise NotADialogueError("A turn needs a speaker, USER or SYSTEM, and an utterance, a text")
+    raise InvalidDocumentError("A turn needs a speaker, USER or SYSTEM, and an utterance, a text")

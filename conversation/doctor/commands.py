@@ -10,9 +10,9 @@ from flask import Blueprint, current_app
 
 from conversation.columns import in_columns
 from conversation.commands import database
-from conversation.doctor.examination import PATIENCE_S, Examination
+from conversation.doctor.examination import TABLE_TIMEOUT_S, Examination
 from conversation.doctor.findings import Check, number_of, some, to_json, to_table
-from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
+from conversation.doctor.foreign import AmbiguousError, ForeignTable, TableOptions, resolve
 from conversation.doctor.foreign_tables import foreign_tables
 from conversation.doctor.remedies import FLASK, where_sql_goes
 from conversation.settings import Settings
@@ -61,7 +61,7 @@ def doctor(
     settings: Settings = current_app.extensions["turnlog_settings"]
     if tables:
         _require_address(settings)
-    names = [Names(table, identity, session, parent, parent_id, not no_parent) for table in tables]
+    names = [TableOptions(table, identity, session, parent, parent_id, not no_parent) for table in tables]
     checks = list(_examine(settings, names))
     ok = all(check.is_ok for check in checks)
     if as_json:
@@ -99,13 +99,13 @@ def repair(
     values = _parsed(fills)
     try:
         with _database_at_work(settings) as address, foreign_tables(address) as tables:
-            found = identify(Names(table, identity, session, parent, parent_id, not no_parent), tables.describe)
+            found = resolve(TableOptions(table, identity, session, parent, parent_id, not no_parent), tables.describe)
             before = tables.inspect(found)
             _require_fills(found, before, values)
-            report = tables.mend(found, values)
+            report = tables.repair(found, values)
             if applies and expect in {None, report["changed"]}:
-                tables.keep(found)
-    except UnclearError as error:
+                tables.commit(found)
+    except AmbiguousError as error:
         raise click.UsageError(str(error)) from error
     except StoreUnavailable as error:  # perhaps during the commit
         raise click.ClickException(f"{error} (a dry run tells whether anything was changed)") from error
@@ -115,16 +115,16 @@ def repair(
     _conclude(found, report, fills, applies=applies, expect=expect)
 
 
-def _examine(settings: Settings, names: Sequence[Names]) -> Iterator[Check]:
+def _examine(settings: Settings, names: Sequence[TableOptions]) -> Iterator[Check]:
     store: FunctionStore = current_app.extensions["turnlog_database"]
-    store.deadline_s = PATIENCE_S  # of its statements; each question has a time of its own
+    store.deadline_s = TABLE_TIMEOUT_S  # of its statements; each question has a time of its own
     examination = Examination(settings, store, names)
     try:
         with _database_at_work(settings) as address, closing(store):  # past the spool
-            yield from examination.look_at_database(address)
+            yield from examination.check_database(address)
     except TurnlogError as error:  # the embedded one can't be started, or hasn't been made
         yield examination.unreachable(error)
-    yield from examination.look_at_machine()
+    yield from examination.check_machine()
 
 
 def _require_address(settings: Settings) -> None:
@@ -161,10 +161,10 @@ def _require_fills(table: ForeignTable, before: dict[str, Any], values: dict[str
     if table.parent is None:
         return
     if table.parent.column in values:
-        raise UnclearError(f"--set {table.parent.column}: that is the id, which is known")
+        raise AmbiguousError(f"--set {table.parent.column}: that is the id, which is known")
     lacking = [column for column in table.parent_needs if column not in values]
     if lacking and (before["blank_sessions"] or before["missing"]["sessions"]):
-        raise UnclearError(
+        raise AmbiguousError(
             f"no row can be made in {table.parent.relation} without {', '.join(lacking)}: say what to put there with "
             + " ".join(f"--set {column}=VALUE" for column in lacking)
         )

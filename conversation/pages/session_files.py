@@ -39,7 +39,7 @@ def lines(session: str) -> Response:
     found = log.session(session)
     participants = log.participants(found["session_id"])["participants"]
     turns = exporting.transcript(log, found["session_id"])
-    exported = exporting.Exported(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
+    exported = exporting.ExportItem(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
     return _as_download(http.streamed(turnlog_lines.write(iter([exported])), LINES), found, "jsonl")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conversation.archive import documents, sgd
-from conversation.archive.entries import Entry, Reader, Refused, Stated
+from conversation.archive.entries import Entry, ParsedRecord, Reader, RejectedEntry
 from conversation.archive.formats import openai_chat, sharegpt
 from logging_store.records.models import Interaction, Session
 
@@ -22,7 +22,7 @@ def entries(reader: Reader, *lines: Json) -> list[Entry]:
 def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
     """Return the facts of all sessions and interactions; nothing may be refused."""
     found = entries(reader, *lines)
-    records = [each.record for each in found if isinstance(each, Stated)]
+    records = [each.record for each in found if isinstance(each, ParsedRecord)]
     assert len(records) == len(found), found
     return (
         [each.facts() for each in records if isinstance(each, Session)],
@@ -32,8 +32,8 @@ def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
 
 def refusals(reader: Reader, *lines: Json) -> list[str]:
     found = entries(reader, *lines)
-    assert all(isinstance(each, Refused) for each in found), found
-    return [each.reason for each in found if isinstance(each, Refused)]
+    assert all(isinstance(each, RejectedEntry) for each in found), found
+    return [each.reason for each in found if isinstance(each, RejectedEntry)]
 
 
 def said(*roles_and_texts: tuple[str, str]) -> list[Json]:
@@ -180,9 +180,9 @@ def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
         {"id": ["x"], "messages": said(("user", "a"))},
         {"id": "y" * 201, "messages": said(("user", "a"))},
     ) == [
-        "Needs messages, a list with at least one",
-        "Needs messages, a list with at least one",
-        "$.messages[1]: A message needs a role, a text",
+        "Needs messages, a list with at least one message",
+        "Needs messages, a list with at least one message",
+        "$.messages[1]: A message needs a role, which is a text",
         "$.choices[0]: A choice needs a message",
         "Its id 'undefined' can't be used: Looks like a missing id turned into text; leave it out instead",
         "$.id: Must be a text or a number",
@@ -197,9 +197,9 @@ def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
 def test_only_the_part_that_can_not_be_kept_is_refused() -> None:
     messages = said(("user", "a"), ("assistant", "b\0c"), ("user", "d"))
     session, refused, kept = entries(openai_chat.read, {"id": "x", "messages": messages})
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RejectedEntry)
     assert refused.reason == "$.response: Text can't hold the NUL character"
     assert json.loads(refused.text or "") == turn("x", 1, prompt="a", response="b\0c")
-    assert isinstance(session, Stated)
-    assert isinstance(kept, Stated)
+    assert isinstance(session, ParsedRecord)
+    assert isinstance(kept, ParsedRecord)
     assert kept.record.facts() == turn("x", 2, prompt="d")

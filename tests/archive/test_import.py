@@ -25,8 +25,8 @@ def chat(name: str, *texts: str) -> dict[str, Any]:
 def test_dialogues_come_in_by_one_command_and_once(
     flask: Flask, repository: ConversationRepository, backend: Backend, tmp_path: Path
 ) -> None:
-    everything = dialogues.read()
-    sessions, interactions = dialogues.counted(everything)
+    conversations = dialogues.read()
+    sessions, interactions = dialogues.counted(conversations)
     assert interactions > sessions > 1
     file = tmp_path / "dialogues"
     file.symlink_to(dialogues.FILE)  # what can't be stored would be told beside the file
@@ -39,7 +39,7 @@ def test_dialogues_come_in_by_one_command_and_once(
     assert stored_rows(backend) == (sessions, interactions)
     assert [path.name for path in tmp_path.iterdir()] == ["dialogues"]
 
-    for dialogue in everything:
+    for dialogue in conversations:
         stored = repository.session(dialogue["dialogue_id"])
         assert (stored["tags"], stored["implicit"]) == (dialogue["services"], False)
         turns = repository.transcript(dialogue["dialogue_id"], {"limit": 100})["interactions"]
@@ -102,7 +102,7 @@ def test_a_contradiction_is_told_and_changes_nothing(
     assert counted(result) == {"sessions": [1, 0, 1, 0, 0], "interactions": [2, 0, 0, 1, 0]}
     assert [each["response"] for each in repository.transcript("x", {"limit": 9})["interactions"]] == ["b", None]
     (told,) = rows(tmp_path / "told")
-    assert (told["line"], told["reason"]) == (2, "conflict: another value is stored of response")
+    assert (told["line"], told["reason"]) == (2, "conflict: a different value is stored for response")
     assert told["record"]["response"] == "other"
 
 

@@ -54,7 +54,7 @@ def test_a_new_session_appears_and_is_told_politely(page: Page, open_service: Se
     say(open_service, "a new one")
     time_passes(page)
     expect(page.locator("tbody tr").first).to_contain_text("a new one")
-    expect(page.locator("#live-news")).to_have_text("1 new session")
+    expect(page.locator("#live-announcement")).to_have_text("1 new session")
     expect(page.locator("#live-state")).to_contain_text("Updated at")
 
 
