@@ -144,7 +144,7 @@ def test_a_table_that_is_gone_is_made_again(operator: Operator) -> None:
         "the table ai_interactions is missing",
     )
     assert {check for check, _ in found} == {"tables", "rows"}
-    assert "can't be looked at" in found[1][1]["found"]
+    assert "this check failed" in found[1][1]["found"]
     operator.fix(found[0][1]["fix"])
     assert operator.find() == []
 
@@ -271,7 +271,7 @@ def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_pat
         operator.execute("delete from turnlog.migrations;" + ping_of("20200101000000"))
         [(check, finding)] = operator.find()
         assert (check, finding["fix"]) == ("schema", ["flask --app app migrate"])
-        assert finding["found"].startswith("it is 20200101000000, this version of Turnlog needs ")
+        assert finding["found"].startswith("the schema is 20200101000000, but this version of Turnlog needs ")
         operator.fix(finding["fix"])
         assert operator.find() == []
 

@@ -340,7 +340,7 @@ def test_two_who_repair_at_once_mend_it_once(owner: Operator) -> None:
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("revoke all on public.chat_messages from authenticator", "this role may not read it: grant select"),
+        ("revoke all on public.chat_messages from authenticator", "this role may not read the table. Grant select"),
         (
             "grant select on chat_messages to authenticator; alter table chat_messages enable row level security",
             "row-level security hides rows from this role",

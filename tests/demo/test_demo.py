@@ -199,13 +199,13 @@ def test_the_way_in_opens_the_log(operator: Operator, store: FunctionStore, tmp_
 
 
 def test_an_interruption_tells_what_is_left(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = TimeShift.moved
+    apply = TimeShift.apply
 
     def cut(self: TimeShift, entries: Iterable[Entry]) -> Iterator[Entry]:
-        yield from islice(moved(self, entries), 600)
+        yield from islice(apply(self, entries), 600)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TimeShift, "moved", cut)
+    monkeypatch.setattr(TimeShift, "apply", cut)
     result = operator.run("demo")
     assert (result.exit_code, "a part of the week" in result.output) == (1, True)
     assert operator.execute("select count(*) > 0 from turnlog.ai_sessions") == [(True,)]
