@@ -181,7 +181,7 @@ def test_missing_parents_are_made_and_null_ids_derive_from_the_row(
     report = tmp_path / "report"
     plan = theirs.pair("--dry-run").stdout
     assert (
-        "2 rows of public.ai_interactions name 1 sessions that are missing from public.ai_sessions; these are created."
+        "2 rows of public.ai_interactions name sessions that are missing from public.ai_sessions (1 in all). These sessions are created."
         in plan
     )
     for sessions, interactions in (([2, 0, 0, 0, 0], [7, 0, 0, 0, 0]), ([0, 0, 2, 0, 0], [0, 0, 7, 0, 0])):

@@ -54,7 +54,7 @@ def test_what_went_wrong_is_told_as_such(tab: Tab) -> None:
         "pending",
     ]
     assert "The provider timed out after 30 s" in turns.first.inner_text()
-    assert tab.texts(".gap") == ["Turns 3 to 4 are missing: never logged."]
+    assert tab.texts(".gap") == ["Turns 3 to 4 were never logged."]
 
 
 @pytest.mark.parametrize("script", list(SCRIPTS))

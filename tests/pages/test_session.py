@@ -78,7 +78,7 @@ def test_states_and_errors_are_shown_as_such(conversed: FlaskClient) -> None:
 
 def test_gaps_of_the_callers_count_are_shown_where_they_are(conversed: FlaskClient) -> None:
     page = page_of(conversed.get("/sessions/s"))
-    assert texts(page, ".gap") == ["Turns 2 to 3 are missing: never logged."]
+    assert texts(page, ".gap") == ["Turns 2 to 3 were never logged."]
     assert [li.get("id") or "gap" for li in page.select(".turns > li")] == [
         f"i-{id_of('one')}", "gap", f"i-{id_of('two')}", f"i-{id_of('three')}",
     ]  # fmt: skip
@@ -239,7 +239,7 @@ def test_what_is_missing_between_two_pages_is_shown(client: FlaskClient, monkeyp
         said.append({"role": "user", "content": f"question {n}"})
         log(client, session_id="b", interaction_id=f"t{n}", turn=n, prompt=said)
     second = page_of(client.get("/sessions/b?turn=t7"))
-    assert texts(second, ".gap") == ["Turns 3 to 6 are missing: never logged."]
+    assert texts(second, ".gap") == ["Turns 3 to 6 were never logged."]
     assert texts(second, ".bubble .text") == ["question 7", "question 8"]
     third = page_of(client.get(link(second, "Later")))
     assert texts(third, ".bubble .text") == ["question 9"]

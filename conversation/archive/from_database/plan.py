@@ -30,8 +30,8 @@ def lines(
     if orphans and orphans.rows:
         (parents, _), (children, _) = mappings
         yield (
-            f"{orphans.rows:,} rows of {children.table.name} name {orphans.parents:,} sessions that are missing from"
-            f" {parents.table.name}; these are created."
+            f"{orphans.rows:,} rows of {children.table.name} name sessions that are missing from {parents.table.name}"
+            f" ({orphans.parents:,} in all). These sessions are created."
         )
 
 
