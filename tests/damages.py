@@ -87,7 +87,8 @@ SHAPE = {
     ),
     "a column has to be filled by others": (
         "alter table turnlog.ai_sessions add column tenant text not null",
-        "columns", "ai_sessions.tenant isn't Turnlog's and has no default, but is not null", "alter column tenant drop not null",
+        "columns", "ai_sessions.tenant isn't Turnlog's and has no default, but is not null",
+        "alter column tenant drop not null",
     ),
     "a table isn't logged": (
         "alter table turnlog.ai_interactions set unlogged",

@@ -1,4 +1,4 @@
-"""`flask doctor` and `flask repair` as an operator runs them, and the commands that they name, run as they stand."""
+"""Runs the doctor and `repair` as an operator does, and the commands that they name."""
 
 import json
 import shlex

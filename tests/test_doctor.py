@@ -1,4 +1,4 @@
-"""`flask doctor`: a healthy database is well; each thing that is broken is found, alone, and its command fixes it."""
+"""The doctor: a healthy database passes; each damage is found alone, and its command fixes it."""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
     assert result.output.endswith("\n\nAll is well.\n")
 
 
-def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Operator) -> None:
+def test_harmless_additions_are_no_findings(operator: Operator) -> None:
     operator.execute(
         "create index on turnlog.ai_sessions (title);"
         "alter table turnlog.ai_sessions add column note text, add column rank int not null default 0;"
@@ -48,7 +48,7 @@ def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Ope
 
 
 @pytest.mark.parametrize("case", DOOR)
-def test_what_is_wrong_with_supabases_door_is_found_beside_the_api(
+def test_damage_to_supabases_entry_point_is_found_directly(
     postgres_server: TestServer, database: str, tmp_path: Path, case: str
 ) -> None:
     statement, check, found, fix = DOOR[case]
@@ -75,7 +75,7 @@ def test_where_supabase_is_not_nobody_misses_its_door(bare_server: TestServer, t
 
 
 @pytest.mark.parametrize("case", DAMAGES)
-def test_what_is_broken_is_found_alone_and_its_command_fixes_it(operator: Operator, case: str) -> None:
+def test_each_damage_is_found_alone_and_its_command_fixes_it(operator: Operator, case: str) -> None:
     statement, check, found, fix = DAMAGES[case]
     operator.execute(statement)
     [(where, finding)] = operator.find()
@@ -103,7 +103,7 @@ def test_a_nil_session_takes_its_interactions_along(operator: Operator) -> None:
     assert operator.execute("select session_id::text, id::text from turnlog.ai_interactions") == [(session, STRAY)]
 
 
-def test_repeated_identities_are_told_and_nothing_deletes_them(operator: Operator) -> None:
+def test_repeated_identities_are_reported_and_never_deleted(operator: Operator) -> None:
     operator.execute(
         "alter table turnlog.ai_interactions drop constraint ai_interactions_pkey;"
         + SESSION.replace(NIL, STRAY)
@@ -194,9 +194,7 @@ def test_a_schema_that_the_service_may_not_use_is_found(owner: Operator, stateme
     assert owner.find() == []
 
 
-def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
-    postgres_server: TestServer, database: str, tmp_path: Path
-) -> None:
+def test_missing_rights_of_a_login_are_found(postgres_server: TestServer, database: str, tmp_path: Path) -> None:
     login = postgres_server.conninfo(database_of(database), user="authenticator")
     operator = Operator({"DATABASE_URL": login, "DATA_DIR": str(tmp_path)}, database)
     operator.execute(
@@ -241,7 +239,7 @@ def test_a_setting_of_the_connection_is_found(database: str, tmp_path: Path) -> 
     assert "DATABASE_URL" in finding["fix"][0]
 
 
-def test_a_database_without_a_schema_is_told_to_migrate(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_a_database_without_a_schema_has_to_be_migrated(postgres_server: TestServer, tmp_path: Path) -> None:
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
@@ -251,7 +249,7 @@ def test_a_database_without_a_schema_is_told_to_migrate(postgres_server: TestSer
         assert operator.find() == []
 
 
-def test_a_project_without_a_schema_is_told_to_push(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_a_project_without_a_schema_needs_a_push(postgres_server: TestServer, tmp_path: Path) -> None:
     with (
         postgres_server.database(empty=True) as name,
         PostgrestStandIn(postgres_server.conninfo(name, user="authenticator")) as standin,
@@ -263,7 +261,7 @@ def test_a_project_without_a_schema_is_told_to_push(postgres_server: TestServer,
         assert operator.run("repair", "--table", "chat").exit_code == 1
 
 
-def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_an_older_schema_has_to_be_migrated(postgres_server: TestServer, tmp_path: Path) -> None:
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
@@ -284,7 +282,7 @@ def ping_of(version: str) -> str:
     )
 
 
-def test_a_newer_schema_is_not_judged(operator: Operator) -> None:
+def test_a_newer_schema_is_not_examined(operator: Operator) -> None:
     operator.execute(ping_of("20990101000000"))
     [(check, finding)] = operator.find()
     assert (check, "20990101000000" in finding["found"]) == ("schema", True)

@@ -1,4 +1,4 @@
-"""`flask doctor` beside the database: whether there is one, what waits on this machine, its disk and its clock."""
+"""The doctor on this machine: an unreachable database, the spool, the disk and the clock."""
 
 import subprocess
 import sys
@@ -82,7 +82,7 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
             server.stop()
 
 
-def test_what_waits_is_told(operator: Operator) -> None:
+def test_spooled_records_are_found(operator: Operator) -> None:
     directory = SpoolDirectory(operator.settings.spool_dir, Limits())
     try:
         directory.keep(BATCH)
@@ -93,7 +93,7 @@ def test_what_waits_is_told(operator: Operator) -> None:
         directory.close()
 
 
-def test_dead_letters_are_told_and_can_be_sent_again(operator: Operator) -> None:
+def test_dead_letters_are_found_and_can_be_resent(operator: Operator) -> None:
     folder = operator.settings.spool_dir
     folder.mkdir(parents=True)
     DeadLetters(folder).add(BATCH, Receipt(receipt="conflict", fields=["title"]), time.time())
@@ -103,7 +103,7 @@ def test_dead_letters_are_told_and_can_be_sent_again(operator: Operator) -> None
     assert operator.find() == []
 
 
-def test_files_that_cannot_be_read_are_told(operator: Operator) -> None:
+def test_unreadable_files_are_found(operator: Operator) -> None:
     folder = operator.settings.spool_dir
     folder.mkdir(parents=True)
     (folder / "spool-1.sqlite3").write_bytes(b"not a database " * 100)
@@ -116,7 +116,7 @@ def test_files_that_cannot_be_read_are_told(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("setting", "value"), [("TURNLOG_SPOOL_MIN_FREE_MB", str(1 << 40)), ("TURNLOG_SPOOL_MAX_MB", "1")]
 )
-def test_a_spool_without_room_is_told(operator: Operator, setting: str, value: str) -> None:
+def test_a_spool_without_room_is_found(operator: Operator, setting: str, value: str) -> None:
     folder = operator.settings.spool_dir
     folder.mkdir(parents=True)
     (folder / "something").write_bytes(bytes(1 << 20))
@@ -129,7 +129,7 @@ def test_a_spool_without_room_is_told(operator: Operator, setting: str, value: s
     assert operator.find() == []
 
 
-def test_a_clock_that_differs_by_more_than_the_round_trip_is_told(database: str) -> None:
+def test_a_clock_off_by_more_than_the_round_trip_is_found(database: str) -> None:
     store = PostgresStore(database)
     try:
         examination = Examination(Settings(), store, clock=lambda: time.time() - 60)

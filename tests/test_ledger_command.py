@@ -1,4 +1,4 @@
-"""`flask ledger`: what a client says it sent is looked up, and every line of it is accounted for."""
+"""Comparing a client's record of what it sent with the log: every line is accounted for."""
 
 import json
 import tracemalloc

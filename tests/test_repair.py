@@ -1,4 +1,4 @@
-"""`flask repair`: identities of somebody else's table are repaired, nothing is lost, and a dry run tells the truth."""
+"""Repairing ids of another application's table: nothing is lost, and a dry run reports what would change."""
 
 import json
 import re

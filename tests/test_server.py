@@ -1,4 +1,4 @@
-"""How gunicorn is set up: the application may be loaded before the workers, and a stop ends what has begun."""
+"""The set-up of gunicorn: loading before the workers fork, and stops that complete running requests."""
 
 import io
 import signal

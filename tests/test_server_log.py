@@ -1,4 +1,4 @@
-"""Each event is one line of the log, whatever callers send, and nothing that opens the log is in it."""
+"""Each event is one line of the log, whatever callers send, and no line contains a credential."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""Clients that stall, drip or never read are cut off, and meanwhile cost the others nothing."""
+"""Clients that stall, drip or never read are disconnected, and delay nobody else."""
 
 import http.client
 import re
@@ -110,7 +110,7 @@ def test_a_drip_does_not_keep_a_connection(service: Service) -> None:
 
 
 @pytest.mark.parametrize("way", ["header and body apart", "chunks", "expect", "a byte at a time", "4 MB in pieces"])
-def test_what_arrives_in_its_own_way_is_served(service: Service, way: str) -> None:
+def test_unusual_requests_are_served(service: Service, way: str) -> None:
     text = "x" * (MAX_BODY - 200) if way == "4 MB in pieces" else "x" * 100
     body = f'{{"session_id": "ways", "interaction_id": "{way}", "prompt": "{text}"}}'.encode()
     head = f"{HEAD}Content-Length: {len(body)}\r\n"

@@ -1,4 +1,4 @@
-"""A service that asks for keys, over each kind of store, and the keys of its callers."""
+"""A service that requires keys, and callers with keys of each kind."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ ORIGIN = "https://chat.example.com"
 
 
 class Calls:
-    """Calls of one caller, who shows the same key each time."""
+    """Calls of one caller, with the same key each time."""
 
     def __init__(self, client: FlaskClient, key: str | None, headers: dict[str, str]) -> None:
         self._client = client
@@ -55,7 +55,7 @@ Caller = Callable[..., Calls]
 
 @pytest.fixture
 def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
-    """Return a service that asks for keys."""
+    """Return a service that requires keys."""
     return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
 
 

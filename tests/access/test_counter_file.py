@@ -1,4 +1,4 @@
-"""Windows are counted by all processes of a machine as one and end when they should, whatever becomes of the file."""
+"""All processes of a machine count in the same windows, which end in time, whatever happens to the file."""
 
 import fcntl
 import os
@@ -51,7 +51,7 @@ def test_nothing_is_opened_until_something_is_counted(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_was_never_counted_is_none(windows: CounterFile, clock: Clock) -> None:
+def test_an_unknown_window_is_empty(windows: CounterFile, clock: Clock) -> None:
     windows.incr("a", 60)
     assert (windows.get("b"), windows.get_expiry("b")) == (0, clock.now)
 
@@ -82,7 +82,7 @@ def test_a_clock_put_back_makes_no_window_endless(windows: CounterFile, clock: C
     assert windows.get_expiry("a") == clock.now + 60
 
 
-def test_in_a_full_file_what_ends_first_gives_way(windows: CounterFile, clock: Clock) -> None:
+def test_in_a_full_row_the_window_that_ends_first_is_replaced(windows: CounterFile, clock: Clock) -> None:
     windows.incr("for the day", 86400)
     for number in range(100_000):
         windows.incr(f"{number}", 60)
@@ -113,7 +113,7 @@ def test_a_disk_that_can_t_be_written_is_an_error_each_time(tmp_path: Path) -> N
             windows.incr("a", 60)
 
 
-def test_whoever_holds_the_lock_holds_nobody_up_for_long(windows: CounterFile, tmp_path: Path) -> None:
+def test_a_held_lock_delays_callers_only_briefly(windows: CounterFile, tmp_path: Path) -> None:
     windows.incr("a", 60)
     with (tmp_path / "data" / "limits").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)

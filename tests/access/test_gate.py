@@ -1,4 +1,4 @@
-"""Who gets in: keys of every state, on every route."""
+"""Authentication and authorisation: keys in every state, on every route."""
 
 import re
 import threading
@@ -48,7 +48,7 @@ def guarded_calls(app: Flask, *, pages: bool = False) -> Iterator[tuple[str, str
                 yield method, re.sub(r"<name:\w+>", "s", path.replace("<int:number>", "1"))
 
 
-def test_every_route_states_who_may_call_it(keyless: FlaskClient) -> None:
+def test_every_route_declares_an_access_rule(keyless: FlaskClient) -> None:
     app = keyless.application
     silent = [rule.rule for rule in app.url_map.iter_rules() if not access.rule_of(app.view_functions[rule.endpoint])]
     assert silent == []
@@ -89,7 +89,7 @@ def test_without_a_sign_in_every_page_leads_to_the_form_and_changes_nothing(oper
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_with_the_operators_key_a_call_is_judged_by_its_content(operated: FlaskClient, scheme: str) -> None:
+def test_with_the_operators_key_a_call_is_validated(operated: FlaskClient, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {OPERATOR}"}
     elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
     answer = operated.post("/v1/interactions", json={}, headers=headers, environ_base=elsewhere)
@@ -97,7 +97,7 @@ def test_with_the_operators_key_a_call_is_judged_by_its_content(operated: FlaskC
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_what_tells_nothing_of_the_log_is_open(operated: FlaskClient, path: str) -> None:
+def test_routes_that_show_nothing_of_the_log_are_open(operated: FlaskClient, path: str) -> None:
     assert operated.get(path, environ_base={"REMOTE_ADDR": "203.0.113.9"}).status_code == 200
 
 
@@ -176,7 +176,7 @@ def test_a_key_opens_its_own_project_only(guarded: Flask, registry: KeyRegistry,
     [("log", {"POST"}), ("read", {"GET"}), ("edit", {"PATCH"}), ("erase", {"DELETE"}),
      ("admin", {"POST", "GET", "PATCH", "DELETE"})],
 )  # fmt: skip
-def test_a_scope_opens_what_it_names(
+def test_a_scope_allows_its_routes(
     guarded: Flask, registry: KeyRegistry, backend_calls: Calls, scope: access.Scope, allowed: set[str]
 ) -> None:
     backend_calls("POST", "/v1/sessions", {"session_id": "chat-1"})
@@ -250,7 +250,7 @@ def test_strangers_make_the_store_answer_once_whatever_pages_they_name(
     assert asked.count("origins") <= 30  # one, and one more for each ten seconds that this takes
 
 
-def test_the_origins_of_all_keys_that_open_something_are_told(store: FunctionStore, registry: KeyRegistry) -> None:
+def test_the_origins_of_all_active_keys_are_listed(store: FunctionStore, registry: KeyRegistry) -> None:
     assert ask(store, ops.ORIGINS, None)["origins"] == []
     pages = ["https://a.example", "https://b.example", "https://c.example"]
     for project, origins in (("default", pages[:2]), ("shop", pages[1:])):
@@ -279,20 +279,20 @@ def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:
     assert len(registries[0].list()) == 1
 
 
-def test_the_last_use_of_a_key_is_kept(backend_calls: Calls, registry: KeyRegistry, tmp_path: Path) -> None:
+def test_the_last_use_of_a_key_is_stored(backend_calls: Calls, registry: KeyRegistry, tmp_path: Path) -> None:
     assert [key.last_used_at for key in registry.list()] == [None]
     backend_calls("GET", "/v1/sessions")
     (used,) = registry.list()
     assert used.last_used_at is not None
 
 
-def test_what_tells_of_all_projects_needs_a_key_of_the_services_own(guarded: Flask, registry: KeyRegistry) -> None:
+def test_service_wide_routes_need_a_key_of_the_services_project(guarded: Flask, registry: KeyRegistry) -> None:
     foreign = registry.create("shop", "secret", {"admin"}).text
     answer = Calls(guarded.test_client(), foreign, {})("GET", "/metrics")
     assert "a key of the project default" in problem(answer, 403)["detail"]
 
 
-def test_nobody_on_the_way_keeps_an_answer(backend_calls: Calls, guarded: Flask) -> None:
+def test_no_cache_may_store_a_response(backend_calls: Calls, guarded: Flask) -> None:
     answer = backend_calls("GET", "/v1/sessions")
     assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert "no-store" not in guarded.test_client().get("/static/turnlog.js").headers.get("Cache-Control", "")

@@ -1,4 +1,4 @@
-"""The web pages let in who signed in with a key, and nobody whom another site sent to change something."""
+"""The pages accept only signed-in browsers, and no form that another site submits."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -40,7 +40,7 @@ def cookie(answer: TestResponse) -> str:
     return answer.headers["Set-Cookie"]
 
 
-def test_who_has_not_signed_in_is_led_to_the_form_and_on_from_there(client: FlaskClient, secret_key: NewKey) -> None:
+def test_a_visitor_is_redirected_to_sign_in_and_back(client: FlaskClient, secret_key: NewKey) -> None:
     asked = client.get("/sessions?status=open")
     assert asked.status_code == HTTPStatus.SEE_OTHER
     assert asked.location == "/sign-in?next=/sessions?status%3Dopen"
@@ -53,12 +53,12 @@ def test_who_has_not_signed_in_is_led_to_the_form_and_on_from_there(client: Flas
 @pytest.mark.parametrize(
     "elsewhere", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\r\nX: y", ""]
 )
-def test_nobody_is_led_to_another_site(client: FlaskClient, secret_key: NewKey, elsewhere: str) -> None:
+def test_sign_in_never_redirects_to_another_site(client: FlaskClient, secret_key: NewKey, elsewhere: str) -> None:
     assert led_to(client, sign_in(client, secret_key.text, next=elsewhere)) == "/"
     assert client.get("/sign-in", query_string={"check": 1, "next": elsewhere}).location == "/"
 
 
-def test_a_wrong_key_is_told_so_and_leaves_no_cookie(client: FlaskClient, secret_key: NewKey) -> None:
+def test_a_wrong_key_is_an_error_and_sets_no_cookie(client: FlaskClient, secret_key: NewKey) -> None:
     mistyped = secret_key.text[:-1] + ("x" if secret_key.text[-1] != "x" else "y")
     answer = sign_in(client, mistyped)
     assert answer.status_code == HTTPStatus.UNAUTHORIZED
@@ -73,9 +73,7 @@ def test_a_publishable_key_opens_no_pages(client: FlaskClient, publishable_key: 
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_key_without_the_scope_signs_in_and_is_told_which_one_it_lacks(
-    client: FlaskClient, registry: KeyRegistry
-) -> None:
+def test_a_key_without_the_scope_signs_in_but_is_forbidden(client: FlaskClient, registry: KeyRegistry) -> None:
     assert sign_in(client, registry.create("default", "secret", {"log"}).text).status_code == HTTPStatus.SEE_OTHER
     answer = client.get("/sessions")
     assert answer.status_code == HTTPStatus.FORBIDDEN
@@ -83,7 +81,7 @@ def test_a_key_without_the_scope_signs_in_and_is_told_which_one_it_lacks(
     assert answer.mimetype == "text/html"
 
 
-def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(client: FlaskClient, secret_key: NewKey) -> None:
+def test_scripts_other_sites_and_other_hosts_never_get_the_cookie(client: FlaskClient, secret_key: NewKey) -> None:
     given = cookie(sign_in(client, secret_key.text, base_url=PUBLIC))
     assert given.startswith("__Host-turnlog=")
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= {part.strip() for part in given.split(";")}
@@ -91,9 +89,7 @@ def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(client: Fla
     assert secret_key.text not in given
 
 
-def test_a_service_on_another_host_without_tls_gives_a_cookie_that_only_tls_keeps(
-    client: FlaskClient, secret_key: NewKey
-) -> None:
+def test_on_another_host_the_cookie_needs_tls(client: FlaskClient, secret_key: NewKey) -> None:
     given = cookie(sign_in(client, secret_key.text, base_url="http://log.example.com"))
     assert given.startswith("__Host-turnlog=")
     assert "Secure" in given
@@ -218,7 +214,7 @@ def test_guessing_keys_in_the_form_is_slowed_down(store: FunctionStore, tmp_path
     assert [guess() for _ in range(5)] == [401, 401, 401, 429, 429]
 
 
-def test_every_page_says_what_a_browser_may_do_with_it(client: FlaskClient, secret_key: NewKey) -> None:
+def test_every_page_has_a_content_security_policy(client: FlaskClient, secret_key: NewKey) -> None:
     sign_in(client, secret_key.text)
     for path in ("/sessions", "/sign-in", "/sessions/nobody"):
         headers = client.get(path).headers
@@ -239,7 +235,7 @@ def test_where_no_key_is_asked_for_the_pages_of_this_machine_are_open(store: Fun
     assert client.get("/sessions", **elsewhere).status_code == HTTPStatus.FORBIDDEN
 
 
-def test_what_goes_wrong_on_a_page_is_told_as_a_page(client: FlaskClient, secret_key: NewKey) -> None:
+def test_errors_of_pages_are_rendered_as_pages(client: FlaskClient, secret_key: NewKey) -> None:
     sign_in(client, secret_key.text)
     answer = client.get("/sessions/nobody")
     assert (answer.status_code, answer.mimetype) == (HTTPStatus.NOT_FOUND, "text/html")
@@ -247,7 +243,7 @@ def test_what_goes_wrong_on_a_page_is_told_as_a_page(client: FlaskClient, secret
     assert client.get("/nothing", headers={"Accept": "text/html"}).mimetype == "text/html"
 
 
-def test_a_browser_that_keeps_no_cookie_is_told_so(guarded: Flask, secret_key: NewKey) -> None:
+def test_a_browser_without_cookies_gets_an_explanation(guarded: Flask, secret_key: NewKey) -> None:
     forgetful = guarded.test_client(use_cookies=False)
     answer = forgetful.get(sign_in(forgetful, secret_key.text).location)
     assert answer.status_code == HTTPStatus.UNAUTHORIZED

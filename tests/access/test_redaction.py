@@ -1,4 +1,4 @@
-"""Whoever calls, and of whichever project, what they say is redacted."""
+"""Text of every caller is redacted, in every project."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
     return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path), "TURNLOG_REDACT": "secrets,mail"}), store)
 
 
-def test_what_a_browser_says_is_redacted(guarded: Flask, browser: Calls, backend_calls: Calls) -> None:
+def test_text_from_browsers_is_redacted(guarded: Flask, browser: Calls, backend_calls: Calls) -> None:
     opened = browser.open_session(session_id="s", title="of ada@example.com").get_json()
     told = browser.log(opened["session_token"], session_id="s", prompt=f"ada@example.com {opened['session_token']}")
     assert told.status_code == 201

@@ -1,4 +1,4 @@
-"""A user's token proves who they are only if the configured issuer signed it, for this service's users."""
+"""A user's token is accepted only if the configured issuer signed it for this service's users."""
 
 import logging
 import random
@@ -109,7 +109,7 @@ def test_a_token_signed_with_the_shared_secret_names_its_user(shared: UserTokens
     ],
     ids=str,
 )
-def test_what_a_token_states_is_checked_whatever_signed_it(
+def test_the_claims_of_a_token_are_checked_for_every_key(
     tokens: UserTokens, shared: UserTokens, changed: dict[str, Any], said: str
 ) -> None:
     for reason in (refusal(tokens, ELLIPTIC.sign(**changed)), refusal(shared, with_secret(**changed))):
@@ -183,7 +183,7 @@ def test_a_token_must_name_a_key_that_is_published(tokens: UserTokens, kid: obje
      "e30.e30.e30", "bnVsbA.e30.e30", "W10.e30.e30", "turnlog_sk_0123456789", "\x00.\x00.\x00"],
     ids=lambda token: token[:12],
 )  # fmt: skip
-def test_what_is_no_token_is_refused(tokens: UserTokens, shared: UserTokens, token: str) -> None:
+def test_a_malformed_token_is_refused(tokens: UserTokens, shared: UserTokens, token: str) -> None:
     assert refusal(tokens, token)
     assert refusal(shared, token)
 
@@ -227,7 +227,7 @@ def test_nothing_is_fetched_before_it_is_needed_and_then_once(
     assert publisher.asked == 2
 
 
-def test_a_new_key_is_found_and_one_taken_back_is_forgotten(
+def test_a_new_key_is_found_and_a_withdrawn_one_is_forgotten(
     publisher: Publisher, tokens: UserTokens, clock: Clock
 ) -> None:
     assert tokens.verify(ELLIPTIC.sign()).user_id == USER
@@ -237,7 +237,7 @@ def test_a_new_key_is_found_and_one_taken_back_is_forgotten(
     assert "doesn't have" in refusal(tokens, ELLIPTIC.sign())
 
 
-def test_a_key_taken_back_is_good_no_longer_than_the_set_is_fresh(
+def test_a_withdrawn_key_is_accepted_only_while_the_set_is_fresh(
     publisher: Publisher, tokens: UserTokens, clock: Clock
 ) -> None:
     assert tokens.verify(ELLIPTIC.sign()).user_id == USER
@@ -336,7 +336,7 @@ def test_a_short_key_signs_nothing(publisher: Publisher) -> None:
     assert "doesn't have" in refusal(tokens, token)
 
 
-def test_a_key_says_what_it_is_for_only_if_it_likes(publisher: Publisher) -> None:
+def test_a_keys_use_and_algorithm_are_optional(publisher: Publisher) -> None:
     publisher.keys = [
         {name: value for name, value in pair.published().items() if name not in {"alg", "use", "key_ops"}}
         for pair in (ELLIPTIC, RSA)
@@ -379,7 +379,7 @@ def test_many_at_once_fetch_once(publisher: Publisher, tokens: UserTokens) -> No
     assert publisher.asked == 1
 
 
-def test_while_one_fetches_the_others_are_served_what_is_held(
+def test_during_a_fetch_other_callers_get_the_cached_set(
     publisher: Publisher, tokens: UserTokens, clock: Clock
 ) -> None:
     assert tokens.verify(ELLIPTIC.sign()).user_id == USER
@@ -396,7 +396,7 @@ def test_while_one_fetches_the_others_are_served_what_is_held(
     slow.join()
 
 
-def test_the_settings_say_who_vouches_for_users(publisher: Publisher) -> None:
+def test_the_settings_choose_how_tokens_are_verified(publisher: Publisher) -> None:
     off = Settings.from_mapping({})
     assert UserTokens.of(off) is None
     keys = {"TURNLOG_USER_TOKENS": "jwks", "TURNLOG_JWKS_URL": publisher.url, "TURNLOG_JWT_ISSUER": ISSUER}

@@ -1,4 +1,4 @@
-"""What `flask import --from-database` takes columns for, without a database."""
+"""The mapping of columns for `--from-database`, without a database."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -61,13 +61,13 @@ def test_each_name_is_understood_as_its_field(field: str, name: str) -> None:
     ["model integer", "tokens text", "prompt_tokens text", "created_at boolean", "tags text", "metadata text",
      "cost text", "status boolean", "user_id jsonb", "latency_ms interval", "mood text", "updated_at date"],
 )  # fmt: skip
-def test_a_column_of_another_type_or_name_is_kept_aside(column: str) -> None:
+def test_a_column_of_another_type_or_name_goes_to_metadata(column: str) -> None:
     understood = interactions("session_id uuid", "question text", column)
     assert fields(understood) == {"session_id": "session_id", "prompt": "question"}
     assert [each.name for each in understood.aside] == [column.split(maxsplit=1)[0]]
 
 
-def test_the_first_of_two_columns_for_a_field_counts_and_the_other_is_kept() -> None:
+def test_of_two_columns_for_a_field_the_second_goes_to_metadata() -> None:
     understood = interactions(
         "id bigint", "chat_id bigint", "input jsonb", "prompt text", "created_at date", "ts bigint"
     )
@@ -87,7 +87,9 @@ def test_the_first_of_two_columns_for_a_field_counts_and_the_other_is_kept() -> 
         (["chat_id text", "title text"], "chat_id text", "chat_id"),
     ],
 )
-def test_a_session_is_named_by_what_interactions_refer_to(columns: list[str], referring: str, expected: str) -> None:
+def test_the_session_id_is_the_column_that_interactions_refer_to(
+    columns: list[str], referring: str, expected: str
+) -> None:
     sessions, theirs = table(SESSIONS, *columns), table(INTERACTIONS, "id uuid", referring, "prompt text")
     assert fields(column_mapping.sessions(sessions, [], theirs))["session_id"] == expected
     assert fields(column_mapping.interactions(theirs, [], sessions))["session_id"] == referring.split(maxsplit=1)[0]
@@ -106,7 +108,7 @@ def test_a_message_a_row_is_known_by_role_and_content(columns: list[str], shape:
     assert interactions("id uuid", "session_id uuid", *columns).shape == shape
 
 
-def test_a_map_says_what_a_column_is() -> None:
+def test_map_maps_a_column() -> None:
     understood = interactions(
         "id uuid", "room text", "says text", "prompt text", "secret text",
         maps=["room=session_id", "interactions.says=prompt", "prompt=response", "secret=-"],
@@ -132,7 +134,7 @@ def test_a_map_says_what_a_column_is() -> None:
         (["q=prompt", "id=prompt"], "maps both q and id to prompt"),
     ],
 )
-def test_a_map_that_means_nothing_is_refused(maps: list[str], message: str) -> None:
+def test_an_invalid_map_is_refused(maps: list[str], message: str) -> None:
     with pytest.raises(SourceError) as error:
         interactions(
             "id uuid", "session_id uuid", "q text", maps=maps, sessions=table(SESSIONS, "id uuid", "name text")
@@ -159,7 +161,7 @@ def test_a_map_that_means_nothing_is_refused(maps: list[str], message: str) -> N
         ),
     ],
 )
-def test_what_has_to_be_understood_is_asked_for(columns: list[str], message: str) -> None:
+def test_an_ambiguous_required_column_is_asked_for(columns: list[str], message: str) -> None:
     with pytest.raises(SourceError) as error:
         interactions(*columns)
     assert message in str(error.value)

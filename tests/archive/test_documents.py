@@ -1,4 +1,4 @@
-"""The documents of a file come out one by one, however they are laid out, and what is none harms no other."""
+"""The documents of a file are read one by one, in every layout, and an invalid one doesn't affect the others."""
 
 import gzip
 import io
@@ -76,7 +76,7 @@ def test_gzip_is_known_by_its_content(tmp_path: Path, layout: str) -> None:
     assert [each.value for each in opened(file) if isinstance(each, Document)] == values
 
 
-def test_a_gzip_that_is_cut_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
+def test_a_truncated_gzip_yields_its_documents_and_an_error(tmp_path: Path) -> None:
     values = [{"n": n, "text": f"{n * 7919:x}" * 20} for n in range(5000)]
     file = tmp_path / "cut.jsonl.gz"
     file.write_bytes(gzip.compress(laid_out(values, "lines"))[:-2000])

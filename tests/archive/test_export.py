@@ -1,4 +1,4 @@
-"""`flask export` gives out what the filters let through, in a form that others read, once and to the end."""
+"""An export has what the filters match, in a format that others read, once and completely."""
 
 import csv
 import gzip
@@ -67,7 +67,7 @@ def some_sessions(repository: ConversationRepository) -> None:
         (["--session", "b"], "b"),
     ],
 )
-def test_filters_let_through_what_the_list_does(flask: Flask, options: list[str], expected: str) -> None:
+def test_filters_match_the_same_as_the_list(flask: Flask, options: list[str], expected: str) -> None:
     result = flask("export", *options)
     assert keys(result) == list(expected)
     assert result.stderr == f"{len(expected):,} sessions, {len(expected):,} interactions\n"
@@ -171,7 +171,7 @@ def test_folders_come_with_the_sessions_that_are_let_through(flask: Flask, repos
     assert folders("--user-id", "ada") == ["f1"]
 
 
-def test_what_was_there_is_met_once_while_others_write(
+def test_existing_records_are_exported_once_while_others_write(
     backend: Backend, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writers move sessions and interactions in their usual orders; an export meets each one once all the same."""

@@ -63,7 +63,7 @@ def test_a_greeting_and_the_instructions_stand_at_the_head_of_the_first_prompt()
     assert interactions == [turn("x", 1, prompt=messages[:3], response="b"), turn("x", 2, prompt="c")]
 
 
-def test_what_nobody_asked_for_is_a_response_all_the_same() -> None:
+def test_a_response_without_a_prompt_is_a_response() -> None:
     _, interactions = stated(openai_chat.read, {"id": "x", "messages": said(("system", "S"), ("assistant", "b"))})
     assert interactions == [turn("x", 1, prompt=said(("system", "S")), response="b")]
 
@@ -82,7 +82,7 @@ def test_tool_calls_stay_within_the_response() -> None:
     assert interactions == [turn(name, 1, prompt="a", response=response), turn(name, 2, prompt="Thanks")]
 
 
-def test_parts_and_names_of_a_message_are_kept() -> None:
+def test_parts_and_names_of_a_message_are_imported() -> None:
     message = {"role": "user", "content": [{"type": "text", "text": "Look"}, {"type": "image_url"}], "name": "ada"}
     _, interactions = stated(openai_chat.read, {"id": "x", "messages": [message]})
     assert interactions == [turn("x", 1, prompt=[message])]
@@ -160,7 +160,7 @@ def test_sharegpt_speakers_have_roles() -> None:
     ]
 
 
-def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
+def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
     assert refusals(
         openai_chat.read,
         {"messages": "hello"},
@@ -185,7 +185,7 @@ def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
     ]
 
 
-def test_only_the_part_that_can_not_be_kept_is_refused() -> None:
+def test_only_the_invalid_part_is_rejected() -> None:
     messages = said(("user", "a"), ("assistant", "b\0c"), ("user", "d"))
     session, refused, kept = entries(openai_chat.read, {"id": "x", "messages": messages})
     assert isinstance(refused, RejectedEntry)

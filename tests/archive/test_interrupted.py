@@ -1,4 +1,4 @@
-"""An import that is killed, interrupted or deserted by its store goes on when it is run again, and nothing is lost."""
+"""An import that was killed, interrupted or lost its store continues when it is run again, losing nothing."""
 
 import json
 import signal
@@ -193,7 +193,7 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (run.tally.records, run.tally.location) == (500, Location("line", 500))
 
 
-def test_what_a_person_has_to_mend_is_not_waited_for() -> None:
+def test_misconfiguration_is_not_retried() -> None:
     def keep(_: Sequence[Record]) -> Any:
         raise Misconfigured("the schema is missing")
 
@@ -203,7 +203,7 @@ def test_what_a_person_has_to_mend_is_not_waited_for() -> None:
     assert not waited
 
 
-def test_what_is_being_written_when_somebody_interrupts_is_counted() -> None:
+def test_a_batch_in_flight_is_counted_after_an_interrupt() -> None:
     writing, finish = threading.Event(), threading.Event()
 
     def keep(records: Sequence[Record]) -> list[Kept]:

@@ -1,4 +1,4 @@
-"""Neither an import nor an export needs more memory for more records."""
+"""The memory of imports and exports is independent of the number of records."""
 
 import subprocess
 import sys

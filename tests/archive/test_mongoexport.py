@@ -1,4 +1,4 @@
-"""An export of MongoDB is repaired on the way in: every repair is told, and nothing of any document is dropped."""
+"""MongoDB exports are repaired on import: every repair is reported, and nothing of a document is lost."""
 
 import io
 import json
@@ -92,7 +92,7 @@ def test_nothing_of_any_conversation_is_dropped(lines: list[Json]) -> None:
 
 
 @given(st.lists(conversations(), max_size=6))
-def test_each_session_id_that_is_none_or_was_used_is_repaired_and_told(lines: list[Json]) -> None:
+def test_missing_and_repeated_session_ids_are_repaired_and_reported(lines: list[Json]) -> None:
     found = entries(*lines)
     again = entries(*lines)
     assert found == again

@@ -1,4 +1,4 @@
-"""`flask import --shift-to-now`: the newest time of a file is now, and what lay between two times still does."""
+"""`--shift-to-now` makes the newest time of a file now, and keeps the intervals between times."""
 
 import json
 from collections.abc import Iterator
@@ -85,6 +85,6 @@ def test_a_record_that_would_leave_the_calendar_is_refused() -> None:
 
 
 @pytest.mark.parametrize("file", ["-", "/dev/null"])
-def test_what_can_not_be_read_twice_is_refused(flask: Flask, file: str) -> None:
+def test_a_source_that_cannot_be_read_twice_is_refused(flask: Flask, file: str) -> None:
     result = flask("import", file, "--format", "turnlog", "--shift-to-now", stdin=b"")
     assert (result.exit_code, "has to be a file on the disk" in result.output) == (2, True)

@@ -1,4 +1,4 @@
-"""Every page there is: where the tests find it, by its route. A new page joins this list, or a test fails."""
+"""All pages by endpoint, with a path and the heading of each. A test fails if a new page is missing here."""
 
 from typing import NamedTuple
 

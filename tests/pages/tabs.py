@@ -1,4 +1,4 @@
-"""Tabs of a browser on the pages, and signing in there."""
+"""Browser tabs on the pages, and signing in there."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Who administers a project makes keys, decides about dead letters, sees how it goes: by forms alone, too."""
+"""Administration by forms, with and without JavaScript: keys, dead letters, health."""
 
 from collections.abc import Iterator
 
@@ -38,7 +38,7 @@ def test_a_key_is_made_used_and_revoked(admin: Tab, open_tab: Opener) -> None:
     assert row.count() == 0
 
 
-def test_what_makes_no_key_is_said_and_what_was_typed_stays(admin: Tab) -> None:
+def test_an_invalid_key_form_is_explained_and_keeps_its_input(admin: Tab) -> None:
     admin.open("/keys")
     admin.page.get_by_label("Name").fill("for a page")
     admin.page.get_by_label("publishable: for web pages").check()
@@ -81,7 +81,7 @@ def test_a_folder_shows_its_plan_and_leads_to_its_sessions(admin: Tab) -> None:
         admin.page.get_by_role("link", name="Number 3").click()
 
 
-def test_the_overview_leads_to_what_was_said_behind_its_numbers(admin: Tab) -> None:
+def test_the_overview_links_to_the_interactions_behind_its_numbers(admin: Tab) -> None:
     admin.open("/")
     assert "gpt-4o-mini" in admin.texts("main table a")
     with admin.page.expect_navigation():

@@ -1,4 +1,4 @@
-"""Finding a conversation: by filters, by what was said in any script, and as it arrives."""
+"""Finding a conversation: by filters, by text in any script, and live."""
 
 import re
 import uuid
@@ -18,7 +18,7 @@ def any_tab(request: pytest.FixtureRequest, open_pages: Opener) -> Iterator[Tab]
         yield tab
 
 
-def test_filters_narrow_the_list_and_are_taken_away(any_tab: Tab) -> None:
+def test_filters_narrow_the_list_and_can_be_removed(any_tab: Tab) -> None:
     any_tab.open("/sessions")
     any_tab.page.get_by_text("Filters", exact=True).click()
     any_tab.page.get_by_label("User").fill("ben")
@@ -43,7 +43,7 @@ def test_a_filter_that_cannot_be_is_refused_by_name(tab: Tab) -> None:
 
 
 @pytest.mark.parametrize("script", list(SCRIPTS))
-def test_what_was_said_in_any_script_is_found_and_opened(any_tab: Tab, script: str) -> None:
+def test_text_in_any_script_is_found_and_opened(any_tab: Tab, script: str) -> None:
     title, _, response, part = SCRIPTS[script]
     any_tab.open("/search")
     any_tab.page.get_by_label("Search text").fill(part)
@@ -58,7 +58,7 @@ def test_what_was_said_in_any_script_is_found_and_opened(any_tab: Tab, script: s
     assert any_tab.page.locator(".turn:target").count() == 1
 
 
-def test_what_nobody_said_is_not_found(any_tab: Tab) -> None:
+def test_a_search_without_hits_finds_nothing(any_tab: Tab) -> None:
     any_tab.open("/search")
     any_tab.page.get_by_label("Search text").fill("zebra crossing")
     any_tab.send("Search")
@@ -77,7 +77,7 @@ def test_a_session_that_begins_appears_by_itself(tab: Tab, api: httpx.Client) ->
     assert re.fullmatch(r"\d+ new sessions?", tab.page.locator("#live-announcement").inner_text())
 
 
-def test_what_arrives_is_seen_live_and_can_be_paused(tab: Tab, api: httpx.Client) -> None:
+def test_new_interactions_appear_live_until_paused(tab: Tab, api: httpx.Client) -> None:
     session = str(uuid.uuid4())
     tab.open("/live")
     say(api, session, "The first of them")

@@ -1,4 +1,4 @@
-"""Charts: what is drawn is in proportion, and no text becomes a part of the drawing."""
+"""Charts are drawn in proportion, and text never becomes markup."""
 
 import pytest
 from bs4 import BeautifulSoup

@@ -1,4 +1,4 @@
-"""A conversation reads as one: who said what, what is missing, and what is known of it."""
+"""The page of a conversation: messages, gaps, and details of each turn."""
 
 import httpx
 import pytest
@@ -45,7 +45,7 @@ def test_tool_calls_and_long_texts_are_folded_until_asked_for(tab: Tab) -> None:
     assert last.is_visible()
 
 
-def test_what_went_wrong_is_told_as_such(tab: Tab) -> None:
+def test_failures_and_gaps_are_shown(tab: Tab) -> None:
     tab.open("/sessions/troubled")
     turns = tab.page.locator(".turn")
     assert [turns.nth(n).locator(".facts .badge").first.inner_text() for n in range(3)] == [
@@ -79,7 +79,7 @@ def test_a_link_to_a_turn_leads_to_it_wherever_it_is(tab: Tab) -> None:
     assert tab.page.locator(".turn:target").is_visible()
 
 
-def test_copying_takes_what_was_said_as_it_was_written(open_pages: Opener) -> None:
+def test_copying_takes_the_text_as_it_was_logged(open_pages: Opener) -> None:
     with open_pages(permissions=["clipboard-read", "clipboard-write"]) as tab:
         tab.open("/sessions/table")
         bubble = tab.page.locator(".bubble.assistant").first

@@ -1,4 +1,4 @@
-"""Dead letters as a page: why each was refused, and a person's two ways out."""
+"""The page of dead letters: why each was rejected, resending and discarding."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_many_letters_are_read_in_pages(client: FlaskClient, letters: DeadLetter
     assert not second.select("a[rel=next]")
 
 
-def test_a_file_that_cannot_be_read_is_told(
+def test_an_unreadable_file_is_reported(
     client: FlaskClient, letters: DeadLetters, app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings: Settings = app.extensions["turnlog_settings"]
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_read_is_told(
     caplog.clear()
 
 
-def test_what_a_letter_says_is_text(client: FlaskClient, letters: DeadLetters) -> None:
+def test_the_content_of_a_letter_is_escaped(client: FlaskClient, letters: DeadLetters) -> None:
     refused(letters, "<script>alert(1)</script>", prompt="</pre><script>alert(2)</script>")
     page = page_of(client.get("/dead-letters"))
     assert not page.select("script:not([src])")

@@ -1,4 +1,4 @@
-"""Each page opens for everybody: in light and dark, on a wide screen and on a phone, to eyes and to screen readers."""
+"""Every page is accessible: in light and dark, on a wide screen and on a phone, without JavaScript."""
 
 import itertools
 import re

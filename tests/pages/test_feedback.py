@@ -1,4 +1,4 @@
-"""Feedback on a conversation's page: shown under its turn, and given by a form that needs no JavaScript."""
+"""Feedback on a conversation's page: shown below its turn, and given by a form that needs no JavaScript."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_each_turn_has_a_form_that_names_its_buttons(conversed: FlaskClient) -> 
     assert not form.select("script, [onclick], [style]")
 
 
-def test_a_thumb_is_kept_shown_and_turned_round(conversed: FlaskClient) -> None:
+def test_a_thumb_is_saved_shown_and_changed(conversed: FlaskClient) -> None:
     answer = send(conversed, rating="up")
     assert (answer.status_code, answer.location) == (
         303,
@@ -80,7 +80,7 @@ def test_a_thumb_is_kept_shown_and_turned_round(conversed: FlaskClient) -> None:
     )
 
 
-def test_what_is_older_than_what_is_stored_is_not_called_kept(conversed: FlaskClient, store: FunctionStore) -> None:
+def test_feedback_older_than_the_stored_one_is_not_called_saved(conversed: FlaskClient, store: FunctionStore) -> None:
     later = {
         "session_id": "s", "interaction_id": "one", "author": "machine", "name": "rating", "value": True,
         "given_at": "2099-01-01T00:00:00Z", "created_at": "2026-11-21T10:00:00Z",
@@ -97,7 +97,7 @@ def test_what_is_older_than_what_is_stored_is_not_called_kept(conversed: FlaskCl
         assert "message=feedback-saved" in send(conversed, **same).location
 
 
-def test_a_score_and_a_note_are_kept_with_a_thumb_and_shown_in_the_form(conversed: FlaskClient) -> None:
+def test_a_score_and_a_note_are_saved_with_a_thumb_and_shown(conversed: FlaskClient) -> None:
     send(conversed, rating="down", score="2", note="  Not what\r\nI asked  ")
     assert stored(conversed) == {
         ("machine", "rating"): False, ("machine", "score"): 2, ("machine", "note"): "Not what\nI asked"
@@ -110,7 +110,7 @@ def test_a_score_and_a_note_are_kept_with_a_thumb_and_shown_in_the_form(converse
     assert [text.split(" machine ,")[0] for text in shown] == ["note : Not what I asked", "bad", "score : 2 of 5"]
 
 
-def test_what_the_api_was_told_is_shown_as_text(conversed: FlaskClient) -> None:
+def test_feedback_from_the_api_is_escaped(conversed: FlaskClient) -> None:
     evil = "<script>alert(1)</script>"
     said = {"name": evil, "value": evil, "comment": evil, "author": evil, "given_at": "2026-11-21T10:00:00Z"}
     conversed.post("/v1/sessions/s/interactions/one/feedback", json=said)
@@ -122,7 +122,7 @@ def test_what_the_api_was_told_is_shown_as_text(conversed: FlaskClient) -> None:
     assert second.startswith("share : 0.25 ")
 
 
-def test_nothing_said_is_told_and_nothing_is_kept(conversed: FlaskClient) -> None:
+def test_empty_feedback_is_explained_and_not_saved(conversed: FlaskClient) -> None:
     answer = send(conversed, note=" \r\n ")
     assert "message=feedback-empty" in answer.location
     assert texts(page_of(conversed.get(answer.location)), "[role=status]")[0].startswith("Nothing to save")
@@ -136,16 +136,14 @@ def test_nothing_said_is_told_and_nothing_is_kept(conversed: FlaskClient) -> Non
         ({"note": "x" * 10_001}, "$.note"), ({"note": "a\0b"}, "$.value"),
     ],
 )  # fmt: skip
-def test_what_no_form_of_ours_sends_is_refused_by_name(
-    conversed: FlaskClient, fields: dict[str, str], named: str
-) -> None:
+def test_invalid_form_fields_are_named(conversed: FlaskClient, fields: dict[str, str], named: str) -> None:
     page = page_of(send(conversed, **fields), 422)
     assert named in texts(page, "main li")[0]
     assert stored(conversed) == {}
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {}])
-def test_another_site_judges_nothing(conversed: FlaskClient, headers: dict[str, str]) -> None:
+def test_another_site_cannot_give_feedback(conversed: FlaskClient, headers: dict[str, str]) -> None:
     answer = conversed.post(str(form_of(conversed)["action"]), data={"rating": "up"}, headers=headers)
     assert answer.status_code == 403
     assert stored(conversed) == {}
@@ -179,7 +177,7 @@ def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
     return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
 
 
-def test_the_key_is_the_author_and_who_only_reads_has_no_form(guarded: Flask, store: FunctionStore) -> None:
+def test_the_key_is_the_author_and_readers_have_no_form(guarded: Flask, store: FunctionStore) -> None:
     registry = KeyRegistry(store)
     backend = guarded.test_client()
     admin = {"Authorization": f"Bearer {registry.create('default', 'secret', {'admin'}).text}"}

@@ -1,4 +1,4 @@
-"""Folders as pages: the list, and one of them with its plan, its numbers and its sessions."""
+"""The pages of folders: the list, and a folder with its plan, its numbers and its sessions."""
 
 from typing import Any
 
@@ -118,7 +118,7 @@ def test_a_folder_that_is_not_there(client: FlaskClient) -> None:
     assert "?cursor" in page_of(client.get("/folders?cursor=x"), 422).get_text()
 
 
-def test_what_a_folder_is_called_is_text(client: FlaskClient) -> None:
+def test_a_folders_name_is_escaped(client: FlaskClient) -> None:
     evil = "<script>alert(1)</script>"
     make(client, "evil", name=evil, user_id=evil, metadata={"a": evil})
     for path in ("/folders", "/folders/evil", "/folders?user_id=%3Cscript%3E"):

@@ -1,4 +1,4 @@
-"""What people say is an attacker's text: nothing of it runs, loads, or becomes a part of a page."""
+"""Hostile text in conversations: nothing of it runs, loads, or becomes a part of a page."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -92,7 +92,7 @@ def test_there_are_two_hundred_of_them() -> None:
     assert len(set(PAYLOADS)) == len(PAYLOADS) >= 200
 
 
-def test_the_watch_sees_what_runs_and_what_is_fetched(chromium: Browser, hostile_service: Service) -> None:
+def test_the_guard_sees_scripts_and_requests(chromium: Browser, hostile_service: Service) -> None:
     """A watch that sees nothing would find every page harmless: here it looks at pages without any defence."""
     context = chromium.new_context()
     try:
@@ -135,7 +135,7 @@ def test_lists_show_them_as_they_are_written(hostile_tab: Tab, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/", "/?span=90d", "/health", "/live", "/search?q=evil&limit=50"])
-def test_what_shows_some_of_them_holds_nothing_of_theirs(hostile_tab: Tab, path: str) -> None:
+def test_lists_contain_no_elements_of_hostile_texts(hostile_tab: Tab, path: str) -> None:
     walk(hostile_tab, path)
 
 
@@ -147,7 +147,7 @@ def test_a_folder_shows_them_as_they_are_written(hostile_tab: Tab, family: str) 
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_what_is_asked_for_is_shown_as_it_is_written(hostile_tab: Tab, family: str) -> None:
+def test_hostile_parameters_are_shown_as_text(hostile_tab: Tab, family: str) -> None:
     """Addresses carry them, too: in the path, and in each parameter."""
     for payload in FAMILIES[family]:
         visit(hostile_tab, f"/sessions/nobody{quote(hostile_log.name(payload), safe='')}", 404)

@@ -1,4 +1,4 @@
-"""Keys as a page: those of the visitor's own project, made, shown once, and revoked."""
+"""The page of keys: the keys of the visitor's own project, created, shown once, and revoked."""
 
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def test_a_form_that_makes_no_key_is_shown_again(
     assert [key.name for key in registry.list()] == ["mine"]
 
 
-def test_what_was_filled_in_is_there_again(browser: Calls) -> None:
+def test_an_invalid_form_keeps_its_input(browser: Calls) -> None:
     page = page_of(browser("POST", "/keys", filled(name="<b>x", scope=["edit"], origins=ORIGIN, days="7")), 422)
     assert page.select_one("#name")["value"] == "<b>x"  # type: ignore[index]
     assert [each["value"] for each in page.select("input[name=scope][checked]")] == ["edit"]
@@ -129,7 +129,7 @@ def test_a_key_is_revoked(browser: Calls, client: FlaskClient, registry: KeyRegi
     assert opens(client, made.text) == 401
 
 
-def test_who_revokes_their_own_key_is_told_first(browser: Calls, own: NewKey) -> None:
+def test_revoking_the_own_key_warns_first(browser: Calls, own: NewKey) -> None:
     assert "You signed in with this key" in texts(page_of(browser("GET", "/keys")), "tbody form")[0]
     assert own.key.hint in texts(page_of(browser("GET", "/keys")), "tbody form")[0]
 

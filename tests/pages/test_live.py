@@ -1,4 +1,4 @@
-"""The page of what arrives."""
+"""The live page."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -68,7 +68,7 @@ def test_those_of_a_time_stand_still(logged: FlaskClient) -> None:
     assert page.select("#f-to")[0]["value"] == "2026-11-02T00:00:00"
 
 
-def test_nothing_yet_is_told(client: FlaskClient) -> None:
+def test_an_empty_log_says_so(client: FlaskClient) -> None:
     assert "No interactions yet" in page_of(client.get("/live")).get_text()
 
 

@@ -1,4 +1,4 @@
-"""What models write is shown as they meant it, and can do nothing to a page."""
+"""Markdown of models is rendered, and can do nothing to a page."""
 
 import pytest
 from bs4 import BeautifulSoup
@@ -67,7 +67,7 @@ def test_html_is_shown_and_not_obeyed(html: str) -> None:
     assert "".join(html.split()) in "".join(shown.get_text().split())
 
 
-def test_what_is_very_long_is_shown_as_it_was_written() -> None:
+def test_very_long_text_is_shown_plain() -> None:
     text = "**b** <b>" + "x" * 60_000
     shown = elements(text)
     assert shown.get_text() == text
@@ -75,12 +75,12 @@ def test_what_is_very_long_is_shown_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("text", [">" * 19_990, "> " * 9_000 + "x", "- " * 200 + "x", "> - " * 100 + "x"])
-def test_what_is_very_deep_is_shown_as_it_was_written(text: str) -> None:
+def test_deeply_nested_text_is_shown_plain(text: str) -> None:
     assert elements(text).get_text() == text
     assert [each.name for each in elements(text).find_all()] == ["div"]
 
 
-def test_what_is_as_deep_as_people_write_is_markdown() -> None:
+def test_usual_nesting_is_rendered_as_markdown() -> None:
     assert len(elements("> " * 8 + "quoted").find_all("blockquote")) == 8
 
 

@@ -1,4 +1,4 @@
-"""The first page: the figures of the API, charts that lead on, and what it says when there is nothing to show."""
+"""The overview page: the figures of the API, charts with links, and empty states."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_each_chart_has_its_numbers_in_a_table_with_the_same_links(busy: FlaskCl
         assert len(drawn) == 24
 
 
-def test_a_part_of_a_chart_leads_to_what_it_counts(busy: FlaskClient) -> None:
+def test_a_bucket_of_a_chart_links_to_what_it_counts(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     (title,) = [each for each in page.select("svg a title") if "11-20 01:00: all 2, failed 0" in each.get_text()]
     assert title.parent is not None
@@ -93,7 +93,7 @@ def test_a_part_of_a_chart_leads_to_what_it_counts(busy: FlaskClient) -> None:
     assert texts(page_of(busy.get(str(sessions.parent["href"]))), "tbody td:first-child") == ["s"]
 
 
-def test_bars_are_as_high_as_what_they_tell(busy: FlaskClient) -> None:
+def test_bars_have_the_height_of_their_values(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     (interactions, *_) = page.select("figure.chart svg")
     heights = [(str(bar["class"][0]), float(str(bar["height"]))) for bar in interactions.select("g rect")]
@@ -128,7 +128,7 @@ def number_of(page: Tag, name: str) -> tuple[str, str]:
     return number.get_text(), str(number["href"])
 
 
-def test_what_an_old_session_did_now_is_where_its_numbers_lead(client: FlaskClient) -> None:
+def test_new_activity_of_an_old_session_is_behind_its_numbers(client: FlaskClient) -> None:
     create(client, session_id="old", user_id="ada", started_at="2026-11-01T00:00:00Z")
     log(client, session_id="old", prompt="1", error="Timeout", started_at=at(2), model="gpt", provider="p")
     log(client, session_id="old", prompt="2", response="3", started_at=at(2), model="gpt", provider="p")
@@ -184,7 +184,7 @@ def test_a_span_without_anything_is_shown_as_empty(busy: FlaskClient) -> None:
     assert "Nothing logged yet" not in page.get_text()
 
 
-def test_what_nobody_stated_is_told_from_zero(client: FlaskClient) -> None:
+def test_missing_values_differ_from_zero(client: FlaskClient) -> None:
     log(client, session_id="s", prompt="1", response="2", started_at=at(1))
     page = page_of(client.get("/", query_string=DAY))
     told = tiles(page)
@@ -228,7 +228,7 @@ def away(tmp_path: Path) -> Iterator[FlaskClient]:
     spool.close()
 
 
-def test_without_the_store_the_page_tells_what_waits(away: FlaskClient) -> None:
+def test_without_the_store_the_page_shows_the_spool(away: FlaskClient) -> None:
     log(away, session_id="s", prompt="1")
     page = page_of(away.get("/"), 503)
     assert "can't be read now" in texts(page, "[role=alert]")[0]

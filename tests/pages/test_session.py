@@ -1,4 +1,4 @@
-"""A session as a conversation: who said what, in order, with what is known of each turn."""
+"""The session page: its turns in order, with the details of each."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_gaps_of_the_callers_count_are_shown_where_they_are(conversed: FlaskClie
     ]  # fmt: skip
 
 
-def test_beside_it_stands_what_is_known_of_the_session(conversed: FlaskClient) -> None:
+def test_the_sessions_details_stand_beside_it(conversed: FlaskClient) -> None:
     aside = page_of(conversed.get("/sessions/s")).aside
     assert aside
     told = " ".join(aside.get_text(" ").split())
@@ -152,7 +152,7 @@ def test_a_session_in_a_folder_leads_to_its_neighbours(client: FlaskClient) -> N
     assert not [text for text in texts(page_of(client.get(f"/sessions/{ids[0]}")), "aside a") if text.startswith("←")]
 
 
-def test_an_erased_session_is_told_so(conversed: FlaskClient) -> None:
+def test_an_erased_session_is_gone(conversed: FlaskClient) -> None:
     conversed.delete("/v1/sessions/s")
     assert texts(page_of(conversed.get("/sessions/s"), 410), "h1") == ["Erased"]
 
@@ -188,7 +188,7 @@ def test_no_title_breaks_out_of_a_files_name(client: FlaskClient, title: str) ->
     assert "Set-Cookie" not in client.get("/sessions/t/conversation.md").headers
 
 
-def test_what_a_client_sends_again_with_each_turn_is_shown_once(client: FlaskClient) -> None:
+def test_resent_messages_are_shown_once(client: FlaskClient) -> None:
     said: list[dict[str, str]] = [{"role": "system", "content": "Be short."}]
     for n in (1, 2, 3):
         said.append({"role": "user", "content": f"question {n}"})
@@ -216,7 +216,7 @@ def test_the_same_question_asked_twice_is_shown_twice(client: FlaskClient) -> No
     assert texts(page_of(client.get("/sessions/h")), ".bubble .text") == ["Hi", "Hi"]
 
 
-def test_a_cost_that_nobody_stated_is_estimated_and_says_so(client: FlaskClient) -> None:
+def test_a_missing_cost_is_estimated_and_marked(client: FlaskClient) -> None:
     usage = {"model": "gpt-4o", "provider": "openai", "input_tokens": 1_000_000, "output_tokens": 0}
     log(client, session_id="c", interaction_id="stated", turn=1, prompt="Hi", cost_usd=1.5, **usage)
     log(client, session_id="c", interaction_id="estimated", turn=2, prompt="Hi", **usage)
@@ -232,7 +232,7 @@ def test_a_cost_that_nobody_stated_is_estimated_and_says_so(client: FlaskClient)
     assert [row for row in texts(page, "aside tbody tr") if row.startswith("nobody-7b")] == [f"nobody-7b 1 5 {MISSING}"]
 
 
-def test_what_is_missing_between_two_pages_is_shown(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_between_two_pages_are_shown(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "TURNS", 2)
     said: list[dict[str, str]] = []
     for n in (1, 2, 7, 8, 9):

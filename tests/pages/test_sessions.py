@@ -1,4 +1,4 @@
-"""The page of the list of sessions: filters, orders, pages."""
+"""The list of sessions: filters, orders, pages."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -81,7 +81,7 @@ def test_a_form_that_is_sent_empty_filters_nothing(logged: FlaskClient) -> None:
         ({"from": "2026-11-02T11:00:00+01:00", "to": "2026-11-03T10:00:00Z"}, ["Chat 1"]),
     ],
 )
-def test_what_is_filtered_stays_in_the_form_and_can_be_taken_away(
+def test_filters_stay_in_the_form_and_can_be_removed(
     logged: FlaskClient, filters: dict[str, str], found: list[str]
 ) -> None:
     page = page_of(logged.get("/sessions", query_string=filters))
@@ -98,7 +98,7 @@ def test_what_is_filtered_stays_in_the_form_and_can_be_taken_away(
         assert any(name not in others and len(others) == len(filters) - 1 for others in without)
 
 
-def test_what_people_wrote_is_escaped_where_it_stands_in_an_address(logged: FlaskClient) -> None:
+def test_text_in_urls_is_escaped(logged: FlaskClient) -> None:
     page = page_of(logged.get("/sessions"))
     (users,) = {str(a["href"]) for a in page.select("td a") if "bob" in a.get_text()}
     assert shown(page_of(logged.get(users))) == ["Chat 4", "Chat 2", "Chat 0"]
@@ -164,7 +164,7 @@ def test_a_count_that_was_cut_short_is_no_less_than_what_is_listed(
     assert texts(page_of(logged.get("/sessions")), "#matching") == ["At least 6 sessions"]
 
 
-def test_nothing_there_and_nothing_found_are_told_apart(client: FlaskClient) -> None:
+def test_an_empty_list_differs_from_no_matches(client: FlaskClient) -> None:
     assert "No sessions yet" in page_of(client.get("/sessions")).get_text()
     assert "No matching sessions" in page_of(client.get("/sessions?tag=x")).get_text()
     assert link(page_of(client.get("/sessions?tag=x")), "All sessions") == "/sessions"

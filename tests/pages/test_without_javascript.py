@@ -1,4 +1,4 @@
-"""With JavaScript off all of it can be done: the same walk, by links and forms."""
+"""Everything works without JavaScript, by links and forms."""
 
 from collections.abc import Iterator
 
