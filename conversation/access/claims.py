@@ -13,7 +13,7 @@ from logging_store.errors import NotYours
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
 _MAX_TOKENS = 20
-_BROWSER = "browser"  # the author of feedback given with a publishable key, which doesn't identify anybody
+_BROWSER = "browser"  # the author of feedback given with a publishable key, which identifies no person
 _MIN_CLAIM, _MAX_CLAIM = 16, 200
 
 

@@ -105,7 +105,7 @@ class CounterFile(Storage):
     @contextmanager
     def _locked(self) -> Iterator[int]:
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
-            raise TimeoutError("the counts are locked")
+            raise TimeoutError("another thread holds the lock")
         try:
             file = self._open() if self._file is None else self._file
             _lock(file)
@@ -158,7 +158,7 @@ def _lock(file: int) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > give_up:
-                raise TimeoutError("somebody holds the lock of the counts") from None
+                raise TimeoutError("another process holds the lock") from None
             time.sleep(pause)
             pause = min(2 * pause, 1e-3)
         else:

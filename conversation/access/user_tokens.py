@@ -55,7 +55,7 @@ class SigningKeys(Protocol):
     """The source of the keys that sign tokens."""
 
     def key(self, kid: object) -> SigningKey | None:
-        """Return the key of this id; None if there is none. Raises `TokenUnverifiable` if that can't be told now."""
+        """Return the key of this id; None if there is none. Raises `TokenUnverifiable` in an outage."""
 
 
 class SharedSecret:

@@ -27,7 +27,7 @@ _PAUSES_S = (1, 2, 4, 8)  # between retries while the store is away; then always
 
 _NOT_STORED: tuple[Outcome, ...] = ("conflict", "rejected")
 
-Keep = Callable[[Sequence[Record]], list[Kept]]
+Write = Callable[[Sequence[Record]], list[Kept]]
 Row = dict[str, Any]
 
 
@@ -60,7 +60,7 @@ class Importer:
 
     def __init__(
         self,
-        keep: Keep,
+        write: Write,
         *,
         reject: Callable[[Row], None],
         report: Callable[[Row], None],
@@ -68,7 +68,7 @@ class Importer:
         patience_s: float,
     ) -> None:
         self.tally = Tally()
-        self._keep = keep
+        self._write = write
         self._reject = reject
         self._report = report
         self._on_outage = on_outage
@@ -126,7 +126,7 @@ class Importer:
         pauses = iter(_PAUSES_S)
         while True:
             try:
-                return self._keep(records)
+                return self._write(records)
             except StoreUnavailable as error:
                 pause = next(pauses, _PAUSES_S[-1])
                 if time.monotonic() + pause > give_up or self._aborted.is_set():
@@ -141,8 +141,8 @@ class Importer:
         batch, written = self._in_flight
         every = written.result()
         self._in_flight = None
-        for entry, kept in zip(batch, every, strict=True):
-            receipt = kept.receipt
+        for entry, result in zip(batch, every, strict=True):
+            receipt = result.receipt
             self.tally.kinds[entry.kind][receipt.receipt] += 1
             if receipt.receipt in _NOT_STORED:
                 self._reject(_row(entry.location, reason=_reason_of(receipt), record=entry.record.facts()))

@@ -1,9 +1,9 @@
--- What `flask doctor --table` asks of other people's tables, and what `flask repair` does with them.
+-- The queries of `doctor --table` on other applications' tables, and the changes of `repair`.
 --
 -- foreign_tables.py runs this file at the start of its transaction and calls these functions within it, always as
--- `pg_temp.NAME`: no search path finds functions of that schema. Nothing of it is ever seen by another connection.
+-- `pg_temp.NAME`, since no search path finds functions of that schema. No other connection ever sees them.
 
--- nothing is found but the server's own, neither by name nor by how well an overload fits; but see `repair`
+-- resolve names to the server's own functions only, whatever overloads the database has; but see `repair`
 set local search_path = pg_catalog, pg_temp;
 set local timezone = 'UTC'; -- times are part of what ids derive from
 set local lock_timeout = '3s';
@@ -12,7 +12,7 @@ set local statement_timeout = '5min';
 
 -- Returns null if there is no such table, or {schema, table, columns: [{name, must_be_filled}], primary_key: [name ...],
 -- references: [{column, schema, table, referenced}], neighbours: the tables of the schema, readable, rows_hidden}.
--- References of several columns are left out.
+-- Composite references are left out.
 create function pg_temp.describe(in_schema text, in_table text) returns jsonb
 language sql stable
 as $$

@@ -93,7 +93,7 @@ def _room(settings: Settings) -> str:
 
 def _no_room(settings: Settings, used: int) -> Iterator[Finding]:
     free = _free(settings.spool_dir)
-    means = "While the database is away, writes are answered with 503 and not kept."
+    means = "While the database is unavailable, writes are refused with 503 instead of spooled."
     if free < settings.turnlog_spool_min_free_mb * _MB:
         yield Finding(
             f"only {free // _MB:,} MB are free on the disk of {settings.spool_dir}, "

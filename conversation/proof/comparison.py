@@ -80,10 +80,10 @@ class Comparison:
         if listed is None:
             self.findings += other.findings
         else:
-            kept = Counter(finding.verdict for finding in self.findings)
+            counts = Counter(finding.verdict for finding in self.findings)
             for finding in other.findings:
-                kept[finding.verdict] += 1
-                if kept[finding.verdict] <= listed:
+                counts[finding.verdict] += 1
+                if counts[finding.verdict] <= listed:
                     self.findings.append(finding)
         for counter in fields(self):
             if counter.name != "findings":

@@ -165,7 +165,7 @@ def entries(count: int) -> Iterator[Entry]:
         yield ParsedRecord(Location("line", n + 1), Session(session_id=f"s{n}"))
 
 
-def run_of(keep: importing.Keep, patience_s: float, waited: list[float]) -> Importer:
+def run_of(keep: importing.Write, patience_s: float, waited: list[float]) -> Importer:
     def reject(row: Row) -> None:
         pytest.fail(f"rejected: {row}")
 

@@ -70,8 +70,8 @@ def _conversation(location: Location, value: dict[str, Any], disk: DiskIndex) ->
     rest = dict(value)
     if named.reason is None:
         _take(rest, _SESSION_ID)
-    said = [_message(message) for message in rest.pop("messages") or ()]
-    yield from records(location, Dialogue(named.name, said, _session_fields(rest)))
+    messages = [_message(message) for message in rest.pop("messages") or ()]
+    yield from records(location, Dialogue(named.name, messages, _session_fields(rest)))
 
 
 def _put_by(location: Location, value: dict[str, Any], disk: DiskIndex) -> Iterator[Entry]:

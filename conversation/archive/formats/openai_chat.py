@@ -27,7 +27,7 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
         raise InvalidDocumentError("Needs messages, a list with at least one message")
     name = document_key(rest | ({"messages": messages, "choices": choices} if rest.get("id") is None else {}))
     rest.pop("id", None)
-    said = [_message(message, f"$.messages[{n}]") for n, message in enumerate(messages)]
+    parsed = [_message(message, f"$.messages[{n}]") for n, message in enumerate(messages)]
     session: dict[str, Any] = {}
     last: dict[str, Any] = {"model": rest.pop("model", None)}
     if (created := _time(rest.get("created"))) is not None:
@@ -35,14 +35,14 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
         del rest["created"]
     if choices:
         answer, last["finish_reason"], aside = _choice(choices)
-        said.append(answer)
+        parsed.append(answer)
         last["metadata"] = aside
     if isinstance(usage := rest.get("usage"), dict):
         last |= {ours: usage[theirs] for theirs, ours in _TOKENS.items() if theirs in usage}
         rest["usage"] = {key: value for key, value in usage.items() if key not in _TOKENS}
         if not rest["usage"]:
             del rest["usage"]
-    return Dialogue(name, said, session | {"metadata": rest}, last)
+    return Dialogue(name, parsed, session | {"metadata": rest}, last)
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def _choice(choices: list[Any]) -> tuple[Message, str | None, dict[str, Any]]:
         case [{"message": message} as first, *others]:
             rest = without(first, "message", "finish_reason", "index")
             aside = {"choice": rest, "choices": others}
-            kept = {key: value for key, value in aside.items() if value and value != {"logprobs": None}}
-            return _message(message, "$.choices[0].message"), first.get("finish_reason"), kept
+            extra = {key: value for key, value in aside.items() if value and value != {"logprobs": None}}
+            return _message(message, "$.choices[0].message"), first.get("finish_reason"), extra
     raise InvalidDocumentError("$.choices[0]: A choice needs a message")
 
 

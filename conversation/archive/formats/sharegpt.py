@@ -21,10 +21,10 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
         case {"conversations": [*turns]}:
             name = document_key(document)
             rest = without(document, "id", "conversations")
-            said = [_message(turn, n) for n, turn in enumerate(turns)]
+            messages = [_message(turn, n) for n, turn in enumerate(turns)]
             if isinstance(system := rest.get("system"), str) and system:
-                said.insert(0, Message("system", rest.pop("system")))
-            return Dialogue(name, said, {"metadata": rest})
+                messages.insert(0, Message("system", rest.pop("system")))
+            return Dialogue(name, messages, {"metadata": rest})
     raise InvalidDocumentError("Needs conversations, a list")
 
 

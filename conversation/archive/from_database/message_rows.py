@@ -33,8 +33,8 @@ def interactions(reader: RowReader, rows: Iterable[Row], zone: Zone) -> Iterator
         facts = _facts(reader, zone)
         for name, stored in disk.groups():
             location, first = next(stored)
-            said = _messages(first, stored)
-            for entry in records(location, Dialogue(name, said)):
+            messages = _messages(first, stored)
+            for entry in records(location, Dialogue(name, messages)):
                 if isinstance(entry, ParsedRecord) and isinstance(entry.record, Session):
                     continue  # imported before, or created along with its interactions
                 yield _with_facts(entry, facts) if isinstance(entry, ParsedRecord) else entry
