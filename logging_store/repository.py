@@ -121,13 +121,15 @@ class ConversationRepository(LogReader):
         """Store interactions with their sessions, all in one transaction; answer in the same order."""
         return self.keep(interactions)
 
-    def explain(
+    def dry_run(
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
     ) -> list[Kept]:
         """Say what `keep` would answer now, and write nothing."""
-        addresser = Addresser(self.project, self._clock(), on_conflict=on_conflict)
+        now = self._clock()
+        addresser = Addresser(self.project, now, on_conflict=on_conflict)
         rows = addresser.address(records)
         refused = self.redaction.rows([each.row for each in rows]).refused if self.redaction else {}
+        refused = refused | write_pipeline.future_times(records, now)
         batch_of = partial(self._batch, addresser, dry_run=True)
         return list(map(_kept, rows, self._write(rows, refused, batch_of, distinct_keys=distinct_keys)))
 

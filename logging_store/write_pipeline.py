@@ -12,8 +12,8 @@ from typing import Any
 from logging_store.addressing import Addressed
 from logging_store.batches import Receipt, Row, receipt_of
 from logging_store.errors import Conflict, Invalid
-from logging_store.records.models import Feedback, Record
-from logging_store.records.restored import RestoredFeedback
+from logging_store.records.models import Feedback, Interaction, Record, Session
+from logging_store.records.restored import Restored
 
 #: The reason of a receipt of a record whose key another record of the call states as well.
 IN_BATCH = "duplicate_in_batch"
@@ -25,19 +25,29 @@ _GIVEN_AHEAD = Receipt(
     reason="Must not be later than now: nobody could change their mind until then; set the clock, or leave it out",
 )
 
+_STARTED_AHEAD = timedelta(days=1)
+_STARTS_LATER = Receipt(
+    receipt="rejected",
+    fields=("started_at",),
+    reason="Must not be more than a day ahead of the service's clock; a session has scheduled_on for what is planned",
+)
+
 Write = Callable[[Sequence[Addressed]], list[Receipt]]
 
 
 def future_times(records: Sequence[Record], now: datetime) -> dict[int, Receipt]:
-    """Refuse feedback of a time that is yet to come. What is restored was checked when it first came in."""
-    return {
-        n: _GIVEN_AHEAD
-        for n, each in enumerate(records)
-        if isinstance(each, Feedback)
-        and not isinstance(each, RestoredFeedback)
-        and each.given_at is not None
-        and each.given_at > now + _AHEAD
-    }
+    """Refuse what is said to be of a time that is yet to come. What is restored was checked when it first came in."""
+    refused = {}
+    given_by, started_by = now + _AHEAD, now + _STARTED_AHEAD
+    for n, each in enumerate(records):
+        if isinstance(each, Restored):
+            continue
+        if isinstance(each, Feedback):
+            if each.given_at is not None and each.given_at > given_by:
+                refused[n] = _GIVEN_AHEAD
+        elif isinstance(each, Interaction | Session) and each.started_at is not None and each.started_at > started_by:
+            refused[n] = _STARTS_LATER
+    return refused
 
 
 def write_records(

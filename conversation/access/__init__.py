@@ -6,8 +6,8 @@ With `TURNLOG_KEYLESS`, calls from this machine need neither. A route that decla
 
 from flask import Flask, Request, Response, current_app, has_request_context
 from flask.globals import request_ctx
-from werkzeug.exceptions import Forbidden
 
+from conversation import refusals
 from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
 from conversation.access.callers import Caller, Scope
@@ -17,6 +17,7 @@ from conversation.access.errors import NotSignedIn, UnknownCredential
 from conversation.access.identification import AuthContext, Identification
 from conversation.access.key_cache import OriginCache
 from conversation.access.route_rules import open_page, open_to_all, page, requires, rule_of
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store
@@ -46,6 +47,7 @@ __all__ = [
 _AUTH = "turnlog.auth_context"  # in the request's environ
 _OPEN = "turnlog.open_to_all"
 _PAGE = "turnlog.page"
+_LONGEST_ORIGIN = 100  # characters that are repeated
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -103,7 +105,7 @@ class Gate:
     def admit(self) -> Response | None:
         """Authorise a request; return a response only for a CORS preflight.
 
-        Raises `Unauthorized`, `Forbidden` or `TooManyRequests`; `StoreUnavailable` or `TokenUnverifiable` if the caller
+        Raises `Refused`; `StoreUnavailable` or `TokenUnverifiable` if the caller
         can't be identified now.
         """
         request: Request = request_ctx.request
@@ -113,7 +115,7 @@ class Gate:
             return preflight
         rule = rule_of(current_app.view_functions[request.endpoint])
         if rule is None:
-            raise Forbidden("Nobody may call this")
+            raise Refused("forbidden", "Nobody may call this")
         if rule.page:
             request.environ[_PAGE] = True
             page_cookie.require_same_origin(request)
@@ -122,11 +124,12 @@ class Gate:
             return None
         auth = self._authenticate(request, is_page=rule.page)
         if not auth.caller.may(rule.scope):
-            raise Forbidden(f"This needs a key with the scope {rule.scope}")
+            raise Refused("missing-scope", f"This needs a key with the scope {rule.scope}")
         if auth.caller.is_restricted and not rule.restricted:
-            raise Forbidden("This needs a secret key")
+            raise Refused("secret-key-required", "This needs a secret key")
         if rule.service_wide and auth.caller.project != self._project:
-            raise Forbidden(f"This is of all projects: it needs a key of the project {self._project}")
+            detail = f"This is about all projects: it needs a key of the project {self._project}"
+            raise Refused("wrong-project", detail)
         return None
 
     def _authenticate(self, request: Request, *, is_page: bool) -> AuthContext:
@@ -151,7 +154,9 @@ class Gate:
             answer.headers.update(_PAGE_HEADERS)
         if (origin := environ.get("HTTP_ORIGIN")) and _OPEN not in environ and _PAGE not in environ:
             auth: AuthContext | None = environ.get(_AUTH)
-            self.cors.allow(answer, origin, auth.caller if auth else None)
+            # a page may read that its key is for another origin, if any key allows its own
+            is_known = auth and refusals.code() != "wrong-origin"
+            self.cors.allow(answer, origin, auth.caller if auth and is_known else None)
         return answer
 
     def _require_origin(self, request: Request, caller: Caller) -> None:
@@ -159,8 +164,11 @@ class Gate:
         if origin is None or caller.kind == "machine":
             return
         if not caller.is_restricted:
-            raise Forbidden(
-                "A secret key may not be used by a web page, where everybody reads it: use a publishable one"
-            )
+            detail = "A secret key may not be used in a web page, where anyone could read it. Use a publishable key"
+            raise Refused("secret-key-in-browser", detail)
         if origin not in caller.origins:
-            raise Forbidden("Pages of this origin may not call with it")
+            allowed = ", ".join(sorted(caller.origins)) or "none"
+            what = "This key" if caller.kind == "publishable" else "A user's token"
+            detail = f"{what} may not be used from {origin[:_LONGEST_ORIGIN]}. Allowed: {allowed}"
+            self.cors.note_refused(origin)
+            raise Refused("wrong-origin", detail)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import cached_property
 
 from flask import Request
-from werkzeug.exceptions import BadRequest
 
 from conversation.access import session_tokens
 from conversation.access.api_keys import Key
+from conversation.problem_codes import Refused
 from logging_store.errors import NotYours
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
@@ -57,7 +57,7 @@ class Claims:
         """Session id → owner, from the valid session tokens of the request."""
         texts = self._request.headers.get(TOKEN_HEADER, "").split(",")
         if self._key is None or len(texts) > _MAX_TOKENS:
-            raise BadRequest(f"{TOKEN_HEADER} may hold {_MAX_TOKENS} tokens")
+            raise Refused("invalid-session-token", f"{TOKEN_HEADER} may hold {_MAX_TOKENS} tokens")
         tokens = [session_tokens.read(self._key, text.strip()) for text in texts]
         return {token.session_id: token.owner for token in tokens if token}
 
@@ -69,8 +69,9 @@ class Claims:
         if claim is None:
             claim = secrets.token_urlsafe()  # nobody can send it again, so a retry gets no token
         elif not (_MIN_CLAIM <= len(claim) <= _MAX_CLAIM and claim.isascii() and claim.isprintable()):
-            raise BadRequest(
-                f"{CLAIM_HEADER} must be {_MIN_CLAIM} to {_MAX_CLAIM} visible ASCII characters, made at random"
+            raise Refused(
+                "invalid-session-token",
+                f"{CLAIM_HEADER} must be {_MIN_CLAIM} to {_MAX_CLAIM} visible ASCII characters, at random",
             )
         assert self._key is not None  # noqa: S101 - a user's sessions need no claim
         return session_tokens.owner_of(self._key, claim)

@@ -2,6 +2,8 @@
 
 from werkzeug.exceptions import Unauthorized
 
+from conversation.problem_codes import Refused
+
 
 class NotSignedIn(Unauthorized):
     """A page was requested without a sign-in, or after it expired."""
@@ -9,7 +11,7 @@ class NotSignedIn(Unauthorized):
     description = "Sign in first"
 
 
-class UnknownCredential(Unauthorized):
+class UnknownCredential(Refused):
     """The key or token is none of ours and never was. It may be a guess, so it counts towards the address's limit."""
 
 
@@ -23,6 +25,10 @@ class InvalidToken(Exception):  # noqa: N818 - states what is
 
 class WrongTokenKind(InvalidToken):
     """The issuer signed the token, but not for this use, or it has expired. It isn't counted as a guess."""
+
+    def __init__(self, reason: str, *, expired: bool = False) -> None:
+        super().__init__(reason)
+        self.expired = expired
 
 
 class TokenUnverifiable(Exception):  # noqa: N818

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flask import Request
-from werkzeug.exceptions import Forbidden, Unauthorized
 
 from conversation.access import api_keys, limits, page_cookie
 from conversation.access.api_keys import Key
@@ -19,6 +18,7 @@ from conversation.access.loopback import require_loopback
 from conversation.access.page_cookie import OPERATOR, PageCookie
 from conversation.access.password_sign_in import PasswordSignIn, UserToken
 from conversation.access.user_tokens import UserTokens
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store
@@ -53,7 +53,7 @@ class Identification:
         self._keys = CachedLookup(fetch, KeyCache(cache_file))
 
     def sign_in(self, request: Request, text: str) -> str:
-        """Return the sign-in cookie for a key. Raises `Unauthorized`, `Forbidden` or `TooManyRequests`."""
+        """Return the sign-in cookie for a key. Raises `Refused`."""
         limits.count_address()
         try:
             if self._is_operator_key(text):
@@ -63,7 +63,7 @@ class Identification:
             limits.count_refusal()
             raise
         if auth.caller.is_restricted:
-            raise Forbidden("A publishable key opens no pages: sign in with a secret one")
+            raise Refused("secret-key-required", "A publishable key opens no pages: sign in with a secret one")
         key = self._key(text)
         assert key is not None  # noqa: S101 - it was just authenticated
         return page_cookie.sign(str(api_keys.digest_of(text)), key.token_secret)
@@ -71,12 +71,13 @@ class Identification:
     def sign_in_user(self, mail: str, password: str) -> UserToken:
         """Return a user's token from the project's own sign-in. Raises as `sign_in` does, or `TokenUnverifiable`."""
         if self.password_sign_in is None:
-            raise Forbidden("Users can't sign in here: SUPABASE_URL or TURNLOG_USER_TOKENS is not set")
+            raise Refused("forbidden", "Users can't sign in here: SUPABASE_URL or TURNLOG_USER_TOKENS is not set")
         limits.count_address()
         try:
             return self.password_sign_in.sign_in(mail, password)
-        except Unauthorized:
-            limits.count_refusal()
+        except Refused as refused:
+            if refused.problem.code == "sign-in-failed":
+                limits.count_refusal()
             raise
 
     def from_cookie(self, request: Request) -> AuthContext:
@@ -128,11 +129,7 @@ class Identification:
         if self.keyless:
             require_loopback(request)
             return AuthContext(Caller("machine", self._project, ALL_SCOPES))
-        if not request.environ.get("HTTP_AUTHORIZATION"):
-            raise Unauthorized("Send a key: Authorization: Bearer turnlog_…")
-        if token.count(".") == 2:  # noqa: PLR2004
-            raise UnknownCredential("This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
-        raise UnknownCredential("What was sent is no key of this service; send Authorization: Bearer turnlog_…")
+        raise _no_key(request.environ.get("HTTP_AUTHORIZATION", ""), token)
 
     def _is_operator_key(self, text: str) -> bool:
         return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
@@ -144,22 +141,47 @@ class Identification:
     def _from_key(self, token: str, request: Request) -> AuthContext:
         key = self._key(token)
         if key is None:
-            raise UnknownCredential("There is no such key: look for a typing error")
+            raise _unknown(token)
         if key.revoked_at is not None:
-            raise Unauthorized("This key was revoked")
+            raise Refused("revoked-key", "This key was revoked")
         if not key.is_valid_at(datetime.now(UTC)):
-            raise Unauthorized("This key has expired")
+            raise Refused("expired-key", "This key has expired")
         return AuthContext(key.caller, Claims(None, key, request) if key.caller.is_restricted else None)
 
     def _user(self, tokens: UserTokens, token: str, request: Request) -> AuthContext:
         try:
             user = tokens.verify(token)
         except WrongTokenKind as error:
-            raise Unauthorized(error.reason) from None
+            raise Refused("expired-token" if error.expired else "invalid-token", error.reason) from None
         except InvalidToken as error:
-            raise UnknownCredential(error.reason) from None
+            raise UnknownCredential("invalid-token", error.reason) from None
         return self._user_context(user.user_id, request)
 
     def _user_context(self, user_id: str, request: Request) -> AuthContext:
         caller = Caller("user", self._project, USER_SCOPES, user_id=user_id, origins=self._user_origins)
         return AuthContext(caller, Claims(user_id, None, request))
+
+
+def _no_key(header: str, token: str) -> Refused:
+    """Return the refusal of a call whose Authorization header has no usable credential."""
+    if not header.strip():
+        return Refused("missing-key", "Send a key: Authorization: Bearer turnlog_…; `turnlog keys create` makes one")
+    if api_keys.is_key(header.rpartition(" ")[2].strip()):
+        return UnknownCredential("missing-bearer", "Put `Bearer ` before the key: Authorization: Bearer turnlog_…")
+    if token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
+        return UnknownCredential("not-a-key", "This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
+    detail = "The Authorization header holds no key of this service; send Authorization: Bearer turnlog_…"
+    return UnknownCredential("not-a-key", detail)
+
+
+def _unknown(token: str) -> UnknownCredential:
+    """Return the refusal of a text that looks like a key but is none of ours."""
+    if api_keys.is_key(token):
+        detail = (
+            "This key is complete, but unknown to this service: it may be another service's. "
+            "`turnlog keys list` lists this one's"
+        )
+        return UnknownCredential("unknown-key", detail)
+    return UnknownCredential(
+        "mistyped-key", "This key is mistyped or incomplete: its checksum doesn't match. Copy it again"
+    )

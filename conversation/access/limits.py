@@ -15,12 +15,12 @@ from typing import NoReturn
 from flask import Flask, current_app
 from flask.globals import request_ctx
 from limits import RateLimitItem, RateLimitItemPerDay, parse
-from werkzeug.exceptions import TooManyRequests
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from conversation.access.callers import Caller
 from conversation.access.counter_file import CounterFile
 from conversation.access.window_counter import WindowCounter, open_redis
+from conversation.problem_codes import Refused
 from conversation.settings import Settings, is_loopback
 from logging_store.metrics.ledger import Ledger
 
@@ -52,7 +52,7 @@ class Limits:
         self._bytes = RateLimitItemPerDay(self._megabytes << 20)
 
     def check_address(self, address: str) -> None:
-        """Raise `TooManyRequests` if too many calls from this address failed to authenticate."""
+        """Raise `Refused` if too many calls from this address failed to authenticate."""
         if self._refusals and (name := _address_key(address)):
             wait = self._local.peek(self._refusals, "refused", name)
             if wait:
@@ -65,7 +65,7 @@ class Limits:
             self._local.hit(self._refusals, "refused", name)
 
     def count_call(self, caller: Caller, address: str, size: int) -> None:
-        """Count a call with a body of `size` bytes. Raises `TooManyRequests` if it exceeds a limit."""
+        """Count a call with a body of `size` bytes. Raises `Refused` if it exceeds a limit."""
         who = _counter_name(caller)
         if who is None:
             return
@@ -79,7 +79,7 @@ class Limits:
         self.count_bytes(caller, size)
 
     def count_bytes(self, caller: Caller, size: int) -> None:
-        """Count bytes that a caller sends. Raises `TooManyRequests` if they exceed the day's quota."""
+        """Count bytes that a caller sends. Raises `Refused` if they exceed the day's quota."""
         who = _counter_name(caller)
         if (
             who
@@ -90,7 +90,7 @@ class Limits:
             self._refuse(f"This key may send {self._megabytes} MB in a day", wait)
 
     def check_sessions(self, caller: Caller) -> None:
-        """Raise `TooManyRequests` if a caller has used up the day's quota of new sessions."""
+        """Raise `Refused` if a caller has used up the day's quota of new sessions."""
         who = _counter_name(caller)
         if who and caller.kind == "publishable" and (wait := self._shared.peek(self._sessions, "sessions", *who)):
             self._refuse(f"This key may create {self._sessions.amount} sessions in a day", wait)
@@ -102,7 +102,7 @@ class Limits:
 
     def _refuse(self, rule: str, wait: int) -> NoReturn:
         self._ledger.call("limited")
-        raise TooManyRequests(f"{rule}; send the same call again in {wait} s", retry_after=wait)
+        raise Refused("rate-limited", f"{rule}; send the same call again in {wait} s", retry_after=wait)
 
 
 _THE_CALLER = {"secret": "This key", "publishable": "This key", "user": "A user", "member": "A user"}

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response
 from itsdangerous import BadSignature, TimestampSigner
-from werkzeug.exceptions import Forbidden
 
+from conversation.problem_codes import Refused
 from conversation.settings import is_loopback
 
 LIFETIME_S = 12 * 3600
@@ -92,7 +92,7 @@ def delete_cookie(response: Response, request: Request) -> None:
 
 
 def require_same_origin(request: Request) -> None:
-    """Raise `Forbidden` for a request that changes something and doesn't come from a page of this service."""
+    """Raise `Refused` for a request that changes something and doesn't come from a page of this service."""
     if request.method in _SAFE:
         return
     site = request.headers.get("Sec-Fetch-Site")
@@ -100,7 +100,7 @@ def require_same_origin(request: Request) -> None:
         return
     if site is None and (origin := request.headers.get("Origin")) is not None and _has_host(origin, request.host):
         return  # a browser from before 2023
-    raise Forbidden("Only this service's own pages may do this: open the page and use its form")
+    raise Refused("forbidden", "Only this service's own pages may do this: open the page and use its form")
 
 
 def _needs_secure_cookie(request: Request) -> bool:

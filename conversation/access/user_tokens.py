@@ -117,7 +117,7 @@ class UserTokens:
             raise WrongTokenKind(f"The token doesn't state {error.claim}") from None
         except (jwt.PyJWTError, ValueError) as error:  # PyJWT's message may quote the token
             if reason := _reason(error, _WRONG_KIND):
-                raise WrongTokenKind(reason) from None
+                raise WrongTokenKind(reason, expired=isinstance(error, jwt.ExpiredSignatureError)) from None
             raise InvalidToken(_reason(error, _FORGED) or _MALFORMED) from None
         return VerifiedUser(self._user(claims), _scopes(claims))
 

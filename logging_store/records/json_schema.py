@@ -19,9 +19,11 @@ IDENTIFIER: JsonDict = NAME | {
         r"|0{8}(-0{4}){3}-0{12})$"
     }
 }
-TIME: JsonDict = {
+_TIME: JsonDict = {
+    "type": "string",
+    "format": "date-time",
     "pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?"
-    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
 }
 
 DATE: JsonDict = {"pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}$"}
@@ -29,7 +31,8 @@ DATE: JsonDict = {"pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}$"}
 
 def never_null(schema: dict[str, Any]) -> None:
     """Take null out of an optional field's schema: left out is the only way to say nothing."""
-    (stated,) = (each for each in schema.pop("anyOf") if each != {"type": "null"})
+    kinds = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+    stated = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     schema.pop("default", None)
     schema |= stated | schema
 
@@ -68,6 +71,12 @@ FeedbackValue = (
 )
 Parts = _Text | Annotated[list[Json], Field(min_length=1)]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
+
+
+Time = (
+    Annotated[str, WithJsonSchema(_TIME)]
+    | Annotated[float, WithJsonSchema({"type": "number", "minimum": 10**8, "exclusiveMaximum": 221_845_392_000_000})]
+)
 
 
 class ShapedAs:

@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from logging_store.records import json_schema
 from logging_store.records.json_values import MAX_EXACT_INTEGER, WHOLE, check_json, refuse, whole, without_nul
@@ -26,10 +26,15 @@ _LARGEST = 1e12  # amount, or number of feedback, on either side of 0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 BLANK, CONTROL_CHARACTER = "Must not be blank; leave it out instead", "Must not hold control characters"
+_DIGITS = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _UNADDRESSABLE = frozenset({".", ".."})
 _NIL = "00000000-0000-0000-0000-000000000000"
 PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_EPOCH_S = 10**8  # seconds of 1973: a smaller number is no time, but a 0, a year or a day as 20261121
+_FIRST_EPOCH_MS = 10**11  # the same day in milliseconds; as seconds it would be in the year 5138
+_END_OF_EPOCH_MS = 221_845_392_000_000  # the year 9000
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -78,12 +83,41 @@ def _identifier(text: str) -> str:
 
 def _time(value: object) -> datetime:
     time = None
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        with suppress(ValueError):
-            time = datetime.fromisoformat(value.upper())
+    if isinstance(value, str):
+        if _TIME.fullmatch(value):
+            with suppress(ValueError):
+                time = datetime.fromisoformat(value.upper())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        time = _epoch_time(value)
     if time is None:
-        raise refuse("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+        raise refuse("time", _why_no_time(value))
     return _plausible_time(time)
+
+
+def _epoch_time(value: float) -> datetime:
+    """Return what a number says: seconds since 1970, or milliseconds from 10^11 on. Kept to the microsecond."""
+    if _FIRST_EPOCH_S <= value < _FIRST_EPOCH_MS:
+        return _EPOCH + timedelta(seconds=value)
+    if _FIRST_EPOCH_MS <= value < _END_OF_EPOCH_MS:
+        return _EPOCH + timedelta(milliseconds=value)
+    raise refuse("time", f"Must be Unix time in seconds or milliseconds if it is a number, or {_A_TIME}")
+
+
+_A_TIME = "an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z"
+
+
+def _why_no_time(value: object) -> str:
+    if not isinstance(value, str):
+        return f"Must be {_A_TIME}, or Unix time as a number"
+    if _DIGITS.fullmatch(value):
+        with suppress(PydanticCustomError):
+            meant = _epoch_time(float(value))
+            return f"Looks like Unix time; send it as a number, or as {meant:%Y-%m-%dT%H:%M:%SZ}"
+    if _DATE.fullmatch(value):
+        return "Must have a time and a zone as well, as in 2026-11-21T06:30:00Z"
+    if _TIME.fullmatch(f"{value}Z"):
+        return "Must have a zone, as in 2026-11-21T06:30:00Z; add Z if it is UTC"
+    return f"Must be {_A_TIME}"
 
 
 def _written_date(value: object) -> object:
@@ -190,12 +224,13 @@ Tags = Annotated[
 ]
 Time = Annotated[
     AwareDatetime,
+    BeforeValidator(_time),
+    json_schema.ShapedAs(json_schema.Time),
     Field(
         strict=False,
-        description="ISO 8601 with a zone; kept in UTC, to the microsecond.",
-        json_schema_extra=json_schema.TIME,
+        description="ISO 8601 with a zone, or Unix time as a number, in seconds or, from 10^11 on, in milliseconds; "
+        "kept in UTC, to the microsecond.",
     ),
-    BeforeValidator(_time),
 ]
 Date = Annotated[
     date,

@@ -1,5 +1,5 @@
 -- {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?, after?: {at,
--- session_id, interaction_id}} -> {hits, after, complete, searched, matched, searched_to}: interactions that say all the
+-- session_id, interaction_id}} -> {interactions, after, complete, searched, matched, searched_to}: interactions that say all the
 -- terms (or any, without terms), newest first by their started_at, or created_at where the caller gave none. `words`: as whole words only.
 --
 -- A call looks at `rows` interactions at most, for about `ms` milliseconds, so that none hangs (`first`
@@ -160,7 +160,7 @@ begin
     end loop;
 
     return jsonb_build_object(
-        'hits', (
+        'interactions', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
                        'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
