@@ -113,7 +113,7 @@ def _write(status: int) -> None:
     lines: Lines = current_app.extensions["turnlog_refusals"]
     route = sent.url_rule.rule if sent.url_rule else _NO_ROUTE
     method = sent.method if sent.method in _METHODS else "(another method)"
-    lines.write(route, method, status, code() or str(status), request_id())
+    lines.write(route, method, status, code() or "without a code", request_id())
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

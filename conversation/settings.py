@@ -7,6 +7,7 @@ setting that contradicts another, or one of ours that doesn't exist, is an error
 import hashlib
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -122,7 +123,7 @@ class Settings(BaseModel):
         """Read the settings from strings. Raises `Misconfigured` with one sentence that names the variable."""
         known = {name.upper(): name for name in cls.model_fields}
         if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in {*known, CALLERS_KEY}):
-            raise Misconfigured(f"{unknown[0]} is not a setting of Turnlog; there are: {', '.join(sorted(known))}")
+            raise Misconfigured(_unknown(unknown[0], sorted(known)))
         stated = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
         try:
             return cls.model_validate(stated)
@@ -190,10 +191,22 @@ class Settings(BaseModel):
         return self.data_dir / "spool" / f"{self.store_kind}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
 
     @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the service."""
+        host = self.turnlog_host if self.turnlog_host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def store_kind(self) -> StoreKind:
         if self.supabase_url:
             return "supabase"
         return "postgres" if self.database_url else "embedded"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    likely = get_close_matches(name, known, 1)
+    hint = f" Did you mean {likely[0]}?" if likely else ""
+    return f"{name} is not a setting of Turnlog.{hint} There are: {', '.join(known)}"
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

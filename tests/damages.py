@@ -118,15 +118,15 @@ SHAPE = {
     "a function says something else": (
         ("create or replace function turnlog.erase(request jsonb) returns jsonb"
         " language sql as 'select request'"),
-        "functions", "turnlog.erase(jsonb) has been changed: body, settings, traits", "flask --app app migrate",
+        "functions", "turnlog.erase(jsonb) has been changed: body, settings, traits", "turnlog migrate",
     ),
     "a function has another setting": (
         "alter function turnlog.write(jsonb) reset lock_timeout",
-        "functions", "turnlog.write(jsonb) has been changed: settings", "flask --app app migrate",
+        "functions", "turnlog.write(jsonb) has been changed: settings", "turnlog migrate",
     ),
     "a function runs as its owner": (
         "alter function turnlog.sessions(jsonb) security definer",
-        "functions", "turnlog.sessions(jsonb) has been changed: traits", "flask --app app migrate",
+        "functions", "turnlog.sessions(jsonb) has been changed: traits", "turnlog migrate",
     ),
     "a function answers otherwise": (
         ("drop function turnlog.erase(jsonb);"
@@ -137,7 +137,7 @@ SHAPE = {
     ),
     "a function is gone": (
         "drop function turnlog.forget_project(jsonb)",
-        "functions", "turnlog.forget_project(jsonb) is missing", "flask --app app migrate",
+        "functions", "turnlog.forget_project(jsonb) is missing", "turnlog migrate",
     ),
     "a function has a double": (
         ("create function turnlog.session(request json) returns json language sql as 'select request';"
@@ -243,12 +243,12 @@ ROWS = {
 DOOR = {
     "Supabase's door is gone": (
         "drop function public.turnlog(text, jsonb)",
-        "functions", "public.turnlog(text,jsonb) is missing", "flask --app app migrate",
+        "functions", "public.turnlog(text,jsonb) is missing", "turnlog migrate",
     ),
     "Supabase's door does something else": (
         ("create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb"
         " language sql set search_path = '' as 'select request'"),
-        "functions", "public.turnlog(text,jsonb) has been changed: body", "flask --app app migrate",
+        "functions", "public.turnlog(text,jsonb) has been changed: body", "turnlog migrate",
     ),
     "Supabase's door is somebody else's": (
         ("drop function public.turnlog(text, jsonb);"
@@ -263,7 +263,7 @@ DOOR = {
     ),
     "the service can't knock": (
         "revoke execute on function public.turnlog(text, jsonb) from service_role",
-        "grants", "service_role lacks EXECUTE on public.turnlog(text,jsonb)", "flask --app app migrate",
+        "grants", "service_role lacks EXECUTE on public.turnlog(text,jsonb)", "turnlog migrate",
     ),
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ class Operator:
         return Settings.from_mapping(self.environment)
 
     def run(self, *arguments: str) -> Result:
-        """Run a `flask` command in a process' place: nothing that it opened is left."""
+        """Run a command of `turnlog` in a process' place: nothing that it opened is left."""
         return create_app(self.settings).test_cli_runner().invoke(args=list(arguments))
 
     def find(self, *arguments: str) -> list[tuple[str, Finding]]:
@@ -40,10 +40,10 @@ class Operator:
     def fix(self, commands: list[str]) -> None:
         """Do what a finding says."""
         for command in commands:
-            if not command.startswith("flask "):
+            if not command.startswith("turnlog "):
                 self.execute(command)
                 continue
-            arguments = shlex.split(command, comments=True)[3:]
+            arguments = shlex.split(command, comments=True)[1:]
             result = self.run(*arguments)
             assert result.exit_code == 0, result.output
             if "--print" in arguments:

@@ -29,7 +29,7 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
     assert operator.find() == []
     result = operator.run("doctor")
     assert result.exit_code == 0
-    rows = [line.split() for line in result.output.splitlines()[1:-2]]
+    rows = [line.split() for line in result.stdout.splitlines()[1:-2]]
     assert len(rows) == 18
     assert all("ok" in row[1:4] for row in rows)
     assert result.output.endswith("\n\nAll is well.\n")
@@ -244,7 +244,7 @@ def test_a_database_without_a_schema_has_to_be_migrated(postgres_server: TestSer
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
         [(check, finding)] = operator.find("--table", "chat")
-        assert (check, finding["fix"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
         operator.fix(finding["fix"])
         assert operator.find() == []
 
@@ -268,7 +268,7 @@ def test_an_older_schema_has_to_be_migrated(postgres_server: TestServer, tmp_pat
         assert operator.run("migrate").exit_code == 0
         operator.execute("delete from turnlog.migrations;" + ping_of("20200101000000"))
         [(check, finding)] = operator.find()
-        assert (check, finding["fix"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
         assert finding["found"].startswith("the schema is 20200101000000, but this version of Turnlog needs ")
         operator.fix(finding["fix"])
         assert operator.find() == []

@@ -55,7 +55,7 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
     with server_folder(on_disk=True) as folder:
         operator = Operator({"DATA_DIR": str(folder)}, "")
         [(check, finding)] = operator.find()
-        assert (check, finding["fix"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
         assert not (folder / "postgres").exists()
         operator.fix(finding["fix"])
         assert operator.find() == []
@@ -87,7 +87,7 @@ def test_spooled_records_are_found(operator: Operator) -> None:
     try:
         directory.keep(BATCH)
         [(check, finding)] = operator.find()
-        assert (check, finding["fix"]) == ("spool", ["make run"])
+        assert (check, finding["fix"]) == ("spool", ["turnlog serve"])
         assert finding["found"].startswith("1 record in 1 batch wait in ")
     finally:
         directory.close()

@@ -39,7 +39,7 @@ def said(session: str, prompt: str = "Hello", **more: Any) -> Interaction:
 
 def run(operator: Operator, *arguments: str, **environment: str) -> tuple[int, str]:
     result = Operator(operator.environment | environment, operator.database).run(*arguments)
-    return result.exit_code, result.output
+    return result.exit_code, result.stdout if result.exit_code == 0 else result.output
 
 
 def expire(operator: Operator, *arguments: str, days: int | None = 90) -> str:
@@ -98,8 +98,8 @@ def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepos
     [
         (["expire", "--project", "nowhere"], "There is no project nowhere"),
         (["projects", "set", "nowhere", "--keep-days", "3"], "There is no project nowhere"),
-        (["projects", "set", PROJECT], "Say how long"),
-        (["projects", "set", PROJECT, "--keep-days", "3", "--keep-default"], "Say how long"),
+        (["projects", "set", PROJECT], "Choose one"),
+        (["projects", "set", PROJECT, "--keep-days", "3", "--keep-default"], "Choose one"),
         (["projects", "set", PROJECT, "--keep-days", "0"], "0 is not in the range"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_lock_holds_up_one_session_and_the_others_go(
         holder.execute("select from turnlog.ai_sessions where key = 'old 2' for update")
         status, output = run(operator, "expire", TURNLOG_KEEP_DAYS="90")
     assert status == 1
-    assert "1 sessions are held up by somebody's lock: run it again" in output
+    assert "1 sessions are locked by another transaction: run it again" in output
     assert sessions(repository) == ["old 2"]
     expire(operator)
     assert sessions(repository) == []

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from click.testing import Result
 
-from app import create_app, create_database_store
+from app import create_app
 from conversation.proof import selftest
 from conversation.settings import Settings
+from conversation.stack import create_database_store
 from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
@@ -65,7 +66,7 @@ def test_the_embedded_database_is_started_for_it() -> None:
     with server_folder(on_disk=True) as folder:
         environment = {"DATA_DIR": str(folder)}
         unprepared = invoke(environment)
-        assert (unprepared.exit_code, "flask --app app migrate" in unprepared.output) == (1, True)
+        assert (unprepared.exit_code, "No Turnlog log in" in unprepared.output) == (1, True)
         app = create_app(Settings.from_mapping(environment))
         assert app.test_cli_runner().invoke(args=["migrate"]).exit_code == 0
         assert invoke(environment, "--writers", "8", "--rounds", "1").exit_code == 0

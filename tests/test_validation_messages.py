@@ -1,6 +1,7 @@
 """What callers read about wrong values is in our words: for every field of every model that callers fill."""
 
 import re
+import time
 from collections import defaultdict
 from typing import Annotated, Any, get_args
 
@@ -206,3 +207,20 @@ def test_a_validator_that_raises_a_value_error_speaks_for_itself() -> None:
         TypeAdapter(Annotated[str, AfterValidator(refuse)]).validate_python("x")
     (error,) = caught.value.errors()
     assert validation_messages.sentence(error, Interaction) == "Must be kind"
+
+
+def test_a_body_full_of_unknown_names_costs_little(client: FlaskClient) -> None:
+    started = time.process_time()
+    names = {f"promt{n}": 1 for n in range(100_000)}
+    fields = problem(client.post("/v1/interactions", json=names), 422)["fields"]
+    assert len(fields) == 100_000
+    assert sum("Did you mean" in field["detail"] for field in fields) == 100
+    assert time.process_time() - started < 10  # looked for each time, it took more than a minute
+
+
+def test_one_mistake_in_each_item_is_explained_in_each(client: FlaskClient) -> None:
+    receipts = client.post(
+        "/v1/interactions/batch?dry_run=true", json={"interactions": [{"promt": "x"}] * 1000}
+    ).get_json()
+    told = {item["fields"][0]["detail"] for item in receipts["plan"]}
+    assert told == {"Unknown field `promt`. Did you mean `prompt`?"}

@@ -12,15 +12,15 @@ from logging_store import operations as ops
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
 
-#: What the first start prints, with `key` and `url` filled in.
+#: What the first start prints, with `key`, `url` and the command `turnlog` filled in.
 FIRST_KEY = """
-    This is your admin key. Keep it: it can't be shown again.
+    This is your admin key. Store it now: it can't be shown again.
 
         export TURNLOG_KEY={key}
 
     Look at the log:  {url}/ (sign in with this key)
     Every call needs it:  curl {url}/v1/sessions -H "Authorization: Bearer $TURNLOG_KEY"
-    Keys for your backends and web pages:  .venv/bin/flask --app app keys create --help
+    Keys for your backends and web pages:  {turnlog} keys create --help
 """
 
 _TIMEOUT_S = 10  # for one call of the database

@@ -9,11 +9,15 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from flask import has_request_context
+from flask.globals import request_ctx
 from pydantic import AliasChoices, BaseModel
 from pydantic_core import ErrorDetails, core_schema
 
 from conversation.api import near_misses
 
+_LOOKED_FOR = "turnlog.near_misses"  # in a request's environ: sentences about unknown names
+_MOST_LOOKS = 100  # of a request: each costs a tenth of a millisecond, and 4 MB hold a third of a million names
 _LONGEST_QUOTE = 10  # characters of a text that is repeated to its sender: longer ones may be what somebody said
 _QUOTED = re.compile(r"[\w.:+-]*")
 _BUILT_IN = frozenset(get_args(core_schema.ErrorType))
@@ -24,13 +28,27 @@ def sentence(error: ErrorDetails, model: type[BaseModel], what: str = "field") -
     """Return what is wrong with a value. `what`: what the model's names are, "field" or "parameter"."""
     kind = error["type"]
     if kind == "extra_forbidden":
-        return near_misses.unknown(str(error["loc"][-1]), names_of(model, error["loc"][:-1]), what)
+        return _unknown(model, error["loc"], what)
     if kind == "value_error":
         return _capitalised(str(error.get("ctx", {}).get("error", "")) or _OTHER.format(kind=kind_of(error["input"])))
     if kind not in _BUILT_IN:
         return error["msg"]
     write = _SENTENCES.get(kind)
     return write(error["input"], error.get("ctx", {})) if write else f"Must be another value than {_kind(error)}"
+
+
+def _unknown(model: type[BaseModel], path: Sequence[str | int], what: str) -> str:
+    """Say that a name is unknown. Which one is meant is looked for a limited number of times in a request."""
+    name = str(path[-1])
+    if not has_request_context():
+        return near_misses.unknown(name, names_of(model, path[:-1]), what)
+    known: dict[Any, str] = request_ctx.request.environ.setdefault(_LOOKED_FOR, {})
+    key = (model, *(part for part in path if isinstance(part, str)))
+    if key not in known:
+        if len(known) >= _MOST_LOOKS:
+            return near_misses.unknown(name, (), what)
+        known[key] = near_misses.unknown(name, names_of(model, path[:-1]), what)
+    return known[key]
 
 
 def names_of(model: type[BaseModel], path: Sequence[str | int] = ()) -> list[str]:

@@ -6,12 +6,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 STDIN = Path("-")
 
 _READ_AT_ONCE = 256 * 1024
 _GZIP = b"\x1f\x8b"
+
+
+class SourceError(Exception):
+    """A source can't be read, or not any further. The message says why, and never holds a password."""
+
+
+class Progress(Protocol):
+    """How much of a source has been read."""
+
+    @property
+    def size(self) -> int | None:
+        """Return how much there is, None if that can't be known."""
+
+    @property
+    def taken(self) -> int: ...
 
 
 class Source:

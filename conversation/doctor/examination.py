@@ -9,11 +9,11 @@ from conversation.doctor import durability, machine, privileges, row_checks, sha
 from conversation.doctor.findings import Check, Finding, number_of, some
 from conversation.doctor.foreign import AmbiguousError, ForeignTable, TableOptions, resolve
 from conversation.doctor.foreign_tables import foreign_tables
-from conversation.doctor.remedies import FLASK, Remedies, command, name, text
+from conversation.doctor.remedies import TURNLOG, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import operations as ops
-from logging_store.errors import SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
-from logging_store.postgres import catalogue
+from logging_store.errors import Misconfigured, SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
+from logging_store.postgres import catalogue, migrations
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.migrations import SCHEMA_VERSION
 
@@ -39,9 +39,9 @@ class Examination:
         try:
             ping = self._ask(ops.PING, ops.Nothing())
             if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
-                raise SchemaMissing("the function turnlog of this database isn't Turnlog's")
+                raise Misconfigured("the function turnlog of this database isn't Turnlog's")
         except TurnlogError as error:
-            yield self.unreachable(error)
+            yield self._foreign_schema() if self._is_foreign(error, address) else self.unreachable(error)
             return
         yield Check("database", f"{self.settings.store_kind}, PostgreSQL {ping['server_version']}")
         version = self._schema(ping["schema"], remedies)
@@ -68,8 +68,8 @@ class Examination:
         else:
             finding = Finding(
                 f"the schema is {version}, but this version of Turnlog only knows {SCHEMA_VERSION}",
-                "A newer version of Turnlog has upgraded the database; this one refuses to start.",
-                ["git pull"],
+                "A newer Turnlog has upgraded the database; this version refuses to start. Run the newer one.",
+                [],
             )
         return Check("schema", version, [finding])
 
@@ -101,24 +101,40 @@ class Examination:
         try:
             return look()
         except TurnlogError as error:
-            means, fix = "Fix the problems above first, then run this again.", f"{FLASK} doctor"
+            means, fix = "Fix the problems above first, then run this again.", []
             if isinstance(error, StoreBusy) and self.settings.store_kind == "supabase":
                 means = "Supabase's API ends calls after 8 seconds; a large log needs longer."
-                fix = f"DATABASE_URL=… {FLASK} doctor  # the project's connection string, instead of SUPABASE_URL"
-            return [Check(label, "", [Finding(f"this check failed: {error}", means, [fix])])]
+                fix = [f"DATABASE_URL=… {TURNLOG} doctor  # the project's connection string, instead of SUPABASE_URL"]
+            return [Check(label, "", [Finding(f"this check failed: {error}", means, fix)])]
+
+    def _is_foreign(self, error: TurnlogError, address: str) -> bool:
+        if not address or not isinstance(error, Misconfigured):
+            return False
+        try:
+            return migrations.is_foreign(address)
+        except TurnlogError:
+            return False
+
+    def _foreign_schema(self) -> Check:
+        finding = Finding(
+            "the schema turnlog belongs to another application",
+            "Turnlog needs this name, but doesn't touch objects of others: use another database, or rename the schema.",
+            ["alter schema turnlog rename to turnlog_of_another_application;"],
+        )
+        return Check("schema", "", [finding])
 
     def unreachable(self, error: TurnlogError) -> Check:
         """Return the check of a database that can't be used at all."""
         if isinstance(error, SchemaMissing):
             return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", self._make_schema())])
         if not isinstance(error, StoreUnavailable):
-            return Check("database", "", [Finding(str(error), "The service can't use it.", [f"{FLASK} doctor"])])
+            return Check("database", "", [Finding(str(error), "The service can't use it until this is fixed.", [])])
         fix = {
-            "embedded": "make run",
+            "embedded": f"{TURNLOG} serve",
             "postgres": 'pg_isready --dbname "$DATABASE_URL"  # is the server running, and is the URL right?',
             "supabase": 'curl -i "$SUPABASE_URL/rest/v1/"  # is the project paused, and is the URL right?',
         }[self.settings.store_kind]
-        means = "Until it is back, writes are spooled on this machine's disk, and reads fail."
+        means = "Until it is back, a running service spools writes on this machine's disk; reads fail."
         return Check("database", "", [Finding(str(error), means, [fix])])
 
     def _make_schema(self) -> Sequence[str]:
@@ -137,9 +153,8 @@ def _table(names: TableOptions, address: str) -> Check:
             table = resolve(names, tables.describe)
             answer = tables.inspect(table)
     except (AmbiguousError, TurnlogError) as error:
-        options = ["--help"] if isinstance(error, AmbiguousError) else []
-        again = command("doctor", "--table", names.table, *options)
-        return Check(label, "", [Finding(str(error), "The table wasn't examined.", [again])])
+        fix = [command("doctor", "--help")] if isinstance(error, AmbiguousError) else []
+        return Check(label, "", [Finding(str(error), "The table wasn't examined.", fix)])
     summary = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
     return Check(label, summary, list(_foreign_findings(table, answer)))
 

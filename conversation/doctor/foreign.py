@@ -81,7 +81,7 @@ def resolve(names: TableOptions, describe: Describe) -> ForeignTable:
     """Return the table with its columns. Raises `AmbiguousError`."""
     table = _find(names.table, describe, "--table")
     if table["schema"] == "turnlog":
-        raise AmbiguousError(f"{names.table} is Turnlog's own: `flask --app app doctor` examines it without --table")
+        raise AmbiguousError(f"{names.table} is Turnlog's own: `turnlog doctor` examines it without --table")
     session = _session(names, table, describe)
     identity = _column(table, names.id, "--id") if names.id else _only_id(table, session)
     if identity == session:

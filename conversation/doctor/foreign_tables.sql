@@ -1,4 +1,4 @@
--- The queries of `doctor --table` on other applications' tables, and the changes of `repair`.
+-- The queries of `turnlog doctor --table` on other applications' tables, and the changes of `turnlog repair`.
 --
 -- foreign_tables.py runs this file at the start of its transaction and calls these functions within it, always as
 -- `pg_temp.NAME`, since no search path finds functions of that schema. No other connection ever sees them.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from conversation.doctor.findings import Check, Finding, number_of
-from conversation.doctor.remedies import FLASK
+from conversation.doctor.remedies import TURNLOG
 from conversation.settings import Settings
 from logging_store.errors import TurnlogError
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
@@ -59,7 +59,7 @@ def _waiting(directory: SpoolDirectory) -> Iterator[Finding]:
             f"{number_of(depth.records, 'record')} in {number_of(depth.entries, 'batch', 'batches')} wait in "
             f"{directory.path}, the oldest for {depth.oldest_s:,.0f} s",
             "They were acknowledged as spooled. A running service stores them as soon as the database is available.",
-            ["make run"],
+            [f"{TURNLOG} serve"],
         )
 
 
@@ -68,13 +68,13 @@ def _dead_letters(count: int | None, folder: Path) -> Iterator[Finding]:
         yield Finding(
             f"the dead letters in {folder} can't be read",
             "That file holds records that were acknowledged and then rejected by the database.",
-            [f"{FLASK} spool status"],
+            [f"{TURNLOG} spool status"],
         )
     elif count:
         yield Finding(
             number_of(count, "dead letter"),
             "Records acknowledged while the database was unavailable, but rejected later. Resend or discard them.",
-            [f"{FLASK} spool list", f"{FLASK} spool retry --all"],
+            [f"{TURNLOG} spool list", f"{TURNLOG} spool retry --all"],
         )
 
 

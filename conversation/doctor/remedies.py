@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from conversation.settings import StoreKind
 
-FLASK = "flask --app app"
+TURNLOG = "turnlog"
 
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
@@ -20,23 +20,23 @@ class Remedies:
 
     @property
     def migrate(self) -> Sequence[str]:
-        return ["supabase db push"] if self.store_kind == "supabase" else [f"{FLASK} migrate"]
+        return ["supabase db push"] if self.store_kind == "supabase" else [f"{TURNLOG} migrate"]
 
     @property
     def restore(self) -> Sequence[str]:
         """Run all migrations again, which creates missing objects and replaces functions, but changes no rows."""
         if self.store_kind == "supabase":
-            return [f"{FLASK} migrate --print  # paste what it prints into Supabase's SQL editor and run it"]
-        return [f"{FLASK} migrate --again"]
+            return [f"{TURNLOG} migrate --print  # paste what it prints into Supabase's SQL editor and run it"]
+        return [f"{TURNLOG} migrate --again"]
 
 
 def where_sql_goes(store_kind: StoreKind) -> str:
-    return "SQL goes into Supabase's SQL editor." if store_kind == "supabase" else f"SQL goes into: {FLASK} psql"
+    return "SQL goes into Supabase's SQL editor." if store_kind == "supabase" else f"SQL goes into: {TURNLOG} psql"
 
 
 def command(*arguments: str) -> str:
     """Return a command, quoted for a shell."""
-    return f"{FLASK} {shlex.join(arguments)}"
+    return f"{TURNLOG} {shlex.join(arguments)}"
 
 
 def name(*parts: str) -> str:

@@ -12,7 +12,7 @@ from flask import Flask, Response, render_template, request, url_for
 from flask_bootstrap import Bootstrap5
 from werkzeug.exceptions import HTTPException
 
-from conversation import access
+from conversation import access, refusals
 from conversation.access import Scope
 from conversation.api import problems
 from conversation.pages import jinja_filters
@@ -99,7 +99,8 @@ def _problem(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response |
             return None
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
         detail = "What was logged can't be read now; what is being logged is kept meanwhile. Look again in a moment."
-    return render("problem.html", kind.status, title=kind.title, detail=detail, fields=more.get("fields", ()))
+    facts = {"detail": detail, "fields": more.get("fields", ()), "request_id": refusals.request_id()}
+    return render("problem.html", kind.status, title=kind.title, **facts)
 
 
 def _redirect_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - the signature of a handler

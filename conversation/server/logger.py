@@ -74,9 +74,9 @@ class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
 class NowAndThen(logging.Filter):
     """Lets a message that comes again and again through once a minute, with a count of those left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, repeated: Repeated | None = None) -> None:
         super().__init__()
-        self._repeated = Repeated()
+        self._repeated = repeated or Repeated()
 
     def filter(self, record: logging.LogRecord) -> bool:
         left_out = self._repeated.left_out(str(record.msg))

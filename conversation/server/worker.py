@@ -42,6 +42,8 @@ CLIENT_TIMEOUT_S = 10.0  # for a request to arrive, for a free slot, and for its
 MIN_BYTES_PER_S = 32 * 1024  # extends a client's timeout, up to CLIENT_TIMEOUT_S: 4 MB may take two minutes
 THREADS_PER_REQUEST = 8  # at 16 requests 128 threads, most of which never start
 
+_TLS_HANDSHAKE = b"\x16\x03"
+
 _MAX_WAIT_S = 1.0
 _ACCEPT_DELAY_S = 50e-6  # for each connection that a worker has: long enough for a less busy worker to accept first
 _MAX_ACCEPT_DELAY_S = 1.25e-3
@@ -79,7 +81,9 @@ class PacedSocket(socket.socket):
     """
 
     too_slow = False
+    spoke_tls = False
     _deadline = 0.0
+    _has_received = False
 
     def restart_timeout(self) -> None:
         """Give the client the full time again, for its next request or for reading the response."""
@@ -92,7 +96,7 @@ class PacedSocket(socket.socket):
             with suppress(BlockingIOError):
                 data = super().recv(size, flags | socket.MSG_DONTWAIT)
                 self._extend_deadline(len(data))
-                return data
+                return b"" if self._is_tls(data) else data
             self._wait_for(select.POLLIN)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
@@ -108,6 +112,13 @@ class PacedSocket(socket.socket):
     def send(self, data: Any, flags: int = 0, /) -> int:
         self.sendall(data, flags)
         return len(data)
+
+    def _is_tls(self, data: bytes) -> bool:
+        """Return whether the connection begins with a TLS handshake, which would wait for ours and look slow."""
+        if not self._has_received:
+            self._has_received = True
+            self.spoke_tls = data.startswith(_TLS_HANDSHAKE)
+        return self.spoke_tls
 
     def _extend_deadline(self, size: int) -> None:
         # capped, or a client could save up time by a fast start and then stall
@@ -197,7 +208,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
         """Answer a request that can't be served, without logging or quoting it: a broken header may hold a key."""
         if isinstance(exc, ParseException):
-            self.log.warning("malformed request from %s: %s", addr[0] if addr else "a client", type(exc).__name__)
+            self.log.warning("malformed request from %s: %s", _name(addr), type(exc).__name__)
             status, title = _STATUSES.get(type(exc), (400, "Bad Request"))
             detail = "This is not a valid HTTP/1.1 request"
             body = _problem("bad-request", detail, refusals.new_id(), status=status, title=title)
@@ -218,16 +229,17 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if not isinstance(conn.sock, PacedSocket):
             return
         if conn.sock.too_slow:
-            self.log.info("client %s was too slow for %d s; connection closed", _address(conn), CLIENT_TIMEOUT_S)
+            self.log.info("client %s was too slow for %d s; connection closed", _name(conn.client), CLIENT_TIMEOUT_S)
+        if conn.sock.spoke_tls:
+            self.log.warning("%s spoke TLS to a port without TLS: use http://, or a proxy", _name(conn.client))
         with suppress(OSError):
             if not conn.sock.too_slow:
                 util.close_graceful(conn.sock.dup())
             conn.sock.shutdown(socket.SHUT_RDWR)
 
 
-def _address(conn: TConn) -> str:
-    """Return a client's address without its port, "unix" for a socket file."""
-    return str(conn.client[0]) if isinstance(conn.client, tuple) else "unix"
+def _name(address: Any) -> str:
+    return str(address[0]) if address else "a client"  # clients of a Unix socket have no address
 
 
 def _restart_timeout(client: socket.socket) -> None:

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from logging_store.batches import Batch
 from logging_store.spool.locks import BROKEN, journal_of, lock_of, new_name, sync_directory, take_lock
 
-_BUSY_MS = 5000  # `flask spool` and readers of other workers hold a file for milliseconds
+_BUSY_MS = 5000  # `turnlog spool` and readers of other workers hold a file for milliseconds
 _SCHEMA = """
 create table if not exists entries (
     seq      integer primary key autoincrement,  -- a number is never used again: see Drain

@@ -1,4 +1,4 @@
-"""`flask keys`, as operators run it on each kind of store."""
+"""`turnlog keys`, as operators run it on each kind of store."""
 
 import json
 import re
@@ -54,9 +54,9 @@ def test_an_address_copied_with_its_slash_is_an_origin(operator: Operator) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--kind", "publishable"], "Say which pages may use it"),
+        (["--kind", "publishable"], "Name the sites that may use it"),
         (["--kind", "publishable", "--origin", ORIGIN, "--scope", "read"], "may only log"),
-        (["--origin", ORIGIN], "of no use to a page"),
+        (["--origin", ORIGIN], "doesn't belong in a page"),
         (["--kind", "publishable", "--origin", "https://*.example.com"], "exactly as browsers send it"),
         (["--kind", "publishable", "--origin", f"{ORIGIN}/a"], "exactly as browsers send it"),
         (["--kind", "publishable", "--origin", f"{ORIGIN}//"], "exactly as browsers send it"),
@@ -111,14 +111,14 @@ def test_an_inactive_key_is_not_rotated(operator: Operator) -> None:
     text = made(operator)
     operator.run("keys", "revoke", text)
     result = operator.run("keys", "rotate", text)
-    assert (result.exit_code, "make a new key" in result.output) == (1, True)
+    assert (result.exit_code, "Create a new key" in result.output) == (1, True)
 
 
 def test_a_beginning_that_several_keys_have_names_none(operator: Operator) -> None:
     made(operator)
     made(operator)
     result = operator.run("keys", "revoke", "turnlog_sk_")
-    assert (result.exit_code, "Several keys begin so" in result.output) == (1, True)
+    assert (result.exit_code, "Several keys begin like that" in result.output) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["revoke", "rotate"])

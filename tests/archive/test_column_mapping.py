@@ -10,7 +10,7 @@ from conversation.archive.from_database import column_mapping, overrides, synony
 from conversation.archive.from_database.column_mapping import TableMapping
 from conversation.archive.from_database.column_values import Zone, converter
 from conversation.archive.from_database.tables import Column, Kind, Reference, Table, TableName, kind_of
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 UTC, BERLIN = Zone(ZoneInfo("UTC")), Zone(ZoneInfo("Europe/Berlin"))
 SESSIONS, INTERACTIONS = TableName("public", "ai_sessions"), TableName("public", "ai_interactions")

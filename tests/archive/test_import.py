@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,31 @@ def test_dialogues_come_in_by_one_command_and_once(
         assert [each["turn"] for each in turns] == list(range(1, len(turns) + 1))
 
 
+def test_sessions_that_only_their_interactions_name_are_counted(flask: Flask, tmp_path: Path) -> None:
+    at = "2026-11-21T06:30:00Z"
+    uuids = [str(uuid.uuid4()) for _ in range(10)]
+    interactions = [
+        {
+            "record": "interaction",
+            "interaction_id": uuids[n],
+            "session_id": uuids[7 + n % 3],
+            "created_at": at,
+            "prompt": f"{n}",
+            "status": "pending",
+        }
+        for n in range(7)
+    ]
+    lines = [{"record": "session", "session_id": uuids[7], "created_at": at}, *interactions]
+    file = write(tmp_path / "log.jsonl", lines)
+    result = flask("import", file, "--format", "turnlog", "--project", "beside")
+    assert result.exit_code == 0, result.output
+    assert counted(result) == {"sessions": [1, 0, 0, 0, 0], "interactions": [7, 0, 0, 0, 0]}
+    assert "2 sessions created for interactions whose session wasn't there" in result.stdout
+    assert "beside" in flask("projects", "list").stdout
+    again = flask("import", file, "--format", "turnlog", "--project", "beside")
+    assert "created for interactions" not in again.stdout
+
+
 @pytest.mark.parametrize("layout", ["lines", "array", "gzip", "stdin", "gzip on stdin"])
 def test_the_content_decides_the_layout(
     flask: Flask, tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +110,7 @@ def test_rejected_records_are_reported_and_the_rest_is_stored(
     assert result.exit_code == 1, result.output
     assert counted(result) == {"sessions": [3, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
     assert "6 more rejected, of which no record could be made" in result.stdout
-    assert f"What was not stored, and why: {file}.rejects.jsonl" in result.stdout
+    assert f"Rejected records and reasons: {file}.rejects.jsonl" in result.stdout
     told = rows(tmp_path / "chats.jsonl.rejects.jsonl")
     assert [each["line"] for each in told] == [2, 3, 4, 5, 6, 7]
     assert told[0]["text"] == "{not json"

@@ -27,7 +27,7 @@ from conversation.archive.from_database.tables import (
     kind_of,
     reject_own_tables,
 )
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 _ROWS_AT_ONCE = 1000  # Supabase's default maximum
 _SAMPLE = 100  # rows, to infer the types of columns from

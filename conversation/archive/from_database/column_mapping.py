@@ -14,7 +14,7 @@ from conversation.archive.from_database.synonyms import (
     snake_case,
 )
 from conversation.archive.from_database.tables import Column, Table
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 Shape = Literal["sessions", "interactions", "messages"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from conversation.archive.from_database.synonyms import INTERACTION_FIELDS, MESSAGE_FIELDS, SESSION_FIELDS
 from conversation.archive.from_database.tables import Table, TableName
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 IGNORED = "-"
 

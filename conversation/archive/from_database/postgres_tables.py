@@ -25,7 +25,7 @@ from conversation.archive.from_database.tables import (
     kind_of,
     reject_own_tables,
 )
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 from conversation.setting_types import connection_string
 
 _ROWS_AT_ONCE = 500

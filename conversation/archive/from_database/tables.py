@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 #: The schema of Turnlog's own tables, which are never a source.
 DESTINATION_SCHEMA = "turnlog"

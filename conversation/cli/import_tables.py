@@ -1,4 +1,4 @@
-"""`flask import --from-database`: understands the tables, says so, and takes their rows in."""
+"""`turnlog import --from-database`: understands the tables, says so, and takes their rows in."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -8,7 +8,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
-from flask import current_app
 
 from conversation.archive.entries import Entry
 from conversation.archive.from_database import (
@@ -25,8 +24,10 @@ from conversation.archive.from_database.column_values import Zone
 from conversation.archive.from_database.row_mapping import RowReader
 from conversation.archive.from_database.seen_rows import SeenRows
 from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
-from conversation.archive.import_run import Notes, SourceError, take_in
 from conversation.archive.importing import Tally
+from conversation.archive.sources import SourceError
+from conversation.cli.context import current_settings
+from conversation.cli.import_run import Notes, take_in
 from conversation.settings import Settings
 
 
@@ -40,6 +41,7 @@ class Request:
     maps: Sequence[str]
     zone: str
     dry_run: bool
+    project: str | None
     rejects: Path | None
     report: Path | None
     patience_s: int
@@ -60,12 +62,14 @@ class RowsRead:
 
 def run(request: Request) -> Tally | None:
     """Print the plan, then store the rows, unless it is a dry run."""
-    settings: Settings = current_app.extensions["turnlog_settings"]
+    settings = current_settings()
     try:
         zone = _zone(request.zone)
         with _opened(request.url, settings) as tables:
             understood = _understand(tables, request)
-            for line in plan.lines(understood, _orphans(tables, understood), zone, settings.turnlog_project):
+            for line in plan.lines(
+                understood, _orphans(tables, understood), zone, request.project or settings.turnlog_project
+            ):
                 click.echo(line)
             if request.dry_run:
                 click.echo("Nothing was stored: --dry-run.")
@@ -75,7 +79,12 @@ def run(request: Request) -> Tally | None:
             read = RowsRead(sum(counts.rows for _, counts in understood))
             with closing(SeenRows()) as seen:
                 entries = _entries(tables, [each for each, _ in understood], zone, seen, read)
-                return take_in(entries, tables.source_name, read, Notes(rejects, request.report, request.patience_s))
+                return take_in(
+                    entries,
+                    tables.source_name,
+                    read,
+                    Notes(request.project, rejects, request.report, request.patience_s),
+                )
     except SourceError as error:
         raise click.ClickException(str(error)) from None
 

@@ -1,4 +1,4 @@
-"""One run of `flask import`, whatever it reads: the log that it writes to, its progress, its counts and its end."""
+"""One run of `turnlog import`, whatever it reads: the log that it writes to, its progress, its counts and its end."""
 
 import json
 import sys
@@ -7,56 +7,60 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, TextIO, cast
 
 import click
-from flask import current_app
 
 from conversation.archive.entries import Entry
 from conversation.archive.importing import Importer, Row, Tally
+from conversation.archive.sources import Progress, SourceError
+from conversation.cli.context import current_stack, open_repository
 from conversation.settings import Settings
-from conversation.store_commands import repository_at_work
-from logging_store.batches import Outcome
+from logging_store.batches import Batch, BatchReceipts, Outcome
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.repository import ConversationRepository
+from logging_store.store import Store
 
 _OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
 _ALWAYS_TOLD = ("sessions", "interactions")
 
 
-class SourceError(Exception):
-    """What is read from can't be read, or not any further. The message says why, and never holds a password."""
-
-
-class Progress(Protocol):
-    """How much of a source has been read."""
-
-    @property
-    def size(self) -> int | None:
-        """Return how much there is, None if that can't be known."""
-
-    @property
-    def taken(self) -> int: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Where a run writes what it did not store (`rejects`), what it repaired (`report`), and how long it waits."""
+    """What a run is asked for: its project, files for what it rejects and what it repairs, how long it waits."""
 
+    project: str | None
     rejects: Path
     report: Path | None
     patience_s: int
 
 
+class SessionCount:
+    """A store that counts the sessions it creates: also those that interactions bring along, without a record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.created = 0
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        receipts = self._store.write(batch)
+        self.created += sum(receipt.receipt == "created" for receipt in receipts.sessions)
+        return receipts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Notes) -> Tally:
     """Store what a source states, and print the counts. Raises `click.ClickException` where it ends before its time."""
     with ExitStack() as stack:
-        repository = stack.enter_context(repository_at_work())
+        repository = stack.enter_context(open_repository(creates=True))
         # past group commit and spool: what an import counts as stored is in the database
+        database = SessionCount(current_stack().database)
         log = ConversationRepository(
-            current_app.extensions["turnlog_database"],
-            repository.project,
+            cast("Store", database),
+            notes.project or repository.project,
             ledger=repository.ledger,
             redaction=repository.redaction,
         )
@@ -64,7 +68,7 @@ def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Note
             log.keep,
             reject=stack.enter_context(_rows(notes.rejects)),
             report=stack.enter_context(_rows(notes.report)),
-            on_outage=stack.enter_context(_waiting(current_app.extensions["turnlog_settings"])),
+            on_outage=stack.enter_context(_waiting(current_stack().settings)),
             patience_s=notes.patience_s,
         )
         begun = time.monotonic()
@@ -72,14 +76,14 @@ def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Note
             _show(run.run(entries), progress)
         except (KeyboardInterrupt, StoreUnavailable, SourceError) as error:
             reached = f"up to {run.tally.location} of {name}" if run.tally.location else "nothing"
-            click.echo(_told(run.tally, time.monotonic() - begun))
+            click.echo(_told(run.tally, database.created, time.monotonic() - begun))
             raise click.ClickException(
                 f"{_why(error)}. Stored is {reached}."
-                " Run the same command again: it finds that as duplicates and goes on"
+                " Run the same command again: it skips that as duplicates and goes on"
             ) from None
-        click.echo(_told(run.tally, time.monotonic() - begun))
+        click.echo(_told(run.tally, database.created, time.monotonic() - begun))
     if run.tally.not_stored:
-        click.echo(f"What was not stored, and why: {notes.rejects}")
+        click.echo(f"Rejected records and reasons: {notes.rejects}")
     return run.tally
 
 
@@ -149,7 +153,7 @@ def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
         yield write
 
 
-def _told(tally: Tally, seconds: float) -> str:
+def _told(tally: Tally, sessions_created: int, seconds: float) -> str:
     """Return the counts as a table, and how fast it went."""
     header = "".join(f"{outcome:>12}" for outcome in _OUTCOMES)
     lines = [f"{'':12}{header}"]
@@ -157,6 +161,8 @@ def _told(tally: Tally, seconds: float) -> str:
         if kind not in _ALWAYS_TOLD and not counts:
             continue
         lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in _OUTCOMES))
+    if brought_along := sessions_created - tally.kinds["sessions"]["created"]:
+        lines.append(f"{brought_along:,} sessions created for interactions whose session wasn't there")
     if tally.unreadable:
         lines.append(f"{tally.unreadable:,} more rejected, of which no record could be made")
     if tally.repaired:
