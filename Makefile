@@ -9,7 +9,7 @@ DEMO_DIR ?= data/demo
 # Compiled code is kept, whatever the environment says: rewriting the tests' assertions takes each process seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo wheel test test-all mutants check audit bench soak migration lock clean
+.PHONY: run demo wheel test test-all mutants check docs audit bench soak migration lock clean
 
 run: $(VENV)/.runtime
 	exec $(BIN)/turnlog serve
@@ -45,6 +45,13 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.pins
+	$(MKDOCS)
+
+# Writes what the pages have from the code, then builds the site into site/; a broken link or anchor fails.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.reference
+	$(MKDOCS)
 
 # Asks PyPI whether a pinned version has a known hole. Needs a network; one that can't be asked about is a failure.
 audit: $(VENV)/.dev
@@ -85,4 +92,4 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
