@@ -261,10 +261,10 @@ def test_a_schema_of_another_program_is_named_and_left_alone(postgres_server: Te
         [(check, finding)] = operator.find()
         assert (check, finding["found"]) == ("schema", "the schema turnlog belongs to another program")
         assert operator.run("migrate").exit_code == 1  # so it is no remedy
-        operator.mend(finding["mend"])
+        operator.fix(finding["fix"])
         [(_, finding)] = operator.find()
-        assert finding["mend"] == ["turnlog migrate"]
-        operator.mend(finding["mend"])
+        assert finding["fix"] == ["turnlog migrate"]
+        operator.fix(finding["fix"])
         assert operator.find() == []
 
 
@@ -272,7 +272,7 @@ def test_the_doctor_is_no_remedy_of_its_own(tmp_path: Path) -> None:
     settings = Settings.from_mapping({"DATABASE_URL": "postgresql://a@127.0.0.1:1/b", "DATA_DIR": str(tmp_path)})
     examination = Examination(settings, create_database_store(settings))
     [finding] = examination.unreachable(Misconfigured("the role may not run functions: use their owner")).findings
-    assert finding.mend == []
+    assert finding.fix == []
 
 
 def test_a_project_without_a_schema_needs_a_push(postgres_server: TestServer, tmp_path: Path) -> None:
