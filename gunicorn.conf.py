@@ -14,7 +14,7 @@ from typing import Any
 from conversation.access.key_registry import FIRST_KEY, KeyRegistry
 from conversation.cli.main import how_to_call
 from conversation.server import ports
-from conversation.server.worker import PATIENCE_S
+from conversation.server.worker import CLIENT_TIMEOUT_S
 from conversation.settings import Settings, is_loopback
 from conversation.stack import create_database_store
 from logging_store.embedded.server import EmbeddedPostgres
@@ -38,7 +38,7 @@ keepalive = 10  # seconds; a stop waits no longer for idle connections, and a pr
 timeout = 60  # seconds without a sign of life until a worker is replaced
 sendfile = False  # it would write past the pace that clients have to keep up
 # a request arrives, gets its turn and is answered within the deadline; then the spool ends what it is delivering
-graceful_timeout = int(2 * PATIENCE_S + _settings.turnlog_deadline_s) + 10
+graceful_timeout = int(2 * CLIENT_TIMEOUT_S + _settings.turnlog_deadline_s) + 10
 max_requests = 0  # a worker that never leaks need never be replaced; with a number goes max_requests_jitter
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"

@@ -741,7 +741,7 @@ class EraseQuery(OfSession):
     most: NotRequired[int]
 
 
-class OnDisk(TypedDict):
+class DiskIndex(TypedDict):
     """What an erasure took from this machine's disk; `unreadable_files` are those of its spool that nobody can read."""
 
     spooled: NotRequired[int]
@@ -749,7 +749,7 @@ class OnDisk(TypedDict):
     unreadable_files: NotRequired[int]
 
 
-class Erased(OnDisk):
+class Erased(DiskIndex):
     """What a call took, or would: `left` tells whether there is more. `proof`: SQL that counts what is there still."""
 
     session_id: str
@@ -781,7 +781,7 @@ class EraseUserQuery(TypedDict):
     limit: NotRequired[int]
 
 
-class UserErased(OnDisk):
+class UserErased(DiskIndex):
     """What all calls since the one with `begin` took; of a dry run, what this page counts.
 
     `session_ids`: those that this call made tombstones.

@@ -1,6 +1,6 @@
 """What can be wrong with a database, one thing at a time.
 
-Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that mends it.
+Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that fixes it.
 """
 
 from logging_store.postgres import catalogue
@@ -54,11 +54,11 @@ SHAPE = {
         ("alter table turnlog.ai_interactions drop constraint ai_interactions_session_fkey,"
         " add constraint ai_interactions_session_fkey foreign key (project, session_id)"
         " references turnlog.ai_sessions (project, id) not valid"),
-        "constraints", "never checked on older rows", "validate constraint ai_interactions_session_fkey",
+        "constraints", "was never validated for existing rows", "validate constraint ai_interactions_session_fkey",
     ),
     "a foreign key is switched off": (
         "alter table turnlog.ai_interactions disable trigger all",
-        "constraints", "ai_interactions_session_fkey is switched off", "enable trigger all",
+        "constraints", "ai_interactions_session_fkey is disabled", "enable trigger all",
     ),
     "a check allows more": (
         ("alter table turnlog.ai_sessions drop constraint ai_sessions_status_check,"
@@ -87,7 +87,8 @@ SHAPE = {
     ),
     "a column has to be filled by others": (
         "alter table turnlog.ai_sessions add column tenant text not null",
-        "columns", "ai_sessions.tenant isn't Turnlog's, and must be filled", "alter column tenant drop not null",
+        "columns", "ai_sessions.tenant isn't Turnlog's and has no default, but is not null",
+        "alter column tenant drop not null",
     ),
     "a table isn't logged": (
         "alter table turnlog.ai_interactions set unlogged",

@@ -1,4 +1,4 @@
-"""`turnlog doctor` and `turnlog repair` as an operator runs them, and the commands that they name, run as written."""
+"""Runs the doctor and `repair` as an operator does, and the commands that they name."""
 
 import json
 import shlex
@@ -37,7 +37,7 @@ class Operator:
         assert (result.exit_code, told["ok"]) == ((1, False) if found else (0, True)), result.output
         return found
 
-    def mend(self, commands: list[str]) -> None:
+    def fix(self, commands: list[str]) -> None:
         """Do what a finding says."""
         for command in commands:
             if not command.startswith("turnlog "):

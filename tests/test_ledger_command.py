@@ -1,4 +1,4 @@
-"""`turnlog ledger`: what a client says it sent is looked up, and every line of it is accounted for."""
+"""Comparing a client's record of what it sent with the log: every line is accounted for."""
 
 import json
 import tracemalloc
@@ -74,7 +74,7 @@ def test_a_session_of_many_pages_is_read_to_its_end(
     result = command("--client-file", write(tmp_path / "sent", sent), "--json")
     assert (result.exit_code, counts(result)) == (1, {"lines": 350, "sent": 350, "stored": 349, "missing": 1})
     assert json.loads(result.stdout)["findings"] == [
-        {"verdict": "missing", "session_id": "long", "interaction_id": "349", "detail": "was sent"}
+        {"verdict": "missing", "session_id": "long", "interaction_id": "349", "detail": "sent, but not stored"}
     ]
 
 
@@ -115,14 +115,14 @@ def test_each_interaction_is_judged_by_all_its_lines(
         (found["verdict"], found["interaction_id"]): found["detail"] for found in json.loads(result.stdout)["findings"]
     }
     assert findings == {
-        ("in doubt", None): "line 17 has no interaction_id to look for",
+        ("in doubt", None): "line 17 has no interaction_id, so it can't be looked up",
         ("differing", "changed"): "response",
         ("differing", "pending"): "response",
-        ("missing", "lost"): "was told created",
-        ("missing", "lost too"): "was sent",
-        ("missing", "lost as well"): "was told duplicate",
-        ("missing", "tried again"): "was told created",
-        ("in doubt", "unanswered"): "got no answer, and is not there: send it again",
+        ("missing", "lost"): "acknowledged as created",
+        ("missing", "lost too"): "sent, but not stored",
+        ("missing", "lost as well"): "acknowledged as duplicate",
+        ("missing", "tried again"): "acknowledged as created",
+        ("in doubt", "unanswered"): "no answer was received, and it isn't stored: send it again",
     }
 
 

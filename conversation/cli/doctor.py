@@ -15,7 +15,7 @@ from conversation.cli.foreign_options import naming_columns, require_address
 
 if TYPE_CHECKING:
     from conversation.doctor.findings import Check
-    from conversation.doctor.foreign import Names
+    from conversation.doctor.foreign import TableOptions
     from conversation.settings import Settings
 
 
@@ -48,14 +48,14 @@ def command(
     don't show them. The exit status is 1 if anything is wrong.
     """
     from conversation.doctor.findings import to_json, to_table
-    from conversation.doctor.foreign import Names
+    from conversation.doctor.foreign import TableOptions
     from conversation.doctor.remedies import where_sql_goes
 
     settings = current_settings()
     announce(settings)
     if tables:
         require_address(settings)
-    names = [Names(table, identity, session, parent, parent_id, not no_parent) for table in tables]
+    names = [TableOptions(table, identity, session, parent, parent_id, not no_parent) for table in tables]
     checks = list(_examine(settings, names))
     ok = all(check.is_ok for check in checks)
     if as_json:
@@ -66,19 +66,19 @@ def command(
     sys.exit(0 if ok else 1)
 
 
-def _examine(settings: Settings, names: Sequence[Names]) -> Iterator[Check]:
-    from conversation.doctor.examination import PATIENCE_S, Examination
+def _examine(settings: Settings, names: Sequence[TableOptions]) -> Iterator[Check]:
+    from conversation.doctor.examination import TABLE_TIMEOUT_S, Examination
     from logging_store.errors import TurnlogError
 
     store = current_stack().database
-    store.deadline_s = PATIENCE_S  # of its statements; each question has a time of its own
+    store.deadline_s = TABLE_TIMEOUT_S  # of its statements; each question has a time of its own
     examination = Examination(settings, store, names)
     try:
         with _address(settings) as address, closing(store):  # past the spool
-            yield from examination.look_at_database(address)
+            yield from examination.check_database(address)
     except TurnlogError as error:  # the embedded one can't be started, or hasn't been made
         yield examination.unreachable(error)
-    yield from examination.look_at_machine()
+    yield from examination.check_machine()
 
 
 @contextmanager

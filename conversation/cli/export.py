@@ -17,7 +17,7 @@ from conversation.cli.context import current_stack, open_repository, sigterm_as_
 from conversation.cli.values import NewFile
 
 if TYPE_CHECKING:
-    from conversation.archive.exporting import Exported
+    from conversation.archive.exporting import ExportItem
     from logging_store import operations as ops
 
 FORMATS = ("turnlog", "openai-chat", "csv")
@@ -75,7 +75,7 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
         counts = {"sessions": 0, "interactions": 0}
         try:
             with _opened(output) as file:
-                for part in write(_counted(exporting.everything(log, query, session), counts)):
+                for part in write(_counted(exporting.export_sessions(log, query, session), counts)):
                     file.write(part)
         except (SessionNotFound, SessionErased) as error:
             raise click.ClickException(f"{session}: {error}") from error
@@ -83,7 +83,7 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
     click.echo(f"{counts['sessions']:,} sessions, {counts['interactions']:,} interactions{to}", err=True)
 
 
-def writer(format_: str) -> Callable[[Iterator[Exported]], Iterator[bytes]]:
+def writer(format_: str) -> Callable[[Iterator[ExportItem]], Iterator[bytes]]:
     """Return what writes a format."""
     from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
 
@@ -106,7 +106,7 @@ def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     return cast("ops.IdFilters", {name: value for name, value in query.items() if name not in {"limit", "sort"}})
 
 
-def _counted(exported: Iterator[Exported], counts: dict[str, int]) -> Iterator[Exported]:
+def _counted(exported: Iterator[ExportItem], counts: dict[str, int]) -> Iterator[ExportItem]:
     """Count what is given out."""
 
     def each(interactions: Iterator[ops.Interaction]) -> Iterator[ops.Interaction]:

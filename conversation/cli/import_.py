@@ -15,7 +15,7 @@ from conversation.cli.values import PROJECT, NewFile
 if TYPE_CHECKING:
     from conversation.archive.entries import Reader
     from conversation.archive.importing import Tally
-    from conversation.archive.shifting import Shift
+    from conversation.archive.time_shift import TimeShift
     from conversation.cli.import_run import Notes
 
 FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
@@ -99,13 +99,13 @@ def command(
                 raise click.UsageError(f"--rejects and --report are both {report}: name two files")
             asked = (url, sessions, interactions, maps, zone, dry_run, project, rejects, report, patience)
             tally = import_tables.run(import_tables.Request(*asked))
-    if tally and (tally.repaired or tally.kept_aside) and report:
+    if tally and (tally.repaired or tally.moved_to_metadata) and report:
         click.echo(f"Repaired ids: {report}")
     if tally and tally.records:
         next_step(
             "turnlog index  # makes it searchable at once", "turnlog open   # shows it, while `turnlog serve` runs"
         )
-    sys.exit(1 if tally and tally.refused else 0)
+    sys.exit(1 if tally and tally.not_stored else 0)
 
 
 def _import_file(file: Path, format_: str, notes: Notes, *, shift_to_now: bool) -> Tally:
@@ -114,21 +114,21 @@ def _import_file(file: Path, format_: str, notes: Notes, *, shift_to_now: bool) 
 
     read = reader(format_)
     shift = _shift_to_now(file, read) if shift_to_now else None
-    with sources.opened(file) as source:
+    with sources.open_source(file) as source:
         entries = read(documents.read(source.stream))
         if shift:
-            entries = shift.moved(entries)
+            entries = shift.apply(entries)
         return take_in(entries, str(file), source, notes)
 
 
-def _shift_to_now(file: Path, read: Reader) -> Shift:
+def _shift_to_now(file: Path, read: Reader) -> TimeShift:
     from conversation.archive import documents, sources
-    from conversation.archive.shifting import Shift
+    from conversation.archive.time_shift import TimeShift
 
     if not file.is_file():  # standard input, or a pipe
         raise click.UsageError("--shift-to-now reads FILE twice, so it has to be a file on the disk")
-    with sources.opened(file) as source:
-        return Shift.to_now(read(documents.read(source.stream)))
+    with sources.open_source(file) as source:
+        return TimeShift.to_now(read(documents.read(source.stream)))
 
 
 def reader(format_: str) -> Reader:

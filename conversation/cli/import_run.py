@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 import click
 
 from conversation.archive.entries import Entry
-from conversation.archive.importing import Import, Row, Tally
+from conversation.archive.importing import Importer, Row, Tally
 from conversation.archive.sources import Progress, SourceError
 from conversation.cli.context import current_stack, open_repository
 from conversation.settings import Settings
@@ -64,25 +64,25 @@ def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Note
             ledger=repository.ledger,
             redaction=repository.redaction,
         )
-        run = Import(
+        run = Importer(
             log.keep,
             reject=stack.enter_context(_rows(notes.rejects)),
             report=stack.enter_context(_rows(notes.report)),
-            waiting=stack.enter_context(_waiting(current_stack().settings)),
+            on_outage=stack.enter_context(_waiting(current_stack().settings)),
             patience_s=notes.patience_s,
         )
         begun = time.monotonic()
         try:
             _show(run.run(entries), progress)
         except (KeyboardInterrupt, StoreUnavailable, SourceError) as error:
-            reached = f"up to {run.tally.place} of {name}" if run.tally.place else "nothing"
+            reached = f"up to {run.tally.location} of {name}" if run.tally.location else "nothing"
             click.echo(_told(run.tally, database.created, time.monotonic() - begun))
             raise click.ClickException(
                 f"{_why(error)}. Stored is {reached}."
                 " Run the same command again: it skips that as duplicates and goes on"
             ) from None
         click.echo(_told(run.tally, database.created, time.monotonic() - begun))
-    if run.tally.refused:
+    if run.tally.not_stored:
         click.echo(f"Rejected records and reasons: {notes.rejects}")
     return run.tally
 
@@ -167,8 +167,8 @@ def _told(tally: Tally, sessions_created: int, seconds: float) -> str:
         lines.append(f"{tally.unreadable:,} more rejected, of which no record could be made")
     if tally.repaired:
         lines.append(f"{tally.repaired:,} session ids repaired")
-    if tally.kept_aside:
-        lines.append(f"kept in metadata, since their field can't hold them: {tally.kept_aside:,} values")
+    if tally.moved_to_metadata:
+        lines.append(f"kept in metadata, since their field can't hold them: {tally.moved_to_metadata:,} values")
     lines.append(f"{tally.records:,} records in {seconds:.1f} s, {_per_minute(tally, seconds)}")
     return "\n".join(lines)
 

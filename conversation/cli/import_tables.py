@@ -12,17 +12,17 @@ import click
 from conversation.archive.entries import Entry
 from conversation.archive.from_database import (
     api_tables,
-    mapping,
+    column_mapping,
     message_rows,
     overrides,
     plan,
     postgres_tables,
     to_records,
 )
+from conversation.archive.from_database.column_mapping import TableMapping
 from conversation.archive.from_database.column_values import Zone
-from conversation.archive.from_database.duplicates import Seen
-from conversation.archive.from_database.mapping import Understood
-from conversation.archive.from_database.row_mapping import Reading
+from conversation.archive.from_database.row_mapping import RowReader
+from conversation.archive.from_database.seen_rows import SeenRows
 from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
 from conversation.archive.importing import Tally
 from conversation.archive.sources import SourceError
@@ -77,10 +77,13 @@ def run(request: Request) -> Tally | None:
             click.echo()
             rejects = request.rejects or Path(f"{TableName.parse(request.interactions)}.rejects.jsonl")
             read = RowsRead(sum(counts.rows for _, counts in understood))
-            with closing(Seen()) as seen:
+            with closing(SeenRows()) as seen:
                 entries = _entries(tables, [each for each, _ in understood], zone, seen, read)
                 return take_in(
-                    entries, tables.place, read, Notes(request.project, rejects, request.report, request.patience_s)
+                    entries,
+                    tables.source_name,
+                    read,
+                    Notes(request.project, rejects, request.report, request.patience_s),
                 )
     except SourceError as error:
         raise click.ClickException(str(error)) from None
@@ -111,19 +114,19 @@ def _api_key(url: str, settings: Settings) -> str:
     return key.get_secret_value()
 
 
-def _understand(tables: Tables, request: Request) -> list[tuple[Understood, Counts]]:
+def _understand(tables: Tables, request: Request) -> list[tuple[TableMapping, Counts]]:
     theirs = tables.table(TableName.parse(request.interactions))
     parents = tables.table(TableName.parse(request.sessions)) if request.sessions else None
     if parents and parents.name == theirs.name:
         raise SourceError("--sessions and --interactions are one table: leave --sessions out")
     stated = overrides.parse(request.maps, ({"sessions": parents} if parents else {}) | {"interactions": theirs})
-    understood = [mapping.interactions(theirs, stated, parents)]
+    understood = [column_mapping.interactions(theirs, stated, parents)]
     if parents:
-        understood.insert(0, mapping.sessions(parents, stated, theirs))
+        understood.insert(0, column_mapping.sessions(parents, stated, theirs))
     return [(each, tables.counts(each.table)) for each in understood]
 
 
-def _orphans(tables: Tables, understood: Sequence[tuple[Understood, Counts]]) -> Orphans | None:
+def _orphans(tables: Tables, understood: Sequence[tuple[TableMapping, Counts]]) -> Orphans | None:
     match understood:
         case [(parents, _), (children, _)]:
             columns = (each.fields["session_id"] for each in (children, parents))
@@ -132,12 +135,12 @@ def _orphans(tables: Tables, understood: Sequence[tuple[Understood, Counts]]) ->
 
 
 def _entries(
-    tables: Tables, understood: Sequence[Understood], zone: Zone, seen: Seen, read: RowsRead
+    tables: Tables, understood: Sequence[TableMapping], zone: Zone, seen: SeenRows, read: RowsRead
 ) -> Iterator[Entry]:
     """Yield the records of all tables, those of sessions first."""
 
-    def of_each(each: Understood) -> Iterator[Entry]:
-        reading = Reading(each, zone, seen)
+    def read_dialogues(each: TableMapping) -> Iterator[Entry]:
+        reading = RowReader(each, zone, seen)
         rows = read.counting(tables.rows(each.table))
         match each.shape:
             case "sessions":
@@ -146,4 +149,4 @@ def _entries(
                 return to_records.interactions(reading, rows)
         return message_rows.interactions(reading, rows, zone)
 
-    return chain.from_iterable(map(of_each, understood))
+    return chain.from_iterable(map(read_dialogues, understood))

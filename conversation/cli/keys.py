@@ -16,7 +16,7 @@ from conversation.cli.values import PROJECT, SPAN, Origin
 if TYPE_CHECKING:
     from conversation.access.api_keys import Key, KeyKind
     from conversation.access.callers import Scope
-    from conversation.access.key_registry import KeyRegistry, MadeKey
+    from conversation.access.key_registry import KeyRegistry, NewKey
 
 #: `conversation.access` says what these are; tests/cli compares. To import it takes longer than to print a help.
 KINDS = ("secret", "publishable")
@@ -153,7 +153,7 @@ for each in (create, show, revoke, rotate):
     command.add_command(each)
 
 
-def _show(made: MadeKey) -> None:
+def _show(made: NewKey) -> None:
     click.echo(made.text)
     click.echo(_explain(made.key), err=True)
     url = current_settings().url
@@ -180,7 +180,7 @@ def _explain(key: Key) -> str:
 
 def _row(key: Key) -> list[str]:
     now = datetime.now(UTC)
-    state = "revoked" if key.revoked_at else "active" if key.opens_at(now) else "expired"
+    state = "revoked" if key.revoked_at else "active" if key.is_valid_at(now) else "expired"
     if state == "active" and key.expires_at:
         state = f"until {key.expires_at:%Y-%m-%d %H:%M}"
     used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"

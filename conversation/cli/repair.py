@@ -48,7 +48,7 @@ def command(
     Creates the sessions that are missing, fills empty ids, and lists repeated ones. It is a dry run unless --apply is
     given. Nothing is ever deleted.
     """
-    from conversation.doctor.foreign import Names, UnclearError, identify
+    from conversation.doctor.foreign import AmbiguousError, TableOptions, resolve
     from conversation.doctor.foreign_tables import foreign_tables
     from conversation.stack import require_log, running_database
     from logging_store.errors import StoreUnavailable, TurnlogError
@@ -60,13 +60,13 @@ def command(
     values = _parsed(fills)
     try:
         with running_database(settings) as address, foreign_tables(address) as tables:
-            found = identify(Names(table, identity, session, parent, parent_id, not no_parent), tables.describe)
+            found = resolve(TableOptions(table, identity, session, parent, parent_id, not no_parent), tables.describe)
             before = tables.inspect(found)
             _require_fills(found, before, values)
-            report = tables.mend(found, values)
+            report = tables.repair(found, values)
             if applies and expect in {None, report["changed"]}:
-                tables.keep(found)
-    except UnclearError as error:
+                tables.commit(found)
+    except AmbiguousError as error:
         raise click.UsageError(str(error)) from error
     except StoreUnavailable as error:  # perhaps during the commit
         raise click.ClickException(f"{error} (a dry run tells whether anything was changed)") from error
@@ -87,15 +87,15 @@ def _parsed(fills: Sequence[str]) -> dict[str, str]:
 
 
 def _require_fills(table: ForeignTable, before: dict[str, Any], values: dict[str, str]) -> None:
-    from conversation.doctor.foreign import UnclearError
+    from conversation.doctor.foreign import AmbiguousError
 
     if table.parent is None:
         return
     if table.parent.column in values:
-        raise UnclearError(f"--set {table.parent.column}: that is the id, which is known")
+        raise AmbiguousError(f"--set {table.parent.column}: that is the id, which is known")
     lacking = [column for column in table.parent_needs if column not in values]
     if lacking and (before["blank_sessions"] or before["missing"]["sessions"]):
-        raise UnclearError(
+        raise AmbiguousError(
             f"no row can be made in {table.parent.relation} without {', '.join(lacking)}: say what to put there with "
             + " ".join(f"--set {column}=VALUE" for column in lacking)
         )

@@ -78,13 +78,13 @@ def _tell(done: backup.Restored) -> None:
 
 def _examine(settings: Settings, conninfo: str) -> bool:
     """Look at the restored database as `doctor` does; print what is wrong, and tell whether all is well."""
-    from conversation.doctor.examination import PATIENCE_S, Examination
+    from conversation.doctor.examination import TABLE_TIMEOUT_S, Examination
     from conversation.doctor.findings import to_table
 
     store = current_stack().database
-    store.deadline_s = PATIENCE_S
+    store.deadline_s = TABLE_TIMEOUT_S
     with closing(store):
-        checks = list(Examination(settings, store).look_at_database(conninfo))
+        checks = list(Examination(settings, store).check_database(conninfo))
     wrong = [check for check in checks if not check.is_ok]
     if wrong:
         click.echo(to_table(wrong))

@@ -1,1 +1,1 @@
-"""`turnlog doctor` and `turnlog repair`: what is wrong with a database or this machine, and how to fix it."""
+"""Examines the database and this machine, and names what is wrong, what it means, and how to fix it."""

@@ -116,7 +116,7 @@ class Forgetting:
         report = ask({**query, "waiting": sorted(stated | claimed), "stated": sorted(stated)})
         return {**report, **self._forget(Forgotten(project, frozenset(report["session_ids"]), user=user))}
 
-    def _forget(self, what: Forgotten, *, dry_run: bool = False) -> ops.OnDisk:
+    def _forget(self, what: Forgotten, *, dry_run: bool = False) -> ops.DiskIndex:
         """Return how many records went from the spool and from the dead letters, or would."""
         spooled = sum(self._in_file(path, what, dry_run=dry_run) for path in self._directory.files())
         return {

@@ -70,7 +70,7 @@ def test_an_address_copied_with_its_slash_is_an_origin(operator: Operator) -> No
         (["--scope", "everything"], "is not one of"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(operator: Operator, arguments: list[str], told: str) -> None:
+def test_invalid_options_are_named(operator: Operator, arguments: list[str], told: str) -> None:
     result = operator.run("keys", "create", *arguments)
     assert result.exit_code == 2
     assert told in result.output
@@ -107,7 +107,7 @@ def test_a_rotated_key_goes_on_for_a_while(operator: Operator, guarded: Flask) -
     assert datetime.fromisoformat(old["expires_at"]) < datetime.now(UTC) + timedelta(hours=1)
 
 
-def test_what_opens_nothing_is_not_rotated(operator: Operator) -> None:
+def test_an_inactive_key_is_not_rotated(operator: Operator) -> None:
     text = made(operator)
     operator.run("keys", "revoke", text)
     result = operator.run("keys", "rotate", text)
@@ -122,7 +122,7 @@ def test_a_beginning_that_several_keys_have_names_none(operator: Operator) -> No
 
 
 @pytest.mark.parametrize("command", ["revoke", "rotate"])
-def test_an_unknown_key_is_told(operator: Operator, command: str) -> None:
+def test_an_unknown_key_is_an_error(operator: Operator, command: str) -> None:
     made(operator)
     for name in ("turnlog_sk_zzzz", "01a1ff6b-6dd1-75ee-b8cf-7e25e5e773a2", "x"):
         result = operator.run("keys", command, name)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conversation.archive.entries import Entry
-from conversation.archive.shifting import Shift
+from conversation.archive.time_shift import TimeShift
 from conversation.demo import RECORDING
 from logging_store.records.models import Folder, Session
 from logging_store.repository import ConversationRepository
@@ -181,13 +181,13 @@ def test_a_project_has_a_name_that_can_be_one(operator: Operator) -> None:
 
 
 def test_an_interruption_tells_what_is_left(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = Shift.moved
+    apply = TimeShift.apply
 
-    def cut(self: Shift, entries: Iterable[Entry]) -> Iterator[Entry]:
-        yield from islice(moved(self, entries), 600)
+    def cut(self: TimeShift, entries: Iterable[Entry]) -> Iterator[Entry]:
+        yield from islice(apply(self, entries), 600)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Shift, "moved", cut)
+    monkeypatch.setattr(TimeShift, "apply", cut)
     result = operator.run("demo", "--here")
     assert (result.exit_code, "a part of the week" in result.output) == (1, True)
     assert operator.execute("select count(*) > 0 from turnlog.ai_sessions") == [(True,)]

@@ -1,4 +1,4 @@
-"""Each page opens for everybody: in light and dark, on a wide screen and on a phone, to eyes and to screen readers."""
+"""Every page is accessible: in light and dark, on a wide screen and on a phone, without JavaScript."""
 
 import itertools
 import re
@@ -13,13 +13,13 @@ from app import create_app
 from conversation.access import rule_of
 from conversation.settings import Settings
 from tests.pages.conftest import Opener
-from tests.pages.places import EVERY_FILE, EVERY_OPEN_PLACE, EVERY_PLACE, FILES, OPEN_PLACES, PLACES, File, Place
+from tests.pages.page_list import EVERY_FILE, EVERY_OPEN_PLACE, EVERY_PLACE, FILES, OPEN_PLACES, PLACES, File, Place
 from tests.pages.tabs import Tab
 
 _SCREENSHOTS = Path(__file__).parents[2] / "test-results" / "pages"
 _SERIOUS = {"serious", "critical"}
 _SCREENS: dict[str, ViewportSize] = {"wide": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-_LOOKS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+_MAX_CALLS: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 #: What no page of ours has: `style` as an attribute needs a policy that lets in everybody's.
 _FOREIGN_TO_US = "[style], style, script:not([src]), iframe, object, embed, base, [onclick], [onload], [onerror]"
 
@@ -27,7 +27,7 @@ every_place = pytest.mark.parametrize("place", [*EVERY_OPEN_PLACE, *EVERY_PLACE]
 
 
 def test_every_page_is_visited() -> None:
-    """A page that these tests don't know is one that nobody looks at: add it to tests/pages/places.py."""
+    """A page that these tests don't know is one that nobody looks at: add it to tests/pages/page_list.py."""
     app = create_app(Settings.from_mapping({}))
     pages = set()
     for rule in app.url_map.iter_rules():
@@ -44,7 +44,7 @@ def test_everybody_can_read_it(open_tab: Opener, open_pages: Opener, place: Plac
     with open_any(viewport=_SCREENS["wide"], color_scheme="light") as tab:
         tab.open(place.path)
         assert tab.texts("h1") == [place.heading]
-        for screen, look in itertools.product(_SCREENS, _LOOKS):
+        for screen, look in itertools.product(_SCREENS, _MAX_CALLS):
             tab.page.set_viewport_size(_SCREENS[screen])
             tab.page.emulate_media(color_scheme=look)
             tab.page.wait_for_function("(look) => document.documentElement.dataset.bsTheme === look", arg=look)

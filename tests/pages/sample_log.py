@@ -1,4 +1,4 @@
-"""A small log as chat products make one: what the pages of the tests show."""
+"""A small log as a chat product would write it, which the tests of the pages show."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

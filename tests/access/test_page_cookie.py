@@ -1,4 +1,4 @@
-"""The web pages let in who signed in with a key, and nobody whom another site sent to change something."""
+"""The pages accept only signed-in browsers, and no form that another site submits."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access import api_keys, cached_lookup, page_sessions
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access import api_keys, cached_lookup, page_cookie
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.api import KEYLESS
@@ -40,7 +40,7 @@ def cookie(answer: TestResponse) -> str:
     return answer.headers["Set-Cookie"]
 
 
-def test_who_has_not_signed_in_is_led_to_the_form_and_on_from_there(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_a_visitor_is_redirected_to_sign_in_and_back(client: FlaskClient, secret_key: NewKey) -> None:
     asked = client.get("/sessions?status=open")
     assert asked.status_code == HTTPStatus.SEE_OTHER
     assert asked.location == "/sign-in?next=/sessions?status%3Dopen"
@@ -53,12 +53,12 @@ def test_who_has_not_signed_in_is_led_to_the_form_and_on_from_there(client: Flas
 @pytest.mark.parametrize(
     "elsewhere", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\r\nX: y", ""]
 )
-def test_nobody_is_led_to_another_site(client: FlaskClient, secret_key: MadeKey, elsewhere: str) -> None:
+def test_sign_in_never_redirects_to_another_site(client: FlaskClient, secret_key: NewKey, elsewhere: str) -> None:
     assert led_to(client, sign_in(client, secret_key.text, next=elsewhere)) == "/"
-    assert client.get("/sign-in", query_string={"kept": 1, "next": elsewhere}).location == "/"
+    assert client.get("/sign-in", query_string={"check": 1, "next": elsewhere}).location == "/"
 
 
-def test_a_wrong_key_is_told_so_and_leaves_no_cookie(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_a_wrong_key_is_an_error_and_sets_no_cookie(client: FlaskClient, secret_key: NewKey) -> None:
     mistyped = secret_key.text[:-1] + ("x" if secret_key.text[-1] != "x" else "y")
     answer = sign_in(client, mistyped)
     assert answer.status_code == HTTPStatus.UNAUTHORIZED
@@ -67,15 +67,13 @@ def test_a_wrong_key_is_told_so_and_leaves_no_cookie(client: FlaskClient, secret
     assert secret_key.text[:-1] not in answer.text
 
 
-def test_a_publishable_key_opens_no_pages(client: FlaskClient, publishable_key: MadeKey) -> None:
+def test_a_publishable_key_opens_no_pages(client: FlaskClient, publishable_key: NewKey) -> None:
     answer = sign_in(client, publishable_key.text)
     assert answer.status_code == HTTPStatus.FORBIDDEN
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_key_without_the_scope_signs_in_and_is_told_which_one_it_lacks(
-    client: FlaskClient, registry: KeyRegistry
-) -> None:
+def test_a_key_without_the_scope_signs_in_but_is_forbidden(client: FlaskClient, registry: KeyRegistry) -> None:
     assert sign_in(client, registry.create("default", "secret", {"log"}).text).status_code == HTTPStatus.SEE_OTHER
     answer = client.get("/sessions")
     assert answer.status_code == HTTPStatus.FORBIDDEN
@@ -83,7 +81,7 @@ def test_a_key_without_the_scope_signs_in_and_is_told_which_one_it_lacks(
     assert answer.mimetype == "text/html"
 
 
-def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_scripts_other_sites_and_other_hosts_never_get_the_cookie(client: FlaskClient, secret_key: NewKey) -> None:
     given = cookie(sign_in(client, secret_key.text, base_url=PUBLIC))
     assert given.startswith("__Host-turnlog=")
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= {part.strip() for part in given.split(";")}
@@ -91,29 +89,27 @@ def test_the_cookie_is_kept_from_scripts_other_sites_and_other_hosts(client: Fla
     assert secret_key.text not in given
 
 
-def test_a_service_on_another_host_without_tls_gives_a_cookie_that_only_tls_keeps(
-    client: FlaskClient, secret_key: MadeKey
-) -> None:
+def test_on_another_host_the_cookie_needs_tls(client: FlaskClient, secret_key: NewKey) -> None:
     given = cookie(sign_in(client, secret_key.text, base_url="http://log.example.com"))
     assert given.startswith("__Host-turnlog=")
     assert "Secure" in given
 
 
-def test_on_this_machine_a_cookie_needs_no_tls(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_on_this_machine_a_cookie_needs_no_tls(client: FlaskClient, secret_key: NewKey) -> None:
     given = cookie(sign_in(client, secret_key.text))
     assert given.startswith(f"{COOKIE}=")
     assert "Secure" not in given
     assert "HttpOnly" in given
 
 
-def test_a_cookie_of_this_machine_counts_nowhere_else(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_a_cookie_of_this_machine_counts_nowhere_else(client: FlaskClient, secret_key: NewKey) -> None:
     value = cookie(sign_in(client, secret_key.text)).partition("=")[2].partition(";")[0]
     headers = {"Cookie": f"{COOKIE}={value}"}
     assert client.get("/sessions", base_url=PUBLIC, headers=headers).status_code == HTTPStatus.SEE_OTHER
 
 
 def test_a_cookie_that_was_changed_anywhere_is_none(
-    guarded: Flask, client: FlaskClient, secret_key: MadeKey, registry: KeyRegistry
+    guarded: Flask, client: FlaskClient, secret_key: NewKey, registry: KeyRegistry
 ) -> None:
     value = cookie(sign_in(client, secret_key.text)).partition("=")[2].partition(";")[0]
     other = registry.create("shop", "secret", {"admin"})
@@ -128,15 +124,15 @@ def test_a_cookie_that_was_changed_anywhere_is_none(
 
 
 def test_a_sign_in_ends_after_half_a_day(
-    client: FlaskClient, secret_key: MadeKey, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, secret_key: NewKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sign_in(client, secret_key.text)
-    monkeypatch.setattr(page_sessions, "LIFETIME_S", -1)
+    monkeypatch.setattr(page_cookie, "LIFETIME_S", -1)
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
 def test_a_sign_in_ends_with_its_key(
-    client: FlaskClient, secret_key: MadeKey, registry: KeyRegistry, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, secret_key: NewKey, registry: KeyRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached_lookup, "FRESH_S", 0)
     sign_in(client, secret_key.text)
@@ -145,10 +141,10 @@ def test_a_sign_in_ends_with_its_key(
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
-def test_signing_out_takes_the_cookie_away(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_signing_out_takes_the_cookie_away(client: FlaskClient, secret_key: NewKey) -> None:
     sign_in(client, secret_key.text)
-    assert client.post("/sign-out", headers=OWN).location == "/sign-in?said=signed-out"
-    assert "signed out" in client.get("/sign-in?said=signed-out").text
+    assert client.post("/sign-out", headers=OWN).location == "/sign-in?message=signed-out"
+    assert "signed out" in client.get("/sign-in?message=signed-out").text
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
 
 
@@ -170,7 +166,7 @@ def value_of(client: FlaskClient) -> str:
     return kept.value
 
 
-def test_a_project_sees_its_own_sessions_only(client: FlaskClient, secret_key: MadeKey, registry: KeyRegistry) -> None:
+def test_a_project_sees_its_own_sessions_only(client: FlaskClient, secret_key: NewKey, registry: KeyRegistry) -> None:
     bearer = {"Authorization": f"Bearer {secret_key.text}"}
     client.post("/v1/sessions", json={"session_id": "ours"}, headers=bearer)
     sign_in(client, registry.create("shop", "secret", {"read"}).text)
@@ -193,14 +189,14 @@ def test_a_project_sees_its_own_sessions_only(client: FlaskClient, secret_key: M
     ],
 )
 def test_only_a_page_of_ours_may_change_something(
-    client: FlaskClient, secret_key: MadeKey, headers: dict[str, str], *, is_taken: bool
+    client: FlaskClient, secret_key: NewKey, headers: dict[str, str], *, is_taken: bool
 ) -> None:
     answer = client.post("/sign-in", data={"key": secret_key.text}, headers=headers)
     assert answer.status_code == (HTTPStatus.SEE_OTHER if is_taken else HTTPStatus.FORBIDDEN)
     assert ("Set-Cookie" in answer.headers) == is_taken
 
 
-def test_a_key_does_not_open_a_page_and_a_cookie_not_the_api(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_a_key_does_not_open_a_page_and_a_cookie_not_the_api(client: FlaskClient, secret_key: NewKey) -> None:
     bearer = {"Authorization": f"Bearer {secret_key.text}"}
     assert client.get("/sessions", headers=bearer).status_code == HTTPStatus.SEE_OTHER
     sign_in(client, secret_key.text)
@@ -218,7 +214,7 @@ def test_guessing_keys_in_the_form_is_slowed_down(store: FunctionStore, tmp_path
     assert [guess() for _ in range(5)] == [401, 401, 401, 429, 429]
 
 
-def test_every_page_says_what_a_browser_may_do_with_it(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_every_page_has_a_content_security_policy(client: FlaskClient, secret_key: NewKey) -> None:
     sign_in(client, secret_key.text)
     for path in ("/sessions", "/sign-in", "/sessions/nobody"):
         headers = client.get(path).headers
@@ -239,7 +235,7 @@ def test_where_no_key_is_asked_for_the_pages_of_this_machine_are_open(store: Fun
     assert client.get("/sessions", **elsewhere).status_code == HTTPStatus.FORBIDDEN
 
 
-def test_what_goes_wrong_on_a_page_is_told_as_a_page(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_errors_of_pages_are_rendered_as_pages(client: FlaskClient, secret_key: NewKey) -> None:
     sign_in(client, secret_key.text)
     answer = client.get("/sessions/nobody")
     assert (answer.status_code, answer.mimetype) == (HTTPStatus.NOT_FOUND, "text/html")
@@ -247,14 +243,14 @@ def test_what_goes_wrong_on_a_page_is_told_as_a_page(client: FlaskClient, secret
     assert client.get("/nothing", headers={"Accept": "text/html"}).mimetype == "text/html"
 
 
-def test_a_browser_that_keeps_no_cookie_is_told_so(guarded: Flask, secret_key: MadeKey) -> None:
+def test_a_browser_without_cookies_gets_an_explanation(guarded: Flask, secret_key: NewKey) -> None:
     forgetful = guarded.test_client(use_cookies=False)
     answer = forgetful.get(sign_in(forgetful, secret_key.text).location)
     assert answer.status_code == HTTPStatus.UNAUTHORIZED
-    assert "didn&#39;t keep the sign-in" in answer.text
+    assert "rejected the sign-in cookie" in answer.text
 
 
-def test_services_on_one_machine_sign_nobody_out_of_each_other(client: FlaskClient, secret_key: MadeKey) -> None:
+def test_services_on_one_machine_sign_nobody_out_of_each_other(client: FlaskClient, secret_key: NewKey) -> None:
     names = {cookie(sign_in(client, secret_key.text, base_url=f"http://localhost:{n}")).split("=")[0] for n in (1, 2)}
     assert names == {"turnlog-1", "turnlog-2"}
 

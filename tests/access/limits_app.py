@@ -1,4 +1,4 @@
-"""The application with three routes more, whose callers are who the request says: limits without keys around them."""
+"""The application with three more routes, whose caller is in the query string: limits without authentication."""
 
 from flask import Flask, request
 

@@ -1,4 +1,4 @@
-"""`turnlog import --shift-to-now`: the newest time of a file is now, and what lay between two times still does."""
+"""`--shift-to-now` makes the newest time of a file now, and keeps the intervals between times."""
 
 import json
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from conversation.archive.entries import Entry, Place, Refused, Stated
-from conversation.archive.shifting import Shift
+from conversation.archive.entries import Entry, Location, ParsedRecord, RejectedEntry
+from conversation.archive.time_shift import TimeShift
 from logging_store.records.models import Interaction, Record, Session
 from tests.archive.conftest import Flask, counted, write
 
@@ -32,8 +32,8 @@ def exported(flask: Flask) -> dict[str, dict[str, Any]]:
 
 
 def moved(*records: Record) -> list[Entry]:
-    entries = [Stated(Place("line", n), record) for n, record in enumerate(records, start=1)]
-    return list(Shift.to_now(entries).moved(entries))
+    entries = [ParsedRecord(Location("line", n), record) for n, record in enumerate(records, start=1)]
+    return list(TimeShift.to_now(entries).apply(entries))
 
 
 def times(line: dict[str, Any]) -> Iterator[tuple[str, datetime]]:
@@ -68,20 +68,23 @@ def test_dates_move_by_whole_days_and_texts_stay(flask: Flask, tmp_path: Path) -
 
 def test_without_any_time_nothing_moves() -> None:
     record = Interaction(session_id="s", interaction_id="1", prompt="a")
-    assert moved(record) == [Stated(Place("line", 1), record)]
+    assert moved(record) == [ParsedRecord(Location("line", 1), record)]
 
 
 def test_a_record_that_would_leave_the_calendar_is_refused() -> None:
-    for begun, reason in (("4000-01-01T00:00:00Z", "leaves the calendar"), ("7000-01-01T00:00:00Z", "the year 1900")):
+    for begun, reason in (
+        ("4000-01-01T00:00:00Z", "is out of range after the shift"),
+        ("7000-01-01T00:00:00Z", "the year 1900"),
+    ):
         old = Session.model_validate({"session_id": "old", "started_at": begun})
         new = Session.model_validate({"session_id": "new", "started_at": "8000-01-01T00:00:00Z"})
         first, second = moved(old, new)
-        assert isinstance(first, Refused)
+        assert isinstance(first, RejectedEntry)
         assert reason in first.reason
-        assert isinstance(second, Stated)
+        assert isinstance(second, ParsedRecord)
 
 
 @pytest.mark.parametrize("file", ["-", "/dev/null"])
-def test_what_can_not_be_read_twice_is_refused(flask: Flask, file: str) -> None:
+def test_a_source_that_cannot_be_read_twice_is_refused(flask: Flask, file: str) -> None:
     result = flask("import", file, "--format", "turnlog", "--shift-to-now", stdin=b"")
     assert (result.exit_code, "has to be a file on the disk" in result.output) == (2, True)

@@ -1,4 +1,4 @@
-"""Windows are counted by all processes of a machine as one and end when they should, whatever becomes of the file."""
+"""All processes of a machine count in the same windows, which end in time, whatever happens to the file."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conversation.access.shared_windows import SharedWindows
+from conversation.access.counter_file import CounterFile
 
 
 class Clock:
@@ -28,11 +28,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def windows(tmp_path: Path, clock: Clock) -> SharedWindows:
-    return SharedWindows(tmp_path / "data" / "limits", clock)
+def windows(tmp_path: Path, clock: Clock) -> CounterFile:
+    return CounterFile(tmp_path / "data" / "limits", clock)
 
 
-def test_a_window_begins_with_its_first_count_and_then_anew(windows: SharedWindows, clock: Clock) -> None:
+def test_a_window_begins_with_its_first_count_and_then_anew(windows: CounterFile, clock: Clock) -> None:
     assert [windows.incr("a", 60), windows.incr("a", 60, 5), windows.incr("b", 60)] == [1, 6, 1]
     clock.now += 59
     assert (windows.get("a"), windows.get_expiry("a")) == (6, clock.now + 1)
@@ -45,18 +45,18 @@ def test_a_window_begins_with_its_first_count_and_then_anew(windows: SharedWindo
 
 def test_nothing_is_opened_until_something_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "limits"
-    windows = SharedWindows(path)
+    windows = CounterFile(path)
     assert not path.exists()
     assert windows.get("a") == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_was_never_counted_is_none(windows: SharedWindows, clock: Clock) -> None:
+def test_an_unknown_window_is_empty(windows: CounterFile, clock: Clock) -> None:
     windows.incr("a", 60)
     assert (windows.get("b"), windows.get_expiry("b")) == (0, clock.now)
 
 
-def test_a_cleared_window_and_a_cleared_file_hold_nothing(windows: SharedWindows) -> None:
+def test_a_cleared_window_and_a_cleared_file_hold_nothing(windows: CounterFile) -> None:
     for name in ("a", "b", "c"):
         windows.incr(name, 60)
     windows.clear("a")
@@ -67,14 +67,14 @@ def test_a_cleared_window_and_a_cleared_file_hold_nothing(windows: SharedWindows
 
 
 def test_two_that_opened_the_file_count_together_and_so_does_a_later_one(tmp_path: Path, clock: Clock) -> None:
-    one, two = (SharedWindows(tmp_path / "limits", clock) for _ in range(2))
+    one, two = (CounterFile(tmp_path / "limits", clock) for _ in range(2))
     assert [one.incr("a", 60), two.incr("a", 60), one.incr("a", 60)] == [1, 2, 3]
     one.close()
     two.close()
-    assert SharedWindows(tmp_path / "limits", clock).get("a") == 3
+    assert CounterFile(tmp_path / "limits", clock).get("a") == 3
 
 
-def test_a_clock_put_back_makes_no_window_endless(windows: SharedWindows, clock: Clock) -> None:
+def test_a_clock_put_back_makes_no_window_endless(windows: CounterFile, clock: Clock) -> None:
     windows.incr("a", 60, 100)
     clock.now -= 3600
     assert (windows.get("a"), windows.get_expiry("a")) == (0, clock.now)
@@ -82,7 +82,7 @@ def test_a_clock_put_back_makes_no_window_endless(windows: SharedWindows, clock:
     assert windows.get_expiry("a") == clock.now + 60
 
 
-def test_in_a_full_file_what_ends_first_gives_way(windows: SharedWindows, clock: Clock) -> None:
+def test_in_a_full_row_the_window_that_ends_first_is_replaced(windows: CounterFile, clock: Clock) -> None:
     windows.incr("for the day", 86400)
     for number in range(100_000):
         windows.incr(f"{number}", 60)
@@ -95,11 +95,11 @@ def test_in_a_full_file_what_ends_first_gives_way(windows: SharedWindows, clock:
 def test_a_file_that_holds_something_else_becomes_ours(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "limits"
     path.write_bytes(content)
-    windows = SharedWindows(path)
+    windows = CounterFile(path)
     assert [windows.incr("a", 60), windows.incr("a", 60)] == [1, 2]
 
 
-def test_a_file_that_is_cut_short_under_us_is_counted_in_on(windows: SharedWindows, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_short_under_us_is_counted_in_on(windows: CounterFile, tmp_path: Path) -> None:
     windows.incr("a", 60)
     os.truncate(tmp_path / "data" / "limits", 0)
     assert [windows.get("a"), windows.incr("a", 60), windows.incr("a", 60)] == [0, 1, 2]
@@ -107,13 +107,13 @@ def test_a_file_that_is_cut_short_under_us_is_counted_in_on(windows: SharedWindo
 
 def test_a_disk_that_can_t_be_written_is_an_error_each_time(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    windows = SharedWindows(tmp_path / "file" / "limits")
+    windows = CounterFile(tmp_path / "file" / "limits")
     for _ in range(2):
         with pytest.raises(FileExistsError):
             windows.incr("a", 60)
 
 
-def test_whoever_holds_the_lock_holds_nobody_up_for_long(windows: SharedWindows, tmp_path: Path) -> None:
+def test_a_held_lock_delays_callers_only_briefly(windows: CounterFile, tmp_path: Path) -> None:
     windows.incr("a", 60)
     with (tmp_path / "data" / "limits").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -128,8 +128,8 @@ def test_whoever_holds_the_lock_holds_nobody_up_for_long(windows: SharedWindows,
 _WRITER = """
 import sys
 from pathlib import Path
-from conversation.access.shared_windows import SharedWindows
-windows = SharedWindows(Path(sys.argv[1]))
+from conversation.access.counter_file import CounterFile
+windows = CounterFile(Path(sys.argv[1]))
 print(flush=True)
 sys.stdin.readline()
 done = 0
@@ -148,7 +148,7 @@ def test_processes_and_threads_lose_no_count(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(3)
     ]
-    windows = SharedWindows(path)
+    windows = CounterFile(path)
     try:
         for writer in writers:
             assert writer.stdout

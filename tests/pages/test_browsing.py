@@ -1,4 +1,4 @@
-"""Finding a conversation: by filters, by what was said in any script, and as it arrives."""
+"""Finding a conversation: by filters, by text in any script, and live."""
 
 import re
 import uuid
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.pages.conftest import Opener
-from tests.pages.content import SCRIPTS
+from tests.pages.sample_log import SCRIPTS
 from tests.pages.tabs import Tab
 
 
@@ -18,7 +18,7 @@ def any_tab(request: pytest.FixtureRequest, open_pages: Opener) -> Iterator[Tab]
         yield tab
 
 
-def test_filters_narrow_the_list_and_are_taken_away(any_tab: Tab) -> None:
+def test_filters_narrow_the_list_and_can_be_removed(any_tab: Tab) -> None:
     any_tab.open("/sessions")
     any_tab.page.get_by_text("Filters", exact=True).click()
     any_tab.page.get_by_label("User").fill("ben")
@@ -32,7 +32,7 @@ def test_filters_narrow_the_list_and_are_taken_away(any_tab: Tab) -> None:
     assert "Lost luggage" not in any_tab.texts("#list td a")
     for chip in ("failed interactions", "tag", "user"):
         with any_tab.page.expect_navigation():
-            any_tab.page.get_by_role("link", name=f"Take away: {chip}").click()
+            any_tab.page.get_by_role("link", name=f"Remove filter: {chip}").click()
     assert any_tab.path == "/sessions"
     assert "A table for two" in any_tab.texts("#list td a")
 
@@ -43,10 +43,10 @@ def test_a_filter_that_cannot_be_is_refused_by_name(tab: Tab) -> None:
 
 
 @pytest.mark.parametrize("script", list(SCRIPTS))
-def test_what_was_said_in_any_script_is_found_and_opened(any_tab: Tab, script: str) -> None:
+def test_text_in_any_script_is_found_and_opened(any_tab: Tab, script: str) -> None:
     title, _, response, part = SCRIPTS[script]
     any_tab.open("/search")
-    any_tab.page.get_by_label("What was said").fill(part)
+    any_tab.page.get_by_label("Search text").fill(part)
     any_tab.send("Search")
     assert any_tab.texts(".hit a") == [title]
     assert any_tab.texts(".hit mark") == [part]
@@ -54,16 +54,16 @@ def test_what_was_said_in_any_script_is_found_and_opened(any_tab: Tab, script: s
     with any_tab.page.expect_navigation():
         any_tab.page.get_by_role("link", name=title).click()
     assert any_tab.texts("h1") == [title]
-    assert response in any_tab.texts(".turn.sought .said")
+    assert response in any_tab.texts(".turn.target .text")
     assert any_tab.page.locator(".turn:target").count() == 1
 
 
-def test_what_nobody_said_is_not_found(any_tab: Tab) -> None:
+def test_a_search_without_hits_finds_nothing(any_tab: Tab) -> None:
     any_tab.open("/search")
-    any_tab.page.get_by_label("What was said").fill("zebra crossing")
+    any_tab.page.get_by_label("Search text").fill("zebra crossing")
     any_tab.send("Search")
-    assert "Nothing found" in any_tab.main.inner_text()
-    assert any_tab.page.get_by_label("What was said").input_value() == "zebra crossing"
+    assert "No results" in any_tab.main.inner_text()
+    assert any_tab.page.get_by_label("Search text").input_value() == "zebra crossing"
 
 
 def test_a_session_that_begins_appears_by_itself(tab: Tab, api: httpx.Client) -> None:
@@ -74,10 +74,10 @@ def test_a_session_that_begins_appears_by_itself(tab: Tab, api: httpx.Client) ->
     say(api, str(uuid.uuid4()), "Hello", title)
     tab.page.get_by_role("link", name=title).wait_for()
     assert link.evaluate("(each) => each === document.activeElement")  # the focus stays where it was
-    assert re.fullmatch(r"\d+ new sessions?", tab.page.locator("#live-news").inner_text())
+    assert re.fullmatch(r"\d+ new sessions?", tab.page.locator("#live-announcement").inner_text())
 
 
-def test_what_arrives_is_seen_live_and_can_be_paused(tab: Tab, api: httpx.Client) -> None:
+def test_new_interactions_appear_live_until_paused(tab: Tab, api: httpx.Client) -> None:
     session = str(uuid.uuid4())
     tab.open("/live")
     say(api, session, "The first of them")

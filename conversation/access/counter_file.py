@@ -1,8 +1,8 @@
-"""Counts of calls in windows of time, in a file that all processes of this machine count in.
+"""Fixed-window counters of calls, in a file that all processes of this machine share.
 
-A file and not memory of its own, so that two workers count together, whatever server started them, and a quota for the
-day outlives a restart. Nothing is synced: a crash of the machine may cost counts, never a call. What a process that is
-killed in the middle of a change leaves is a wrong count until its window ends.
+In a file instead of memory, so that all workers count together, whatever server started them, and a daily quota
+survives a restart. Nothing is synced to disk: a crash of the machine may lose counts, but never fails a call. A process
+that is killed while it writes leaves a wrong count until that window ends.
 """
 
 import fcntl
@@ -18,19 +18,19 @@ from pathlib import Path
 from limits.storage import Storage
 
 _MAGIC = b"turnlog2"
-_SALT = 16  # bytes; without it, callers could choose addresses that share a row
+_SALT = 16  # bytes; it stops callers from choosing addresses that share a row
 _HEADER = 32
 # hash of the window's name, when it ends (seconds since the epoch), its count, and how long it lasts (seconds)
 _ENTRY = struct.Struct("=16sdqd")
-_ROW = 8  # windows whose names begin alike; when a ninth comes, the one that ends first gives way
+_ROW = 8  # windows whose hashes begin alike; a ninth replaces the one that ends first
 _ROWS = 8192
-_PATIENCE_S = 0.5  # for the file's lock: it is held for microseconds, or its holder was stopped
+_LOCK_TIMEOUT_S = 0.5  # the file's lock is held for microseconds, unless its holder was stopped
 
 
-class SharedWindows(Storage):
-    """Fixed windows in a file of 3 MB, for `limits`. It is opened when it is first needed.
+class CounterFile(Storage):
+    """A storage of the `limits` library: fixed windows in a file of 3 MB, opened at first use.
 
-    Raises `OSError` when the disk fails or is full, and `TimeoutError` if somebody holds the file's lock.
+    Raises `OSError` when the disk fails or is full, and `TimeoutError` when another process keeps the file's lock.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -45,7 +45,7 @@ class SharedWindows(Storage):
         return OSError
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count in the window of this name, which lasts for `expiry` seconds from its first count."""
+        """Add to a window, which lasts `expiry` seconds from its first count, and return its new count."""
         with self._locked() as file:
             now = self._clock()
             name, at, row = self._row(file, key)
@@ -86,7 +86,7 @@ class SharedWindows(Storage):
                 self._file = None
 
     def _look(self, key: str) -> tuple[float, int, float]:
-        # without the lock: a row is read in one piece
+        # no lock needed: one read returns the whole row
         file = self._file
         if file is None:
             with self._locked() as file:
@@ -104,8 +104,8 @@ class SharedWindows(Storage):
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        if not self._lock.acquire(timeout=_PATIENCE_S):
-            raise TimeoutError("the counts are locked")
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
+            raise TimeoutError("another thread holds the lock")
         try:
             file = self._open() if self._file is None else self._file
             _lock(file)
@@ -136,12 +136,12 @@ class SharedWindows(Storage):
 
 
 def _is_open(now: float, ends: float, lasts: float) -> bool:
-    """Tell whether a window isn't over; one that ends too late met a clock that was put back, and never would be."""
+    """Return whether a window still runs; one that ends too late was written before the clock was set back."""
     return now < ends <= now + lasts
 
 
 def _find(row: bytes, name: bytes) -> tuple[int, float, int, float]:
-    """Return a window's place in its row, its end, count and length; if it isn't there, the place that it may take."""
+    """Return a window's offset in its row, its end, count and length; if it is absent, the offset to write it to."""
     first, soonest = 0, float("inf")
     for at, (other, ends, count, lasts) in enumerate(_ENTRY.iter_unpack(row)):
         if other == name:
@@ -152,13 +152,13 @@ def _find(row: bytes, name: bytes) -> tuple[int, float, int, float]:
 
 
 def _lock(file: int) -> None:
-    give_up, pause = time.monotonic() + _PATIENCE_S, 20e-6
+    give_up, pause = time.monotonic() + _LOCK_TIMEOUT_S, 20e-6
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > give_up:
-                raise TimeoutError("somebody holds the lock of the counts") from None
+                raise TimeoutError("another process holds the lock") from None
             time.sleep(pause)
             pause = min(2 * pause, 1e-3)
         else:

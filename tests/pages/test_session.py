@@ -1,4 +1,4 @@
-"""A session as a conversation: who said what, in order, with what is known of each turn."""
+"""The session page: its turns in order, with the details of each."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.pages import session_page as page_module
-from conversation.pages.jinja_filters import NOTHING
+from conversation.pages.jinja_filters import MISSING
 from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
 from logging_store.records import identity
@@ -17,7 +17,7 @@ from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log
 from tests.asking import operations_asked
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 
 AT = "2026-11-21T10:00:0{}Z"
 
@@ -60,8 +60,8 @@ def id_of(name: str, session: str = "s") -> str:
 def test_it_reads_as_a_chat(conversed: FlaskClient) -> None:
     page = page_of(conversed.get("/sessions/s"))
     assert texts(page, "h1") == ["A chat"]
-    assert texts(page, ".bubble.user .said") == ["What is *this*?", "And now?", "Hm"]
-    assert texts(page, ".bubble.assistant .said strong") == ["Bold"]
+    assert texts(page, ".bubble.user .text") == ["What is *this*?", "And now?", "Hm"]
+    assert texts(page, ".bubble.assistant .text strong") == ["Bold"]
     assert texts(page, ".bubble .who") == ["ada", "m-1", "user", "user"]
     (first, *_) = texts(page, ".turn .facts")
     for fact in ("turn 1", "2026-11-21 10:00:01", "m-1", "1.2 s", "200 ms", "10 + 2,000 tokens", "$0.01", "stop"):
@@ -78,13 +78,13 @@ def test_states_and_errors_are_shown_as_such(conversed: FlaskClient) -> None:
 
 def test_gaps_of_the_callers_count_are_shown_where_they_are(conversed: FlaskClient) -> None:
     page = page_of(conversed.get("/sessions/s"))
-    assert texts(page, ".gap") == ["Turns 2 to 3 missing: nobody logged them."]
+    assert texts(page, ".gap") == ["Turns 2 to 3 were never logged."]
     assert [li.get("id") or "gap" for li in page.select(".turns > li")] == [
         f"i-{id_of('one')}", "gap", f"i-{id_of('two')}", f"i-{id_of('three')}",
     ]  # fmt: skip
 
 
-def test_beside_it_stands_what_is_known_of_the_session(conversed: FlaskClient) -> None:
+def test_the_sessions_details_stand_beside_it(conversed: FlaskClient) -> None:
     aside = page_of(conversed.get("/sessions/s")).aside
     assert aside
     told = " ".join(aside.get_text(" ").split())
@@ -106,13 +106,13 @@ def long(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
 
 
 def shown(page: Any) -> list[int]:
-    return [int(text.split()[1]) for text in texts(page, ".bubble.user .said")]
+    return [int(text.split()[1]) for text in texts(page, ".bubble.user .text")]
 
 
 def test_a_long_one_is_read_in_pages_there_and_back(long: FlaskClient) -> None:
     first = page_of(long.get("/sessions/long"))
     assert shown(first) == [1, 2, 3, 4]
-    assert "10 interactions, here 1 to 4" in texts(first, "p.text-body-secondary")[0]
+    assert "Showing 1 to 4 of 10 interactions" in texts(first, "p.text-body-secondary")[0]
     second = page_of(long.get(link(first, "Later")))
     assert shown(second) == [5, 6, 7, 8]
     third = page_of(long.get(link(second, "Later")))
@@ -128,7 +128,7 @@ def test_a_link_to_a_turn_opens_the_page_it_is_on(long: FlaskClient, turn: int, 
     for name in (f"t{turn}", id_of(f"t{turn}", "long")):
         found = page_of(long.get(f"/sessions/long?turn={name}"))
         assert shown(found) == page
-        assert texts(found, ".turn.sought .said") == [f"prompt {turn}"]
+        assert texts(found, ".turn.target .text") == [f"prompt {turn}"]
     permalink = [a["href"] for a in found.select(".facts a") if a.get_text(strip=True) == f"turn {turn}"]
     assert permalink == [f"/sessions/{identity.session('default', 'long').id}?turn={name}#i-{name}"]
 
@@ -152,7 +152,7 @@ def test_a_session_in_a_folder_leads_to_its_neighbours(client: FlaskClient) -> N
     assert not [text for text in texts(page_of(client.get(f"/sessions/{ids[0]}")), "aside a") if text.startswith("←")]
 
 
-def test_an_erased_session_is_told_so(conversed: FlaskClient) -> None:
+def test_an_erased_session_is_gone(conversed: FlaskClient) -> None:
     conversed.delete("/v1/sessions/s")
     assert texts(page_of(conversed.get("/sessions/s"), 410), "h1") == ["Session Erased"]
 
@@ -188,7 +188,7 @@ def test_no_title_breaks_out_of_a_files_name(client: FlaskClient, title: str) ->
     assert "Set-Cookie" not in client.get("/sessions/t/conversation.md").headers
 
 
-def test_what_a_client_sends_again_with_each_turn_is_shown_once(client: FlaskClient) -> None:
+def test_resent_messages_are_shown_once(client: FlaskClient) -> None:
     said: list[dict[str, str]] = [{"role": "system", "content": "Be short."}]
     for n in (1, 2, 3):
         said.append({"role": "user", "content": f"question {n}"})
@@ -196,24 +196,27 @@ def test_what_a_client_sends_again_with_each_turn_is_shown_once(client: FlaskCli
         said.append({"role": "assistant", "content": f"answer {n}"})
     page = page_of(client.get("/sessions/h"))
     shown = ["Be short.", "question 1", "answer 1", "question 2", "answer 2", "question 3", "answer 3"]
-    assert texts(page, ".bubble .said") == shown
-    assert texts(page, ".again") == ["3 earlier messages sent again ( JSON )", "5 earlier messages sent again ( JSON )"]
+    assert texts(page, ".bubble .text") == shown
+    assert texts(page, ".resent") == [
+        "3 earlier messages sent again ( JSON )",
+        "5 earlier messages sent again ( JSON )",
+    ]
 
 
 def test_messages_that_changed_are_shown_again(client: FlaskClient) -> None:
     for n, system in enumerate(("Be short.", "Be long."), 1):
         messages = [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}]
         log(client, session_id="h", interaction_id=f"t{n}", turn=n, prompt=messages, response="Hello")
-    assert texts(page_of(client.get("/sessions/h")), ".bubble.other .said") == ["Be short.", "Be long."]
+    assert texts(page_of(client.get("/sessions/h")), ".bubble.other .text") == ["Be short.", "Be long."]
 
 
 def test_the_same_question_asked_twice_is_shown_twice(client: FlaskClient) -> None:
     for n in (1, 2):
         log(client, session_id="h", interaction_id=f"t{n}", turn=n, prompt=[{"role": "user", "content": "Hi"}])
-    assert texts(page_of(client.get("/sessions/h")), ".bubble .said") == ["Hi", "Hi"]
+    assert texts(page_of(client.get("/sessions/h")), ".bubble .text") == ["Hi", "Hi"]
 
 
-def test_a_cost_that_nobody_stated_is_estimated_and_says_so(client: FlaskClient) -> None:
+def test_a_missing_cost_is_estimated_and_marked(client: FlaskClient) -> None:
     usage = {"model": "gpt-4o", "provider": "openai", "input_tokens": 1_000_000, "output_tokens": 0}
     log(client, session_id="c", interaction_id="stated", turn=1, prompt="Hi", cost_usd=1.5, **usage)
     log(client, session_id="c", interaction_id="estimated", turn=2, prompt="Hi", **usage)
@@ -226,18 +229,18 @@ def test_a_cost_that_nobody_stated_is_estimated_and_says_so(client: FlaskClient)
     (sums,) = [row for row in texts(page, "aside tbody tr") if row.startswith("gpt-4o")]
     assert sums.split()[-2] == "≈"
     assert float(sums.rpartition("$")[2]) > 1.5
-    assert [row for row in texts(page, "aside tbody tr") if row.startswith("nobody-7b")] == [f"nobody-7b 1 5 {NOTHING}"]
+    assert [row for row in texts(page, "aside tbody tr") if row.startswith("nobody-7b")] == [f"nobody-7b 1 5 {MISSING}"]
 
 
-def test_what_is_missing_between_two_pages_is_shown(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_between_two_pages_are_shown(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "TURNS", 2)
     said: list[dict[str, str]] = []
     for n in (1, 2, 7, 8, 9):
         said.append({"role": "user", "content": f"question {n}"})
         log(client, session_id="b", interaction_id=f"t{n}", turn=n, prompt=said)
     second = page_of(client.get("/sessions/b?turn=t7"))
-    assert texts(second, ".gap") == ["Turns 3 to 6 missing: nobody logged them."]
-    assert texts(second, ".bubble .said") == ["question 7", "question 8"]
+    assert texts(second, ".gap") == ["Turns 3 to 6 were never logged."]
+    assert texts(second, ".bubble .text") == ["question 7", "question 8"]
     third = page_of(client.get(link(second, "Later")))
-    assert texts(third, ".bubble .said") == ["question 9"]
-    assert texts(page_of(client.get(link(third, "Earlier"))), ".bubble .said") == ["question 7", "question 8"]
+    assert texts(third, ".bubble .text") == ["question 9"]
+    assert texts(page_of(client.get(link(third, "Earlier"))), ".bubble .text") == ["question 7", "question 8"]

@@ -1,4 +1,4 @@
-"""A log in which every text that callers can state is an attacker's."""
+"""A log in which every text is an attacker's."""
 
 import re
 from typing import Any

@@ -13,7 +13,7 @@ from typing import Any
 from conversation.archive import documents, exporting
 from conversation.archive.entries import Reader
 from conversation.archive.formats import csv_table, fine_tuning, mongoexport, openai_chat, turnlog_lines
-from conversation.archive.importing import Import
+from conversation.archive.importing import Importer
 from logging_store.batches import Receipt
 from logging_store.records.identity import Identity
 from logging_store.records.models import Record
@@ -89,11 +89,11 @@ def _ignore(*_: Any) -> None:
 
 
 def _import(reader: Reader, pieces: Iterator[bytes], count: int) -> None:
-    run = Import(_keep, reject=_ignore, report=_ignore, waiting=_ignore, patience_s=0)
+    run = Importer(_keep, reject=_ignore, report=_ignore, on_outage=_ignore, patience_s=0)
     for _ in run.run(reader(documents.read(Generated(pieces)))):
         pass
     assert run.tally.kinds["interactions"].total() == count
-    assert not run.tally.refused
+    assert not run.tally.not_stored
 
 
 def _chat(n: int) -> bytes:
@@ -121,7 +121,7 @@ def main(what: str, count: int) -> None:
         case "sessions" | "one session":
             repository = Repository(count, 1) if what == "sessions" else Repository(1, count)
             for writer in (turnlog_lines.write, fine_tuning.write, csv_table.write):
-                size = sum(map(len, writer(exporting.everything(repository, {}))))
+                size = sum(map(len, writer(exporting.export_sessions(repository, {}))))
                 assert size > count * 2 * len(_TEXT)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # noqa: T201 - the answer
 

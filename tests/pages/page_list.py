@@ -1,4 +1,4 @@
-"""Every page there is: where the tests find it, by its route. A new page joins this list, or a test fails."""
+"""All pages by endpoint, with a path and the heading of each. A test fails if a new page is missing here."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ class Place(NamedTuple):
     heading: str
 
 
-#: By endpoint. The sessions are those of tests/pages/content.py.
+#: By endpoint. The sessions are those of tests/pages/sample_log.py.
 PLACES: dict[str, list[Place]] = {
     "pages_overview.overview": [Place("/", "Overview"), Place("/?span=7d", "Overview")],
     "pages_sessions.sessions": [
@@ -24,7 +24,7 @@ PLACES: dict[str, list[Place]] = {
         Place("/search?q=table&model=gpt-4o-mini&order=match", "Search"),
         Place("/search?q=zebra", "Search"),
     ],
-    "pages_transcript.transcript": [
+    "pages_session.session_page": [
         Place("/sessions/table", "A table for two"),
         Place("/sessions/troubled", "Nothing works"),
         Place("/sessions/long", "A long evening"),
@@ -33,7 +33,7 @@ PLACES: dict[str, list[Place]] = {
     ],
     "pages_folders.folders": [Place("/folders", "Folders")],
     "pages_folders.folder": [Place("/folders/course", "Speech lessons")],
-    "pages_keys.keys": [Place("/keys", "Keys of the project default")],
+    "pages_keys.keys": [Place("/keys", "API keys of project default")],
     "pages_dead_letters.dead_letters": [Place("/dead-letters", "Dead letters")],
     "pages_health.health": [Place("/health", "Health")],
 }

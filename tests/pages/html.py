@@ -1,4 +1,4 @@
-"""Pages as a test reads them."""
+"""Parses pages for tests."""
 
 from bs4 import BeautifulSoup, Tag
 from werkzeug.test import TestResponse

@@ -1,4 +1,4 @@
-"""Watches a browser for whatever a page of ours never does: scripts of others, calls to elsewhere, errors."""
+"""Watches a browser for what no page of ours may do: run foreign scripts, call other hosts, log errors."""
 
 from typing import Any
 from urllib.parse import urlsplit
