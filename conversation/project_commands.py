@@ -36,5 +36,5 @@ def set_project(*, project: str, keep_days: int | None, keep_default: bool) -> N
         raise click.UsageError("Say how long: --keep-days N, or --keep-default")
     with retention_at_work() as retention:
         named(retention, project)
-        retention.keep(project, keep_days)
+        retention.set_keep_days(project, keep_days)
     click.echo(f"{project}: kept {'as TURNLOG_KEEP_DAYS says' if keep_days is None else f'for {keep_days:,} days'}")

@@ -77,4 +77,4 @@ def keep_days_of(project: Project) -> int | None:
 def retention_at_work() -> Iterator[Retention]:
     settings: Settings = current_app.extensions["turnlog_settings"]
     with database_at_work() as database:
-        yield Retention(database, SpoolDirectory(settings.spool_dir, Limits()).sessions)
+        yield Retention(database, SpoolDirectory(settings.spool_dir, Limits()).parent_ids)

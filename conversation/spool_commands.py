@@ -13,7 +13,7 @@ from conversation.commands import database
 from conversation.settings import Settings
 from logging_store.batches import Receipt
 from logging_store.errors import TurnlogError
-from logging_store.spool import DeadLetters, Limits, SpoolDirectory, resend
+from logging_store.spool import DeadLetters, Limits, SpoolDirectory, dead_letters
 from logging_store.spool.dead_letters import DeadLetter
 
 blueprint = Blueprint("spool_commands", __name__, cli_group="spool")
@@ -44,7 +44,7 @@ def list_dead_letters(after: int) -> None:
     for letter in letters:
         click.echo(
             f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
-            f"{resend.what_became(Receipt.model_validate(letter.receipt), ': ')}"
+            f"{dead_letters.describe(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
         click.echo(f"There may be more: --after {letters[-1].number}")
@@ -59,7 +59,7 @@ def show(number: int) -> None:
         to_json(
             {
                 "number": letter.number,
-                "acknowledged_at": _time(letter.kept_at),
+                "acknowledged_at": _time(letter.spooled_at),
                 "refused_at": _time(letter.refused_at),
                 "receipt": letter.receipt,
                 "batch": letter.batch.to_json(),
@@ -79,9 +79,9 @@ def retry(number: int | None, *, every: bool) -> None:
     refused = 0
     with _store_at_work():
         for letter in _every() if number is None else [_find(number)]:
-            receipt, gone = resend.retry(http.repository().store, _dead_letters(), letter)
+            receipt, gone = dead_letters.retry(http.repository().store, _dead_letters(), letter)
             refused += not gone
-            click.echo(f"{letter.number}  {resend.what_became(receipt, '  ')}")
+            click.echo(f"{letter.number}  {dead_letters.describe(receipt, '  ')}")
     if refused:
         raise click.exceptions.Exit(1)
 

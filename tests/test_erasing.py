@@ -46,7 +46,7 @@ def test_a_session_is_erased_with_a_report_that_proves_it(client: FlaskClient, s
     report = erased(client, in_path("it's"))
     assert report | {"dry_run": True, "erased_at": None, "signature": would["signature"]} == would
     assert remaining(backend, report) == 0
-    assert erasure_reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+    assert erasure_reports.verify(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert problem(client.get(in_path("it's")))["status"] == 410
 
 
@@ -70,7 +70,7 @@ def test_everything_about_a_user_is_erased(client: FlaskClient, store: Store, ba
     report = erased(client, "/v1/users/ada")
     assert {name: report[name] for name in counts} == counts
     assert remaining(backend, report) == 0
-    assert erasure_reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+    assert erasure_reports.verify(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert [problem(client.get(in_path(f"own {n}")))["status"] for n in range(3)] == [410] * 3
     assert [
         (row["prompt"], row["response"], row["participant"], row["turn"]) for row in transcript(client, "bob's")
@@ -166,7 +166,9 @@ def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
 
 def test_two_erasures_of_one_user_at_once_agree(backend: Backend, repository: ConversationRepository) -> None:
     for n in range(30):
-        repository.keep([Session(session_id=f"s {n}", user_id="ada"), Interaction(session_id=f"s {n}", prompt="Hello")])
+        repository.write(
+            [Session(session_id=f"s {n}", user_id="ada"), Interaction(session_id=f"s {n}", prompt="Hello")]
+        )
     logs = [ConversationRepository(backend.open(), PROJECT) for _ in range(4)]
     with ThreadPoolExecutor(len(logs)) as threads:
         told = list(threads.map(lambda log: log.erase_user("ada"), logs))
@@ -177,7 +179,7 @@ def test_two_erasures_of_one_user_at_once_agree(backend: Backend, repository: Co
 def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repository: ConversationRepository) -> None:
     sessions = [f"s {n}" for n in range(40)]
     for name in sessions:
-        repository.keep([Session(session_id=name, user_id="ada"), Interaction(session_id=name, prompt="Hello")])
+        repository.write([Session(session_id=name, user_id="ada"), Interaction(session_id=name, prompt="Hello")])
     writer = ConversationRepository(backend.open(), PROJECT)
     with ThreadPoolExecutor(1) as threads:
         erasing = threads.submit(repository.erase_user, "ada")
@@ -241,7 +243,9 @@ def test_a_long_session_is_erased_in_steps_that_nobody_sees(
 
 def test_another_projects_user_of_the_same_name_is_somebody_else(client: FlaskClient, store: Store) -> None:
     other = ConversationRepository(store, "other")
-    other.keep([Session(session_id="s", user_id="ada"), Interaction(session_id="s", prompt="Hello", participant="ada")])
+    other.write(
+        [Session(session_id="s", user_id="ada"), Interaction(session_id="s", prompt="Hello", participant="ada")]
+    )
     create(client, session_id="s", user_id="ada")
     report = erased(client, "/v1/users/ada")
     assert (report["sessions"], report["interactions"]) == (1, 0)

@@ -59,7 +59,7 @@ def behind_a_first_write(
     inner: GatedStore, batches: Sequence[Batch], then: Callable[[], None]
 ) -> list[Future[BatchReceipts]]:
     """Write `batches` at once, in their order, while a first write is under way; then let everything through."""
-    group = GroupCommit(inner, patience_s=10)
+    group = GroupCommit(inner, max_wait_s=10)
     with ThreadPoolExecutor(len(batches) + 1) as threads:
         first = threads.submit(group.write, saying("first"))
         inner.wait_for_a_write()
@@ -67,7 +67,7 @@ def behind_a_first_write(
         for n, batch in enumerate(batches):
             others.append(threads.submit(group.write, batch))
             give_up = time.monotonic() + 10
-            while len(group._waiting) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
+            while len(group._queue) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
                 assert time.monotonic() < give_up
         then()
         inner.let_through(100)
@@ -85,7 +85,7 @@ def test_writes_that_wait_become_one_group() -> None:
 def test_an_idle_writer_does_not_wait() -> None:
     inner = GatedStore()
     inner.let_through(2)
-    group = GroupCommit(inner, patience_s=10)
+    group = GroupCommit(inner, max_wait_s=10)
     group.write(saying("a"))
     group.write(saying("b"))
     assert inner.groups == [["a"], ["b"]]
@@ -133,7 +133,7 @@ def test_a_page_for_which_the_spool_has_no_room_costs_nobody_else_theirs() -> No
 
 def test_an_outage_reaches_everyone_in_the_group() -> None:
     inner = GatedStore()
-    group = GroupCommit(inner, patience_s=10)
+    group = GroupCommit(inner, max_wait_s=10)
     inner.fail = errors.StoreUnavailable("away")
     with ThreadPoolExecutor(9) as threads:
         writes = [threads.submit(group.write, saying(str(n))) for n in range(9)]
@@ -148,7 +148,7 @@ def test_an_outage_reaches_everyone_in_the_group() -> None:
 
 def test_nobody_waits_for_a_turn_longer_than_their_patience() -> None:
     inner = GatedStore()
-    group = GroupCommit(inner, patience_s=0.1)
+    group = GroupCommit(inner, max_wait_s=0.1)
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(group.write, saying("slow"))
         inner.wait_for_a_write()
@@ -168,7 +168,7 @@ def test_whose_turn_does_not_come_is_kept_elsewhere() -> None:
         elsewhere.append(batch)
         return BatchReceipts([], [Receipt(receipt="spooled")])
 
-    group = GroupCommit(inner, patience_s=0.1, overflow=keep)
+    group = GroupCommit(inner, max_wait_s=0.1, overflow=keep)
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(group.write, saying("slow"))
         inner.wait_for_a_write()
@@ -194,7 +194,7 @@ def test_a_group_with_bad_data_keeps_one_deadline() -> None:
         kept.extend(row["prompt"] for row in batch.interactions)
         return BatchReceipts([], [Receipt(receipt="spooled")])
 
-    group = GroupCommit(inner, patience_s=0.25, overflow=keep)
+    group = GroupCommit(inner, max_wait_s=0.25, overflow=keep)
     inner.let_through(100)
     with ThreadPoolExecutor(32) as threads:
         writes = {n: threads.submit(group.write, saying("bad" if n % 4 == 0 else str(n))) for n in range(32)}
@@ -205,7 +205,7 @@ def test_a_group_with_bad_data_keeps_one_deadline() -> None:
 
 
 def test_callers_who_contradict_each_other_in_a_group_are_told_their_own(backend: Backend) -> None:
-    group = GroupCommit(backend.open(), patience_s=10)
+    group = GroupCommit(backend.open(), max_wait_s=10)
     session, one = new_id(), new_id()
     with ThreadPoolExecutor(32) as threads:
         writes = [

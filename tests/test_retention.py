@@ -51,10 +51,10 @@ def expire(operator: Operator, *arguments: str, days: int | None = 90) -> str:
 def test_sessions_that_nothing_was_added_to_go_and_the_others_stay(
     past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
-    past.keep([said("old"), said("old", "more"), Session(session_id="old and empty"), said("in use"), said("joined")])
+    past.write([said("old"), said("old", "more"), Session(session_id="old and empty"), said("in use"), said("joined")])
     planned = {"session_id": "planned", "scheduled_on": datetime.now(UTC).date().isoformat()}
-    past.keep([Session.model_validate(planned)])
-    repository.keep([said("in use"), Participant(session_id="joined", participant="ada"), said("new")])
+    past.write([Session.model_validate(planned)])
+    repository.write([said("in use"), Participant(session_id="joined", participant="ada"), said("new")])
 
     told = expire(operator, "--dry-run")
     assert "2 sessions with 2 interactions, 0 folders would go" in told
@@ -120,9 +120,9 @@ def test_folders_without_sessions_are_cleared(
 ) -> None:
     plan = Plan(sessions_per_week=1, total_weeks=2)
     for name in ("over", "in use"):
-        past.keep([Folder(folder_id=name, name="Ada's", user_id="ada", plan=plan, metadata={"a": 1})])
-    repository.keep([said(repository.folder("in use", {"limit": 1})["sessions"][0]["session_id"])])
-    repository.keep([Folder(folder_id="new", name="New")])
+        past.write([Folder(folder_id=name, name="Ada's", user_id="ada", plan=plan, metadata={"a": 1})])
+    repository.write([said(repository.folder("in use", {"limit": 1})["sessions"][0]["session_id"])])
+    repository.write([Folder(folder_id="new", name="New")])
     assert "3 sessions with 0 interactions, 1 folders would go" in expire(operator, "--dry-run")
     assert "3 sessions with 0 interactions, 1 folders" in expire(operator)
     over = repository.folder("over", {"limit": 1})["folder"]

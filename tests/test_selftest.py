@@ -174,7 +174,7 @@ class HasGaps(Liar):
 
 class Keeps(Liar):
     def ask(self, operation: ops.Operation[Any, Any], project: str | None, query: Any) -> Any:
-        if operation is ops.FORGET_PROJECT:
+        if operation is ops.PURGE_PROJECT:
             return {"sessions": 0, "interactions": 0, "left": 1}
         return super().ask(operation, project, query)
 
@@ -237,7 +237,7 @@ def test_rows_that_stay_are_told(database: str) -> None:
     assert rows_left(database) > 0
     project = re.search(r"selftest-[0-9a-f-]{36}", result.output)
     assert project is not None
-    assert ask(store, ops.FORGET_PROJECT, project[0])["left"] == 0
+    assert ask(store, ops.PURGE_PROJECT, project[0])["left"] == 0
     store.close()
 
 

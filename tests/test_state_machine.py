@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from logging_store.batches import Outcome
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.records.models import Interaction, Session, SessionChanges
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
 from tests.model import REJECTED, Model, StoredSession, Told
@@ -37,7 +37,7 @@ EXAMPLES, STEPS = 120, 40
 TIMES = {"created_at", "started_at", "ended_at", "completed_at", "last_activity_at"}
 
 
-def told(kept: Kept) -> Told:
+def told(kept: WriteResult) -> Told:
     assert (kept.receipt.reason == "erased") == (kept.receipt.receipt == "rejected")
     return kept.receipt.receipt, frozenset(kept.receipt.fields)
 

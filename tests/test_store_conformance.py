@@ -28,10 +28,10 @@ from tests.databases import TestServer
 AT = "2026-11-21T06:30:00+00:00"
 PROJECT = f"conformance-{uuid.uuid4()}"
 WRAPPED: dict[str, Callable[[Store, Path], Store]] = {
-    "group commit": lambda store, _: GroupCommit(store, patience_s=10),
+    "group commit": lambda store, _: GroupCommit(store, max_wait_s=10),
     "spool": lambda store, path: Spool(store, path, Limits(min_free_bytes=0)),
     "group commit over spool": lambda store, path: GroupCommit(
-        Spool(store, path, Limits(min_free_bytes=0)), patience_s=10
+        Spool(store, path, Limits(min_free_bytes=0)), max_wait_s=10
     ),
 }
 KINDS = ["postgres", "supabase", *WRAPPED] + ["real Supabase"] * ("SUPABASE_URL" in os.environ)
@@ -324,12 +324,12 @@ def test_only_a_self_test_is_forgotten(store: Store) -> None:
     session, project = new_id(), f"selftest-{uuid.uuid4()}"
     for each in (project, PROJECT):
         store.write(Batch(each, interactions=[interaction_row(session, new_id(), prompt="Hello")]))
-    assert ask(store, ops.FORGET_PROJECT, project) == {"sessions": 1, "interactions": 1, "left": 0}
-    assert ask(store, ops.FORGET_PROJECT, project) == {"sessions": 0, "interactions": 0, "left": 0}
+    assert ask(store, ops.PURGE_PROJECT, project) == {"sessions": 1, "interactions": 1, "left": 0}
+    assert ask(store, ops.PURGE_PROJECT, project) == {"sessions": 0, "interactions": 0, "left": 0}
     assert ask(store, ops.SESSION, project, {"session_id": session}) is None
     for other in (PROJECT, "selftest-", "selftest-mine", f"{project}-2", f"x{project}", f"{project}\n"):
         with pytest.raises(errors.Invalid, match="only the project of a self-test"):
-            ask(store, ops.FORGET_PROJECT, other)
+            ask(store, ops.PURGE_PROJECT, other)
     assert len(transcript(store, session)) == 1
 
 

@@ -81,7 +81,7 @@ class Gate:
         self.identification = Identification(settings, store, known)
 
         def origins_of_keys(_: str) -> frozenset[str]:
-            return frozenset(store.ask(ops.ORIGINS, None, ops.Nothing())["origins"])
+            return frozenset(store.ask(ops.ORIGINS, None, ops.NoQuery())["origins"])
 
         origins = Proofs(origins_of_keys, KnownOrigins(known))
         self.cors = Cors(origins, settings.turnlog_user_origins)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 
 from conversation.access import session_tokens
 from conversation.access.api_keys import Key
-from logging_store.errors import NotYours
+from logging_store.errors import NotOwner
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
 _MOST_TOKENS = 20
@@ -36,14 +36,14 @@ class Claims:
         return self.user_id or _BROWSER
 
     def owner_of(self, session_id: str) -> str:
-        """Return whose a session must be for this call to reach it. Raises `NotYours` without its token."""
+        """Return whose a session must be for this call to reach it. Raises `NotOwner` without its token."""
         if self.user_id is not None:
             return f"user:{self.user_id}"
         if owner := self._shown.get(session_id):
             return owner
         if self.creating:
             return self._claim
-        raise NotYours(f"Append to a session with its token, in the header {TOKEN_HEADER}: it is missing or over")
+        raise NotOwner(f"Append to a session with its token, in the header {TOKEN_HEADER}: it is missing or over")
 
     def token(self, session_id: str) -> dict[str, str]:
         """Return the token of a session that was found to be the caller's, and when it ends; nothing for users."""

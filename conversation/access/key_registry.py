@@ -62,7 +62,7 @@ class KeyRegistry:
         return [Key.model_validate(row) for row in found["keys"]]
 
     def revoke(self, key: Key) -> Key:
-        return Key.model_validate(self._ask(ops.REVOKE_KEY, ops.OfKey(id=str(key.id))))
+        return Key.model_validate(self._ask(ops.REVOKE_KEY, ops.KeyIdQuery(id=str(key.id))))
 
     def rotate(self, key: Key, overlap_s: float) -> MadeKey | None:
         """Make a key in the place of another, which ends after the overlap; None if that opens nothing any more."""

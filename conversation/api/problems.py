@@ -15,7 +15,7 @@ from conversation.access.limits import MAX_BODY
 from conversation.access.token_errors import TokenUnprovable
 from conversation.api.requests import InvalidBody, json_path
 from logging_store import errors
-from logging_store.batches import Receipt, receipt_of
+from logging_store.batches import Receipt, error_receipt
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _not_found)
     app.register_error_handler(errors.FolderNotFound, _not_found)
-    app.register_error_handler(errors.NotYours, _not_yours)
+    app.register_error_handler(errors.NotOwner, _not_yours)
     app.register_error_handler(TokenUnprovable, _unprovable)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
@@ -140,7 +140,7 @@ def _not_found(error: errors.SessionNotFound | errors.FolderNotFound) -> Respons
     return problem(404, "Not Found", str(error))
 
 
-def _not_yours(error: errors.NotYours) -> Response:
+def _not_yours(error: errors.NotOwner) -> Response:
     return problem(403, "Forbidden", str(error))
 
 
@@ -168,7 +168,7 @@ def _unavailable(error: errors.StoreUnavailable) -> Response:
 
 
 def _refused_by_the_store(error: errors.Invalid | errors.Conflict) -> Response:
-    return refused(receipt_of(error), {})
+    return refused(error_receipt(error), {})
 
 
 def _store_failed(error: errors.StoreError) -> Response:

@@ -16,7 +16,7 @@ from conversation.archive.disk_index import OnDisk
 from conversation.archive.entries import Place
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
-from logging_store.log_reader import FeedbackOf
+from logging_store.log_reader import NamedFeedbackQuery
 from logging_store.records.json_values import UNCOUNTED
 from logging_store.repository import ConversationRepository
 
@@ -42,8 +42,8 @@ class _Begun(NamedTuple):
     """What is asked for ahead: who takes part, and the first pages of the transcript and of what was said of it."""
 
     participants: list[ops.Participant]
-    page: ops.TranscriptPage[ops.SessionName]
-    feedback: ops.FeedbackPage[ops.SessionName]
+    page: ops.TranscriptPage[ops.SessionRef]
+    feedback: ops.FeedbackPage[ops.SessionRef]
 
 
 def everything(
@@ -110,7 +110,7 @@ def feedback(repository: ConversationRepository, session_id: str) -> Iterator[op
 
 
 def _interactions(
-    repository: ConversationRepository, session_id: str, first: ops.TranscriptPage[ops.SessionName]
+    repository: ConversationRepository, session_id: str, first: ops.TranscriptPage[ops.SessionRef]
 ) -> Iterator[ops.Interaction]:
     if first["after"] is None:
         yield from first["interactions"]
@@ -124,18 +124,18 @@ def _interactions(
 
 
 def _feedback(
-    repository: ConversationRepository, session_id: str, page: ops.FeedbackPage[ops.SessionName]
+    repository: ConversationRepository, session_id: str, page: ops.FeedbackPage[ops.SessionRef]
 ) -> Iterator[ops.Feedback]:
     yield from page["feedback"]
     if page["after"] is not None:
-        onward = FeedbackOf(limit=INTERACTIONS_AT_ONCE, after=page["after"])
+        onward = NamedFeedbackQuery(limit=INTERACTIONS_AT_ONCE, after=page["after"])
         with suppress(SessionErased):
             for each in ops.pages(partial(repository.feedback, session_id), onward):
                 yield from each["feedback"]
 
 
 def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[ops.Interaction]:
-    query = ops.TranscriptPart(limit=INTERACTIONS_AT_ONCE, by="id")
+    query = ops.TranscriptOptions(limit=INTERACTIONS_AT_ONCE, by="id")
     with suppress(SessionErased):
         for page in ops.pages(partial(repository.transcript, session_id), query):
             yield from page["interactions"]

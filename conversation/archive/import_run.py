@@ -61,7 +61,7 @@ def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Note
             redaction=repository.redaction,
         )
         run = Import(
-            log.keep,
+            log.write,
             reject=stack.enter_context(_rows(notes.rejects)),
             report=stack.enter_context(_rows(notes.report)),
             waiting=stack.enter_context(_waiting(current_app.extensions["turnlog_settings"])),

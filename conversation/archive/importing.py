@@ -19,7 +19,7 @@ from conversation.archive.entries import Entry, KeptAside, Place, Refused, Repai
 from logging_store.batches import KINDS, Kind, Outcome, Receipt
 from logging_store.errors import StoreError, StoreUnavailable
 from logging_store.records.models import Record
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 
 RECORDS_AT_ONCE = 500
 _BYTES_AT_ONCE = 4 * 1024 * 1024  # of the records as text: as much as a request may hold
@@ -27,7 +27,7 @@ _PAUSES_S = (1, 2, 4, 8)  # until a store that is away is asked again; the last 
 
 _REFUSALS: tuple[Outcome, ...] = ("conflict", "rejected")
 
-Keep = Callable[[Sequence[Record]], list[Kept]]
+Keep = Callable[[Sequence[Record]], list[WriteResult]]
 Row = dict[str, Any]
 
 
@@ -74,7 +74,7 @@ class Import:
         self._waiting = waiting
         self._patience_s = patience_s
         self._given_up = threading.Event()
-        self._writing: tuple[list[Stated], Future[list[Kept]]] | None = None
+        self._writing: tuple[list[Stated], Future[list[WriteResult]]] | None = None
 
     def run(self, entries: Iterable[Entry]) -> Iterator[Tally]:
         """Store what is stated; yield the tally, which goes on counting, after each batch.
@@ -120,7 +120,7 @@ class Import:
         if batch:
             yield batch
 
-    def _keep_patiently(self, records: Sequence[Record]) -> list[Kept]:
+    def _keep_patiently(self, records: Sequence[Record]) -> list[WriteResult]:
         """Write a batch, again and again while the store is away."""
         give_up = time.monotonic() + self._patience_s
         pauses = iter(_PAUSES_S)
@@ -145,7 +145,7 @@ class Import:
             receipt = kept.receipt
             self.tally.kinds[entry.kind][receipt.receipt] += 1
             if receipt.receipt in _REFUSALS:
-                self._reject(_row(entry.place, reason=_told(receipt), record=entry.record.facts()))
+                self._reject(_row(entry.place, reason=_told(receipt), record=entry.record.json_fields()))
         self.tally.place = batch[-1].place
 
 

@@ -23,7 +23,7 @@ def write(repository: ConversationRepository, user: str) -> Iterator[bytes]:
             yield from turnlog_lines.children(session, *_part_of(repository, session["session_id"], user))
         except (SessionErased, SessionNotFound):
             continue  # meanwhile
-    for said in ops.pages(repository.feedback_by, ops.FeedbackPart(author=user, limit=SESSIONS_AT_ONCE)):
+    for said in ops.pages(repository.feedback_by, ops.FeedbackOptions(author=user, limit=SESSIONS_AT_ONCE)):
         yield from map(turnlog_lines.feedback_line, said["feedback"])
 
 
@@ -43,6 +43,6 @@ def _part_of(
 ) -> tuple[list[ops.Participant], Iterator[ops.Interaction]]:
     """Return how a user takes part in a session, and which of its interactions name them, in no certain order."""
     people = [row for row in repository.participants(session_id)["participants"] if row["participant"] == user]
-    query = ops.TranscriptPart(limit=INTERACTIONS_AT_ONCE, by="id")
+    query = ops.TranscriptOptions(limit=INTERACTIONS_AT_ONCE, by="id")
     pages = ops.pages(partial(repository.transcript, session_id), query)
     return people, (turn for page in pages for turn in page["interactions"] if turn["participant"] == user)

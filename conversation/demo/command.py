@@ -85,8 +85,8 @@ def _fill(log: ConversationRepository, seed: int, end: datetime) -> None:
     counted: Counter[str] = Counter()
     try:
         for batch in _batches(week.records(log.project, seed, end)):
-            kept = log.keep(batch)
-            refused = [each.receipt for each in kept if not each.receipt.kept]
+            kept = log.write(batch)
+            refused = [each.receipt for each in kept if not each.receipt.acknowledged]
             if refused:
                 raise click.ClickException(f"The store refused a record of the demo: {refused[0].model_dump()}")
             counted.update(type(record).__name__.removeprefix("Restored") for record in batch)

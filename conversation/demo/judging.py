@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from conversation.demo.stating import state
-from logging_store.records.restored import RestoredFeedback, RestoredInteraction
+from logging_store.records.models import RestoredFeedback, RestoredInteraction
 
 # shares of answers
 _THUMBS, _SCORES, _NOTES, _REVIEWED = 0.12, 0.05, 0.25, 0.02

@@ -10,8 +10,7 @@ from conversation.demo.stating import state
 from conversation.demo.talks import Line
 from conversation.demo.telling import Habits, Teller
 from logging_store.records import identity
-from logging_store.records.models import Folder, Record, Session
-from logging_store.records.restored import RestoredParticipant
+from logging_store.records.models import Folder, Record, RestoredParticipant, Session
 
 _PER_WEEK, _WEEKS = 2, 6
 _WEEKS_AGO = 2  # the courses began

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from conversation.demo.models import MODELS, Failure, Model, failure, tokens
 from conversation.demo.stating import state
 from conversation.demo.talks import Line
-from logging_store.records.restored import RestoredInteraction
+from logging_store.records.models import RestoredInteraction
 
 # shares of turns
 _FAILS, _FAILS_IN_AN_OUTAGE = 0.015, 0.5

@@ -13,8 +13,7 @@ from conversation.demo.lessons import Courses
 from conversation.demo.stating import state
 from conversation.demo.talks import Line, Talk, people, talks
 from conversation.demo.telling import Habits, Outage, Teller
-from logging_store.records.models import Record
-from logging_store.records.restored import RestoredFolder, RestoredInteraction, RestoredSession
+from logging_store.records.models import Record, RestoredFolder, RestoredInteraction, RestoredSession
 
 SPAN = timedelta(days=7)
 #: When the courses were planned, before the end.

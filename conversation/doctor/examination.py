@@ -37,7 +37,7 @@ class Examination:
         """Look at it, and at the `tables` through its own `address`, which Supabase's API doesn't have."""
         remedies = Remedies(self.settings.store_kind)
         try:
-            ping = self._ask(ops.PING, ops.Nothing())
+            ping = self._ask(ops.PING, ops.NoQuery())
             if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
                 raise SchemaMissing("what answers under Turnlog's name isn't Turnlog's")
         except TurnlogError as error:
@@ -74,11 +74,11 @@ class Examination:
         return Check("schema", version, [finding])
 
     def _shape(self, remedies: Remedies) -> list[Check]:
-        found = self._ask(ops.CATALOGUE, ops.OfTables(tables=catalogue.tables()))
+        found = self._ask(ops.CATALOGUE, ops.TablesQuery(tables=catalogue.tables()))
         return shape.compare(catalogue.expected(), found, remedies)
 
     def _access(self, remedies: Remedies) -> list[Check]:
-        answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
+        answer = self._ask(ops.ACCESS, ops.TablesQuery(tables=catalogue.tables()))
         return [privileges.check_grants(answer, remedies), privileges.check_roles(answer)]
 
     def _durability(self, ping: dict[str, Any]) -> list[Check]:

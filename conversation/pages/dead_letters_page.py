@@ -14,7 +14,7 @@ from conversation.api import http
 from conversation.settings import Settings
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters
-from logging_store.spool import resend as decisions
+from logging_store.spool import dead_letters as decisions
 from logging_store.spool.dead_letters import DeadLetter
 
 blueprint = Blueprint("pages_dead_letters", __name__)
@@ -33,7 +33,7 @@ def dead_letters() -> Response:
 def retry(number: int) -> Response:
     receipt, gone = decisions.retry(http.repository().store, _letters(), _find(number))
     if not gone:
-        return _page(number - 1, 409, refused=(number, decisions.what_became(receipt, ": ")))
+        return _page(number - 1, 409, refused=(number, decisions.describe(receipt, ": ")))
     said = {"spooled": "letter-spooled", "rejected": "letter-erased"}.get(receipt.receipt, "letter-stored")
     return pages.go("pages_dead_letters.dead_letters", said=said)
 
@@ -66,9 +66,9 @@ def _told(letter: DeadLetter) -> dict[str, Any]:
         "project": letter.project,
         "session_id": letter.session_id,
         "record_id": letter.record_id,
-        "acknowledged_at": datetime.fromtimestamp(letter.kept_at, UTC),
+        "acknowledged_at": datetime.fromtimestamp(letter.spooled_at, UTC),
         "refused_at": datetime.fromtimestamp(letter.refused_at, UTC),
-        "reason": decisions.what_became(Receipt.model_validate(letter.receipt), ": "),
+        "reason": decisions.describe(Receipt.model_validate(letter.receipt), ": "),
         "receipt": letter.receipt,
         "batch": letter.batch.to_json(),
     }

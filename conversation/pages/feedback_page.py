@@ -52,8 +52,8 @@ def give(session: str, interaction: str) -> Response:
         return _back(session, interaction, "nothing-said")
     of_turn = {"session_id": session, "interaction_id": interaction, "author": author()}
     stated = [requests.validate(Feedback, {**of_turn, "name": name, "value": value}) for name, value in values.items()]
-    kept = http.repository().keep(stated)
-    if refused := next((one.receipt for one in kept if not one.receipt.kept), None):
+    kept = http.repository().write(stated)
+    if refused := next((one.receipt for one in kept if not one.receipt.acknowledged), None):
         return problems.refused(refused, {})
     return _back(session, interaction, _said([one.receipt for one in kept]))
 

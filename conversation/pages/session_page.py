@@ -68,8 +68,8 @@ def transcript(session: str) -> Response:
     )
 
 
-def _query(asked: pagination.TurnsQuery, sought: str | None) -> ops.ConversationPart:
-    query: ops.ConversationPart = {"limit": TURNS, "feedback": feedback_page.SHOWN}
+def _query(asked: pagination.TurnsQuery, sought: str | None) -> ops.ConversationOptions:
+    query: ops.ConversationOptions = {"limit": TURNS, "feedback": feedback_page.SHOWN}
     if sought:
         query["interaction_id"] = sought
     if asked.after:
@@ -133,7 +133,7 @@ def _mark_gaps(turns: list[Turn]) -> None:
             turn["missing"] = (before["turn"] + 1, turn["turn"] - 1)
 
 
-def _place(row: ops.Interaction) -> ops.TurnPlace:
+def _place(row: ops.Interaction) -> ops.TurnCursor:
     return {
         "turn": row["turn"] if row["turn"] is not None else UNCOUNTED,
         "at": row["started_at"] or row["created_at"],

@@ -37,11 +37,11 @@ def _stated(*fields: str) -> dict[str, Any]:
 class Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    def facts(self, *without: str) -> dict[str, Any]:
+    def json_fields(self, *without: str) -> dict[str, Any]:
         """Return the fields that were stated, as JSON values."""
         return self.model_dump(mode="json", exclude_none=True, exclude=set(without))
 
-    def values(self) -> dict[str, Any]:
+    def python_fields(self) -> dict[str, Any]:
         """Return the fields that were stated, as they are: a time is a datetime."""
         mine = self.__dict__
         return {name: mine[name] for name in self.__pydantic_fields_set__ if mine[name] is not None}
@@ -104,20 +104,20 @@ class Session(FolderSession):
         return self
 
 
-class Attendance(Record):
+class ParticipantDetails(Record):
     """What one of a session's participants is and does. The state only moves forward."""
 
     role: Name | None = None
     state: ParticipantState | None = None
 
 
-class Attendee(Attendance):
+class ParticipantInput(ParticipantDetails):
     """Somebody who takes part in a session, which is known."""
 
     participant: Identifier
 
 
-class Participant(Attendee):
+class Participant(ParticipantInput):
     """Somebody who takes part in a session."""
 
     session_id: Identifier
@@ -167,7 +167,7 @@ class Interaction(Record):
         return self
 
 
-class Judgement(Record):
+class FeedbackInput(Record):
     """What somebody says of an interaction, which is known. Said again, the latest counts."""
 
     name: Annotated[Name, Field(description="What is judged; whoever says it again changes their mind")] = "rating"
@@ -177,7 +177,7 @@ class Judgement(Record):
     given_at: Annotated[Time | None, Field(description="Of several the latest counts; left out, it is now")] = None
 
 
-class Feedback(Judgement):
+class Feedback(FeedbackInput):
     """What somebody says of an interaction. Said again, the latest counts; the interaction may arrive later."""
 
     session_id: Identifier
@@ -202,3 +202,34 @@ class SessionChanges(Record):
         if "status" in self.model_fields_set and self.status is None:
             raise PydanticCustomError("status", "A session always has a status", {"path": ("status",)})
         return self
+
+
+class Restored(Record):
+    """A record exported from another store, with the fields that only a service sets.
+
+    For example `{"session_id": "s", "title": "Fractions", "created_at": "2026-11-21T06:30:00Z", "implicit": false}`.
+    """
+
+    created_at: Time
+
+
+class RestoredFolder(Restored, Folder):
+    """A folder without its plan's sessions: the export holds those that weren't erased."""
+
+    implicit: bool = False
+
+
+class RestoredSession(Restored, Session):
+    implicit: bool = False
+
+
+class RestoredParticipant(Restored, Participant):
+    pass
+
+
+class RestoredInteraction(Restored, Interaction):
+    pass
+
+
+class RestoredFeedback(Restored, Feedback):
+    pass

@@ -14,7 +14,7 @@ from typing import Any
 
 from logging_store.batches import Receipt, Row
 from logging_store.errors import Invalid
-from logging_store.redaction import row_texts as of_rows
+from logging_store.redaction import row_fields as of_rows
 from logging_store.redaction.finders import Finder
 from logging_store.redaction.text import Finders, Passage, RedactionFailed
 
@@ -28,7 +28,7 @@ BUDGET_S = 3.0
 class Redacted:
     """What was done: the receipts of the rows that are refused, by their places, and counts by finder."""
 
-    refused: dict[int, Receipt] = field(default_factory=dict)
+    rejected: dict[int, Receipt] = field(default_factory=dict)
     replaced: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
 
@@ -53,7 +53,7 @@ class Redaction:
     def names(self) -> tuple[str, ...]:
         return self._finders.names
 
-    def rows(self, rows: Sequence[Row]) -> Redacted:
+    def redact_rows(self, rows: Sequence[Row]) -> Redacted:
         """Redact rows in their places."""
         passage = self._passage()
         refused: dict[int, Receipt] = {}
@@ -67,17 +67,17 @@ class Redaction:
                         break
         return self._told(passage, refused)
 
-    def edited(self, changes: Row) -> Redacted:
+    def redact_changes(self, changes: Row) -> Redacted:
         """Redact changes in their places. Raises `Invalid` where that fails."""
-        redacted = self.rows([changes])
-        for receipt in redacted.refused.values():
+        redacted = self.redact_rows([changes])
+        for receipt in redacted.rejected.values():
             raise Invalid(receipt.reason or "", field=receipt.fields[0])
         return redacted
 
     def as_stored(self, name: str, value: Any) -> Any:
         """Return a field's value as it is stored; as it was sent where it can't be redacted."""
         row = {name: value}
-        self.rows([row])
+        self.redact_rows([row])
         return row[name]
 
     def _passage(self) -> Passage:

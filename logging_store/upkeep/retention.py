@@ -49,10 +49,10 @@ class Retention:
         self._waiting = waiting
 
     def projects(self, only: str | None = None) -> list[Project]:
-        found = self._database.ask(ops.PROJECTS, only, ops.Nothing())["projects"]
+        found = self._database.ask(ops.PROJECTS, only, ops.NoQuery())["projects"]
         return [Project(row["project"], row["keep_days"], datetime.fromisoformat(row["now"])) for row in found]
 
-    def keep(self, project: str, days: int | None) -> None:
+    def set_keep_days(self, project: str, days: int | None) -> None:
         """Say how long a project is kept; None: as the service's own setting says."""
         self._database.ask(ops.SET_PROJECT, project, ops.SetProjectQuery(keep_days=days))
 

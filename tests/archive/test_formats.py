@@ -25,8 +25,8 @@ def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
     records = [each.record for each in found if isinstance(each, Stated)]
     assert len(records) == len(found), found
     return (
-        [each.facts() for each in records if isinstance(each, Session)],
-        [each.facts() for each in records if isinstance(each, Interaction)],
+        [each.json_fields() for each in records if isinstance(each, Session)],
+        [each.json_fields() for each in records if isinstance(each, Interaction)],
     )
 
 
@@ -202,4 +202,4 @@ def test_only_the_part_that_can_not_be_kept_is_refused() -> None:
     assert json.loads(refused.text or "") == turn("x", 1, prompt="a", response="b\0c")
     assert isinstance(session, Stated)
     assert isinstance(kept, Stated)
-    assert kept.record.facts() == turn("x", 2, prompt="d")
+    assert kept.record.json_fields() == turn("x", 2, prompt="d")

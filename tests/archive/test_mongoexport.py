@@ -58,7 +58,7 @@ def entries(*lines: Json) -> list[Entry]:
 
 
 def facts(found: list[Entry], model: type[Session] | type[Interaction]) -> list[Json]:
-    return [each.record.facts() for each in found if isinstance(each, Stated) and isinstance(each.record, model)]
+    return [each.record.json_fields() for each in found if isinstance(each, Stated) and isinstance(each.record, model)]
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -81,7 +81,9 @@ def test_nothing_of_any_conversation_is_dropped(lines: list[Json]) -> None:
     found = entries(*lines)
     assert not [each for each in found if isinstance(each, Refused)]
     for number, line in enumerate(lines, start=1):
-        records = [each.record.facts() for each in found if isinstance(each, Stated) and each.place.number == number]
+        records = [
+            each.record.json_fields() for each in found if isinstance(each, Stated) and each.place.number == number
+        ]
         expected = Counter(leaves(extended_json.plain(line)))
         kept = Counter(leaves(records))
         # prompt and response tell who spoke where the text alone stands; a number that names a session is its text

@@ -17,8 +17,7 @@ from conversation.demo import week
 from conversation.demo.talks import fill, people, talks
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
-from logging_store.records.models import Feedback, Interaction, Record, Session
-from logging_store.records.restored import Restored, RestoredInteraction
+from logging_store.records.models import Feedback, Interaction, Record, Restored, RestoredInteraction, Session
 from logging_store.repository import ConversationRepository
 from tests.access.conftest import Calls
 from tests.conftest import PROJECT
@@ -29,11 +28,11 @@ AT = ("--until", UNTIL.isoformat())
 
 
 def stated(seed: int = 1, until: datetime = UNTIL) -> list[tuple[str, dict[str, Any]]]:
-    return [(type(each).__name__, each.facts()) for each in week.records(PROJECT, seed, until)]
+    return [(type(each).__name__, each.json_fields()) for each in week.records(PROJECT, seed, until)]
 
 
 def known() -> list[tuple[str, dict[str, Any]]]:
-    return [(type(each).__name__, each.facts()) for each in made()]
+    return [(type(each).__name__, each.json_fields()) for each in made()]
 
 
 @cache
@@ -47,7 +46,7 @@ def interactions() -> list[RestoredInteraction]:
 
 def texts(record: Record) -> Iterator[str]:
     """Yield all texts that stand anywhere in a record."""
-    waiting: list[Any] = [record.facts()]
+    waiting: list[Any] = [record.json_fields()]
     while waiting:
         match waiting.pop():
             case str() as text:
@@ -78,7 +77,7 @@ def test_a_week_is_kept_whole_and_told_again_is_the_same(
     assert rows == [told[0] + operator.execute(locked)[0][0], *told[1:]]
     again = made()
     for n in range(0, len(again), 500):
-        assert {kept.receipt.receipt for kept in repository.keep(again[n : n + 500])} == {"duplicate"}
+        assert {kept.receipt.receipt for kept in repository.write(again[n : n + 500])} == {"duplicate"}
 
 
 def test_a_course_has_lessons_that_were_held_and_lessons_to_come(
@@ -176,11 +175,11 @@ def test_every_word_in_braces_is_chosen() -> None:
 
 def test_everybody_who_talks_has_a_language() -> None:
     assert {talk.language for talk in talks()} == people().keys()
-    assert all(isinstance(each, (Restored, Session)) or "plan" in each.facts() for each in made())
+    assert all(isinstance(each, (Restored, Session)) or "plan" in each.json_fields() for each in made())
 
 
 def test_what_is_there_is_left_alone(operator: Operator, repository: ConversationRepository) -> None:
-    repository.keep([Session(session_id="mine")])
+    repository.write([Session(session_id="mine")])
     refused = operator.run("demo", *AT)
     assert (refused.exit_code, "has conversations already" in refused.output) == (1, True)
     left = operator.run("demo", "--unless-made", *AT)
@@ -192,7 +191,7 @@ def test_what_is_there_is_left_alone(operator: Operator, repository: Conversatio
 
 
 def test_a_folder_alone_is_something_already(operator: Operator, repository: ConversationRepository) -> None:
-    repository.keep(made()[:1])
+    repository.write(made()[:1])
     assert operator.run("demo", *AT).exit_code == 1
 
 

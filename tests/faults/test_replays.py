@@ -50,7 +50,7 @@ class Stack:
         self.removable = Removable(PostgresStore(database, deadline_s=30))
         breaker = CircuitBreaker(shortest_s=0.01, longest_s=0.05)
         self.spool = Spool(self.removable, folder, Limits(min_free_bytes=0), breaker=breaker)
-        self.store = GroupCommit(self.spool, patience_s=60)
+        self.store = GroupCommit(self.spool, max_wait_s=60)
         self.told: Counter[str] = Counter()
 
     def write(self, stated: Sequence[Statement], received: datetime = RECEIVED) -> None:

@@ -114,7 +114,7 @@ PLANTED = [
     PlantedBug(
         "what is refused for good is forgotten",
         "logging_store/spool/drain.py",
-        "        self._dead_letters.add(batch, receipt, kept_at, lambda: any(file.holds(entry) for entry in own))\n",
+        "        self._dead_letters.add(batch, receipt, spooled_at, lambda: any(file.holds(entry) for entry in own))\n",
         "",
         f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
     ),

@@ -46,7 +46,7 @@ def test_it_takes_one_call_of_the_store(
     assert conversed.post("/v1/feedback", json=judged).status_code == 201
     asked = operations_asked(store, monkeypatch)
     spool = Spool(store, tmp_path / "spool", Limits(min_free_bytes=0))
-    client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, patience_s=10)).test_client()
+    client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, max_wait_s=10)).test_client()
     page = page_of(client.get("/sessions/planned"))
     assert asked == ["conversation"]
     assert texts(page, ".bubble .who") == ["ada"]

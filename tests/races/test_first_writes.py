@@ -5,7 +5,7 @@ from typing import Any
 
 from logging_store.records import identity
 from logging_store.records.models import Interaction, Session
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT
 from tests.races.conftest import Arena
@@ -15,7 +15,7 @@ INTERACTIONS = 12  # of a session; several lanes log each
 KEYS = 5  # sessions that are born in one round
 
 
-def receipt(kept: Kept) -> tuple[str, str, tuple[str, ...]]:
+def receipt(kept: WriteResult) -> tuple[str, str, tuple[str, ...]]:
     """Return who it is about, and what became of it."""
     return (kept.interaction or kept.session).id, kept.receipt.receipt, kept.receipt.fields
 

@@ -34,7 +34,7 @@ def write(store: Store, turn: Turn, keys: list[str]) -> list[str]:
     turn.dice.shuffle(said)
     turn.dice.shuffle(parents)
     receipts = store.write(Batch(PROJECT, sessions=parents, interactions=said))
-    assert all(receipt.kept for receipt in receipts)
+    assert all(receipt.acknowledged for receipt in receipts)
     return [receipt.receipt for receipt in receipts.interactions]
 
 

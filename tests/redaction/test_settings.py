@@ -32,7 +32,7 @@ def test_rules_of_gitleaks_are_added_to_the_secrets(tmp_path: Path) -> None:
     redaction = create_redaction(Settings.from_mapping(mapping))
     assert redaction is not None
     row = {"prompt": "acme-1234 and turnlog_sk_0123456789abcdef"}
-    assert redaction.rows([row]).replaced == {"secrets": 2}
+    assert redaction.redact_rows([row]).replaced == {"secrets": 2}
     assert row == {"prompt": "[secret] and [secret]"}
 
 

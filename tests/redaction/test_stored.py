@@ -19,8 +19,8 @@ from conversation.settings import Settings
 from logging_store.errors import Invalid
 from logging_store.metrics.ledger import Ledger
 from logging_store.records.models import Interaction, SessionChanges
-from logging_store.redaction import Redaction, row_texts
-from logging_store.redaction.by_name import finders
+from logging_store.redaction import Redaction, row_fields
+from logging_store.redaction.finder_factory import finders
 from logging_store.redaction.finders import Custom, Mail
 from logging_store.redaction.linear_regex import Span
 from logging_store.repository import ConversationRepository
@@ -140,7 +140,7 @@ def test_what_names_a_record_stays(redacting: FlaskClient) -> None:
 
 
 def test_messages_of_chats_keep_their_ids(redacting: FlaskClient) -> None:
-    assert {OWN_ID, REPLIES_TO} == row_texts.IN_METADATA
+    assert {OWN_ID, REPLIES_TO} == row_fields.IN_METADATA
     said = [
         {"role": "user", "content": MAIL, "message_id": "u@x.org"},
         {"role": "assistant", "content": "ok", "message_id": MAIL},
@@ -228,7 +228,7 @@ def test_closed_a_record_that_cannot_be_redacted_is_refused_alone(
     assert "RuntimeError" in caplog.text
     assert "refused" in caplog.text
     assert "unbearable" not in caplog.text
-    (planned,) = repository.explain([Interaction(session_id="s", prompt="unbearable")])
+    (planned,) = repository.dry_run([Interaction(session_id="s", prompt="unbearable")])
     assert planned.receipt.receipt == "rejected"
     with pytest.raises(Invalid, match="failing") as caught:
         repository.edit("s", SessionChanges(title="unbearable"))
@@ -262,17 +262,17 @@ def test_a_text_that_takes_too_long_is_a_failure_and_not_a_wait() -> None:
     # each of its matches is looked for up to the end of the text
     slow = Redaction([Custom("slow", "a.*b|a")], clock=lambda: next(seconds), budget_s=20)
     patient: dict[str, Any] = {"prompt": "a" * 900}
-    assert slow.rows([patient]).replaced == {"slow": 900}
+    assert slow.redact_rows([patient]).replaced == {"slow": 900}
     long: dict[str, Any] = {"prompt": "a" * 5000}
-    redacted = slow.rows([long])
+    redacted = slow.redact_rows([long])
     assert redacted.failed == {"slow": 1}
-    assert redacted.refused[0].receipt == "rejected"
+    assert redacted.rejected[0].receipt == "rejected"
 
 
 def test_overlapping_finds_leave_one_marker() -> None:
     redaction = Redaction([Custom("number", "[0-9]{4}"), *finders(["secrets", "mail", "card"], {}, phone_regions=())])
     row: dict[str, Any] = {"prompt": f"{CARD}, token=a1{MAIL} and 1234"}
-    replaced = redaction.rows([row]).replaced
+    replaced = redaction.redact_rows([row]).replaced
     assert row["prompt"] == "[card], token=[secret] and [number]"
     assert replaced == {"card": 1, "secrets": 1, "number": 1}
 
@@ -280,14 +280,14 @@ def test_overlapping_finds_leave_one_marker() -> None:
 def test_names_that_become_one_are_numbered_and_none_is_lost() -> None:
     redaction = Redaction([Custom("x", "[abc]")])
     row: dict[str, Any] = {"metadata": {"a": 1, "b": 2, "[x]": 3, "[x] 2": 4, "c": 5}}
-    redaction.rows([row])
+    redaction.redact_rows([row])
     assert row["metadata"] == {"[x] 3": 1, "[x] 4": 2, "[x]": 3, "[x] 2": 4, "[x] 5": 5}
 
 
 @given(names=st.dictionaries(st.text(alphabet="ab[x] 2", max_size=6), st.integers(), max_size=12))
 def test_no_entry_is_ever_lost(names: dict[str, int]) -> None:
     row: dict[str, Any] = {"metadata": dict(names)}
-    Redaction([Custom("x", "[ab]")]).rows([row])
+    Redaction([Custom("x", "[ab]")]).redact_rows([row])
     assert sorted(row["metadata"].values()) == sorted(names.values())
 
 
@@ -295,11 +295,11 @@ def test_no_entry_is_ever_lost(names: dict[str, int]) -> None:
 def test_any_text_is_gone_through_and_what_is_left_stays(text: str) -> None:
     redaction = Redaction(list(finders(["secrets", "mail", "card", "ip", "phone"], {}, phone_regions=["US", "DE"])))
     row: dict[str, Any] = {"prompt": f"{text} {MAIL} {text}"}
-    redacted = redaction.rows([row])
+    redacted = redaction.redact_rows([row])
     assert not redacted.failed
     assert MAIL not in row["prompt"]
     again: dict[str, Any] = {"prompt": f"{text} {MAIL} {text}"}
-    redaction.rows([again])
+    redaction.redact_rows([again])
     assert again == row
 
 

@@ -150,7 +150,7 @@ class FileStore:
 
 def run(folder: Path, scenario: dict[str, Any]) -> None:
     """Write while the store is away, let it come back, and wait until all is delivered; note what is acknowledged."""
-    drain.LOOK_FOR_ORPHANS_S = 0.02
+    drain.ORPHAN_SCAN_S = 0.02
     if scenario["largest_file"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (scenario["largest_file"], resource.RLIM_INFINITY))
     points = Points(scenario["at"], scenario["wrong"])

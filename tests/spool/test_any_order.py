@@ -28,7 +28,7 @@ from logging_store.batches import Batch, BatchReceipts
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.records.models import Interaction, Session
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirectory
-from logging_store.spool.blocked_sessions import HeldSessions
+from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.drain import Drain
 from logging_store.store import Store
 from tests.asking import ask
@@ -91,7 +91,7 @@ class Waiting:
     def __init__(self, store: Store, path: Path) -> None:
         self.directory = SpoolDirectory(path, Limits(min_free_bytes=0))
         self.dead_letters = DeadLetters(path)
-        self._drain = Drain(store, self.directory, self.dead_letters, CircuitBreaker(), HeldSessions())
+        self._drain = Drain(store, self.directory, self.dead_letters, CircuitBreaker(), BlockedSessions())
 
     def deliver(self) -> None:
         while self.directory.depth().entries:
@@ -173,7 +173,7 @@ def carry_out(plan: Sequence[Act], store: Store, folder: Path) -> set[str]:
         if act.spool is None:
             store.write(batch)
         else:
-            spools[act.spool].directory.keep(batch)
+            spools[act.spool].directory.append(batch)
         if act.delivers is not None:
             spools[act.delivers].deliver()
     for spool in spools:
@@ -191,7 +191,7 @@ def refused(written: Sequence[tuple[Batch, BatchReceipts]]) -> set[str]:
         fact(row)
         for batch, receipts in written
         for row, receipt in zip((*batch.sessions, *batch.interactions), receipts, strict=True)
-        if not receipt.kept
+        if not receipt.acknowledged
     }
 
 

@@ -254,7 +254,7 @@ def test_a_parent_that_is_refused_gets_no_letter_beside_its_children(
         log(client, session_id="second", interaction_id=f"i{n}", prompt="Hello")
     inner.away = None
     delivered(spool)
-    letters = [[row["key"] for row in letter.batch.stated()] for letter in spool.dead_letters.list()]
+    letters = [[row["key"] for row in letter.batch.explicit_rows()] for letter in spool.dead_letters.list()]
     assert letters == [["second"]]
     assert [row["key"] for row in transcript(client, "second")] == ["i0", "i1", "i2"]
 

@@ -15,7 +15,7 @@ from logging_store.records import identity
 from logging_store.spool import Spool
 from logging_store.spool.files import SpoolFile
 from logging_store.spool.locks import BROKEN
-from logging_store.spool.purge import Forgotten
+from logging_store.spool.purge_target import PurgeTarget
 from tests.api import create, in_path, log, problem, transcript
 from tests.asking import ask
 from tests.spool.away import PROJECT, Removable, said
@@ -97,15 +97,15 @@ def test_the_files_of_all_processes_lose_it_and_keep_the_rest(
     assert report["spooled"] == 4
     assert not is_on_disk(b"a secret", tmp_path)
     assert here.directory.depth().records == 2
-    waiting = here.directory.batches_of(PROJECT, OTHER)
+    waiting = here.directory.batches_for(PROJECT, OTHER)
     assert [[row["prompt"] for row in batch.interactions] for batch in waiting] == [["kept"]] * 2
-    assert here.directory.batches_of(PROJECT, SESSION) == []
+    assert here.directory.batches_for(PROJECT, SESSION) == []
 
 
 def test_what_was_taken_away_is_not_put_back_in_parts(tmp_path: Path) -> None:
     # the drain reads an entry, somebody erases it, and then the drain parts it
     file = SpoolFile.create(tmp_path)
-    file.keep([Batch.merge([said("one", session_id=SESSION), said("two", session_id=OTHER)])])
+    file.append([Batch.merge([said("one", session_id=SESSION), said("two", session_id=OTHER)])])
     (entry,) = file.oldest(10, 10_000)
     file.remove([entry])
     file.split(entry, entry.batch.halves())
@@ -236,12 +236,12 @@ def test_what_is_forgotten_takes_no_other_row_along() -> None:
         interactions=[{"session_id": OTHER, "id": SESSION, "participant": "ada"}],
         feedback=[{"session_id": SESSION, "interaction_id": OTHER, "author": author} for author in ("ada", "bob")],
     )
-    rest = Forgotten(PROJECT, user="ada").rest_of(batch)
+    rest = PurgeTarget(PROJECT, user="ada").remaining(batch)
     assert [row["id"] for row in rest.sessions] == [SESSION, OTHER]
     assert [row["participant"] for row in rest.participants] == ["bob"]
     assert rest.interactions == []
     assert [row["author"] for row in rest.feedback] == ["bob"]
     # the folder isn't known any more but by what a session needs of it
     assert rest.folders == [{"id": folder, "key": "f", "created_at": None, "implicit": True}]
-    assert Forgotten(PROJECT, frozenset({OTHER})).rest_of(batch).count == batch.count - 2
-    assert Forgotten(PROJECT, user="nobody").rest_of(batch) == batch
+    assert PurgeTarget(PROJECT, frozenset({OTHER})).remaining(batch).count == batch.count - 2
+    assert PurgeTarget(PROJECT, user="nobody").remaining(batch) == batch

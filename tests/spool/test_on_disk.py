@@ -53,13 +53,13 @@ def unsynced() -> Iterator[Unsynced]:
 def test_what_is_spooled_is_synced_when_keep_returns(unsynced: Unsynced, tmp_path: Path) -> None:
     directory = SpoolDirectory(tmp_path / "spool", Limits(min_free_bytes=0))
     for n in range(3):
-        directory.keep(said(f"Said {n}"))
+        directory.append(said(f"Said {n}"))
         assert unsynced
         assert set(unsynced.values()) == {0}
     directory.close()
 
 
 def test_a_dead_letter_is_synced_when_it_is_told(unsynced: Unsynced, tmp_path: Path) -> None:
-    DeadLetters(tmp_path).add(said("Refused"), Receipt(receipt="conflict"), kept_at=0)
+    DeadLetters(tmp_path).add(said("Refused"), Receipt(receipt="conflict"), spooled_at=0)
     assert unsynced
     assert set(unsynced.values()) == {0}

@@ -42,7 +42,7 @@ def refuse_to_guess(reader: Spool, session_id: str) -> None:
     if not reader.breaker.is_closed:
         with pytest.raises(StoreUnavailable):
             ask(reader, ops.SESSION, PROJECT, {"session_id": session_id})
-    reader.breaker.succeed()
+    reader.breaker.record_success()
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
@@ -67,9 +67,9 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
         if stored:
             store.write(as_batch(stored))
         else:
-            reader.breaker.fail(StoreUnavailable("away"))  # then all that there is to see is what waits
+            reader.breaker.record_failure(StoreUnavailable("away"))  # then all that there is to see is what waits
         for each in waits:
-            waiting.directory.keep(as_batch([each]))
+            waiting.directory.append(as_batch([each]))
         model, agreed = in_a_single_pass([*stored, *waits])
 
         before = {one: ask(reader, ops.TRANSCRIPT, PROJECT, {"session_id": one, "limit": 100}) for one in model.held}

@@ -36,8 +36,8 @@ def expire(spool: Spool, inner: Removable) -> Callable[[], list[Expired]]:
 
     def run() -> list[Expired]:
         assert isinstance(inner.inner, FunctionStore)
-        retention = Retention(inner.inner, spool.directory.sessions)
-        retention.keep(PROJECT, 90)
+        retention = Retention(inner.inner, spool.directory.parent_ids)
+        retention.set_keep_days(PROJECT, 90)
         (project,) = retention.projects(PROJECT)
         steps = [step for dry_run in (True, False) for step in retention.expire(project, 90, dry_run=dry_run)]
         return [step for step in steps if any(step)]

@@ -79,7 +79,7 @@ def test_a_lost_answer_doubles_nothing(spool: Spool, inner: Removable, prompts: 
 def test_what_could_not_be_delivered_goes_on_waiting(
     spool: Spool, inner: Removable, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "HELD_UP_S", 0.1)
+    monkeypatch.setattr(drain, "BLOCKED_RETRY_S", 0.1)
     inner.away = AWAY
     for n in range(3):
         spool.write(said(f"Said {n}"))
@@ -112,7 +112,7 @@ def test_the_file_of_a_living_process_is_left_to_it(open_spool: Callable[..., Sp
     inner.away = AWAY
     owner.write(said("Mine"))
     other.directory.adopt_orphans()
-    assert list(other.directory.to_drain()) == []
+    assert list(other.directory.drainable_files()) == []
 
 
 def test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other(
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_used_is_an_honest_error(
 def test_a_lock_on_one_session_keeps_back_only_that_session(
     spool: Spool, inner: Removable, prompts: Prompts, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "HELD_UP_S", 1.0)
+    monkeypatch.setattr(drain, "BLOCKED_RETRY_S", 1.0)
     with psycopg.connect(database) as admin:
         admin.execute("alter function turnlog.write set lock_timeout = '300ms'")
     locked, free = (f"00000000-0000-0000-0000-00000000000{n}" for n in "ab")
@@ -208,7 +208,7 @@ def test_a_lock_on_one_session_keeps_back_only_that_session(
         both = [said("held up", session_id=locked), said("on its way", session_id=free)]
         assert {receipt.receipt for receipt in spool.write(Batch.merge(both))} == {"spooled"}
         eventually(lambda: prompts() == ["on its way"], "the other session is delivered beside the lock")
-        eventually(lambda: spool._held.of(Batch.merge(both)) == {locked}, "the lock is found")  # noqa: SLF001
+        eventually(lambda: spool._blocked.blocked_in(Batch.merge(both)) == {locked}, "the lock is found")  # noqa: SLF001
 
         around = spool.write(Batch.merge([said("more", session_id=locked), said("at once", session_id=free)]))
         assert [receipt.receipt for receipt in around.interactions] == ["spooled", "created"]

@@ -25,7 +25,7 @@ blueprint = Blueprint("compat", __name__)
 def create_session() -> Response:
     stated = http.read_record(Session)
     kept = http.repository(creating_session=True).ensure_session(stated)
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(
         session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt, **http.session_token(kept)
@@ -48,7 +48,7 @@ def create_session() -> Response:
 def log_interaction() -> Response:
     stated = http.read_record(Interaction)
     (kept,) = http.repository().log([stated])
-    if not kept.receipt.kept or kept.interaction is None:
+    if not kept.receipt.acknowledged or kept.interaction is None:
         return problems.refused(kept.receipt, interaction_ids(kept))
     answer = jsonify(
         session_id=stated.session_id or kept.session.id,

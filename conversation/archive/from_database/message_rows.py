@@ -100,7 +100,7 @@ def _with_facts(stated: Stated, facts: dict[str, tuple[str, Callable[[Any], Any]
                 continue  # told of when it was read
             del holders[0][column]
     metadata["messages"] = [each for each in asides if each.keys() != {"role"}]
-    fields = interaction.facts("metadata") | found | ({"metadata": metadata} if metadata["messages"] else {})
+    fields = interaction.json_fields("metadata") | found | ({"metadata": metadata} if metadata["messages"] else {})
     try:
         return Stated(stated.place, Interaction.model_validate(fields))
     except ValidationError:

@@ -1,7 +1,7 @@
 -- {project, limit} -> {sessions, interactions, left}: takes up to `limit` interactions of a self-test's project away
 -- for good, and after the last of them up to `limit` sessions, with no tombstone; `left` counts the rows that are there
 -- afterwards. Refuses any other project: what people log is erased by turnlog.erase only.
-create or replace function turnlog.forget_project(request jsonb) returns jsonb
+create or replace function turnlog.purge_project(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set enable_seqscan = off -- a self-test's rows were never analysed: a plan by statistics would read everyone's
