@@ -328,7 +328,7 @@ def test_only_a_self_test_is_forgotten(store: Store) -> None:
     assert ask(store, ops.PURGE_PROJECT, project) == {"sessions": 0, "interactions": 0, "left": 0}
     assert ask(store, ops.SESSION, project, {"session_id": session}) is None
     for other in (PROJECT, "selftest-", "selftest-mine", f"{project}-2", f"x{project}", f"{project}\n"):
-        with pytest.raises(errors.Invalid, match="only the project of a self-test"):
+        with pytest.raises(errors.Invalid, match="only a selftest's project can be purged"):
             ask(store, ops.PURGE_PROJECT, other)
     assert len(transcript(store, session)) == 1
 

@@ -76,7 +76,7 @@ class Retention:
             free = [each for each in idle if each not in held]
             query: ops.ExpireQuery = {"before": before, "session_ids": free, "most": _ERASED_AT_ONCE}
             step = self._ask(ops.EXPIRE, project, query)
-            held.update(step["held"])
+            held.update(step["locked"])
             left = step["left"]
             yield Expired(len(step["session_ids"]), step["interactions"])
         # a writer lets go at once, and its session isn't idle any more; who doesn't keeps that one only

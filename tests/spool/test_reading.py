@@ -114,4 +114,4 @@ def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None
         for turn, second, id_ in places
     ]  # fmt: skip
     rows.append({"turn": None, "started_at": None, "created_at": "2026-11-21T12:00:05+02:00", "interaction_id": "6"})
-    assert overlay.in_order(reversed(rows)) == rows
+    assert overlay.sort_transcript(reversed(rows)) == rows
