@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.config["MAX_CONTENT_LENGTH"] = limits.MAX_BODY
     app.json = http.Json(app)
     app.extensions["turnlog_settings"] = settings
-    counts = ledger.of_this_process(settings.redacted)
+    counts = ledger.process_ledger(settings.redacted)
     app.extensions["turnlog_database"] = database = store or create_database_store(settings)
     if isinstance(database, FunctionStore):
         app.extensions["turnlog_indexing"] = Indexing(database)
@@ -145,7 +145,7 @@ def create_redaction(settings: Settings) -> Redaction | None:
     from logging_store.redaction import finder_factory  # noqa: PLC0415 - what finds things takes memory and time to load
 
     try:
-        finders = finder_factory.finders(
+        finders = finder_factory.create_finders(
             settings.turnlog_redact,
             settings.turnlog_redact_patterns,
             phone_regions=settings.turnlog_redact_phone_regions,

@@ -89,10 +89,10 @@ def apply_migrations(conninfo: str, *, again: bool = False) -> Applied:
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
             if again:
-                return Applied(migrations.apply_again(connection))
+                return Applied(migrations.reapply(connection))
             applied = list(migrations.apply(connection))
-            is_news = bool(applied) and migrations.holds_old_tables(connection)
-            return Applied(applied, migrations.BEFORE_THE_FIRST_RELEASE if is_news else None)
+            is_news = bool(applied) and migrations.has_prerelease_tables(connection)
+            return Applied(applied, migrations.PRERELEASE_HINT if is_news else None)
     except psycopg.OperationalError as error:
         if _REFUSED.search(str(error)):
             raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error

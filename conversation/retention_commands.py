@@ -24,16 +24,16 @@ def expire(*, only: str | None, dry_run: bool) -> None:
 
     In short steps beside the service; run again, it goes on where it was cut.
     """
-    held_up = 0
+    locked = 0
     with ended_like_an_interrupt(), retention_at_work() as retention:
         for project in named(retention, only):
             days = keep_days_of(project)
             if days is None:
                 click.echo(f"{project.name}: kept for ever")
                 continue
-            held_up += _expire(retention, project, days, dry_run=dry_run)
-    if held_up:
-        raise click.ClickException(f"{held_up:,} sessions are held up by somebody's lock: run it again")
+            locked += _expire(retention, project, days, dry_run=dry_run)
+    if locked:
+        raise click.ClickException(f"{locked:,} sessions are locked by other transactions: run it again")
 
 
 def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool) -> int:
@@ -54,7 +54,7 @@ def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool)
             done = done.plus(step)
             bar.update(step.sessions)
     click.echo(f"{project.name}: erased {_told(done)}")
-    return done.held_up
+    return done.locked
 
 
 def _told(counts: Expired) -> str:

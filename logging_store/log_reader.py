@@ -165,7 +165,7 @@ class LogReader:
         return identity.session(self.project, name)
 
     def _if_owned(self, own: Identity, found: ops.Session | None) -> ops.Session | None:
-        """Return a session if the caller may read it, else None: nobody learns whether another user's session exists."""
+        """Return a session if the caller may read it, else None, so that nobody learns of other users' sessions."""
         if found and self._ownership is not None and found["owner"] != self._ownership.owner_of(own.id):
             return None
         return found

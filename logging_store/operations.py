@@ -27,7 +27,7 @@ OperationName = Literal[
 class Operation(Generic[Q, A]):
     """An operation, whose query is a `Q` and whose answer is an `A`: `store.ask(SESSION, project, {"session_id": id})`.
 
-    `bounds`: defaults of the query's fields that limit the work of one call. `ms` never exceeds a third of the deadline.
+    `bounds`: defaults of the fields that limit the work of one call. `ms` never exceeds a third of the deadline.
     """
 
     name: OperationName
@@ -735,7 +735,7 @@ class EditQuery(SessionQuery):
 
 
 class EraseQuery(SessionQuery):
-    """`dry_run`: only count. `ensure`: leave a tombstone even if there is no such session. `most`: interactions per call."""
+    """`dry_run`: only count. `ensure`: leave a tombstone even of an unknown session. `most`: interactions per call."""
 
     dry_run: NotRequired[bool]
     ensure: NotRequired[bool]
@@ -743,7 +743,7 @@ class EraseQuery(SessionQuery):
 
 
 class LocallyErased(TypedDict):
-    """Records erased from this machine's disk. `unreadable_files`: spool files that can't be read, so weren't cleaned."""
+    """Records erased from this machine's disk. `unreadable_files`: corrupt spool files, which weren't cleaned."""
 
     spooled: NotRequired[int]
     dead_letters: NotRequired[int]
@@ -767,8 +767,8 @@ class Erased(LocallyErased):
 class EraseUserQuery(TypedDict):
     """`begin` on the first call; or `dry_run`, which only counts, one page per call.
 
-    `spooled_sessions`: those that spooled records assign to this user; `trusted_sessions`: those of them that the service
-    itself assigned, not only a claim. `among`: a dry run returns which of these sessions are the user's.
+    `spooled_sessions`: those that spooled records assign to this user; `trusted_sessions`: those of them that the
+    service itself assigned, not only a claim. `among`: a dry run returns which of these sessions are the user's.
     """
 
     user_id: str

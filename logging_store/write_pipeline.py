@@ -69,7 +69,7 @@ def _write_bisecting(rows: Sequence[RecordRow], write: Write) -> list[Receipt]:
 
 
 def _find_repeated_keys(rows: Sequence[RecordRow], rejected: Mapping[int, Receipt]) -> dict[int, int]:
-    """Return, for each row that repeats a composite key, its position -> the position of the first row with that key."""
+    """Return, of each row that repeats a composite key, position -> position of the first row with that key."""
     first_positions: dict[tuple[str, str], int] = {}
     repeats = {}
     for n, each in enumerate(rows):

@@ -241,7 +241,7 @@ def test_a_migration_that_fails_again_changes_nothing(database: str, monkeypatch
     monkeypatch.setattr(migrations, "available", lambda: [*others, broken])
     with connect(database) as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
-            migrations.apply_again(connection)
+            migrations.reapply(connection)
         row = connection.execute("select turnlog.ping() ->> 'schema'").fetchone()
     assert row == (migrations.SCHEMA_VERSION,)
 
@@ -253,6 +253,6 @@ def test_rows_of_a_turnlog_from_before_the_first_release_are_named_once(empty_da
             " as 'select request'"
         )
     first, second = migrate(empty_database), migrate(empty_database)
-    assert migrations.BEFORE_THE_FIRST_RELEASE in first.output
+    assert migrations.PRERELEASE_HINT in first.output
     assert first.exit_code == 0
     assert second.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"

@@ -206,7 +206,7 @@ def test_a_lock_holds_up_one_session_and_the_others_go(
         holder.execute("select from turnlog.ai_sessions where key = 'old 2' for update")
         status, output = run(operator, "expire", TURNLOG_KEEP_DAYS="90")
     assert status == 1
-    assert "1 sessions are held up by somebody's lock: run it again" in output
+    assert "1 sessions are locked by other transactions: run it again" in output
     assert sessions(repository) == ["old 2"]
     expire(operator)
     assert sessions(repository) == []

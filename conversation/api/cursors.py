@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from logging_store import operations
-from logging_store.records.json_values import MAX_EXACT_INTEGER, UNCOUNTED
+from logging_store.records.json_values import MAX_EXACT_INTEGER, NO_TURN
 
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -104,7 +104,7 @@ def _transcript_place(cursor: object) -> operations.TurnCursor:
     turn, at, interaction = digits[:_TURN], digits[_TURN:-_ID], digits[-_ID:]
     counted = int(turn, 16) <= MAX_EXACT_INTEGER
     return {
-        "turn": int(turn, 16) if counted else UNCOUNTED,
+        "turn": int(turn, 16) if counted else NO_TURN,
         "at": _time_of(at),
         "interaction_id": str(UUID(interaction)),
     }

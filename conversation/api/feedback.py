@@ -15,7 +15,7 @@ from logging_store.records.models import Feedback, FeedbackInput
 
 blueprint = Blueprint("feedback", __name__)
 
-_Value = Annotated[Any, json_schema.ShapedAs(json_schema.FeedbackValue)]
+_Value = Annotated[Any, json_schema.DocumentedAs(json_schema.FeedbackValue)]
 
 
 class FeedbackKept(schemas.Answer):

@@ -74,7 +74,7 @@ def _with_plus(text: object) -> object:
 
 
 def _optional(description: str, *, alias: str | None = None) -> Any:
-    return Field(default=None, alias=alias, description=description, json_schema_extra=json_schema.never_null)
+    return Field(default=None, alias=alias, description=description, json_schema_extra=json_schema.not_null)
 
 
 def _cursor() -> Any:
@@ -82,7 +82,7 @@ def _cursor() -> Any:
         default=None,
         validation_alias="cursor",
         description="`next` of the page before",
-        json_schema_extra=json_schema.never_null,
+        json_schema_extra=json_schema.not_null,
     )
 
 
@@ -171,7 +171,7 @@ class SearchQuery(Page):
         default=None,
         exclude=True,
         description='Words, and "several in quotes", all of which must be said, also as parts of words',
-        json_schema_extra=json_schema.never_null,
+        json_schema_extra=json_schema.not_null,
     )
     words: bool = Field(default=False, description="Only as whole words, in scripts that part them")
     user_id: Text | None = _optional("Only in this user's sessions")

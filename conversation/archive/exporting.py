@@ -17,7 +17,7 @@ from conversation.archive.entries import Place
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.log_reader import NamedFeedbackQuery
-from logging_store.records.json_values import UNCOUNTED
+from logging_store.records.json_values import NO_TURN
 from logging_store.repository import ConversationRepository
 
 SESSIONS_AT_ONCE = 200
@@ -144,5 +144,5 @@ def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[ops.
 def _order(row: ops.Interaction) -> str:
     """Spell a row's place in the transcript, so that texts sort as the store sorts rows."""
     # times are all in UTC, and of those that differ in their fraction the shorter one ends in the lower character
-    turn = UNCOUNTED if row["turn"] is None else row["turn"]
+    turn = NO_TURN if row["turn"] is None else row["turn"]
     return f"{turn:019d} {row['started_at'] or row['created_at']} {row['interaction_id']}"

@@ -11,7 +11,7 @@ from conversation import access, pages
 from conversation.api import cursors, http, pagination, pricing
 from conversation.pages import bubbles, feedback_page, markdown
 from logging_store import operations as ops
-from logging_store.records.json_values import UNCOUNTED
+from logging_store.records.json_values import NO_TURN
 
 blueprint = Blueprint("pages_transcript", __name__)
 
@@ -135,7 +135,7 @@ def _mark_gaps(turns: list[Turn]) -> None:
 
 def _place(row: ops.Interaction) -> ops.TurnCursor:
     return {
-        "turn": row["turn"] if row["turn"] is not None else UNCOUNTED,
+        "turn": row["turn"] if row["turn"] is not None else NO_TURN,
         "at": row["started_at"] or row["created_at"],
         "interaction_id": row["interaction_id"],
     }

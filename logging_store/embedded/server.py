@@ -35,7 +35,7 @@ _START_S = 60  # crash recovery replays the log first
 _NO_PROCESS = 2**31 - 1  # above every kernel's limit
 # what passes by itself: after a kill -9 of the server its orphaned backends keep the shared memory for a moment, and
 # a process killed while it started the server leaves one that is about to listen
-_PASSES = re.compile(r'shared memory|lock file ".*" already exists')
+_TRANSIENT = re.compile(r'shared memory|lock file ".*" already exists')
 
 # Durability is never traded for speed: fsync, full_page_writes and synchronous_commit keep their safe defaults,
 # and `ping` checks that they did.
@@ -130,7 +130,7 @@ class EmbeddedPostgres:
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         if self.socket_dir != self.directory:
             binaries.require_own_directory(self.socket_dir)
-        binaries.let_run_in({self.directory, self.socket_dir})
+        binaries.grant_access({self.directory, self.socket_dir})
 
     def _initialise(self) -> None:
         if (self.cluster / "global" / "pg_control").exists():
@@ -177,13 +177,11 @@ class EmbeddedPostgres:
             arguments = ("-D", self.cluster.name, "-l", self.log.name, "-w", "-t", str(_START_S))
             if binaries.run("pg_ctl", "start", *arguments, folder=self.directory).returncode == 0:
                 return
-            if time.monotonic() > give_up or not _PASSES.search(self._last_words()):
-                raise StoreUnavailable(
-                    f"PostgreSQL didn't start. Its log, {self.log}, ends with:\n{self._last_words()}"
-                )
+            if time.monotonic() > give_up or not _TRANSIENT.search(self._log_tail()):
+                raise StoreUnavailable(f"PostgreSQL didn't start. Its log, {self.log}, ends with:\n{self._log_tail()}")
             time.sleep(0.2)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:]) if self.log.exists() else ""
 
     def _ensure_database(self) -> None:

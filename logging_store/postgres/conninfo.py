@@ -1,13 +1,13 @@
-"""Connection strings of PostgreSQL, read with libpq's own parser."""
+"""Parses PostgreSQL connection strings with libpq's own parser."""
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 
 def parse(conninfo: str) -> dict[str, str]:
-    """Return the parameters that a connection string sets, by libpq's names.
+    """Return the parameters of a connection string: `{"host": "db", "dbname": "turnlog"}`.
 
-    Raises `ValueError` without quoting the string: libpq would, with the password.
+    Raises `ValueError` without quoting the string: libpq's message does, with the password.
     """
     try:
         return {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}

@@ -1,4 +1,4 @@
-"""Which texts of a row are redacted: all that people say, and nothing that names or links records."""
+"""Redacts the fields of a row that people write, and leaves names and links of records alone."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -7,20 +7,20 @@ from typing import Any
 
 from logging_store.records.values import MAX_NAME
 
-#: Fields of a row that hold what people say. What names a record (ids, keys, users, participants), and the names of
-#: models and providers, stay as they are: they would mean something else.
+#: The fields of a row that people write. Ids, keys, users, participants, models and providers stay as they are: if they
+#: were redacted, they would identify something else.
 FIELDS = ("prompt", "response", "error", "title", "name", "tags", "metadata", "value", "comment")
 
-#: What links messages; a message's id and what it replies to stand in metadata, too.
-_OF_A_MESSAGE = frozenset({"role", "id", "type", "tool_call_id"})
-_OF_A_CALL = frozenset({"id", "type", "call_id"})
-_OF_A_PART = frozenset({"id", "type", "tool_use_id", "tool_call_id"})
-IN_METADATA = frozenset({"turnlog.response_id", "turnlog.reply_to"})
+#: Fields that link messages; metadata may also hold a message's id and the id that it replies to.
+_MESSAGE_LINKS = frozenset({"role", "id", "type", "tool_call_id"})
+_CALL_LINKS = frozenset({"id", "type", "call_id"})
+_PART_LINKS = frozenset({"id", "type", "tool_use_id", "tool_call_id"})
+METADATA_LINKS = frozenset({"turnlog.response_id", "turnlog.reply_to"})
 
-#: Names that chats use in each message: nobody is meant by them.
-_COMMON = frozenset({"role", "content", "type", "text", "name", "tool_calls", "function", "arguments", "input"})
+#: Field names of every chat message, which can't be personal.
+_COMMON_NAMES = frozenset({"role", "content", "type", "text", "name", "tool_calls", "function", "arguments", "input"})
 
-_CARD_SIZED = 10**11  # a number of fewer digits is no card's
+_MIN_CARD_NUMBER = 10**11  # no card has fewer digits
 
 _Redact = Callable[[str], str]
 
@@ -31,58 +31,59 @@ def redact_field(field: str, value: Any, redact: _Redact) -> Any:
         case _, str():
             return redact(value)
         case "tags", list():
-            return list(dict.fromkeys(map(redact, value)))  # a set: two that became one are one
+            return list(dict.fromkeys(map(redact, value)))  # tags are a set: equal ones become one
         case "metadata", dict():
-            return _object(value, redact, IN_METADATA)
+            return _redact_object(value, redact, METADATA_LINKS)
         case (("prompt" | "response"), list()):
-            return [_message(message, redact) for message in value]
-    return _anything(value, redact)
+            return [_redact_message(message, redact) for message in value]
+    return _redact_value(value, redact)
 
 
-def _message(message: Mapping[str, Any], redact: _Redact) -> dict[str, Any]:
-    redacted = _object(message, redact, _OF_A_MESSAGE, without={"content", "tool_calls"})
-    for name, links in (("content", _OF_A_PART), ("tool_calls", _OF_A_CALL)):
+def _redact_message(message: Mapping[str, Any], redact: _Redact) -> dict[str, Any]:
+    redacted = _redact_object(message, redact, _MESSAGE_LINKS, without={"content", "tool_calls"})
+    for name, links in (("content", _PART_LINKS), ("tool_calls", _CALL_LINKS)):
         if isinstance(parts := message.get(name), list):
             redacted[name] = [
-                _object(part, redact, links) if isinstance(part, dict) else _anything(part, redact) for part in parts
+                _redact_object(part, redact, links) if isinstance(part, dict) else _redact_value(part, redact)
+                for part in parts
             ]
         elif name in message:
-            redacted[name] = _anything(parts, redact)
-    return {name: redacted[name] for name in message if name in redacted} | redacted  # in the order sent
+            redacted[name] = _redact_value(parts, redact)
+    return {name: redacted[name] for name in message if name in redacted} | redacted  # in the original order
 
 
-def _object(
+def _redact_object(
     value: Mapping[str, Any], redact: _Redact, links: Collection[str] = (), without: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return an object with its texts and names redacted, but not what links; names that became one are numbered."""
+    """Redact an object's names and texts, except `links`; names that become equal are numbered."""
     redacted: dict[str, Any] = {}
-    same: Counter[str] = Counter()
+    duplicates: Counter[str] = Counter()
     for name, item in value.items():
         if name in without:
             continue
         if name in links and isinstance(item, str) and len(item) <= MAX_NAME:
             redacted[name] = item
             continue
-        new = name if name in _COMMON or name in links else redact(name)
+        new = name if name in _COMMON_NAMES or name in links else redact(name)
         while new in redacted or (new != name and new in value):
-            same[new] += 1
-            numbered = f"{new} {same[new] + 1}"
+            duplicates[new] += 1
+            numbered = f"{new} {duplicates[new] + 1}"
             if numbered not in redacted and numbered not in value:
                 new = numbered
-        redacted[new] = _anything(item, redact)
+        redacted[new] = _redact_value(item, redact)
     return redacted
 
 
-def _anything(value: Any, redact: _Redact) -> Any:
+def _redact_value(value: Any, redact: _Redact) -> Any:
     match value:
         case str():
             return redact(value)
         case list():
-            return [_anything(item, redact) for item in value]
+            return [_redact_value(item, redact) for item in value]
         case dict():
-            return _object(value, redact)
-        case int() | float() if _CARD_SIZED < abs(value) < inf:
-            written = str(int(value))  # a card's number is the same with a point behind it
+            return _redact_object(value, redact)
+        case int() | float() if _MIN_CARD_NUMBER < abs(value) < inf:
+            written = str(int(value))  # a card number may have become a float
             redacted = redact(written)
             return value if redacted == written else redacted
     return value

@@ -169,7 +169,7 @@ class Spool(SpoolReader):
         return edited
 
     def _erase(self, project: str, query: ops.EraseQuery) -> ops.Erased | None:
-        """Erase a session in the store, then here. A session that is only spooled leaves a tombstone in the store, too."""
+        """Erase a session in the store, then here. One that is only spooled leaves a tombstone in the store, too."""
         erased = self._purge.erase(project, query, lambda step: self._ask(ops.ERASE, project, step))
         if erased is not None:
             self._blocked.unblock(

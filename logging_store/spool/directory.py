@@ -71,7 +71,7 @@ class SpoolDirectory:
                     return
 
     def require_room(self, *, claimed: bool = False) -> None:
-        """Raise `SpoolFull` past the limits. `claimed`: a lower limit, so that pages and users leave room for backends."""
+        """Raise `SpoolFull` past the limits. `claimed`: a lower limit, so that pages leave room for backends."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             free = shutil.disk_usage(self.path).free
@@ -146,7 +146,8 @@ class SpoolDirectory:
 
         def measure(connection: apsw.Connection) -> Depth:
             entries, records, size, oldest = connection.execute(
-                "select count(*), coalesce(sum(records), 0), coalesce(sum(length(batch)), 0), min(spooled_at) from entries"
+                "select count(*), coalesce(sum(records), 0), coalesce(sum(length(batch)), 0), min(spooled_at)"
+                " from entries"
             ).get
             return Depth(entries, records, size, max(0, now - oldest) if entries else 0)
 
@@ -247,7 +248,7 @@ class SpoolDirectory:
         self._adopted = [adopted for adopted in self._adopted if adopted is not file]
 
     def _query_files(self, query: Callable[[apsw.Connection], _Answer], *, strict: bool = False) -> Iterator[_Answer]:
-        """Yield a query's answer of each readable file. `strict`: raise if a file that may hold entries isn't readable."""
+        """Yield a query's answer from each readable file. `strict`: raise if a file with entries isn't readable."""
         for path in self.files():
             try:
                 with open_for_reading(path) as connection:

@@ -23,11 +23,11 @@ from logging_store.spool.locks import BROKEN, journal_path, lock_path, reserve_p
 _BUSY_MS = 5000  # the command `spool` and readers of other workers lock a file for milliseconds
 _SCHEMA = """
 create table if not exists entries (
-    seq      integer primary key autoincrement,  -- never reused: an entry that was removed meanwhile can't be mistaken for another
-    project  text not null,
-    spooled_at  real not null,     -- seconds since the epoch
-    records  integer not null,
-    batch    blob not null      -- JSON: the argument of turnlog.write
+    seq        integer primary key autoincrement,  -- never reused, so that a removed entry isn't mistaken for another
+    project    text not null,
+    spooled_at real not null,     -- seconds since the epoch
+    records    integer not null,
+    batch      blob not null      -- JSON: the argument of turnlog.write
 );
 create table if not exists entry_sessions (
     session_id text not null,   -- or the id of a folder

@@ -49,7 +49,7 @@ $$;
 
 
 -- schemas/tables/migrations.sql
--- Which releases this database has, whichever way they were applied: `migrate`, `supabase db push` or a person with an editor.
+-- Applied releases, whether by `migrate`, by `supabase db push` or by hand in an SQL editor.
 create table if not exists turnlog.migrations (
     version    text        not null,
     applied_at timestamptz not null default statement_timestamp(),
@@ -1642,7 +1642,7 @@ begin
                        order by p.ordinality), '[]')
               from jsonb_array_elements(planned) with ordinality as p
              cross join lateral (select coalesce((p.value ->> 'plan_index')::integer,
-                                                 (p.value ->> 'session_number')::integer - 1) as place) as n
+                                                 (p.value ->> 'session_number')::integer - 1) as plan_index) as n
               join turnlog.ai_session_folders as f
                 on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
 end

@@ -114,7 +114,7 @@ def test_a_map_says_what_a_column_is() -> None:
     assert fields(understood) == {
         "interaction_id": "id", "session_id": "room", "prompt": "says", "response": "prompt",
     }  # fmt: skip
-    assert [each.name for each in understood.unstored_parts] == ["secret"]
+    assert [each.name for each in understood.left_out] == ["secret"]
     assert not understood.aside
 
 

@@ -20,7 +20,7 @@ from logging_store.errors import Invalid
 from logging_store.metrics.ledger import Ledger
 from logging_store.records.models import Interaction, SessionChanges
 from logging_store.redaction import Redaction, row_fields
-from logging_store.redaction.finder_factory import finders
+from logging_store.redaction.finder_factory import create_finders
 from logging_store.redaction.finders import Custom, Mail
 from logging_store.redaction.linear_regex import Span
 from logging_store.repository import ConversationRepository
@@ -140,7 +140,7 @@ def test_what_names_a_record_stays(redacting: FlaskClient) -> None:
 
 
 def test_messages_of_chats_keep_their_ids(redacting: FlaskClient) -> None:
-    assert {OWN_ID, REPLIES_TO} == row_fields.IN_METADATA
+    assert {OWN_ID, REPLIES_TO} == row_fields.METADATA_LINKS
     said = [
         {"role": "user", "content": MAIL, "message_id": "u@x.org"},
         {"role": "assistant", "content": "ok", "message_id": MAIL},
@@ -194,7 +194,7 @@ def test_an_import_is_redacted_and_the_ledger_compares_what_would_be_stored(
 
     line = {"session_id": "s", "interaction_id": "1", "prompt": SAID}
     file.write_text(json.dumps(line | {"receipt": "created"}))
-    redaction = Redaction(list(finders(["mail"], {}, phone_regions=())))
+    redaction = Redaction(list(create_finders(["mail"], {}, phone_regions=())))
     repository = ConversationRepository(store, PROJECT, redaction=redaction)
     repository.log([Interaction.model_validate(line)])
     assert comparing.compare(repository, file).stored == 1
@@ -270,7 +270,9 @@ def test_a_text_that_takes_too_long_is_a_failure_and_not_a_wait() -> None:
 
 
 def test_overlapping_finds_leave_one_marker() -> None:
-    redaction = Redaction([Custom("number", "[0-9]{4}"), *finders(["secrets", "mail", "card"], {}, phone_regions=())])
+    redaction = Redaction(
+        [Custom("number", "[0-9]{4}"), *create_finders(["secrets", "mail", "card"], {}, phone_regions=())]
+    )
     row: dict[str, Any] = {"prompt": f"{CARD}, token=a1{MAIL} and 1234"}
     replaced = redaction.redact_rows([row]).replaced
     assert row["prompt"] == "[card], token=[secret] and [number]"
@@ -293,7 +295,9 @@ def test_no_entry_is_ever_lost(names: dict[str, int]) -> None:
 
 @given(text=st.text())
 def test_any_text_is_gone_through_and_what_is_left_stays(text: str) -> None:
-    redaction = Redaction(list(finders(["secrets", "mail", "card", "ip", "phone"], {}, phone_regions=["US", "DE"])))
+    redaction = Redaction(
+        list(create_finders(["secrets", "mail", "card", "ip", "phone"], {}, phone_regions=["US", "DE"]))
+    )
     row: dict[str, Any] = {"prompt": f"{text} {MAIL} {text}"}
     redacted = redaction.redact_rows([row])
     assert not redacted.failed

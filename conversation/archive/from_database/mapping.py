@@ -28,13 +28,13 @@ _LIKE_A_SESSION = ("session", "chat", "conversation", "thread", "dialog", "room"
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a table's columns are. `aside`: those whose values go to metadata; `unstored_parts`: those that go nowhere."""
+    """What a table's columns are. `aside`: those whose values go to metadata; `left_out`: those that go nowhere."""
 
     table: Table
     shape: Shape
     fields: Mapping[str, Column]
     aside: tuple[Column, ...]
-    unstored_parts: tuple[Column, ...] = ()
+    left_out: tuple[Column, ...] = ()
 
     def note(self, column: Column) -> str | None:
         """Return why a column that has no field is nevertheless understood; None if it isn't."""
@@ -79,7 +79,7 @@ def _understand(table: Table, shape: Shape, overrides: Iterable[Override], known
     for theirs, ours in stated.items():
         if ours in fields_of(shape):
             fields[ours] = free.pop(theirs)
-    unstored_parts = tuple(free.pop(theirs) for theirs, ours in stated.items() if ours == LEFT_OUT and theirs in free)
+    left_out = tuple(free.pop(theirs) for theirs, ours in stated.items() if ours == LEFT_OUT and theirs in free)
     for ours, column in known.items():
         if ours not in fields and column.name in free and column.name not in stated:
             fields[ours] = free.pop(column.name)
@@ -87,7 +87,7 @@ def _understand(table: Table, shape: Shape, overrides: Iterable[Override], known
         if field.name not in fields and (found := _found(field, free, stated.keys())):
             fields[field.name] = free.pop(found.name)
     in_order = {field.name: fields[field.name] for field in _FIELDS[shape] if field.name in fields}
-    return Understood(table, shape, in_order, tuple(free.values()), unstored_parts)
+    return Understood(table, shape, in_order, tuple(free.values()), left_out)
 
 
 def _found(field: Field, free: Mapping[str, Column], stated: Iterable[str]) -> Column | None:

@@ -52,7 +52,7 @@ def _becomes(understood: Understood, column: Column, field: str | None, counts: 
     if field:
         unzoned = field.endswith("_at") and column.kind in {"unzoned", "date", "text"}
         return field + (f" (without a zone: read as {zone.of_unzoned})" if unzoned else "")
-    if column in understood.unstored_parts:
+    if column in understood.left_out:
         return f"left out ({_values(column, counts)})"
     why = understood.note(column) or "not understood"
     return f"metadata.{column.name} ({why}; {_values(column, counts)})"

@@ -131,7 +131,7 @@ begin
                        order by p.ordinality), '[]')
               from jsonb_array_elements(planned) with ordinality as p
              cross join lateral (select coalesce((p.value ->> 'plan_index')::integer,
-                                                 (p.value ->> 'session_number')::integer - 1) as place) as n
+                                                 (p.value ->> 'session_number')::integer - 1) as plan_index) as n
               join turnlog.ai_session_folders as f
                 on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
 end
