@@ -27,8 +27,8 @@ PLANTED = [
     PlantedBug(
         "a write is acknowledged before it is in the spool",
         "logging_store/spool/__init__.py",
-        "        self.directory.keep(batch)\n",
-        "        threading.Timer(0.5, self.directory.keep, [batch]).start()\n",
+        "        self.directory.append(batch)\n",
+        "        threading.Timer(0.5, self.directory.append, [batch]).start()\n",
         f"{SPOOL}::test_what_was_kept_is_on_the_disk_when_the_receipt_says_so",
     ),
     PlantedBug(
@@ -55,8 +55,8 @@ PLANTED = [
     PlantedBug(
         "a write overwrites what is filled",
         FILL_RULE,
-        "            gained := held;\n            conflicts := conflicts || field;",
-        "            gained := value;",
+        "            merged := stored_value;\n            conflicts := conflicts || field;",
+        "            merged := value;",
         f"{CONFORMANCE}::test_a_contradiction_names_its_fields_and_changes_nothing[postgres]",
     ),
     PlantedBug(
@@ -93,8 +93,8 @@ PLANTED = [
     PlantedBug(
         "what is delivered is noted before it is",
         "logging_store/spool/drain.py",
-        "        together = _together(entries)\n",
-        "        together = _together(entries)\n        file.remove(together)\n",
+        "        mergeable = _mergeable(entries)\n",
+        "        mergeable = _mergeable(entries)\n        file.remove(mergeable)\n",
         f"{SPOOL}::test_what_could_not_be_delivered_goes_on_waiting",
     ),
     PlantedBug(
@@ -114,7 +114,7 @@ PLANTED = [
     PlantedBug(
         "what is refused for good is forgotten",
         "logging_store/spool/drain.py",
-        "        self._dead_letters.add(batch, receipt, spooled_at, lambda: any(file.holds(entry) for entry in own))\n",
+        "        self._dead_letters.add(batch, receipt, spooled_at, lambda: any(file.contains(entry) for entry in sources))\n",
         "",
         f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
     ),
@@ -128,7 +128,7 @@ PLANTED = [
     PlantedBug(
         "who waits behind a hanging write is refused",
         "app.py",
-        ", overflow=spool.keep, ",
+        ", overflow=spool.enqueue, ",
         ", ",
         f"{CELLS}::test_each_write_is_answered_in_time_and_kept_once[a stall-before-passing]",
     ),
