@@ -6,18 +6,18 @@ from pathlib import Path
 import click
 from flask import Blueprint
 
-from conversation.archive import documents, sgd, sources
+from conversation.archive import documents, sources
 from conversation.archive.entries import Reader
 from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
 from conversation.archive.from_database import command as from_database
 from conversation.archive.import_run import Notes, take_in
 from conversation.archive.importing import Tally
 from conversation.archive.new_file import NewFile
+from conversation.archive.shifting import Shift
 from conversation.store_commands import ended_like_an_interrupt
 
 _READERS: dict[str, Reader] = {
     "turnlog": turnlog_lines.read,
-    "sgd": sgd.read,
     "openai-chat": openai_chat.read,
     "mongoexport": mongoexport.read,
     "sharegpt": sharegpt.read,
@@ -30,6 +30,7 @@ blueprint = Blueprint("import", __name__, cli_group=None)
 @blueprint.cli.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), required=False)
 @click.option("--format", "format_", type=click.Choice(list(_READERS)), help="What the file holds.")
+@click.option("--shift-to-now", is_flag=True, help="Move all times so that the newest is now: for demonstrations.")
 @click.option("--from-database", "url", metavar="URL", help="A database, or a Supabase project's address, to read.")
 @click.option("--sessions", metavar="TABLE", help="Its table of sessions, as in public.ai_sessions.")
 @click.option("--interactions", metavar="TABLE", help="Its table of interactions, or of messages.")
@@ -43,6 +44,7 @@ def import_command(
     *,
     file: Path | None,
     format_: str | None,
+    shift_to_now: bool,
     url: str | None,
     sessions: str | None,
     interactions: str | None,
@@ -57,15 +59,17 @@ def import_command(
 
     JSON lines, a JSON array, or gzip of either. Run it again after whatever ended it: nothing is stored twice. The
     exit status is 1 if anything was rejected or contradicts what is stored.
+
+    With --shift-to-now each run moves the times to another now, so a second run contradicts the first.
     """
     with ended_like_an_interrupt():
         if url is None:
             if sessions or interactions or maps or dry_run:
                 raise click.UsageError("--sessions, --interactions, --map and --dry-run go with --from-database")
-            tally: Tally | None = _import_file(file, format_, rejects, report, patience)
+            tally: Tally | None = _import_file(file, format_, rejects, report, patience, shift_to_now=shift_to_now)
         else:
-            if file or format_:
-                raise click.UsageError("--from-database reads tables: leave FILE and --format out")
+            if file or format_ or shift_to_now:
+                raise click.UsageError("--from-database reads tables: leave FILE, --format and --shift-to-now out")
             if interactions is None:
                 raise click.UsageError(
                     "Name the table with --interactions, as in --interactions public.ai_interactions"
@@ -80,7 +84,13 @@ def import_command(
 
 
 def _import_file(
-    file: Path | None, format_: str | None, rejects: Path | None, report: Path | None, patience_s: int
+    file: Path | None,
+    format_: str | None,
+    rejects: Path | None,
+    report: Path | None,
+    patience_s: int,
+    *,
+    shift_to_now: bool,
 ) -> Tally:
     if file is None:
         raise click.UsageError("Missing argument 'FILE', or --from-database URL.")
@@ -88,9 +98,19 @@ def _import_file(
         raise click.UsageError(f"Missing option '--format'. Choose from: {', '.join(_READERS)}")
     rejects = rejects or Path("stdin.rejects.jsonl" if file == sources.STDIN else f"{file}.rejects.jsonl")
     _require_files_of_their_own(file, rejects, report)
+    shift = _shift_to_now(file, _READERS[format_]) if shift_to_now else None
     with sources.opened(file) as source:
         entries = _READERS[format_](documents.read(source.stream))
+        if shift:
+            entries = shift.moved(entries)
         return take_in(entries, str(file), source, Notes(rejects, report, patience_s))
+
+
+def _shift_to_now(file: Path, read: Reader) -> Shift:
+    if not file.is_file():  # standard input, or a pipe
+        raise click.UsageError("--shift-to-now reads FILE twice, so it has to be a file on the disk")
+    with sources.opened(file) as source:
+        return Shift.to_now(read(documents.read(source.stream)))
 
 
 def _require_files_of_their_own(file: Path, rejects: Path, report: Path | None) -> None:

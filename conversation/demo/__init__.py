@@ -1,4 +1,9 @@
-"""A believable week of conversations, made up: for looking at the pages before there is anything of one's own.
+"""A recorded week of conversations, to see the pages with before there are any of one's own.
 
-The same seed and the same end make the same records, to the letter. All texts are in `talks/`.
+All of it is made up: a generator filled a project with people, texts and times, and `export` wrote this file.
 """
+
+from pathlib import Path
+
+#: In Turnlog's own format.
+RECORDING = Path(__file__).parent / "demo.jsonl.gz"

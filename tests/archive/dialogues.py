@@ -1,7 +1,7 @@
-"""The project's own dialogues, in the format of the Schema-Guided Dialogue data set.
+"""The project's own dialogues, in ShareGPT's format.
 
-All are made up: bookings and the like, and talks of `flask demo` in several languages. In each a USER and the SYSTEM
-take turns, so each USER's turn is one interaction.
+All are made up: bookings and the like, and talks in several languages. In each a human and the model take turns, so
+each of the human's turns is one interaction.
 """
 
 import json
@@ -23,11 +23,11 @@ def write_copies(file: Path, copies: int) -> Path:
     with file.open("w", encoding="utf-8", newline="\n") as lines:
         for copy in range(copies):
             for dialogue in read():
-                lines.write(json.dumps(dialogue | {"dialogue_id": f"{copy}/{dialogue['dialogue_id']}"}) + "\n")
+                lines.write(json.dumps(dialogue | {"id": f"{copy}/{dialogue['id']}"}) + "\n")
     return file
 
 
 def counted(dialogues: Iterable[Dialogue]) -> tuple[int, int]:
     """Return how many sessions and interactions dialogues become."""
-    turns = [[turn["speaker"] for turn in dialogue["turns"]].count("USER") for dialogue in dialogues]
+    turns = [[turn["from"] for turn in dialogue["conversations"]].count("human") for dialogue in dialogues]
     return len(turns), sum(turns)

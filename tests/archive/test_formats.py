@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conversation.archive import documents, sgd
+from conversation.archive import documents
 from conversation.archive.entries import Entry, Reader, Refused, Stated
 from conversation.archive.formats import openai_chat, sharegpt
 from logging_store.records.models import Interaction, Session
@@ -44,16 +44,11 @@ def turn(session: str, number: int, **more: Any) -> Json:
     return {"session_id": session, "interaction_id": str(number), "turn": number, **more}
 
 
-def test_sgd_turns_pair_up() -> None:
-    turns = [("USER", "a"), ("SYSTEM", "b"), ("USER", "c"), ("USER", "d"), ("SYSTEM", "e"), ("SYSTEM", "f")]
-    line = {
-        "dialogue_id": "1_1",
-        "services": ["Hotels_1", "Rides_2"],
-        "turns": [{"speaker": speaker, "utterance": text} for speaker, text in turns],
-        "split": "dev",
-    }
-    sessions, interactions = stated(sgd.read, line)
-    assert sessions == [{"session_id": "1_1", "tags": ["Hotels_1", "Rides_2"], "metadata": {"split": "dev"}}]
+def test_turns_pair_up() -> None:
+    turns = [("human", "a"), ("gpt", "b"), ("human", "c"), ("human", "d"), ("gpt", "e"), ("gpt", "f")]
+    line = {"id": "1_1", "conversations": [{"from": speaker, "value": text} for speaker, text in turns], "split": "dev"}
+    sessions, interactions = stated(sharegpt.read, line)
+    assert sessions == [{"session_id": "1_1", "metadata": {"split": "dev"}}]
     assert interactions == [
         turn("1_1", 1, prompt="a", response="b"),
         turn("1_1", 2, prompt="c"),
@@ -166,10 +161,6 @@ def test_sharegpt_speakers_have_roles() -> None:
 
 
 def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
-    assert refusals(sgd.read, {"turns": []}, {"dialogue_id": "x", "turns": [{"speaker": "CAT", "utterance": ""}]}) == [
-        "Needs a dialogue_id, a text, and turns, a list",
-        "A turn needs a speaker, USER or SYSTEM, and an utterance, a text",
-    ]
     assert refusals(
         openai_chat.read,
         {"messages": "hello"},

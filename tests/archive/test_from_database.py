@@ -406,7 +406,8 @@ def test_source_and_destination_may_be_one_database(postgres_server: TestServer,
         (["--interactions", "ai_interactions", "--zone", "Mars/Base"], "there is no such zone"),
         (["--sessions", "ai_sessions"], "Name the table with --interactions"),
         (["--interactions", "ai_sessions", "--sessions", "ai_sessions"], "are one table"),
-        (["--interactions", "ai_interactions", "--format", "sgd"], "leave FILE and --format out"),
+        (["--interactions", "ai_interactions", "--format", "sharegpt"], "leave FILE, --format and --shift-to-now out"),
+        (["--interactions", "ai_interactions", "--shift-to-now"], "leave FILE, --format and --shift-to-now out"),
     ],
 )
 def test_what_is_wrong_is_said_clearly(theirs: Theirs, options: list[str], message: str) -> None:

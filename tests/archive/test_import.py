@@ -30,21 +30,21 @@ def test_dialogues_come_in_by_one_command_and_once(
     assert interactions > sessions > 1
     file = tmp_path / "dialogues"
     file.symlink_to(dialogues.FILE)  # what can't be stored would be told beside the file
-    first = flask("import", file, "--format", "sgd")
+    first = flask("import", file, "--format", "sharegpt")
     assert first.exit_code == 0, first.output
     assert counted(first) == {"sessions": [sessions, 0, 0, 0, 0], "interactions": [interactions, 0, 0, 0, 0]}
-    second = flask("import", file, "--format", "sgd")
+    second = flask("import", file, "--format", "sharegpt")
     assert second.exit_code == 0, second.output
     assert counted(second) == {"sessions": [0, 0, sessions, 0, 0], "interactions": [0, 0, interactions, 0, 0]}
     assert stored_rows(backend) == (sessions, interactions)
     assert [path.name for path in tmp_path.iterdir()] == ["dialogues"]
 
     for dialogue in everything:
-        stored = repository.session(dialogue["dialogue_id"])
-        assert (stored["tags"], stored["implicit"]) == (dialogue["services"], False)
-        turns = repository.transcript(dialogue["dialogue_id"], {"limit": 100})["interactions"]
+        stored = repository.session(dialogue["id"])
+        assert (stored["metadata"], stored["implicit"]) == ({"services": dialogue["services"]}, False)
+        turns = repository.transcript(dialogue["id"], {"limit": 100})["interactions"]
         spoken = [text for each in turns for text in (each["prompt"], each["response"])]
-        assert spoken == [turn["utterance"] for turn in dialogue["turns"]]
+        assert spoken == [turn["value"] for turn in dialogue["conversations"]]
         assert [each["turn"] for each in turns] == list(range(1, len(turns) + 1))
 
 
@@ -129,10 +129,10 @@ def test_records_of_an_erased_session_are_rejected_as_such(
 
 def test_a_later_run_replaces_what_an_earlier_one_told(flask: Flask, tmp_path: Path) -> None:
     file = write(tmp_path / "a", ["{"])
-    assert flask("import", file, "--format", "sgd").exit_code == 1
+    assert flask("import", file, "--format", "sharegpt").exit_code == 1
     assert len(rows(tmp_path / "a.rejects.jsonl")) == 1
     write(file, [])
-    assert flask("import", file, "--format", "sgd").exit_code == 0
+    assert flask("import", file, "--format", "sharegpt").exit_code == 0
     assert not (tmp_path / "a.rejects.jsonl").exists()
 
 
@@ -212,7 +212,7 @@ def test_rejects_and_report_are_two_files(flask: Flask, tmp_path: Path, rejects:
 
 @pytest.mark.parametrize("option", ["--rejects", "--report"])
 def test_a_folder_that_is_not_there_is_told_before_anything_is_read(flask: Flask, tmp_path: Path, option: str) -> None:
-    result = flask("import", dialogues.FILE, "--format", "sgd", option, tmp_path / "nowhere" / "file")
+    result = flask("import", dialogues.FILE, "--format", "sharegpt", option, tmp_path / "nowhere" / "file")
     assert result.exit_code == 2
     assert "There is no folder" in result.output
     assert flask("export", "-o", tmp_path / "nowhere" / "file").exit_code == 2

@@ -30,7 +30,7 @@ from tests.service import inherited
 pytestmark = [pytest.mark.own_database, pytest.mark.slow]
 
 _ROOT = Path(__file__).parents[2]
-_COPIES = 18  # of the dialogues: some thousand interactions, and so several batches
+_COPIES = 24  # of the dialogues: the head of the file fills two reads of 256 KB, and so several batches
 _HEAD = 2 / 3  # of the file: some batches, not all
 
 
@@ -55,7 +55,7 @@ def write_and_close(pipe: IO[bytes], data: bytes) -> None:
 def importing_from_a_pipe(backend: Backend, file: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Yield an import that has stored some of the dialogues and waits for the rest."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "app", "import", "-", "--format", "sgd", *options],
+        [sys.executable, "-m", "flask", "--app", "app", "import", "-", "--format", "sharegpt", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -92,7 +92,7 @@ def test_a_killed_import_goes_on_and_ends_as_an_undisturbed_one(
         process.wait()
     before = stored_rows(backend)
     assert before < every
-    again = flask("import", file, "--format", "sgd")
+    again = flask("import", file, "--format", "sharegpt")
     assert again.exit_code == 0, again.output
     for kind, stored, all_ in zip(("sessions", "interactions"), before, every, strict=True):
         created, filled, duplicate, conflict, rejected = counted(again)[kind]
@@ -100,7 +100,7 @@ def test_a_killed_import_goes_on_and_ends_as_an_undisturbed_one(
         assert duplicate >= stored
         assert (created + duplicate, filled, conflict, rejected) == (all_, 0, 0, 0)
     undisturbed = flask_of(other.environment)
-    assert undisturbed("import", file, "--format", "sgd").exit_code == 0
+    assert undisturbed("import", file, "--format", "sharegpt").exit_code == 0
     assert told(flask) == told(undisturbed)
 
 

@@ -1,9 +1,11 @@
-"""`flask demo`: a believable week in an empty project, the same for the same seed, and nothing among real records."""
+"""`flask demo`: a recorded week comes into an empty project, ends now, and never among real records."""
 
+import gzip
+import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
@@ -13,77 +15,69 @@ from typing import Any
 import pytest
 
 from app import create_app
-from conversation.demo import week
-from conversation.demo.talks import fill, people, talks
+from conversation.archive.entries import Entry
+from conversation.archive.shifting import Shift
+from conversation.demo import RECORDING
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
-from logging_store.records.models import Feedback, Interaction, Record, Restored, RestoredInteraction, Session
+from logging_store.records.models import Folder, Session
 from logging_store.repository import ConversationRepository
 from tests.access.conftest import Calls
-from tests.conftest import PROJECT
 from tests.doctor import Operator
 
-UNTIL = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
-AT = ("--until", UNTIL.isoformat())
-
-
-def stated(seed: int = 1, until: datetime = UNTIL) -> list[tuple[str, dict[str, Any]]]:
-    return [(type(each).__name__, each.json_fields()) for each in week.records(PROJECT, seed, until)]
-
-
-def known() -> list[tuple[str, dict[str, Any]]]:
-    return [(type(each).__name__, each.json_fields()) for each in made()]
+_TABLES = {
+    "session": "ai_sessions",
+    "interaction": "ai_interactions",
+    "folder": "ai_session_folders",
+    "feedback": "ai_feedback",
+    "participant": "ai_session_participants",
+}
 
 
 @cache
-def made() -> Sequence[Record]:
-    return list(week.records(PROJECT, 1, UNTIL))
+def recorded(kind: str) -> list[dict[str, Any]]:
+    """Return the recording's records of one kind."""
+    with gzip.open(RECORDING, "rt", encoding="utf-8") as lines:
+        return [record for line in lines if (record := json.loads(line))["record"] == kind]
 
 
-def interactions() -> list[RestoredInteraction]:
-    return [each for each in made() if isinstance(each, RestoredInteraction)]
+def begins() -> list[datetime]:
+    return [datetime.fromisoformat(each["started_at"]) for each in recorded("interaction")]
 
 
-def texts(record: Record) -> Iterator[str]:
-    """Yield all texts that stand anywhere in a record."""
-    waiting: list[Any] = [record.json_fields()]
-    while waiting:
-        match waiting.pop():
-            case str() as text:
-                yield text
-            case dict() as part:
-                waiting.extend(part.values())
-            case list() as parts:
-                waiting.extend(parts)
+def newest() -> datetime:
+    everything = (record for kind in _TABLES for record in recorded(kind))
+    return max(datetime.fromisoformat(record[name]) for record in everything for name in record if name.endswith("_at"))
 
 
-def test_the_same_seed_and_end_make_the_same_records() -> None:
-    assert stated() == known()
-    assert known() != stated(seed=2)
-    assert known() != stated(until=UNTIL + timedelta(hours=1))
-
-
-def test_a_week_is_kept_whole_and_told_again_is_the_same(
-    operator: Operator, repository: ConversationRepository
-) -> None:
-    result = operator.run("demo", *AT)
+def test_the_whole_recording_is_kept(operator: Operator) -> None:
+    result = operator.run("demo")
     assert result.exit_code == 0, result.output
     told = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:\w+s|times feedback),", result.output)]
-    counted = Counter(kind.removeprefix("Restored") for kind, _ in known())
-    assert told == [counted["Session"], counted["Interaction"], counted["Folder"], counted["Feedback"]]
-    locked = "select count(*) from turnlog.ai_sessions where status = 'locked' and implicit"
-    kinds = ("ai_sessions", "ai_interactions", "ai_session_folders", "ai_feedback")
-    rows = [operator.execute(f"select count(*) from turnlog.{kind}")[0][0] for kind in kinds]  # noqa: S608
-    assert rows == [told[0] + operator.execute(locked)[0][0], *told[1:]]
-    again = made()
-    for n in range(0, len(again), 500):
-        assert {kept.receipt.receipt for kept in repository.write(again[n : n + 500])} == {"duplicate"}
+    assert told == [len(recorded(kind)) for kind in ("session", "interaction", "folder", "feedback")]
+    for kind, table in _TABLES.items():
+        (count,) = operator.execute(f"select count(*) from turnlog.{table}")  # noqa: S608
+        assert count == (len(recorded(kind)),), kind
+
+
+def test_the_week_ends_now(operator: Operator) -> None:
+    before = datetime.now(UTC)
+    operator.run("demo")
+    begun = "select max(started_at), min(started_at) from turnlog.ai_interactions"
+    ((last, first),) = operator.execute(begun)
+    recorded_at = begins()
+    assert last - first == max(recorded_at) - min(recorded_at)
+    moved = last - max(recorded_at)
+    assert before <= newest() + moved <= datetime.now(UTC)
+    ((starts_on,),) = operator.execute("select min(starts_on) from turnlog.ai_session_folders")
+    days = min(folder["plan"]["starts_on"] for folder in recorded("folder") if "plan" in folder)
+    assert (starts_on - before.date()).days == (datetime.fromisoformat(days).date() - newest().date()).days
 
 
 def test_a_course_has_lessons_that_were_held_and_lessons_to_come(
     operator: Operator, repository: ConversationRepository
 ) -> None:
-    operator.run("demo", *AT)
+    operator.run("demo")
     course = repository.folder("practice-mila", {"limit": 20})
     statistics = course["folder"]["statistics"]
     assert (statistics["planned"], statistics["sessions"], len(course["sessions"])) == (12, 12, 12)
@@ -93,19 +87,22 @@ def test_a_course_has_lessons_that_were_held_and_lessons_to_come(
 
 
 def test_it_has_all_that_the_pages_show() -> None:
-    said = interactions()
-    assert {each.status for each in said} == {"completed", "failed", "abandoned", None}
-    assert len({each.model for each in said}) >= 6
-    assert len({each.provider for each in said}) >= 5
-    assert len({each.error for each in said if each.error}) == 5
-    assert {"stop", "end_turn", "STOP", "length", "content_filter"} <= {each.finish_reason for each in said}
-    assert {each.time_to_first_token_ms is None for each in said if each.status == "completed"} == {False}
-    assert {each.cost_usd is None for each in said} == {True, False}
-    assert any(each.reply_to for each in said)
-    assert sum("```" in str(each.response) for each in said) > 50
-    assert sum("|---" in str(each.response) for each in said) > 50
-    assert sum("tool_calls" in str(each.response) for each in said) > 50
-    assert max(len(str(each.prompt)) for each in said) > 5_000
+    said = recorded("interaction")
+    assert {each["status"] for each in said} == {"completed", "failed", "abandoned", "pending"}
+    assert len({each["model"] for each in said}) >= 6
+    assert len({each["provider"] for each in said}) >= 5
+    assert len({each["error"] for each in said if "error" in each}) == 5
+    assert {"stop", "end_turn", "STOP", "length", "content_filter"} <= {each.get("finish_reason") for each in said}
+    assert all("time_to_first_token_ms" in each for each in said if each["status"] == "completed")
+    assert {"cost_usd" in each for each in said} == {True, False}
+    assert any("reply_to" in each for each in said)
+    assert any("image_url" in str(each.get("prompt")) for each in said)
+    for part in ("```", "|---", "tool_calls"):
+        assert sum(part in str(each.get("response")) for each in said) > 50, part
+    assert max(len(str(each.get("prompt"))) for each in said) > 5_000
+    assert {each["state"] for each in recorded("participant")} == {"reserved", "confirmed", "joined", "left"}
+    assert {each["status"] for each in recorded("session")} == {"locked", "open", "closed"}
+    assert sum(each["implicit"] and each["status"] == "open" for each in recorded("session")) > 10
 
 
 @pytest.mark.parametrize(
@@ -113,104 +110,87 @@ def test_it_has_all_that_the_pages_show() -> None:
     ["ARABIC", "HEBREW", "CJK UNIFIED", "HIRAGANA", "HANGUL", "THAI", "DEVANAGARI", "LATIN SMALL LETTER E WITH"],
 )
 def test_it_speaks_many_scripts(script: str) -> None:
-    prompts = [str(each.prompt) for each in interactions()]
+    prompts = [str(each.get("prompt")) for each in recorded("interaction")]
     assert sum(any(unicodedata.name(c, "").startswith(script) for c in prompt) for prompt in prompts) > 10
 
 
-def test_emoji_have_conversations_of_their_own() -> None:
-    assert sum("⛺" in str(each.prompt) or "🏕" in str(each.prompt) for each in interactions()) > 2
-
-
 def test_people_say_what_they_think_of_answers_that_came() -> None:
-    said = [each for each in made() if isinstance(each, Feedback)]
-    assert {each.name for each in said} == {"rating", "score", "note", "accuracy"}
-    assert {type(each.value) for each in said} == {bool, int, str}
-    ratings = Counter(each.value for each in said if each.name == "rating")
+    said = recorded("feedback")
+    assert {each["name"] for each in said} == {"rating", "score", "note", "accuracy"}
+    ratings = Counter(each["value"] for each in said if each["name"] == "rating")
     assert ratings[True] > ratings[False] > 20
-    answered = {(each.session_id, each.interaction_id) for each in interactions() if each.response is not None}
-    assert {(each.session_id, each.interaction_id) for each in said} < answered
+    answered = {each["interaction_id"] for each in recorded("interaction") if "response" in each}
+    assert {each["interaction_id"] for each in said} < answered
 
 
 def test_turns_are_missing_here_and_there() -> None:
     turns: dict[str, list[int]] = {}
-    for each in interactions():
-        if each.turn is not None and each.session_id is not None:
-            turns.setdefault(each.session_id, []).append(each.turn)
+    for each in recorded("interaction"):
+        if "turn" in each:
+            turns.setdefault(each["session_id"], []).append(each["turn"])
     gapped = [seen for seen in turns.values() if len(seen) < max(seen)]
     assert 0 < len(gapped) < len(turns) / 10
 
 
-def test_some_sessions_were_never_created() -> None:
-    implicit = [facts for kind, facts in known() if kind == "RestoredSession" and facts.get("implicit")]
-    assert len(implicit) > 10
-    assert all(set(facts) == {"session_id", "created_at", "implicit"} for facts in implicit)
-
-
-def test_nothing_is_told_of_what_is_still_to_come() -> None:
-    for record in made():
-        for name in ("started_at", "completed_at", "ended_at", "created_at", "given_at"):
-            assert (getattr(record, name, None) or UNTIL) <= UNTIL, record
-        if isinstance(record, Interaction) and record.started_at and record.completed_at:
-            assert record.started_at <= record.completed_at
-    waiting = [each for each in interactions() if each.status is None]
-    assert any(each.started_at and UNTIL - each.started_at < timedelta(minutes=6) for each in waiting)
+def test_every_day_of_the_week_and_the_last_minutes_have_something() -> None:
+    ago = [newest() - begun for begun in begins()]
+    days = Counter(each.days for each in ago)
+    assert all(days[n] > 100 for n in range(7))
+    assert sum(each < timedelta(minutes=6) for each in ago) > 5
+    waiting = [each["started_at"] for each in recorded("interaction") if each["status"] == "pending"]
+    assert max(waiting) == max(each["started_at"] for each in recorded("interaction")), "somebody waits for an answer"
 
 
 def test_nights_are_quieter_than_days_and_a_provider_has_a_bad_hour() -> None:
-    said = [each for each in interactions() if each.started_at]
-    hours = Counter(each.started_at.hour for each in said if each.started_at)
+    hours = Counter(begun.hour for begun in begins())
     assert hours[10] > 3 * hours[3]
-    failed = Counter(each.started_at.strftime("%d %H") for each in said if each.error and each.started_at)
-    (hour, count), (_, next_count) = failed.most_common(2)
-    assert (hour, count > 2 * next_count) == ("17 14", True)
+    failed = Counter(each["started_at"][:13] for each in recorded("interaction") if each["status"] == "failed")
+    (_, count), (_, next_count) = failed.most_common(2)
+    assert count > 2 * next_count
 
 
-def test_every_word_in_braces_is_chosen() -> None:
-    for record in made():
-        for text in texts(record):
-            assert not re.search(r"\{[a-z]+\}", text), text
-    with pytest.raises(KeyError):
-        fill("{nobody}", {})
-
-
-def test_everybody_who_talks_has_a_language() -> None:
-    assert {talk.language for talk in talks()} == people().keys()
-    assert all(isinstance(each, (Restored, Session)) or "plan" in each.json_fields() for each in made())
+def test_its_addresses_are_nobodys() -> None:
+    with gzip.open(RECORDING, "rt", encoding="utf-8") as lines:
+        text = lines.read()
+    hosts = re.findall(r"(?:\w@|://)([\w.-]+)", text)
+    assert hosts
+    assert {host for host in hosts if not re.fullmatch(r"([\w-]+\.)?example\.(com|org)", host)} == set()
+    assert set(re.findall(r"\d+\.\d+\.\d+\.\d+", text)) <= {"127.0.0.1", "0.0.0.0"}  # noqa: S104 - nothing is bound
 
 
 def test_what_is_there_is_left_alone(operator: Operator, repository: ConversationRepository) -> None:
     repository.write([Session(session_id="mine")])
-    refused = operator.run("demo", *AT)
+    refused = operator.run("demo")
     assert (refused.exit_code, "has conversations already" in refused.output) == (1, True)
-    left = operator.run("demo", "--unless-made", *AT)
+    left = operator.run("demo", "--unless-made")
     assert (left.exit_code, "they stay as they are" in left.output) == (0, True)
     assert [session["key"] for session in repository.sessions({"limit": 10})["sessions"]] == ["mine"]
-    elsewhere = operator.run("demo", "--project", "beside", *AT)
+    elsewhere = operator.run("demo", "--project", "beside")
     assert (elsewhere.exit_code, "The project beside has a week" in elsewhere.output) == (0, True)
     assert [session["key"] for session in repository.sessions({"limit": 10})["sessions"]] == ["mine"]
 
 
 def test_a_folder_alone_is_something_already(operator: Operator, repository: ConversationRepository) -> None:
-    repository.write(made()[:1])
-    assert operator.run("demo", *AT).exit_code == 1
+    repository.write([Folder(folder_id="mine")])
+    assert operator.run("demo").exit_code == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--until", "yesterday"], "must be a time with its zone"),
-        (["--until", "2026-11-20T16:05:00"], "needs its zone"),
-        (["--project", "no spaces"], "must be 1 to 100 letters"),
-    ],
-)
-def test_what_is_stated_wrongly_is_told(operator: Operator, arguments: list[str], told: str) -> None:
-    result = operator.run("demo", *arguments)
-    assert (result.exit_code, told in result.output) == (2, True)
+def test_a_record_that_can_not_be_kept_is_an_error(operator: Operator, repository: ConversationRepository) -> None:
+    key = next(session["key"] for session in recorded("session") if "key" in session)
+    repository.write([Session(session_id=key)])
+    repository.erase(key)
+    result = operator.run("demo")
+    assert (result.exit_code, "A record of the demo can't be stored" in result.output) == (1, True)
+
+
+def test_a_project_has_a_name_that_can_be_one(operator: Operator) -> None:
+    result = operator.run("demo", "--project", "no spaces")
+    assert (result.exit_code, "must be 1 to 100 letters" in result.output) == (2, True)
 
 
 def test_the_way_in_opens_the_log(operator: Operator, store: FunctionStore, tmp_path: Path) -> None:
     guarded = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
-    result = operator.run("demo", "--sign-in", *AT)
+    result = operator.run("demo", "--sign-in")
     found = re.search(r"Open {2}(\S+)\n {4}Key {3}(turnlog_sk_\w+)", result.output)
     assert found is not None, result.output
     assert found[1] == "http://127.0.0.1:8000/"
@@ -219,11 +199,13 @@ def test_the_way_in_opens_the_log(operator: Operator, store: FunctionStore, tmp_
 
 
 def test_an_interruption_tells_what_is_left(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(project: str, seed: int, until: datetime) -> Iterator[Record]:
-        yield from islice(records(project, seed, until), 600)
+    moved = Shift.moved
+
+    def cut(self: Shift, entries: Iterable[Entry]) -> Iterator[Entry]:
+        yield from islice(moved(self, entries), 600)
         raise KeyboardInterrupt
 
-    records = week.records
-    monkeypatch.setattr(week, "records", cut)
-    result = operator.run("demo", *AT)
+    monkeypatch.setattr(Shift, "moved", cut)
+    result = operator.run("demo")
     assert (result.exit_code, "a part of the week" in result.output) == (1, True)
+    assert operator.execute("select count(*) > 0 from turnlog.ai_sessions") == [(True,)]

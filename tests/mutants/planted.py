@@ -114,7 +114,8 @@ PLANTED = [
     PlantedBug(
         "what is refused for good is forgotten",
         "logging_store/spool/drain.py",
-        "        self._dead_letters.add(batch, receipt, spooled_at, lambda: any(file.contains(entry) for entry in sources))\n",
+        "        self._dead_letters.add("
+        "batch, receipt, spooled_at, lambda: any(file.contains(entry) for entry in sources))\n",
         "",
         f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
     ),

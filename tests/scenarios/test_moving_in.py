@@ -74,7 +74,7 @@ def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> No
     everything = dialogues.read()
     sessions, turns = dialogues.counted(everything)
     file = write(tmp_path / "dialogues.jsonl", everything)
-    command = [sys.executable, "-m", "flask", "--app", "app", "import", str(file), "--format", "sgd"]
+    command = [sys.executable, "-m", "flask", "--app", "app", "import", str(file), "--format", "sharegpt"]
     environment = inherited() | backend.environment | {"DATA_DIR": str(tmp_path)}
     running = [
         subprocess.Popen(
@@ -93,8 +93,8 @@ def test_two_imports_of_one_file_at_once(backend: Backend, tmp_path: Path) -> No
             [Settings.from_mapping(backend.environment).turnlog_project],
         ).fetchall()
     said = [
-        (dialogue["dialogue_id"], turn["utterance"], answer["utterance"])
-        for dialogue in sorted(everything, key=lambda each: each["dialogue_id"])
-        for turn, answer in zip(dialogue["turns"][::2], dialogue["turns"][1::2], strict=True)
+        (dialogue["id"], turn["value"], answer["value"])
+        for dialogue in sorted(everything, key=lambda each: each["id"])
+        for turn, answer in zip(dialogue["conversations"][::2], dialogue["conversations"][1::2], strict=True)
     ]
     assert stored == said
