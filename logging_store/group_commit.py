@@ -11,11 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from logging_store.batches import Batch, BatchReceipts
 from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
-from logging_store.operations import A, Operation, Q
+from logging_store.operations import A, Operation, Q, ServerSettings
 from logging_store.store import Backlog, Store
 
 #: Records of one group: as many as the largest batch of one call, which may exceed it alone, with its sessions.
@@ -94,7 +93,7 @@ class GroupCommit:
     def ask(self, operation: Operation[Q, A], project: str | None, query: Q) -> A:
         return self.inner.ask(operation, project, query)
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ServerSettings:
         return self.inner.ping()
 
     def backlog(self) -> Backlog:

@@ -830,6 +830,27 @@ class ReportKey(TypedDict):
     key: str
 
 
+class StoredKey(TypedDict):
+    """An API key. `family`: the first of the keys that replaced each other. `hint`: the key's first characters.
+
+    `token_secret`: signs the session tokens of the family; only returned by `KEY`.
+    """
+
+    project: str
+    id: str
+    family: str
+    kind: Literal["secret", "publishable"]
+    hint: str
+    name: str | None
+    scopes: list[str]
+    origins: list[str]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+    token_secret: NotRequired[str]
+
+
 class KeyQuery(TypedDict):
     """`digest`: the key's SHA-256 in hexadecimal digits."""
 
@@ -849,7 +870,7 @@ class KeysQuery(TypedDict):
 class Keys(TypedDict):
     """Oldest first."""
 
-    keys: list[dict[str, Any]]
+    keys: list[StoredKey]
 
 
 class CreateKeyQuery(TypedDict):
@@ -871,8 +892,8 @@ class RotateKeyQuery(KeyIdQuery):
 
 
 class KeyRotated(TypedDict):
-    key: dict[str, Any]
-    replaced: dict[str, Any]
+    key: StoredKey
+    replaced: StoredKey
 
 
 class Project(TypedDict):
@@ -965,16 +986,32 @@ class TablesQuery(TypedDict):
     tables: list[str]
 
 
+class ServerSettings(TypedDict):
+    """The schema's version, and the settings on which durability depends, as PostgreSQL reports them: `"on"`.
+
+    `rows_hidden`: row-level security hides the tables from this role.
+    """
+
+    schema: str
+    server_version: str
+    read_only: bool
+    fsync: str
+    synchronous_commit: str
+    full_page_writes: str
+    transaction_isolation: str
+    rows_hidden: bool
+
+
 class SettingsQuery(TypedDict):
     settings: list[str]
 
 
 REPORT_KEY: Operation[NoQuery, ReportKey] = Operation("report_key")
-KEY: Operation[KeyQuery, dict[str, Any] | None] = Operation("key")
+KEY: Operation[KeyQuery, StoredKey | None] = Operation("key")
 ORIGINS: Operation[NoQuery, Origins] = Operation("origins")
 KEYS: Operation[KeysQuery, Keys] = Operation("keys")
-CREATE_KEY: Operation[CreateKeyQuery, dict[str, Any] | None] = Operation("create_key")
-REVOKE_KEY: Operation[KeyIdQuery, dict[str, Any] | None] = Operation("revoke_key")
+CREATE_KEY: Operation[CreateKeyQuery, StoredKey | None] = Operation("create_key")
+REVOKE_KEY: Operation[KeyIdQuery, StoredKey | None] = Operation("revoke_key")
 ROTATE_KEY: Operation[RotateKeyQuery, KeyRotated | None] = Operation("rotate_key")
 PROJECTS: Operation[NoQuery, Projects] = Operation("projects")
 SET_PROJECT: Operation[SetProjectQuery, dict[str, Any]] = Operation("set_project")
@@ -983,7 +1020,7 @@ EXPIRE: Operation[ExpireQuery, Expired] = Operation("expire")
 EXPIRE_FOLDERS: Operation[ExpireFoldersQuery, FoldersExpired] = Operation("expire_folders")
 INDEX_PENDING: Operation[IndexQuery, Indexed] = Operation("index_pending")
 REINDEX: Operation[ReindexQuery, ReindexStep] = Operation("reindex")
-PING: Operation[NoQuery, dict[str, Any]] = Operation("ping")
+PING: Operation[NoQuery, ServerSettings] = Operation("ping")
 #: Checks of the database itself, which conversation/doctor evaluates.
 CATALOGUE: Operation[TablesQuery, dict[str, Any]] = Operation("catalogue")
 ACCESS: Operation[TablesQuery, dict[str, Any]] = Operation("access")

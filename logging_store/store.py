@@ -5,10 +5,10 @@ conformance tests. Each method may raise `StoreUnavailable` (retry: every write 
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.operations import A, Operation, Q
+from logging_store.operations import A, Operation, Q, ServerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Store(Protocol):
     def ask(self, operation: Operation[Q, A], project: str | None, query: Q) -> A:
         """Run an operation and return its answer. `project`: None for operations on all projects."""
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ServerSettings:
         """Check that the store answers and commits durably; return its settings.
 
         Raises `Misconfigured` if its schema has another version, or if it may lose what it has acknowledged.

@@ -153,8 +153,8 @@ def test_many_steps_do_what_one_does(
     operator: Operator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retention, "_LOOKED_AT_ONCE", 3)
-    monkeypatch.setattr(retention, "_ERASED_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "_PAGE", 3)
+    monkeypatch.setattr(retention, "_ERASE_BATCH", 4)
     past.log([said(f"old {n % 8}") for n in range(40)])
     past.log([said("long") for _ in range(20)])
     repository.log([said("new")])
@@ -165,7 +165,7 @@ def test_many_steps_do_what_one_does(
 def test_cut_anywhere_the_next_run_goes_on(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_ERASED_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "_ERASE_BATCH", 4)
     past.log([said("long", f"Said {n}") for n in range(20)])
     database: Any = backend.open()
     keeper = retention.Retention(database, lambda _: set())
@@ -231,7 +231,7 @@ def test_writers_beside_it_lose_nothing(
     # each is stored and its session kept, or refused since that was gone
     outcomes = {(one.receipt.receipt, one.receipt.reason) for one in kept}
     assert outcomes <= {("created", None), ("rejected", "erased")}
-    stored = {one.session.id for one in kept if one.receipt.kept}
+    stored = {one.session.id for one in kept if one.receipt.acknowledged}
     assert {row["session_id"] for row in repository.sessions({"limit": 100})["sessions"]} == stored
 
 

@@ -239,7 +239,7 @@ def test_what_was_written_past_the_service_is_indexed_with_all(
     operator.execute("update turnlog.ai_interactions set prompt = '\"needle\"' where key >= '3'")
     operator.execute("insert into turnlog.ai_search values ('default', gen_random_uuid(), gen_random_uuid(), '{1}')")
     assert keys(search(client, q="needle")) == []
-    monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
+    monkeypatch.setattr(indexing, "_QUEUE_BATCH", 2)
     result = operator.run("index", "--all")
     assert (result.exit_code, result.output) == (0, "Queued 8 interactions.\nIndexed 8 interactions.\n")
     assert sorted(keys(search(client, q="needle"))) == ["3", "4", "5", "6", "7"]
@@ -275,7 +275,7 @@ def test_while_a_session_is_queued_in_part_all_of_it_is_looked_at(
     for n in range(5):
         log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
     indexed()
-    monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
+    monkeypatch.setattr(indexing, "_QUEUE_BATCH", 2)
     for queued in indexing.queue_all(database_store):
         indexed()
         assert len(search(client, q="needle")["hits"]) == 5, queued

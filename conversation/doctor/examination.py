@@ -81,7 +81,7 @@ class Examination:
         answer = self._ask(ops.ACCESS, ops.TablesQuery(tables=catalogue.tables()))
         return [privileges.check_grants(answer, remedies), privileges.check_roles(answer)]
 
-    def _durability(self, ping: dict[str, Any]) -> list[Check]:
+    def _durability(self, ping: ops.ServerSettings) -> list[Check]:
         answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
         standby = ping["read_only"] and answer["settings"]["default_transaction_read_only"]["value"] == "off"
         return [durability.check(answer, in_recovery=standby)]

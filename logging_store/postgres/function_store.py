@@ -20,12 +20,13 @@ from tenacity import (
 
 from logging_store.batches import KINDS, Batch, BatchReceipts, Outcome, Receipt
 from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
-from logging_store.operations import A, Operation, Q
+from logging_store.operations import A, Operation, Q, ServerSettings
 from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.records.json_values import restore_numbers
 from logging_store.store import Backlog
 
 _RECEIPTS = {outcome: Receipt(receipt=outcome) for outcome in get_args(Outcome)}
+_DURABILITY_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
 _ATTEMPTS = 4  # enough for a deadlock or a restarted backend; during an outage the spool takes over
 
 
@@ -55,8 +56,8 @@ class FunctionStore(ABC):
         answer: A = self._call_with_retries(operation.name, operation.request(project, query, self.deadline_s))
         return restore_numbers(answer)
 
-    def ping(self) -> dict[str, Any]:
-        settings: dict[str, Any] = self._call("ping", {}, time.monotonic() + self.deadline_s)
+    def ping(self) -> ServerSettings:
+        settings: ServerSettings = self._call("ping", {}, time.monotonic() + self.deadline_s)
         _require_durable(settings)
         return settings
 
@@ -126,7 +127,7 @@ def _receipt(answered: dict[str, Any]) -> Receipt:
     return Receipt.model_validate(restore_numbers(answered))
 
 
-def _require_durable(settings: dict[str, Any]) -> None:
+def _require_durable(settings: ServerSettings) -> None:
     """Raise `Misconfigured` for another schema version, or if the server may lose what it acknowledges."""
     if settings["rows_hidden"]:
         raise Misconfigured(
@@ -142,8 +143,8 @@ def _require_durable(settings: dict[str, Any]) -> None:
             f"the database has schema {settings['schema']}, this version of Turnlog knows {SCHEMA_VERSION}: "
             "run the newer version"
         )
-    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        if settings[setting] == "off":
+    for setting, value in settings.items():
+        if setting in _DURABILITY_SETTINGS and value == "off":
             raise Misconfigured(f"the database runs with {setting} = off and may lose what it acknowledged: turn it on")
     if settings["transaction_isolation"] != "read committed":
         raise Misconfigured(

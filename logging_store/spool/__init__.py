@@ -121,7 +121,7 @@ class Spool(SpoolReader):
         self._drain.wake()
         return BatchReceipts.all(_SPOOLED, batch)
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ops.ServerSettings:
         return self._read(self.inner.ping)
 
     def backlog(self) -> Backlog:

@@ -29,6 +29,8 @@ import apsw
 
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.errors import StoreUnavailable
+from logging_store.operations import ServerSettings
+from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.spool import CircuitBreaker, Limits, Spool, drain
 from tests.spool.away import said
 
@@ -131,10 +133,19 @@ class FileStore:
             [Receipt(receipt="created")] * len(batch.sessions), [Receipt(receipt="created")] * len(batch.interactions)
         )
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ServerSettings:
         if self.away:
             raise StoreUnavailable
-        return {}
+        return {
+            "schema": SCHEMA_VERSION,
+            "server_version": "18.0",
+            "read_only": False,
+            "fsync": "on",
+            "synchronous_commit": "on",
+            "full_page_writes": "on",
+            "transaction_isolation": "read committed",
+            "rows_hidden": False,
+        }
 
     def _crash_point(self) -> None:
         with contextlib.suppress(apsw.Error), self._points.lock:  # a disk fails in the spool, not in the store
