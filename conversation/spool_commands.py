@@ -43,7 +43,7 @@ def list_dead_letters(after: int) -> None:
     letters = _dead_letters().list(_PAGE, after)
     for letter in letters:
         click.echo(
-            f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
+            f"{letter.number}  {_time(letter.rejected_at)}  session {letter.session_id}  record {letter.record_id}  "
             f"{dead_letters.describe(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
@@ -60,7 +60,7 @@ def show(number: int) -> None:
             {
                 "number": letter.number,
                 "acknowledged_at": _time(letter.spooled_at),
-                "refused_at": _time(letter.refused_at),
+                "rejected_at": _time(letter.rejected_at),
                 "receipt": letter.receipt,
                 "batch": letter.batch.to_json(),
             },

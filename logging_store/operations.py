@@ -1,7 +1,7 @@
 """The operations of a store: for each its query and its answer.
 
 An operation is the SQL function of its name in the schema `turnlog`, called with the project and the query as one JSON
-object; the files of supabase/schemas say how each is answered. Times are ISO 8601 texts in UTC, ids are UUIDs in text.
+object; the files of supabase/schemas describe each of them. Times are ISO 8601 texts in UTC, ids are UUIDs in text.
 A page may be short, or empty: `after` is the cursor of the next one, and None on the last one.
 """
 

@@ -27,12 +27,12 @@ def add_claims(batch: Batch, ownership: Ownership) -> None:
     Raises `NotOwner` for a session that the caller can't prove to be its own, `Invalid` for another user or author.
     """
     if batch.folders:
-        raise NotOwner("A session of a folder is made with a secret key")
+        raise NotOwner("Sessions of folders need a secret key")
     for row in batch.rows():
         row["claim"] = ownership.owner_of(row.get("session_id") or row["id"])
         if ownership.user_id not in {None, row.get("user_id", ownership.user_id)}:
-            raise Invalid("Must be the user who calls, or left out", field="user_id")
+            raise Invalid("Must be the signed-in user, or left out", field="user_id")
     if any(row.get("author") != ownership.author for row in batch.feedback):
         if ownership.user_id is None:
-            raise Invalid("Must be left out: a page's key doesn't prove who speaks", field="author")
-        raise Invalid("Must be the user who calls, or left out", field="author")
+            raise Invalid("Must be left out: a publishable key doesn't identify a user", field="author")
+        raise Invalid("Must be the signed-in user, or left out", field="author")

@@ -112,7 +112,7 @@ class RowBuilder:
         return RecordRow("folders", row, folder=own)
 
     def _planned_sessions(self, folder_id: str, plan: Plan, received_at: datetime) -> Iterable[Row]:
-        """Yield the sessions of a plan, locked until somebody opens them. The store derives their dates."""
+        """Yield the sessions of a plan, locked until a caller opens them. The store derives their dates."""
         for number in range(1, plan.sessions_per_week * plan.total_weeks + 1):
             own = identity.numbered_session(self.project, folder_id, number)
             yield _base_row(own, received_at, implicit=True) | {
@@ -175,7 +175,7 @@ class RowBuilder:
 
     def _implicit_parents(self, parents: Sequence[Identity], explicit: Sequence[Row]) -> list[Row]:
         """Return rows for the parents that have no row of their own."""
-        # children may name one parent by its id and by its key; the key is kept
+        # children may name one parent by its id and by its key; the one with the key wins
         missing = {own.id: own for own in sorted(parents, key=lambda own: own.key is not None)}
         for row in explicit:
             if (own := missing.get(row["id"])) and (own.key is None or "key" in row):

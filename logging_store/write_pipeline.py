@@ -21,7 +21,7 @@ _MAX_CLOCK_SKEW = timedelta(minutes=5)  # of a caller's clock
 _GIVEN_IN_FUTURE = Receipt(
     receipt="rejected",
     fields=("given_at",),
-    reason="Must not be later than now: nobody could change their mind until then; set the clock, or leave it out",
+    reason="Must not be in the future: no change before that time would count; set the clock, or leave it out",
 )
 
 Write = Callable[[Sequence[RecordRow]], list[Receipt]]

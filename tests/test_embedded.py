@@ -207,7 +207,7 @@ def test_a_socket_directory_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     elsewhere.mkdir()
     server.socket_dir.symlink_to(elsewhere)  # as somebody may who knows where DATA_DIR is
     try:
-        with pytest.raises(Misconfigured, match="belongs to somebody else"):
+        with pytest.raises(Misconfigured, match="belongs to another user"):
             server.start()
     finally:
         server.socket_dir.unlink()

@@ -67,7 +67,7 @@ def _told(letter: DeadLetter) -> dict[str, Any]:
         "session_id": letter.session_id,
         "record_id": letter.record_id,
         "acknowledged_at": datetime.fromtimestamp(letter.spooled_at, UTC),
-        "refused_at": datetime.fromtimestamp(letter.refused_at, UTC),
+        "rejected_at": datetime.fromtimestamp(letter.rejected_at, UTC),
         "reason": decisions.describe(Receipt.model_validate(letter.receipt), ": "),
         "receipt": letter.receipt,
         "batch": letter.batch.to_json(),

@@ -64,7 +64,7 @@ def require_own_directory(directory: Path) -> None:
     found, user = directory.lstat(), _unprivileged_user()
     owners = {os.geteuid()} if user is None else {os.geteuid(), user.pw_uid}
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
-        raise Misconfigured(f"{directory} belongs to somebody else: remove it, or choose a shorter, plain DATA_DIR")
+        raise Misconfigured(f"{directory} belongs to another user: remove it, or choose a shorter, plain DATA_DIR")
 
 
 class _Identity(TypedDict, total=False):

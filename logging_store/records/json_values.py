@@ -65,7 +65,7 @@ def _validate_content(value: object) -> str | list[dict[str, Any]]:
         case str():
             return reject_nul(value)
         case []:
-            raise validation_error("empty", "An empty list of messages says nothing; leave it out instead")
+            raise validation_error("empty", "Must not be an empty list; leave it out instead")
         case list():
             for index, message in enumerate(value):
                 if not isinstance(message, dict):
@@ -100,7 +100,7 @@ JsonObject = Annotated[
     dict[str, Any],
     AfterValidator(_validate_json_object),
     json_schema.DocumentedAs(json_schema.Object),
-    Field(description="Any JSON; gains keys, keeps values."),
+    Field(description="Any JSON object. Later records add keys and never replace values."),
 ]
 Content = Annotated[
     Any,

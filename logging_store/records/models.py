@@ -100,9 +100,7 @@ class Session(FolderSession):
     @model_validator(mode="after")
     def _check_number_has_folder(self) -> Self:
         if self.session_number is not None and self.folder_id is None:
-            raise PydanticCustomError(
-                "folder", "A number counts within a folder; say which", {"path": ("session_number",)}
-            )
+            raise PydanticCustomError("folder", "A session number needs a folder_id", {"path": ("session_number",)})
         return self
 
 

@@ -36,7 +36,7 @@ BLANK, CONTROL_CHARACTER = "Must not be blank; leave it out instead", "Must not 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _UNADDRESSABLE = frozenset({".", ".."})
 _NIL = "00000000-0000-0000-0000-000000000000"
-PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
+PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # a missing id after string formatting
 _MIN_TIME, _MAX_TIME = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -75,7 +75,7 @@ def _check_name(text: str, path: tuple[str | int, ...]) -> None:
 
 def _validate_identifier(text: str) -> str:
     if text.lower() in PLACEHOLDERS:
-        raise validation_error("placeholder", "Looks like a missing id turned into text; leave it out instead")
+        raise validation_error("placeholder", "Looks like a missing id converted to text; leave it out instead")
     if text in _UNADDRESSABLE:
         raise validation_error("unaddressable", "Can't be part of a URL")
     if text == _NIL:
@@ -199,7 +199,7 @@ Time = Annotated[
     AwareDatetime,
     Field(
         strict=False,
-        description="ISO 8601 with a zone; kept in UTC, to the microsecond.",
+        description="ISO 8601 with a zone; stored in UTC, to the microsecond.",
         json_schema_extra=json_schema.TIME,
     ),
     BeforeValidator(_parse_time),

@@ -1,7 +1,7 @@
 """Replaces mail addresses, telephone numbers, card numbers, IP addresses and secrets before anything is stored.
 
 The store, the spool and the dead letters only get redacted texts. Replacements are counted by kind, and what was
-replaced is kept nowhere. If a finder fails, by an error or a timeout, the record is rejected, or, with `fail_open`,
+replaced isn't stored. If a finder fails, by an error or a timeout, the record is rejected, or, with `fail_open`,
 stored as it was sent.
 """
 

@@ -35,13 +35,13 @@ create table if not exists dead_letters (
     project    text not null,
     session_id text not null,
     record_id  text not null,
-    spooled_at    real not null,           -- seconds since the epoch, as refused_at
-    refused_at real not null,
+    spooled_at  real not null,           -- seconds since the epoch, as rejected_at
+    rejected_at real not null,
     receipt    text not null,           -- JSON
     batch      blob not null            -- JSON
 )
 """
-_COLUMNS = "number, project, session_id, record_id, spooled_at, refused_at, receipt, batch"
+_COLUMNS = "number, project, session_id, record_id, spooled_at, rejected_at, receipt, batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class DeadLetter:
     session_id: str
     record_id: str
     spooled_at: float
-    refused_at: float
+    rejected_at: float
     receipt: dict[str, Any]
     batch: Batch
 
@@ -88,7 +88,7 @@ class DeadLetters:
                 connection.execute("begin exclusive")
                 connection.execute(
                     "insert into dead_letters"
-                    " (digest, project, session_id, record_id, spooled_at, refused_at, receipt, batch)"
+                    " (digest, project, session_id, record_id, spooled_at, rejected_at, receipt, batch)"
                     " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (digest) do nothing",
                     (
                         hashlib.sha256(data).digest(),
@@ -128,11 +128,11 @@ class DeadLetters:
             )
             return [
                 DeadLetter(
-                    *(number, project, session_id, record_id, spooled_at, refused_at),
+                    *(number, project, session_id, record_id, spooled_at, rejected_at),
                     receipt=jiter.from_json(receipt.encode()),
                     batch=parse_batch(batch),
                 )
-                for number, project, session_id, record_id, spooled_at, refused_at, receipt, batch in rows
+                for number, project, session_id, record_id, spooled_at, rejected_at, receipt, batch in rows
             ]
 
     def get(self, number: int) -> DeadLetter | None:

@@ -175,7 +175,7 @@ def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
         "Needs messages, a list with at least one",
         "$.messages[1]: A message needs a role, a text",
         "$.choices[0]: A choice needs a message",
-        "Its id 'undefined' can't be used: Looks like a missing id turned into text; leave it out instead",
+        "Its id 'undefined' can't be used: Looks like a missing id converted to text; leave it out instead",
         "$.id: Must be a text or a number",
         f"Its id {'y' * 50!r} can't be used: String should have at most 200 characters",
     ]
