@@ -92,8 +92,8 @@ def test_a_rule_without_keywords_is_tried_in_every_text(tmp_path: Path) -> None:
     ("rules", "said"),
     [
         ("title = 1", "has no rules"),
-        ("[[rules]\n", "can't be used|no gitleaks.toml"),
-        ('[[rules]]\nid = "x"\nregex = "(?=x)"\n', "no gitleaks.toml .* perl operator"),
+        ("[[rules]\n", "can't be used|isn't a gitleaks.toml"),
+        ('[[rules]]\nid = "x"\nregex = "(?=x)"\n', "isn't a gitleaks.toml .* perl operator"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said_to_be(tmp_path: Path, rules: str, said: str) -> None:

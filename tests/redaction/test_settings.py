@@ -67,7 +67,7 @@ def test_what_cannot_be_meant_is_one_sentence(mapping: dict[str, str], said: str
 
 def test_a_file_without_rules_is_one_sentence() -> None:
     settings = Settings.from_mapping({"TURNLOG_REDACT": "secrets", "TURNLOG_REDACT_GITLEAKS": __file__})
-    with pytest.raises(Misconfigured, match=r"^TURNLOG_REDACT_GITLEAKS: .* is no gitleaks\.toml"):
+    with pytest.raises(Misconfigured, match=r"^TURNLOG_REDACT_GITLEAKS: .* isn't a gitleaks\.toml"):
         create_redaction(settings)
 
 
