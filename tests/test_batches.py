@@ -59,7 +59,7 @@ def assert_whole(batch: Batch) -> None:
 
 
 @given(batches(), st.sets(st.sampled_from(_FOLDERS + _SESSIONS)))
-def test_a_part_and_the_rest_are_the_whole(batch: Batch, ids: set[str]) -> None:
+def test_select_and_exclude_partition_a_batch(batch: Batch, ids: set[str]) -> None:
     part, rest = batch.select(ids), batch.exclude(ids)
     assert marks(part, rest) == marks(batch)
     assert_whole(part)
@@ -76,7 +76,7 @@ def parted(batch: Batch) -> Iterator[Batch]:
 
 
 @given(batches())
-def test_halved_for_ever_each_record_stands_alone(batch: Batch) -> None:
+def test_repeated_halving_ends_with_single_records(batch: Batch) -> None:
     ends = list(parted(batch))
     assert marks(*ends) == marks(batch)
     assert all(len(each.explicit_rows()) <= 1 for each in ends)
@@ -85,7 +85,7 @@ def test_halved_for_ever_each_record_stands_alone(batch: Batch) -> None:
 
 
 @given(batches())
-def test_a_record_alone_keeps_what_names_its_parents(batch: Batch) -> None:
+def test_a_single_record_keeps_its_parents(batch: Batch) -> None:
     for row in batch.explicit_rows():
         alone = batch.single(row)
         assert alone.explicit_rows() == [row]
@@ -110,6 +110,6 @@ def test_merged_receipts_are_split_again(several: list[Batch]) -> None:
 
 
 @given(batches())
-def test_a_batch_comes_back_from_the_disk(batch: Batch) -> None:
+def test_a_batch_survives_its_json_form(batch: Batch) -> None:
     back = parse_batch(to_json(batch.to_json()))
     assert [list(getattr(back, kind)) for kind in KINDS] == [list(getattr(batch, kind)) for kind in KINDS]

@@ -16,9 +16,9 @@ from logging_store.records.models import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem, transcript
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.spool.conftest import eventually
+from tests.store_calls import ask
 
 
 def erased(client: FlaskClient, path: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_everything_about_a_user_is_erased(client: FlaskClient, store: Store, ba
     assert {name: again[name] for name in counts} == dict.fromkeys(counts, 0)
 
 
-def test_an_erased_turn_takes_nothing_any_more(client: FlaskClient) -> None:
+def test_an_erased_turn_is_not_filled(client: FlaskClient) -> None:
     create(client, session_id="s", user_id="bob")
     log(client, session_id="s", interaction_id="1", prompt="Ada says", participant="ada")
     erased(client, "/v1/users/ada")
@@ -114,12 +114,12 @@ def test_any_name_of_a_user_can_be_erased(client: FlaskClient, backend: Backend,
     assert client.get("/v1/sessions/other").status_code == 200
 
 
-def test_what_is_no_name_of_a_user_is_refused(client: FlaskClient) -> None:
+def test_an_invalid_user_is_rejected(client: FlaskClient) -> None:
     assert paths(client.delete(f"/v1/users/{'x' * 201}")) == ["$.user"]
     assert paths(client.delete("/v1/users/ada?dry_run=maybe")) == ["?dry_run"]
 
 
-def test_what_a_user_does_afterwards_is_a_new_start(client: FlaskClient) -> None:
+def test_records_after_the_erasure_are_stored(client: FlaskClient) -> None:
     create(client, session_id="s", user_id="ada")
     erased(client, "/v1/users/ada")
     assert create(client, session_id="s", user_id="ada").status_code == 410
@@ -151,7 +151,7 @@ def test_a_user_of_many_sessions_is_counted_and_erased_in_steps(
         assert client.get(in_path(f"other {n}")).get_json()["user_id"] == "bob"
 
 
-def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
+def test_an_interrupted_erasure_is_resumed_and_reported_in_full(
     client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ops.ERASE_USER.bounds, "most", 4)
@@ -164,7 +164,7 @@ def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
     assert remaining(backend, report) == 0
 
 
-def test_two_erasures_of_one_user_at_once_agree(backend: Backend, repository: ConversationRepository) -> None:
+def test_concurrent_erasures_of_one_user_agree(backend: Backend, repository: ConversationRepository) -> None:
     for n in range(30):
         repository.write(
             [Session(session_id=f"s {n}", user_id="ada"), Interaction(session_id=f"s {n}", prompt="Hello")]
@@ -176,7 +176,7 @@ def test_two_erasures_of_one_user_at_once_agree(backend: Backend, repository: Co
     assert [remaining(backend, report) for report in told] == [0] * 4
 
 
-def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repository: ConversationRepository) -> None:
+def test_a_concurrent_write_is_stored_or_rejected(backend: Backend, repository: ConversationRepository) -> None:
     sessions = [f"s {n}" for n in range(40)]
     for name in sessions:
         repository.write([Session(session_id=name, user_id="ada"), Interaction(session_id=name, prompt="Hello")])
@@ -191,7 +191,7 @@ def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repos
     assert remaining(backend, report) == 0
 
 
-def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
+def test_a_folder_filled_meanwhile_is_erased_with_its_user(
     backend: Backend, repository: ConversationRepository
 ) -> None:
     repository.ensure_folder(Folder(folder_id="f", user_id="ada", name="Ada's"))
@@ -211,7 +211,7 @@ def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
     assert [report["folders"] for report in reports_made] == [1]
 
 
-def test_a_long_session_is_erased_in_steps_that_nobody_sees(
+def test_a_long_session_is_erased_in_invisible_steps(
     client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ops.ERASE.bounds, "most", 4)
@@ -241,7 +241,7 @@ def test_a_long_session_is_erased_in_steps_that_nobody_sees(
     assert remaining(backend, report) == 0
 
 
-def test_another_projects_user_of_the_same_name_is_somebody_else(client: FlaskClient, store: Store) -> None:
+def test_a_user_of_the_same_name_in_another_project_is_not_erased(client: FlaskClient, store: Store) -> None:
     other = ConversationRepository(store, "other")
     other.write(
         [Session(session_id="s", user_id="ada"), Interaction(session_id="s", prompt="Hello", participant="ada")]

@@ -19,8 +19,8 @@ from logging_store.records.models import Feedback, Interaction, Record, Restored
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.postgres.postgres_store import PostgresStore
 from tests.api import KEYLESS, problem
 from tests.conftest import Backend
-from tests.spool.away import Removable
+from tests.spool.flaky_store import FlakyStore
 
 pytestmark = [pytest.mark.own_database, pytest.mark.every_store]
 
@@ -40,7 +40,7 @@ def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: 
     assert client.get("/livez").get_json() == {"status": "alive"}
 
 
-class Refused(Removable):
+class Refused(FlakyStore):
     """A store whose database doesn't let us in."""
 
     def ping(self) -> ServerSettings:

@@ -48,7 +48,7 @@ def expire(operator: Operator, *arguments: str, days: int | None = 90) -> str:
     return output
 
 
-def test_sessions_that_nothing_was_added_to_go_and_the_others_stay(
+def test_idle_sessions_are_erased_and_others_stay(
     past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.write([said("old"), said("old", "more"), Session(session_id="old and empty"), said("in use"), said("joined")])
@@ -74,7 +74,9 @@ def test_without_a_number_of_days_everything_is_kept(past: ConversationRepositor
     assert sessions(past) == ["old"]
 
 
-def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepository, operator: Operator) -> None:
+def test_a_project_may_have_its_own_number_of_days(
+    store: Store, past: ConversationRepository, operator: Operator
+) -> None:
     other = ConversationRepository(store, "other", lambda: LONG_AGO)
     for repository in (past, other):
         repository.log([said("old")])
@@ -103,7 +105,7 @@ def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepos
         (["projects", "set", PROJECT, "--keep-days", "0"], "0 is not in the range"),
     ],
 )
-def test_what_cannot_be_meant_is_told(operator: Operator, arguments: list[str], told: str) -> None:
+def test_invalid_numbers_of_days_are_reported(operator: Operator, arguments: list[str], told: str) -> None:
     status, output = run(operator, *arguments)
     assert status != 0
     assert told in output
@@ -131,7 +133,7 @@ def test_folders_without_sessions_are_cleared(
     assert repository.folder("new", {"limit": 1})["folder"]["name"] == "New"
 
 
-def test_a_session_of_which_something_waits_is_in_use(
+def test_a_session_with_spooled_records_is_in_use(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.log([said("waits"), said("old")])
@@ -162,7 +164,7 @@ def test_many_steps_do_what_one_does(
     assert sessions(repository) == ["new"]
 
 
-def test_cut_anywhere_the_next_run_goes_on(
+def test_an_interrupted_run_is_resumed_by_the_next(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "_ERASE_BATCH", 4)
@@ -178,7 +180,7 @@ def test_cut_anywhere_the_next_run_goes_on(
     assert sessions(repository) == []
 
 
-def test_what_somebody_adds_meanwhile_keeps_its_session(
+def test_a_record_written_meanwhile_keeps_its_session(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository
 ) -> None:
     # found to be idle, and then in use before it is erased
@@ -198,7 +200,7 @@ def test_what_somebody_adds_meanwhile_keeps_its_session(
     assert repository.session("old")["interaction_count"] == 2
 
 
-def test_a_lock_holds_up_one_session_and_the_others_go(
+def test_a_locked_session_is_skipped_and_others_are_erased(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.log([said(f"old {n}") for n in range(4)])
@@ -212,7 +214,7 @@ def test_a_lock_holds_up_one_session_and_the_others_go(
     assert sessions(repository) == []
 
 
-def test_writers_beside_it_lose_nothing(
+def test_concurrent_writers_lose_nothing(
     past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.log([said(f"s {n}") for n in range(60)])

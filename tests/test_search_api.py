@@ -18,8 +18,8 @@ from logging_store.log_reader import NamedSearchFilters
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 #: What somebody said, and what must find it.
 SAID = {

@@ -17,9 +17,9 @@ from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import Backend
 from tests.databases import server_folder
+from tests.store_calls import ask
 
 
 def invoke(environment: dict[str, str], *arguments: str, store: Store | None = None) -> Result:

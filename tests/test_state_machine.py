@@ -21,15 +21,7 @@ from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
 from tests.model import REJECTED, Model, StoredSession, Told
-from tests.statements import (
-    SESSION_NAMES,
-    completions,
-    creates,
-    edits,
-    logged,
-    queries,
-    session_names,
-)
+from tests.strategies import SESSION_NAMES, completions, creates, edits, logged, queries, session_names
 
 pytestmark = pytest.mark.slow
 
@@ -179,9 +171,7 @@ def all_pages(read: Callable[[Any], dict[str, Any]], kind: str, limit: int) -> l
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
-def test_every_sequence_of_calls_is_answered_as_the_model_answers(
-    backend: Backend, store: Store, pytestconfig: pytest.Config
-) -> None:
+def test_every_sequence_of_calls_matches_the_model(backend: Backend, store: Store, pytestconfig: pytest.Config) -> None:
     tally: Counter[str] = Counter()
     with psycopg.connect(backend.database, autocommit=True) as connection:
 

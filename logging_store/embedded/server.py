@@ -33,7 +33,7 @@ _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 108 bytes; macOS has 104
 _PLAIN_PATH = re.compile(rb"[\w/.+~@ -]+")
 _START_S = 60  # crash recovery replays the log first
 _NO_PROCESS = 2**31 - 1  # above every kernel's limit
-# errors that pass: after a kill -9 of the server its orphaned backends use the shared memory for a moment, and a process
+# errors that pass: after a kill -9 of the server its orphaned backends use the shared memory for a while, and a process
 # that was killed while it started the server leaves one that is about to listen
 _TRANSIENT = re.compile(r'shared memory|lock file ".*" already exists')
 

@@ -11,8 +11,8 @@ import pytest
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Row
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 NOW = "2026-11-21T10:00:00+00:00"
 FOREIGN = "The session is somebody else's"

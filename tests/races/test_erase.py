@@ -34,7 +34,7 @@ def append_or_erase(store: Store, turn: Turn) -> Any:
     return receipts, repository.erase(name)
 
 
-def test_an_append_that_races_an_erase_is_stored_and_erased_or_refused(arena: Arena) -> None:
+def test_an_append_that_races_an_erasure_is_stored_and_erased_or_rejected(arena: Arena) -> None:
     rounds = arena.race(append_or_erase, rounds=ROUNDS, processes=4, threads=2)
 
     told: Counter[tuple[str, str | None]] = Counter()

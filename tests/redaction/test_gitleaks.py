@@ -76,7 +76,7 @@ def write(folder: Path, rules: str) -> Path:
         ("\u00fc acme-a1b2c3d4e5 \u00fc", ["acme-a1b2c3d4e5"]),
     ],
 )
-def test_rules_are_tried_as_gitleaks_tries_them(finder: Gitleaks, text: str, secrets: list[str]) -> None:
+def test_rules_match_as_in_gitleaks(finder: Gitleaks, text: str, secrets: list[str]) -> None:
     encoded = text.encode()
     assert [encoded[start:end].decode() for start, end in finder.find(encoded) if end > start] == secrets
     assert Pattern(finder.hint).matches(encoded) or not secrets
@@ -96,11 +96,11 @@ def test_a_rule_without_keywords_is_tried_in_every_text(tmp_path: Path) -> None:
         ('[[rules]]\nid = "x"\nregex = "(?=x)"\n', "isn't a gitleaks.toml .* perl operator"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_said_to_be(tmp_path: Path, rules: str, said: str) -> None:
+def test_an_invalid_file_is_reported(tmp_path: Path, rules: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Gitleaks(write(tmp_path, rules))
 
 
-def test_a_file_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="can't be read"):
         Gitleaks(tmp_path / "missing.toml")

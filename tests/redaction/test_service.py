@@ -6,7 +6,7 @@ from tests.databases import TestServer
 from tests.service import launch
 
 
-def test_all_workers_redact_and_any_of_them_tells_how_often(postgres_server: TestServer) -> None:
+def test_all_workers_redact_and_any_of_them_returns_the_counts(postgres_server: TestServer) -> None:
     with postgres_server.database() as name:
         settings = {
             "DATABASE_URL": postgres_server.conninfo(name),

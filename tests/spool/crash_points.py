@@ -32,7 +32,7 @@ from logging_store.errors import StoreUnavailable
 from logging_store.operations import ServerSettings
 from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.spool import CircuitBreaker, Limits, Spool, drain
-from tests.spool.away import said
+from tests.spool.flaky_store import said
 
 Wrong = Literal["kill", "power", "error", "dead", "full"]
 

@@ -10,13 +10,13 @@ import pytest
 from logging_store.spool import Limits, Spool, SpoolDirectory
 from logging_store.spool.files import SpoolFile
 from logging_store.spool.locks import lock_path, try_lock
-from tests.spool.away import Removable, said
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore, said
 
 LIMITS = Limits(min_free_bytes=0)
 
 
-def test_an_adopted_file_is_not_forgotten_when_the_process_begins_one_of_its_own(tmp_path: Path) -> None:
+def test_an_adopted_file_is_still_drained_when_the_process_creates_its_own(tmp_path: Path) -> None:
     dead = SpoolDirectory(tmp_path, LIMITS)
     dead.append(said("from the dead"))
     dead.close()
@@ -27,7 +27,7 @@ def test_an_adopted_file_is_not_forgotten_when_the_process_begins_one_of_its_own
     heir.close()
 
 
-def test_a_lock_that_lost_its_file_is_removed_unless_somebody_holds_it(tmp_path: Path) -> None:
+def test_a_lock_without_a_file_is_removed_unless_a_process_holds_it(tmp_path: Path) -> None:
     left, held = tmp_path / "spool-left.sqlite3", tmp_path / "spool-held.sqlite3"
     lock_path(left).touch()
     owned = try_lock(held)
@@ -37,9 +37,7 @@ def test_a_lock_that_lost_its_file_is_removed_unless_somebody_holds_it(tmp_path:
     os.close(owned)
 
 
-def test_a_file_that_cannot_be_read_is_left_for_a_person_and_told_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_corrupt_file_is_left_alone_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     unreadable = tmp_path / "spool-unreadable.sqlite3"
     unreadable.write_bytes(b"not a database, " * 100)
     directory = SpoolDirectory(tmp_path, LIMITS)
@@ -50,7 +48,7 @@ def test_a_file_that_cannot_be_read_is_left_for_a_person_and_told_once(
     assert (directory.depth().entries, directory.depth().bytes, directory.depth().oldest_s) == (0, 0, 0)
 
 
-def test_a_lock_whose_name_was_taken_away_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unlinked_lock_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "spool-new.sqlite3"
     lock = fcntl.flock
 
@@ -67,7 +65,7 @@ def test_a_lock_whose_name_was_taken_away_owns_nothing(tmp_path: Path, monkeypat
     os.close(owned)
 
 
-def test_a_file_that_is_let_go_twice_unlocks_no_other(tmp_path: Path) -> None:
+def test_closing_a_file_twice_unlocks_no_other(tmp_path: Path) -> None:
     file = SpoolFile.create(tmp_path)
     file.abandon()
     other = SpoolFile.create(tmp_path)  # the numbers of the first file's descriptors are free again
@@ -77,7 +75,7 @@ def test_a_file_that_is_let_go_twice_unlocks_no_other(tmp_path: Path) -> None:
     other.delete()
 
 
-def test_a_damaged_file_keeps_back_no_other(tmp_path: Path, inner: Removable, prompts: Callable[[], list[str]]) -> None:
+def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, prompts: Callable[[], list[str]]) -> None:
     damaged, healthy = (SpoolDirectory(tmp_path, LIMITS) for _ in range(2))
     for n in range(40):
         damaged.append(said(f"damaged {n}", response="x" * 2000))
@@ -97,7 +95,7 @@ def test_a_damaged_file_keeps_back_no_other(tmp_path: Path, inner: Removable, pr
     spool.close()
 
 
-def test_what_was_delivered_takes_no_room_and_cannot_be_read_from_the_file(tmp_path: Path) -> None:
+def test_delivered_entries_free_their_space_and_cannot_be_recovered(tmp_path: Path) -> None:
     file = SpoolFile.create(tmp_path)
     for n in range(50):
         file.append([said(f"a secret {n}", response="x" * 5000)])

@@ -31,10 +31,10 @@ from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirect
 from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.drain import Drain
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.model import Model
-from tests.statements import completions, creates, logged
+from tests.store_calls import ask
+from tests.strategies import completions, creates, logged
 from tests.traffic import RECEIVED, Row, Statement, as_batch
 
 pytestmark = pytest.mark.slow
@@ -211,7 +211,7 @@ def in_a_single_pass(stated: Sequence[Statement]) -> tuple[Model, set[str]]:
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
-def test_the_order_of_arrival_changes_nothing_that_agrees(
+def test_records_that_agree_give_the_same_rows_in_any_order(
     database: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     tally: Counter[str] = Counter()

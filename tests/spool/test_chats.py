@@ -12,8 +12,8 @@ from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import KEYLESS
-from tests.spool.away import Removable
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore
 
 SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -23,7 +23,7 @@ def client(open_spool: Callable[..., Spool]) -> FlaskClient:
     return create_app(Settings.from_mapping(KEYLESS), open_spool()).test_client()
 
 
-def test_a_chat_goes_on_while_the_store_is_away(client: FlaskClient, inner: Removable) -> None:
+def test_a_chat_continues_while_the_store_is_away(client: FlaskClient, inner: FlakyStore) -> None:
     inner.away = StoreUnavailable("nobody answers")
     started = client.post("/conversation/start", json={"conversationId": "c", "userId": "ada", "messages": SAID})
     body = started.get_json()

@@ -13,15 +13,15 @@ from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import Invalid, Misconfigured, SpoolFull, StoreUnavailable
 from logging_store.spool import Limits, Spool, drain
-from tests.asking import ask
-from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import PROJECT, FlakyStore, said
+from tests.store_calls import ask
 
 AWAY = StoreUnavailable("nobody answers")
 Prompts = Callable[[], list[str]]
 
 
-def test_a_write_goes_through_while_the_store_is_there(spool: Spool, prompts: Prompts) -> None:
+def test_a_write_goes_to_the_store_while_it_answers(spool: Spool, prompts: Prompts) -> None:
     receipts = spool.write(said("Hello"))
     assert [receipt.receipt for receipt in receipts] == ["created", "created"]
     assert prompts() == ["Hello"]
@@ -30,7 +30,7 @@ def test_a_write_goes_through_while_the_store_is_there(spool: Spool, prompts: Pr
 
 @pytest.mark.parametrize("away", [AWAY, Misconfigured("the key was taken back")])
 def test_while_the_store_is_away_writes_are_spooled_and_later_delivered(
-    spool: Spool, inner: Removable, prompts: Prompts, away: Exception
+    spool: Spool, inner: FlakyStore, prompts: Prompts, away: Exception
 ) -> None:
     inner.away = away
     receipts = [receipt.receipt for n in range(5) for receipt in spool.write(said(f"Said {n}"))]
@@ -45,7 +45,7 @@ def test_while_the_store_is_away_writes_are_spooled_and_later_delivered(
     assert [receipt.receipt for receipt in spool.write(said("and again"))] == ["created", "created"]
 
 
-def test_what_was_kept_is_on_the_disk_when_the_receipt_says_so(spool: Spool, inner: Removable) -> None:
+def test_a_spooled_batch_is_on_the_disk_when_its_receipts_are_returned(spool: Spool, inner: FlakyStore) -> None:
     inner.away = AWAY
     spool.write(said("Kept"))
     (file,) = spool.directory.path.glob("spool-*.sqlite3")
@@ -57,7 +57,7 @@ def test_what_was_kept_is_on_the_disk_when_the_receipt_says_so(spool: Spool, inn
     assert os.stat(spool.directory.path).st_mode & 0o077 == 0, "conversations are nobody else's to read"  # noqa: PTH116
 
 
-def test_only_the_first_caller_waits_for_a_store_that_is_away(spool: Spool, inner: Removable) -> None:
+def test_only_the_first_call_waits_for_a_store_that_is_away(spool: Spool, inner: FlakyStore) -> None:
     inner.away = AWAY
     spool.breaker._shortest_s = spool.breaker._longest_s = 3600  # noqa: SLF001 - no probe during this test
     spool.breaker._chance = lambda: 1.0  # noqa: SLF001
@@ -69,15 +69,15 @@ def test_only_the_first_caller_waits_for_a_store_that_is_away(spool: Spool, inne
     assert inner.asked == 1, "a read fails at once"
 
 
-def test_a_lost_answer_doubles_nothing(spool: Spool, inner: Removable, prompts: Prompts) -> None:
+def test_a_lost_answer_duplicates_nothing(spool: Spool, inner: FlakyStore, prompts: Prompts) -> None:
     inner.lost_answers = 1
     assert {receipt.receipt for receipt in spool.write(said("Once"))} == {"spooled"}
     eventually(lambda: spool.directory.depth().entries == 0, "delivered")
     assert prompts() == ["Once"]
 
 
-def test_what_could_not_be_delivered_goes_on_waiting(
-    spool: Spool, inner: Removable, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+def test_an_undelivered_entry_stays_in_the_file(
+    spool: Spool, inner: FlakyStore, prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drain, "BLOCKED_RETRY_S", 0.1)
     inner.away = AWAY
@@ -91,8 +91,8 @@ def test_what_could_not_be_delivered_goes_on_waiting(
     assert next(tries) >= 10
 
 
-def test_the_file_of_a_process_that_ended_is_adopted(
-    open_spool: Callable[..., Spool], inner: Removable, prompts: Prompts
+def test_the_file_of_a_dead_process_is_adopted(
+    open_spool: Callable[..., Spool], inner: FlakyStore, prompts: Prompts
 ) -> None:
     first = open_spool()
     inner.away = AWAY
@@ -107,7 +107,7 @@ def test_the_file_of_a_process_that_ended_is_adopted(
     eventually(lambda: not list(second.directory.path.glob("spool-*")), "removed")
 
 
-def test_the_file_of_a_living_process_is_left_to_it(open_spool: Callable[..., Spool], inner: Removable) -> None:
+def test_the_file_of_a_living_process_is_not_adopted(open_spool: Callable[..., Spool], inner: FlakyStore) -> None:
     owner, other = open_spool(), open_spool()
     inner.away = AWAY
     owner.write(said("Mine"))
@@ -115,8 +115,8 @@ def test_the_file_of_a_living_process_is_left_to_it(open_spool: Callable[..., Sp
     assert list(other.directory.drainable_files()) == []
 
 
-def test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other(
-    spool: Spool, inner: Removable, prompts: Prompts
+def test_a_rejected_record_becomes_a_dead_letter_and_fails_no_other(
+    spool: Spool, inner: FlakyStore, prompts: Prompts
 ) -> None:
     session_id = "00000000-0000-0000-0000-00000000000a"
     spool.write(said("first", session_id=session_id, id_="00000000-0000-0000-0000-000000000001"))
@@ -143,8 +143,8 @@ def test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other(
     assert spool.dead_letters.count() == 1
 
 
-def test_what_was_erased_meanwhile_is_forgotten_here_as_well(
-    spool: Spool, inner: Removable, prompts: Prompts, database: str
+def test_a_record_erased_meanwhile_leaves_no_dead_letter(
+    spool: Spool, inner: FlakyStore, prompts: Prompts, database: str
 ) -> None:
     session_id = "00000000-0000-0000-0000-00000000000a"
     spool.write(said("first", session_id=session_id))
@@ -161,8 +161,8 @@ def test_what_was_erased_meanwhile_is_forgotten_here_as_well(
     assert spool.dead_letters.count() == 0
 
 
-def test_past_its_quota_the_spool_refuses_and_drops_nothing(
-    open_spool: Callable[..., Spool], inner: Removable, prompts: Prompts
+def test_past_its_limits_the_spool_refuses_and_drops_nothing(
+    open_spool: Callable[..., Spool], inner: FlakyStore, prompts: Prompts
 ) -> None:
     spool = open_spool(Limits(max_bytes=200_000, min_free_bytes=0))
     inner.away = AWAY
@@ -177,16 +177,14 @@ def test_past_its_quota_the_spool_refuses_and_drops_nothing(
     eventually(lambda: len(prompts()) == kept, "everything that was acknowledged is delivered")
 
 
-def test_a_floor_of_free_space_is_left_to_others(open_spool: Callable[..., Spool], inner: Removable) -> None:
+def test_the_spool_leaves_free_space_to_others(open_spool: Callable[..., Spool], inner: FlakyStore) -> None:
     spool = open_spool(Limits(min_free_bytes=1 << 60))
     inner.away = AWAY
     with pytest.raises(SpoolFull, match="free"):
         spool.write(said("Hello"))
 
 
-def test_a_folder_that_cannot_be_used_is_an_honest_error(
-    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path
-) -> None:
+def test_an_unusable_folder_is_an_error(open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     spool = open_spool(folder=tmp_path / "file" / "spool")
     inner.away = AWAY
@@ -195,8 +193,8 @@ def test_a_folder_that_cannot_be_used_is_an_honest_error(
 
 
 @pytest.mark.own_database
-def test_a_lock_on_one_session_keeps_back_only_that_session(
-    spool: Spool, inner: Removable, prompts: Prompts, database: str, monkeypatch: pytest.MonkeyPatch
+def test_a_lock_on_one_session_only_blocks_that_session(
+    spool: Spool, inner: FlakyStore, prompts: Prompts, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drain, "BLOCKED_RETRY_S", 1.0)
     with psycopg.connect(database) as admin:

@@ -8,7 +8,7 @@ import pytest
 
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
-from tests.spool.away import said
+from tests.spool.flaky_store import said
 
 Unsynced = dict[str, int]
 
@@ -50,7 +50,7 @@ def unsynced() -> Iterator[Unsynced]:
     vfs.unregister()
 
 
-def test_what_is_spooled_is_synced_when_keep_returns(unsynced: Unsynced, tmp_path: Path) -> None:
+def test_a_batch_is_synced_when_append_returns(unsynced: Unsynced, tmp_path: Path) -> None:
     directory = SpoolDirectory(tmp_path / "spool", Limits(min_free_bytes=0))
     for n in range(3):
         directory.append(said(f"Said {n}"))
@@ -59,7 +59,7 @@ def test_what_is_spooled_is_synced_when_keep_returns(unsynced: Unsynced, tmp_pat
     directory.close()
 
 
-def test_a_dead_letter_is_synced_when_it_is_told(unsynced: Unsynced, tmp_path: Path) -> None:
+def test_a_dead_letter_is_synced_when_add_returns(unsynced: Unsynced, tmp_path: Path) -> None:
     DeadLetters(tmp_path).add(said("Refused"), Receipt(receipt="conflict"), spooled_at=0)
     assert unsynced
     assert set(unsynced.values()) == {0}

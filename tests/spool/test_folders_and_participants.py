@@ -22,14 +22,16 @@ from logging_store.spool import CircuitBreaker, DeadLetters, Limits, Spool, Spoo
 from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.drain import Drain
 from tests.api import problem
-from tests.spool.away import Removable
 from tests.spool.conftest import delivered
+from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
 PLAN = {"sessions_per_week": 1, "total_weeks": 3, "starts_on": "2026-11-23"}
 
 
-def test_folders_and_participants_are_kept_and_delivered(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_folders_and_participants_are_spooled_and_delivered(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
+) -> None:
     client.put("/v1/sessions/mine/participants/ann", json={"state": "reserved"})
     inner.away = AWAY
     folder = client.post("/v1/folders", json={"folder_id": "f", "name": "F", "plan": PLAN})
@@ -60,7 +62,7 @@ def test_folders_and_participants_are_kept_and_delivered(client: FlaskClient, sp
     assert (ann["role"], ann["state"], ann["spooled"]) == ("guest", "joined", False)
 
 
-def test_participants_that_wait_are_shown_and_marked(client: FlaskClient, spool: Spool) -> None:
+def test_spooled_participants_are_shown_and_marked(client: FlaskClient, spool: Spool) -> None:
     client.put("/v1/sessions/s/participants/ann", json={"state": "reserved"})
     kept = [Participant(session_id="s", participant="ann", state="joined", role="guest")]
     spoken = [Interaction(session_id="s", participant="bob", prompt="Hello")]
@@ -73,9 +75,7 @@ def test_participants_that_wait_are_shown_and_marked(client: FlaskClient, spool:
     assert told == {"ann": ("guest", "joined", True), "bob": (None, None, True)}
 
 
-def test_a_step_back_that_was_spooled_becomes_a_dead_letter(
-    client: FlaskClient, spool: Spool, inner: Removable
-) -> None:
+def test_a_spooled_step_back_becomes_a_dead_letter(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     client.put("/v1/sessions/s/participants/ann", json={"state": "left"})
     inner.away = AWAY
     client.put("/v1/sessions/s/participants/ann", json={"state": "joined"})
@@ -132,7 +132,7 @@ def rows(database: str, project: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller before it is shown
-def test_any_order_and_any_way_gives_the_same_rows(database: str, tmp_path: Path, inner: Removable) -> None:
+def test_any_order_and_any_split_gives_the_same_rows(database: str, tmp_path: Path, inner: FlakyStore) -> None:
     store = PostgresStore(database)
     once = ConversationRepository(store, "once")
     once.write(STATEMENTS)

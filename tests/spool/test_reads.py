@@ -16,10 +16,10 @@ from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.spool import Limits, Spool, overlay
-from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.spool.test_any_order import Waiting, in_a_single_pass
-from tests.statements import completions, creates, logged
+from tests.store_calls import ask
+from tests.strategies import completions, creates, logged
 from tests.traffic import Row, Statement, as_batch
 
 EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "60"))
@@ -46,7 +46,9 @@ def refuse_to_guess(reader: Spool, session_id: str) -> None:
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
-def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_spooled_records_are_shown_as_they_will_be_stored(
+    database: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     store = PostgresStore(database)
     tally: Counter[str] = Counter()
 
@@ -106,7 +108,7 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
     assert all(tally[what] >= EXAMPLES / 20 for what in ("waiting", "stored", "sessions")), tally
 
 
-def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None:
+def test_spooled_turns_are_sorted_by_turn_then_time_then_id() -> None:
     places = [(1, 9, 9), (2, 0, 0), (2, 0, 1), (None, 3, 5), (None, 4, 4)]
     rows: list[Any] = [
         {"turn": turn, "started_at": f"2026-11-21T10:00:0{second}Z", "created_at": f"2026-11-21T09:00:0{9 - second}Z",

@@ -15,10 +15,10 @@ from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Spool
 from tests.access.conftest import ORIGIN, Calls
-from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
-from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import PROJECT, FlakyStore, said
+from tests.store_calls import ask
 
 NOT_NOW = StoreUnavailable("not now")
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
@@ -27,7 +27,7 @@ TOKEN = "token:" + "0" * 64
 
 
 @pytest.fixture
-def served(inner: Removable, spool: Spool, tmp_path: Path) -> Iterator[tuple[Calls, Calls]]:
+def served(inner: FlakyStore, spool: Spool, tmp_path: Path) -> Iterator[tuple[Calls, Calls]]:
     """Return the calls of a backend, and of a user by a token of their own."""
     assert isinstance(inner.inner, FunctionStore)
     pair = SigningPair.es256("one")
@@ -42,7 +42,7 @@ def served(inner: Removable, spool: Spool, tmp_path: Path) -> Iterator[tuple[Cal
 
 
 @pytest.fixture
-def come_back(spool: Spool, inner: Removable) -> Callable[[], None]:
+def come_back(spool: Spool, inner: FlakyStore) -> Callable[[], None]:
     """Return a way to let what waits be delivered."""
 
     def deliver() -> None:
@@ -52,8 +52,8 @@ def come_back(spool: Spool, inner: Removable) -> Callable[[], None]:
     return deliver
 
 
-def test_what_a_user_said_in_somebody_elses_session_goes_and_the_session_stays(
-    served: tuple[Calls, Calls], inner: Removable, spool: Spool, come_back: Callable[[], None]
+def test_a_users_records_in_another_session_are_erased_and_the_session_stays(
+    served: tuple[Calls, Calls], inner: FlakyStore, spool: Spool, come_back: Callable[[], None]
 ) -> None:
     backend, mallory = served
     assert backend("GET", "/v1/sessions").status_code == 200
@@ -77,8 +77,8 @@ def waits(spool: Spool, session_id: str, claim: str) -> None:
 
 
 @pytest.mark.parametrize("claim", ["user:mallory", TOKEN])
-def test_a_claim_counts_only_where_nobody_else_speaks_of_the_session(
-    client: FlaskClient, spool: Spool, inner: Removable, come_back: Callable[[], None], claim: str
+def test_a_claim_only_counts_if_all_spooled_records_of_the_session_share_it(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, come_back: Callable[[], None], claim: str
 ) -> None:
     inner.refuses = lambda _: NOT_NOW
     for id_ in (SESSION, OTHER):
