@@ -20,7 +20,7 @@ from logging_store.records.models import Interaction, Session, SessionChanges
 from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
-from tests.model import REJECTED, Model, StoredSession, Told
+from tests.model import REJECTED, Model, StoredSession, Outcome
 from tests.strategies import SESSION_NAMES, completions, creates, edits, logged, queries, session_names
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ EXAMPLES, STEPS = 120, 40
 TIMES = {"created_at", "started_at", "ended_at", "completed_at", "last_activity_at"}
 
 
-def told(kept: WriteResult) -> Told:
+def told(kept: WriteResult) -> Outcome:
     assert (kept.receipt.reason == "erased") == (kept.receipt.receipt == "rejected")
     return kept.receipt.receipt, frozenset(kept.receipt.fields)
 
@@ -61,7 +61,7 @@ class Log(RuleBasedStateMachine):
         self.compare([told(kept)], [expected])
         assert kept.receipt.session is not None
         if expected != REJECTED:
-            self.compare_session(kept.receipt.session, self.model.held[kept.session.id])
+            self.compare_session(kept.receipt.session, self.model.sessions[kept.session.id])
 
     @rule(stated=logged)
     def log_one(self, stated: Interaction) -> None:
@@ -99,7 +99,7 @@ class Log(RuleBasedStateMachine):
         rows = all_pages(read, "sessions", query["limit"])
         assert [row["session_id"] for row in rows] == self.model.listed(query)
         for row in rows:
-            self.compare_session(row, self.model.held[row["session_id"]])
+            self.compare_session(row, self.model.sessions[row["session_id"]])
         assert self.log.count_sessions(query) == {
             "sessions": len(self.model.listed({**query, "sort": "newest"})),
             "complete": True,
@@ -148,7 +148,7 @@ class Log(RuleBasedStateMachine):
             call()
         return None
 
-    def compare(self, answered: list[Told], expected: list[Told]) -> None:
+    def compare(self, answered: list[Outcome], expected: list[Outcome]) -> None:
         assert answered == expected
         self.tally.update(receipt for receipt, _ in expected)
 

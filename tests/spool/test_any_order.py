@@ -126,7 +126,7 @@ def told_in_order(model: Model, written: Sequence[tuple[Batch, BatchReceipts]], 
             assert (told.receipt, frozenset(told.fields)) == model.create(stated)
         for row in batch.sessions:
             if row["implicit"]:
-                model.bring_along(row.get("key", row["id"]))
+                model.ensure_session(row.get("key", row["id"]))
         for row, told in zip(batch.interactions, receipts.interactions, strict=True):
             stated = said[fact(row)]
             assert isinstance(stated, Interaction)
@@ -144,7 +144,7 @@ def seen(row: Row, *, tags_ordered: bool) -> Row:
 
 def of_store(store: Store, model: Model, *, tags_ordered: bool) -> dict[str, Row]:
     rows = {}
-    for session_id in model.held:
+    for session_id in model.sessions:
         page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 1000})
         session = ask(store, ops.SESSION, PROJECT, {"session_id": session_id})
         assert session is not None
@@ -157,7 +157,7 @@ def of_store(store: Store, model: Model, *, tags_ordered: bool) -> dict[str, Row
 
 def of_model(model: Model, *, tags_ordered: bool) -> dict[str, Row]:
     rows = {}
-    for session in model.held.values():
+    for session in model.sessions.values():
         for row in (model.view(session), *model.transcript(session)):
             rows[row.get("interaction_id", row["session_id"]) + row["session_id"]] = seen(
                 row, tags_ordered=tags_ordered

@@ -74,9 +74,11 @@ def test_spooled_records_are_shown_as_they_will_be_stored(
             waiting.directory.append(as_batch([each]))
         model, agreed = in_a_single_pass([*stored, *waits])
 
-        before = {one: ask(reader, ops.TRANSCRIPT, PROJECT, {"session_id": one, "limit": 100}) for one in model.held}
-        refuse_to_guess(reader, next(iter(model.held)))
-        sessions = {one: ask(reader, ops.SESSION, PROJECT, {"session_id": one}) for one in model.held}
+        before = {
+            one: ask(reader, ops.TRANSCRIPT, PROJECT, {"session_id": one, "limit": 100}) for one in model.sessions
+        }
+        refuse_to_guess(reader, next(iter(model.sessions)))
+        sessions = {one: ask(reader, ops.SESSION, PROJECT, {"session_id": one}) for one in model.sessions}
         waiting.deliver()
         waiting.directory.close()
         for session_id, shown in before.items():
