@@ -56,7 +56,7 @@ def main() -> int:
                 found[name] = SECTIONS[name](setup), (began_at, os.getloadavg()[0])
                 stated = report.conditions(options, machine.version)
             console.print(report.rounds_table(*found[name]))
-    except measure.Unsound as error:
+    except measure.InvalidRound as error:
         console.print(f"No figures: {error}", style="red", markup=False)
         return 1
     console.print(report.aims_table([figure for section, _ in found.values() for figure in section.figures]))

@@ -13,11 +13,11 @@ from logging_store.records import identity
 from logging_store.records.models import Interaction, Session, SessionChanges
 
 Facts = dict[str, Any]
-Outcome = tuple[str, frozenset[str]]  # an outcome and the fields that its receipt names
+ModelReceipt = tuple[str, frozenset[str]]  # an outcome and the fields that its receipt names
 
-CREATED: Outcome = ("created", frozenset())
-DUPLICATE: Outcome = ("duplicate", frozenset())
-REJECTED: Outcome = ("rejected", frozenset())
+CREATED: ModelReceipt = ("created", frozenset())
+DUPLICATE: ModelReceipt = ("duplicate", frozenset())
+REJECTED: ModelReceipt = ("rejected", frozenset())
 
 _SESSION_FIELDS = (
     "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at", "ended_at",
@@ -41,7 +41,7 @@ class StoredSession:
     interactions: dict[str, Facts] = field(default_factory=dict)
 
 
-def fill(stored: Facts, sent: Facts) -> Outcome:
+def fill(stored: Facts, sent: Facts) -> ModelReceipt:
     """Fill empty fields of a stored record, unless a sent value contradicts: then change nothing."""
     fills: Facts = {}
     conflicts: set[str] = set()
@@ -77,7 +77,7 @@ class Model:
     def find(self, name: str) -> StoredSession | None:
         return self.sessions.get(identity.session(self.project, name).id)
 
-    def create(self, sent: Session) -> Outcome:
+    def create(self, sent: Session) -> ModelReceipt:
         own = identity.session(self.project, sent.session_id)
         facts = _sent_fields(sent) | ({"key": own.key} if own.key else {})
         session = self.sessions.get(own.id)
@@ -92,7 +92,7 @@ class Model:
         was_implicit, session.implicit = session.implicit, False
         return ("filled", outcome[1]) if was_implicit else outcome
 
-    def log(self, interactions: Sequence[Interaction]) -> list[Outcome]:
+    def log(self, interactions: Sequence[Interaction]) -> list[ModelReceipt]:
         for interaction in interactions:
             self.ensure_session(interaction.session_id)
         return [self._log_one(interaction, nth) for nth, interaction in enumerate(interactions)]
@@ -106,7 +106,7 @@ class Model:
         if own.key and not session.erased:
             session.facts["key"] = own.key
 
-    def _log_one(self, sent: Interaction, nth: int) -> Outcome:
+    def _log_one(self, sent: Interaction, nth: int) -> ModelReceipt:
         session = self.sessions[identity.session(self.project, sent.session_id).id]
         if session.erased:
             return REJECTED

@@ -1,4 +1,4 @@
-"""A batch can be parted anywhere: no stated record is lost or doubled, and each part brings the parents it needs."""
+"""A batch can be split anywhere: no explicit record is lost or duplicated, and each part has the parents it needs."""
 
 from collections.abc import Iterator
 
@@ -104,9 +104,9 @@ def test_merged_receipts_are_split_again(several: list[Batch]) -> None:
             for kind in KINDS
         }
     )
-    told = {id(row): receipt.reason for row, receipt in zip(together.rows(), receipts, strict=True)}
+    reasons = {id(row): receipt.reason for row, receipt in zip(together.rows(), receipts, strict=True)}
     for batch, own in zip(several, receipts.split(several), strict=True):
-        assert [told[id(row)] for row in batch.rows()] == [receipt.reason for receipt in own]
+        assert [reasons[id(row)] for row in batch.rows()] == [receipt.reason for receipt in own]
 
 
 @given(batches())

@@ -1,4 +1,4 @@
-"""Nobody but the service reaches the tables and functions, whatever Supabase grants by default."""
+"""Only the service reaches the tables and functions, whatever Supabase grants by default."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A call ends in time although the other side hangs, and the next one works."""
+"""A call ends in time even if the server hangs, and the next call works."""
 
 import gc
 import logging

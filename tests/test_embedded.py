@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: shared by those who hold it, found again after a crash, out of everybody else's reach."""
+"""The embedded PostgreSQL: shared by processes, found again after a crash, out of other users' reach."""
 
 import os
 import pwd

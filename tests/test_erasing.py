@@ -1,4 +1,4 @@
-"""Erasing a session, or everything about a user: what goes, what stays, and how that is told and proven."""
+"""Erasing a session, or everything about a user: what is erased, what stays, and what the report proves."""
 
 import json
 import threading
@@ -144,8 +144,8 @@ def test_a_user_of_many_sessions_is_counted_and_erased_in_steps(
     client.post("/v1/interactions/batch", json={"interactions": spoken})
     counts = {"sessions": 7, "interactions": 20, "participants": 7, "participations": 7, "turns": 20, "folders": 7}
     would, report = erased(client, "/v1/users/ada?dry_run=true"), erased(client, "/v1/users/ada")
-    for told in (would, report):
-        assert {name: told[name] for name in counts} == counts
+    for each in (would, report):
+        assert {name: each[name] for name in counts} == counts
     assert remaining(backend, report) == 0
     for n in range(7):
         assert client.get(in_path(f"other {n}")).get_json()["user_id"] == "bob"
@@ -171,9 +171,9 @@ def test_concurrent_erasures_of_one_user_agree(backend: Backend, repository: Con
         )
     logs = [ConversationRepository(backend.open(), PROJECT) for _ in range(4)]
     with ThreadPoolExecutor(len(logs)) as threads:
-        told = list(threads.map(lambda log: log.erase_user("ada"), logs))
-    assert max(report["sessions"] for report in told) == 30
-    assert [remaining(backend, report) for report in told] == [0] * 4
+        reports = list(threads.map(lambda log: log.erase_user("ada"), logs))
+    assert max(report["sessions"] for report in reports) == 30
+    assert [remaining(backend, report) for report in reports] == [0] * 4
 
 
 def test_a_concurrent_write_is_stored_or_rejected(backend: Backend, repository: ConversationRepository) -> None:
@@ -185,9 +185,9 @@ def test_a_concurrent_write_is_stored_or_rejected(backend: Backend, repository: 
         erasing = threads.submit(repository.erase_user, "ada")
         kept = [writer.log([Interaction(session_id=name, prompt="more")])[0] for name in sessions]
         report = erasing.result()
-    told = Counter((one.receipt.receipt, one.receipt.reason) for one in kept)
-    assert set(told) <= {("created", None), ("rejected", "erased")}
-    assert report["interactions"] == len(sessions) + told["created", None], "what was stored was erased with it"
+    outcomes = Counter((one.receipt.receipt, one.receipt.reason) for one in kept)
+    assert set(outcomes) <= {("created", None), ("rejected", "erased")}
+    assert report["interactions"] == len(sessions) + outcomes["created", None], "what was stored was erased with it"
     assert remaining(backend, report) == 0
 
 

@@ -1,4 +1,4 @@
-"""What Supabase's gateway, keys and network do to calls: healed where it passes, told what to do where it doesn't."""
+"""Failures of Supabase's gateway, keys and network: transient ones are retried, others say what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Writes that arrive while another is under way are written as one, and each caller is told its own."""
+"""Concurrent writes are merged into one, and each call gets its own receipts."""
 
 import threading
 import time
@@ -212,8 +212,8 @@ def test_contradicting_calls_of_a_group_get_their_own_receipts(backend: Backend)
             threads.submit(group.write, Batch(PROJECT, interactions=[interaction_row(session, one, prompt=str(n % 2))]))
             for n in range(64)
         ]
-        told = [(n % 2, write.result(30).interactions[0].receipt) for n, write in enumerate(writes)]
+        outcomes = [(n % 2, write.result(30).interactions[0].receipt) for n, write in enumerate(writes)]
     (kept,) = ask(group, ops.TRANSCRIPT, PROJECT, {"session_id": session, "limit": 1})["interactions"]
     winner = int(kept["prompt"])
-    assert sorted(receipt for side, receipt in told if side == winner) == ["created"] + ["duplicate"] * 31
-    assert {receipt for side, receipt in told if side != winner} == {"conflict"}
+    assert sorted(receipt for side, receipt in outcomes if side == winner) == ["created"] + ["duplicate"] * 31
+    assert {receipt for side, receipt in outcomes if side != winner} == {"conflict"}

@@ -1,4 +1,4 @@
-"""Failures that pass are healed unseen, the others say what to do: on both ways to call, with real databases."""
+"""Transient failures are retried, others say what to do: over both drivers, with real databases."""
 
 import time
 from collections.abc import Callable

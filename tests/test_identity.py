@@ -1,4 +1,4 @@
-"""An id is known before its row: any client in any language computes the same one."""
+"""Ids are known before their rows: any client in any language derives the same one."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""The database is away when the service starts: writes are kept, and it is migrated when it comes."""
+"""A service that starts without its database spools writes, and migrates the database when it comes."""
 
 import time
 

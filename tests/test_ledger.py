@@ -1,4 +1,4 @@
-"""received = created + filled + … + in flight: at every moment, over all processes, whoever of them dies."""
+"""received = created + filled + … + in flight: at any moment, over all processes, even if one dies."""
 
 import os
 import random

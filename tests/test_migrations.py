@@ -1,4 +1,4 @@
-"""The migrations: applied once, in order, whole or not at all, by whoever comes and however they send them."""
+"""Migrations are applied once, in order, as a whole or not at all, by any tool."""
 
 import re
 import subprocess
@@ -224,8 +224,8 @@ def test_migrate_again_restores_missing_objects_and_keeps_every_row(database: st
         )
     result = migrate(database, "--again")
     assert result.exit_code == 0, result.output
-    told = [f"applied again {each.version}_{each.name}" for each in migrations.available()]
-    assert told == result.output.splitlines()[:-1]
+    expected = [f"applied again {each.version}_{each.name}" for each in migrations.available()]
+    assert expected == result.output.splitlines()[:-1]
     assert migration.catalogue_of(database) == catalogue.FILE.read_text(encoding="utf-8")
     with connect(database) as connection:
         assert connection.execute("select count(*) from turnlog.ai_sessions").fetchone() == (1,)

@@ -1,4 +1,4 @@
-"""The second line of defence: a row written past the service holds a key that should be ours."""
+"""The second line of defence: a row written past the service holds a key that a record needs."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""What is older than its project keeps it goes, in short steps; what is in use, waits or is planned stays."""
+"""Idle sessions are erased in short steps; sessions that are in use, spooled or planned stay."""
 
 import json
 import threading
@@ -56,8 +56,8 @@ def test_idle_sessions_are_erased_and_others_stay(
     past.write([Session.model_validate(planned)])
     repository.write([said("in use"), Participant(session_id="joined", participant="ada"), said("new")])
 
-    told = expire(operator, "--dry-run")
-    assert "2 sessions with 2 interactions, 0 folders would go" in told
+    output = expire(operator, "--dry-run")
+    assert "2 sessions with 2 interactions, 0 folders would go" in output
     assert len(sessions(repository)) == 6, "a dry run changes nothing"
     assert "erased 2 sessions with 2 interactions" in expire(operator)
     assert sessions(repository) == ["in use", "joined", "new", "planned"]
@@ -96,7 +96,7 @@ def test_a_project_may_have_its_own_number_of_days(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["expire", "--project", "nowhere"], "There is no project nowhere"),
         (["projects", "set", "nowhere", "--keep-days", "3"], "There is no project nowhere"),
@@ -105,10 +105,10 @@ def test_a_project_may_have_its_own_number_of_days(
         (["projects", "set", PROJECT, "--keep-days", "0"], "0 is not in the range"),
     ],
 )
-def test_invalid_numbers_of_days_are_reported(operator: Operator, arguments: list[str], told: str) -> None:
+def test_invalid_numbers_of_days_are_reported(operator: Operator, arguments: list[str], message: str) -> None:
     status, output = run(operator, *arguments)
     assert status != 0
-    assert told in output
+    assert message in output
 
 
 def test_a_number_of_days_is_a_number() -> None:

@@ -1,4 +1,4 @@
-"""Nothing is silently changed: text and JSON come back equal to what was sent, from every store."""
+"""Nothing is changed silently: every store returns text and JSON equal to what was sent."""
 
 # ruff: noqa: RUF001 - characters that look like others are what is tried
 

@@ -1,4 +1,4 @@
-"""`supabase/schemas` is what people read, and the migrations make exactly that."""
+"""`supabase/schemas` is what people read, and the migrations create exactly that."""
 
 import re
 from typing import Any

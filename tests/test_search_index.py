@@ -1,4 +1,4 @@
-"""The search's index is made behind the writes: what it lacks is found all the same, and what went is not in it."""
+"""The search index is built after the writes: what it lacks is still found, and erased texts leave it."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What each failure means, decided by code alone: to be tried again, to be mended by a person, or the data's fault."""
+"""Errors are classified by SQLSTATE alone: transient, a misconfiguration, or invalid data."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -20,7 +20,7 @@ from logging_store.records.models import Interaction, Session, SessionChanges
 from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
-from tests.model import REJECTED, Model, StoredSession, Outcome
+from tests.model import REJECTED, Model, ModelReceipt, StoredSession
 from tests.strategies import SESSION_NAMES, completions, creates, edits, logged, queries, session_names
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ EXAMPLES, STEPS = 120, 40
 TIMES = {"created_at", "started_at", "ended_at", "completed_at", "last_activity_at"}
 
 
-def told(kept: WriteResult) -> Outcome:
+def model_receipt(kept: WriteResult) -> ModelReceipt:
     assert (kept.receipt.reason == "erased") == (kept.receipt.receipt == "rejected")
     return kept.receipt.receipt, frozenset(kept.receipt.fields)
 
@@ -58,7 +58,7 @@ class Log(RuleBasedStateMachine):
     def create(self, stated: Session) -> None:
         expected = self.model.create(stated)
         kept = self.log.ensure_session(stated)
-        self.compare([told(kept)], [expected])
+        self.compare([model_receipt(kept)], [expected])
         assert kept.receipt.session is not None
         if expected != REJECTED:
             self.compare_session(kept.receipt.session, self.model.sessions[kept.session.id])
@@ -122,8 +122,8 @@ class Log(RuleBasedStateMachine):
                 gone = self.model.erase(session)
                 report = self.log.erase(name)
                 erased_at = self.erased_at.setdefault(session.id, report["erased_at"])
-                told = (report["session_id"], report["erased_at"], report["interactions"])
-                assert told == (session.id, erased_at, gone)
+                result = (report["session_id"], report["erased_at"], report["interactions"])
+                assert result == (session.id, erased_at, gone)
 
     @rule(seconds=st.integers(1, 3))
     def time_passes(self, seconds: int) -> None:
@@ -137,7 +137,7 @@ class Log(RuleBasedStateMachine):
 
     def log_all(self, stated: list[Interaction]) -> None:
         expected = self.model.log(stated)
-        self.compare([told(kept) for kept in self.log.log(stated)], expected)
+        self.compare([model_receipt(kept) for kept in self.log.log(stated)], expected)
 
     def expected(self, name: str, call: Callable[[], object]) -> StoredSession | None:
         """Return the session; if the model has none, the call has to raise the reason."""
@@ -148,7 +148,7 @@ class Log(RuleBasedStateMachine):
             call()
         return None
 
-    def compare(self, answered: list[Outcome], expected: list[Outcome]) -> None:
+    def compare(self, answered: list[ModelReceipt], expected: list[ModelReceipt]) -> None:
         assert answered == expected
         self.tally.update(receipt for receipt, _ in expected)
 

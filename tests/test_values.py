@@ -1,4 +1,4 @@
-"""The kinds of values: what each takes unchanged, and what it refuses."""
+"""Field types: what each accepts unchanged, and what it rejects."""
 
 import math
 from datetime import UTC, datetime, timedelta

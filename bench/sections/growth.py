@@ -49,7 +49,7 @@ def run(setup: Setup) -> Section:
             connection.execute("vacuum (freeze, analyze)")  # so that autovacuum need not during the rounds
             there = connection.execute("select count(*) from written join turnlog.ai_sessions using (id)").fetchone()
             if there != (len(written),):
-                raise measure.Unsound(f"of the {len(written)} sessions to write into, {there} are there")
+                raise measure.InvalidRound(f"of the {len(written)} sessions to write into, {there} are there")
     contenders = machine.turnlog(full, _FULL), machine.turnlog(empty, _EMPTY)
     setup.say("warming up")
     measure.warm_up(machine, contenders, setup.file, options.clients, written)

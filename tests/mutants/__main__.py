@@ -1,4 +1,4 @@
-"""Plants bugs, and tells which of them no test noticed."""
+"""Plants bugs, and reports those that no test noticed."""
 
 import argparse
 import random

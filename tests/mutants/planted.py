@@ -1,4 +1,4 @@
-"""Bugs that would break the promise, and the test that has to notice each."""
+"""Bugs that would break a promise, and the test that must notice each."""
 
 from dataclasses import dataclass
 

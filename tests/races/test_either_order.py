@@ -1,4 +1,4 @@
-"""Whoever comes first, the same row results; and where two contradict each other, exactly one is told so."""
+"""Concurrent writes give the same row in any order; of contradicting ones exactly one wins."""
 
 from collections import Counter
 from typing import Any
@@ -102,6 +102,6 @@ def test_of_contradicting_writes_one_wins_and_the_others_get_a_conflict(arena: A
         (winner,) = [lane for lane, outcome in enumerate(outcomes) if outcome == ("created", ())]
         winners.add(winner)
         assert kept[f"chat {number}"] == [f"{kind.capitalize()} {winner}", {"by": winner}]
-        told = [outcome for lane, outcome in enumerate(outcomes) if lane != winner]
-        assert told == [("conflict", (kind, "metadata.by"))] * 7
+        losers = [outcome for lane, outcome in enumerate(outcomes) if lane != winner]
+        assert losers == [("conflict", (kind, "metadata.by"))] * 7
     assert len(winners) > 1, "the race was always won by the same lane"

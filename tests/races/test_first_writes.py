@@ -1,4 +1,4 @@
-"""Many make the first write to one session at the same moment: one row each, and one of them made it."""
+"""Concurrent first writes to one session create one row each."""
 
 from collections import Counter
 from typing import Any
@@ -47,7 +47,7 @@ def test_64_threads_in_4_processes_make_their_first_write_to_one_session(arena: 
         assert of_creates.total() == creates
         assert of_creates - Counter(duplicate=creates) <= Counter(created=1, filled=creates), of_creates
         assert of_creates["created"] <= 1
-        # the twelve interactions: made once each, and everybody else is told so
+        # the twelve interactions: created once each, duplicates for everybody else
         assert len(by_id) == len({lane % INTERACTIONS for lane in range(64) if lane % 4 != 1})
         for became in by_id.values():
             assert became["created"] == 1

@@ -1,4 +1,4 @@
-"""What is found, in the forms that people write it, and what looks like it and is not found."""
+"""Finders find the forms that people write, and not what only looks like them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The rules of a gitleaks.toml mean here what they mean there, as far as they speak of texts."""
+"""The rules of a gitleaks.toml work as in gitleaks, as far as they concern texts."""
 
 from pathlib import Path
 
@@ -89,15 +89,15 @@ def test_a_rule_without_keywords_is_tried_in_every_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "message"),
     [
         ("title = 1", "has no rules"),
         ("[[rules]\n", "can't be used|isn't a gitleaks.toml"),
         ('[[rules]]\nid = "x"\nregex = "(?=x)"\n', "isn't a gitleaks.toml .* perl operator"),
     ],
 )
-def test_an_invalid_file_is_reported(tmp_path: Path, rules: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_invalid_file_is_reported(tmp_path: Path, rules: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Gitleaks(write(tmp_path, rules))
 
 

@@ -1,4 +1,4 @@
-"""Redaction as it is served: by several workers that count together."""
+"""Redaction in a service of several workers that share their counters."""
 
 import httpx
 
@@ -18,8 +18,8 @@ def test_all_workers_redact_and_any_of_them_returns_the_counts(postgres_server: 
             for n in range(20):  # each on a connection of its own, so to either worker
                 turn = {"session_id": "s", "interaction_id": str(n), "prompt": f"{n} ada@example.com B-123456"}
                 assert httpx.post(f"{service.url}/v1/interactions", json=turn, timeout=30).status_code == 201
-            told = httpx.get(f"{service.url}/v1/sessions/s/interactions", timeout=30).json()["interactions"]
+            stored = httpx.get(f"{service.url}/v1/sessions/s/interactions", timeout=30).json()["interactions"]
             metrics = httpx.get(f"{service.url}/metrics", timeout=30).text
-    assert [row["prompt"] for row in told] == [f"{n} [mail] [badge]" for n in range(20)]
+    assert [row["prompt"] for row in stored] == [f"{n} [mail] [badge]" for n in range(20)]
     for kind in ("mail", "badge"):
         assert f'turnlog_redactions_total{{kind="{kind}"}} 20.0' in metrics

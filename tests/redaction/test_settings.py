@@ -1,4 +1,4 @@
-"""What the settings take for redaction, and the sentence for what they don't."""
+"""The settings of the redaction, and the errors of invalid ones."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_rules_of_gitleaks_are_added_to_the_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "message"),
     [
         ({"TURNLOG_REDACT": "mail,iban"}, "TURNLOG_REDACT: iban is nothing that can be redacted by name; there are: "),
         ({"TURNLOG_REDACT_PATTERNS": "x+"}, "TURNLOG_REDACT_PATTERNS: must be a JSON object"),
@@ -58,10 +58,10 @@ def test_rules_of_gitleaks_are_added_to_the_secrets(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_invalid_setting_is_reported_in_one_sentence(mapping: dict[str, str], said: str) -> None:
+def test_an_invalid_setting_is_reported_in_one_sentence(mapping: dict[str, str], message: str) -> None:
     with pytest.raises(Misconfigured) as caught:
         Settings.from_mapping(mapping)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 

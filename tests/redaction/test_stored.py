@@ -1,4 +1,4 @@
-"""Nothing that is to be replaced reaches the store, whichever way it comes."""
+"""No unredacted text reaches the store, whichever way it comes."""
 
 import json
 import logging
@@ -88,8 +88,8 @@ def test_matches_are_replaced_in_every_field_that_people_write(redacting: FlaskC
     assert (session["title"], session["tags"]) == (f"again {STORED}", ["[mail]", "[card]"])
     stored = everything(backend.database)
     assert stored.count(STORED) >= 11
-    for told in (MAIL, "1111 1111", "247 8880", "203.0.113.7", "123456,", "0123456789abcdef"):
-        assert told not in stored, told
+    for original in (MAIL, "1111 1111", "247 8880", "203.0.113.7", "123456,", "0123456789abcdef"):
+        assert original not in stored, original
 
 
 @pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 4111111111111111.5, -4111111111111111.0])
@@ -141,13 +141,13 @@ def test_names_of_records_are_not_redacted(redacting: FlaskClient) -> None:
 
 def test_messages_of_chats_keep_their_ids(redacting: FlaskClient) -> None:
     assert {OWN_ID, REPLIES_TO} == row_fields.METADATA_LINKS
-    said = [
+    sent = [
         {"role": "user", "content": MAIL, "message_id": "u@x.org"},
         {"role": "assistant", "content": "ok", "message_id": MAIL},
     ]
-    redacting.post("/conversation/start", json={"conversation_id": "c", "messages": said})
-    told = redacting.get("/conversation/c").get_json()["messages"]
-    assert [(each["message_id"], each["content"]) for each in told] == [("u@x.org", "[mail]"), (MAIL, "ok")]
+    redacting.post("/conversation/start", json={"conversation_id": "c", "messages": sent})
+    stored = redacting.get("/conversation/c").get_json()["messages"]
+    assert [(each["message_id"], each["content"]) for each in stored] == [("u@x.org", "[mail]"), (MAIL, "ok")]
 
 
 def test_a_repeat_is_a_duplicate_and_so_is_another_match_of_the_same_kind(redacting: FlaskClient) -> None:
@@ -213,14 +213,14 @@ def test_failing_closed_only_rejects_the_record_that_cannot_be_redacted(
     logger = logging.getLogger("turnlog.redaction")
     logger.addHandler(caplog.handler)
     try:
-        told = repository.log(
-            [Interaction(session_id="s", prompt=said) for said in ("one", f"unbearable {MAIL}", f"three {MAIL}")]
+        results = repository.log(
+            [Interaction(session_id="s", prompt=text) for text in ("one", f"unbearable {MAIL}", f"three {MAIL}")]
         )
     finally:
         logger.removeHandler(caplog.handler)
-    assert [kept.receipt.receipt for kept in told] == ["created", "rejected", "created"]
-    assert told[1].receipt.fields == ("prompt",)
-    assert "redacted (failing)" in (told[1].receipt.reason or "")
+    assert [kept.receipt.receipt for kept in results] == ["created", "rejected", "created"]
+    assert results[1].receipt.fields == ("prompt",)
+    assert "redacted (failing)" in (results[1].receipt.reason or "")
     prompts = [row["prompt"] for row in repository.transcript("s", {"limit": 10})["interactions"]]
     assert prompts == ["one", "three [mail]"]
     totals = repository.ledger.totals()
@@ -315,8 +315,8 @@ def test_a_ledger_counts_custom_names() -> None:
 
 
 def test_feedback_is_redacted_and_a_repeat_is_a_duplicate(redacting: FlaskClient, backend: Backend) -> None:
-    said = {"session_id": "s", "interaction_id": "1", "value": SAID, "comment": f"Mail {MAIL}", "given_at": AT}
-    receipts = [redacting.post("/v1/feedback", json=said).get_json()["receipt"] for _ in range(2)]
+    body = {"session_id": "s", "interaction_id": "1", "value": SAID, "comment": f"Mail {MAIL}", "given_at": AT}
+    receipts = [redacting.post("/v1/feedback", json=body).get_json()["receipt"] for _ in range(2)]
     assert receipts == ["created", "duplicate"]
     (row,) = redacting.get("/v1/sessions/s/feedback").get_json()["feedback"]
     assert (row["value"], row["comment"]) == (STORED, "Mail [mail]")

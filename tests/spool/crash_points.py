@@ -32,7 +32,7 @@ from logging_store.errors import StoreUnavailable
 from logging_store.operations import ServerSettings
 from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.spool import CircuitBreaker, Limits, Spool, drain
-from tests.spool.flaky_store import said
+from tests.spool.flaky_store import batch_of
 
 Wrong = Literal["kill", "power", "error", "dead", "full"]
 
@@ -175,7 +175,10 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
             prompt = f"{scenario['name']}-{n}"
             with contextlib.suppress(StoreUnavailable):
                 text = scenario["filler"] * "x"
-                if {receipt.receipt for receipt in spool.write(said(prompt, response=text))} <= {"spooled", "created"}:
+                if {receipt.receipt for receipt in spool.write(batch_of(prompt, response=text))} <= {
+                    "spooled",
+                    "created",
+                }:
                     acknowledged.write(f"{prompt}\n".encode())
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     store.away = False

@@ -58,7 +58,7 @@ class FlakyStore:
             raise self.away
 
 
-def said(prompt: str, *, session_id: str | None = None, id_: str | None = None, **more: Any) -> Batch:
+def batch_of(prompt: str, *, session_id: str | None = None, id_: str | None = None, **more: Any) -> Batch:
     """Return a batch of one interaction and its session."""
     session_id = session_id or str(uuid.uuid4())
     created_at = "2026-11-21T10:00:00+00:00"

@@ -1,4 +1,4 @@
-"""What a process adopted is its to deliver until it is delivered."""
+"""A process delivers the files that it adopted."""
 
 import fcntl
 import os
@@ -11,18 +11,18 @@ from logging_store.spool import Limits, Spool, SpoolDirectory
 from logging_store.spool.files import SpoolFile
 from logging_store.spool.locks import lock_path, try_lock
 from tests.spool.conftest import eventually
-from tests.spool.flaky_store import FlakyStore, said
+from tests.spool.flaky_store import FlakyStore, batch_of
 
 LIMITS = Limits(min_free_bytes=0)
 
 
 def test_an_adopted_file_is_still_drained_when_the_process_creates_its_own(tmp_path: Path) -> None:
     dead = SpoolDirectory(tmp_path, LIMITS)
-    dead.append(said("from the dead"))
+    dead.append(batch_of("from the dead"))
     dead.close()
     heir = SpoolDirectory(tmp_path, LIMITS)
     heir.adopt_orphans()
-    heir.append(said("of its own"))
+    heir.append(batch_of("of its own"))
     assert len(list(heir.drainable_files())) == 2
     heir.close()
 
@@ -78,9 +78,9 @@ def test_closing_a_file_twice_unlocks_no_other(tmp_path: Path) -> None:
 def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, prompts: Callable[[], list[str]]) -> None:
     damaged, healthy = (SpoolDirectory(tmp_path, LIMITS) for _ in range(2))
     for n in range(40):
-        damaged.append(said(f"damaged {n}", response="x" * 2000))
+        damaged.append(batch_of(f"damaged {n}", response="x" * 2000))
     damaged.close()
-    healthy.append(said("healthy"))
+    healthy.append(batch_of("healthy"))
     healthy.close()
     first, _ = sorted(tmp_path.glob("spool-*.sqlite3"))
     content = bytearray(first.read_bytes())
@@ -90,7 +90,7 @@ def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, promp
     spool = Spool(inner, tmp_path, LIMITS)
     spool.start()
     eventually(lambda: "healthy" in prompts(), "the healthy one is delivered")
-    eventually(lambda: spool.backlog().unreadable_files == 1, "the damaged one is told of")
+    eventually(lambda: spool.backlog().unreadable_files == 1, "the damaged file is reported")
     assert first.exists()
     spool.close()
 
@@ -98,7 +98,7 @@ def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, promp
 def test_delivered_entries_free_their_space_and_cannot_be_recovered(tmp_path: Path) -> None:
     file = SpoolFile.create(tmp_path)
     for n in range(50):
-        file.append([said(f"a secret {n}", response="x" * 5000)])
+        file.append([batch_of(f"a secret {n}", response="x" * 5000)])
     full = file.path.stat().st_size
     assert b"a secret 7" in file.path.read_bytes()
     file.remove(file.oldest(49, 1 << 30))

@@ -115,23 +115,25 @@ def agree(rows: Sequence[Row]) -> bool:
     return True
 
 
-def told_in_order(model: Model, written: Sequence[tuple[Batch, BatchReceipts]], said: dict[str, Statement]) -> None:
+def told_in_order(
+    model: Model, written: Sequence[tuple[Batch, BatchReceipts]], statements: dict[str, Statement]
+) -> None:
     """Let the model hear what arrived as it arrived; each receipt has to be the model's."""
     for batch, receipts in written:
         creates_told = [each for each in zip(batch.sessions, receipts.sessions, strict=True) if not each[0]["implicit"]]
         # what is in one batch arrives at once; then a create that states the key is weighed first
-        for row, told in sorted(creates_told, key=lambda each: "key" not in each[0]):
-            stated = said[fact(row)]
+        for row, receipt in sorted(creates_told, key=lambda each: "key" not in each[0]):
+            stated = statements[fact(row)]
             assert isinstance(stated, Session)
-            assert (told.receipt, frozenset(told.fields)) == model.create(stated)
+            assert (receipt.receipt, frozenset(receipt.fields)) == model.create(stated)
         for row in batch.sessions:
             if row["implicit"]:
                 model.ensure_session(row.get("key", row["id"]))
-        for row, told in zip(batch.interactions, receipts.interactions, strict=True):
-            stated = said[fact(row)]
+        for row, receipt in zip(batch.interactions, receipts.interactions, strict=True):
+            stated = statements[fact(row)]
             assert isinstance(stated, Interaction)
             (expected,) = model.log([stated.model_copy(update={"session_id": row["session_id"]})])
-            assert (told.receipt, frozenset(told.fields)) == expected
+            assert (receipt.receipt, frozenset(receipt.fields)) == expected
 
 
 def seen(row: Row, *, tags_ordered: bool) -> Row:
@@ -233,11 +235,11 @@ def test_records_that_agree_give_the_same_rows_in_any_order(
         letters = carry_out(plan, arrivals, tmp_path / uuid.uuid4().hex)
 
         stated = [each for act in plan for each in act.stated]
-        said = {
+        statements = {
             fact((batch.interactions or batch.sessions)[0]): each for each in stated for batch in [as_batch([each])]
         }
         as_arrived = Model(PROJECT, lambda: RECEIVED)
-        told_in_order(as_arrived, arrivals.written, said)
+        told_in_order(as_arrived, arrivals.written, statements)
         assert of_store(store, as_arrived, tags_ordered=True) == of_model(as_arrived, tags_ordered=True)
 
         single_pass, agreed = in_a_single_pass(sorted(stated, key=str))
@@ -248,17 +250,17 @@ def test_records_that_agree_give_the_same_rows_in_any_order(
             assert stored[name] == expected[name]
 
         turned_away = refused(arrivals.written)
-        told = {
+        rejected = {
             fact((batch.interactions or batch.sessions)[0])
             for act in plan
             if act.spool is None
             for each in act.stated
             for batch in [as_batch([each])]
         }
-        assert turned_away - told <= letters <= turned_away, "told to its caller, or a dead letter"
+        assert turned_away - rejected <= letters <= turned_away, "told to its caller, or a dead letter"
         tally.update(
             agreed=len(agreed), contradicted=len(expected) - len(agreed), letters=len(letters),
-            direct=len(told), spooled=sum(act.spool is not None for act in plan),
+            direct=len(rejected), spooled=sum(act.spool is not None for act in plan),
         )  # fmt: skip
 
     try:

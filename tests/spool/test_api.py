@@ -1,4 +1,4 @@
-"""What callers and operators see while the store is away: 202, what waits marked as such, degraded, full."""
+"""What callers and operators see while the store is away: 202, spooled records marked as such, degraded, full."""
 
 from pathlib import Path
 from typing import Any
@@ -171,21 +171,21 @@ def test_every_record_is_counted_in_the_ledger(spool: Spool, inner: FlakyStore, 
     spool.directory.limits = Limits(min_free_bytes=1 << 60)
     log(client, prompt="kept nowhere")  # failed
 
-    told = {
+    metrics = {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
         for line in client.get("/metrics").text.splitlines()
         if not line.startswith("#")
     }
-    outcomes = {name: told[f'turnlog_records_total{{outcome="{name}"}}'] for name in (
+    outcomes = {name: metrics[f'turnlog_records_total{{outcome="{name}"}}'] for name in (
         "created", "filled", "duplicate", "conflict", "rejected", "spooled", "failed")}  # fmt: skip
     assert outcomes == {
         "created": 2, "filled": 1, "duplicate": 1, "conflict": 1, "rejected": 2, "spooled": 1, "failed": 1,
     }  # fmt: skip
-    assert told["turnlog_records_received_total"] == sum(outcomes.values())
-    assert told["turnlog_records_in_flight"] == 0
-    assert told["turnlog_spool_records"] == 1
-    assert told["turnlog_write_seconds_count"] == 7
-    assert told['turnlog_write_seconds_bucket{le="+Inf"}'] == 7
+    assert metrics["turnlog_records_received_total"] == sum(outcomes.values())
+    assert metrics["turnlog_records_in_flight"] == 0
+    assert metrics["turnlog_spool_records"] == 1
+    assert metrics["turnlog_write_seconds_count"] == 7
+    assert metrics['turnlog_write_seconds_bucket{le="+Inf"}'] == 7
 
 
 def test_operators_list_retry_and_discard_dead_letters(
@@ -210,8 +210,8 @@ def test_operators_list_retry_and_discard_dead_letters(
     assert "rejected: no good" in listed
     assert '"prompt": "Said 1"' in run("show", "2")[1]
     assert run("show", "99")[0] == 1
-    code, told = run("retry", "1")
-    assert (code, "rejected  no good" in told) == (1, True)
+    code, output = run("retry", "1")
+    assert (code, "rejected  no good" in output) == (1, True)
     assert run("retry")[0] == 2
     assert run("discard", "3")[0] == 2
     assert "Said 2" in run("show", "3")[1], "it is still there"
@@ -275,8 +275,8 @@ def test_a_plan_that_is_stored_in_part_leaves_a_dead_letter(
     inner.away = None
     delivered(spool)
     (letter,) = spool.dead_letters.list()
-    told = {each["session_number"]: each["receipt"] for each in letter.receipt["planned"]}
-    assert (letter.receipt["receipt"], told) == ("created", {1: "created", 2: "conflict", 3: "created"})
+    outcomes = {each["session_number"]: each["receipt"] for each in letter.receipt["planned"]}
+    assert (letter.receipt["receipt"], outcomes) == ("created", {1: "created", 2: "conflict", 3: "created"})
     listed = app.test_cli_runner().invoke(args=["spool", "list"]).output
     assert listed.rstrip().endswith("created in part, not: session 2")
     again = app.test_cli_runner().invoke(args=["spool", "retry", "1"])

@@ -1,4 +1,4 @@
-"""Batches with keys of several parts while the store is away: the same rows come of them, later."""
+"""Batches with composite keys while the store is away give the same rows later."""
 
 from typing import Any
 
@@ -65,9 +65,9 @@ def test_a_delivered_batch_gives_the_same_rows_as_a_direct_write(
     assert send(client, on_conflict, *batch)["counts"] == {"spooled": 4}
     come_back(spool, inner)
     assert rows(database) == expected
-    told = {letter.batch.interactions[0]["key"]: letter.receipt["receipt"] for letter in spool.dead_letters.list()}
+    outcomes = {letter.batch.interactions[0]["key"]: letter.receipt["receipt"] for letter in spool.dead_letters.list()}
     keys = [f'{{"school":"Elm","slot":{slot}}}' for slot in (1, 2, 3, 4)]
-    assert told == {key: item["receipt"] for key, item in zip(keys, at_once, strict=True) if incomplete(item)}
+    assert outcomes == {key: item["receipt"] for key, item in zip(keys, at_once, strict=True) if incomplete(item)}
 
 
 def test_a_dead_letter_names_the_fields_that_differ(

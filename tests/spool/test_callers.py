@@ -1,4 +1,4 @@
-"""Who calls can be proven while the store is away; who was never seen can't, and is told so."""
+"""Known callers are authenticated while the store is away; unknown ones get 503."""
 
 from collections.abc import Callable
 from pathlib import Path

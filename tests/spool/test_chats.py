@@ -1,4 +1,4 @@
-"""A chat while the store is away: 202, what waits is shown, and what is delivered is the same."""
+"""A chat while the store is away: 202, spooled messages are shown, and the same messages are delivered."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -31,13 +31,13 @@ def test_a_chat_continues_while_the_store_is_away(client: FlaskClient, inner: Fl
     assert [message["receipt"] for message in body["messages"]] == ["spooled", "spooled"]
     assert (body["conversation"]["userId"], body["conversation"]["status"]) == ("ada", None)
     answer = {"role": "assistant", "content": "2", "reply_to": "u"}
-    said = client.post("/conversation/c/message", json=answer)
-    assert (said.status_code, said.get_json()["receipt"]) == (202, "spooled")
+    logged = client.post("/conversation/c/message", json=answer)
+    assert (logged.status_code, logged.get_json()["receipt"]) == (202, "spooled")
 
     page = client.get("/conversation/c").get_json()
     assert page["complete"] is False
-    told = [(message["role"], message["content"], message["spooled"]) for message in page["messages"]]
-    assert told == [("user", "Hi", True), ("assistant", "Hello", True), ("assistant", "2", True)]
+    shown = [(message["role"], message["content"], message["spooled"]) for message in page["messages"]]
+    assert shown == [("user", "Hi", True), ("assistant", "Hello", True), ("assistant", "2", True)]
 
     inner.away = None
     eventually(lambda: client.get("/conversation/c").status_code == 200 and delivered(client), "delivered")

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with the disk, at whichever operation: what was acknowledged is delivered, and nothing else."""
+"""Any disk operation may fail: every acknowledged record is delivered, and no other."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What is erased goes from this machine's disk in the same call: from all processes' files and the dead letters."""
+"""An erasure also purges this machine's disk: the spool files of all processes, and the dead letters."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from logging_store.spool.locks import BROKEN
 from logging_store.spool.purge_target import PurgeTarget
 from tests.api import create, in_path, log, problem, transcript
 from tests.spool.conftest import delivered, eventually
-from tests.spool.flaky_store import PROJECT, FlakyStore, said
+from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
 from tests.store_calls import ask
 
 NOT_NOW = StoreUnavailable("not now")
@@ -85,9 +85,9 @@ def test_the_files_of_all_processes_lose_the_session_and_nothing_else(
 ) -> None:
     here, sibling = open_spool(), open_spool()
     inner.refuses = lambda _: NOT_NOW
-    shared = Batch.merge([said("a secret", session_id=SESSION), said("kept", session_id=OTHER)])
+    shared = Batch.merge([batch_of("a secret", session_id=SESSION), batch_of("kept", session_id=OTHER)])
     for spool in (here, sibling):
-        spool.write(said("a secret", session_id=SESSION))
+        spool.write(batch_of("a secret", session_id=SESSION))
         spool.write(shared)
     assert len(here.directory.files()) == 2
     eventually(lambda: here.breaker.is_closed, "the probe succeeds")
@@ -105,7 +105,7 @@ def test_the_files_of_all_processes_lose_the_session_and_nothing_else(
 def test_an_erased_entry_is_not_split_back_into_the_file(tmp_path: Path) -> None:
     # the drain reads an entry, somebody erases it, and then the drain parts it
     file = SpoolFile.create(tmp_path)
-    file.append([Batch.merge([said("one", session_id=SESSION), said("two", session_id=OTHER)])])
+    file.append([Batch.merge([batch_of("one", session_id=SESSION), batch_of("two", session_id=OTHER)])])
     (entry,) = file.oldest(10, 10_000)
     file.remove([entry])
     file.split(entry, entry.batch.halves())

@@ -1,4 +1,4 @@
-"""What is erased while the drain has it in its hands becomes no dead letter; what isn't still does."""
+"""A record erased while the drain delivers it leaves no dead letter; others still do."""
 
 from collections.abc import Callable
 from pathlib import Path

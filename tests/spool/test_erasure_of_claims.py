@@ -1,4 +1,4 @@
-"""Erasing a user who claimed somebody else's session, while all of it waits, costs its owner nothing."""
+"""Erasing a user who claimed another user's session, while all of it is spooled, costs its owner nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from logging_store.spool import Spool
 from tests.access.conftest import ORIGIN, Calls
 from tests.issuers import ISSUER, SigningPair, publishing
 from tests.spool.conftest import delivered, eventually
-from tests.spool.flaky_store import PROJECT, FlakyStore, said
+from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
 from tests.store_calls import ask
 
 NOT_NOW = StoreUnavailable("not now")
@@ -71,7 +71,7 @@ def test_a_users_records_in_another_session_are_erased_and_the_session_stays(
 
 def waits(spool: Spool, session_id: str, claim: str) -> None:
     """Keep what a page says: a session under a claim, and whose it is."""
-    turn = said(f"of {claim}", session_id=session_id, claim=claim).interactions
+    turn = batch_of(f"of {claim}", session_id=session_id, claim=claim).interactions
     session = {"id": session_id, "user_id": "mallory", "created_at": AT, "claim": claim}
     spool.write(Batch(PROJECT, [session], turn))
 
@@ -83,7 +83,7 @@ def test_a_claim_only_counts_if_all_spooled_records_of_the_session_share_it(
     inner.refuses = lambda _: NOT_NOW
     for id_ in (SESSION, OTHER):
         waits(spool, id_, claim)
-    spool.write(said("the victim's", session_id=SESSION))
+    spool.write(batch_of("the victim's", session_id=SESSION))
     eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
     assert client.delete("/v1/users/mallory").status_code == 200
     come_back()

@@ -1,4 +1,4 @@
-"""Feedback while the store is away, and however late it arrives."""
+"""Feedback while the store is away, however late it is delivered."""
 
 from collections.abc import Callable
 from typing import Any

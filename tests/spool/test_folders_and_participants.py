@@ -1,4 +1,4 @@
-"""Folders, numbers and participants while the store is away, and however late or often they arrive."""
+"""Folders, numbers and participants while the store is away, however late or often they are delivered."""
 
 import uuid
 from collections.abc import Iterator
@@ -71,8 +71,8 @@ def test_spooled_participants_are_shown_and_marked(client: FlaskClient, spool: S
     spool.directory.append(builder.batch(builder.build([*kept, *spoken])))
     spool.breaker.record_success()
     listed = client.get("/v1/sessions/s/participants").get_json()["participants"]
-    told = {each["participant"]: (each["role"], each["state"], each["spooled"]) for each in listed}
-    assert told == {"ann": ("guest", "joined", True), "bob": (None, None, True)}
+    shown = {each["participant"]: (each["role"], each["state"], each["spooled"]) for each in listed}
+    assert shown == {"ann": ("guest", "joined", True), "bob": (None, None, True)}
 
 
 def test_a_spooled_step_back_becomes_a_dead_letter(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:

@@ -1,4 +1,4 @@
-"""What people see on the pages while the store is away: what waits on this machine, marked, and sentences."""
+"""The pages while the store is away: spooled records, marked, and explanations."""
 
 from flask.testing import FlaskClient
 

@@ -1,4 +1,4 @@
-"""What waits is shown as it will be read once it is delivered, as long as nothing of it contradicts."""
+"""Spooled records are shown as they will be read once they are delivered, unless they contradict."""
 
 import os
 import uuid

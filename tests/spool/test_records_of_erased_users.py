@@ -1,4 +1,4 @@
-"""What was received before a user was erased doesn't come back out of another machine's spool; what came later does."""
+"""Records received before a user was erased are rejected when another machine's spool delivers them; later ones aren't."""
 
 import threading
 from collections import Counter
@@ -152,17 +152,17 @@ def test_a_session_that_only_a_token_claims_leaves_a_tombstone(machines: list[Ma
 def test_a_claim_rejects_no_other_row_of_the_batch(machines: list[Machine], claim: str, kind: str) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
-    said: dict[str, list[dict[str, Any]]] = {
+    rows: dict[str, list[dict[str, Any]]] = {
         "sessions": [{"id": SESSION, "user_id": "bob", "created_at": BEFORE}],
         "interactions": [{"session_id": SESSION, "id": TURN, "prompt": "Bob's", "created_at": BEFORE}],
     }
     if kind == "folders":
         planned = {"id": SESSION, "session_number": 1, "created_at": BEFORE}
-        said = {"folders": [{"id": OTHER, "created_at": BEFORE, "sessions": [planned | {"folder_id": OTHER}]}]}
-    said["sessions"] = [
-        *said.get("sessions", []), {"id": SESSION, "user_id": "ada", "created_at": BEFORE, "claim": claim}
+        rows = {"folders": [{"id": OTHER, "created_at": BEFORE, "sessions": [planned | {"folder_id": OTHER}]}]}
+    rows["sessions"] = [
+        *rows.get("sessions", []), {"id": SESSION, "user_id": "ada", "created_at": BEFORE, "claim": claim}
     ]  # fmt: skip
-    receipts = late(store, **said)
+    receipts = late(store, **rows)
     assert Counter(receipts) == {CREATED: len(receipts) - 1, REFUSED: 1}
     found = ask(store, ops.SESSION, PROJECT, {"session_id": SESSION})
     assert found is not None

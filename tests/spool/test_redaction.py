@@ -1,4 +1,4 @@
-"""Neither the spool nor a dead letter ever holds what is to be replaced."""
+"""The spool and the dead letters only contain redacted texts."""
 
 from pathlib import Path
 

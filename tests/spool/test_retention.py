@@ -1,4 +1,4 @@
-"""Nothing expires of which something waits in this machine's spool, whatever it is known by there."""
+"""Sessions and folders with spooled records don't expire, whatever name the records use."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

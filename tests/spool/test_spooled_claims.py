@@ -1,4 +1,4 @@
-"""Whose a session is, while what was said of it waits: nobody reads or says more than the store will let them."""
+"""Owners of sessions that are only spooled: nobody reads or writes more than the store will allow."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from logging_store.spool import Spool
 from tests.access.conftest import Calls
 from tests.issuers import ISSUER, SigningPair, publishing
 from tests.spool.conftest import delivered, eventually
-from tests.spool.flaky_store import PROJECT, FlakyStore, said
+from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
 from tests.store_calls import ask
 
 PAGE = "https://app.example.com"
@@ -94,10 +94,12 @@ def test_nobody_writes_to_a_session_of_another_user(
 
 def test_conflicting_claims_are_delivered_in_parts_too(spool: Spool, inner: FlakyStore) -> None:
     session, other = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
-    theirs = said("ada's", session_id=session, claim="user:ada")
+    theirs = batch_of("ada's", session_id=session, claim="user:ada")
     theirs = Batch(PROJECT, [{**row, "claim": "user:ada"} for row in theirs.sessions], theirs.interactions)
     inner.away = NOT_NOW
-    spool.write(Batch.merge([said("the service's", session_id=session), theirs, said("a bad one", session_id=other)]))
+    spool.write(
+        Batch.merge([batch_of("the service's", session_id=session), theirs, batch_of("a bad one", session_id=other)])
+    )
 
     def refuses(batch: Batch) -> Exception | None:
         return Invalid("a bad one") if any(row["prompt"] == "a bad one" for row in batch.interactions) else None
