@@ -30,7 +30,7 @@ PATIENCE_S = 60
 HOLDER = """
 import os, sys
 from pathlib import Path
-from logging_store.embedded import EmbeddedPostgres
+from logging_store.embedded.server import EmbeddedPostgres
 data_dir, user, group = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if user != os.geteuid():
     os.setgroups([]); os.setgid(group); os.setuid(user)

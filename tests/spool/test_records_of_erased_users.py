@@ -1,4 +1,4 @@
-"""Records received before a user was erased are rejected when another machine's spool delivers them; later ones aren't."""
+"""Records received before their user was erased are rejected when another machine delivers them; later ones aren't."""
 
 import threading
 from collections import Counter
