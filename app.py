@@ -16,6 +16,7 @@ from conversation import (
     key_commands,
     pages,
     project_commands,
+    refusals,
     report_commands,
     retention_commands,
     search_commands,
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     )
     app.url_map.converters["name"] = http.NameInPath
     app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    refusals.register(app)
     access.attach(app, settings, app.extensions["conversation_repository"].store)
     limits.register(app, settings)
     problems.register(app)

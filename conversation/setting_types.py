@@ -40,8 +40,12 @@ def connection_string(value: object) -> object:
 
 
 def exact_origin(text: str) -> str:
-    """Return a web page's origin as browsers spell it. Raises `ValueError` for anything else."""
+    """Return a web page's origin as browsers send it; one slash at its end is dropped. Raises `ValueError`."""
+    text = text.removesuffix("/")
     example = "must be an origin exactly as browsers send it, as in https://app.example.com or http://localhost:3000"
+    if re.fullmatch(r"[\w.-]+(:\d+)?", text) and text not in {"null", "none"}:
+        scheme = "http" if is_loopback(text.partition(":")[0]) else "https"
+        raise ValueError(f"must begin with its scheme: {scheme}://{text}?")
     try:
         url = urlsplit(text)
         port = url.port

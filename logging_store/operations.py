@@ -518,7 +518,7 @@ class SearchHit(TypedDict):
 class SearchPage(TypedDict):
     """Not `complete`: the call hit a limit before it had scanned everything. `searched_to`: how far back it got."""
 
-    hits: list[SearchHit]
+    interactions: list[SearchHit]
     after: InteractionCursor | None
     complete: bool
     searched: int

@@ -105,7 +105,7 @@ class ConversationRepository(LogReader):
         if self._ownership is not None:
             build_batch(rows)  # raises for a claim that the caller can't prove, before anything is written
         with self.ledger.receiving(len(rows)) as receipts:
-            rejected = self._redact(rows) | write_pipeline.check_feedback_times(records, now)
+            rejected = self._redact(rows) | write_pipeline.check_times(records, now)
             receipts.extend(self._write_rows(rows, rejected, build_batch, distinct_keys=distinct_keys))
         return list(map(_result, rows, receipts))
 
@@ -113,9 +113,11 @@ class ConversationRepository(LogReader):
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
     ) -> list[WriteResult]:
         """Return what `write` would return now, and write nothing. Spooled records are not considered."""
-        builder = RowBuilder(self.project, self._clock(), on_conflict=on_conflict)
+        now = self._clock()
+        builder = RowBuilder(self.project, now, on_conflict=on_conflict)
         rows = builder.build(records)
         rejected = self.redaction.redact_rows([each.row for each in rows]).rejected if self.redaction else {}
+        rejected = rejected | write_pipeline.check_times(records, now)
         build_batch = partial(self._build_batch, builder, dry_run=True)
         return list(map(_result, rows, self._write_rows(rows, rejected, build_batch, distinct_keys=distinct_keys)))
 
@@ -161,9 +163,8 @@ class ConversationRepository(LogReader):
 
         `dry_run`: only count.
         """
-        key = self._ask(ops.REPORT_KEY, ops.NoQuery())[
-            "key"
-        ]  # first: an erasure without a signed report proves nothing
+        # first, since an erasure without a signed report proves nothing
+        key = self._ask(ops.REPORT_KEY, ops.NoQuery())["key"]
         query: ops.EraseQuery = {"session_id": identity.session(self.project, name).id, "dry_run": dry_run}
         report = erasure_reports.EMPTY
         left = True

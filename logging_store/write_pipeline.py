@@ -11,7 +11,7 @@ from typing import Any
 
 from logging_store.batches import Receipt, Row, error_receipt
 from logging_store.errors import Conflict, Invalid
-from logging_store.records.models import Feedback, Record, RestoredFeedback
+from logging_store.records.models import Feedback, Interaction, Record, Restored, Session
 from logging_store.row_builder import RecordRow
 
 #: The receipt's reason for a record whose key another record of the same call has, too.
@@ -24,19 +24,31 @@ _GIVEN_IN_FUTURE = Receipt(
     reason="Must not be in the future: no change before that time would count; set the clock, or leave it out",
 )
 
+_MAX_START_AHEAD = timedelta(days=1)
+_STARTS_IN_FUTURE = Receipt(
+    receipt="rejected",
+    fields=("started_at",),
+    reason="Must not be more than a day ahead of the service's clock; a session has scheduled_on for what is planned",
+)
+
 Write = Callable[[Sequence[RecordRow]], list[Receipt]]
 
 
-def check_feedback_times(records: Sequence[Record], now: datetime) -> dict[int, Receipt]:
-    """Return position -> receipt of feedback dated in the future. Restored feedback was checked when it first came."""
-    return {
-        n: _GIVEN_IN_FUTURE
-        for n, record in enumerate(records)
-        if isinstance(record, Feedback)
-        and not isinstance(record, RestoredFeedback)
-        and record.given_at is not None
-        and record.given_at > now + _MAX_CLOCK_SKEW
-    }
+def check_times(records: Sequence[Record], now: datetime) -> dict[int, Receipt]:
+    """Return position -> receipt of records dated in the future. Restored records were checked when they first came."""
+    rejected = {}
+    latest_given, latest_start = now + _MAX_CLOCK_SKEW, now + _MAX_START_AHEAD
+    for n, record in enumerate(records):
+        match record:
+            case Restored():
+                pass
+            case Feedback(given_at=datetime() as given_at) if given_at > latest_given:
+                rejected[n] = _GIVEN_IN_FUTURE
+            case Interaction(started_at=datetime() as started_at) | Session(started_at=datetime() as started_at) if (
+                started_at > latest_start
+            ):
+                rejected[n] = _STARTS_IN_FUTURE
+    return rejected
 
 
 def write_records(

@@ -6,6 +6,8 @@ from urllib.parse import quote
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from conversation.problem_codes import CODES
+
 #: Settings of a service that its tests call without a key.
 KEYLESS = {"TURNLOG_KEYLESS": "true"}
 
@@ -33,8 +35,15 @@ def problem(answer: TestResponse, status: int | None = None) -> dict[str, Any]:
     assert answer.mimetype == "application/problem+json"
     body: dict[str, Any] = answer.get_json()
     assert body["status"] == answer.status_code
-    assert body["type"].startswith("urn:turnlog:problem:")
+    assert body["type"] == CODES[body["code"]].path
+    assert body["request_id"] == answer.headers.get("X-Request-Id")
     return body
+
+
+def same_problem(answer: TestResponse, status: int, name: str) -> dict[str, Any]:
+    """Return a problem without what is its own: its request's id, and the name that was looked for."""
+    told = problem(answer, status)
+    return told | {"request_id": "", "detail": told["detail"].replace(name, "…")}
 
 
 def paths(answer: TestResponse) -> list[str]:

@@ -40,7 +40,7 @@ TOLD = {
     "keys": 3,
     "sessions": 2,
     "on_conflict": "fill",
-    "explain": False,
+    "dry_run": False,
     "failure": None,
     "problems": [
         {"index": 1, "receipt": "rejected", "reason": "duplicate_in_batch", "fields": ["response"], "indexes": [0, 1]},
@@ -81,12 +81,12 @@ def test_conflicts_and_plans_are_told_as_well(client: FlaskClient, caplog: pytes
         assert send(client, {"interactions": [one]}) == 200
         other = {"interactions": [one | {"prompt": "Bye", "model": "m"}]}
         assert send(client, other) == 207
-        assert send(client, other | {"on_conflict": "fill"}, "?explain=true") == 200
+        assert send(client, other | {"on_conflict": "fill"}, "?dry_run=true") == 200
     first, second, third = lines(caplog)
     assert (first["counts"], first["keys"], first["sessions"], first["problems"]) == ({"created": 1}, 0, 1, [])
     contradicts = {"index": 0, "reason": "contradicts", "fields": ["prompt"]}
     assert second["problems"] == [contradicts | {"receipt": "conflict"}]
-    assert (third["explain"], third["problems"]) == (True, [contradicts | {"receipt": "filled"}])
+    assert (third["dry_run"], third["problems"]) == (True, [contradicts | {"receipt": "filled"}])
 
 
 def test_what_the_store_says_is_not_repeated(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """Interactions over HTTP: logged once, completed in either order, one by one or in batches."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -135,3 +136,42 @@ def test_a_create_and_a_log_in_either_order_make_the_same_session(client: FlaskC
     own = {"session_id", "key", "created_at", "last_activity_at"}
     assert {name: a[name] for name in a.keys() - own} == {name: b[name] for name in b.keys() - own}
     assert (a["implicit"], a["title"], a["interaction_count"]) == (False, "T", 1)
+
+
+AHEAD = "a day ahead of the service's clock"
+
+
+@pytest.mark.parametrize("path", ["/v1/interactions", "/interaction/log", "/v1/sessions", "/session/create"])
+def test_what_starts_far_in_the_future_is_refused(client: FlaskClient, path: str) -> None:
+    body = {"session_id": "s"} | ({"prompt": "Hello"} if "interaction" in path else {})
+    far, near = (datetime.now(UTC) + timedelta(hours=hours) for hours in (25, 23))
+    for start in (far.isoformat(), int(far.timestamp()), int(far.timestamp() * 1000), "2099-01-01T00:00:00Z"):
+        told = problem(client.post(path, json=body | {"started_at": start}), 422)
+        assert (told["code"], [field["path"] for field in told["fields"]]) == ("rejected", ["$.started_at"])
+        assert AHEAD in told["detail"]
+    assert client.get("/v1/sessions").get_json()["sessions"] == []
+    assert client.post(path, json=body | {"started_at": near.isoformat()}).status_code == 201
+
+
+def test_in_a_batch_only_what_starts_far_in_the_future_is_refused(client: FlaskClient) -> None:
+    items = [{"session_id": "s", "prompt": "1"}, {"session_id": "s", "prompt": "2", "started_at": 4070908800}]
+    planned = client.post("/v1/interactions/batch?dry_run=true", json={"interactions": items})
+    assert [item["would"] for item in planned.get_json()["plan"]] == ["create", "reject"]
+    written = client.post("/v1/interactions/batch", json={"interactions": items})
+    assert written.status_code == 207
+    first, second = written.get_json()["receipts"]
+    assert (first["receipt"], second["receipt"]) == ("created", "rejected")
+    assert second["fields"] == [{"path": "$.interactions[1].started_at", "detail": second["reason"]}]
+    assert AHEAD in second["reason"]
+
+
+def test_unix_time_is_stored_as_the_time_it_is(client: FlaskClient) -> None:
+    times = {"started_at": 1764000000, "completed_at": 1764000001500}
+    assert log(client, session_id="s", interaction_id="i", prompt="Hello", **times).status_code == 201
+    again = log(client, session_id="s", interaction_id="i", started_at="2025-11-24T17:00:00+01:00", prompt="Hello")
+    assert again.get_json()["receipt"] == "duplicate"
+    (kept,) = transcript(client, "s")
+    assert (kept["started_at"], kept["completed_at"]) == (
+        "2025-11-24T16:00:00+00:00",
+        "2025-11-24T16:00:01.5+00:00",
+    )

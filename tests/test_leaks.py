@@ -116,7 +116,7 @@ def test_what_is_answered_printed_and_written_by_services_is_watched(tmp_path: P
         raise click.ClickException(PROMPT)
 
     app = create_app(Settings.from_mapping(KEYLESS | {"DATA_DIR": str(tmp_path)}))
-    app.add_url_rule("/loose", view_func=access.open_to_all(lambda: problems.problem(400, "Malformed", PROMPT)))
+    app.add_url_rule("/loose", view_func=access.open_to_all(lambda: problems.problem("bad-request", PROMPT)))
     app.cli.command("loose")(fail)
     app.test_client().get("/loose")
     app.test_cli_runner().invoke(args=["loose"])

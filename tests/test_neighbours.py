@@ -149,7 +149,7 @@ def test_nothing_of_theirs_is_touched_or_read(
         assert client.post("/v1/feedback", json=judged).status_code in {200, 201}
         assert len(client.get("/v1/sessions/s/interactions").get_json()["interactions"]) == 1
         assert [each["session_id"] for each in client.get("/v1/sessions").get_json()["sessions"]]
-        assert len(client.get("/v1/interactions?q=needle").get_json()["hits"]) == 1
+        assert len(client.get("/v1/interactions?q=needle").get_json()["interactions"]) == 1
         operator = Operator(environment | {"DATA_DIR": str(tmp_path)}, beside)
         assert operator.find() == []
         assert operator.run("index").exit_code == 0

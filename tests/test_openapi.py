@@ -9,6 +9,7 @@ from app import create_app
 from conversation.settings import Settings
 from tests.conftest import Backend
 
+_NOT_OF_THE_API = {"openapi", "swagger_ui", "metrics", "browser_client", "bootstrap", "errors"}
 _KEY = "correct horse battery staple"
 
 
@@ -29,7 +30,7 @@ def test_every_route_is_described() -> None:
         (re.sub(r"<name:(\w+)>", r"{\1}", rule.rule), method)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.endpoint.partition(".")[0] not in {"openapi", "swagger_ui", "metrics", "browser_client", "bootstrap"}
+        if rule.endpoint.partition(".")[0] not in _NOT_OF_THE_API
         and not rule.endpoint.startswith("pages_")  # those are HTML, for people
     }
     assert described == routes

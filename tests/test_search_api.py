@@ -49,7 +49,7 @@ def search(client: FlaskClient, **query: Any) -> dict[str, Any]:
 
 
 def keys(page: dict[str, Any]) -> list[str]:
-    return [hit["interaction_key"] for hit in page["hits"]]
+    return [hit["interaction_key"] for hit in page["interactions"]]
 
 
 def marked(hit: dict[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ def test_what_was_said_in_any_script_is_found_and_marked(everything: FlaskClient
     for name, (text, terms) in SAID.items():
         for term in terms:
             page = search(everything, q=term)
-            hits = {hit["interaction_key"]: hit for hit in page["hits"]}
+            hits = {hit["interaction_key"]: hit for hit in page["interactions"]}
             assert name in hits, (name, term)
             hit = hits[name]
             assert (hit["field"], hit["snippet"], hit["starts_at"], hit["length"]) == ("response", text, 0, len(text))
@@ -76,7 +76,7 @@ def test_what_was_said_in_any_script_is_found_and_marked(everything: FlaskClient
 
 def test_what_nobody_said_is_not_found(everything: FlaskClient) -> None:
     for term in ABSENT:
-        assert search(everything, q=term)["hits"] == [], term
+        assert search(everything, q=term)["interactions"] == [], term
 
 
 def test_all_words_must_be_said_and_those_in_quotes_together(client: FlaskClient) -> None:
@@ -93,7 +93,7 @@ def test_words_are_found_as_parts_unless_whole_ones_are_asked_for(client: FlaskC
     log(client, session_id="s", interaction_id="2", prompt="the cat (cat!) sat")
     log(client, session_id="s", interaction_id="3", prompt="猫のカタログ")
     assert keys(search(client, q="cat")) == ["2", "1"]
-    (whole,) = search(client, q="cat", words="true")["hits"]
+    (whole,) = search(client, q="cat", words="true")["interactions"]
     assert (whole["interaction_key"], marked(whole)) == ("2", ["cat", "cat"])
     assert keys(search(client, q="カタ", words="true")) == ["3"]
     assert keys(search(client, q="c.t", words="true")) == []
@@ -107,16 +107,16 @@ def test_messages_are_searched_by_what_they_say_and_call(client: FlaskClient) ->
     ]
     log(client, session_id="s", interaction_id="1", prompt=messages, response="ok")
     for term in ("first", "part", "look_up", "oslo"):
-        (hit,) = search(client, q=term)["hits"]
+        (hit,) = search(client, q=term)["interactions"]
         assert (hit["field"], marked(hit)) == ("prompt", [term if term != "oslo" else "Oslo"])
     for term in ("user", "role", "hidden", "assistant"):
-        assert search(client, q=term)["hits"] == []
+        assert search(client, q=term)["interactions"] == []
 
 
 def test_a_snippet_is_a_part_of_a_long_text_around_the_first_mark(client: FlaskClient) -> None:
     text = "日本 " * 3000 + "needle" + " straw" * 3000
     log(client, session_id="s", prompt="hay", response=text)
-    (hit,) = search(client, q="needle")["hits"]
+    (hit,) = search(client, q="needle")["interactions"]
     assert marked(hit) == ["needle"]
     assert text[hit["starts_at"] :].startswith(hit["snippet"])
     assert (hit["length"], len(hit["snippet"]) <= 240) == (len(text), True)
@@ -136,7 +136,7 @@ def test_filters_leave_what_they_say(client: FlaskClient) -> None:
     assert keys(search(client, q="hello", **{"from": day(2)})) == ["3", "2"]
     assert keys(search(client, q="hello", **{"from": day(2), "to": day(3)})) == ["2"]
     assert keys(search(client, q="hello", user_id="ada", session="b")) == []
-    (hit,) = search(client, q="hello", user_id="ada", model="m2")["hits"]
+    (hit,) = search(client, q="hello", user_id="ada", model="m2")["interactions"]
     assert (hit["session_key"], hit["session_title"], hit["user_id"]) == ("a", "Of Ada", "ada")
 
 
@@ -145,7 +145,7 @@ def test_without_a_query_the_newest_are_listed(client: FlaskClient) -> None:
         log(client, session_id="s", interaction_id=str(n), prompt=str(n), started_at=f"2026-11-0{n + 1}T00:00:00Z")
     page = search(client)
     assert keys(page) == ["2", "1", "0"]
-    assert [(hit["snippet"], hit["marks"]) for hit in page["hits"]] == [("2", []), ("1", []), ("0", [])]
+    assert [(hit["snippet"], hit["marks"]) for hit in page["interactions"]] == [("2", []), ("1", []), ("0", [])]
 
 
 def pages(client: FlaskClient, **query: Any) -> Iterator[dict[str, Any]]:
@@ -161,9 +161,9 @@ def test_pages_neither_repeat_nor_leave_out_a_hit(client: FlaskClient) -> None:
         at = f"2026-11-01T00:00:0{n // 2}Z"  # two at a time
         log(client, session_id=f"s{n % 3}", interaction_id=str(n), prompt="hello" if n != 3 else "other", started_at=at)
     read = list(pages(client, q="hello", limit=2))
-    assert [len(page["hits"]) for page in read] == [2, 2, 2]
+    assert [len(page["interactions"]) for page in read] == [2, 2, 2]
     assert sorted(key for page in read for key in keys(page)) == ["0", "1", "2", "4", "5", "6"]
-    times = [hit["at"] for page in read for hit in page["hits"]]
+    times = [hit["at"] for page in read for hit in page["interactions"]]
     assert times == sorted(times, reverse=True)
     assert all(page["complete"] for page in read)
 
@@ -186,7 +186,7 @@ def test_a_call_that_may_look_no_further_says_where_it_stopped(
     query: Any = {"terms": ["0"], "limit": 5, "order": "newest", "rows": 4}
     while True:
         page = repository.search(query)
-        seen += [hit["interaction_key"] for hit in page["hits"]]
+        seen += [hit["interaction_key"] for hit in page["interactions"]]
         searched.append((page["searched"], page["complete"]))
         if page["after"] is None:
             break
@@ -204,7 +204,7 @@ def test_a_call_ends_when_its_time_is_over(backend: Backend, client: FlaskClient
             " from turnlog.ai_sessions, generate_series(1, 1000)"
         )
     page = ask(backend.open(), ops.SEARCH, PROJECT, {"terms": ["needle"], "limit": 5, "order": "newest", "ms": 0})
-    assert (page["hits"], page["searched"], page["complete"]) == ([], 200, False)
+    assert (page["interactions"], page["searched"], page["complete"]) == ([], 200, False)
 
 
 def test_what_was_erased_is_not_found(client: FlaskClient) -> None:
@@ -214,19 +214,19 @@ def test_what_was_erased_is_not_found(client: FlaskClient) -> None:
     log(client, session_id="b", interaction_id="hers", prompt="secret", participant="ada")
     log(client, session_id="b", interaction_id="his", prompt="secret", participant="bob")
     client.put(f"{in_path('b')}/participants/ada", json={})
-    assert len(search(client, q="secret")["hits"]) == 3
+    assert len(search(client, q="secret")["interactions"]) == 3
     assert client.delete("/v1/users/ada").status_code == 200
     assert keys(search(client, q="secret")) == ["his"]
     client.delete(in_path("b"))
-    assert search(client, q="secret")["hits"] == []
+    assert search(client, q="secret")["interactions"] == []
 
 
 def test_another_project_is_not_searched(store: Store, client: FlaskClient) -> None:
     log(client, session_id="s", prompt="hello")
     other = ConversationRepository(store, "other")
     query = NamedSearchFilters(terms=["hello"], limit=5, order="newest")
-    assert other.search(query)["hits"] == []
-    assert len(ConversationRepository(store, PROJECT).search(query)["hits"]) == 1
+    assert other.search(query)["interactions"] == []
+    assert len(ConversationRepository(store, PROJECT).search(query)["interactions"]) == 1
 
 
 def test_a_query_that_means_nothing_is_refused_by_name(client: FlaskClient) -> None:
@@ -258,7 +258,7 @@ def test_of_messages_the_last_is_shown_then_the_answer_then_what_went_before(cli
     ]
     for n, (prompt, response) in enumerate(turns):
         log(client, session_id="s", interaction_id=str(n), turn=n, prompt=prompt, response=response)
-    hits = {hit["interaction_key"]: hit for hit in search(client, q="bus")["hits"]}
+    hits = {hit["interaction_key"]: hit for hit in search(client, q="bus")["interactions"]}
     assert {key: (hit["field"], hit["snippet"]) for key, hit in hits.items()} == {
         "0": ("prompt", "Which bus is the first?"),
         "1": ("response", "No train; the bus is faster."),
@@ -271,15 +271,15 @@ def test_of_messages_the_last_is_shown_then_the_answer_then_what_went_before(cli
 def test_the_message_shown_is_one_that_says_the_whole_word(client: FlaskClient) -> None:
     messages = [{"role": "user", "content": text} for text in ("The bus at six", "Are you busy?")]
     log(client, session_id="s", prompt=messages)
-    (part,) = search(client, q="bus")["hits"]
+    (part,) = search(client, q="bus")["interactions"]
     assert part["snippet"] == "Are you busy?"
-    (whole,) = search(client, q="bus", words="true")["hits"]
+    (whole,) = search(client, q="bus", words="true")["interactions"]
     assert marked(whole) == ["bus"]
 
 
 def test_a_last_message_that_says_nothing_hides_no_other(client: FlaskClient) -> None:
     log(client, session_id="s", prompt=[{"role": "user", "content": "Where is Oslo?"}, {"role": "tool", "content": ""}])
-    (hit,) = search(client)["hits"]
+    (hit,) = search(client)["interactions"]
     assert hit["snippet"] == "Where is Oslo?\n"
 
 
@@ -296,5 +296,5 @@ def test_marks_lie_in_the_snippet_and_hold_the_term(text: str, term: str) -> Non
 
 def test_a_mark_takes_whole_characters(client: FlaskClient) -> None:
     log(client, session_id="s", prompt="cafe\u0301 noir")
-    (hit,) = search(client, q="café")["hits"]
+    (hit,) = search(client, q="café")["interactions"]
     assert marked(hit) == ["cafe\u0301"]

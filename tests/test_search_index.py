@@ -121,7 +121,7 @@ def test_a_search_finds_what_python_finds(client: FlaskClient, indexed: Any, tex
     indexed()
     assert {
         hit["interaction_key"]
-        for hit in search(client, q=f'"{term}"', limit=100)["hits"]
+        for hit in search(client, q=f'"{term}"', limit=100)["interactions"]
         if hit["session_key"] == session
     } == expected
 
@@ -143,7 +143,7 @@ def test_an_id_that_several_sessions_have_is_indexed_for_each(
         log(client, session_id=session, interaction_id=one, prompt="needle", response="straw " * 5_000)
     assert index(database_store, 0) == {"indexed": 1, "left": True}
     assert index(database_store, 0) == {"indexed": 1, "left": False}
-    assert len(search(client, q="needle")["hits"]) == 2
+    assert len(search(client, q="needle")["interactions"]) == 2
 
 
 def test_a_text_too_long_to_be_indexed_is_found(client: FlaskClient, indexed: Any) -> None:
@@ -265,7 +265,7 @@ def test_records_written_during_a_reindex_are_found(
         other.commit()
     queueing.join()
     for _ in range(2):
-        assert len(search(client, q="needle")["hits"]) == 2
+        assert len(search(client, q="needle")["interactions"]) == 2
         indexed()
 
 
@@ -278,7 +278,7 @@ def test_a_session_queued_in_part_is_scanned_whole(
     monkeypatch.setattr(indexing, "_QUEUE_BATCH", 2)
     for queued in indexing.queue_all(database_store):
         indexed()
-        assert len(search(client, q="needle")["hits"]) == 5, queued
+        assert len(search(client, q="needle")["interactions"]) == 5, queued
     assert count(backend, INDEXED + " where grams = '{-1}'") == 0
 
 

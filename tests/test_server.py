@@ -69,6 +69,7 @@ def test_who_gets_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch)
         assert entered.wait(60)
         status, headers = call(in_turn)
         assert (status, headers["Retry-After"]) == ("503 Service Unavailable", "1")
+        assert len(headers["X-Request-Id"]) == 24
         leave.set()
         assert first.result(60) == ("200 OK", {})
         assert call(in_turn) == ("200 OK", {})

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from conversation.access import api_keys
-from conversation.server.logger import Lines, one_line
+from conversation.refusals import Repeated
+from conversation.server.logger import Lines, NowAndThen, one_line
 from logging_store.errors import StoreError
 from tests.service import Service, launch
 
@@ -158,3 +159,23 @@ def shared_service() -> Iterator[Service]:
     with launch({"DATABASE_URL": "host=127.0.0.1 port=1"}, workers=1) as service:
         service.wait_until_ready("/livez")
         yield service
+
+
+def test_what_an_outage_says_each_second_is_written_once_a_minute(written: io.StringIO) -> None:
+    now, logger = [0.0], logging.getLogger("tests.server_log")
+    filtered = NowAndThen(Repeated(lambda: now[0]))
+    logger.addFilter(filtered)
+    try:
+        for second in range(130):
+            now[0] = float(second)
+            logger.warning("error connecting in %r: %s", "pool-1", f"refused for the {second}th time")
+            if second == 1:
+                logger.warning("discarding broken connection: %s", "c")
+    finally:
+        logger.removeFilter(filtered)
+    assert written.getvalue().splitlines() == [
+        "[WARNING] error connecting in 'pool-1': refused for the 0th time",
+        "[WARNING] discarding broken connection: c",
+        "[WARNING] error connecting in 'pool-1': refused for the 60th time (59 more since the last such line)",
+        "[WARNING] error connecting in 'pool-1': refused for the 120th time (59 more since the last such line)",
+    ]

@@ -196,6 +196,6 @@ def test_an_erased_session_is_gone_under_every_name_and_for_every_call(client: F
 
 @pytest.mark.parametrize("path", ["/v1/sessions", "/v1/folders", "/session/create", "/conversation/start"])
 def test_what_cannot_be_explained_is_not_written_either(client: FlaskClient, path: str) -> None:
-    answer = client.post(f"{path}?explain=true", json={})
-    assert [field["path"] for field in problem(answer, 422)["fields"]] == ["?explain"]
+    answer = client.post(f"{path}?dry_run=true", json={})
+    assert [field["path"] for field in problem(answer, 422)["fields"]] == ["?dry_run"]
     assert client.get("/v1/sessions").get_json()["sessions"] == []

@@ -107,7 +107,7 @@ def test_strings_become_what_they_mean() -> None:
         ({"TURNLOG_PROXIES": "-1"}, "TURNLOG_PROXIES: "),
         ({"TURNLOG_PROXIES": "1", "TURNLOG_KEYLESS": "true"}, "TURNLOG_KEYLESS and TURNLOG_PROXIES are both set"),
         (KEYS | {"TURNLOG_USER_ORIGINS": "*"}, "TURNLOG_USER_ORIGINS: must be an origin"),
-        (KEYS | {"TURNLOG_USER_ORIGINS": "https://a.example,https://b.example/"}, "TURNLOG_USER_ORIGINS: must be"),
+        (KEYS | {"TURNLOG_USER_ORIGINS": "https://a.example,https://b.example/x"}, "TURNLOG_USER_ORIGINS: must be"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -147,13 +147,30 @@ def test_an_origin_is_as_browsers_send_it(origin: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["", "*", "null", "a.example", "https://", "https://*", "https://A.example", "HTTPS://a.example", "https://a.example/",
+    ["", "*", "null", "https://", "https://*", "https://A.example", "HTTPS://a.example", "https://a.example//",
      "https://a.example:443", "http://a.example:80", "https://a.example:x", "https://a.example:0443", "https://u@a.example",
      "https://a.example?x", "https://a.example#x", "file://a", "https://bücher.example", "https://a.example\n", "https://[a"],
 )  # fmt: skip
 def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
     with pytest.raises(ValueError, match="must be an origin exactly as browsers send it"):
         exact_origin(origin)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a.example", "https://a.example"),
+        ("localhost:3000", "http://localhost:3000"),
+        ("a.example/", "https://a.example"),
+    ],
+)
+def test_an_origin_without_its_scheme_is_told_which_is_meant(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"must begin with its scheme: {meant}"):
+        exact_origin(text)
+
+
+def test_the_slash_of_a_copied_address_is_dropped() -> None:
+    assert exact_origin("http://localhost:3000/") == "http://localhost:3000"
 
 
 def test_each_store_has_a_spool_of_its_own() -> None:

@@ -51,6 +51,23 @@ def test_a_time_with_a_zone_becomes_utc(text: str, utc: str) -> None:
     assert taken(Time, text).isoformat() == utc
 
 
+@pytest.mark.parametrize(
+    ("number", "utc"),
+    [
+        (1764000000, "2025-11-24T16:00:00+00:00"),
+        (1764000000.5, "2025-11-24T16:00:00.500000+00:00"),
+        (1764000000000, "2025-11-24T16:00:00+00:00"),
+        (1764000000123, "2025-11-24T16:00:00.123000+00:00"),
+        (1764000000123.4, "2025-11-24T16:00:00.123400+00:00"),
+        (10**8, "1973-03-03T09:46:40+00:00"),
+        (10**11, "1973-03-03T09:46:40+00:00"),
+        (10**11 - 1, "5138-11-16T09:46:39+00:00"),
+    ],
+)
+def test_a_number_is_unix_time_in_seconds_or_milliseconds(number: float, utc: str) -> None:
+    assert taken(Time, number).isoformat() == utc
+
+
 @given(
     st.datetimes(datetime(1900, 1, 3), datetime(8999, 12, 29)),  # noqa: DTZ001 - the zone is drawn on its own
     st.timezones() | st.just(UTC),
@@ -102,7 +119,11 @@ def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
         (Amount, 1e12 + 1, "less_than_equal"),
         (Amount, True, "float_type"),
         (Time, datetime(2026, 11, 21, tzinfo=UTC), "time"),
-        (Time, 1795242600, "time"),
+        *(
+            (Time, number, "time")
+            for number in (0, -1, 2026, 20261121, 10**8 - 1, 221_845_392_000_000, 10**15, True, math.nan, math.inf)
+        ),
+        (Time, "1795242600", "time"),
         (Content, [], "empty"),
         (Content, 1, "content"),
         (Content, [1], "message"),

@@ -6,8 +6,8 @@ sign-in. With `TURNLOG_KEYLESS` calls from this machine need none. A route that 
 
 from flask import Flask, Request, Response, current_app, has_request_context
 from flask.globals import request_ctx
-from werkzeug.exceptions import Forbidden
 
+from conversation import refusals
 from conversation.access import limits, page_sessions
 from conversation.access.cached_lookup import Proofs
 from conversation.access.callers import Caller, Scope
@@ -17,6 +17,7 @@ from conversation.access.identification import Admitted, Guessed, Identification
 from conversation.access.key_cache import KnownOrigins
 from conversation.access.page_sessions import NotSignedIn
 from conversation.access.route_rules import open_page, open_to_all, page, requires, rule_of
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store
@@ -32,6 +33,7 @@ __all__ = [
 _ADMITTED = "turnlog.admitted"  # in the request's environ
 _OPEN = "turnlog.open_to_all"
 _PAGE = "turnlog.page"
+_LONGEST_ORIGIN = 100  # characters that are repeated
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -89,7 +91,7 @@ class Gate:
     def admit(self) -> Response | None:
         """Let a request pass, or raise what refuses it.
 
-        That is `Unauthorized`, `Forbidden` or `TooManyRequests`; `StoreUnavailable` or `TokenUnprovable`, if who calls
+        That is `Refused`; `StoreUnavailable` or `TokenUnprovable`, if who calls
         can't be told now.
         """
         sent: Request = request_ctx.request
@@ -99,7 +101,7 @@ class Gate:
             return preflight
         rule = rule_of(current_app.view_functions[sent.endpoint])
         if rule is None:
-            raise Forbidden("Nobody may call this")
+            raise Refused("forbidden", "Nobody may call this")
         if rule.page:
             sent.environ[_PAGE] = True
             page_sessions.require_our_page(sent)
@@ -108,11 +110,12 @@ class Gate:
             return None
         who = self._tell_who(sent, is_page=rule.page)
         if not who.caller.may(rule.scope):
-            raise Forbidden(f"This needs a key with the scope {rule.scope}")
+            raise Refused("missing-scope", f"This needs a key with the scope {rule.scope}")
         if who.caller.is_restricted and not rule.restricted:
-            raise Forbidden("This needs a secret key")
+            raise Refused("secret-key-required", "This needs a secret key")
         if rule.of_service and who.caller.project != self._project:
-            raise Forbidden(f"This is of all projects: it needs a key of the project {self._project}")
+            detail = f"This is about all projects: it needs a key of the project {self._project}"
+            raise Refused("wrong-project", detail)
         return None
 
     def _tell_who(self, sent: Request, *, is_page: bool) -> Admitted:
@@ -137,7 +140,9 @@ class Gate:
             answer.headers.update(_PAGE_HEADERS)
         if (origin := environ.get("HTTP_ORIGIN")) and _OPEN not in environ and _PAGE not in environ:
             who: Admitted | None = environ.get(_ADMITTED)
-            self.cors.allow(answer, origin, who.caller if who else None)
+            # a page of another key's origin may read that this one isn't for it
+            known = who and refusals.code() != "wrong-origin"
+            self.cors.allow(answer, origin, who.caller if who and known else None)
         return answer
 
     def _require_origin(self, sent: Request, caller: Caller) -> None:
@@ -145,8 +150,11 @@ class Gate:
         if origin is None or caller.kind == "machine":
             return
         if not caller.is_restricted:
-            raise Forbidden(
-                "A secret key may not be used by a web page, where everybody reads it: use a publishable one"
-            )
+            detail = "A secret key may not be used in a web page, where anyone could read it. Use a publishable key"
+            raise Refused("secret-key-in-browser", detail)
         if origin not in caller.origins:
-            raise Forbidden("Pages of this origin may not call with it")
+            allowed = ", ".join(sorted(caller.origins)) or "none"
+            what = "This key" if caller.kind == "publishable" else "A user's token"
+            detail = f"{what} may not be used from {origin[:_LONGEST_ORIGIN]}. Allowed: {allowed}"
+            self.cors.note_refused(origin)
+            raise Refused("wrong-origin", detail)

@@ -78,6 +78,11 @@ def digest_of(text: str) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def is_key(text: str) -> bool:
+    """Tell whether a text is a key, of whatever service: it is complete and its checksum matches."""
+    return digest_of(text) is not None
+
+
 def hint_of(text: str) -> str:
     return text[:_HINT]
 

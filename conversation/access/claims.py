@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import cached_property
 
 from flask import Request
-from werkzeug.exceptions import BadRequest
 
 from conversation.access import session_tokens
 from conversation.access.api_keys import Key
+from conversation.problem_codes import Refused
 from logging_store.errors import NotOwner
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
@@ -57,7 +57,7 @@ class Claims:
         """The owners of the sessions whose tokens came with the request."""
         texts = self._sent.headers.get(TOKEN_HEADER, "").split(",")
         if self._key is None or len(texts) > _MOST_TOKENS:
-            raise BadRequest(f"{TOKEN_HEADER} may hold {_MOST_TOKENS} tokens")
+            raise Refused("invalid-session-token", f"{TOKEN_HEADER} may hold {_MOST_TOKENS} tokens")
         tokens = [session_tokens.read(self._key, text.strip()) for text in texts]
         return {token.session_id: token.owner for token in tokens if token}
 
@@ -69,8 +69,9 @@ class Claims:
         if claim is None:
             claim = secrets.token_urlsafe()  # then nobody can show it again: a retry doesn't get a token
         elif not (_SHORTEST_CLAIM <= len(claim) <= _LONGEST_CLAIM and claim.isascii() and claim.isprintable()):
-            raise BadRequest(
-                f"{CLAIM_HEADER} must be {_SHORTEST_CLAIM} to {_LONGEST_CLAIM} visible ASCII characters, made at random"
+            raise Refused(
+                "invalid-session-token",
+                f"{CLAIM_HEADER} must be {_SHORTEST_CLAIM} to {_LONGEST_CLAIM} visible ASCII characters, at random",
             )
         assert self._key is not None  # noqa: S101 - a user has no need of a claim
         return session_tokens.owner_of(self._key, claim)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flask import Request
-from werkzeug.exceptions import Forbidden, Unauthorized
 
 from conversation.access import api_keys, limits, page_sessions
 from conversation.access.api_keys import Key
@@ -18,6 +17,7 @@ from conversation.access.loopback import require_this_machine
 from conversation.access.page_sessions import OPERATOR, NotSignedIn, Visit
 from conversation.access.password_sign_in import SignedInUser, UsersSignIn
 from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store
@@ -30,7 +30,7 @@ class Admitted(NamedTuple):
     claims: Claims | None = None
 
 
-class Guessed(Unauthorized):
+class Guessed(Refused):
     """What came as a key or a token is none, and never was: it may be a guess, and guessing is slowed down."""
 
 
@@ -53,7 +53,7 @@ class Identification:
         self._keys = Proofs(ask, KnownKeys(known))
 
     def sign_in(self, sent: Request, text: str) -> str:
-        """Return the cookie of who has a key. Raises `Unauthorized`, `Forbidden` or `TooManyRequests`."""
+        """Return the cookie of who has a key. Raises `Refused`."""
         limits.count_address()
         try:
             if self._is_operators(text):
@@ -63,7 +63,7 @@ class Identification:
             limits.count_refusal()
             raise
         if who.caller.is_restricted:
-            raise Forbidden("A publishable key opens no pages: sign in with a secret one")
+            raise Refused("secret-key-required", "A publishable key opens no pages: sign in with a secret one")
         key = self._key(text)
         assert key is not None  # noqa: S101 - its holder was just told
         return page_sessions.sign(str(api_keys.digest_of(text)), key.token_secret)
@@ -71,12 +71,13 @@ class Identification:
     def sign_in_user(self, mail: str, password: str) -> SignedInUser:
         """Return what the project's own sign-in gives a user. Raises as `sign_in` does, or `TokenUnprovable`."""
         if self.users_sign_in is None:
-            raise Forbidden("Users can't sign in here: SUPABASE_URL or TURNLOG_USER_TOKENS is not set")
+            raise Refused("forbidden", "Users can't sign in here: SUPABASE_URL or TURNLOG_USER_TOKENS is not set")
         limits.count_address()
         try:
             return self.users_sign_in.sign_in(mail, password)
-        except Unauthorized:
-            limits.count_refusal()
+        except Refused as refused:
+            if refused.problem.code == "sign-in-failed":
+                limits.count_refusal()
             raise
 
     def of_visit(self, sent: Request) -> Admitted:
@@ -128,11 +129,7 @@ class Identification:
         if self.keyless:
             require_this_machine(sent)
             return Admitted(Caller("machine", self._project, ALL_SCOPES))
-        if not sent.environ.get("HTTP_AUTHORIZATION"):
-            raise Unauthorized("Send a key: Authorization: Bearer turnlog_…")
-        if token.count(".") == 2:  # noqa: PLR2004
-            raise Guessed("This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
-        raise Guessed("What was sent is no key of this service; send Authorization: Bearer turnlog_…")
+        raise _no_key(sent.environ.get("HTTP_AUTHORIZATION", ""), token)
 
     def _is_operators(self, text: str) -> bool:
         return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
@@ -144,22 +141,45 @@ class Identification:
     def _holder(self, token: str, sent: Request) -> Admitted:
         key = self._key(token)
         if key is None:
-            raise Guessed("There is no such key: look for a typing error")
+            raise _unknown(token)
         if key.revoked_at is not None:
-            raise Unauthorized("This key was revoked")
+            raise Refused("revoked-key", "This key was revoked")
         if not key.opens_at(datetime.now(UTC)):
-            raise Unauthorized("This key has expired")
+            raise Refused("expired-key", "This key has expired")
         return Admitted(key.caller, Claims(None, key, sent) if key.caller.is_restricted else None)
 
     def _user(self, tokens: UserTokens, token: str, sent: Request) -> Admitted:
         try:
             user_id = tokens.verify(token)
         except UnfitToken as error:
-            raise Unauthorized(error.reason) from None
+            raise Refused("expired-token" if error.expired else "invalid-token", error.reason) from None
         except InvalidToken as error:
-            raise Guessed(error.reason) from None
+            raise Guessed("invalid-token", error.reason) from None
         return self._as_user(user_id, sent)
 
     def _as_user(self, user_id: str, sent: Request) -> Admitted:
         caller = Caller("user", self._project, USERS_SCOPES, user_id=user_id, origins=self._user_origins)
         return Admitted(caller, Claims(user_id, None, sent))
+
+
+def _no_key(header: str, token: str) -> Refused:
+    """Return why what came in an Authorization header, if any, opens nothing."""
+    if not header.strip():
+        return Refused("missing-key", "Send a key: Authorization: Bearer turnlog_…; `turnlog keys create` makes one")
+    if api_keys.is_key(header.rpartition(" ")[2].strip()):
+        return Guessed("missing-bearer", "Put `Bearer ` before the key: Authorization: Bearer turnlog_…")
+    if token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
+        return Guessed("not-a-key", "This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
+    detail = "The Authorization header holds no key of this service; send Authorization: Bearer turnlog_…"
+    return Guessed("not-a-key", detail)
+
+
+def _unknown(token: str) -> Guessed:
+    """Return why a text that begins as a key does opens nothing."""
+    if api_keys.is_key(token):
+        detail = (
+            "This key is complete, but unknown to this service: it may be another service's. "
+            "`turnlog keys list` lists this one's"
+        )
+        return Guessed("unknown-key", detail)
+    return Guessed("mistyped-key", "This key is mistyped or incomplete: its checksum doesn't match. Copy it again")

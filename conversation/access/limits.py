@@ -14,12 +14,12 @@ from typing import NoReturn
 from flask import Flask, current_app
 from flask.globals import request_ctx
 from limits import RateLimitItem, RateLimitItemPerDay, parse
-from werkzeug.exceptions import TooManyRequests
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from conversation.access.callers import Caller
 from conversation.access.shared_windows import SharedWindows
 from conversation.access.windows import Counting, open_redis
+from conversation.problem_codes import Refused
 from conversation.settings import Settings, is_loopback
 from logging_store.metrics.ledger import Ledger
 
@@ -51,7 +51,7 @@ class Limits:
         self._bytes = RateLimitItemPerDay(self._megabytes << 20)
 
     def check_address(self, address: str) -> None:
-        """Raise `TooManyRequests` if too many calls of this address were refused."""
+        """Raise `Refused` if too many calls of this address were refused."""
         if self._refusals and (name := _counted_as(address)):
             wait = self._here.look(self._refusals, "refused", name)
             if wait:
@@ -62,7 +62,7 @@ class Limits:
             self._here.hit(self._refusals, "refused", name)
 
     def count_call(self, caller: Caller, address: str, size: int) -> None:
-        """Count a call with a body of `size` bytes. Raises `TooManyRequests` if it is one too many."""
+        """Count a call with a body of `size` bytes. Raises `Refused` if it is one too many."""
         who = _name(caller)
         if who is None:
             return
@@ -76,7 +76,7 @@ class Limits:
         self.count_bytes(caller, size)
 
     def count_bytes(self, caller: Caller, size: int) -> None:
-        """Count bytes that a caller sends. Raises `TooManyRequests` if they are too many."""
+        """Count bytes that a caller sends. Raises `Refused` if they are too many."""
         who = _name(caller)
         if (
             who
@@ -87,7 +87,7 @@ class Limits:
             self._refuse(f"This key may send {self._megabytes} MB in a day", wait)
 
     def check_sessions(self, caller: Caller) -> None:
-        """Raise `TooManyRequests` if a caller has created as many sessions as they may."""
+        """Raise `Refused` if a caller has created as many sessions as they may."""
         who = _name(caller)
         if who and caller.kind == "publishable" and (wait := self._everywhere.look(self._sessions, "sessions", *who)):
             self._refuse(f"This key may create {self._sessions.amount} sessions in a day", wait)
@@ -99,7 +99,7 @@ class Limits:
 
     def _refuse(self, rule: str, wait: int) -> NoReturn:
         self._ledger.call("limited")
-        raise TooManyRequests(f"{rule}; send the same call again in {wait} s", retry_after=wait)
+        raise Refused("rate-limited", f"{rule}; send the same call again in {wait} s", retry_after=wait)
 
 
 _THE_CALLER = {"secret": "This key", "publishable": "This key", "user": "A user", "member": "A user"}

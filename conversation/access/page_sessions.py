@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response
 from itsdangerous import BadSignature, TimestampSigner
-from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.exceptions import Unauthorized
 
+from conversation.problem_codes import Refused
 from conversation.settings import is_loopback
 
 LIFETIME_S = 12 * 3600
@@ -93,7 +94,7 @@ def take_away(answer: Response, sent: Request) -> None:
 
 
 def require_our_page(sent: Request) -> None:
-    """Refuse what changes something unless a page of this service asked for it. Raises `Forbidden`."""
+    """Refuse what changes something unless a page of this service asked for it. Raises `Refused`."""
     if sent.method in _SAFE:
         return
     site = sent.headers.get("Sec-Fetch-Site")
@@ -101,7 +102,7 @@ def require_our_page(sent: Request) -> None:
         return
     if site is None and (origin := sent.headers.get("Origin")) is not None and _names(origin, sent.host):
         return  # a browser from before 2023
-    raise Forbidden("Only this service's own pages may do this: open the page and use its form")
+    raise Refused("forbidden", "Only this service's own pages may do this: open the page and use its form")
 
 
 def _is_secret(sent: Request) -> bool:

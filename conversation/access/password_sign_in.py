@@ -7,9 +7,9 @@ from typing import NamedTuple, Self
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import TooManyRequests, Unauthorized
 
 from conversation.access.token_errors import TokenUnprovable
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 
 _TIMEOUT_S = 5
@@ -43,9 +43,9 @@ class UsersSignIn:
         return cls(settings.supabase_auth, settings.supabase_key.get_secret_value())
 
     def sign_in(self, mail: str, password: str) -> SignedInUser:
-        """Return a user's token. Raises `Unauthorized`, `TooManyRequests`, or `TokenUnprovable` if nobody can tell."""
+        """Return a user's token. Raises `Refused`, or `TokenUnprovable` if nobody can tell."""
         if not mail or not password or len(mail) > _LONGEST or len(password) > _LONGEST:
-            raise Unauthorized(_UNKNOWN)
+            raise Refused("sign-in-failed", _UNKNOWN)
         try:
             answer = httpx.post(
                 self._url,
@@ -57,9 +57,10 @@ class UsersSignIn:
         except httpx.HTTPError as error:
             raise TokenUnprovable from error
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise TooManyRequests("Supabase takes no more sign-ins from here for a while", retry_after=_WAIT_S)
+            detail = "Supabase takes no more sign-ins from here for a while"
+            raise Refused("rate-limited", detail, retry_after=_WAIT_S)
         if answer.is_client_error:
-            raise Unauthorized(_UNKNOWN)
+            raise Refused("sign-in-failed", _UNKNOWN)
         try:
             given = _Answer.model_validate_json(answer.content)
         except ValidationError:

@@ -12,6 +12,10 @@ class InvalidToken(Exception):  # noqa: N818 - states what is
 class UnfitToken(InvalidToken):
     """The issuer signed it, but it doesn't do here, or not any more: whoever sent it has guessed nothing."""
 
+    def __init__(self, reason: str, *, expired: bool = False) -> None:
+        super().__init__(reason)
+        self.expired = expired
+
 
 class TokenUnprovable(Exception):  # noqa: N818
     """Whether the token is good can't be told now: the issuer's keys are not to be had."""

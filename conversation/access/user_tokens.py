@@ -121,7 +121,7 @@ class UserTokens:
             raise UnfitToken(f"The token doesn't state {error.claim}") from None
         except (jwt.PyJWTError, ValueError) as error:  # what PyJWT says may quote the token
             if unfit := _reason(error, _UNFIT):
-                raise UnfitToken(unfit) from None
+                raise UnfitToken(unfit, expired=isinstance(error, jwt.ExpiredSignatureError)) from None
             raise InvalidToken(_reason(error, _FORGED) or _MALFORMED) from None
         return Vouched(self._user(claims), _scopes(claims))
 

@@ -47,7 +47,7 @@ class Line:
         self._sessions = len({each.session.id for each in kept})
         self._keys = len({each.interaction for record, each in zip(stated, kept, strict=True) if record.key})
 
-    def to_json(self, *, explain: bool, failure: str | None) -> dict[str, Any]:
+    def to_json(self, *, dry_run: bool, failure: str | None) -> dict[str, Any]:
         problems = (n for n, item in enumerate(self._told) if item.get("receipt") in _REFUSALS or "differs" in item)
         return {
             "event": "batch",
@@ -58,7 +58,7 @@ class Line:
             "keys": self._keys,
             "sessions": self._sessions,
             "on_conflict": self._on_conflict,
-            "explain": explain,
+            "dry_run": dry_run,
             "failure": failure,
             "problems": [self._problem(n, self._told[n]) for n in islice(problems, _PROBLEMS)],
         }
@@ -85,7 +85,7 @@ class Line:
 
 @contextmanager
 def line(
-    told: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str], *, explain: bool
+    told: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str], *, dry_run: bool
 ) -> Iterator[Line]:
     """Log a batch when the block ends, however it ends."""
     line = Line(told, on_conflict, key_fields)
@@ -98,4 +98,4 @@ def line(
     finally:
         if _log.isEnabledFor(logging.INFO):
             # ASCII, and so one line, whatever is in it
-            _log.info("%s", json.dumps(line.to_json(explain=explain, failure=failure)))
+            _log.info("%s", json.dumps(line.to_json(dry_run=dry_run, failure=failure)))

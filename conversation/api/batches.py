@@ -57,13 +57,13 @@ class DescribedBatch(InteractionBatch):
     query=dry_run.Query,
 )
 def log_batch() -> Response:
-    explain = dry_run.is_asked_for()
-    batch = requests.read(InteractionBatch)
+    planning = dry_run.requested()
+    batch = requests.read(InteractionBatch, 'Send the list as {"interactions": […]}')
     told: list[dict[str, Any]] = [{} for _ in batch.interactions]
-    with batch_log.line(told, batch.on_conflict, batch.key_fields or (), explain=explain) as line:
+    with batch_log.line(told, batch.on_conflict, batch.key_fields or (), dry_run=planning) as line:
         valid = _check(batch, told)
         repository = http.repository()
-        if explain:
+        if planning:
             write = repository.dry_run
         else:
             repository.ledger.reject(len(told) - len(valid))
@@ -73,7 +73,7 @@ def log_batch() -> Response:
         for index, each in zip(indexes, kept, strict=True):
             told[index] = {"index": index} | _told(valid[index], each, index, indexes)
         line.count(list(valid.values()), kept)
-    return _planned(valid, told) if explain else _written(told)
+    return _planned(valid, told) if planning else _written(told)
 
 
 def _planned(valid: Mapping[int, Interaction], told: Sequence[dict[str, Any]]) -> Response:

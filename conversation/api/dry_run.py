@@ -1,10 +1,9 @@
-"""`?explain=true`: what a call would do, told without doing it."""
+"""`?dry_run=true`: what a call would do, answered without doing it."""
 
 from typing import Annotated, Any
 
 from flask.globals import request_ctx
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from conversation.api import pagination
 from logging_store.records.models import Interaction
@@ -18,26 +17,18 @@ _WOULD = {
 }
 
 
-def _truth(text: object) -> bool:
-    if text not in {"true", "false"}:
-        raise PydanticCustomError("truth", "Must be true or false")
-    return text == "true"
-
-
 class Query(BaseModel):
-    """What a call takes that can be explained. It refuses other parameters, or a misspelled one would write."""
+    """What a call takes that has a dry run. It refuses other parameters, or a misspelled one would write."""
 
     model_config = ConfigDict(extra="forbid")
 
-    explain: Annotated[
-        bool, Field(description="Tell what the call would do, and write nothing"), BeforeValidator(_truth)
-    ] = False
+    dry_run: Annotated[pagination.Flag, Field(description="Answer what the call would do, and change nothing")] = False
 
 
-def is_asked_for() -> bool:
-    """Tell whether this request shall be explained. Raises `InvalidBody` for a query string that isn't understood."""
+def requested() -> bool:
+    """Tell whether this request is a dry run. Raises `InvalidBody` for a query string that isn't understood."""
     sent = request_ctx.request
-    return bool(sent.query_string) and pagination.read(sent, Query).explain
+    return bool(sent.query_string) and pagination.read(sent, Query).dry_run
 
 
 def plan_of(stated: Interaction, told: dict[str, Any]) -> dict[str, Any]:

@@ -77,13 +77,13 @@ def _parts(lines: Iterator[bytes]) -> Iterator[bytes]:
     yield bytes(gathered)
 
 
-def read_record(model: type[_Record]) -> _Record:
-    """Return the request's body as a record; one that is not counts as rejected."""
+def read_record(model: type[_Record], list_hint: str = "") -> _Record:
+    """Return the request's body as a record; one that is not counts as rejected. `list_hint`: see `body.read`."""
     sent = request_ctx.request
-    if sent.query_string and sent.args.get("explain", "false") != "false":
-        raise body.InvalidBody([{"path": "?explain", "detail": "This call can't be explained; nothing was written"}])
+    if sent.query_string and sent.args.get("dry_run", "false") != "false":
+        raise body.InvalidBody([{"path": "?dry_run", "detail": "This call has no dry run; nothing was written"}])
     try:
-        return body.read(model)
+        return body.read(model, list_hint)
     except body.InvalidBody:
         repository().ledger.reject(1)
         raise

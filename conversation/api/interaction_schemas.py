@@ -164,8 +164,8 @@ class BatchPlan(Answer):
 
 
 class BatchAnswered(RootModel[BatchKept | BatchPlan]):
-    """The receipts, or with `explain=true` the plan."""
+    """The receipts, or with `dry_run=true` the plan."""
 
 
 class InteractionAnswered(RootModel[InteractionKept | InteractionPlan]):
-    """The receipt, or with `explain=true` the plan."""
+    """The receipt, or with `dry_run=true` the plan."""

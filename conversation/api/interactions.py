@@ -13,6 +13,8 @@ from logging_store.repository import WriteResult
 
 blueprint = Blueprint("interactions", __name__)
 
+_SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": […]}'
+
 
 def interaction_ids(kept: WriteResult) -> dict[str, Any]:
     session, interaction = kept.session, kept.interaction
@@ -76,11 +78,11 @@ def told(stated: Interaction, kept: WriteResult, at: Sequence[str | int] = ()) -
     query=dry_run.Query,
 )
 def log_interaction() -> Response:
-    if dry_run.is_asked_for():
-        stated = requests.read(Interaction)
+    if dry_run.requested():
+        stated = requests.read(Interaction, _SEVERAL)
         (kept,) = http.repository().dry_run([stated])
         return http.answer(200, dry_run.plan_of(stated, told(stated, kept)))
-    stated = http.read_record(Interaction)
+    stated = http.read_record(Interaction, _SEVERAL)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, names_of(stated, kept))

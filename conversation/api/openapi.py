@@ -17,6 +17,7 @@ from werkzeug.routing import Rule
 
 from conversation import access
 from conversation.api import schemas as answers
+from conversation.api.route_templates import template_of
 from logging_store.records import json_schema
 from logging_store.records.values import MAX_NAME
 
@@ -97,7 +98,7 @@ def build(app: Flask) -> OpenAPI:
         description = getattr(app.view_functions[rule.endpoint], "description", None)
         if not isinstance(description, Description):
             continue
-        path = _PATH_PARAMETER.sub(r"{\1}", rule.rule)
+        path = template_of(rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             paths.setdefault(path, {})[method.lower()] = _operation(rule, description, with_key=with_key)
     return construct_open_api_with_schema_class(

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from conversation.api import cursors, snippets
+from conversation.api import cursors, snippets, validation_messages
 from conversation.api.requests import InvalidBody
 from logging_store.records import json_schema
 from logging_store.records.models import SessionStatus
@@ -17,6 +17,7 @@ from logging_store.records.values import Identifier, Text, Time
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # a hit carries a part of its text
 _LONGEST_QUERY = 200
+_EPOCH_TIME = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 
 _Query = TypeVar("_Query", bound=BaseModel)
 
@@ -29,7 +30,7 @@ def read(request: Request, model: type[_Query]) -> _Query:
 def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
     """Return parameters as a model. Raises `InvalidBody`, naming each as ?name."""
     if repeated := [name for name in asked if len(asked.getlist(name)) > 1]:
-        raise InvalidBody([{"path": f"?{name}", "detail": "Given more than once"} for name in repeated])
+        raise InvalidBody([{"path": f"?{name}", "detail": "Must be given only once"} for name in repeated])
     try:
         return model.model_validate(asked.to_dict())
     except ValidationError as error:
@@ -37,7 +38,7 @@ def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
             [
                 {
                     "path": f"?{detail['loc'][0]}",
-                    "detail": "Not a parameter of this call" if detail["type"] == "extra_forbidden" else detail["msg"],
+                    "detail": validation_messages.sentence(detail, model, "parameter"),
                 }
                 for detail in error.errors(include_url=False)
             ]
@@ -47,7 +48,7 @@ def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
 def _size(text: object, most: int = LARGEST_PAGE) -> int:
     if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= most:
         return int(text)
-    raise PydanticCustomError("limit", f"Must be a number from 1 to {most}")
+    raise PydanticCustomError("limit", f"Must be a whole number from 1 to {most}")
 
 
 def _search_size(text: object) -> int:
@@ -68,9 +69,13 @@ def _flag(text: object) -> bool:
     raise PydanticCustomError("flag", "Must be true or false")
 
 
-def _with_plus(text: object) -> object:
-    # in a query string a plus that was not encoded means a space
-    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
+def _as_in_bodies(text: object) -> object:
+    """Return a time of a query string as a body would have it: an epoch time is a number there."""
+    if not isinstance(text, str):
+        return text
+    if _EPOCH_TIME.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text)  # a plus that was not encoded means a space
 
 
 def _optional(description: str, *, alias: str | None = None) -> Any:
@@ -86,7 +91,7 @@ def _cursor() -> Any:
     )
 
 
-_QueryTime = Annotated[Time, BeforeValidator(_with_plus)]
+_QueryTime = Annotated[Time, BeforeValidator(_as_in_bodies)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
@@ -198,12 +203,6 @@ class SearchQuery(Page):
 class FeedbackQuery(Page):
     interaction: Identifier | None = _optional("Only of this interaction: its UUID, or the caller's own key")
     after: cursors.FeedbackCursor | None = _cursor()
-
-
-class ConversationQuery(TranscriptQuery):
-    case: Literal["snake", "camel"] = Field(
-        default="snake", exclude=True, description="How the answer's names are spelled: message_id or messageId"
-    )
 
 
 class TurnsQuery(BaseModel):

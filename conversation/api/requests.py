@@ -7,7 +7,7 @@ is behind, so that no store has a rule of its own. What is refused is named by i
 import io
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from errno import ECONNRESET
 from typing import IO, Any, TypeVar
 
@@ -16,28 +16,39 @@ from flask import Request
 from flask.globals import request_ctx
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from conversation.access.limits import COUNT_PLAIN, MAX_BODY
+from conversation.api import validation_messages
+from conversation.problem_codes import Refused
 
 _CHUNK = 64 * 1024
 _READ_ON = 16 * MAX_BODY  # bytes of a refused body that are read and forgotten; beyond, gunicorn hangs up
 
 _Model = TypeVar("_Model", bound=BaseModel)
+TOO_LARGE = f"The body may hold {MAX_BODY // 1024 // 1024} MB, also after decompression; send smaller batches"
+_PLACE = re.compile(r"line (\d+) column (\d+)")
+_LOOKED_AT = 16  # bytes from where the parser stopped
+_NOT_JSON = re.compile(rb"(None|True|False|NaN|-?Infinity|undefined)\b")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class InvalidBody(Exception):  # noqa: N818
-    """The body is well-formed JSON, but not what this call takes."""
+    """The body is well-formed JSON, but not what this call takes. `fields`: a path and a sentence for each."""
 
     def __init__(self, fields: list[dict[str, str]]) -> None:
         super().__init__(fields)
         self.fields = fields
 
 
-def read(model: type[_Model]) -> _Model:
-    """Return the request's body as a record. No body at all is an empty object."""
-    return validate(model, _parse(_bytes_of(request_ctx.request)))
+def read(model: type[_Model], list_hint: str = "") -> _Model:
+    """Return the request's body as a record. No body at all is an empty object.
+
+    `list_hint`: what to tell a caller who sends a list.
+    """
+    value = _parse(_bytes_of(request_ctx.request))
+    if list_hint and isinstance(value, list):
+        raise InvalidBody([{"path": "$", "detail": f"Must be an object, not a list. {list_hint}"}])
+    return validate(model, value)
 
 
 def receive(stream: IO[bytes], length: str | None) -> io.BytesIO:
@@ -60,11 +71,12 @@ def receive(stream: IO[bytes], length: str | None) -> io.BytesIO:
 def validate(model: type[_Model], value: Any, path: Sequence[str | int] = ()) -> _Model:
     """Return a JSON value as a record. `path`: where in the body the value stands."""
     if not isinstance(value, dict):
-        raise InvalidBody([{"path": json_path(path), "detail": "Must be an object"}])
+        kind = validation_messages.kind_of(value)
+        raise InvalidBody([{"path": json_path(path), "detail": f"Must be an object, not {kind}"}])
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidBody([_field(detail, path) for detail in error.errors(include_url=False)]) from None
+        raise InvalidBody([_field(detail, path, model) for detail in error.errors(include_url=False)]) from None
 
 
 def json_path(path: Sequence[str | int]) -> str:
@@ -87,7 +99,7 @@ def _bytes_of(sent: Request) -> bytes:
     if sent.environ.get("CONTENT_TYPE") != "application/json" and not (
         sent.is_json and sent.mimetype_params.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
     ):
-        raise UnsupportedMediaType("Send JSON in UTF-8, with Content-Type: application/json")
+        raise Refused("unsupported-media-type", "Send JSON in UTF-8, with Content-Type: application/json")
     match sent.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower():
         case "identity":
             return body or b"{}"
@@ -97,7 +109,8 @@ def _bytes_of(sent: Request) -> bytes:
                 count(len(plain))
             return plain
         case other:
-            raise UnsupportedMediaType(f"Content-Encoding {other!r} is not understood; send identity or gzip")
+            detail = f"Content-Encoding {other[:40]!r} is not understood; send identity or gzip"
+            raise Refused("unsupported-media-type", detail)
 
 
 def _received(sent: Request) -> bytes:
@@ -109,7 +122,7 @@ def _received(sent: Request) -> bytes:
     sent.max_content_length = MAX_BODY + 1
     body = sent.get_data(cache=False)
     if len(body) > MAX_BODY:
-        raise RequestEntityTooLarge
+        raise Refused("too-large", TOO_LARGE)
     return body
 
 
@@ -118,11 +131,11 @@ def _gunzip(body: bytes) -> bytes:
     try:
         plain = unzip.decompress(body, MAX_BODY + 1)
     except zlib.error as error:
-        raise BadRequest("The body is not valid gzip") from error
+        raise Refused("invalid-encoding", "The body is not valid gzip") from error
     if len(plain) > MAX_BODY:
-        raise RequestEntityTooLarge
+        raise Refused("too-large", TOO_LARGE)
     if not unzip.eof or unzip.unused_data:
-        raise BadRequest("The gzip body is cut short, or something follows it")
+        raise Refused("invalid-encoding", "The gzip body is cut short, or something follows it")
     return plain
 
 
@@ -130,17 +143,29 @@ def _parse(body: bytes) -> Any:
     try:
         return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise BadRequest(f"The body is not JSON as Turnlog takes it: {error}") from error
+        raise Refused("invalid-json", f"The body is not valid JSON: {error}{_hint(body, str(error))}") from error
 
 
-def _field(error: ErrorDetails, path: Sequence[str | int]) -> dict[str, str]:
-    context: Mapping[str, Any] = error.get("ctx", {})
-    inner = context.get("path", ())
-    match error["type"]:
-        case "extra_forbidden":
-            detail = "Not a field of this call"
-        case "string_too_short":
-            detail = "Must not be blank; leave it out instead"  # no text has to be longer than that
-        case _:
-            detail = error["msg"]
-    return {"path": json_path((*path, *error["loc"], *inner)), "detail": detail}
+def _hint(body: bytes, error: str) -> str:
+    """Return what mends the commonest mistakes, judged by what stands where the parser stopped."""
+    quotes = "; use double quotes around names and texts"
+    place = _PLACE.search(error)
+    if error.startswith("key must be a string"):
+        return quotes
+    if place is None:
+        return ""
+    line, column = (int(number) - 1 for number in place.groups())
+    there = body.split(b"\n", line + 1)[line][max(0, column - 1) :][:_LOOKED_AT] if body else b""
+    if b"'" in there[:2]:
+        return quotes
+    if _NOT_JSON.match(there.lstrip(b": ,[")):
+        return "; JSON writes null, true and false, and has no NaN or undefined"
+    return ""
+
+
+def _field(error: ErrorDetails, path: Sequence[str | int], model: type[BaseModel]) -> dict[str, str]:
+    inner = error.get("ctx", {}).get("path", ())
+    return {
+        "path": json_path((*path, *error["loc"], *inner)),
+        "detail": validation_messages.sentence(error, model),
+    }

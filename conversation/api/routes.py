@@ -11,6 +11,7 @@ from conversation.api import (
     metrics,
     overview,
     participants,
+    problems,
     search,
     sessions,
 )
@@ -20,5 +21,5 @@ AREAS = (
     *(sessions, folders, participants, interactions, batches, feedback),
     *(search, overview, erasure),
     *(create_and_log, chats),
-    *(health, metrics, browser_client),
+    *(health, metrics, browser_client, problems),
 )

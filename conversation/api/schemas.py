@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from conversation.problem_codes import CODES
 from logging_store.batches import Outcome
 from logging_store.records.models import ParticipantState, SessionStatus
 
@@ -180,10 +181,12 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str
+    type: Annotated[str, Field(description="The path of a page that explains the problem")]
     title: str
     status: int
+    code: Annotated[str, Field(description="What to branch on", json_schema_extra={"enum": list(CODES)})]
     detail: str
+    request_id: Annotated[str, Field(description="Also in the header X-Request-Id, and in the service's log")]
 
 
 class FieldProblem(Answer):

@@ -27,7 +27,9 @@ class Found(NamedTuple):
 def found(query: pagination.SearchQuery) -> Found:
     """Return a page of hits as the caller may see them."""
     page = http.repository().search(query.to_json())
-    hits: list[Hit] = [{**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["hits"]]
+    hits: list[Hit] = [
+        {**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["interactions"]
+    ]
     return Found(page, hits, cursors.interaction_cursor(page["after"]))
 
 
@@ -41,7 +43,7 @@ def found(query: pagination.SearchQuery) -> Found:
 )
 def search() -> Response:
     page, hits, following = found(pagination.read(request, pagination.SearchQuery))
-    arranged = {"hits": [_arranged(hit) for hit in hits], "next": following}
+    arranged = {"interactions": [_arranged(hit) for hit in hits], "next": following}
     return jsonify(search_schemas.SearchPage.arrange({**page, **arranged}))
 
 

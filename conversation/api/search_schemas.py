@@ -36,7 +36,7 @@ class SearchHit(Answer):
 class SearchPage(Answer):
     """`complete` is false if the call ended before its page was full and all was looked at: go on with `next`."""
 
-    hits: list[SearchHit]
+    interactions: list[SearchHit]
     complete: bool
     searched: Annotated[int, Field(description="Interactions that this call has looked at")]
     searched_to: Annotated[datetime | None, Field(description="How far back this call came; null: all the way")]

@@ -11,9 +11,11 @@ from flask import Flask, Response, redirect, render_template, request, url_for
 from flask_bootstrap import Bootstrap5
 from werkzeug.exceptions import HTTPException
 
-from conversation import access
+from conversation import access, refusals
 from conversation.access import Scope
+from conversation.api import problems
 from conversation.pages import jinja_filters
+from conversation.problem_codes import ProblemCode
 
 #: What a page says after something was done: the address carries the name, never the text.
 SAID = {
@@ -58,6 +60,7 @@ def register(app: Flask) -> None:
     jinja_filters.register(app)
     app.context_processor(_shared)
     app.register_error_handler(access.NotSignedIn, _ask_to_sign_in)
+    problems.register_html(app, _problem)
 
 
 def render(template: str, status: int = 200, **context: Any) -> Response:
@@ -85,19 +88,16 @@ def sees_only_their_own() -> bool:
     return visitor().is_restricted
 
 
-def wanted() -> bool:
-    """Tell whether an error is to be told as a page: one was asked for, or a person asked for what isn't there."""
-    if access.is_page():
-        return True
-    asked = request.accept_mimetypes
-    return request.endpoint is None and asked.quality("text/html") > asked.quality("application/json")
-
-
-def problem(status: int, title: str, detail: str, more: dict[str, Any]) -> Response:
-    """Return a page that tells of an error."""
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
+def _problem(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response | None:
+    """Return a page about a problem; None unless a page was asked for, or a person asked for what isn't there."""
+    if not access.is_page():
+        asked = request.accept_mimetypes
+        if request.endpoint is not None or asked.quality("text/html") <= asked.quality("application/json"):
+            return None
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
         detail = "What was logged can't be read now; what is being logged is kept meanwhile. Look again in a moment."
-    return render("problem.html", status, title=title, detail=detail, fields=more.get("fields", ()))
+    facts = {"detail": detail, "fields": more.get("fields", ()), "request_id": refusals.request_id()}
+    return render("problem.html", kind.status, title=kind.title, **facts)
 
 
 def _ask_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - a handler is given it

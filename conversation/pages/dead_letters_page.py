@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request, url_for
-from werkzeug.exceptions import NotFound
 
 from conversation import access, pages
 from conversation.api import http
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters
@@ -77,7 +77,9 @@ def _told(letter: DeadLetter) -> dict[str, Any]:
 def _find(number: int) -> DeadLetter:
     letter = _letters().get(number)
     if letter is None:
-        raise NotFound(f"There is no dead letter {number} on this machine: somebody may have dealt with it already")
+        raise Refused(
+            "not-found", f"There is no dead letter {number} on this machine: somebody may have dealt with it already"
+        )
     return letter
 
 

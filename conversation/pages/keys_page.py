@@ -5,12 +5,12 @@ from typing import Any, get_args
 
 from flask import Blueprint, Response, current_app, request
 from pydantic import TypeAdapter, ValidationError
-from werkzeug.exceptions import NotFound
 
 from conversation import access, pages
 from conversation.access.api_keys import Key, KeyKind
 from conversation.access.callers import Scope
 from conversation.access.key_registry import KeyRegistry
+from conversation.problem_codes import Refused
 from conversation.setting_types import exact_origin
 from logging_store.records.values import Name
 
@@ -48,7 +48,7 @@ def create() -> Response:
 def revoke(key: str) -> Response:
     found = next((each for each in _registry().list(pages.visitor().project) if str(each.id) == str(key)), None)
     if found is None:
-        raise NotFound("There is no such key in this project")
+        raise Refused("not-found", "There is no such key in this project")
     _registry().revoke(found)
     return pages.go("pages_keys.keys", said="key-revoked")
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import NotFound
 
 from conversation import access
 from conversation.api import http, interaction_schemas, schemas
@@ -12,6 +11,7 @@ from conversation.api.openapi import LINES
 from conversation.archive import exporting
 from conversation.archive.formats import turnlog_lines
 from conversation.pages import bubbles
+from conversation.problem_codes import Refused
 from logging_store import operations as ops
 from logging_store.records import identity
 from logging_store.repository import ConversationRepository
@@ -57,7 +57,7 @@ def _interaction(log: ConversationRepository, session_id: str, name: str) -> ops
     page = log.transcript(session_id, {"limit": 1, "after": after})
     found = next((row for row in page["interactions"] if row["interaction_id"] == sought), None)
     if found is None:
-        raise NotFound("There is no such interaction in this session")
+        raise Refused("not-found", "There is no such interaction in this session")
     return found
 
 

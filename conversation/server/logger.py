@@ -14,6 +14,8 @@ from typing import Any
 
 from gunicorn import glogging
 
+from conversation.refusals import Repeated
+
 #: The beginning of keys is shown in lists, too, so that people can tell them apart.
 _SECRETS = re.compile(
     r"(?P<key>turnlog_[sp]k_[0-9A-Za-z]{4})[0-9A-Za-z]+"
@@ -63,6 +65,24 @@ class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
         if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
             # Python's own default for all others would write the bare message
             logging.getLogger().handlers = self.error_log.handlers
+        # while the database is away the pool says so each second, in every worker
+        pool = logging.getLogger("psycopg.pool")
+        if not any(isinstance(each, NowAndThen) for each in pool.filters):
+            pool.addFilter(NowAndThen())
+
+
+class NowAndThen(logging.Filter):
+    """Lets a message that comes again and again through once a minute, with a count of those left out."""
+
+    def __init__(self, repeated: Repeated | None = None) -> None:
+        super().__init__()
+        self._repeated = repeated or Repeated()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        left_out = self._repeated.left_out(str(record.msg))
+        if left_out:
+            record.msg = f"{record.msg} ({left_out:,} more since the last such line)"
+        return left_out is not None
 
 
 def one_line(text: str) -> str:

@@ -34,7 +34,9 @@ from gunicorn.http.errors import (
 )
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from conversation import refusals
 from conversation.api.requests import receive
+from conversation.problem_codes import CODES
 
 PATIENCE_S = 10.0  # for a request to arrive, to get its turn, and for its answer to be taken
 PACE = 32 * 1024  # bytes that earn one more second, up to PATIENCE_S ahead: 4 MB may take two minutes
@@ -45,17 +47,15 @@ _YIELD_S = 50e-6  # for each connection that a worker has: long enough for anoth
 _LONGEST_YIELD_S = 1.25e-3
 
 
-def _problem(kind: str, title: str, status: int, detail: str, **more: Any) -> bytes:
-    type_ = f"urn:turnlog:problem:{kind}"
-    return json.dumps({"type": type_, "title": title, "status": status, "detail": detail} | more).encode()
+_TOO_BUSY = "Others were served first for too long, and nothing was done; send the same call again"
 
 
-_BUSY = _problem(
-    *("unavailable", "Too Busy", 503),
-    "Others were served first for too long, and nothing was done; send the same call again",
-    retry_after=1,
-)
-_BROKEN = _problem("internal", "Internal Error", 500, "Unexpected. Send the same call again")
+def _problem(code: str, detail: str, request_id: str, **more: Any) -> bytes:
+    kind = CODES[code]
+    body = {"type": kind.path, "title": kind.title, "status": kind.status, "code": code, "detail": detail}
+    return json.dumps(body | {"request_id": request_id} | more).encode()
+
+
 #: What isn't HTTP as we take it: status and title.
 _UNREADABLE: dict[type[ParseException], tuple[int, str]] = {
     LimitRequestLine: (414, "URI Too Long"),
@@ -128,6 +128,7 @@ class InTurn:
     def __init__(self, application: Callable[..., Iterable[bytes]], at_once: int) -> None:
         self._application = application
         self._turns = threading.BoundedSemaphore(at_once)
+        self._lines = refusals.Lines()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -135,15 +136,21 @@ class InTurn:
         except (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize) as error:
             raise InvalidHeader(str(error)) from error  # answered with 400, and the connection closed
         if not self._turns.acquire(timeout=PATIENCE_S):
-            headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(_BUSY)))]
-            start_response("503 Service Unavailable", [*headers, ("Retry-After", "1")])
-            return [_BUSY]
+            return self._refuse(environ.get("REQUEST_METHOD", ""), start_response)
         try:
             answer = self._application(environ, start_response)
         finally:
             self._turns.release()
         _start_the_clock(environ["gunicorn.socket"])
         return answer
+
+    def _refuse(self, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request_id = refusals.new_id()
+        body = _problem("too-busy", _TOO_BUSY, request_id, retry_after=1)
+        headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(body)))]
+        start_response("503 Service Unavailable", [*headers, ("Retry-After", "1"), (refusals.REQUEST_ID, request_id)])
+        self._lines.write("(any route)", method, 503, "too-busy", request_id)
+        return [body]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
@@ -192,10 +199,12 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if isinstance(exc, ParseException):
             self.log.warning("refused what %s sent: %s", addr[0] if addr else "a client", type(exc).__name__)
             status, title = _UNREADABLE.get(type(exc), (400, "Bad Request"))
-            body = _problem("malformed", title, status, "This can't be read as a request of HTTP/1.1")
+            detail = "This can't be read as a request of HTTP/1.1"
+            body = _problem("bad-request", detail, refusals.new_id(), status=status, title=title)
         else:
             self.log.error("unexpected error in a request", exc_info=exc)
-            status, title, body = 500, "Internal Server Error", _BROKEN
+            status, title = 500, "Internal Server Error"
+            body = _problem("internal-error", "Unexpected. Send the same call again", refusals.new_id())
         head = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
         with suppress(OSError):  # it has gone
             util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

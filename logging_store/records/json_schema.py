@@ -19,9 +19,11 @@ IDENTIFIER: JsonDict = NAME | {
         r"|0{8}(-0{4}){3}-0{12})$"
     }
 }
-TIME: JsonDict = {
+_TIME: JsonDict = {
+    "type": "string",
+    "format": "date-time",
     "pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?"
-    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
 }
 
 DATE: JsonDict = {"pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}$"}
@@ -29,7 +31,8 @@ DATE: JsonDict = {"pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}$"}
 
 def not_null(schema: dict[str, Any]) -> None:
     """Remove null from an optional field's schema, where leaving the field out is the only way to omit it."""
-    (type_schema,) = (each for each in schema.pop("anyOf") if each != {"type": "null"})
+    types = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+    type_schema = types[0] if len(types) == 1 else {"anyOf": types}
     schema.pop("default", None)
     schema |= type_schema | schema
 
@@ -68,6 +71,12 @@ FeedbackValue = (
 )
 Parts = _Text | Annotated[list[Json], Field(min_length=1)]
 Content = _Text | Annotated[list[Message], Field(min_length=1)]
+
+
+Time = (
+    Annotated[str, WithJsonSchema(_TIME)]
+    | Annotated[float, WithJsonSchema({"type": "number", "minimum": 10**8, "exclusiveMaximum": 221_845_392_000_000})]
+)
 
 
 class DocumentedAs:

@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from logging_store.records import json_schema
 from logging_store.records.json_values import (
@@ -33,10 +33,15 @@ _MAX_NUMBER = 1e12  # of an amount, and of a feedback value on either side of 0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 BLANK, CONTROL_CHARACTER = "Must not be blank; leave it out instead", "Must not hold control characters"
+_DIGITS = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _UNADDRESSABLE = frozenset({".", ".."})
 _NIL = "00000000-0000-0000-0000-000000000000"
 PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # a missing id after string formatting
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MIN_EPOCH_S = 10**8  # seconds of 1973: a smaller number is more likely 0, a year or a day as 20261121
+_MIN_EPOCH_MS = 10**11  # the same day in milliseconds; as seconds it would be in the year 5138
+_MAX_EPOCH_MS = 221_845_392_000_000  # the year 9000
 _MIN_TIME, _MAX_TIME = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -85,12 +90,42 @@ def _validate_identifier(text: str) -> str:
 
 def _parse_time(value: object) -> datetime:
     time = None
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        with suppress(ValueError):
-            time = datetime.fromisoformat(value.upper())
+    if isinstance(value, str):
+        if _TIME.fullmatch(value):
+            with suppress(ValueError):
+                time = datetime.fromisoformat(value.upper())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        time = _epoch_time(value)
     if time is None:
-        raise validation_error("time", "Must be an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z")
+        raise validation_error("time", _time_error(value))
     return _check_time_range(time)
+
+
+def _epoch_time(value: float) -> datetime:
+    """Return the time of a Unix timestamp in seconds, or, from 10^11 on, in milliseconds, to the microsecond."""
+    if _MIN_EPOCH_S <= value < _MIN_EPOCH_MS:
+        return _EPOCH + timedelta(seconds=value)
+    if _MIN_EPOCH_MS <= value < _MAX_EPOCH_MS:
+        return _EPOCH + timedelta(milliseconds=value)
+    raise validation_error("time", f"Must be Unix time in seconds or milliseconds if it is a number, or {_A_TIME}")
+
+
+_A_TIME = "an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z"
+
+
+def _time_error(value: object) -> str:
+    """Return a message for a value that isn't a time, with the likely correction."""
+    if not isinstance(value, str):
+        return f"Must be {_A_TIME}, or Unix time as a number"
+    if _DIGITS.fullmatch(value):
+        with suppress(PydanticCustomError):
+            meant = _epoch_time(float(value))
+            return f"Looks like Unix time; send it as a number, or as {meant:%Y-%m-%dT%H:%M:%SZ}"
+    if _DATE.fullmatch(value):
+        return "Must have a time and a zone as well, as in 2026-11-21T06:30:00Z"
+    if _TIME.fullmatch(f"{value}Z"):
+        return "Must have a zone, as in 2026-11-21T06:30:00Z; add Z if it is UTC"
+    return f"Must be {_A_TIME}"
 
 
 def _validate_date_format(value: object) -> object:
@@ -197,12 +232,13 @@ Tags = Annotated[
 ]
 Time = Annotated[
     AwareDatetime,
+    BeforeValidator(_parse_time),
+    json_schema.DocumentedAs(json_schema.Time),
     Field(
         strict=False,
-        description="ISO 8601 with a zone; stored in UTC, to the microsecond.",
-        json_schema_extra=json_schema.TIME,
+        description="ISO 8601 with a zone, or Unix time as a number, in seconds or, from 10^11 on, in milliseconds; "
+        "stored in UTC, to the microsecond.",
     ),
-    BeforeValidator(_parse_time),
 ]
 Date = Annotated[
     date,

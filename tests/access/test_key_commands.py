@@ -46,6 +46,11 @@ def test_a_publishable_key_names_its_pages(operator: Operator) -> None:
     assert (key["scopes"], key["origins"]) == (["log"], [ORIGIN])
 
 
+def test_an_address_copied_with_its_slash_is_an_origin(operator: Operator) -> None:
+    made(operator, "--kind", "publishable", "--origin", "http://localhost:3000/")
+    assert listed(operator)[0]["origins"] == ["http://localhost:3000"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -53,7 +58,10 @@ def test_a_publishable_key_names_its_pages(operator: Operator) -> None:
         (["--kind", "publishable", "--origin", ORIGIN, "--scope", "read"], "may only log"),
         (["--origin", ORIGIN], "of no use to a page"),
         (["--kind", "publishable", "--origin", "https://*.example.com"], "exactly as browsers send it"),
-        (["--kind", "publishable", "--origin", f"{ORIGIN}/"], "exactly as browsers send it"),
+        (["--kind", "publishable", "--origin", f"{ORIGIN}/a"], "exactly as browsers send it"),
+        (["--kind", "publishable", "--origin", f"{ORIGIN}//"], "exactly as browsers send it"),
+        (["--kind", "publishable", "--origin", "localhost:3000"], "http://localhost:3000?"),
+        (["--kind", "publishable", "--origin", "app.example.com"], "https://app.example.com?"),
         (["--kind", "publishable", "--origin", "null"], "exactly as browsers send it"),
         (["--expires", "soon"], "as in 90d"),
         (["--expires", "0d"], "as in 90d"),

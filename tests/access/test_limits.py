@@ -14,12 +14,12 @@ import fakeredis
 import httpx
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.exceptions import TooManyRequests
 from werkzeug.test import TestResponse
 
 from conversation.access import windows
 from conversation.access.callers import Caller
 from conversation.access.limits import Limits
+from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger
 from tests.access.limited import create_app
@@ -99,7 +99,7 @@ def test_one_call_too_many_is_told_when_to_come_again(
     answers = [call(client, kind=kind) for _ in range(5)]
     assert statuses(answers) == [200, 200, 200, 429, 429]
     told = problem(answers[-1], 429)
-    assert (told["type"], told["title"]) == ("urn:turnlog:problem:too-many", "Too Many Requests")
+    assert (told["code"], told["title"]) == ("rate-limited", "Too Many Requests")
     assert 1 <= told["retry_after"] <= 60
     assert answers[-1].headers["Retry-After"] == str(told["retry_after"])
     assert told["detail"] == f"{said}; send the same call again in {told['retry_after']} s"
@@ -145,8 +145,8 @@ def test_when_a_window_is_over_the_next_begins(tmp_path: Path) -> None:
     def waits() -> int | None:
         try:
             limits.count_call(caller, ADDRESS, 0)
-        except TooManyRequests as error:
-            return cast("int", error.retry_after)
+        except Refused as error:
+            return cast("int", error.more["retry_after"])
         return None
 
     assert waits() is None

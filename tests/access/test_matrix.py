@@ -89,7 +89,7 @@ class Route:
         """Return the path and the body of a call about one session or folder."""
         path = self.path.replace("<name:participant>", "ada").replace("<path:path>", "swagger-ui.css")
         path = path.replace("<path:filename>", "turnlog.css" if "pages" in path else "css/bootstrap.min.css")
-        path = path.replace("<name:interaction>", "turn-1")
+        path = path.replace("<name:interaction>", "turn-1").replace("<code>", "conflict")
         # neither the key nor the dead letter is there
         path = path.replace("<uuid:key>", "00000000-0000-4000-8000-000000000001").replace("<int:number>", "1")
         for own in ("<name:session>", "<name:folder>", "<name:user>"):

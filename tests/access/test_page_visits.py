@@ -62,7 +62,7 @@ def test_a_wrong_key_is_told_so_and_leaves_no_cookie(client: FlaskClient, secret
     mistyped = secret_key.text[:-1] + ("x" if secret_key.text[-1] != "x" else "y")
     answer = sign_in(client, mistyped)
     assert answer.status_code == HTTPStatus.UNAUTHORIZED
-    assert "typing error" in answer.text
+    assert "mistyped" in answer.text
     assert "Set-Cookie" not in answer.headers
     assert secret_key.text[:-1] not in answer.text
 

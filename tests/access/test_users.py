@@ -10,7 +10,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
-from tests.api import problem
+from tests.api import problem, same_problem
 from tests.issuers import ISSUER, USER, SigningPair, publishing
 
 PAGE = "https://app.example.com"
@@ -59,7 +59,7 @@ def test_what_is_somebody_elses_is_as_if_it_were_not_there(ada: Calls, bob: Call
     ada.log(session_id="adas", prompt="Secret")
     assert ada("GET", f"/v1/sessions/adas{path}").status_code == 200
     foreign, unknown = (bob("GET", f"/v1/sessions/{name}{path}") for name in ("adas", "nobodys"))
-    assert (foreign.status_code, foreign.get_json()) == (404, unknown.get_json())
+    assert same_problem(foreign, 404, "adas") == same_problem(unknown, 404, "nobodys")
     assert bob("GET", "/v1/sessions").get_json()["sessions"] == []
     assert bob("GET", f"/v1/sessions?user_id={USER}").get_json()["sessions"] == []
 

@@ -152,7 +152,9 @@ def test_another_site_judges_nothing(conversed: FlaskClient, headers: dict[str, 
 def test_an_erased_session_takes_no_feedback(conversed: FlaskClient) -> None:
     action = str(form_of(conversed)["action"])
     conversed.delete("/v1/sessions/s")
-    assert texts(page_of(conversed.post(action, data={"rating": "up"}, headers=OWN_PAGE), 410), "h1") == ["Erased"]
+    assert texts(page_of(conversed.post(action, data={"rating": "up"}, headers=OWN_PAGE), 410), "h1") == [
+        "Session Erased"
+    ]
 
 
 def test_a_page_that_cannot_show_all_feedback_says_so(conversed: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_a_folder_without_plan_or_sessions(client: FlaskClient) -> None:
 
 
 def test_a_folder_that_is_not_there(client: FlaskClient) -> None:
-    assert texts(page_of(client.get("/folders/nothing"), 404), "h1") == ["Not Found"]
+    assert texts(page_of(client.get("/folders/nothing"), 404), "h1") == ["Folder Not Found"]
     assert "?cursor" in page_of(client.get("/folders?cursor=x"), 422).get_text()
 
 

@@ -33,7 +33,7 @@ def test_a_key_with_read_opens_the_pages(stranger: Tab, service: Service) -> Non
 def test_what_is_no_key_opens_nothing(stranger: Tab, key: str) -> None:
     stranger.open("/sign-in?next=/sessions/table")
     stranger.sign_in(key, 401)
-    assert "There is no such key" in stranger.page.get_by_role("alert").inner_text()
+    assert "This key is mistyped or incomplete" in stranger.page.get_by_role("alert").inner_text()
     assert stranger.context.cookies() == []
     stranger.sign_in(OPERATOR)  # the way on is still known
     assert stranger.path == "/sessions/table"

@@ -154,7 +154,7 @@ def test_a_session_in_a_folder_leads_to_its_neighbours(client: FlaskClient) -> N
 
 def test_an_erased_session_is_told_so(conversed: FlaskClient) -> None:
     conversed.delete("/v1/sessions/s")
-    assert texts(page_of(conversed.get("/sessions/s"), 410), "h1") == ["Erased"]
+    assert texts(page_of(conversed.get("/sessions/s"), 410), "h1") == ["Session Erased"]
 
 
 def test_a_session_and_a_turn_are_given_as_json(conversed: FlaskClient) -> None:

@@ -156,14 +156,14 @@ def test_a_repeat_is_a_duplicate_and_so_is_another_match_of_the_same_kind(redact
     assert log(redacting, **turn, prompt=f"to {MAIL}").get_json()["receipt"] == "duplicate"
     assert log(redacting, **turn, prompt="to bob@example.com").get_json()["receipt"] == "duplicate"
     plan = redacting.post(
-        "/v1/interactions/batch?explain=true", json={"interactions": [{**turn, "prompt": f"to {MAIL}"}]}
+        "/v1/interactions/batch?dry_run=true", json={"interactions": [{**turn, "prompt": f"to {MAIL}"}]}
     )
     assert plan.get_json()["counts"] == {"nothing": 1}
 
 
 def test_replacements_are_counted_and_the_originals_are_not_stored(redacting: FlaskClient) -> None:
     log(redacting, session_id="s", prompt=SAID, response=MAIL)
-    redacting.post("/v1/interactions?explain=true", json={"session_id": "s", "prompt": MAIL})
+    redacting.post("/v1/interactions?dry_run=true", json={"session_id": "s", "prompt": MAIL})
     counted = [line for line in redacting.get("/metrics").text.splitlines() if line.startswith("turnlog_redact")]
     kinds = {"mail": 2, "card": 1, "ip": 1, "phone": 1, "badge": 1, "secrets": 1}
     assert sorted(counted) == sorted(

@@ -31,8 +31,8 @@ def lesson(response: str = "Fractions", **changes: Any) -> dict[str, Any]:
     return {"key": KEY | changes, "prompt": "A lesson, please", "response": response}
 
 
-def send(client: FlaskClient, *items: Any, explain: bool = False, **batch: Any) -> TestResponse:
-    url = "/v1/interactions/batch" + ("?explain=true" if explain else "")
+def send(client: FlaskClient, *items: Any, dry_run: bool = False, **batch: Any) -> TestResponse:
+    url = "/v1/interactions/batch" + ("?dry_run=true" if dry_run else "")
     return client.post(url, json={"interactions": items, **batch})
 
 
@@ -244,11 +244,11 @@ def test_a_plan_says_what_writing_then_does_and_writes_nothing(client: FlaskClie
         {"prompt": "Without a name"},
     ]
     before, counted = rows(), repository.ledger.totals()
-    explained = send(client, *batch, explain=True)
+    planned = send(client, *batch, dry_run=True)
     assert (rows(), repository.ledger.totals()) == (before, counted)
-    assert explained.status_code == 200
-    assert explained.get_json()["counts"] == {"conflict": 1, "fill": 1, "nothing": 1, "create": 2, "reject": 2}
-    plan = explained.get_json()["plan"]
+    assert planned.status_code == 200
+    assert planned.get_json()["counts"] == {"conflict": 1, "fill": 1, "nothing": 1, "create": 2, "reject": 2}
+    plan = planned.get_json()["plan"]
     nameless = plan.pop()
     assert (nameless["would"], nameless["session_id"], nameless["interaction_id"]) == ("create", None, None)
 
@@ -263,26 +263,26 @@ def test_a_plan_says_what_writing_then_does_and_writes_nothing(client: FlaskClie
     assert plan == [{"would": would[item.pop("receipt")], **item} for item in written]
 
 
-def test_one_call_can_be_explained_as_well(client: FlaskClient) -> None:
-    def explain(**fields: Any) -> dict[str, Any]:
-        answer = client.post("/v1/interactions?explain=true", json=fields)
+def test_one_call_can_be_planned_as_well(client: FlaskClient) -> None:
+    def plan_for(**fields: Any) -> dict[str, Any]:
+        answer = client.post("/v1/interactions?dry_run=true", json=fields)
         assert answer.status_code == 200
         plan: dict[str, Any] = answer.get_json()
         return plan
 
-    assert explain(**lesson())["would"] == "create"
+    assert plan_for(**lesson())["would"] == "create"
     assert client.get("/v1/sessions").get_json()["sessions"] == []
-    kept = client.post("/v1/interactions?explain=false", json=lesson()).get_json()
-    plan = explain(**lesson("Decimals"))
+    kept = client.post("/v1/interactions?dry_run=false", json=lesson()).get_json()
+    plan = plan_for(**lesson("Decimals"))
     assert (plan["would"], plan["held_by"], plan["key"]) == ("conflict", kept["interaction_id"], KEY)
     assert [each["path"] for each in plan["fields"]] == ["$.response"]
 
 
-@pytest.mark.parametrize("query", ["explain=", "explain=1", "explain=True", "explain", "explain=true&explain=true"])
+@pytest.mark.parametrize("query", ["dry_run=", "dry_run=1", "dry_run=True", "dry_run", "dry_run=true&dry_run=true"])
 @pytest.mark.parametrize("path", ["/v1/interactions", "/v1/interactions/batch"])
-def test_a_call_that_may_be_meant_to_be_explained_writes_nothing(client: FlaskClient, path: str, query: str) -> None:
+def test_a_call_that_may_be_meant_to_be_planned_writes_nothing(client: FlaskClient, path: str, query: str) -> None:
     body = lesson() if path == "/v1/interactions" else {"interactions": [lesson()]}
-    for asked, named in ((query, "?explain"), ("explian=true", "?explian")):
+    for asked, named in ((query, "?dry_run"), ("dryrun=true", "?dryrun")):
         answer = client.post(f"{path}?{asked}", json=body)
         assert (answer.status_code, paths(answer)) == (422, [named])
     assert client.get("/v1/sessions").get_json()["sessions"] == []

@@ -117,7 +117,7 @@ def test_a_dry_run_is_not_spooled(client: FlaskClient, spool: Spool, inner: Flak
             ("/v1/interactions", lesson(1, "Fractions")),
             ("/v1/interactions/batch", {"interactions": [lesson(1, "Fractions"), {}]}),
         ):
-            answer = client.post(f"{path}?explain=true", json=body)
+            answer = client.post(f"{path}?dry_run=true", json=body)
             assert answer.status_code == (503 if away else 200)
             assert away is None or problem(answer)["retry_after"] > 0
         after = client.application.extensions["conversation_repository"].ledger.totals()

@@ -4,15 +4,15 @@ from typing import Annotated, Any
 
 from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from werkzeug.exceptions import NotFound
 
 from conversation import access
-from conversation.api import cursors, http, pagination, problems
+from conversation.api import cursors, http, pagination, problems, validation_messages
 from conversation.api.legacy import chat_schemas
 from conversation.api.legacy.casing import Spelled, in_both_cases, spell, spelled
 from conversation.api.legacy.messages import Message, Placed, answer_id, messages_of, place
 from conversation.api.openapi import describe
 from conversation.api.requests import json_path
+from conversation.problem_codes import Refused
 from logging_store.batches import Receipt
 from logging_store.records import identity
 from logging_store.records.json_values import JsonObject
@@ -113,33 +113,33 @@ def add_message(session: str) -> Response:
     "Read a conversation's messages, in order",
     None,
     {200: chat_schemas.Conversation},
-    query=pagination.ConversationQuery,
+    query=pagination.TranscriptQuery,
 )
 def get_conversation(session: str) -> Response:
     _require_name(session)
-    query = pagination.read(request, pagination.ConversationQuery)
-    page = http.repository().transcript(session, query.to_json())
-    project, camel = http.repository().project, query.case == "camel"
+    page = http.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
+    project = http.repository().project
     messages = [message for row in page["interactions"] for message in messages_of(project, row)]
     answer = {
         "success": True,
         "conversation_id": session,
         "session_id": page["session"]["session_id"],
-        "messages": [spell(message, camel=camel) for message in messages],
+        "messages": messages,
         "complete": page["complete"],
         "next": cursors.transcript_cursor(page["after"]),
     }
-    return http.answer(200, spell(answer, camel=camel))
+    return http.answer(200, answer)
 
 
 def _require_name(name: str) -> None:
-    """Raise `NotFound` for what can't be a conversation's id: mostly a missing one that was turned into text."""
+    """Refuse what can't be a conversation's id: mostly a missing one that was turned into text."""
     try:
         _NAME.validate_python(name)
     except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"]
-        raise NotFound(
-            f"No conversation has the id {name!r}: {reason}. POST /conversation/start gives a new one"
+        reason = validation_messages.sentence(error.errors(include_url=False)[0], Session)
+        raise Refused(
+            "session-not-found",
+            f"No conversation has the id {name!r}: {reason}. POST /conversation/start gives a new one",
         ) from None
 
 
@@ -191,16 +191,14 @@ def _refused(receipts: list[Receipt], wrong: list[dict[str, str]], more: dict[st
     """Answer for a conversation of which something was not kept; the rest was, and its receipts say so."""
     refused = [receipt for receipt in receipts if not receipt.acknowledged]
     if any(receipt.reason == "erased" for receipt in refused):
-        return problems.problem(410, "Erased", "The conversation was erased; nothing can be added to it", **more)
+        return problems.problem("session-erased", "The conversation was erased; nothing can be added to it", **more)
     conflict = any(receipt.receipt == "conflict" for receipt in refused)
-    title = "Conflict" if conflict else "Refused by the store"
     names = ", ".join(field["path"].removeprefix("$.") for field in wrong)
     clash = next((problems.clash(receipt) for receipt in refused if receipt.constraint), {})
     return problems.problem(
-        409 if conflict else 422,
-        title,
-        f"{'Contradicts what is stored' if conflict else title}: {names or 'the conversation'}; what was stored stays "
-        "as it is, and `messages` says what became of each message",
+        "unique-conflict" if clash else "conflict" if conflict else "rejected",
+        f"{'Contradicts what is stored' if conflict else 'Rejected'}: {names or 'the conversation'}; what was stored "
+        "stays as it is, and `messages` says what became of each message",
         fields=wrong,
         receipt=receipts[0].receipt,
         **more,

@@ -14,6 +14,8 @@ from logging_store.records.models import Interaction, Session
 
 blueprint = Blueprint("compat", __name__)
 
+_SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": […]}'
+
 
 @blueprint.post("/session/create")
 @access.requires("log", restricted=True)
@@ -46,7 +48,7 @@ def create_session() -> Response:
     },
 )
 def log_interaction() -> Response:
-    stated = http.read_record(Interaction)
+    stated = http.read_record(Interaction, _SEVERAL)
     (kept,) = http.repository().log([stated])
     if not kept.receipt.acknowledged or kept.interaction is None:
         return problems.refused(kept.receipt, interaction_ids(kept))

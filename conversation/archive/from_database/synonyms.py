@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from conversation import field_synonyms
 from conversation.archive.from_database.tables import Kind
 
 _ID: frozenset[Kind] = frozenset({"uuid", "text", "integer"})
@@ -27,93 +28,63 @@ def _field(name: str, kinds: frozenset[Kind], names: str) -> Field:
     return Field(name, kinds, tuple(names.split()))
 
 
-_SESSION_NAMES = (
-    "session_id conversation_id chat_id thread_id session conversation chat thread session_uuid session_key dialog_id"
-)
-_USER = "user_id userid owner_id customer_id profile_id account_id user author_id created_by username"
-_BEGUN = (
-    "started_at start_time begun_at created_at timestamp created inserted_at logged_at occurred_at sent_at time ts date"
-)
-_METADATA = _field("metadata", _OBJECT, "metadata meta extra extras data attributes properties context_data")
-_STATUS = _field("status", _TEXT, "status state")
-_TAGS = _field("tags", _LIST, "tags labels")
+_METADATA = _field("metadata", _OBJECT, field_synonyms.METADATA)
+_STATUS = _field("status", _TEXT, field_synonyms.STATUS)
+_TAGS = _field("tags", _LIST, field_synonyms.TAGS)
 _MODEL = (
-    _field("model", _TEXT, "model model_name model_id llm llm_model ai_model engine"),
-    _field("provider", _TEXT, "provider model_provider llm_provider vendor"),
-    _field("input_tokens", _COUNT, "input_tokens prompt_tokens tokens_in tokens_input tokens_prompt input_token_count"),
-    _field(
-        "output_tokens",
-        _COUNT,
-        "output_tokens completion_tokens response_tokens tokens_out tokens_output tokens_completion output_token_count",
-    ),
-    _field(
-        "latency_ms",
-        _COUNT,
-        "latency_ms duration_ms response_time_ms elapsed_ms latency_millis processing_time_ms response_ms",
-    ),
-    _field("time_to_first_token_ms", _COUNT, "time_to_first_token_ms ttft_ms first_token_ms"),
-    _field("cost_usd", _COUNT, "cost_usd cost total_cost total_cost_usd price_usd"),
-    _field("error", _SAID, "error error_message error_text error_msg failure_reason"),
-    _field("finish_reason", _TEXT, "finish_reason stop_reason"),
+    _field("model", _TEXT, field_synonyms.MODEL),
+    _field("provider", _TEXT, field_synonyms.PROVIDER),
+    _field("input_tokens", _COUNT, field_synonyms.INPUT_TOKENS),
+    _field("output_tokens", _COUNT, field_synonyms.OUTPUT_TOKENS),
+    _field("latency_ms", _COUNT, field_synonyms.LATENCY),
+    _field("time_to_first_token_ms", _COUNT, field_synonyms.UNTIL_FIRST),
+    _field("cost_usd", _COUNT, field_synonyms.COST),
+    _field("error", _SAID, field_synonyms.ERROR),
+    _field("finish_reason", _TEXT, field_synonyms.FINISH_REASON),
 )
 
 SESSION_FIELDS = (
-    _field("session_id", _ID, f"id {_SESSION_NAMES} uuid"),
-    _field("user_id", _ID, _USER),
-    _field("title", _TEXT, "title name topic subject session_name"),
-    _field("started_at", _TIME, _BEGUN),
-    _field("ended_at", _TIME, "ended_at end_time closed_at finished_at completed_at"),
+    _field("session_id", _ID, f"id {field_synonyms.SESSION} uuid"),
+    _field("user_id", _ID, field_synonyms.USER),
+    _field("title", _TEXT, field_synonyms.TITLE),
+    _field("started_at", _TIME, field_synonyms.BEGUN),
+    _field("ended_at", _TIME, field_synonyms.ENDED),
     _STATUS,
     _TAGS,
     _METADATA,
 )
 _OF_ANY_ROW = (
-    _field("interaction_id", _ID, "id interaction_id message_id log_id turn_id uuid"),
-    _field("session_id", _ID, _SESSION_NAMES),
-    _field("user_id", _ID, _USER),
+    _field("interaction_id", _ID, field_synonyms.INTERACTION),
+    _field("session_id", _ID, field_synonyms.SESSION),
+    _field("user_id", _ID, field_synonyms.USER),
 )
 INTERACTION_FIELDS = (
     *_OF_ANY_ROW,
-    _field(
-        "prompt",
-        _SAID,
-        "user_input prompt question input user_message user_prompt query user_query user_text human_message"
-        " input_text request message messages",
-    ),
-    _field(
-        "response",
-        _SAID,
-        "ai_response response answer output completion assistant_message bot_response assistant_response ai_message"
-        " bot_message reply ai_output model_response output_text response_text generated_text",
-    ),
+    _field("prompt", _SAID, field_synonyms.PROMPT),
+    _field("response", _SAID, field_synonyms.RESPONSE),
     *_MODEL,
-    _field("started_at", _TIME, _BEGUN),
-    _field("completed_at", _TIME, "completed_at ended_at end_time finished_at responded_at answered_at"),
-    _field("turn", frozenset({"integer"}), "turn turn_number turn_index sequence sequence_number position seq"),
+    _field("started_at", _TIME, field_synonyms.BEGUN),
+    _field("completed_at", _TIME, field_synonyms.COMPLETED),
+    _field("turn", frozenset({"integer"}), field_synonyms.TURN),
     _STATUS,
     _TAGS,
     _METADATA,
 )
 MESSAGE_FIELDS = (
     *_OF_ANY_ROW,
-    _field("role", _TEXT, "role sender sender_type message_role speaker author_role sender_role author"),
-    _field("content", _SAID, "content text body message message_text message_content value"),
+    _field("role", _TEXT, field_synonyms.ROLE),
+    _field("content", _SAID, field_synonyms.CONTENT),
     *_MODEL,
-    _field("said_at", _TIME, _BEGUN),
+    _field("said_at", _TIME, field_synonyms.BEGUN),
     _field(
         "position",
         frozenset({"integer"}),
         "sequence_number position message_index seq sequence turn turn_number order_index message_order",
     ),
 )
+_SUM = "a sum; Turnlog keeps input and output tokens"
 #: Understood, but no field of Turnlog's: kept in metadata under their own name.
-KEPT_ASIDE = {
-    "tokens_used": "a sum; Turnlog keeps input and output tokens",
-    "total_tokens": "a sum; Turnlog keeps input and output tokens",
-    "token_count": "a sum; Turnlog keeps input and output tokens",
-    "tokens": "a sum; Turnlog keeps input and output tokens",
-    "updated_at": "when the row last changed",
-}
+KEPT_ASIDE = dict.fromkeys(sorted(field_synonyms.SUMS_OF_TOKENS), _SUM) | {"updated_at": "when the row last changed"}
 
 
 def spelled_plainly(name: str) -> str:

@@ -1,7 +1,7 @@
 -- Finds interactions that contain all terms (any interaction, without terms), newest first by their started_at, or
 -- created_at without one. `words`: match whole words only.
 -- Takes {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?,
--- after?: {at, session_id, interaction_id}}. Returns {hits, after, complete, searched, matched, searched_to}.
+-- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to}.
 --
 -- A call scans at most `rows` interactions, for about `ms` milliseconds, so that none hangs (the `first` newest ones
 -- before it uses the index). It returns what it found and where to go on; `complete` is false if it hit a limit. With
@@ -160,7 +160,7 @@ begin
     end loop;
 
     return jsonb_build_object(
-        'hits', (
+        'interactions', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
                        'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,

@@ -1,0 +1,184 @@
+"""What a caller reads about a wrong value: one sentence for each kind of error that pydantic finds.
+
+pydantic's own words ("Input should be a valid integer") name Python's types and never reach a caller. Errors that our
+own validators raise have sentences of ours already.
+"""
+
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from flask import has_request_context
+from flask.globals import request_ctx
+from pydantic import AliasChoices, BaseModel
+from pydantic_core import ErrorDetails, core_schema
+
+from conversation.api import near_misses
+
+_LOOKED_FOR = "turnlog.near_misses"  # in a request's environ: sentences about unknown names
+_MOST_LOOKS = 100  # of a request: each costs a tenth of a millisecond, and 4 MB hold a third of a million names
+_LONGEST_QUOTE = 10  # characters of a text that is repeated to its sender: longer ones may be what somebody said
+_QUOTED = re.compile(r"[\w.:+-]*")
+_BUILT_IN = frozenset(get_args(core_schema.ErrorType))
+_EXPECTED = re.compile(r"'([^']*)'")
+
+
+def sentence(error: ErrorDetails, model: type[BaseModel], what: str = "field") -> str:
+    """Return what is wrong with a value. `what`: what the model's names are, "field" or "parameter"."""
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return _unknown(model, error["loc"], what)
+    if kind == "value_error":
+        return _capitalised(str(error.get("ctx", {}).get("error", "")) or _OTHER.format(kind=kind_of(error["input"])))
+    if kind not in _BUILT_IN:
+        return error["msg"]
+    write = _SENTENCES.get(kind)
+    return write(error["input"], error.get("ctx", {})) if write else f"Must be another value than {_kind(error)}"
+
+
+def _unknown(model: type[BaseModel], path: Sequence[str | int], what: str) -> str:
+    """Say that a name is unknown. Which one is meant is looked for a limited number of times in a request."""
+    name = str(path[-1])
+    if not has_request_context():
+        return near_misses.unknown(name, names_of(model, path[:-1]), what)
+    known: dict[Any, str] = request_ctx.request.environ.setdefault(_LOOKED_FOR, {})
+    key = (model, *(part for part in path if isinstance(part, str)))
+    if key not in known:
+        if len(known) >= _MOST_LOOKS:
+            return near_misses.unknown(name, (), what)
+        known[key] = near_misses.unknown(name, names_of(model, path[:-1]), what)
+    return known[key]
+
+
+def names_of(model: type[BaseModel], path: Sequence[str | int] = ()) -> list[str]:
+    """Return the names that an object takes: a model's, or those of the model at a path within it."""
+    for part in path:
+        if isinstance(part, str) and (inner := _model_of(model, part)):
+            model = inner
+    return [name for field in model.model_fields for name in _spellings(model, field)]
+
+
+def kind_of(value: object) -> str:
+    """Say what a JSON value is, without repeating it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case Mapping():
+            return "an object"
+        case _:
+            return "a list"
+
+
+def _kind(error: ErrorDetails) -> str:
+    return kind_of(error["input"])
+
+
+def _quoted(value: object) -> str:
+    """Say what a value is where a number or the like was expected, and repeat it if it is short and plain."""
+    if isinstance(value, str) and len(value) <= _LONGEST_QUOTE and _QUOTED.fullmatch(value):
+        return f'the text "{value}"' if value else "an empty text"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}" if abs(value) < 1e15 else "such a large number"  # noqa: PLR2004
+    return kind_of(value)
+
+
+def _number(value: Any) -> str:
+    return {2**53: "9007199254740992 (2^53)"}.get(value, f"{value:,.0f}" if value == int(value) else f"{value:g}")
+
+
+def _one_of(value: object, context: Mapping[str, Any]) -> str:
+    allowed = _EXPECTED.findall(str(context.get("expected", "")))
+    return near_misses.one_of(value, allowed)
+
+
+def _must_be(what: str, *, quoted: bool = False) -> Callable[[object, Mapping[str, Any]], str]:
+    def write(value: object, _: Mapping[str, Any]) -> str:
+        return f"Must be {what}, not {_quoted(value) if quoted else kind_of(value)}"
+
+    return write
+
+
+def _too_long(value: object, context: Mapping[str, Any]) -> str:
+    has = f"; it has {len(value):,}" if isinstance(value, str) else ""
+    return f"May have {context['max_length']:,} characters at most{has}"
+
+
+def _too_many(_: object, context: Mapping[str, Any]) -> str:
+    has = f"; it has {context['actual_length']:,}" if context.get("actual_length") else ""
+    return f"May have {context['max_length']:,} items at most{has}"
+
+
+_TEXT = _must_be("a text")
+_WHOLE = _must_be("a whole number", quoted=True)
+_DECIMAL = _must_be("a number", quoted=True)
+_FLAG = _must_be("true or false", quoted=True)
+_LIST = _must_be("a list")
+_OBJECT = _must_be("an object")
+_OTHER = "Must be another value than {kind}"
+
+_Sentence = Callable[[object, Mapping[str, Any]], str]
+_SENTENCES: dict[str, _Sentence] = {
+    **dict.fromkeys(("string_type", "string_sub_type"), _TEXT),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), _DECIMAL),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _FLAG),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), _LIST),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), _OBJECT),
+    **dict.fromkeys(("literal_error", "enum"), _one_of),
+    "missing": lambda _, __: "Must not be missing",
+    "string_unicode": lambda _, __: "Must be Unicode text; half of a surrogate pair can't be stored",
+    "string_too_short": lambda _, __: "Must not be blank; leave it out instead",  # no text has to be longer than that
+    "string_too_long": _too_long,
+    "too_short": lambda _, context: (
+        "Must not be empty" if context["min_length"] == 1 else f"Must have {context['min_length']:,} items or more"
+    ),
+    "too_long": _too_many,
+    "finite_number": lambda _, __: "Must be a finite number",
+    "greater_than_equal": lambda _, context: f"Must be {_number(context['ge'])} or more",
+    "greater_than": lambda _, context: f"Must be more than {_number(context['gt'])}",
+    "less_than_equal": lambda _, context: f"Must be {_number(context['le'])} or less",
+    "less_than": lambda _, context: f"Must be less than {_number(context['lt'])}",
+    **dict.fromkeys(
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"),
+        lambda _, __: "Must be a day of the calendar, as in 2026-11-21",
+    ),
+}
+
+
+def _spellings(model: type[BaseModel], field: str) -> list[str]:
+    """Return the names that a model takes a field by."""
+    stated = model.model_fields[field].validation_alias or model.model_fields[field].alias
+    match stated:
+        case AliasChoices():
+            return [str(choice) for choice in stated.choices]
+        case str():
+            return [stated]
+        case _:
+            return [field]
+
+
+def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """Return the model of the objects in a field."""
+    for field, info in model.model_fields.items():
+        if name in _spellings(model, field):
+            return _find_model(info.annotation)
+    return None
+
+
+def _find_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in {Annotated, Union, types.UnionType, list}:
+        return next((found for part in get_args(annotation) if (found := _find_model(part))), None)
+    return None
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]

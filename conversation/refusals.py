@@ -1,0 +1,119 @@
+"""Each request's id, and one line of log for each refused call.
+
+A line names the route's template, never the path, the query or the body: those may hold what people said. A flood of
+refusals doesn't flood the log: a route has a few lines a second, and a count of the others.
+"""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask, Response, current_app
+from flask.globals import request_ctx
+
+REQUEST_ID = "X-Request-Id"
+_NO_ROUTE = "(no route)"
+_LINES_A_SECOND = 5  # of one route
+_REPEAT_S = 60.0
+
+_ID, _CODE = "turnlog.request_id", "turnlog.problem_code"  # in the request's environ
+_TAKEN_OVER = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
+
+_log = logging.getLogger("turnlog.refused")
+
+
+def request_id() -> str:
+    """Return the id of this request: the caller's `X-Request-Id` if it is a short plain text, else a new one."""
+    environ = request_ctx.request.environ
+    if (known := environ.get(_ID)) is None:
+        sent = environ.get("HTTP_X_REQUEST_ID")
+        known = environ[_ID] = sent if sent and _TAKEN_OVER.fullmatch(sent) else new_id()
+    found: str = known
+    return found
+
+
+def new_id() -> str:
+    return os.urandom(12).hex()
+
+
+def note_code(code: str) -> None:
+    """Remember as what this request is refused, for its line of log."""
+    request_ctx.request.environ[_CODE] = code
+
+
+def code() -> str | None:
+    """Return as what this request is refused; None if it isn't, or not yet."""
+    noted: str | None = request_ctx.request.environ.get(_CODE)
+    return noted
+
+
+class Lines:
+    """Writes a line for each refusal, a few a second and route, and then how many there were beside these."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._second = 0
+        self._written: dict[str, int] = {}
+
+    def write(self, route: str, method: str, status: int, code: str, request_id: str) -> None:
+        with self._lock:
+            second = int(self._clock())
+            left_out: dict[str, int] = {}
+            if second != self._second:
+                left_out = {
+                    name: count - _LINES_A_SECOND for name, count in self._written.items() if count > _LINES_A_SECOND
+                }
+                self._second, self._written = second, {}
+            self._written[route] = count = self._written.get(route, 0) + 1
+        for name, more in left_out.items():
+            _log.info("refused %s: %d more in the same second", name, more)
+        if count <= _LINES_A_SECOND:
+            _log.info("refused %s %s: %d %s (request %s)", method, route, status, code, request_id)
+
+
+class Repeated:
+    """Says of a message that comes again and again, such as that of an outage, when to write it: once a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._due: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def left_out(self, message: str) -> int | None:
+        """Return how many were left out since the last one was written; None if this one is left out, too."""
+        with self._lock:
+            now = self._clock()
+            if now < self._due.get(message, now):
+                self._left_out[message] = self._left_out.get(message, 0) + 1
+                return None
+            self._due[message] = now + _REPEAT_S
+            return self._left_out.pop(message, 0)
+
+
+def register(app: Flask) -> None:
+    """Give each answer of an app its request's id, and each refusal a line in the log."""
+    app.extensions["turnlog_refusals"] = Lines()
+    app.after_request(_finish)
+
+
+def _finish(answer: Response) -> Response:
+    answer.headers.add(REQUEST_ID, request_id())
+    if answer.status_code >= 400:  # noqa: PLR2004
+        _write(answer.status_code)
+    return answer
+
+
+def _write(status: int) -> None:
+    sent = request_ctx.request
+    lines: Lines = current_app.extensions["turnlog_refusals"]
+    route = sent.url_rule.rule if sent.url_rule else _NO_ROUTE
+    method = sent.method if sent.method in _METHODS else "(another method)"
+    lines.write(route, method, status, code() or "without a code", request_id())
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
