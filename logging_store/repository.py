@@ -187,7 +187,7 @@ class ConversationRepository(LogReader):
         while left:
             step = self._ask(ops.ERASE_USER, query)
             left = step["left"] or step.get("after") is not None
-            # a dry run counts page by page; of an erasure the store keeps the sums itself, but not of what was spooled
+            # a dry run counts page by page; an erasure returns totals of the store, but not of this machine's disk
             report = erasure_reports.add_step(
                 report, step, erasure_reports.COUNTS if dry_run else erasure_reports.LOCAL_COUNTS
             )

@@ -1,4 +1,7 @@
-"""Parses PostgreSQL connection strings with libpq's own parser."""
+"""Parses PostgreSQL connection strings with libpq's own parser.
+
+A module of its own, so that the settings don't load the connection pool.
+"""
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict

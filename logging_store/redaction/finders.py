@@ -7,7 +7,7 @@ from logging_store.redaction.linear_regex import Pattern, Span
 
 
 class Finder(Protocol):
-    """`name`: its name in settings and metrics. `marker`: the repositionment of what it finds.
+    """`name`: its name in settings and metrics. `marker`: the replacement of its matches.
 
     `hint`: an expression that matches every text in which it finds something. All hints are searched for at once, and
     most texts match none.
@@ -18,7 +18,7 @@ class Finder(Protocol):
     hint: str
 
     def find(self, text: bytes) -> Iterator[Span]:
-        """Yield the spans to reposition; an empty span is a heartbeat, so that a long search can be stopped."""
+        """Yield the spans to replace; an empty span is a heartbeat, so that a long search can be stopped."""
 
 
 class Custom:

@@ -54,7 +54,7 @@ class Purge:
     ) -> ops.UserErased:
         """Run one step of a user's erasure."""
         user = query["user_id"]
-        if "after" in query:  # a later page of a dry run: the first one has counted what is here
+        if "after" in query:  # a later page of a dry run: the first one has counted the local records
             return erase_stored(query)
         if query.get("dry_run"):
             report = erase_stored({**query, "among": self._session_ids(project)})

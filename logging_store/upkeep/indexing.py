@@ -73,7 +73,7 @@ def index(store: Store, ms: float) -> ops.Indexed:
 
 
 def queue_all(store: Store) -> Iterator[int]:
-    """Queue the interactions of all projects to be indexed anew; yield how many each step queued."""
+    """Queue the interactions of all projects to be indexed again; yield how many each step queued."""
     first = ops.ReindexQuery(limit=_QUEUE_BATCH, after=None)
     for step in ops.pages(lambda query: store.ask(ops.REINDEX, None, query), first):
         yield step["queued"]

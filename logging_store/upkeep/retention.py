@@ -101,6 +101,6 @@ class Retention:
             yield Expired(len(step["session_ids"]), step["interactions"])
 
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], project: str, query: ops.Q) -> ops.A:
-        # looked up anew each time: what was spooled meanwhile is in use
+        # looked up each time: sessions with new spooled records are in use
         in_use = {"except": sorted(self._spooled(project))}
         return self._database.ask(operation, project, cast("ops.Q", {**query, **in_use}))

@@ -294,7 +294,7 @@ create unique index if not exists ai_keys_digest_key on turnlog.ai_keys (digest)
 
 
 -- schemas/tables/participants.sql
--- Who takes part in a session.
+-- Participants of sessions.
 create table if not exists turnlog.ai_session_participants (
     project     text        not null,
     session_id  uuid        not null,
@@ -571,7 +571,7 @@ $$;
 -- Returns the text of a prompt or a response. Of a list of messages: the texts of all messages, and the names and
 -- arguments of the tools that they call, one per line.
 create or replace function turnlog.plain_text(content jsonb) returns text
-language plpgsql immutable parallel safe -- a tenth of what a call of SQL takes, where it is a text
+language plpgsql immutable parallel safe -- for a text it takes a tenth of the time of an SQL function
 set search_path = ''
 as $$
 begin
@@ -1356,7 +1356,7 @@ create or replace function turnlog.write(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan' -- planning anew took a third of a call
+set plan_cache_mode = 'force_generic_plan' -- planning each time took a third of a call
 set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
 set lock_timeout = '3s' -- a longer wait raises 55P03: blocked by a lock, not an outage
 as $$
@@ -2253,7 +2253,7 @@ language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- slices of an index, never a whole table, whatever its statistics say
-set work_mem = '64MB' -- holds what is looked at, which is bounded; on the disk it would take twice as long
+set work_mem = '64MB' -- holds all rows read, which are bounded; on disk it would take twice as long
 set jit = off -- to compile it takes longer than to run it
 as $$
 declare
@@ -4211,7 +4211,7 @@ $$;
 
 
 -- schemas/search/requeue_session.sql
--- Removes a session from the search index and queues its interactions anew, unless it is erased. The queue's rows are
+-- Removes a session from the search index and queues its interactions again, unless it is erased. The queue's rows are
 -- deleted first: a process that indexes them has committed then. The interactions are read last, so that none written
 -- meanwhile is missed. A session with very many interactions is marked as matching anything instead: queueing it all at
 -- each step of an erasure would take ever longer.

@@ -18,7 +18,7 @@ language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- slices of an index, never a whole table, whatever its statistics say
-set work_mem = '64MB' -- holds what is looked at, which is bounded; on the disk it would take twice as long
+set work_mem = '64MB' -- holds all rows read, which are bounded; on disk it would take twice as long
 set jit = off -- to compile it takes longer than to run it
 as $$
 declare

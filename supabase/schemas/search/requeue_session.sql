@@ -1,4 +1,4 @@
--- Removes a session from the search index and queues its interactions anew, unless it is erased. The queue's rows are
+-- Removes a session from the search index and queues its interactions again, unless it is erased. The queue's rows are
 -- deleted first: a process that indexes them has committed then. The interactions are read last, so that none written
 -- meanwhile is missed. A session with very many interactions is marked as matching anything instead: queueing it all at
 -- each step of an erasure would take ever longer.

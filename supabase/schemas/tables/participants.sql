@@ -1,4 +1,4 @@
--- Who takes part in a session.
+-- Participants of sessions.
 create table if not exists turnlog.ai_session_participants (
     project     text        not null,
     session_id  uuid        not null,

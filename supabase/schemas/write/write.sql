@@ -22,7 +22,7 @@ create or replace function turnlog.write(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan' -- planning anew took a third of a call
+set plan_cache_mode = 'force_generic_plan' -- planning each time took a third of a call
 set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
 set lock_timeout = '3s' -- a longer wait raises 55P03: blocked by a lock, not an outage
 as $$
