@@ -1,4 +1,4 @@
-"""Dialogues to log: read from a file, or made up.
+"""Dialogues to log, read from a file or generated.
 
 The file is JSON lines of `{dialogue_id, services: [text], turns: [{speaker: "USER" | "SYSTEM", utterance}]}`. A USER
 turn and the SYSTEM turn after it are one interaction; a USER turn that nobody answered is a pending one.

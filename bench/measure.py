@@ -19,7 +19,7 @@ SINGLES_A_SECOND, BATCHES_A_SECOND = 6000, 200
 _WARM_UP_S = 2
 
 
-class InvalidRound(Exception):  # noqa: N818 - states what is
+class InvalidRound(Exception):  # noqa: N818 - named after the outcome
     """A measurement met errors, or what is stored isn't what was acknowledged."""
 
 
@@ -27,7 +27,7 @@ class InvalidRound(Exception):  # noqa: N818 - states what is
 class Round:
     """One contender in one round. Rates are a second; CPU is in microseconds an interaction, latency in ms a call.
 
-    `by_worker` says how many requests each worker got. `spooled` of the answers promised to write later (None: not
+    `by_worker`: how many requests each worker got. `spooled` of the answers promised to write later (None: not
     counted). `late_ms` is the 99th percentile of how much too late the generator was with a request.
     """
 
