@@ -4,23 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-# A service of its own to look at, whatever the environment names: nothing of the demo comes among real conversations.
 DEMO_DIR ?= data/demo
-DEMO := env DATABASE_URL= SUPABASE_URL= SUPABASE_SECRET_KEY= SUPABASE_SERVICE_ROLE_KEY= TURNLOG_KEYLESS= DATA_DIR=$(DEMO_DIR)
 
 # Compiled code is kept, whatever the environment says: rewriting the tests' assertions takes each process seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test test-all mutants check audit bench soak migration lock clean
+.PHONY: run demo wheel test test-all mutants check docs audit bench soak migration lock clean
 
 run: $(VENV)/.runtime
-	exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
+	exec $(BIN)/turnlog serve
 
-# Fills a database of its own with a made-up week, once, and serves it; `rm -r data/demo` forgets it.
+# Fills a database of its own with a recorded week, once, and serves it; `rm -r data/demo` forgets it.
 demo: $(VENV)/.runtime
-	$(DEMO) $(BIN)/flask --app app migrate
-	$(DEMO) $(BIN)/flask --app app demo --unless-made --sign-in
-	exec $(DEMO) $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
+	exec $(BIN)/turnlog demo --folder $(DEMO_DIR)
+
+# The file that `pip install` and `uvx --from` take: the service with its pages, its schema and gunicorn's settings.
+wheel: $(VENV)/.runtime
+	$(BIN)/python -m hatchling build -t wheel
 
 # Each of the processes has a database server, a browser and services of its own. At the end stands where the time went.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations-table
@@ -45,11 +45,18 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.pins
+	$(MKDOCS)
+
+# Writes what the pages have from the code, then builds the site into site/; a broken link or anchor fails.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.reference
+	$(MKDOCS)
 
 # Asks PyPI whether a pinned version has a known hole. Needs a network; one that can't be asked about is a failure.
 audit: $(VENV)/.dev
 	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes \
-	    -r requirements.txt -r requirements-dev.txt
+	    -r requirements.txt -r requirements-build.txt -r requirements-dev.txt
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(BENCH)
@@ -62,17 +69,22 @@ soak: $(VENV)/.dev
 migration: $(VENV)/.dev
 	$(BIN)/python -m tests.migration
 
-# Pins every dependency with its hashes; run after editing a *.in file.
+# Pins every dependency with its hashes; run after editing a *.in file, or the dependencies in pyproject.toml.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-emit-find-links --custom-compile-command 'make lock'
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) requirements-build.in -o requirements-build.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Turnlog needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: $(VENV)/bin/python requirements.txt
-	$(PIP_INSTALL) -r requirements.txt
+# The checkout itself is installed, too: that makes $(BIN)/turnlog, which runs the code as it is here.
+$(VENV)/.runtime: $(VENV)/bin/python requirements.txt requirements-build.txt pyproject.toml
+	$(PIP_INSTALL) -r requirements.txt -r requirements-build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
@@ -80,4 +92,4 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

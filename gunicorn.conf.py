@@ -1,4 +1,4 @@
-"""How gunicorn serves Turnlog: `gunicorn --config gunicorn.conf.py 'app:create_app()'`.
+"""How gunicorn serves Turnlog: `turnlog serve`, or `gunicorn --config gunicorn.conf.py 'app:create_app()'`.
 
 The master makes the database ready once (starts the embedded one, applies migrations, checks that it keeps what it
 acknowledges), then forks the workers. It stops the embedded database when it ends.
@@ -11,14 +11,16 @@ import os
 import sys
 from typing import Any
 
-from app import create_database_store
 from conversation.access.key_registry import FIRST_KEY, KeyRegistry
-from conversation.commands import apply_migrations
-from conversation.server.worker import PATIENCE_S
+from conversation.cli.main import how_to_call
+from conversation.server import ports
+from conversation.server.worker import CLIENT_TIMEOUT_S
 from conversation.settings import Settings, is_loopback
+from conversation.stack import create_database_store
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.metrics import ledger
+from logging_store.postgres import migrations
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.store import Store
 
@@ -36,7 +38,7 @@ keepalive = 10  # seconds; a stop waits no longer for idle connections, and a pr
 timeout = 60  # seconds without a sign of life until a worker is replaced
 sendfile = False  # it would write past the pace that clients have to keep up
 # a request arrives, gets its turn and is answered within the deadline; then the spool ends what it is delivering
-graceful_timeout = int(2 * PATIENCE_S + _settings.turnlog_deadline_s) + 10
+graceful_timeout = int(2 * CLIENT_TIMEOUT_S + _settings.turnlog_deadline_s) + 10
 max_requests = 0  # a worker that never leaks need never be replaced; with a number goes max_requests_jitter
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
@@ -52,6 +54,7 @@ def on_starting(server: Any) -> None:
     try:
         for address in server.cfg.address:
             _refuse_to_be_open(address)
+            _require_free(address, server.log)
         _prepare_database(server.log)
     except TurnlogError as error:
         server.log.error("turnlog: %s", error)  # noqa: TRY400 - a sentence, not a traceback
@@ -113,6 +116,12 @@ def _refuse_to_be_open(address: str | tuple[str, int]) -> None:
         raise TurnlogError(f"refusing to listen on {host}, where others can reach it, with TURNLOG_KEYLESS")
 
 
+def _require_free(address: str | tuple[str, int], log: logging.Logger) -> None:
+    # a master that takes over from another, or from systemd, is handed its sockets
+    if isinstance(address, tuple) and not {"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys():
+        ports.require_free(*address, log.warning)
+
+
 def _prepare_database(log: logging.Logger) -> None:
     kind = _settings.store_kind
     if kind == "embedded":
@@ -139,11 +148,12 @@ def _make_first_key(store: FunctionStore) -> None:
     if _settings.turnlog_keyless or _settings.turnlog_api_key:
         return
     if made := KeyRegistry(store).create_first(_settings.turnlog_project):
-        print(FIRST_KEY.format(key=made.text, url=f"http://{bind}"), file=sys.stderr, flush=True)  # noqa: T201 - not logged: a log is kept
+        text = FIRST_KEY.format(key=made.text, url=f"http://{bind}", turnlog=how_to_call())
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - not logged: a log is kept
 
 
 def _migrate(conninfo: str, log: logging.Logger) -> None:
-    applied = apply_migrations(conninfo)
+    applied = migrations.migrate(conninfo)
     for migration in applied.migrations:
         log.info("applied migration %s_%s", migration.version, migration.name)
     if applied.notice:

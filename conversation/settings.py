@@ -7,6 +7,7 @@ setting that contradicts another, or one of ours that doesn't exist, is an error
 import hashlib
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -66,52 +67,101 @@ def _token(value: SecretStr) -> SecretStr:
 
 
 class Settings(BaseModel):
-    """Each field is named by the environment variable that sets it, in lower case."""
+    """Each field is named by the environment variable that sets it, in lower case.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    The texts below the fields are the table of docs/configuration.md; `make docs` copies them there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     database_url: Annotated[SecretStr, BeforeValidator(connection_string)] | None = None
+    """Connection string of your PostgreSQL. Without it and `SUPABASE_URL`, Turnlog runs an embedded one."""
     supabase_url: Annotated[str, BeforeValidator(_reveal_nothing)] | None = None
+    """Address of your Supabase project, as in `https://abcdefgh.supabase.co`."""
     supabase_secret_key: SecretStr | None = None
+    """The project's secret key (`sb_secret_…`)."""
     supabase_service_role_key: SecretStr | None = None
+    """The project's older `service_role` key, used if `SUPABASE_SECRET_KEY` is not set."""
     data_dir: Path = Path("data")
+    """Where the embedded PostgreSQL keeps its files and, with every store, the spool (`spool/…`, a folder for each
+    store). Keep it on a disk that stays."""
     port: int = Field(default=8000, ge=1, le=65535)
+    """The TCP port to listen on."""
 
     turnlog_host: str = "127.0.0.1"
+    """The address to listen on."""
     turnlog_keyless: bool = False
+    """Calls from this machine need no key. Refused with a `TURNLOG_HOST` beyond loopback and with `TURNLOG_PROXIES`.
+    Not for use behind a reverse proxy: calls with `X-Forwarded-…` or `Forwarded` are refused, and with a proxy
+    that adds neither, every caller looks local."""
     turnlog_api_key: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    """A secret key with all scopes, of 16 characters or more, in addition to those of `turnlog keys`."""
     turnlog_project: str = Field(default="default", pattern=PROJECT)
+    """The project of `TURNLOG_API_KEY`, of calls without a key, and of the commands. Other keys have a project of
+    their own."""
     turnlog_workers: int = Field(default=2, ge=1, le=64)
+    """Worker processes."""
     turnlog_threads: int = Field(default=16, ge=1, le=256)
+    """Requests at once in each worker. Eight times as many clients may be slow."""
     turnlog_pool_size: int = Field(default=8, ge=1, le=100)
+    """Connections to the store, for each worker."""
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
+    """Seconds until a call is answered, whatever the store does: half for a write's turn, half for the store."""
     turnlog_spool_max_mb: int = Field(default=1024, ge=1)
+    """The most that the spool may hold. Its last quarter is reserved for calls with secret keys."""
     turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
+    """What the spool leaves free on its disk."""
     turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redaction_settings.listed)] = ()
+    """What is redacted before it is stored: a list of `secrets`, `mail`, `card`, `ip`, `phone`."""
     turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redaction_settings.patterns)] = Field(
         default_factory=dict
     )
+    """More that is redacted: a JSON object of names and regular expressions (RE2 syntax)."""
     turnlog_redact_failure: Literal["closed", "open"] = "closed"
+    """`closed`: a record that can't be redacted is rejected. `open`: it is stored as it was sent."""
     turnlog_redact_gitleaks: FilePath | None = None
+    """A `gitleaks.toml` whose rules find further secrets."""
     turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redaction_settings.regions)] = ("US", "CA")
+    """Regions whose telephone numbers are found without a `+`: ISO 3166 codes."""
     turnlog_import_key: SecretStr | None = None
+    """The secret key of the Supabase project that `turnlog import --from-database https://…` reads."""
     turnlog_keep_days: int | None = Field(default=None, ge=1, le=36500)
+    """`turnlog expire` deletes sessions idle for this many days, unless their project has its own number."""
     turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
+    """`jwks` or `hs256`: users may call with the token of your sign-in, signed with published keys or with a shared
+    secret."""
     turnlog_jwks_url: KeySetUrl | None = None
+    """For `jwks`: where the keys are published. Default: `SUPABASE_URL/auth/v1/.well-known/jwks.json`."""
     turnlog_jwt_secret: SharedSecretText | None = None
+    """For `hs256`: the project's JWT secret, of 32 characters or more."""
     turnlog_jwt_issuer: str | None = None
+    """The required issuer of a token (`iss`). Default: `SUPABASE_URL/auth/v1`."""
     turnlog_jwt_audience: str = "authenticated"
+    """The required audience of a token (`aud`)."""
     turnlog_anonymous_users: bool = False
+    """Accept users of Supabase's anonymous sign-ins, too."""
     turnlog_user_origins: Origins = frozenset()
+    """The origins of pages that users call from, as in `https://app.example.com,https://…`."""
     turnlog_refusals_per_address: Rate = "60/minute"
+    """Failed authentications per address and window; then the address gets 429 until the window ends. `off`, or a
+    number per `second`, `minute`, `hour` or `day`; so are the next four."""
     turnlog_rate_per_address: Rate = "600/minute"
+    """Calls of browsers at one address, with publishable keys or users' tokens."""
     turnlog_rate_per_key: Rate = "off"
+    """Calls of each secret key."""
     turnlog_rate_per_publishable_key: Rate = "6000/minute"
+    """Calls of each publishable key, from all browsers together."""
     turnlog_rate_per_user: Rate = "600/minute"
+    """Calls of each user with a token of their own."""
     turnlog_publishable_sessions_per_day: int = Field(default=10_000, ge=1, le=10**9)
+    """Sessions that each publishable key may create in a day."""
     turnlog_publishable_mb_per_day: int = Field(default=1024, ge=1, le=10**9)
+    """Megabytes that each publishable key may send in a day, after decompression."""
     turnlog_limits_store: LimitsStore = SecretStr("memory")
+    """Where calls are counted: `memory`, for all processes of this machine (`DATA_DIR/limits`), or `redis://…`
+    (`rediss://…`), for all machines."""
     turnlog_proxies: int = Field(default=0, ge=0, le=10)
+    """How many reverse proxies of yours a call passes. The caller's address is the one that the first of them saw."""
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -122,7 +172,7 @@ class Settings(BaseModel):
         """Read the settings from strings. Raises `Misconfigured` with one sentence that names the variable."""
         known = {name.upper(): name for name in cls.model_fields}
         if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in {*known, CALLERS_KEY}):
-            raise Misconfigured(f"{unknown[0]} is not a setting of Turnlog; there are: {', '.join(sorted(known))}")
+            raise Misconfigured(_unknown(unknown[0], sorted(known)))
         stated = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
         try:
             return cls.model_validate(stated)
@@ -190,10 +240,22 @@ class Settings(BaseModel):
         return self.data_dir / "spool" / f"{self.store_kind}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
 
     @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the service."""
+        host = self.turnlog_host if self.turnlog_host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def store_kind(self) -> StoreKind:
         if self.supabase_url:
             return "supabase"
         return "postgres" if self.database_url else "embedded"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    likely = get_close_matches(name, known, 1)
+    hint = f" Did you mean {likely[0]}?" if likely else ""
+    return f"{name} is not a setting of Turnlog.{hint} There are: {', '.join(known)}"
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What can be wrong with a database, one thing at a time.
 
-Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that mends it.
+Each is the SQL that breaks it, the check that has to find it, words of the finding and of a command that fixes it.
 """
 
 from logging_store.postgres import catalogue
@@ -54,11 +54,11 @@ SHAPE = {
         ("alter table turnlog.ai_interactions drop constraint ai_interactions_session_fkey,"
         " add constraint ai_interactions_session_fkey foreign key (project, session_id)"
         " references turnlog.ai_sessions (project, id) not valid"),
-        "constraints", "never checked on older rows", "validate constraint ai_interactions_session_fkey",
+        "constraints", "was never validated for existing rows", "validate constraint ai_interactions_session_fkey",
     ),
     "a foreign key is switched off": (
         "alter table turnlog.ai_interactions disable trigger all",
-        "constraints", "ai_interactions_session_fkey is switched off", "enable trigger all",
+        "constraints", "ai_interactions_session_fkey is disabled", "enable trigger all",
     ),
     "a check allows more": (
         ("alter table turnlog.ai_sessions drop constraint ai_sessions_status_check,"
@@ -87,7 +87,8 @@ SHAPE = {
     ),
     "a column has to be filled by others": (
         "alter table turnlog.ai_sessions add column tenant text not null",
-        "columns", "ai_sessions.tenant isn't Turnlog's, and must be filled", "alter column tenant drop not null",
+        "columns", "ai_sessions.tenant isn't Turnlog's and has no default, but is not null",
+        "alter column tenant drop not null",
     ),
     "a table isn't logged": (
         "alter table turnlog.ai_interactions set unlogged",
@@ -117,15 +118,15 @@ SHAPE = {
     "a function says something else": (
         ("create or replace function turnlog.erase(request jsonb) returns jsonb"
         " language sql as 'select request'"),
-        "functions", "turnlog.erase(jsonb) has been changed: body, settings, traits", "flask --app app migrate",
+        "functions", "turnlog.erase(jsonb) has been changed: body, settings, traits", "turnlog migrate",
     ),
     "a function has another setting": (
         "alter function turnlog.write(jsonb) reset lock_timeout",
-        "functions", "turnlog.write(jsonb) has been changed: settings", "flask --app app migrate",
+        "functions", "turnlog.write(jsonb) has been changed: settings", "turnlog migrate",
     ),
     "a function runs as its owner": (
         "alter function turnlog.sessions(jsonb) security definer",
-        "functions", "turnlog.sessions(jsonb) has been changed: traits", "flask --app app migrate",
+        "functions", "turnlog.sessions(jsonb) has been changed: traits", "turnlog migrate",
     ),
     "a function answers otherwise": (
         ("drop function turnlog.erase(jsonb);"
@@ -136,7 +137,7 @@ SHAPE = {
     ),
     "a function is gone": (
         "drop function turnlog.purge_project(jsonb)",
-        "functions", "turnlog.purge_project(jsonb) is missing", "flask --app app migrate",
+        "functions", "turnlog.purge_project(jsonb) is missing", "turnlog migrate",
     ),
     "a function has a double": (
         ("create function turnlog.session(request json) returns json language sql as 'select request';"
@@ -242,12 +243,12 @@ ROWS = {
 DOOR = {
     "Supabase's door is gone": (
         "drop function public.turnlog(text, jsonb)",
-        "functions", "public.turnlog(text,jsonb) is missing", "flask --app app migrate",
+        "functions", "public.turnlog(text,jsonb) is missing", "turnlog migrate",
     ),
     "Supabase's door does something else": (
         ("create or replace function public.turnlog(operation text, request jsonb default '{}') returns jsonb"
         " language sql set search_path = '' as 'select request'"),
-        "functions", "public.turnlog(text,jsonb) has been changed: body", "flask --app app migrate",
+        "functions", "public.turnlog(text,jsonb) has been changed: body", "turnlog migrate",
     ),
     "Supabase's door is somebody else's": (
         ("drop function public.turnlog(text, jsonb);"
@@ -262,7 +263,7 @@ DOOR = {
     ),
     "the service can't knock": (
         "revoke execute on function public.turnlog(text, jsonb) from service_role",
-        "grants", "service_role lacks EXECUTE on public.turnlog(text,jsonb)", "flask --app app migrate",
+        "grants", "service_role lacks EXECUTE on public.turnlog(text,jsonb)", "turnlog migrate",
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`flask doctor` and `flask repair` as an operator runs them, and the commands that they name, run as they stand."""
+"""Runs the doctor and `repair` as an operator does, and the commands that they name."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ class Operator:
         return Settings.from_mapping(self.environment)
 
     def run(self, *arguments: str) -> Result:
-        """Run a `flask` command in a process' place: nothing that it opened is left."""
+        """Run a command of `turnlog` in a process' place: nothing that it opened is left."""
         return create_app(self.settings).test_cli_runner().invoke(args=list(arguments))
 
     def find(self, *arguments: str) -> list[tuple[str, Finding]]:
@@ -37,13 +37,13 @@ class Operator:
         assert (result.exit_code, told["ok"]) == ((1, False) if found else (0, True)), result.output
         return found
 
-    def mend(self, commands: list[str]) -> None:
+    def fix(self, commands: list[str]) -> None:
         """Do what a finding says."""
         for command in commands:
-            if not command.startswith("flask "):
+            if not command.startswith("turnlog "):
                 self.execute(command)
                 continue
-            arguments = shlex.split(command, comments=True)[3:]
+            arguments = shlex.split(command, comments=True)[1:]
             result = self.run(*arguments)
             assert result.exit_code == 0, result.output
             if "--print" in arguments:

@@ -1,4 +1,4 @@
-"""Other people's tables with the identities that went wrong in them, and how many of each `flask repair` mends."""
+"""Other applications' tables with damaged identities, and how many of them `repair` repairs."""
 
 # a chat backend whose frontend made sessions in memory: uuids, found by the foreign key that was meant to hold
 UUIDS = """

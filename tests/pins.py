@@ -6,6 +6,7 @@ what is installed is that version. Whether a version has a known hole is only kn
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -47,13 +48,13 @@ def read(lock: str) -> tuple[dict[str, Pin], list[str]]:
 
 
 def named(requirements: str) -> set[str]:
-    """Return the names that a requirements.in states."""
+    """Return the names that a list of requirements asks for."""
     lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
     return {normal(match[0]) for line in lines if line[:1] != "-" and (match := _NAMED.match(line))}
 
 
 def wrong(locks: Mapping[str, tuple[str, str]], installed: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is wrong. `locks`: the texts of each file's .in and .txt; `installed`: versions by name."""
+    """Yield what is wrong. `locks`: what each file is made from, and the file; `installed`: versions by name."""
     known: dict[str, Pin] = {}
     for file, (stated, lock) in locks.items():
         pins, others = read(lock)
@@ -71,8 +72,10 @@ def wrong(locks: Mapping[str, tuple[str, str]], installed: Mapping[str, str]) ->
 
 
 def of_this_checkout() -> list[str]:
-    files = ("requirements", "requirements-dev")
-    locks = {f"{file}.txt": ((ROOT / f"{file}.in").read_text(), (ROOT / f"{file}.txt").read_text()) for file in files}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {"requirements": "\n".join(project["dependencies"])}
+    asked |= {file: (ROOT / f"{file}.in").read_text() for file in ("requirements-build", "requirements-dev")}
+    locks = {f"{file}.txt": (names, (ROOT / f"{file}.txt").read_text()) for file, names in asked.items()}
     installed = {normal(each.name): each.version for each in metadata.distributions()}
     return list(wrong(locks, installed))
 

@@ -1,4 +1,4 @@
-"""`flask doctor`: a healthy database is well; each thing that is broken is found, alone, and its command mends it."""
+"""The doctor: a healthy database passes; each damage is found alone, and its command fixes it."""
 
 import time
 from collections.abc import Iterator
@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from conversation.doctor.examination import Examination
+from conversation.settings import Settings
+from conversation.stack import create_database_store
+from logging_store.errors import Misconfigured
 from logging_store.postgres import catalogue
 from tests.damages import DAMAGES, DOOR, NIL, SESSION, STRAY
 from tests.databases import TestServer
@@ -29,13 +33,13 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
     assert operator.find() == []
     result = operator.run("doctor")
     assert result.exit_code == 0
-    rows = [line.split() for line in result.output.splitlines()[1:-2]]
+    rows = [line.split() for line in result.stdout.splitlines()[1:-2]]
     assert len(rows) == 18
     assert all("ok" in row[1:4] for row in rows)
     assert result.output.endswith("\n\nAll is well.\n")
 
 
-def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Operator) -> None:
+def test_harmless_additions_are_no_findings(operator: Operator) -> None:
     operator.execute(
         "create index on turnlog.ai_sessions (title);"
         "alter table turnlog.ai_sessions add column note text, add column rank int not null default 0;"
@@ -48,20 +52,20 @@ def test_what_somebody_added_and_harms_nothing_is_nobodys_business(operator: Ope
 
 
 @pytest.mark.parametrize("case", DOOR)
-def test_what_is_wrong_with_supabases_door_is_found_beside_the_api(
+def test_damage_to_supabases_entry_point_is_found_directly(
     postgres_server: TestServer, database: str, tmp_path: Path, case: str
 ) -> None:
-    statement, check, found, mend = DOOR[case]
+    statement, check, found, fix = DOOR[case]
     operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
     operator.execute(statement)
     [(where, finding)] = operator.find()
     assert (where, found in finding["found"]) == (check, True), finding
-    assert any(mend in command for command in finding["mend"]), finding
+    assert any(fix in command for command in finding["fix"]), finding
     with PostgrestStandIn(postgres_server.conninfo(database_of(database), user="authenticator")) as standin:
         environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.key("service_role")}
         through_the_api = Operator(environment | {"DATA_DIR": str(tmp_path)}, database)
         assert {check for check, _ in through_the_api.find()} <= {"schema", "database", "functions"}
-        operator.mend(finding["mend"])
+        operator.fix(finding["fix"])
         standin.reload()
         assert operator.find() == through_the_api.find() == []
 
@@ -75,21 +79,21 @@ def test_where_supabase_is_not_nobody_misses_its_door(bare_server: TestServer, t
 
 
 @pytest.mark.parametrize("case", DAMAGES)
-def test_what_is_broken_is_found_alone_and_its_command_mends_it(operator: Operator, case: str) -> None:
-    statement, check, found, mend = DAMAGES[case]
+def test_each_damage_is_found_alone_and_its_command_fixes_it(operator: Operator, case: str) -> None:
+    statement, check, found, fix = DAMAGES[case]
     operator.execute(statement)
     [(where, finding)] = operator.find()
     assert (where, found in finding["found"]) == (check, True), finding
-    assert any(mend in command for command in finding["mend"]), finding
+    assert any(fix in command for command in finding["fix"]), finding
     assert finding["means"]
-    operator.mend(finding["mend"])
+    operator.fix(finding["fix"])
     assert operator.find() == []
 
 
-def test_orphans_are_mended_without_losing_one(operator: Operator) -> None:
+def test_orphans_are_fixed_without_losing_one(operator: Operator) -> None:
     operator.execute(DAMAGES["interactions without a session"][0])
     [(_, finding)] = operator.find()
-    operator.mend(finding["mend"])
+    operator.fix(finding["fix"])
     assert operator.execute("select id::text, implicit from turnlog.ai_sessions") == [(STRAY, True)]
     assert operator.execute("select count(*) from turnlog.ai_interactions") == [(5,)]
 
@@ -97,13 +101,13 @@ def test_orphans_are_mended_without_losing_one(operator: Operator) -> None:
 def test_a_nil_session_takes_its_interactions_along(operator: Operator) -> None:
     operator.execute(DAMAGES["a session without an identity"][0])
     [(_, finding)] = operator.find()
-    operator.mend(finding["mend"])
+    operator.fix(finding["fix"])
     [(session,)] = operator.execute("select id::text from turnlog.ai_sessions")
     assert session != NIL
     assert operator.execute("select session_id::text, id::text from turnlog.ai_interactions") == [(session, STRAY)]
 
 
-def test_repeated_identities_are_told_and_nothing_deletes_them(operator: Operator) -> None:
+def test_repeated_identities_are_reported_and_never_deleted(operator: Operator) -> None:
     operator.execute(
         "alter table turnlog.ai_interactions drop constraint ai_interactions_pkey;"
         + SESSION.replace(NIL, STRAY)
@@ -113,10 +117,10 @@ def test_repeated_identities_are_told_and_nothing_deletes_them(operator: Operato
     found = dict(operator.find())
     assert set(found) == {"constraints", "rows"}
     assert found["rows"]["found"].startswith("1 identity of ai_interactions (project, session_id, id) repeated:")
-    listed = operator.execute(found["rows"]["mend"][0])
+    listed = operator.execute(found["rows"]["fix"][0])
     assert len(listed) == 2
     operator.execute(f"delete from turnlog.ai_interactions where ctid = '{listed[0][0]}'")
-    operator.mend(found["constraints"]["mend"])
+    operator.fix(found["constraints"]["fix"])
     assert operator.find() == []
 
 
@@ -132,7 +136,7 @@ def test_rows_without_an_identity_get_one(operator: Operator) -> None:
     assert set(found) == {"columns", "constraints", "rows"}
     assert found["rows"]["found"] == "2 rows of ai_interactions without project or session_id or id"
     for check in ("rows", "columns", "constraints"):
-        operator.mend(found[check]["mend"])
+        operator.fix(found[check]["fix"])
     assert operator.find() == []
 
 
@@ -144,8 +148,8 @@ def test_a_table_that_is_gone_is_made_again(operator: Operator) -> None:
         "the table ai_interactions is missing",
     )
     assert {check for check, _ in found} == {"tables", "rows"}
-    assert "can't be looked at" in found[1][1]["found"]
-    operator.mend(found[0][1]["mend"])
+    assert "this check failed" in found[1][1]["found"]
+    operator.fix(found[0][1]["fix"])
     assert operator.find() == []
 
 
@@ -160,7 +164,7 @@ def roles_as_before(postgres_server: TestServer) -> Iterator[None]:
 
 @pytest.mark.usefixtures("roles_as_before")
 @pytest.mark.parametrize(
-    ("statement", "check", "found", "mend"),
+    ("statement", "check", "found", "fix"),
     [
         ("grant service_role to anon", "grants", "anon reaches", "revoke service_role from anon;"),
         ("alter role anon bypassrls", "roles", "anon bypasses row-level security", "alter role anon nobypassrls;"),
@@ -169,13 +173,13 @@ def roles_as_before(postgres_server: TestServer) -> Iterator[None]:
     ],
 )
 def test_a_role_that_may_more_or_less_is_found(
-    operator: Operator, statement: str, check: str, found: str, mend: str
+    operator: Operator, statement: str, check: str, found: str, fix: str
 ) -> None:
     operator.execute(statement)
     [(where, finding)] = operator.find()
-    assert (where, finding["mend"]) == (check, [mend])
+    assert (where, finding["fix"]) == (check, [fix])
     assert found in finding["found"]
-    operator.mend(finding["mend"])
+    operator.fix(finding["fix"])
     assert operator.find() == []
 
 
@@ -190,13 +194,11 @@ def test_a_schema_that_the_service_may_not_use_is_found(owner: Operator, stateme
     owner.execute(statement)
     [(check, finding)] = owner.find()
     assert (check, finding["found"]) == ("roles", f"service_role may not use the schema {schema}")
-    owner.mend(finding["mend"])
+    owner.fix(finding["fix"])
     assert owner.find() == []
 
 
-def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
-    postgres_server: TestServer, database: str, tmp_path: Path
-) -> None:
+def test_missing_rights_of_a_login_are_found(postgres_server: TestServer, database: str, tmp_path: Path) -> None:
     login = postgres_server.conninfo(database_of(database), user="authenticator")
     operator = Operator({"DATABASE_URL": login, "DATA_DIR": str(tmp_path)}, database)
     operator.execute(
@@ -208,7 +210,7 @@ def test_a_login_that_is_not_the_owner_is_told_what_it_lacks(
     assert "authenticator lacks DELETE, INSERT, SELECT, UPDATE on turnlog.ai_sessions" in [
         finding["found"] for _, finding in found
     ]
-    assert any(finding["mend"] == ["alter role authenticator bypassrls;"] for _, finding in found)
+    assert any(finding["fix"] == ["alter role authenticator bypassrls;"] for _, finding in found)
 
 
 def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, owner: Operator) -> None:
@@ -224,7 +226,7 @@ def test_a_server_that_does_not_sync_is_found(postgres_server: TestServer, owner
         wait_until_fsync_is("off")
         [(check, finding)] = owner.find()
         assert (check, finding["found"]) == ("durability", "fsync is off (configuration file)")
-        owner.mend(finding["mend"])
+        owner.fix(finding["fix"])
         wait_until_fsync_is("on")
         assert owner.find() == []
     finally:
@@ -238,20 +240,42 @@ def test_a_setting_of_the_connection_is_found(database: str, tmp_path: Path) -> 
     operator = Operator({"DATABASE_URL": url, "DATA_DIR": str(tmp_path)}, database)
     [(check, finding)] = operator.find()
     assert (check, finding["found"]) == ("durability", "default_transaction_isolation is serializable (client)")
-    assert "DATABASE_URL" in finding["mend"][0]
+    assert "DATABASE_URL" in finding["fix"][0]
 
 
-def test_a_database_without_a_schema_is_told_to_migrate(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_a_database_without_a_schema_has_to_be_migrated(postgres_server: TestServer, tmp_path: Path) -> None:
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
         [(check, finding)] = operator.find("--table", "chat")
-        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
-        operator.mend(finding["mend"])
+        assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
+        operator.fix(finding["fix"])
         assert operator.find() == []
 
 
-def test_a_project_without_a_schema_is_told_to_push(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_a_schema_of_another_program_is_named_and_left_alone(postgres_server: TestServer, tmp_path: Path) -> None:
+    with postgres_server.database(empty=True) as name:
+        database = postgres_server.conninfo(name)
+        operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+        operator.execute("create schema turnlog; create table turnlog.theirs (id int)")
+        [(check, finding)] = operator.find()
+        assert (check, finding["found"]) == ("schema", "the schema turnlog belongs to another program")
+        assert operator.run("migrate").exit_code == 1  # so it is no remedy
+        operator.fix(finding["fix"])
+        [(_, finding)] = operator.find()
+        assert finding["fix"] == ["turnlog migrate"]
+        operator.fix(finding["fix"])
+        assert operator.find() == []
+
+
+def test_the_doctor_is_no_remedy_of_its_own(tmp_path: Path) -> None:
+    settings = Settings.from_mapping({"DATABASE_URL": "postgresql://a@127.0.0.1:1/b", "DATA_DIR": str(tmp_path)})
+    examination = Examination(settings, create_database_store(settings))
+    [finding] = examination.unreachable(Misconfigured("the role may not run functions: use their owner")).findings
+    assert finding.fix == []
+
+
+def test_a_project_without_a_schema_needs_a_push(postgres_server: TestServer, tmp_path: Path) -> None:
     with (
         postgres_server.database(empty=True) as name,
         PostgrestStandIn(postgres_server.conninfo(name, user="authenticator")) as standin,
@@ -259,20 +283,20 @@ def test_a_project_without_a_schema_is_told_to_push(postgres_server: TestServer,
         environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.key("service_role")}
         operator = Operator(environment | {"DATA_DIR": str(tmp_path)}, postgres_server.conninfo(name))
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"][0]) == ("schema", "supabase db push")
+        assert (check, finding["fix"][0]) == ("schema", "supabase db push")
         assert operator.run("repair", "--table", "chat").exit_code == 1
 
 
-def test_an_older_schema_is_told_to_migrate(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_an_older_schema_has_to_be_migrated(postgres_server: TestServer, tmp_path: Path) -> None:
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
         assert operator.run("migrate").exit_code == 0
         operator.execute("delete from turnlog.migrations;" + ping_of("20200101000000"))
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
-        assert finding["found"].startswith("it is 20200101000000, this version of Turnlog needs ")
-        operator.mend(finding["mend"])
+        assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
+        assert finding["found"].startswith("the schema is 20200101000000, but this version of Turnlog needs ")
+        operator.fix(finding["fix"])
         assert operator.find() == []
 
 
@@ -284,7 +308,7 @@ def ping_of(version: str) -> str:
     )
 
 
-def test_a_newer_schema_is_not_judged(operator: Operator) -> None:
+def test_a_newer_schema_is_not_examined(operator: Operator) -> None:
     operator.execute(ping_of("20990101000000"))
     [(check, finding)] = operator.find()
     assert (check, "20990101000000" in finding["found"]) == ("schema", True)

@@ -1,4 +1,4 @@
-"""`flask doctor` beside the database: whether there is one, what waits on this machine, its disk and its clock."""
+"""The doctor on this machine: an unreachable database, the spool, the disk and the clock."""
 
 import subprocess
 import sys
@@ -25,16 +25,16 @@ BATCH = Batch(PROJECT, [{"id": "5e550000-0000-4000-8000-000000000001", "key": "s
 
 
 @pytest.mark.parametrize(
-    ("environment", "mend"),
+    ("environment", "fix"),
     [
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere"}, "pg_isready"),
         ({"SUPABASE_URL": "http://127.0.0.1:1", "SUPABASE_SECRET_KEY": "k"}, "curl"),
     ],
 )
-def test_a_database_that_cannot_be_reached_is_a_finding(environment: dict[str, str], mend: str, tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_reached_is_a_finding(environment: dict[str, str], fix: str, tmp_path: Path) -> None:
     operator = Operator(environment | {"DATA_DIR": str(tmp_path)}, "")
     [(check, finding)] = operator.find()
-    assert (check, mend in finding["mend"][0]) == ("database", True)
+    assert (check, fix in finding["fix"][0]) == ("database", True)
     assert "spool room" in operator.run("doctor").output
 
 
@@ -55,9 +55,9 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
     with server_folder(on_disk=True) as folder:
         operator = Operator({"DATA_DIR": str(folder)}, "")
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("schema", ["flask --app app migrate"])
+        assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
         assert not (folder / "postgres").exists()
-        operator.mend(finding["mend"])
+        operator.fix(finding["fix"])
         assert operator.find() == []
         psql = [sys.executable, "-m", "flask", "--app", "app", "psql", "--no-psqlrc", "--command"]
         for statement in ("alter system set fsync = off", "alter system set full_page_writes = off"):
@@ -69,7 +69,7 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
         for _, finding in operator.find():
             # its last command makes a running server read it; this one is started anew
             subprocess.run(
-                [*psql, finding["mend"][0]], check=True, capture_output=True, cwd=ROOT, env=operator.environment
+                [*psql, finding["fix"][0]], check=True, capture_output=True, cwd=ROOT, env=operator.environment
             )
         assert operator.find() == []
         server = EmbeddedPostgres(folder)
@@ -82,58 +82,58 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
             server.stop()
 
 
-def test_what_waits_is_told(operator: Operator) -> None:
+def test_spooled_records_are_found(operator: Operator) -> None:
     directory = SpoolDirectory(operator.settings.spool_dir, Limits())
     try:
         directory.append(BATCH)
         [(check, finding)] = operator.find()
-        assert (check, finding["mend"]) == ("spool", ["make run"])
+        assert (check, finding["fix"]) == ("spool", ["turnlog serve"])
         assert finding["found"].startswith("1 record in 1 batch wait in ")
     finally:
         directory.close()
 
 
-def test_dead_letters_are_told_and_can_be_sent_again(operator: Operator) -> None:
+def test_dead_letters_are_found_and_can_be_resent(operator: Operator) -> None:
     folder = operator.settings.spool_dir
     folder.mkdir(parents=True)
     DeadLetters(folder).add(BATCH, Receipt(receipt="conflict", fields=["title"]), time.time())
     [(check, finding)] = operator.find()
     assert (check, finding["found"]) == ("dead letters", "1 dead letter")
-    operator.mend(finding["mend"])
+    operator.fix(finding["fix"])
     assert operator.find() == []
 
 
-def test_files_that_cannot_be_read_are_told(operator: Operator) -> None:
+def test_unreadable_files_are_found(operator: Operator) -> None:
     folder = operator.settings.spool_dir
     folder.mkdir(parents=True)
     (folder / "spool-1.sqlite3").write_bytes(b"not a database " * 100)
     (folder / "dead-letters.sqlite3").write_bytes(b"not a database " * 100)
     found = dict(operator.find())
     assert set(found) == {"spool files", "dead letters"}
-    assert found["spool files"]["mend"][1].startswith("mv ")
+    assert found["spool files"]["fix"][1].startswith("mv ")
 
 
 @pytest.mark.parametrize(
     ("setting", "value"), [("TURNLOG_SPOOL_MIN_FREE_MB", str(1 << 40)), ("TURNLOG_SPOOL_MAX_MB", "1")]
 )
-def test_a_spool_without_room_is_told(operator: Operator, setting: str, value: str) -> None:
+def test_a_spool_without_room_is_found(operator: Operator, setting: str, value: str) -> None:
     folder = operator.settings.spool_dir
     folder.mkdir(parents=True)
     (folder / "something").write_bytes(bytes(1 << 20))
     operator.environment[setting] = value
     [(check, finding)] = operator.find()
     assert check == "spool room"
-    export, assignment = finding["mend"][0].split()[:2]
+    export, assignment = finding["fix"][0].split()[:2]
     assert export == "export"
     operator.environment.update([assignment.split("=")])
     assert operator.find() == []
 
 
-def test_a_clock_that_differs_by_more_than_the_round_trip_is_told(database: str) -> None:
+def test_a_clock_off_by_more_than_the_round_trip_is_found(database: str) -> None:
     store = PostgresStore(database)
     try:
         examination = Examination(Settings(), store, clock=lambda: time.time() - 60)
-        [finding] = next(check for check in examination.look_at_database() if check.name == "clock").findings
+        [finding] = next(check for check in examination.check_database() if check.name == "clock").findings
     finally:
         store.close()
     assert finding.found.startswith("this machine's clock is 60.0 s behind the database's")

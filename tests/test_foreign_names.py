@@ -1,10 +1,10 @@
-"""Which columns of somebody else's table are meant: found where it is clear, asked by the option's name otherwise."""
+"""Finding the id columns of another application's table, or asking for the option that names them."""
 
 from typing import Any
 
 import pytest
 
-from conversation.doctor.foreign import Names, UnclearError, identify
+from conversation.doctor.foreign import AmbiguousError, TableOptions, resolve
 from tests.doctor import Operator
 
 pytestmark = pytest.mark.own_database
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.own_database
         (["--table", "a.b.c"], "--table a.b.c: must be a name as in public.chat_messages"),
         (["--table", "turnlog.ai_interactions"], "turnlog.ai_interactions is Turnlog's own"),
         (["--table", "loose"], "Give --session, one of: chat_id, session_id"),
-        (["--table", "loose", "--session", "nope"], "public.loose has no such column, but: a, b, chat_id, session_id"),
+        (["--table", "loose", "--session", "nope"], "public.loose has no such column. Columns: a, b, chat_id"),
         (["--table", "loose", "--session", "chat_id"], "is a row's identity? Give --id, one of: a, b, session_id"),
         (["--table", "loose", "--session", "chat_id", "--id", "a"], "which table has the sessions of loose?"),
         (["--table", "loose", "--session", "chat_id", "--id", "a", "--parent", "x"], "there is no table of this name"),
@@ -57,8 +57,8 @@ def test_names_are_taken_as_they_are_written_then_in_lower_case() -> None:
         asked.append((schema, table))
         return None
 
-    with pytest.raises(UnclearError):
-        identify(Names('"My ""Own"".Schema"."Table"'), describe)
+    with pytest.raises(AmbiguousError):
+        resolve(TableOptions('"My ""Own"".Schema"."Table"'), describe)
     assert asked == [('My "Own".Schema', "Table"), ('my "own".schema', "table")]
 
 

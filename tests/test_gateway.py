@@ -58,7 +58,7 @@ def test_an_unmigrated_database_names_the_migrations(postgres_server: TestServer
         store = PostgresStore(api.database)
         for each in (store, api.store):
             for call in (each.ping, lambda each=each: each.write(BATCH)):
-                with pytest.raises(errors.Misconfigured, match=r"flask --app app migrate.*supabase/migrations"):
+                with pytest.raises(errors.Misconfigured, match=r"turnlog migrate.*supabase/migrations"):
                     call()
         store.close()
 

@@ -1,4 +1,4 @@
-"""`flask ledger`: what a client says it sent is looked up, and every line of it is accounted for."""
+"""Comparing a client's record of what it sent with the log: every line is accounted for."""
 
 import json
 import tracemalloc
@@ -24,7 +24,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture
 def command(backend: Backend) -> Command:
-    """Return `flask ledger`, set up by the environment as an operator has it."""
+    """Return `turnlog ledger`, set up by the environment as an operator has it."""
     app = create_app(Settings.from_mapping(backend.environment))
 
     def run(*arguments: str | Path) -> Result:
@@ -50,7 +50,7 @@ def log(repository: ConversationRepository, lines: Iterable[Line]) -> None:
 
 
 def counts(result: Result) -> dict[str, int]:
-    told = json.loads(result.output)
+    told = json.loads(result.stdout)
     return {name: count for name, count in told.items() if name != "findings" and count}
 
 
@@ -61,9 +61,9 @@ def test_bodies_that_were_posted_are_found(
     log(repository, sent)
     file = write(tmp_path / "sent", sent)
     result = command("--client-file", file)
-    assert result.exit_code == 0, result.output
-    assert result.output.startswith("lines       250\nsent        250\nstored      250\nspooled       0\n")
-    assert result.output.endswith("All that was sent is accounted for.\n")
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.startswith("lines       250\nsent        250\nstored      250\nspooled       0\n")
+    assert result.stdout.endswith("All that was sent is accounted for.\n")
 
 
 def test_a_session_of_many_pages_is_read_to_its_end(
@@ -73,8 +73,8 @@ def test_a_session_of_many_pages_is_read_to_its_end(
     log(repository, sent[:-1])
     result = command("--client-file", write(tmp_path / "sent", sent), "--json")
     assert (result.exit_code, counts(result)) == (1, {"lines": 350, "sent": 350, "stored": 349, "missing": 1})
-    assert json.loads(result.output)["findings"] == [
-        {"verdict": "missing", "session_id": "long", "interaction_id": "349", "detail": "was sent"}
+    assert json.loads(result.stdout)["findings"] == [
+        {"verdict": "missing", "session_id": "long", "interaction_id": "349", "detail": "sent, but not stored"}
     ]
 
 
@@ -112,17 +112,17 @@ def test_each_interaction_is_judged_by_all_its_lines(
         "in_doubt": 2, "missing": 4, "differing": 2,
     }  # fmt: skip
     findings = {
-        (found["verdict"], found["interaction_id"]): found["detail"] for found in json.loads(result.output)["findings"]
+        (found["verdict"], found["interaction_id"]): found["detail"] for found in json.loads(result.stdout)["findings"]
     }
     assert findings == {
-        ("in doubt", None): "line 17 has no interaction_id to look for",
+        ("in doubt", None): "line 17 has no interaction_id, so it can't be looked up",
         ("differing", "changed"): "response",
         ("differing", "pending"): "response",
-        ("missing", "lost"): "was told created",
-        ("missing", "lost too"): "was sent",
-        ("missing", "lost as well"): "was told duplicate",
-        ("missing", "tried again"): "was told created",
-        ("in doubt", "unanswered"): "got no answer, and is not there: send it again",
+        ("missing", "lost"): "acknowledged as created",
+        ("missing", "lost too"): "sent, but not stored",
+        ("missing", "lost as well"): "acknowledged as duplicate",
+        ("missing", "tried again"): "acknowledged as created",
+        ("in doubt", "unanswered"): "no answer was received, and it isn't stored: send it again",
     }
 
 
@@ -154,15 +154,15 @@ def test_a_line_that_cannot_be_read_is_never_passed_over(
     log(repository, [turn("s", "1")])
     result = command("--client-file", write(tmp_path / "sent", [turn("s", "1"), "", line]))
     assert result.exit_code == 1
-    assert "unreadable: line 3: " in result.output
-    assert "stored      1\n" in result.output
-    assert result.output.endswith("NOT all that was sent is there.\n")
+    assert "unreadable: line 3: " in result.stdout
+    assert "stored      1\n" in result.stdout
+    assert result.stdout.endswith("NOT all that was sent is there.\n")
 
 
 def test_people_are_shown_twenty_and_programs_all(command: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "sent", [turn("s", str(n)) for n in range(45)])
-    assert command("--client-file", file).output.count("\nmissing: ") == 20
-    assert len(json.loads(command("--client-file", file, "--json").output)["findings"]) == 45
+    assert command("--client-file", file).stdout.count("\nmissing: ") == 20
+    assert len(json.loads(command("--client-file", file, "--json").stdout)["findings"]) == 45
 
 
 class StoreWithASpool:
@@ -214,17 +214,17 @@ def count(repository: ConversationRepository, session: str, *turns: int) -> None
 
 def test_without_a_file_gaps_are_listed(command: Command, repository: ConversationRepository) -> None:
     count(repository, "whole", 1, 2, 3)
-    assert command().output == "0 turns missing and 0 doubled in 0 sessions.\n"
+    assert command().stdout == "0 turns missing and 0 doubled in 0 sessions.\n"
     assert command().exit_code == 0
     count(repository, "42", 5, 7, 10, 10)
     result = command()
     assert result.exit_code == 1
-    assert result.output.splitlines() == [
+    assert result.stdout.splitlines() == [
         "session  first  last  missing  doubled  gaps",
         "42           5    10        3        1  6, 8–9",  # noqa: RUF001
         "3 turns missing and 1 doubled in 1 sessions.",
     ]
-    (row,) = json.loads(command("--json").output)["sessions"]
+    (row,) = json.loads(command("--json").stdout)["sessions"]
     assert row["gaps"] == [{"from": 6, "to": 6}, {"from": 8, "to": 9}]
 
 
@@ -232,7 +232,7 @@ def test_a_turn_that_is_doubled_is_told_but_not_missing(command: Command, reposi
     count(repository, "s", 1, 1)
     result = command()
     assert result.exit_code == 0
-    assert result.output.endswith("0 turns missing and 1 doubled in 1 sessions.\n")
+    assert result.stdout.endswith("0 turns missing and 1 doubled in 1 sessions.\n")
 
 
 def test_the_gaps_of_one_session_are_listed(command: Command, repository: ConversationRepository) -> None:
@@ -241,9 +241,9 @@ def test_the_gaps_of_one_session_are_listed(command: Command, repository: Conver
     assert command("--session", "whole").exit_code == 0
     result = command("--session", "gap")
     assert result.exit_code == 1
-    assert result.output.splitlines()[1].endswith("37, 39, …")
+    assert result.stdout.splitlines()[1].endswith("37, 39, …")
     missing = command("--session", "nobody")
-    assert (missing.exit_code, missing.output) == (1, "Error: nobody: There is no such session.\n")
+    assert (missing.exit_code, missing.stderr.splitlines()[1:]) == (1, ["Error: nobody: There is no such session."])
 
 
 @pytest.mark.parametrize("arguments", [["ledger"], ["selftest"]])
@@ -251,4 +251,4 @@ def test_a_store_that_is_away_is_said_to_be(arguments: list[str]) -> None:
     settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere", "TURNLOG_DEADLINE_S": "1"}
     result = create_app(Settings.from_mapping(settings)).test_cli_runner().invoke(args=arguments)
     assert result.exit_code == 1
-    assert result.output.startswith("Error: the connection to PostgreSQL failed: ")
+    assert "\nError: the connection to PostgreSQL failed: " in result.stderr

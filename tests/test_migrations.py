@@ -14,7 +14,6 @@ import pytest
 from click.testing import Result
 
 from app import create_app
-from conversation.commands import apply_migrations
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.embedded import binaries
@@ -94,7 +93,7 @@ def test_migrate_accepts_files_applied_by_other_tools(empty_database: str, way: 
     assert recorded(empty_database) == known()
     assert migration.catalogue_of(empty_database) == catalogue.FILE.read_text(encoding="utf-8")
     result = migrate(empty_database)
-    assert result.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
+    assert result.stdout == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
 
 
 def test_concurrent_migrators_apply_everything_once(empty_database: str) -> None:
@@ -148,8 +147,8 @@ def migrate(conninfo: str, *arguments: str) -> Result:
 def test_migrate_brings_a_database_up_to_date(empty_database: str) -> None:
     first, second = migrate(empty_database), migrate(empty_database)
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert all(f"applied {each.version}_{each.name}" in first.output for each in migrations.available())
-    assert second.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
+    assert all(f"Applied {each.version}_{each.name}.\n" in first.stdout for each in migrations.available())
+    assert second.stdout == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
 
 
 def test_migrate_prints_the_sql_and_connects_to_nothing() -> None:
@@ -179,7 +178,7 @@ def test_migrate_reports_why_it_fails(environment: dict[str, str], sentence: str
 
 def test_a_database_that_does_not_exist_is_a_mistake_not_an_outage(postgres_server: TestServer) -> None:
     with pytest.raises(errors.TurnlogError, match=r"check DATABASE_URL.*does not exist") as caught:
-        apply_migrations(postgres_server.conninfo("nowhere"))
+        migrations.migrate(postgres_server.conninfo("nowhere"))
     assert not isinstance(caught.value, errors.StoreUnavailable)
 
 
@@ -224,8 +223,8 @@ def test_migrate_again_restores_missing_objects_and_keeps_every_row(database: st
         )
     result = migrate(database, "--again")
     assert result.exit_code == 0, result.output
-    expected = [f"applied again {each.version}_{each.name}" for each in migrations.available()]
-    assert expected == result.output.splitlines()[:-1]
+    told = [f"Applied {each.version}_{each.name} again." for each in migrations.available()]
+    assert told == result.stdout.splitlines()[:-1]
     assert migration.catalogue_of(database) == catalogue.FILE.read_text(encoding="utf-8")
     with connect(database) as connection:
         assert connection.execute("select count(*) from turnlog.ai_sessions").fetchone() == (1,)
@@ -255,4 +254,4 @@ def test_rows_of_a_prerelease_version_are_reported_once(empty_database: str) -> 
     first, second = migrate(empty_database), migrate(empty_database)
     assert migrations.PRERELEASE_HINT in first.output
     assert first.exit_code == 0
-    assert second.output == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
+    assert second.stdout == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"

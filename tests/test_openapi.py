@@ -36,6 +36,14 @@ def test_every_route_is_described() -> None:
     assert described == routes
 
 
+def test_the_contract_has_every_schema_that_it_refers_to() -> None:
+    app = create_app(Settings.from_mapping({"TURNLOG_KEYLESS": "true"}))
+    contract = app.test_client().get("/openapi.json")
+    referred = re.findall(r'"\$ref":"#/components/schemas/(\w+)"', contract.text)
+    assert referred
+    assert set(referred) <= contract.get_json()["components"]["schemas"].keys()
+
+
 def test_a_key_is_part_of_the_contract_where_there_is_one() -> None:
     with_key = (
         create_app(Settings.from_mapping({"TURNLOG_API_KEY": _KEY})).test_client().get("/openapi.json").get_json()

@@ -1,4 +1,4 @@
-"""`flask repair`: identities of somebody else's table are mended, nothing is lost, and a dry run tells the truth."""
+"""Repairing ids of another application's table: nothing is lost, and a dry run reports what would change."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from conversation.doctor.foreign import Names, identify
+from conversation.doctor.foreign import TableOptions, resolve
 from conversation.doctor.foreign_tables import foreign_tables
 from logging_store.records import identity
 from tests.databases import TestServer
@@ -73,19 +73,19 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_be(owner: Operator, shap
     assert result.exit_code == 0, result.output
     expected = dict(SHAPES[shape][5])
     changed = expected.pop("changed")
-    assert counts(result.output) == expected
+    assert counts(result.stdout) == expected
     assert f"A dry run: nothing was changed. {changed} rows would be" in result.output
     assert contents(owner, shape) == before
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_command_that_a_dry_run_names_mends_all_and_loses_nothing(owner: Operator, shape: str) -> None:
+def test_the_command_that_a_dry_run_names_repairs_all_and_loses_nothing(owner: Operator, shape: str) -> None:
     arguments = make(owner, shape)
     _, _, _, relation, columns, expected = SHAPES[shape]
     child_id, session, parent, parent_id = columns.split(", ")
     before = contents(owner, shape)
-    named = owner.run("repair", *arguments).output.splitlines()[-1].strip()
-    owner.mend([named])
+    named = owner.run("repair", *arguments).stdout.splitlines()[-1].strip()
+    owner.fix([named])
 
     after = contents(owner, shape)
     assert len(after[relation]) == len(before[relation])
@@ -143,20 +143,20 @@ def test_the_doctor_finds_what_repair_mends(owner: Operator, shape: str) -> None
     _, table, more, *_ = SHAPES[shape]
     make(owner, shape)
     found = [finding for check, finding in owner.find("--table", table) if check == f"table {table}"]
-    repairs = [finding["mend"][0] for finding in found if finding["mend"][0].startswith("flask")]
+    repairs = [finding["fix"][0] for finding in found if finding["fix"][0].startswith("turnlog")]
     assert len(repairs) == 3
     assert len(set(repairs)) == 1
-    owner.mend([repairs[0].replace("ownerId=VALUE", "ownerId=ada") if more else repairs[0]])
+    owner.fix([repairs[0].replace("ownerId=VALUE", "ownerId=ada") if more else repairs[0]])
     left = owner.find("--table", table)
     repeats = [finding["found"] for finding in found if "repeated" in finding["found"]]
     assert [finding["found"] for _, finding in left] == repeats
     for _, finding in left:
-        assert len(owner.execute(finding["mend"][0])) == 2
+        assert len(owner.execute(finding["fix"][0])) == 2
 
 
-def test_ids_are_the_same_wherever_the_same_rows_are_mended(owner: Operator) -> None:
+def test_ids_are_the_same_wherever_the_same_rows_are_repaired(owner: Operator) -> None:
     arguments = make(owner, "uuid")
-    told = owner.run("repair", *arguments).output
+    told = owner.run("repair", *arguments).stdout
     owner.run("repair", *arguments, "--apply")
     [(first, session)] = owner.execute(
         "select id::text, session_id::text from public.chat_messages where content = 'nothing is known'"
@@ -203,7 +203,7 @@ def test_a_parent_that_needs_more_is_refused_by_the_columns_name(owner: Operator
     ]
 
 
-def test_a_table_without_sessions_of_its_own_is_mended_alone(owner: Operator) -> None:
+def test_a_table_without_sessions_of_its_own_is_repaired_alone(owner: Operator) -> None:
     # conversations of a document store under a unique index, with the key that could be missing
     owner.execute(
         """create table public.talks ("sessionId" text unique, messages jsonb);"""
@@ -302,7 +302,7 @@ def test_a_constraint_that_waits_for_the_commit_fails_in_the_dry_run_already(own
     assert "owned" in result.output
 
 
-def test_partitions_are_mended_row_by_row(owner: Operator) -> None:
+def test_partitions_are_repaired_row_by_row(owner: Operator) -> None:
     # rows of two partitions lie at the same address within each
     owner.execute(
         "create table public.sessions (id text primary key);"
@@ -340,7 +340,7 @@ def test_two_who_repair_at_once_mend_it_once(owner: Operator) -> None:
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("revoke all on public.chat_messages from authenticator", "this role may not read it: grant select"),
+        ("revoke all on public.chat_messages from authenticator", "this role may not read the table. Grant select"),
         (
             "grant select on chat_messages to authenticator; alter table chat_messages enable row level security",
             "row-level security hides rows from this role",
@@ -372,7 +372,9 @@ def test_a_column_may_have_any_name(owner: Operator) -> None:
     assert owner.execute("select count(distinct id) from public.theirs") == [(2,)]
 
 
-def test_nothing_of_turnlogs_is_left_in_a_database_that_was_mended(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_nothing_of_turnlogs_is_left_in_a_database_that_was_repaired(
+    postgres_server: TestServer, tmp_path: Path
+) -> None:
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         owner = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
@@ -389,9 +391,9 @@ def test_nothing_is_left_on_a_connection_that_a_pooler_hands_on(owner: Operator)
     arguments = make(owner, "uuid")
     before = objects(owner)
     with foreign_tables(owner.database) as tables:
-        found = identify(Names(arguments[1]), tables.describe)
-        tables.mend(found, {})
-        tables.keep(found)
+        found = resolve(TableOptions(arguments[1]), tables.describe)
+        tables.repair(found, {})
+        tables.commit(found)
         assert objects(owner) == before  # committed, and the connection is open
 
 
@@ -399,7 +401,7 @@ def test_names_of_the_tables_schema_and_its_search_path_mislead_nobody(owner: Op
     arguments = make(owner, "bigint")
     owner.execute(
         "create function public.lower(text) returns text language sql as $$ select 'null' $$;"
-        "create function public.mend(jsonb, jsonb) returns jsonb language sql as $$ select null::jsonb $$;"
+        "create function public.repair(jsonb, jsonb) returns jsonb language sql as $$ select null::jsonb $$;"
         "create function public.jsonb_build_object(variadic text[]) returns jsonb language sql as 'select null::jsonb';"
         "create function public.format(text, variadic text[]) returns text language sql as $$ select 'theirs' $$;"
         "create table public.pg_class (oid int); create table public.found (part text);"
@@ -439,14 +441,14 @@ def test_supabases_api_is_not_enough(tmp_path: Path, command: str) -> None:
     environment = {"SUPABASE_URL": "http://nobody.invalid", "SUPABASE_SECRET_KEY": "sb_secret_x"}
     result = Operator(environment | {"DATA_DIR": str(tmp_path)}, "").run(command, "--table", "chats")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: Supabase's API doesn't reach other people's tables: set DATABASE_URL to ")
+    assert "\nError: Supabase's API doesn't reach other applications' tables: set DATABASE_URL to " in result.stderr
 
 
 def test_a_database_that_is_away_is_named_and_nothing_was_changed(tmp_path: Path) -> None:
     environment = {"DATABASE_URL": "postgresql://ada:secret@127.0.0.1:1/log", "DATA_DIR": str(tmp_path)}
     result = Operator(environment, "").run("repair", "--table", "chats")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: nothing was changed: the database can't be reached: ")
+    assert "\nError: nothing was changed: the database can't be reached: " in result.stderr
     assert "secret" not in result.output
 
 

@@ -39,7 +39,7 @@ def said(session: str, prompt: str = "Hello", **more: Any) -> Interaction:
 
 def run(operator: Operator, *arguments: str, **environment: str) -> tuple[int, str]:
     result = Operator(operator.environment | environment, operator.database).run(*arguments)
-    return result.exit_code, result.output
+    return result.exit_code, result.stdout if result.exit_code == 0 else result.output
 
 
 def expire(operator: Operator, *arguments: str, days: int | None = 90) -> str:
@@ -100,8 +100,8 @@ def test_a_project_may_have_its_own_number_of_days(
     [
         (["expire", "--project", "nowhere"], "There is no project nowhere"),
         (["projects", "set", "nowhere", "--keep-days", "3"], "There is no project nowhere"),
-        (["projects", "set", PROJECT], "Say how long"),
-        (["projects", "set", PROJECT, "--keep-days", "3", "--keep-default"], "Say how long"),
+        (["projects", "set", PROJECT], "Choose one"),
+        (["projects", "set", PROJECT, "--keep-days", "3", "--keep-default"], "Choose one"),
         (["projects", "set", PROJECT, "--keep-days", "0"], "0 is not in the range"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_locked_session_is_skipped_and_others_are_erased(
         holder.execute("select from turnlog.ai_sessions where key = 'old 2' for update")
         status, output = run(operator, "expire", TURNLOG_KEEP_DAYS="90")
     assert status == 1
-    assert "1 sessions are locked by other transactions: run it again" in output
+    assert "1 sessions are locked by another transaction: run it again" in output
     assert sessions(repository) == ["old 2"]
     expire(operator)
     assert sessions(repository) == []

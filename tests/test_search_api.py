@@ -74,7 +74,7 @@ def test_what_was_said_in_any_script_is_found_and_marked(everything: FlaskClient
             assert {snippets.fold(mark) for mark in marked(hit)} == set(map(snippets.fold, term.split())), (name, term)
 
 
-def test_what_nobody_said_is_not_found(everything: FlaskClient) -> None:
+def test_a_search_without_hits_finds_nothing(everything: FlaskClient) -> None:
     for term in ABSENT:
         assert search(everything, q=term)["interactions"] == [], term
 

@@ -1,4 +1,4 @@
-"""`flask selftest`: it passes on a store that keeps its word, fails on any that doesn't, and leaves nothing behind."""
+"""The self-test passes on a correct store, fails on any other, and leaves nothing behind."""
 
 import random
 import re
@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from click.testing import Result
 
-from app import create_app, create_database_store
+from app import create_app
 from conversation.proof import selftest
 from conversation.settings import Settings
+from conversation.stack import create_database_store
 from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
@@ -44,7 +45,7 @@ def broken(output: str) -> set[str]:
     return {name for name, wrong in lines if wrong != "0"}
 
 
-def test_a_store_that_keeps_its_word_passes_and_nothing_is_left(backend: Backend) -> None:
+def test_a_correct_store_passes_and_nothing_is_left(backend: Backend) -> None:
     result = invoke(backend.environment, "--writers", "50", "--rounds", "3")
     assert result.exit_code == 0, result.output
     assert re.search(
@@ -65,7 +66,7 @@ def test_the_embedded_database_is_started_for_it() -> None:
     with server_folder(on_disk=True) as folder:
         environment = {"DATA_DIR": str(folder)}
         unprepared = invoke(environment)
-        assert (unprepared.exit_code, "flask --app app migrate" in unprepared.output) == (1, True)
+        assert (unprepared.exit_code, "No Turnlog log in" in unprepared.output) == (1, True)
         app = create_app(Settings.from_mapping(environment))
         assert app.test_cli_runner().invoke(args=["migrate"]).exit_code == 0
         assert invoke(environment, "--writers", "8", "--rounds", "1").exit_code == 0
@@ -185,8 +186,8 @@ class CannotRead(Liar):
 
 
 ANSWERED, ACCEPTED, ONCE = "every call is answered", "every record is accepted", "no record is created twice"
-ROWS, TEXTS, SESSIONS = "each id has one row", "texts are as they were sent", "each session is there once"
-TURNS, GONE = "turns have no gap", "nothing is left behind"
+ROWS, TEXTS, SESSIONS = "each id has one row", "texts are stored as sent", "each session is stored once"
+TURNS, GONE = "turns have no gaps", "nothing is left behind"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_one_write_that_is_lost_is_missed(database: str, liar: type[Liar], seed:
     assert rows_left(database) == 0
 
 
-def test_rows_that_stay_are_told(database: str) -> None:
+def test_rows_that_cannot_be_deleted_are_reported(database: str) -> None:
     environment = {"DATABASE_URL": database}
     store = create_database_store(Settings.from_mapping(environment))
     result = invoke(environment, "--writers", "2", "--rounds", "1", store=Keeps(store))

@@ -1,4 +1,4 @@
-"""How gunicorn is set up: the application may be loaded before the workers, and a stop ends what has begun."""
+"""The set-up of gunicorn: loading before the workers fork, and stops that complete running requests."""
 
 import io
 import signal
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from conversation.server import worker
-from conversation.server.worker import InTurn
+from conversation.server.worker import ConcurrencyLimit
 from tests.databases import server_folder
 from tests.service import Service, launch
 
@@ -54,7 +54,7 @@ def test_a_stop_waits_for_a_request_that_has_begun(database: str) -> None:
 
 
 def test_who_gets_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(worker, "CLIENT_TIMEOUT_S", 0.1)
     entered, leave = threading.Event(), threading.Event()
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -63,19 +63,19 @@ def test_who_gets_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch)
         start_response("200 OK", [])
         return []
 
-    in_turn = InTurn(application, at_once=1)
+    limited = ConcurrencyLimit(application, at_once=1)
     with ThreadPoolExecutor() as callers:
-        first = callers.submit(call, in_turn)
+        first = callers.submit(call, limited)
         assert entered.wait(60)
-        status, headers = call(in_turn)
+        status, headers = call(limited)
         assert (status, headers["Retry-After"]) == ("503 Service Unavailable", "1")
         assert len(headers["X-Request-Id"]) == 24
         leave.set()
         assert first.result(60) == ("200 OK", {})
-        assert call(in_turn) == ("200 OK", {})
+        assert call(limited) == ("200 OK", {})
 
 
-def call(application: InTurn) -> tuple[str, dict[str, str]]:
+def call(application: ConcurrencyLimit) -> tuple[str, dict[str, str]]:
     answered: list[Any] = []
     client, server = socket.socketpair()
     with client, server:

@@ -1,4 +1,4 @@
-"""Each event is one line of the log, whatever callers send, and nothing that opens the log is in it."""
+"""Each event is one line of the log, whatever callers send, and no line contains a credential."""
 
 import io
 import logging
@@ -10,7 +10,7 @@ import pytest
 
 from conversation.access import api_keys
 from conversation.refusals import Repeated
-from conversation.server.logger import Lines, NowAndThen, one_line
+from conversation.server.logger import LineFormatter, NowAndThen, one_line
 from logging_store.errors import StoreError
 from tests.service import Service, launch
 
@@ -29,7 +29,7 @@ def written() -> Iterator[io.StringIO]:
     """Yield what a logger of its own writes through our formatter."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines("[%(levelname)s] %(message)s"))
+    handler.setFormatter(LineFormatter("[%(levelname)s] %(message)s"))
     logger = logging.getLogger("tests.server_log")
     logger.addHandler(handler)
     logger.propagate = False
@@ -95,7 +95,7 @@ def test_an_unexpected_error_is_told_by_its_way_and_not_by_its_words(written: io
     assert first == "[ERROR] unexpected error"
     assert [line for line in rest if not line.startswith("    | ")] == []
     assert "logging_store.errors.StoreError" in rest[0]
-    assert any("because of" in line for line in rest)
+    assert any("caused by" in line for line in rest)
     assert any("builtins.ValueError" in line for line in rest)
     assert any("test_server_log.py" in line for line in rest)
     assert said not in written.getvalue()
@@ -149,7 +149,7 @@ def test_what_is_no_request_is_refused_without_being_repeated(
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert "application/problem+json" in answer
     log = shared_service.log()
-    assert "refused what 127.0.0.1 sent" in log
+    assert "malformed request from 127.0.0.1" in log
     assert KEY not in answer + log
 
 

@@ -1,4 +1,4 @@
-"""Clients that stall, drip or never read are cut off, and meanwhile cost the others nothing."""
+"""Clients that stall, drip or never read are disconnected, and delay nobody else."""
 
 import http.client
 import re
@@ -14,7 +14,7 @@ import pytest
 
 from conversation.access.limits import MAX_BODY
 from conversation.server import worker as slow_clients
-from conversation.server.worker import PACE, PacedSocket, TooSlow
+from conversation.server.worker import MIN_BYTES_PER_S, ClientTooSlow, PacedSocket
 from tests.databases import TestServer
 from tests.service import Service, launch
 
@@ -110,7 +110,7 @@ def test_a_drip_does_not_keep_a_connection(service: Service) -> None:
 
 
 @pytest.mark.parametrize("way", ["header and body apart", "chunks", "expect", "a byte at a time", "4 MB in pieces"])
-def test_what_arrives_in_its_own_way_is_served(service: Service, way: str) -> None:
+def test_unusual_requests_are_served(service: Service, way: str) -> None:
     text = "x" * (MAX_BODY - 200) if way == "4 MB in pieces" else "x" * 100
     body = f'{{"session_id": "ways", "interaction_id": "{way}", "prompt": "{text}"}}'.encode()
     head = f"{HEAD}Content-Length: {len(body)}\r\n"
@@ -165,8 +165,8 @@ def test_a_broken_chunk_is_the_clients_mistake(service: Service) -> None:
 
 
 def test_time_is_earned_by_going_on_and_not_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "PATIENCE_S", 2.0)
-    pieces, apart_s, piece = 10, 0.3, b"x" * 4 * PACE
+    monkeypatch.setattr(slow_clients, "CLIENT_TIMEOUT_S", 2.0)
+    pieces, apart_s, piece = 10, 0.3, b"x" * 4 * MIN_BYTES_PER_S
     ours, theirs = socket.socketpair()
 
     def send() -> None:
@@ -176,12 +176,12 @@ def test_time_is_earned_by_going_on_and_not_saved_up(monkeypatch: pytest.MonkeyP
 
     with theirs, PacedSocket(ours.family, ours.type, ours.proto, fileno=ours.detach()) as paced:
         begun = time.monotonic()
-        paced.start_the_clock()
+        paced.restart_timeout()
         sending = threading.Thread(target=send)
         sending.start()
         received: list[bytes] = []
-        with pytest.raises(TooSlow):
-            received.extend(iter(lambda: paced.recv(PACE), b""))
+        with pytest.raises(ClientTooSlow):
+            received.extend(iter(lambda: paced.recv(MIN_BYTES_PER_S), b""))
         sending.join()
     assert len(b"".join(received)) == pieces * len(piece)
     assert time.monotonic() - begun < pieces * 4 / 2  # it had earned twice as much
@@ -199,7 +199,7 @@ def test_an_idle_connection_holds_up_no_stop(served: bool) -> None:
             client.getresponse().read()
         time.sleep(0.5)  # the worker has accepted it
         service.process.terminate()
-        client.sock.settimeout(2.5 * slow_clients.PATIENCE_S)
+        client.sock.settimeout(2.5 * slow_clients.CLIENT_TIMEOUT_S)
         assert client.sock.recv(1) == b""
         client.close()
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from app import create_database_store
 from conversation.settings import Settings
+from conversation.stack import create_database_store
 from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from conversation.archive import documents
-from conversation.archive.entries import Stated
+from conversation.archive.entries import ParsedRecord
 from conversation.archive.formats import turnlog_lines
 from tests.api import create, in_path, log, paths
 
@@ -57,7 +57,7 @@ def test_the_lines_are_those_that_an_import_takes(client: FlaskClient) -> None:
         log(client, session_id="own", prompt=f"Said {n}", response="Hi", turn=n)
     sent = client.get("/v1/users/ada/export").data
     entries = list(turnlog_lines.read(documents.read(io.BytesIO(sent))))
-    assert [type(entry) for entry in entries] == [Stated] * 5
+    assert [type(entry) for entry in entries] == [ParsedRecord] * 5
 
 
 @pytest.mark.parametrize("sessions", [3, 450])

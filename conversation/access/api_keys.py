@@ -1,10 +1,10 @@
-"""Keys: how they are made and read.
+"""API keys: their format, and what the database stores of them.
 
     turnlog_sk_ | turnlog_pk_     secret, for backends; publishable, for browsers
     24 characters of base62       142 random bits
     6 characters of base62        CRC-32 of all that stands before
 
-So a typing error is told without a look-up, and a scanner finds a key that was published by mistake.
+The checksum finds typing errors without a look-up; the prefix lets secret scanners find a leaked key.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ _HINT = len("turnlog_sk_") + 4
 
 
 class Key(BaseModel):
-    """A key as the database holds it. `family` is the id of the first of the keys that replaced each other.
+    """A key as the database stores it. `family`: the id of the first key in a chain of rotations.
 
-    `token_secret` signs the session tokens of its family; it is there where a key was presented, not in lists.
+    `token_secret` signs the family's session tokens; it is set for a key that a caller presented, but not in lists.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -54,11 +54,11 @@ class Key(BaseModel):
 
     @cached_property
     def caller(self) -> Caller:
-        """Who calls with it."""
+        """The caller who presents this key."""
         name = self.name or self.hint
         return Caller(self.kind, self.project, self.scopes, str(self.id), origins=self.origins, name=name)
 
-    def opens_at(self, time: datetime) -> bool:
+    def is_valid_at(self, time: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or time < self.expires_at)
 
 
@@ -67,11 +67,11 @@ def make(kind: KeyKind) -> str:
     return body + _checksum(body)
 
 
-@lru_cache(maxsize=4096)  # asked for each request
+@lru_cache(maxsize=4096)  # called for each request
 def digest_of(text: str) -> str | None:
-    """Return what is kept of a key: its SHA-256, in hex; None for a text that is no key.
+    """Return the SHA-256 of a key in hex, under which it is stored; None for a text that is not a well-formed key.
 
-    A key holds more randomness than a guess could search, so no slow hash is needed.
+    A key has 142 random bits, too many to guess, so a slow hash would add nothing.
     """
     if not _KEY.fullmatch(text) or text[-_CHECKSUM:] != _checksum(text[:-_CHECKSUM]):
         return None

@@ -1,7 +1,7 @@
-"""What the database said of a key or of all origins, believed for a while.
+"""A cache in front of a look-up in the store, which also serves while the store is away.
 
-Asked again after some seconds, so that what was revoked stops soon. While the store is away the last answer counts, so
-that writes of a known caller are spooled; of what was never proven nobody can tell, and the call is a 503.
+Entries are refreshed after some seconds, so that a revoked key soon stops working. While the store is away the last
+value is served, so that writes of a known caller are spooled; a name that was never looked up fails with a 503.
 """
 
 import threading
@@ -14,83 +14,88 @@ from typing import Generic, Protocol, TypeVar
 
 from logging_store.errors import Misconfigured, StoreUnavailable
 
-FRESH_S = 10.0  # a revoked key stops within this, and the time of a look-up
-USABLE_S = 25.0  # while somebody else asks, an answer as old as this is good enough
-OUTAGE_S = 24 * 3600.0  # the longest that an answer counts while the store is away
-_MOST = 10_000
+FRESH_S = 10.0  # a revoked key stops working after this and the time of one look-up
+STALE_OK_S = 25.0  # a value no older than this is served while another thread refreshes it
+OUTAGE_S = 24 * 3600.0  # how long a value is served while the store is away
+_MAX_ENTRIES = 10_000
 
-_Answer = TypeVar("_Answer")
-
-
-class Memory(Protocol[_Answer]):
-    """Where answers outlive this process. Ages in seconds."""
-
-    def recall(self, name: str) -> tuple[_Answer, float] | None: ...
-
-    def remember(self, name: str, answer: _Answer) -> None: ...
+_Value = TypeVar("_Value")
 
 
-@dataclass(slots=True)
-class _Proof(Generic[_Answer]):
-    answer: _Answer
-    proven_at: float  # of the monotonic clock
+class PersistentCache(Protocol[_Value]):
+    """Keeps values beyond the life of this process."""
+
+    def load(self, name: str) -> tuple[_Value, float] | None:
+        """Return the value of a name and its age in seconds; None if there is none."""
+
+    def save(self, name: str, value: _Value) -> None: ...
 
 
-class Proofs(Generic[_Answer]):
-    """Answers of `ask`, by name. Safe to use from any thread."""
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[_Value]):
+    value: _Value
+    fetched_at: float  # of the monotonic clock
 
-    def __init__(self, ask: Callable[[str], _Answer], memory: Memory[_Answer] | None = None) -> None:
-        self._ask = ask
-        self._memory = memory
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.fetched_at
+
+
+class CachedLookup(Generic[_Value]):
+    """Caches what `fetch` returns for each name. Safe to use from any thread."""
+
+    def __init__(self, fetch: Callable[[str], _Value], persistent: PersistentCache[_Value] | None = None) -> None:
+        self._fetch = fetch
+        self._persistent = persistent
         self._lock = threading.Lock()
-        self._proofs: OrderedDict[str, _Proof[_Answer]] = OrderedDict()
-        self._asking: dict[str, threading.Lock] = {}
+        self._entries: OrderedDict[str, _Entry[_Value]] = OrderedDict()
+        self._refreshing: dict[str, threading.Lock] = {}
 
-    def get(self, name: str) -> _Answer:
-        """Return the answer for a name. Raises `StoreUnavailable` if it was never had and can't be had now."""
-        proof = self._proofs.get(name)
-        age = time.monotonic() - proof.proven_at if proof else OUTAGE_S
-        if proof and age < FRESH_S:
-            return proof.answer
+    def get(self, name: str) -> _Value:
+        """Return the value of a name. Raises `StoreUnavailable` if the store is away and the name was never fetched."""
+        entry = self._entries.get(name)
+        age = entry.age if entry else OUTAGE_S
+        if entry and age < FRESH_S:
+            return entry.value
         with self._lock:
-            asking = self._asking.setdefault(name, threading.Lock())
-        if proof and age < USABLE_S:
-            if not asking.acquire(blocking=False):
-                return proof.answer
+            refreshing = self._refreshing.setdefault(name, threading.Lock())
+        if entry and age < STALE_OK_S:
+            if not refreshing.acquire(blocking=False):
+                return entry.value
         else:
-            asking.acquire()
+            refreshing.acquire()
         try:
-            newer = self._proofs.get(name)
-            if newer and time.monotonic() - newer.proven_at < FRESH_S:
-                return newer.answer
-            return self._prove(name, newer)
+            newer = self._entries.get(name)
+            if newer and newer.age < FRESH_S:
+                return newer.value
+            return self._refresh(name, newer)
         finally:
             with self._lock:
-                self._asking.pop(name, None)
-            asking.release()
+                self._refreshing.pop(name, None)
+            refreshing.release()
 
-    def _prove(self, name: str, known: _Proof[_Answer] | None) -> _Answer:
+    def _refresh(self, name: str, cached: _Entry[_Value] | None) -> _Value:
         try:
-            answer = self._ask(name)
+            value = self._fetch(name)
         except (StoreUnavailable, Misconfigured):
-            known = known or self._recall(name)
-            if known is None or time.monotonic() - known.proven_at > OUTAGE_S:
+            cached = cached or self._load(name)
+            if cached is None or cached.age > OUTAGE_S:
                 raise
-            self._keep(name, known)
-            return known.answer
-        self._keep(name, _Proof(answer, time.monotonic()))
-        if self._memory:
-            self._memory.remember(name, answer)
-        return answer
+            self._store(name, cached)
+            return cached.value
+        self._store(name, _Entry(value, time.monotonic()))
+        if self._persistent:
+            self._persistent.save(name, value)
+        return value
 
-    def _recall(self, name: str) -> _Proof[_Answer] | None:
-        recalled = self._memory.recall(name) if self._memory else None
-        return _Proof(recalled[0], time.monotonic() - recalled[1]) if recalled else None
+    def _load(self, name: str) -> _Entry[_Value] | None:
+        loaded = self._persistent.load(name) if self._persistent else None
+        return _Entry(loaded[0], time.monotonic() - loaded[1]) if loaded else None
 
-    def _keep(self, name: str, proof: _Proof[_Answer]) -> None:
+    def _store(self, name: str, entry: _Entry[_Value]) -> None:
         with self._lock:
-            self._proofs[name] = proof
-            self._proofs.move_to_end(name)
-            while len(self._proofs) > _MOST:
+            self._entries[name] = entry
+            self._entries.move_to_end(name)
+            while len(self._entries) > _MAX_ENTRIES:
                 with suppress(KeyError):
-                    self._proofs.popitem(last=False)
+                    self._entries.popitem(last=False)

@@ -1,23 +1,23 @@
-"""Who calls, and what they may do."""
+"""Authenticated callers and their scopes."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 Scope = Literal["log", "read", "edit", "erase", "admin"]
-#: `machine`: this machine, where no key is asked for. `operator`: TURNLOG_API_KEY. `secret` and `publishable`: a key of
-#: a project. `user`: somebody whom the project's own sign-in vouches for; `member`: if that says they are of the team.
+#: `machine`: a keyless call from this machine. `operator`: TURNLOG_API_KEY. `secret`, `publishable`: a project's key.
+#: `user`: a user with a token of the project's own sign-in; `member`: a user whom that token names a team member.
 CallerKind = Literal["machine", "operator", "secret", "publishable", "user", "member"]
 
 ALL_SCOPES: frozenset[Scope] = frozenset({"log", "read", "edit", "erase", "admin"})
 
-USERS_SCOPES: frozenset[Scope] = frozenset({"log", "read"})
+USER_SCOPES: frozenset[Scope] = frozenset({"log", "read"})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who has proven who they are.
+    """An authenticated caller.
 
-    `origins`: the web pages that they may call from, if any. `name`: what people call the key that they have.
+    `origins`: the web origins that may call, empty for none. `name`: the name or hint of the key, for people.
     """
 
     kind: CallerKind
@@ -33,5 +33,5 @@ class Caller:
 
     @property
     def is_restricted(self) -> bool:
-        """Whether they only reach sessions of their own: what calls from a browser does."""
+        """Whether the caller, an untrusted browser or user, reaches only sessions of its own."""
         return self.kind in {"publishable", "user"}

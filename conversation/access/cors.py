@@ -1,7 +1,7 @@
-"""Which pages of other sites may call, as browsers ask before they let them (CORS).
+"""Cross-origin requests (CORS): which web origins may call the API.
 
-Each key says the exact origins that may use it. A browser's question beforehand (a preflight) names no key, so it is
-answered for the origins of all keys; the call itself is held to those of its own. Cookies are never involved.
+Each publishable key lists its exact origins. A preflight names no key, so it is answered for the origins of all keys;
+the request itself is checked against those of its own key. Cookies are never allowed.
 """
 
 import logging
@@ -9,13 +9,13 @@ import logging
 from flask import Request, Response
 
 from conversation import refusals
-from conversation.access.cached_lookup import Proofs
+from conversation.access.cached_lookup import CachedLookup
 from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
 from conversation.setting_types import exact_origin
 from logging_store.errors import Misconfigured, StoreUnavailable
 
-_ALL = "origins"  # the one look-up is for all of them: strangers, who make up any, ask for no other
+_ALL = "origins"  # one look-up for all origins, so that made-up ones cost nothing
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
 _HEADERS = f"Authorization, Content-Type, Content-Encoding, {TOKEN_HEADER}, {CLAIM_HEADER}"
 _PREFLIGHT_S = 600
@@ -24,17 +24,17 @@ _log = logging.getLogger("turnlog.access")
 
 
 class Cors:
-    """`origins`: those of all keys; `of_users`: those of pages that people sign in to."""
+    """Answers preflights and adds the CORS headers. `origins`: of all keys. `user_origins`: TURNLOG_USER_ORIGINS."""
 
-    def __init__(self, origins: Proofs[frozenset[str]], of_users: frozenset[str]) -> None:
+    def __init__(self, origins: CachedLookup[frozenset[str]], user_origins: frozenset[str]) -> None:
         self._origins = origins
-        self._of_users = of_users
+        self._user_origins = user_origins
         self._repeated = refusals.Repeated()
 
-    def preflight(self, sent: Request) -> Response | None:
-        """Answer a browser's question; None if this is none."""
-        origin = sent.environ.get("HTTP_ORIGIN")
-        if origin is None or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in sent.environ:
+    def preflight(self, request: Request) -> Response | None:
+        """Return the response to a preflight; None if the request is none."""
+        origin = request.environ.get("HTTP_ORIGIN")
+        if origin is None or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in request.environ:
             return None
         answer = Response(status=204)
         if self._is_known(origin):
@@ -58,19 +58,19 @@ class Cors:
             _log.info("refused a page of %s, which no key allows; to allow it: %s %s%s", origin, command, origin, more)
 
     def allow(self, answer: Response, origin: str, caller: Caller | None) -> None:
-        """Let the page that asked read the answer; refusals too, or it could not tell them from a broken network."""
+        """Let the calling page read the response; also refusals, or it would see only a network error."""
         if "Access-Control-Allow-Origin" in answer.headers:
             return
         answer.vary.add("Origin")
-        # who has no key that counts is only refused: any page that has one may read why
+        # without a valid key the response is only a refusal, which any known origin may read
         if origin in caller.origins if caller else self._is_known(origin):
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Expose-Headers"] = "Retry-After, Location"
 
     def _is_known(self, origin: str) -> bool:
-        if origin in self._of_users:
+        if origin in self._user_origins:
             return True
         try:
             return origin in self._origins.get(_ALL)
         except (StoreUnavailable, Misconfigured):
-            return False  # nobody can tell now
+            return False  # unknown while the store is away

@@ -1,4 +1,4 @@
-"""Who calls: by the key or the user's token of a call, or by the cookie of a visit to the pages."""
+"""Identifies the caller: by the key or user's token of an API call, or by the cookie of a signed-in browser."""
 
 import hmac
 from datetime import UTC, datetime
@@ -7,179 +7,181 @@ from typing import NamedTuple
 
 from flask import Request
 
-from conversation.access import api_keys, limits, page_sessions
+from conversation.access import api_keys, limits, page_cookie
 from conversation.access.api_keys import Key
-from conversation.access.cached_lookup import Proofs
-from conversation.access.callers import ALL_SCOPES, USERS_SCOPES, Caller
+from conversation.access.cached_lookup import CachedLookup
+from conversation.access.callers import ALL_SCOPES, USER_SCOPES, Caller
 from conversation.access.claims import Claims
-from conversation.access.key_cache import KnownKeys
-from conversation.access.loopback import require_this_machine
-from conversation.access.page_sessions import OPERATOR, NotSignedIn, Visit
-from conversation.access.password_sign_in import SignedInUser, UsersSignIn
-from conversation.access.user_tokens import InvalidToken, UnfitToken, UserTokens
+from conversation.access.errors import InvalidToken, NotSignedIn, UnknownCredential, WrongTokenKind
+from conversation.access.key_cache import KeyCache
+from conversation.access.loopback import require_loopback
+from conversation.access.page_cookie import OPERATOR, PageCookie
+from conversation.access.password_sign_in import PasswordSignIn, UserToken
+from conversation.access.user_tokens import UserTokens
 from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store
 
 
-class Admitted(NamedTuple):
-    """Who calls. `claims`: what they can show of sessions; None for who reaches all of the project's."""
+class AuthContext(NamedTuple):
+    """The caller. `claims`: proof of owning sessions; None for callers who reach all sessions of the project."""
 
     caller: Caller
     claims: Claims | None = None
 
 
-class Guessed(Refused):
-    """What came as a key or a token is none, and never was: it may be a guess, and guessing is slowed down."""
-
-
 class Identification:
-    """Tells who calls. `store` knows the keys. Raises `StoreUnavailable` or `TokenUnprovable` if that can't be told."""
+    """Identifies callers. Raises `StoreUnavailable` or `TokenUnverifiable` if it can't now.
 
-    def __init__(self, settings: Settings, store: Store, known: Path) -> None:
+    `store`: looks up keys. `cache_file`: keeps verified keys for the time that the store is away.
+    """
+
+    def __init__(self, settings: Settings, store: Store, cache_file: Path) -> None:
         operator = settings.turnlog_api_key
         self._operator_key = operator.get_secret_value().encode() if operator else None
         self._project = settings.turnlog_project
         self._user_tokens = UserTokens.of(settings)
         self._user_origins = settings.turnlog_user_origins
-        self.users_sign_in = UsersSignIn.of(settings)
+        self.password_sign_in = PasswordSignIn.of(settings)
         self.keyless = settings.turnlog_keyless
 
-        def ask(digest: str) -> Key | None:
+        def fetch(digest: str) -> Key | None:
             found = store.ask(ops.KEY, None, ops.KeyQuery(digest=digest))
             return Key.model_validate(found) if found else None
 
-        self._keys = Proofs(ask, KnownKeys(known))
+        self._keys = CachedLookup(fetch, KeyCache(cache_file))
 
-    def sign_in(self, sent: Request, text: str) -> str:
-        """Return the cookie of who has a key. Raises `Refused`."""
+    def sign_in(self, request: Request, text: str) -> str:
+        """Return the sign-in cookie for a key. Raises `Refused`."""
         limits.count_address()
         try:
-            if self._is_operators(text):
-                return page_sessions.sign(OPERATOR, text)
-            who = self._holder(text, sent)
-        except Guessed:
+            if self._is_operator_key(text):
+                return page_cookie.sign(OPERATOR, text)
+            auth = self._from_key(text, request)
+        except UnknownCredential:
             limits.count_refusal()
             raise
-        if who.caller.is_restricted:
+        if auth.caller.is_restricted:
             raise Refused("secret-key-required", "A publishable key opens no pages: sign in with a secret one")
         key = self._key(text)
-        assert key is not None  # noqa: S101 - its holder was just told
-        return page_sessions.sign(str(api_keys.digest_of(text)), key.token_secret)
+        assert key is not None  # noqa: S101 - it was just authenticated
+        return page_cookie.sign(str(api_keys.digest_of(text)), key.token_secret)
 
-    def sign_in_user(self, mail: str, password: str) -> SignedInUser:
-        """Return what the project's own sign-in gives a user. Raises as `sign_in` does, or `TokenUnprovable`."""
-        if self.users_sign_in is None:
+    def sign_in_user(self, mail: str, password: str) -> UserToken:
+        """Return a user's token from the project's own sign-in. Raises as `sign_in` does, or `TokenUnverifiable`."""
+        if self.password_sign_in is None:
             raise Refused("forbidden", "Users can't sign in here: SUPABASE_URL or TURNLOG_USER_TOKENS is not set")
         limits.count_address()
         try:
-            return self.users_sign_in.sign_in(mail, password)
+            return self.password_sign_in.sign_in(mail, password)
         except Refused as refused:
             if refused.problem.code == "sign-in-failed":
                 limits.count_refusal()
             raise
 
-    def of_visit(self, sent: Request) -> Admitted:
+    def from_cookie(self, request: Request) -> AuthContext:
         try:
-            return self._signed_in(Visit.of(sent), sent)
+            return self._from_page_cookie(PageCookie.of(request), request)
         except NotSignedIn:
             if not self.keyless:
                 raise
-        # a cookie that an earlier service of this machine gave is in nobody's way
-        require_this_machine(sent)
-        return Admitted(Caller("machine", self._project, ALL_SCOPES))
+        # keyless: an old cookie of an earlier service on this machine doesn't matter
+        require_loopback(request)
+        return AuthContext(Caller("machine", self._project, ALL_SCOPES))
 
-    def _signed_in(self, visit: Visit | None, sent: Request) -> Admitted:
-        if visit is None:
+    def _from_page_cookie(self, cookie: PageCookie | None, request: Request) -> AuthContext:
+        if cookie is None:
             raise NotSignedIn
-        if visit.holder == "user":
-            return self._signed_in_user(visit.name, sent)
-        if visit.name == OPERATOR:
-            if self._operator_key and visit.is_signed_with(self._operator_key.decode()):
-                return Admitted(Caller("operator", self._project, ALL_SCOPES))
+        if cookie.kind == "user":
+            return self._from_user_cookie(cookie.name, request)
+        if cookie.name == OPERATOR:
+            if self._operator_key and cookie.is_signed_with(self._operator_key.decode()):
+                return AuthContext(Caller("operator", self._project, ALL_SCOPES))
             raise NotSignedIn
-        key = self._keys.get(visit.name)
+        key = self._keys.get(cookie.name)
         if key is None:
-            limits.count_refusal()  # a made-up cookie costs a look-up, as a made-up key does
-        if key is None or not key.opens_at(datetime.now(UTC)) or not visit.is_signed_with(key.token_secret):
+            limits.count_refusal()  # a forged cookie costs a look-up, as a forged key does
+        if key is None or not key.is_valid_at(datetime.now(UTC)) or not cookie.is_signed_with(key.token_secret):
             raise NotSignedIn
-        return Admitted(key.caller)
+        return AuthContext(key.caller)
 
-    def _signed_in_user(self, token: str, sent: Request) -> Admitted:
+    def _from_user_cookie(self, token: str, request: Request) -> AuthContext:
         if self._user_tokens is None:
             raise NotSignedIn
         try:
-            vouched = self._user_tokens.vouch(token)
+            user = self._user_tokens.verify(token)
         except InvalidToken:
             raise NotSignedIn from None
-        if vouched.scopes:
-            return Admitted(Caller("member", self._project, vouched.scopes, user_id=vouched.user_id))
-        return self._as_user(vouched.user_id, sent)
+        if user.scopes:
+            return AuthContext(Caller("member", self._project, user.scopes, user_id=user.user_id))
+        return self._user_context(user.user_id, request)
 
-    def of_call(self, sent: Request) -> Admitted:
-        scheme, _, token = sent.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    def from_header(self, request: Request) -> AuthContext:
+        scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
-        if self._is_operators(token):
-            return Admitted(Caller("operator", self._project, ALL_SCOPES))
+        if self._is_operator_key(token):
+            return AuthContext(Caller("operator", self._project, ALL_SCOPES))
         if token.startswith("turnlog_"):
-            return self._holder(token, sent)
-        if self._user_tokens and token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
-            return self._user(self._user_tokens, token, sent)
+            return self._from_key(token, request)
+        if self._user_tokens and token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
+            return self._user(self._user_tokens, token, request)
         if self.keyless:
-            require_this_machine(sent)
-            return Admitted(Caller("machine", self._project, ALL_SCOPES))
-        raise _no_key(sent.environ.get("HTTP_AUTHORIZATION", ""), token)
+            require_loopback(request)
+            return AuthContext(Caller("machine", self._project, ALL_SCOPES))
+        raise _no_key(request.environ.get("HTTP_AUTHORIZATION", ""), token)
 
-    def _is_operators(self, text: str) -> bool:
+    def _is_operator_key(self, text: str) -> bool:
         return self._operator_key is not None and hmac.compare_digest(text.encode(), self._operator_key)
 
     def _key(self, text: str) -> Key | None:
         digest = api_keys.digest_of(text)
         return self._keys.get(digest) if digest else None
 
-    def _holder(self, token: str, sent: Request) -> Admitted:
+    def _from_key(self, token: str, request: Request) -> AuthContext:
         key = self._key(token)
         if key is None:
             raise _unknown(token)
         if key.revoked_at is not None:
             raise Refused("revoked-key", "This key was revoked")
-        if not key.opens_at(datetime.now(UTC)):
+        if not key.is_valid_at(datetime.now(UTC)):
             raise Refused("expired-key", "This key has expired")
-        return Admitted(key.caller, Claims(None, key, sent) if key.caller.is_restricted else None)
+        return AuthContext(key.caller, Claims(None, key, request) if key.caller.is_restricted else None)
 
-    def _user(self, tokens: UserTokens, token: str, sent: Request) -> Admitted:
+    def _user(self, tokens: UserTokens, token: str, request: Request) -> AuthContext:
         try:
-            user_id = tokens.verify(token)
-        except UnfitToken as error:
+            user = tokens.verify(token)
+        except WrongTokenKind as error:
             raise Refused("expired-token" if error.expired else "invalid-token", error.reason) from None
         except InvalidToken as error:
-            raise Guessed("invalid-token", error.reason) from None
-        return self._as_user(user_id, sent)
+            raise UnknownCredential("invalid-token", error.reason) from None
+        return self._user_context(user.user_id, request)
 
-    def _as_user(self, user_id: str, sent: Request) -> Admitted:
-        caller = Caller("user", self._project, USERS_SCOPES, user_id=user_id, origins=self._user_origins)
-        return Admitted(caller, Claims(user_id, None, sent))
+    def _user_context(self, user_id: str, request: Request) -> AuthContext:
+        caller = Caller("user", self._project, USER_SCOPES, user_id=user_id, origins=self._user_origins)
+        return AuthContext(caller, Claims(user_id, None, request))
 
 
 def _no_key(header: str, token: str) -> Refused:
-    """Return why what came in an Authorization header, if any, opens nothing."""
+    """Return the refusal of a call whose Authorization header has no usable credential."""
     if not header.strip():
         return Refused("missing-key", "Send a key: Authorization: Bearer turnlog_…; `turnlog keys create` makes one")
     if api_keys.is_key(header.rpartition(" ")[2].strip()):
-        return Guessed("missing-bearer", "Put `Bearer ` before the key: Authorization: Bearer turnlog_…")
-    if token.count(".") == 2:  # noqa: PLR2004 - as a JWT's three parts have
-        return Guessed("not-a-key", "This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
+        return UnknownCredential("missing-bearer", "Put `Bearer ` before the key: Authorization: Bearer turnlog_…")
+    if token.count(".") == 2:  # noqa: PLR2004 - a JWT has three parts
+        return UnknownCredential("not-a-key", "This service takes no users' tokens: TURNLOG_USER_TOKENS is not set")
     detail = "The Authorization header holds no key of this service; send Authorization: Bearer turnlog_…"
-    return Guessed("not-a-key", detail)
+    return UnknownCredential("not-a-key", detail)
 
 
-def _unknown(token: str) -> Guessed:
-    """Return why a text that begins as a key does opens nothing."""
+def _unknown(token: str) -> UnknownCredential:
+    """Return the refusal of a text that looks like a key but is none of ours."""
     if api_keys.is_key(token):
         detail = (
             "This key is complete, but unknown to this service: it may be another service's. "
             "`turnlog keys list` lists this one's"
         )
-        return Guessed("unknown-key", detail)
-    return Guessed("mistyped-key", "This key is mistyped or incomplete: its checksum doesn't match. Copy it again")
+        return UnknownCredential("unknown-key", detail)
+    return UnknownCredential(
+        "mistyped-key", "This key is mistyped or incomplete: its checksum doesn't match. Copy it again"
+    )

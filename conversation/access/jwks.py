@@ -1,7 +1,7 @@
-"""The public keys that an issuer of tokens signs with, fetched from its JWKS URL and kept for a while.
+"""The public keys of an issuer of tokens, fetched from its JWKS URL and cached.
 
-Nothing is fetched before the first key is asked for. Whatever ids callers ask for, and whatever becomes of the issuer,
-it is asked seldom, and nobody waits longer than one fetch may take.
+The first look-up fetches them. Neither made-up key ids nor an outage of the issuer make fetches frequent, and no caller
+waits longer than one fetch may take.
 """
 
 import logging
@@ -15,16 +15,16 @@ import httpx
 import jiter
 import jwt
 
-from conversation.access.token_errors import TokenUnprovable
+from conversation.access.errors import TokenUnverifiable
 from logging_store.postgres import http_deadline
 
 FETCH_S = 2.0  # for one fetch, until its last byte
 FRESH_S = 300.0  # then the set is fetched again
-STALE_S = 600.0  # how much longer it serves while that fails; what an issuer took back is good no longer than this
+STALE_S = 600.0  # how much longer it serves while fetches fail; so a withdrawn key is accepted no longer than this
 RETRY_S = 5.0  # between fetches while they fail
-UNKNOWN_S = 30.0  # between fetches for the sake of ids that the set doesn't hold
+UNKNOWN_S = 30.0  # between fetches for key ids that the set doesn't have
 _MAX_BYTES = 256 * 1024
-_RSA_BITS = range(2048, 8193)  # shorter is broken soon, longer only keeps a worker busy
+_RSA_BITS = range(2048, 8193)  # shorter keys are weak, longer ones only keep a worker busy
 _PUBLIC = ("kty", "crv", "x", "y", "n", "e")
 
 _log = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key and the one algorithm that it is for, whatever a token says."""
+    """A key and the one algorithm that it verifies; the algorithm that a token names is ignored."""
 
     algorithm: str
     key: Any
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedKeys:
     keys: Mapping[str, SigningKey]
     fetched_at: float
 
@@ -49,35 +49,35 @@ class KeySet:
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._url, self._clock = url, clock
-        self._held = _Held({}, float("-inf"))
+        self._cached = _CachedKeys({}, float("-inf"))
         self._tried_at = {RETRY_S: float("-inf"), UNKNOWN_S: float("-inf")}
         self._failing = False
         self._fetching = threading.Lock()
 
     def key(self, kid: object) -> SigningKey | None:
-        """Return the key of this id; None if the issuer has none. Raises `TokenUnprovable` if that can't be told."""
+        """Return the key of this id; None if the issuer has none. Raises `TokenUnverifiable` in an outage."""
         if not isinstance(kid, str):
             return None
-        held = self._held
-        if self._clock() - held.fetched_at > FRESH_S:
-            self._renew(RETRY_S, wait=not self._serves(held))
-        elif kid not in held.keys:
-            self._renew(UNKNOWN_S, wait=True)
-        held = self._held
-        if not self._serves(held):
-            raise TokenUnprovable
-        found = held.keys.get(kid)
+        cached = self._cached
+        if self._clock() - cached.fetched_at > FRESH_S:
+            self._refresh(RETRY_S, wait=not self._serves(cached))
+        elif kid not in cached.keys:
+            self._refresh(UNKNOWN_S, wait=True)
+        cached = self._cached
+        if not self._serves(cached):
+            raise TokenUnverifiable
+        found = cached.keys.get(kid)
         if found is None and self._failing:
-            raise TokenUnprovable  # it may be a new one
+            raise TokenUnverifiable  # it may be a new key, not fetched yet
         return found
 
-    def _serves(self, held: _Held) -> bool:
-        return self._clock() - held.fetched_at <= FRESH_S + STALE_S
+    def _serves(self, cached: _CachedKeys) -> bool:
+        return self._clock() - cached.fetched_at <= FRESH_S + STALE_S
 
-    def _renew(self, pause: float, *, wait: bool) -> None:
+    def _refresh(self, pause: float, *, wait: bool) -> None:
         """Fetch the set, unless that was tried for the same cause less than `pause` seconds ago.
 
-        `wait`: for another thread that is about it, since what is held doesn't serve.
+        `wait`: for a fetch by another thread, where the cached set can't serve meanwhile.
         """
         if not self._fetching.acquire(timeout=FETCH_S + 1 if wait else 0):
             return
@@ -86,10 +86,10 @@ class KeySet:
             if now - self._tried_at[pause] < pause:
                 return
             self._tried_at[pause] = now
-            self._held = _Held(_fetch(self._url), self._clock())
+            self._cached = _CachedKeys(_fetch(self._url), self._clock())
         except (httpx.HTTPError, OSError, ValueError) as error:
             if not self._failing:  # once for each outage
-                _log.warning("the key set %s can't be had; what is held serves for a while: %s", self._url, error)
+                _log.warning("can't fetch the key set %s, using the cached one for a while: %s", self._url, error)
             self._failing = True
         else:
             self._failing = False
@@ -103,16 +103,16 @@ def _fetch(url: str) -> dict[str, SigningKey]:
         http_deadline.install(client)
         with http_deadline.until(time.monotonic() + FETCH_S), client.stream("GET", url) as answer:
             if answer.status_code != httpx.codes.OK:
-                raise ValueError(f"it is answered with {answer.status_code}")
+                raise ValueError(f"the server answered {answer.status_code}")
             body = bytearray()
             for piece in answer.iter_raw():
                 body += piece
                 if len(body) > _MAX_BYTES:
-                    raise ValueError(f"it has more than {_MAX_BYTES // 1024} KB")
+                    raise ValueError(f"it is larger than {_MAX_BYTES // 1024} KB")
     answered = jiter.from_json(bytes(body))
     members = answered.get("keys") if isinstance(answered, dict) else None
     if not isinstance(members, list):
-        raise ValueError("it isn't a JSON Web Key Set")  # noqa: TRY004 - all that is wrong with it is one kind of error
+        raise ValueError("it isn't a JSON Web Key Set")  # noqa: TRY004 - callers catch one kind of error
     keys: dict[str, SigningKey] = {}
     for member in members:
         if isinstance(member, dict) and isinstance(kid := member.get("kid"), str) and (key := signing_key(member)):
@@ -124,7 +124,7 @@ def _fetch(url: str) -> dict[str, SigningKey]:
 
 
 def signing_key(member: Mapping[str, Any]) -> SigningKey | None:
-    """Return a member of a key set as a key; None if it is not one that users' tokens are signed with."""
+    """Return a member of a key set as a key; None if it isn't for verifying ES256 or RS256 signatures."""
     match member.get("kty"), member.get("crv"):
         case "EC", "P-256":
             algorithm = "ES256"

@@ -1,7 +1,8 @@
-"""How much one caller, and one address, may ask of the service, and what a key in browsers may take in a day.
+"""Rate limits by caller and by address, and daily quotas for publishable keys.
 
-A window begins with its first call and ends after the time that its rate names. Over Redis all machines count together;
-refusals stay with the machine, since looking for them there would cost every caller a round trip.
+A window begins with its first call and lasts as long as its rate says. With Redis, all machines share their counts;
+failed authentications are counted on each machine alone, since checking them in Redis would cost every call a round
+trip.
 """
 
 import io
@@ -17,27 +18,27 @@ from limits import RateLimitItem, RateLimitItemPerDay, parse
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from conversation.access.callers import Caller
-from conversation.access.shared_windows import SharedWindows
-from conversation.access.windows import Counting, open_redis
+from conversation.access.counter_file import CounterFile
+from conversation.access.window_counter import WindowCounter, open_redis
 from conversation.problem_codes import Refused
 from conversation.settings import Settings, is_loopback
 from logging_store.metrics.ledger import Ledger
 
-#: In a request's environ: a function that is told how many bytes the body has after decompression, if somebody counts.
-COUNT_PLAIN = "turnlog.count_plain"
-MAX_BODY = 4 * 1024 * 1024  # bytes, also after decompression: a batch of 1,000 long turns fits well
+#: In a request's environ, where a quota counts bytes: a function to call with the body's size after decompression.
+COUNT_DECOMPRESSED = "turnlog.count_plain"
+MAX_BODY = 4 * 1024 * 1024  # bytes, before and after decompression; a batch of 1,000 long turns is well below
 
 
 class Limits:
-    """What the settings allow, and what has been counted of it. Nothing is opened before the first count."""
+    """The limits of the settings and their counters, which are opened with the first count."""
 
     def __init__(self, settings: Settings, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
         file = settings.data_dir / "limits"
         self._ledger = ledger
-        self._here = self._everywhere = Counting(f"{file}", partial(SharedWindows, file, clock), ledger, clock)
+        self._local = self._shared = WindowCounter(f"{file}", partial(CounterFile, file, clock), ledger, clock)
         store = settings.turnlog_limits_store.get_secret_value()
         if store != "memory":
-            self._everywhere = Counting("the Redis of TURNLOG_LIMITS_STORE", partial(open_redis, store), ledger, clock)
+            self._shared = WindowCounter("the Redis of TURNLOG_LIMITS_STORE", partial(open_redis, store), ledger, clock)
         self._refusals = _rate(settings.turnlog_refusals_per_address)
         self._per_address = _rate(settings.turnlog_rate_per_address)
         self._per_caller = {
@@ -51,51 +52,53 @@ class Limits:
         self._bytes = RateLimitItemPerDay(self._megabytes << 20)
 
     def check_address(self, address: str) -> None:
-        """Raise `Refused` if too many calls of this address were refused."""
-        if self._refusals and (name := _counted_as(address)):
-            wait = self._here.look(self._refusals, "refused", name)
+        """Raise `Refused` if too many calls from this address failed to authenticate."""
+        if self._refusals and (name := _address_key(address)):
+            wait = self._local.peek(self._refusals, "refused", name)
             if wait:
-                self._refuse(f"Too many calls from this address were refused ({_said(self._refusals)} may be)", wait)
+                self._refuse(
+                    f"Too many calls from this address were refused ({_described(self._refusals)} may be)", wait
+                )
 
     def count_refusal(self, address: str) -> None:
-        if self._refusals and (name := _counted_as(address)):
-            self._here.hit(self._refusals, "refused", name)
+        if self._refusals and (name := _address_key(address)):
+            self._local.hit(self._refusals, "refused", name)
 
     def count_call(self, caller: Caller, address: str, size: int) -> None:
-        """Count a call with a body of `size` bytes. Raises `Refused` if it is one too many."""
-        who = _name(caller)
+        """Count a call with a body of `size` bytes. Raises `Refused` if it exceeds a limit."""
+        who = _counter_name(caller)
         if who is None:
             return
         rate = self._per_caller[caller.kind]
-        if caller.is_restricted and self._per_address and (name := _counted_as(address)):
-            wait = self._everywhere.hit(self._per_address, "address", name)
+        if caller.is_restricted and self._per_address and (name := _address_key(address)):
+            wait = self._shared.hit(self._per_address, "address", name)
             if wait:
-                self._refuse(f"Browsers at one address may make {_said(self._per_address)}", wait)
-        if rate and (wait := self._everywhere.hit(rate, "calls", *who)):
-            self._refuse(f"{_THE_CALLER[caller.kind]} may make {_said(rate)}", wait)
+                self._refuse(f"Browsers at one address may make {_described(self._per_address)}", wait)
+        if rate and (wait := self._shared.hit(rate, "calls", *who)):
+            self._refuse(f"{_THE_CALLER[caller.kind]} may make {_described(rate)}", wait)
         self.count_bytes(caller, size)
 
     def count_bytes(self, caller: Caller, size: int) -> None:
-        """Count bytes that a caller sends. Raises `Refused` if they are too many."""
-        who = _name(caller)
+        """Count bytes that a caller sends. Raises `Refused` if they exceed the day's quota."""
+        who = _counter_name(caller)
         if (
             who
             and size > 0
             and caller.kind == "publishable"
-            and (wait := self._everywhere.hit(self._bytes, "bytes", *who, cost=size))
+            and (wait := self._shared.hit(self._bytes, "bytes", *who, cost=size))
         ):
             self._refuse(f"This key may send {self._megabytes} MB in a day", wait)
 
     def check_sessions(self, caller: Caller) -> None:
-        """Raise `Refused` if a caller has created as many sessions as they may."""
-        who = _name(caller)
-        if who and caller.kind == "publishable" and (wait := self._everywhere.look(self._sessions, "sessions", *who)):
+        """Raise `Refused` if a caller has used up the day's quota of new sessions."""
+        who = _counter_name(caller)
+        if who and caller.kind == "publishable" and (wait := self._shared.peek(self._sessions, "sessions", *who)):
             self._refuse(f"This key may create {self._sessions.amount} sessions in a day", wait)
 
     def count_session(self, caller: Caller) -> None:
-        who = _name(caller)
+        who = _counter_name(caller)
         if who and caller.kind == "publishable":
-            self._everywhere.hit(self._sessions, "sessions", *who)
+            self._shared.hit(self._sessions, "sessions", *who)
 
     def _refuse(self, rule: str, wait: int) -> NoReturn:
         self._ledger.call("limited")
@@ -106,43 +109,43 @@ _THE_CALLER = {"secret": "This key", "publishable": "This key", "user": "A user"
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Limit an app's calls, and let it see the addresses that its proxies tell of."""
+    """Limit an app's calls, and let it trust the client addresses that its proxies report."""
     app.extensions["turnlog_limits"] = Limits(settings, app.extensions["conversation_repository"].ledger)
     if settings.turnlog_proxies:
-        # of what a proxy says, only from where it was called: nobody here asks for more
+        # only the client's address; nothing here uses the other headers of a proxy
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.turnlog_proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
         )
 
 
 def count_address() -> None:
-    """Refuse a call, before it is known who makes it, if its address was refused too often."""
+    """Refuse a call before it is authenticated, if too many from its address failed to."""
     _limits().check_address(_address())
 
 
 def count_refusal() -> None:
-    """Count a call that didn't prove who makes it."""
+    """Count a call that failed to authenticate."""
     _limits().count_refusal(_address())
 
 
 def count_call(caller: Caller) -> None:
-    """Count a call of somebody who is known, and refuse it if it is one too many.
+    """Count an authenticated call, and refuse it if it exceeds a limit.
 
-    What its body has more after decompression, which is what is stored and spooled, is counted when it is read.
+    The bytes that decompression adds, which are stored and spooled too, are counted when the body is read.
     """
     limits, size = _limits(), _size()
     limits.count_call(caller, _address(), size)
     if caller.kind == "publishable":
-        request_ctx.request.environ[COUNT_PLAIN] = lambda plain: limits.count_bytes(caller, plain - size)
+        request_ctx.request.environ[COUNT_DECOMPRESSED] = lambda plain: limits.count_bytes(caller, plain - size)
 
 
 def check_sessions(caller: Caller) -> None:
-    """Refuse a call that may create a session, if the caller has created as many as they may."""
+    """Refuse a call that may create a session, if the caller has used up its quota of new ones."""
     _limits().check_sessions(caller)
 
 
 def count_session(caller: Caller) -> None:
-    """Count a session that the caller has created; a call that only finds it again, or renews its token, is none."""
+    """Count a session that the caller has created; call it only for new ones."""
     _limits().count_session(caller)
 
 
@@ -156,7 +159,7 @@ def _address() -> str:
 
 
 def _size() -> int:
-    """Return the bytes of the body as they were sent; where only the client knows, what it says, up to the most."""
+    """Return the bytes of the body as it was sent; before it is read, what the client declares, up to `MAX_BODY`."""
     environ = request_ctx.request.environ
     body = environ.get("wsgi.input")
     if isinstance(body, io.BytesIO):  # the service's own worker has read it
@@ -166,8 +169,8 @@ def _size() -> int:
     return min(request_ctx.request.content_length or 0, MAX_BODY)
 
 
-def _name(caller: Caller) -> tuple[str, str] | None:
-    """Return by what a caller is counted: None if by nothing."""
+def _counter_name(caller: Caller) -> tuple[str, str] | None:
+    """Return project and name under which a caller's calls are counted; None if they aren't."""
     match caller.kind:
         case "secret" | "publishable":
             return caller.project, f"key:{caller.key_id}"
@@ -178,8 +181,11 @@ def _name(caller: Caller) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=1024)
-def _counted_as(address: str) -> str | None:
-    """Return what an address is counted as: of IPv6 the network that one customer is given; of this machine nothing."""
+def _address_key(address: str) -> str | None:
+    """Return the name under which an address is counted: an IPv6 address as its /64, which one customer is given.
+
+    None for this machine, which isn't limited.
+    """
     if not address or is_loopback(address):
         return None
     try:
@@ -188,7 +194,7 @@ def _counted_as(address: str) -> str | None:
         return address
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
-            return _counted_as(str(ip.ipv4_mapped))
+            return _address_key(str(ip.ipv4_mapped))
         return str(ipaddress.IPv6Network((ip.packed[:8].ljust(16, b"\0"), 64)))
     return str(ip)
 
@@ -197,5 +203,5 @@ def _rate(setting: str) -> RateLimitItem | None:
     return None if setting == "off" else parse(setting)
 
 
-def _said(rate: RateLimitItem) -> str:
+def _described(rate: RateLimitItem) -> str:
     return f"{rate.amount} calls a {rate.GRANULARITY.name}"

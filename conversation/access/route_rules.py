@@ -1,4 +1,4 @@
-"""What each route says about its callers; one that says nothing lets nobody in."""
+"""The access rule of each route, declared by a decorator of its view; without one the route is closed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -11,39 +11,39 @@ _RULE = "access_rule"
 
 
 class Rule(NamedTuple):
-    """Who may call a route. `scope` is None where everybody may.
+    """Who may call a route. `scope`: the scope that a caller needs; None for no authentication.
 
-    `restricted`: also who only reaches sessions of their own. `of_service`: it tells of all projects, so only who has a
-    key of the service's own one, TURNLOG_PROJECT. `page`: it is one of the web pages, for who signed in.
+    `restricted`: also callers who reach only sessions of their own. `service_wide`: the route shows all projects, so it
+    needs a key of the service's own project, TURNLOG_PROJECT. `page`: a web page, for signed-in browsers.
     """
 
     scope: Scope | None
     restricted: bool = False
-    of_service: bool = False
+    service_wide: bool = False
     page: bool = False
 
 
-def requires(scope: Scope, *, restricted: bool = False, of_service: bool = False) -> Callable[[_View], _View]:
-    """Let a view be called by who has a scope: see `Rule`."""
-    return _ruled(Rule(scope, restricted, of_service))
+def requires(scope: Scope, *, restricted: bool = False, service_wide: bool = False) -> Callable[[_View], _View]:
+    """Open an API view to callers with a scope; see `Rule`."""
+    return _with_rule(Rule(scope, restricted, service_wide))
 
 
-def page(scope: Scope, *, restricted: bool = False, of_service: bool = False) -> Callable[[_View], _View]:
-    """Let a page be seen by who signed in with a scope: see `Rule`."""
-    return _ruled(Rule(scope, restricted, of_service, page=True))
+def page(scope: Scope, *, restricted: bool = False, service_wide: bool = False) -> Callable[[_View], _View]:
+    """Open a page to signed-in browsers with a scope; see `Rule`."""
+    return _with_rule(Rule(scope, restricted, service_wide, page=True))
 
 
 def open_page(view: _View) -> _View:
-    """Let a page be seen by everybody: it tells nothing of the log."""
-    return _ruled(Rule(None, page=True))(view)
+    """Open a page to everybody; it must show nothing of the log."""
+    return _with_rule(Rule(None, page=True))(view)
 
 
 def open_to_all(view: _View) -> _View:
-    """Let a view be called by everybody: it tells nothing of the log."""
-    return _ruled(Rule(None))(view)
+    """Open an API view to everybody; it must show nothing of the log."""
+    return _with_rule(Rule(None))(view)
 
 
-def _ruled(rule: Rule) -> Callable[[_View], _View]:
+def _with_rule(rule: Rule) -> Callable[[_View], _View]:
     def attach_rule(view: _View) -> _View:
         view.__dict__[_RULE] = rule
         return view

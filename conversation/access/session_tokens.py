@@ -1,7 +1,7 @@
-"""A session's token: who holds it may append to that session.
+"""Session tokens: bearer tokens that let a browser append to one session.
 
-Signed by the family of the key that opened the session, so it needs no look-up and outlives the key's rotation, not
-the end of the key itself.
+The secret of the key's family signs them, so they need no look-up and survive the key's rotation, but not its
+revocation.
 """
 
 import hashlib
@@ -15,41 +15,41 @@ from conversation.access.api_keys import Key
 
 LIFETIME_S = 24 * 3600
 PREFIX = "turnlog_st_"
-_LONGEST = 1000  # characters
+_MAX_LENGTH = 1000  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class SessionToken:
-    """`owner`: whose the session is, as the database knows it."""
+    """`owner`: the session's owner as the database stores it."""
 
     session_id: str
     owner: str
 
 
 def owner_of(key: Key, claim: str) -> str:
-    """Return who holds the sessions that a claim opens with a key; with another key the same claim is somebody else."""
+    """Return the owner of the sessions that a claim creates with a key family; it differs for another family."""
     return "token:" + hashlib.sha256(f"{key.project}\n{key.family}\n{claim}".encode()).hexdigest()
 
 
 def issue(key: Key, session_id: str, owner: str) -> tuple[str, datetime]:
-    """Return a token and when it ends."""
-    ends = int(time.time()) + LIFETIME_S
-    said = {"k": str(key.family), "p": key.project, "s": session_id, "o": owner, "c": "append", "e": ends}
-    text = _signer(key).dumps(said)
-    return PREFIX + (text if isinstance(text, str) else text.decode()), datetime.fromtimestamp(ends, UTC)
+    """Return a token and when it expires."""
+    expires = int(time.time()) + LIFETIME_S
+    payload = {"k": str(key.family), "p": key.project, "s": session_id, "o": owner, "c": "append", "e": expires}
+    text = _signer(key).dumps(payload)
+    return PREFIX + (text if isinstance(text, str) else text.decode()), datetime.fromtimestamp(expires, UTC)
 
 
 def read(key: Key, text: str) -> SessionToken | None:
-    """Return what a token says; None unless it is whole, of this key's family and project, and not over."""
-    if not text.startswith(PREFIX) or len(text) > _LONGEST:
+    """Return a verified token; None unless it is intact, of this key's family and project, and not expired."""
+    if not text.startswith(PREFIX) or len(text) > _MAX_LENGTH:
         return None
     try:
-        said = _signer(key).loads(text.removeprefix(PREFIX))
+        payload = _signer(key).loads(text.removeprefix(PREFIX))
     except BadData:
         return None
-    if (said["k"], said["p"], said["c"]) != (str(key.family), key.project, "append") or said["e"] <= time.time():
+    if (payload["k"], payload["p"], payload["c"]) != (str(key.family), key.project, "append"):
         return None
-    return SessionToken(said["s"], said["o"])
+    return SessionToken(payload["s"], payload["o"]) if payload["e"] > time.time() else None
 
 
 def _signer(key: Key) -> URLSafeSerializer:

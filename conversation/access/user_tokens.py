@@ -1,8 +1,8 @@
-"""The token that a user of the project's own sign-in (Supabase Auth) carries: does it prove who they are?
+"""Verifies the tokens (JWT) of users of the project's own sign-in, such as Supabase Auth.
 
-Signed by the issuer's published keys (ES256, RS256), or with a secret that the issuer shares with us (HS256): which of
-them is configured, never read from the token. A session that the user ended there stays good here until its token
-expires, an hour at most by default.
+The issuer signs them with its published keys (ES256, RS256), or with a secret that it shares with us (HS256); the
+settings choose which, never the token. After a user signs out there, the token is still accepted here until it expires,
+by default after an hour at most.
 """
 
 import base64
@@ -15,22 +15,22 @@ import jwt
 import jwt.exceptions
 
 from conversation.access.callers import ALL_SCOPES, Scope
+from conversation.access.errors import InvalidToken, TokenUnverifiable, WrongTokenKind
 from conversation.access.jwks import KeySet, SigningKey
-from conversation.access.token_errors import InvalidToken, TokenUnprovable, UnfitToken
 from conversation.settings import Settings
 from logging_store.records.values import MAX_NAME
 
-__all__ = ["InvalidToken", "SharedSecret", "TokenUnprovable", "UnfitToken", "UserTokens"]
+__all__ = ["InvalidToken", "SharedSecret", "TokenUnverifiable", "UserTokens", "WrongTokenKind"]
 
 LEEWAY_S = 30
 ROLE = "authenticated"
 _MAX_TOKEN = 8192  # characters; gunicorn takes no longer header
-# one spelling of a token only; PyJWT would also take padding
+# the canonical encoding only; PyJWT would accept padding as well
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _REQUIRED = ("exp", "iss", "aud", "sub")
 
-#: Claims are looked at only when the signature is good.
-_UNFIT: dict[type[jwt.PyJWTError], str] = {
+#: Claims are checked only after the signature.
+_WRONG_KIND: dict[type[jwt.PyJWTError], str] = {
     jwt.ExpiredSignatureError: "The token has expired: renew it and send the call again",
     jwt.ImmatureSignatureError: "The token is not valid yet",
     jwt.InvalidIssuerError: "The token is of another issuer than the project's",
@@ -44,40 +44,40 @@ _FORGED: dict[type[jwt.PyJWTError], str] = {
 _MALFORMED = "This is not a token of the project's sign-in"
 
 
-class Vouched(NamedTuple):
-    """`scopes`: what the project's sign-in lets a user do as one of its team, by `app_metadata.turnlog`."""
+class VerifiedUser(NamedTuple):
+    """A user whose token is valid. `scopes`: a team member's, from `app_metadata.turnlog`; empty for other users."""
 
     user_id: str
     scopes: frozenset[Scope]
 
 
-class Keys(Protocol):
-    """Where the keys come from that tokens are signed with."""
+class SigningKeys(Protocol):
+    """The source of the keys that sign tokens."""
 
     def key(self, kid: object) -> SigningKey | None:
-        """Return the key of this id; None if there is none. Raises `TokenUnprovable` if that can't be told now."""
+        """Return the key of this id; None if there is none. Raises `TokenUnverifiable` in an outage."""
 
 
 class SharedSecret:
-    """The one secret that an issuer signs with and has told us."""
+    """The one secret that an issuer signs with and shares with us."""
 
     def __init__(self, secret: str) -> None:
         self._key = SigningKey("HS256", secret.encode())
 
-    def key(self, kid: object) -> SigningKey:  # noqa: ARG002 - whatever a token calls it
+    def key(self, kid: object) -> SigningKey:  # noqa: ARG002 - there is only one key
         return self._key
 
 
 class UserTokens:
-    """Verifies users' tokens. `anonymous`: whether a user who hasn't said who they are is one, too."""
+    """Verifies users' tokens. `anonymous`: whether to accept tokens of anonymous sign-ins."""
 
-    def __init__(self, keys: Keys, *, issuer: str, audience: str = ROLE, anonymous: bool = False) -> None:
+    def __init__(self, keys: SigningKeys, *, issuer: str, audience: str = ROLE, anonymous: bool = False) -> None:
         self._keys, self._issuer, self._audience, self._anonymous = keys, issuer, audience, anonymous
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """Return what the settings ask for; None if users' tokens are off."""
-        keys: Keys
+        """Return the verifier that the settings configure; None if users' tokens are off."""
+        keys: SigningKeys
         match settings.turnlog_user_tokens, settings.turnlog_jwt_secret:
             case "hs256", secret if secret:
                 keys = SharedSecret(secret.get_secret_value())
@@ -92,19 +92,15 @@ class UserTokens:
             anonymous=settings.turnlog_anonymous_users,
         )
 
-    def verify(self, token: str) -> str:
-        """Return the id of the user whom a token vouches for. Raises as `vouch` does."""
-        return self.vouch(token).user_id
+    def verify(self, token: str) -> VerifiedUser:
+        """Return the user of a token.
 
-    def vouch(self, token: str) -> Vouched:
-        """Return whom a token vouches for.
-
-        Raises `InvalidToken`, or `TokenUnprovable` if the issuer's keys are not to be had.
+        Raises `InvalidToken`, or `TokenUnverifiable` if the issuer's keys are unavailable.
         """
         if len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
             raise InvalidToken(_MALFORMED)
         try:
-            # the header chooses among our keys, and nothing else
+            # the header only chooses among our keys
             key = self._keys.key(_key_id(token))
             if key is None:
                 raise InvalidToken("The token is signed with a key that the project doesn't have")
@@ -118,33 +114,33 @@ class UserTokens:
                 leeway=LEEWAY_S,
             )
         except jwt.MissingRequiredClaimError as error:
-            raise UnfitToken(f"The token doesn't state {error.claim}") from None
-        except (jwt.PyJWTError, ValueError) as error:  # what PyJWT says may quote the token
-            if unfit := _reason(error, _UNFIT):
-                raise UnfitToken(unfit, expired=isinstance(error, jwt.ExpiredSignatureError)) from None
+            raise WrongTokenKind(f"The token doesn't state {error.claim}") from None
+        except (jwt.PyJWTError, ValueError) as error:  # PyJWT's message may quote the token
+            if reason := _reason(error, _WRONG_KIND):
+                raise WrongTokenKind(reason, expired=isinstance(error, jwt.ExpiredSignatureError)) from None
             raise InvalidToken(_reason(error, _FORGED) or _MALFORMED) from None
-        return Vouched(self._user(claims), _scopes(claims))
+        return VerifiedUser(self._user(claims), _scopes(claims))
 
     def _user(self, claims: Mapping[str, Any]) -> str:
         if claims.get("role") != ROLE:
-            raise UnfitToken("The token is not one of a signed-in user")
+            raise WrongTokenKind("The token is not one of a signed-in user")
         if claims.get("is_anonymous") not in (None, False) and not self._anonymous:
-            raise UnfitToken("The token is of an anonymous sign-in, which this service doesn't take")
+            raise WrongTokenKind("The token is of an anonymous sign-in, which this service doesn't take")
         user: str = claims["sub"]
         if not user.strip() or not user.isprintable() or len(user) > MAX_NAME:
-            raise UnfitToken("The token names no user")
+            raise WrongTokenKind("The token names no user")
         return user
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
-    # only who holds the project's secret key can write app_metadata
+    # only the project's secret key can write app_metadata
     metadata = claims.get("app_metadata")
-    stated = metadata.get("turnlog") if isinstance(metadata, dict) else None
-    return frozenset(scope for scope in ALL_SCOPES if isinstance(stated, list) and scope in stated)
+    granted = metadata.get("turnlog") if isinstance(metadata, dict) else None
+    return frozenset(scope for scope in ALL_SCOPES if isinstance(granted, list) and scope in granted)
 
 
 def _key_id(token: str) -> object:
-    """Return the id of the key that a token says it is signed with; PyJWT's own look takes apart all of the token."""
+    """Return the key id (`kid`) of a token's header; PyJWT's own function would parse the whole token."""
     header = jiter.from_json(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
     return header.get("kid") if isinstance(header, dict) else None
 

@@ -89,7 +89,7 @@ def list_feedback(session: str) -> Response:
 def keep(stated: Feedback) -> Response:
     (kept,) = http.repository().write([stated])
     assert kept.interaction is not None  # noqa: S101 - of which it was said
-    who = access.admitted()
+    who = access.auth_context()
     author = stated.author or (who.claims.author if who and who.claims else None)
     told = {
         "session_id": kept.session.id,

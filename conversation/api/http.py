@@ -97,11 +97,11 @@ def status_of(receipt: Receipt) -> int:
 def repository(*, creating_session: bool = False) -> ConversationRepository:
     """Return the log as the caller reaches it. `creating_session`: the call makes a session, or finds the caller's."""
     attached: ConversationRepository = current_app.extensions["conversation_repository"]
-    who = access.admitted()
+    who = access.auth_context()
     if who is None:
         return attached
     if who.claims and creating_session:
-        who.claims.creating = partial(limits.check_sessions, who.caller)
+        who.claims.before_create = partial(limits.check_sessions, who.caller)
     return attached.for_caller(who.caller.project, who.claims)
 
 
@@ -110,7 +110,7 @@ def session_token(kept: WriteResult) -> dict[str, str]:
 
     A session that is new counts among those that the caller may create.
     """
-    who = access.admitted()
+    who = access.auth_context()
     if who and who.claims and kept.receipt.receipt in {"created", "spooled"}:
         limits.count_session(who.caller)
     return who.claims.token(kept.session.id) if who and who.claims and kept.receipt.acknowledged else {}

@@ -19,7 +19,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
-@access.requires("admin", of_service=True)
+@access.requires("admin", service_wide=True)
 def metrics() -> Response:
     registry = CollectorRegistry()
     registry.register(_Turnlog(http.repository().ledger, http.repository().store))

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from werkzeug.routing import MapAdapter
 
 from conversation import access, refusals
-from conversation.access.token_errors import TokenUnprovable
+from conversation.access.errors import TokenUnverifiable
 from conversation.api import near_misses
 from conversation.api.requests import TOO_LARGE, InvalidBody, json_path
 from conversation.api.route_templates import described_routes, template_of
@@ -138,7 +138,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(errors.SessionNotFound, _session_not_found)
     app.register_error_handler(errors.FolderNotFound, _folder_not_found)
     app.register_error_handler(errors.NotOwner, _not_yours)
-    app.register_error_handler(TokenUnprovable, _unprovable)
+    app.register_error_handler(TokenUnverifiable, _token_unverifiable)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
     app.register_error_handler(errors.Invalid, _refused_by_the_store)
@@ -225,7 +225,7 @@ def _not_yours(error: errors.NotOwner) -> Response:
     return problem("missing-session-token", str(error))
 
 
-def _unprovable(error: TokenUnprovable) -> Response:
+def _token_unverifiable(error: TokenUnverifiable) -> Response:
     return problem(
         "sign-in-unavailable",
         "The token can't be verified now, and nothing was acknowledged; send the same call again",

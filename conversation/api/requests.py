@@ -17,7 +17,7 @@ from flask.globals import request_ctx
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from conversation.access.limits import COUNT_PLAIN, MAX_BODY
+from conversation.access.limits import COUNT_DECOMPRESSED, MAX_BODY
 from conversation.api import validation_messages
 from conversation.problem_codes import Refused
 
@@ -105,7 +105,7 @@ def _bytes_of(sent: Request) -> bytes:
             return body or b"{}"
         case "gzip" | "x-gzip":
             plain = _gunzip(body)
-            if count := sent.environ.get(COUNT_PLAIN):
+            if count := sent.environ.get(COUNT_DECOMPRESSED):
                 count(len(plain))
             return plain
         case other:

@@ -135,7 +135,7 @@ class SessionPage(Answer):
 
 
 class Erased(Answer):
-    """A report: what went, or would go. `flask verify-report` checks its signature."""
+    """A report: what went, or would go. `turnlog verify-report` checks its signature."""
 
     project: str
     session_id: UUID
@@ -152,7 +152,7 @@ class Erased(Answer):
 
 
 class UserErased(Answer):
-    """A report: what went, or would go. `flask verify-report` checks its signature."""
+    """A report: what went, or would go. `turnlog verify-report` checks its signature."""
 
     project: str
     user_id: str
@@ -173,7 +173,7 @@ class UserErased(Answer):
 
 
 class ExportedLines(RootModel[str]):
-    """A record a line, `{"record": "session", …}`: what `flask export` writes as `turnlog` and `flask import` takes."""
+    """JSON lines, one a record, as `turnlog export` writes them and `turnlog import` reads them."""
 
 
 class Problem(BaseModel):

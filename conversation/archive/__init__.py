@@ -1,5 +1,5 @@
-"""How the log is taken in and given out as files: `flask import` and `flask export`.
+"""Imports files and other databases into the log, and exports the log to files.
 
-A format's reader turns documents into records; an import writes them in batches, past spool and group commit. An
-export reads the log page by page. Nothing here holds a file, or a log, in memory.
+A format's reader turns documents into records; the importer writes them in batches, without spool and group commit. An
+export reads the log page by page. Neither holds a whole file or log in memory.
 """

@@ -1,32 +1,36 @@
-"""Dialogues become interactions the same way, whatever format they came in.
+"""Turns the dialogues of all formats into interactions.
 
-A user's message and what follows it, up to the user's next one, are one interaction: prompt and response. What comes
-before the user's first message (a system's instructions, an assistant's greeting) is kept at the head of the first
-prompt. `turn` counts 1, 2, 3 …, and is the interaction's key as well, so that the same dialogue read again states
-the same records. A prompt or a response of one plain message is a text; any other is a list of its messages.
+A user's message and the messages up to the user's next one are one interaction: prompt and response. Messages before
+the user's first one (a system prompt, an assistant's greeting) go to the start of the first prompt. `turn` counts 1, 2,
+3 …, and is the interaction's key as well, so that reading the same dialogue again yields the same records. A prompt or
+response that is a single plain message is a text; any other is a list of its messages.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from conversation.api.requests import json_path
-from conversation.archive.entries import Document, Place, Refused, Stated
+from conversation.archive.entries import Document, InvalidDocumentError, Location, ParsedRecord, RejectedEntry
+from conversation.archive.session_keys import check_key
 from logging_store.records.models import Interaction, Session
-from logging_store.records.values import Identifier
 
-_NAME: TypeAdapter[str] = TypeAdapter(Identifier)
+_ROLES = {
+    "user": ("human", "customer", "client", "visitor"),
+    "assistant": ("gpt", "chatgpt", "bot", "ai", "model", "bing", "bard", "claude", "agent"),
+    "tool": ("function", "function_response", "observation"),
+}
+_ROLE_OF = {name: role for role, names in _ROLES.items() for name in (role, *names)}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What somebody said. `more`: further fields that belong to the message (a name, tool calls).
+    """A message. `more`: its further fields (a name, tool calls).
 
-    `said_at`: ISO 8601 with a zone. `aside`: what has no place in a message, and goes to the interaction's metadata.
+    `said_at`: ISO 8601 with a zone. `aside`: fields that are not part of a message, for the interaction's metadata.
     """
 
     role: str
@@ -37,7 +41,7 @@ class Message:
 
     @property
     def plain(self) -> bool:
-        """Tell whether the text alone says it all, given the place where it stands."""
+        """Return whether the message has a text and, but for its role, nothing else."""
         return isinstance(self.content, str) and not self.more
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +51,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A conversation as a file tells it. `session` and `last` are fields of the session and of the last interaction."""
+    """A conversation of a file. `session`, `last`: fields of the session, and of the last interaction."""
 
     session_id: str
     messages: Iterable[Message]
@@ -55,25 +59,26 @@ class Dialogue:
     last: dict[str, Any] = field(default_factory=dict)
 
 
-class NotADialogueError(Exception):
-    """The document isn't what its format says. The message tells where."""
-
-
-def of_each(
-    documents: Iterable[Document | Refused], dialogue_of: Callable[[dict[str, Any]], Dialogue]
-) -> Iterator[Stated | Refused]:
-    """Yield the records of documents that are a dialogue each."""
+def read_dialogues(
+    documents: Iterable[Document | RejectedEntry], dialogue_of: Callable[[dict[str, Any]], Dialogue]
+) -> Iterator[ParsedRecord | RejectedEntry]:
+    """Yield the records of documents, each of which is a dialogue."""
     for document in documents:
-        if isinstance(document, Refused):
+        if isinstance(document, RejectedEntry):
             yield document
             continue
         try:
             dialogue = dialogue_of(document.value)
-            check_name(dialogue.session_id)
-        except NotADialogueError as error:
-            yield Refused(document.place, str(error), spelled(document.value))
+            check_key(dialogue.session_id)
+        except InvalidDocumentError as error:
+            yield RejectedEntry(document.location, str(error), to_text(document.value))
         else:
-            yield from records(document.place, dialogue)
+            yield from records(document.location, dialogue)
+
+
+def role_of(speaker: str) -> str:
+    """Return the role for a speaker's name; an unknown name is returned as it is."""
+    return _ROLE_OF.get(speaker.lower(), speaker)
 
 
 def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -81,43 +86,18 @@ def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def spelled(value: Any) -> str:
-    """Return a JSON value as text."""
+def to_text(value: Any) -> str:
+    """Return a value as JSON text."""
     return to_json(value, inf_nan_mode="strings").decode()
 
 
-def name_of(document: dict[str, Any]) -> str:
-    """Return the session's key: the document's own `id`; without one, a name from its content."""
-    match document.get("id"):
-        case None:
-            return name_from_content(document)
-        case int() as number if not isinstance(number, bool):
-            return str(number)
-        case str() as name:
-            return name
-    raise NotADialogueError("$.id: Must be a text or a number")
-
-
-def check_name(name: str) -> None:
-    """Raise `NotADialogueError` for a name that no session can have."""
-    try:
-        _NAME.validate_python(name)
-    except ValidationError as error:
-        raise NotADialogueError(f"Its id {name[:50]!r} can't be used: {error.errors()[0]['msg']}") from None
-
-
-def name_from_content(document: dict[str, Any]) -> str:
-    """Return a key for a dialogue that has none of its own: the same for the same content, however it is spelled."""
-    return f"sha256-{sha256(_canonical(document)).hexdigest()}"
-
-
-def records(place: Place, dialogue: Dialogue) -> Iterator[Stated | Refused]:
+def records(location: Location, dialogue: Dialogue) -> Iterator[ParsedRecord | RejectedEntry]:
     """Yield a dialogue's session and its interactions."""
-    yield _validated(place, Session, {"session_id": dialogue.session_id, **_stated(dialogue.session)})
+    yield _validated(location, Session, {"session_id": dialogue.session_id, **_stated(dialogue.session)})
     waiting: dict[str, Any] | None = None
     for turn, (prompt, response) in enumerate(_exchanges(dialogue.messages), start=1):
         if waiting is not None:
-            yield _validated(place, Interaction, waiting)
+            yield _validated(location, Interaction, waiting)
         waiting = {
             "session_id": dialogue.session_id,
             "interaction_id": str(turn),
@@ -125,7 +105,7 @@ def records(place: Place, dialogue: Dialogue) -> Iterator[Stated | Refused]:
             **_interaction(prompt, response),
         }
     if waiting is not None:
-        yield _validated(place, Interaction, _with_last(waiting, dialogue.last))
+        yield _validated(location, Interaction, _with_last(waiting, dialogue.last))
 
 
 def _with_last(interaction: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
@@ -136,22 +116,22 @@ def _with_last(interaction: dict[str, Any], last: dict[str, Any]) -> dict[str, A
 def _exchanges(messages: Iterable[Message]) -> Iterator[tuple[list[Message], list[Message]]]:
     prompt: list[Message] = []
     response: list[Message] = []
-    asked = False  # the user has said something
+    has_user = False
     for message in messages:
         if message.role == "user":
-            if asked:
+            if has_user:
                 yield prompt, response
                 prompt, response = [], []
-            asked = True
+            has_user = True
             prompt.append(message)
-        elif asked:
+        elif has_user:
             response.append(message)
         else:
             prompt.append(message)
-    if asked:
+    if has_user:
         yield prompt, response
     elif prompt:
-        # nobody asked: what an assistant said is a response all the same
+        # without a user's message, the assistant's first one starts the response
         answer = next((n for n, message in enumerate(prompt) if message.role == "assistant"), len(prompt))
         yield prompt[:answer], prompt[answer:]
 
@@ -183,29 +163,18 @@ def _stated(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, {}, [])}
 
 
-def _validated(place: Place, model: type[Session] | type[Interaction], fields: dict[str, Any]) -> Stated | Refused:
+def _validated(
+    location: Location, model: type[Session] | type[Interaction], fields: dict[str, Any]
+) -> ParsedRecord | RejectedEntry:
     try:
-        return Stated(place, model.model_validate(fields))
+        return ParsedRecord(location, model.model_validate(fields))
     except ValidationError as error:
-        return Refused(place, told(error), spelled(fields))
+        return RejectedEntry(location, describe_errors(error), to_text(fields))
 
 
-def told(error: ValidationError) -> str:
-    """Say in one line which fields are wrong, and why."""
+def describe_errors(error: ValidationError) -> str:
+    """Return one line with the path and the reason of each invalid field."""
     return "; ".join(
         f"{json_path((*detail['loc'], *detail.get('ctx', {}).get('path', ())))}: {detail['msg']}"
         for detail in error.errors(include_url=False)
     )
-
-
-def _canonical(document: dict[str, Any]) -> bytes:
-    return to_json(_sorted(document), inf_nan_mode="strings")
-
-
-def _sorted(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _sorted(value[key]) for key in sorted(value)}
-        case list():
-            return [_sorted(item) for item in value]
-    return value

@@ -1,8 +1,8 @@
-"""The JSON documents of a file, one after another: JSON lines, an array, or documents that span lines.
+"""Reads the JSON documents of a file one by one: JSON lines, an array, or pretty-printed documents.
 
-Which of them it is shows in how the file begins. In memory are one document and what was read ahead; one longer than
-`MAX_DOCUMENT` is passed over and named. Each is parsed as strictly as a request's body, and what can't be read harms
-no other.
+The start of the file decides which of them it is. Only one document and a read buffer are in memory; a document longer
+than `MAX_DOCUMENT` is rejected. Each is parsed as strictly as a request's body, and an invalid one doesn't affect the
+others.
 """
 
 import io
@@ -13,17 +13,17 @@ from gzip import BadGzipFile
 
 import jiter
 
-from conversation.archive.entries import Document, Place, Refused
+from conversation.archive.entries import Document, Location, RejectedEntry
 
-MAX_DOCUMENT = 32 * 1024 * 1024  # bytes: the largest that MongoDB keeps has 16 MB, and about twice that as JSON
+MAX_DOCUMENT = 32 * 1024 * 1024  # bytes; MongoDB's largest document has 16 MB, about twice as much as JSON
 
 _READ_AT_ONCE = 256 * 1024
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPANS_LINES = re.compile(rb"\{[ \t\r]*\n")  # as `mongoexport --pretty` and jq write
 
-# What opens and closes nothing, whole texts included, so that one match goes from bracket to bracket; and for speed
-# also past what is opened and closed with nothing nested in it, as most messages are.
+# Match everything up to the next bracket, including whole strings; for speed also whole objects and arrays that
+# contain no others, as most messages do.
 _IN_TEXT = rb'(?:[^"\\]++|\\.)*+'
 _FLAT = rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'")*+'
 _LEAF = rb"[\[{]" + _FLAT + rb"[\]}]"
@@ -33,43 +33,43 @@ _WITHIN = re.compile(rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+"
 _WITHIN_ARRAY = re.compile(rb'(?:[^"\[\]{},]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
 
 
-class _CutShortError(Exception):
-    """The file ends, or goes on, where it shouldn't."""
+class _TruncatedError(Exception):
+    """The file ends too early, or has something after its end."""
 
 
-def read(stream: io.BufferedIOBase) -> Iterator[Document | Refused]:
-    """Yield the documents of a stream; in its place, what is none."""
-    place = Place("line", 1)
+def read(stream: io.BufferedIOBase) -> Iterator[Document | RejectedEntry]:
+    """Yield the documents of a stream, and a `RejectedEntry` in place of each invalid one."""
+    location = Location("line", 1)
     try:
         head = stream.read(_READ_AT_ONCE).removeprefix(_BYTE_ORDER_MARK)
         begins = head.lstrip(_BLANK)
         chunks = _chunks(head, stream)
         if begins.startswith(b"["):
-            place, texts = Place("index", 0), _Splitter(chunks).elements()
+            location, texts = Location("index", 0), _DocumentSplitter(chunks).elements()
         elif _SPANS_LINES.match(begins):
-            place, texts = Place("index", 0), _Splitter(chunks).objects()
+            location, texts = Location("index", 0), _DocumentSplitter(chunks).objects()
         else:
             texts = _lines(chunks)
         for text in texts:
             if text is None:
-                yield Refused(place, f"Longer than {MAX_DOCUMENT:,} bytes")
-            elif place.kind == "index" or text.strip(_BLANK):
-                yield _parse(place, text)
-            place = Place(place.kind, place.number + 1)
+                yield RejectedEntry(location, f"Longer than {MAX_DOCUMENT:,} bytes")
+            elif location.kind == "index" or text.strip(_BLANK):
+                yield _parse(location, text)
+            location = Location(location.kind, location.number + 1)
     except (EOFError, BadGzipFile, zlib.error) as error:
-        yield Refused(place, f"The gzip is damaged or cut short: {error}")
-    except _CutShortError as error:
-        yield Refused(place, str(error))
+        yield RejectedEntry(location, f"The gzip is damaged or cut short: {error}")
+    except _TruncatedError as error:
+        yield RejectedEntry(location, str(error))
 
 
-def _parse(place: Place, text: bytes) -> Document | Refused:
+def _parse(location: Location, text: bytes) -> Document | RejectedEntry:
     try:
         value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        return Refused(place, f"Not JSON as Turnlog takes it: {error}", text.decode(errors="backslashreplace"))
+        return RejectedEntry(location, f"Invalid JSON: {error}", text.decode(errors="backslashreplace"))
     if not isinstance(value, dict):
-        return Refused(place, "Must be an object", text.decode())
-    return Document(place, value)
+        return RejectedEntry(location, "Must be an object", text.decode())
+    return Document(location, value)
 
 
 def _chunks(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
@@ -79,28 +79,28 @@ def _chunks(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
-    """Yield each line, blank ones too; None for one that is too long."""
-    begun, too_long = bytearray(), False
+    """Yield each line, also blank ones; None for one that is too long."""
+    line, too_long = bytearray(), False
     for chunk in chunks:
         *ends, beginning = chunk.split(b"\n")
         for end in ends:
-            begun += end
-            yield None if too_long or len(begun) > MAX_DOCUMENT else bytes(begun)
-            begun, too_long = bytearray(), False
-        begun += beginning
-        if len(begun) > MAX_DOCUMENT:
-            begun, too_long = bytearray(), True
-    if begun or too_long:
-        yield None if too_long else bytes(begun)
+            line += end
+            yield None if too_long or len(line) > MAX_DOCUMENT else bytes(line)
+            line, too_long = bytearray(), False
+        line += beginning
+        if len(line) > MAX_DOCUMENT:
+            line, too_long = bytearray(), True
+    if line or too_long:
+        yield None if too_long else bytes(line)
 
 
-class _Splitter:
-    """Finds where documents begin and end by their brackets alone, so that one that is no JSON ends as well."""
+class _DocumentSplitter:
+    """Finds the ends of documents by their brackets alone, so that invalid JSON between them is isolated as well."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._read = bytearray()
-        self._at = 0  # looked at up to here
+        self._at = 0  # scanned up to here
         self._begin = 0  # of the document
         self._depth = 0
         self._in_text = False
@@ -125,7 +125,7 @@ class _Splitter:
         element = self._cut(self._at)
         if element is None or element.strip(_BLANK):
             yield element
-        raise _CutShortError("The array has no end: the file is cut short")
+        raise _TruncatedError("The array has no end: the file is cut short")
 
     def objects(self) -> Iterator[bytes | None]:
         """Yield documents that follow each other; None for one that is too long."""
@@ -144,7 +144,7 @@ class _Splitter:
             self._depth = max(0, self._depth - 1)
 
     def _next(self, content: re.Pattern[bytes]) -> bytes | None:
-        """Go behind the next bracket, or comma, that stands in no text, and return it; None at the end."""
+        """Move past the next bracket, or comma, outside of strings, and return it; None at the end of the file."""
         while True:
             if self._in_text:
                 self._skip(_REST_OF_TEXT)
@@ -155,7 +155,7 @@ class _Splitter:
                 self._skip(content)
                 match self._here():
                     case b'"':
-                        self._in_text = True  # its end hasn't been read yet
+                        self._in_text = True  # the string's end isn't in the buffer yet
                         self._at += 1
                         continue
                     case b"":
@@ -175,7 +175,7 @@ class _Splitter:
         return bytes(self._read[self._at : self._at + 1])
 
     def _more(self) -> bool:
-        """Read on; forget what is before the document, and of one that is too long all."""
+        """Read a chunk; drop what is before the current document, and all of one that is too long."""
         if self._at - self._begin > MAX_DOCUMENT:
             self._too_long = True
         if self._too_long:
@@ -188,7 +188,7 @@ class _Splitter:
         return bool(chunk)
 
     def _cut(self, end: int) -> bytes | None:
-        """Return the document that ends here; the next one begins where was looked at last."""
+        """Return the document that ends here; the next one begins at the scan position."""
         text = bytes(self._read[self._begin : end])
         too_long = self._too_long or len(text) > MAX_DOCUMENT
         self._begin, self._too_long = self._at, False
@@ -197,7 +197,7 @@ class _Splitter:
     def _expect_nothing_more(self) -> None:
         while True:
             if self._read[self._at :].strip(_BLANK):
-                raise _CutShortError("Something follows the end of the array")
+                raise _TruncatedError("Something follows the end of the array")
             self._at = self._begin = len(self._read)
             if not self._more():
                 return

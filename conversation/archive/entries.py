@@ -1,4 +1,4 @@
-"""What a file says, piece by piece: what its documents hold, what can't be read, and what was repaired on the way."""
+"""What readers yield: documents, records, and what was rejected or repaired."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -15,8 +15,8 @@ _KINDS: dict[type[Record], Kind] = {
 }
 
 
-class Place(NamedTuple):
-    """Where it stands: a line or a table's row from 1 on; in an array, or of a document, an index from 0 on."""
+class Location(NamedTuple):
+    """A location in a source: a line or row number from 1 on; for documents of an array, an index from 0 on."""
 
     kind: Literal["line", "index", "sessions_row", "interactions_row"]
     number: int
@@ -28,46 +28,50 @@ class Place(NamedTuple):
 class Document(NamedTuple):
     """One JSON object of a file."""
 
-    place: Place
+    location: Location
     value: dict[str, Any]
 
 
-class Refused(NamedTuple):
-    """What can't be taken in, and why. `text`: what stood there, as far as it was kept."""
+class RejectedEntry(NamedTuple):
+    """A part of the source that can't be imported, and why. `text`: its content, if it was kept."""
 
-    place: Place
+    location: Location
     reason: str
     text: str | None = None
 
 
-class Stated(NamedTuple):
-    """One record that the file states."""
+class ParsedRecord(NamedTuple):
+    """One record of the source."""
 
-    place: Place
+    location: Location
     record: Record
 
     @property
     def kind(self) -> Kind:
-        """Return what the record is one of."""
+        """Return the kind of the record."""
         return next(kind for model, kind in _KINDS.items() if isinstance(self.record, model))
 
 
-class Repaired(NamedTuple):
-    """An id that was missing or used before, and the one that the conversation has now."""
+class RepairedId(NamedTuple):
+    """A session id that was missing, invalid or used before (`was`), and its replacement."""
 
-    place: Place
+    location: Location
     reason: str
     was: Any
     session_id: str
 
 
-class KeptAside(NamedTuple):
-    """A value that its field can't hold, and why; it is kept in the record's metadata, under its column's name."""
+class MovedToMetadata(NamedTuple):
+    """A value that its field can't hold, and why; it went to the record's metadata, under its column's name."""
 
-    place: Place
+    location: Location
     reason: str
     column: str
 
 
-Entry = Stated | Refused | Repaired | KeptAside
-Reader = Callable[[Iterable[Document | Refused]], Iterator[Entry]]
+class InvalidDocumentError(Exception):
+    """A document doesn't follow its format. The message says where."""
+
+
+Entry = ParsedRecord | RejectedEntry | RepairedId | MovedToMetadata
+Reader = Callable[[Iterable[Document | RejectedEntry]], Iterator[Entry]]

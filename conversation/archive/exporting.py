@@ -1,8 +1,8 @@
-"""Gives out the log, session by session with their interactions, holding a page of each at most.
+"""Exports the log session by session, with at most a page of interactions of each in memory.
 
-Sessions are walked in the order of their ids, which never change, so one that was there when the export began is met
-exactly once whatever is written meanwhile. So are its interactions: a short transcript is read at one moment, a long
-one in the order of their ids. A session that is erased meanwhile is left out.
+Sessions are read in the order of their ids, which never change, so each session that existed when the export began is
+exported exactly once, whatever is written meanwhile. The same holds for its interactions: a short transcript is read at
+one moment, a long one in the order of its ids. A session that is erased meanwhile is left out.
 """
 
 from collections import deque
@@ -12,8 +12,8 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import NamedTuple, cast
 
-from conversation.archive.disk_index import OnDisk
-from conversation.archive.entries import Place
+from conversation.archive.disk_index import DiskIndex
+from conversation.archive.entries import Location
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.log_reader import NamedFeedbackQuery
@@ -21,14 +21,14 @@ from logging_store.records.json_values import NO_TURN
 from logging_store.repository import ConversationRepository
 
 SESSIONS_AT_ONCE = 200
-_AHEAD = 8  # sessions whose first page is asked for while another is written: the time goes into waiting
-INTERACTIONS_AT_ONCE = 100  # rows: eight times as many are in memory
+_PREFETCH = 8  # sessions whose first pages are read ahead, since most of the time is latency
+INTERACTIONS_AT_ONCE = 100  # rows of a page; up to `_PREFETCH` pages are in memory
 
 
-class Exported(NamedTuple):
-    """A session with what is below it, to be read before the next one is taken. `interactions`: in their order.
+class ExportItem(NamedTuple):
+    """A session with its children; consume them before taking the next item. `interactions`: in transcript order.
 
-    `folder` is given with the first of its sessions; a folder that has none stands alone.
+    `folder` comes with the first of its sessions; a folder without sessions is an item of its own.
     """
 
     folder: ops.Folder | None
@@ -38,20 +38,20 @@ class Exported(NamedTuple):
     feedback: Iterator[ops.Feedback] = iter(())
 
 
-class _Begun(NamedTuple):
-    """What is asked for ahead: who takes part, and the first pages of the transcript and of what was said of it."""
+class _Prefetched(NamedTuple):
+    """What is read ahead of a session: participants, and the first pages of its transcript and feedback."""
 
     participants: list[ops.Participant]
     page: ops.TranscriptPage[ops.SessionRef]
     feedback: ops.FeedbackPage[ops.SessionRef]
 
 
-def everything(
+def export_sessions(
     repository: ConversationRepository, filters: ops.IdFilters, only: str | None = None
-) -> Iterator[Exported]:
-    """Yield the sessions that the filters let through, or `only` one. Raises `StoreUnavailable`.
+) -> Iterator[ExportItem]:
+    """Yield the sessions that match the filters, or `only` one, and without filters all folders as well.
 
-    Raises `SessionNotFound` or `SessionErased` for the only one.
+    Raises `StoreUnavailable`; for `only`, also `SessionNotFound` or `SessionErased`.
     """
     query = cast("ops.SessionsByIdQuery", {**filters, "limit": SESSIONS_AT_ONCE})
     sessions = (
@@ -59,38 +59,44 @@ def everything(
         if only is not None
         else (row for page in ops.pages(repository.sessions_by_id, query) for row in page["sessions"])
     )
-    with closing(OnDisk()) as told, ThreadPoolExecutor(_AHEAD, thread_name_prefix="export") as threads:
-        begun: deque[tuple[ops.Session, Future[_Begun | None]]] = deque()
+    with (
+        closing(DiskIndex()) as exported_folders,
+        ThreadPoolExecutor(_PREFETCH, thread_name_prefix="export") as threads,
+    ):
+        queue: deque[tuple[ops.Session, Future[_Prefetched | None]]] = deque()
         for session in sessions:
-            begun.append((session, threads.submit(_begin, repository, session["session_id"])))
-            if len(begun) == _AHEAD:
-                yield from _exported(repository, *begun.popleft(), told)
-        while begun:
-            yield from _exported(repository, *begun.popleft(), told)
+            queue.append((session, threads.submit(_prefetch, repository, session["session_id"])))
+            if len(queue) == _PREFETCH:
+                yield from _exported(repository, *queue.popleft(), exported_folders)
+        while queue:
+            yield from _exported(repository, *queue.popleft(), exported_folders)
         if not filters and only is None:
             for page in ops.pages(repository.folders, ops.FoldersQuery(limit=SESSIONS_AT_ONCE)):
                 for folder in page["folders"]:
-                    if told.claim(folder["folder_id"], ""):
-                        yield Exported(folder)
+                    if exported_folders.claim(folder["folder_id"], ""):
+                        yield ExportItem(folder)
 
 
 def _exported(
-    repository: ConversationRepository, session: ops.Session, awaited: Future[_Begun | None], told: OnDisk
-) -> Iterator[Exported]:
-    if (begun := awaited.result()) is None:
+    repository: ConversationRepository,
+    session: ops.Session,
+    awaited: Future[_Prefetched | None],
+    exported_folders: DiskIndex,
+) -> Iterator[ExportItem]:
+    if (prefetched := awaited.result()) is None:
         return
     folder_id = session["folder_id"]
     folder = None
-    if folder_id is not None and told.claim(folder_id, session["session_id"]):
+    if folder_id is not None and exported_folders.claim(folder_id, session["session_id"]):
         folder = repository.folder(folder_id, {"limit": 1})["folder"]
     id_ = session["session_id"]
-    turns = _interactions(repository, id_, begun.page)
-    yield Exported(folder, session, begun.participants, turns, _feedback(repository, id_, begun.feedback))
+    turns = _interactions(repository, id_, prefetched.page)
+    yield ExportItem(folder, session, prefetched.participants, turns, _feedback(repository, id_, prefetched.feedback))
 
 
-def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None:
+def _prefetch(repository: ConversationRepository, session_id: str) -> _Prefetched | None:
     try:
-        return _Begun(
+        return _Prefetched(
             repository.participants(session_id)["participants"],
             repository.transcript(session_id, {"limit": INTERACTIONS_AT_ONCE}),
             repository.feedback(session_id, {"limit": INTERACTIONS_AT_ONCE}),
@@ -100,12 +106,12 @@ def _begin(repository: ConversationRepository, session_id: str) -> _Begun | None
 
 
 def transcript(repository: ConversationRepository, session_id: str) -> Iterator[ops.Interaction]:
-    """Yield a session's interactions in their order."""
+    """Yield a session's interactions in transcript order."""
     return _interactions(repository, session_id, repository.transcript(session_id, {"limit": INTERACTIONS_AT_ONCE}))
 
 
 def feedback(repository: ConversationRepository, session_id: str) -> Iterator[ops.Feedback]:
-    """Yield what was said of a session's interactions."""
+    """Yield the feedback on a session's interactions."""
     return _feedback(repository, session_id, repository.feedback(session_id, {"limit": INTERACTIONS_AT_ONCE}))
 
 
@@ -115,10 +121,10 @@ def _interactions(
     if first["after"] is None:
         yield from first["interactions"]
         return
-    # page by page in the transcript's order, one that gains a turn meanwhile could be met twice or never
-    with closing(OnDisk()) as disk:
+    # read by id: an interaction that gains a turn number meanwhile could appear twice or never in transcript order
+    with closing(DiskIndex()) as disk:
         for n, row in enumerate(_by_id(repository, session_id)):
-            disk.put(session_id, _order(row), Place("index", n), {**row})
+            disk.put(session_id, _sort_key(row), Location("index", n), {**row})
         for _, rows in disk.groups():
             yield from (cast("ops.Interaction", row) for _, row in rows)
 
@@ -141,8 +147,8 @@ def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[ops.
             yield from page["interactions"]
 
 
-def _order(row: ops.Interaction) -> str:
-    """Spell a row's place in the transcript, so that texts sort as the store sorts rows."""
-    # times are all in UTC, and of those that differ in their fraction the shorter one ends in the lower character
+def _sort_key(row: ops.Interaction) -> str:
+    """Return a text that sorts as the store sorts the rows of a transcript."""
+    # all times are in UTC; where fractions differ in length, the shorter one continues with the lower character
     turn = NO_TURN if row["turn"] is None else row["turn"]
     return f"{turn:019d} {row['started_at'] or row['created_at']} {row['interaction_id']}"

@@ -1,4 +1,4 @@
-"""A file, or standard input, as a stream of plain bytes: gzip is known by its first two bytes, whatever its name."""
+"""Opens a file, or standard input, for import; gzip is recognised by its first two bytes, whatever the file's name."""
 
 import gzip
 import io
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 STDIN = Path("-")
 
@@ -14,28 +14,43 @@ _READ_AT_ONCE = 256 * 1024
 _GZIP = b"\x1f\x8b"
 
 
+class SourceError(Exception):
+    """A source can't be read, or not any further. The message says why, and never holds a password."""
+
+
+class Progress(Protocol):
+    """How much of a source has been read."""
+
+    @property
+    def size(self) -> int | None:
+        """Return how much there is, None if that can't be known."""
+
+    @property
+    def taken(self) -> int: ...
+
+
 class Source:
-    """An open file. `stream`: its content, unzipped. `size`: its bytes on the disk, None if that can't be known."""
+    """An open file. `stream`: its decompressed content. `size`: its bytes on the disk; None for a pipe."""
 
     def __init__(self, raw: BinaryIO, size: int | None) -> None:
         self.size = size
-        self._counted = _Counted(raw)
+        self._counted = _CountingReader(raw)
         stream = io.BufferedReader(self._counted, _READ_AT_ONCE)
         self.stream: io.BufferedIOBase = gzip.GzipFile(fileobj=stream) if self._counted.begins_with(_GZIP) else stream
 
     @property
     def taken(self) -> int:
-        """How many of the file's bytes have been read."""
-        return self._counted.taken
+        """Return how many of the file's bytes have been read, before decompression."""
+        return self._counted.bytes_read
 
 
-class _Counted(io.RawIOBase):
-    """Counts what is read. The first bytes can be looked at, also where nothing can be read twice."""
+class _CountingReader(io.RawIOBase):
+    """Counts the bytes read, and can peek at the first ones of a pipe."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._first = b""
-        self.taken = 0
+        self.bytes_read = 0
 
     def begins_with(self, magic: bytes) -> bool:
         while len(self._first) < len(magic) and (more := self._raw.read(len(magic) - len(self._first))):
@@ -49,12 +64,12 @@ class _Counted(io.RawIOBase):
         data = self._first or self._raw.read(len(buffer))
         self._first = b""
         buffer[: len(data)] = data
-        self.taken += len(data)
+        self.bytes_read += len(data)
         return len(data)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def open_source(path: Path) -> Iterator[Source]:
     """Yield a file's content; `-` is standard input."""
     if path == STDIN:
         yield Source(sys.stdin.buffer, None)

@@ -1,1 +1,1 @@
-"""`flask doctor` and `flask repair`: whether a database and this machine are as the log needs them, and what to do."""
+"""Examines the database and this machine, and names what is wrong, what it means, and how to fix it."""

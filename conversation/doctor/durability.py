@@ -1,4 +1,4 @@
-"""Settings of the server, and of the roles and databases on it, under which an acknowledgement wouldn't mean kept."""
+"""Checks the settings of the server, its roles and databases that could lose or damage acknowledged records."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,20 +6,23 @@ from typing import Any
 from conversation.doctor.findings import Check, Finding
 from conversation.doctor.remedies import name, text
 
-_LOST = "What was acknowledged can be lost when the machine stops."
+_LOST = "Acknowledged records can be lost when the machine crashes."
 
-#: setting -> (the values that are trouble, or else the only one that isn't; what it means)
+#: setting -> (its bad values, what they mean)
 _WATCHED: dict[str, tuple[frozenset[str], str]] = {
     "fsync": (frozenset({"off"}), _LOST),
     "synchronous_commit": (frozenset({"off"}), _LOST),
     "full_page_writes": (frozenset({"off"}), _LOST),
-    "zero_damaged_pages": (frozenset({"on"}), "Damaged rows vanish without an error."),
-    "ignore_checksum_failure": (frozenset({"on"}), "Damaged rows are read as if they were whole."),
-    "session_replication_role": (frozenset({"replica", "local"}), "Foreign keys aren't checked: orphans come in."),
+    "zero_damaged_pages": (frozenset({"on"}), "Damaged rows disappear without an error."),
+    "ignore_checksum_failure": (frozenset({"on"}), "Damaged rows are read as if they were intact."),
+    "session_replication_role": (
+        frozenset({"replica", "local"}),
+        "Foreign keys aren't checked, so orphans can appear.",
+    ),
     "default_transaction_read_only": (frozenset({"on"}), "Nothing can be stored."),
     "default_transaction_isolation": (
         frozenset({"serializable", "repeatable read"}),
-        "Turnlog's functions need to see what committed before each statement.",
+        "Turnlog's functions need to see rows that were committed before each statement.",
     ),
 }
 
@@ -27,12 +30,12 @@ NAMES = list(_WATCHED)
 
 
 def check(answer: dict[str, Any], *, in_recovery: bool) -> Check:
-    """Return the check of an answer of `turnlog.settings`."""
-    told = ", ".join(
+    """Return the check of the result of `turnlog.settings`."""
+    summary = ", ".join(
         f"{setting} {answer['settings'][setting]['value']}"
         for setting in ("fsync", "synchronous_commit", "full_page_writes")
     )
-    return Check("durability", told, [*_findings(answer), *_standby(in_recovery=in_recovery)])
+    return Check("durability", summary, [*_findings(answer), *_standby(in_recovery=in_recovery)])
 
 
 def _findings(answer: dict[str, Any]) -> Iterator[Finding]:
@@ -55,12 +58,12 @@ def _findings(answer: dict[str, Any]) -> Iterator[Finding]:
         bad, means = _WATCHED[setting]
         if there["value"] in bad and (setting, there["value"]) not in explained:
             yield Finding(
-                f"{setting} is {there['value']} ({there['source']})", means, _mend(setting, there["source"], answer)
+                f"{setting} is {there['value']} ({there['source']})", means, _fix(setting, there["source"], answer)
             )
 
 
 def _reconnect(answer: dict[str, Any]) -> str:
-    """Return SQL that ends the service's open connections: they keep what held when they were opened."""
+    """Return SQL that closes the service's connections, which keep the settings from when they were opened."""
     login, database = text(answer["login"]), text(answer["database"])
     return (
         "select pg_terminate_backend(pid) from pg_stat_activity "
@@ -68,11 +71,11 @@ def _reconnect(answer: dict[str, Any]) -> str:
     )
 
 
-def _mend(setting: str, source: str, answer: dict[str, Any]) -> list[str]:
+def _fix(setting: str, source: str, answer: dict[str, Any]) -> list[str]:
     if source in {"database", "user", "database user"}:
         return [_reconnect(answer)]
     if source in {"client", "session"}:
-        return [f"unset PGOPTIONS  # and take {setting} out of the options of DATABASE_URL"]
+        return [f"unset PGOPTIONS  # and remove {setting} from the options of DATABASE_URL"]
     if source == "command line":
         return [f"pg_ctl restart  # without -c {setting}=… or -o '-c {setting}=…'"]
     good = {"default_transaction_isolation": "'read committed'", "session_replication_role": "origin"}

@@ -1,4 +1,4 @@
-"""Everything that `flask doctor` looks at, in order. What can't be looked at is a finding, never an exception."""
+"""Runs all checks in order. A check that fails to run is a finding, never an exception."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,52 +7,52 @@ from typing import Any
 
 from conversation.doctor import durability, machine, privileges, row_checks, shape
 from conversation.doctor.findings import Check, Finding, number_of, some
-from conversation.doctor.foreign import ForeignTable, Names, UnclearError, identify
+from conversation.doctor.foreign import AmbiguousError, ForeignTable, TableOptions, resolve
 from conversation.doctor.foreign_tables import foreign_tables
-from conversation.doctor.remedies import FLASK, Remedies, command, name, text
+from conversation.doctor.remedies import TURNLOG, Remedies, command, name, text
 from conversation.settings import Settings
 from logging_store import operations as ops
-from logging_store.errors import SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
-from logging_store.postgres import catalogue
+from logging_store.errors import Misconfigured, SchemaMissing, StoreBusy, StoreUnavailable, TurnlogError
+from logging_store.postgres import catalogue, migrations
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.migrations import SCHEMA_VERSION
 
-_ANSWER_S = 10  # for what a healthy database answers at once
-PATIENCE_S = 300  # for whole tables; as the functions' own statement_timeout
+_TIMEOUT_S = 10  # for queries that a healthy database answers at once
+TABLE_TIMEOUT_S = 300  # for scans of whole tables; as the functions' own statement_timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One look at a database and at this machine."""
+    """An examination of a database and of this machine. `tables`: other applications' tables to examine as well."""
 
     settings: Settings
     database: FunctionStore
-    tables: Sequence[Names] = ()
+    tables: Sequence[TableOptions] = ()
     clock: Callable[[], float] = time.time
 
-    def look_at_machine(self) -> Sequence[Check]:
-        return machine.look_at_spool(self.settings)
+    def check_machine(self) -> Sequence[Check]:
+        return machine.check_spool(self.settings)
 
-    def look_at_database(self, address: str = "") -> Iterator[Check]:
-        """Look at it, and at the `tables` through its own `address`, which Supabase's API doesn't have."""
+    def check_database(self, address: str = "") -> Iterator[Check]:
+        """Examine the database, and `tables` through its libpq `address`, since Supabase's API doesn't reach those."""
         remedies = Remedies(self.settings.store_kind)
         try:
             ping = self._ask(ops.PING, ops.NoQuery())
             if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
-                raise SchemaMissing("what answers under Turnlog's name isn't Turnlog's")
+                raise Misconfigured("the function turnlog of this database isn't Turnlog's")
         except TurnlogError as error:
-            yield self.unreachable(error)
+            yield self._foreign_schema() if self._is_foreign(error, address) else self.unreachable(error)
             return
         yield Check("database", f"{self.settings.store_kind}, PostgreSQL {ping['server_version']}")
         version = self._schema(ping["schema"], remedies)
         yield version
         if not version.is_ok:
             return
-        yield from self._look("shape", lambda: self._shape(remedies))
-        yield from self._look("grants", lambda: self._access(remedies))
-        yield from self._look("durability", lambda: self._durability(ping))
-        yield from self._look("clock", self._clock)
-        yield from self._look("rows", self._rows)
+        yield from self._guarded("shape", lambda: self._shape(remedies))
+        yield from self._guarded("grants", lambda: self._access(remedies))
+        yield from self._guarded("durability", lambda: self._durability(ping))
+        yield from self._guarded("clock", self._clock)
+        yield from self._guarded("rows", self._rows)
         for names in self.tables:
             yield _table(names, address)
 
@@ -61,15 +61,15 @@ class Examination:
             return Check("schema", version)
         if version < SCHEMA_VERSION:
             finding = Finding(
-                f"it is {version}, this version of Turnlog needs {SCHEMA_VERSION}",
-                "The service refuses to start. What else there is to see can be told once it is up to date.",
+                f"the schema is {version}, but this version of Turnlog needs {SCHEMA_VERSION}",
+                "The service refuses to start. The other checks need an up-to-date schema.",
                 remedies.migrate,
             )
         else:
             finding = Finding(
-                f"it is {version}, this version of Turnlog knows {SCHEMA_VERSION}",
-                "A newer Turnlog has been here; this one refuses to start.",
-                ["git pull"],
+                f"the schema is {version}, but this version of Turnlog only knows {SCHEMA_VERSION}",
+                "A newer Turnlog has upgraded the database; this version refuses to start. Run the newer one.",
+                [],
             )
         return Check("schema", version, [finding])
 
@@ -95,78 +95,93 @@ class Examination:
 
     def _rows(self) -> list[Check]:
         expected = catalogue.expected()
-        return [row_checks.check(self._ask(ops.IDENTITIES, row_checks.question(expected), PATIENCE_S), expected)]
+        return [row_checks.check(self._ask(ops.IDENTITIES, row_checks.question(expected), TABLE_TIMEOUT_S), expected)]
 
-    def _look(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
+    def _guarded(self, label: str, look: Callable[[], Sequence[Check]]) -> Sequence[Check]:
         try:
             return look()
         except TurnlogError as error:
-            means, mend = "Mend what is above first.", f"{FLASK} doctor"
+            means, fix = "Fix the problems above first, then run this again.", []
             if isinstance(error, StoreBusy) and self.settings.store_kind == "supabase":
-                means = "A call through Supabase's API may take 8 seconds; a large log needs longer."
-                mend = f"DATABASE_URL=… {FLASK} doctor  # the project's connection string, instead of SUPABASE_URL"
-            return [Check(label, "", [Finding(f"it can't be looked at: {error}", means, [mend])])]
+                means = "Supabase's API ends calls after 8 seconds; a large log needs longer."
+                fix = [f"DATABASE_URL=… {TURNLOG} doctor  # the project's connection string, instead of SUPABASE_URL"]
+            return [Check(label, "", [Finding(f"this check failed: {error}", means, fix)])]
+
+    def _is_foreign(self, error: TurnlogError, address: str) -> bool:
+        if not address or not isinstance(error, Misconfigured):
+            return False
+        try:
+            return migrations.is_foreign(address)
+        except TurnlogError:
+            return False
+
+    def _foreign_schema(self) -> Check:
+        finding = Finding(
+            "the schema turnlog belongs to another application",
+            "Turnlog needs this name, but doesn't touch objects of others: use another database, or rename the schema.",
+            ["alter schema turnlog rename to turnlog_of_another_application;"],
+        )
+        return Check("schema", "", [finding])
 
     def unreachable(self, error: TurnlogError) -> Check:
         """Return the check of a database that can't be used at all."""
         if isinstance(error, SchemaMissing):
             return Check("schema", "", [Finding(str(error), "Nothing can be stored yet.", self._make_schema())])
         if not isinstance(error, StoreUnavailable):
-            return Check("database", "", [Finding(str(error), "The service can't use it.", [f"{FLASK} doctor"])])
-        mend = {
-            "embedded": "make run",
-            "postgres": 'pg_isready --dbname "$DATABASE_URL"  # is it started, and is that its address?',
-            "supabase": 'curl -i "$SUPABASE_URL/rest/v1/"  # is the project paused, and is that its address?',
+            return Check("database", "", [Finding(str(error), "The service can't use it until this is fixed.", [])])
+        fix = {
+            "embedded": f"{TURNLOG} serve",
+            "postgres": 'pg_isready --dbname "$DATABASE_URL"  # is the server running, and is the URL right?',
+            "supabase": 'curl -i "$SUPABASE_URL/rest/v1/"  # is the project paused, and is the URL right?',
         }[self.settings.store_kind]
-        means = "Writes are kept on this machine's disk meanwhile, reads fail."
-        return Check("database", "", [Finding(str(error), means, [mend])])
+        means = "Until it is back, a running service spools writes on this machine's disk; reads fail."
+        return Check("database", "", [Finding(str(error), means, [fix])])
 
     def _make_schema(self) -> Sequence[str]:
         remedies = Remedies(self.settings.store_kind)
-        # what was pushed once isn't pushed again
+        # `supabase db push` doesn't run a migration twice
         return [*remedies.migrate, *remedies.restore] if self.settings.store_kind == "supabase" else remedies.migrate
 
-    def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _ANSWER_S) -> ops.A:
+    def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _TIMEOUT_S) -> ops.A:
         return self.database.examine(operation, query, seconds)
 
 
-def _table(names: Names, address: str) -> Check:
+def _table(names: TableOptions, address: str) -> Check:
     label = f"table {names.table}"
     try:
         with foreign_tables(address) as tables:
-            table = identify(names, tables.describe)
+            table = resolve(names, tables.describe)
             answer = tables.inspect(table)
-    except (UnclearError, TurnlogError) as error:
-        options = ["--help"] if isinstance(error, UnclearError) else []
-        again = command("doctor", "--table", names.table, *options)
-        return Check(label, "", [Finding(str(error), "It hasn't been looked at.", [again])])
-    told = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
-    return Check(label, told, list(_foreign_findings(table, answer)))
+    except (AmbiguousError, TurnlogError) as error:
+        fix = [command("doctor", "--help")] if isinstance(error, AmbiguousError) else []
+        return Check(label, "", [Finding(str(error), "The table wasn't examined.", fix)])
+    summary = f"{number_of(answer['rows'], 'row')}, no orphans, no missing and no repeated identities"
+    return Check(label, summary, list(_foreign_findings(table, answer)))
 
 
 def _foreign_findings(table: ForeignTable, answer: dict[str, Any]) -> Iterator[Finding]:
     needs_parent = table.parent is not None and (answer["blank_sessions"] or answer["missing"]["sessions"])
     fills = [part for column in table.parent_needs for part in ("--set", f"{column}=VALUE")] if needs_parent else []
-    mend = [table.repair(*fills, "--apply")]
+    fix = [table.repair(*fills, "--apply")]
     if answer["blank_ids"]:
         yield Finding(
             f"{number_of(answer['blank_ids'], 'row')} without {table.id.column}",
-            "It is null, nil, blank or a word like 'null': nobody can name them.",
-            mend,
+            "It is null, nil, blank or a word like 'null', so these rows can't be addressed.",
+            fix,
         )
     if answer["blank_sessions"]:
         yield Finding(
             f"{number_of(answer['blank_sessions'], 'row')} without {table.session}",
-            "It is null, nil, blank or a word like 'null': they belong to no conversation, or to one that all share.",
-            mend,
+            "It is null, nil, blank or a word like 'null', so these rows belong to no session, or all to the same one.",
+            fix,
         )
     missing = answer.get("missing", {"sessions": 0})
     if missing["sessions"] and table.parent is not None:
         yield Finding(
             f"{number_of(missing['rows'], 'row')} of {number_of(missing['sessions'], 'session')} that "
-            f"{table.parent.relation} lacks: {some(missing['examples'], missing['sessions'])}",
-            "They are lost to everything that begins with the sessions, and a foreign key can't be made.",
-            mend,
+            f"{table.parent.relation} doesn't have: {some(missing['examples'], missing['sessions'])}",
+            "Queries that start from the sessions miss these rows, and a foreign key can't be created.",
+            fix,
         )
     if (repeated := answer["repeated"])["values"]:
         values = ", ".join(text(each) for each in repeated["examples"])
@@ -174,6 +189,6 @@ def _foreign_findings(table: ForeignTable, answer: dict[str, Any]) -> Iterator[F
         yield Finding(
             f"{number_of(repeated['values'], 'repeated ' + table.id.column, f'repeated values of {table.id.column}')} "
             f"in {repeated['rows']:,} rows: {some(repeated['examples'], repeated['values'])}",
-            "Nobody but you can tell which row is right: look at them, and delete the others by their ctid.",
+            "Only you can tell which row is right: look at them, and delete the others by their ctid.",
             [f"select ctid, * from {table.relation} where {column}::text in ({values}) order by {column};"],
         )

@@ -1,4 +1,4 @@
-"""What an examination says, and how it is printed."""
+"""Checks and findings, and their output as a table or JSON."""
 
 import json
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from conversation.columns import in_columns
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be. `mend`: what to run, each a `flask …` command or a statement of SQL."""
+    """A problem: what was found, what it means, and how to fix it. `fix`: commands or SQL statements to run."""
 
     found: str
     means: str
-    mend: Sequence[str]
+    fix: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, and what was found. `told`: what there is to say when all is well."""
+    """A check and its findings. `summary`: the result if there are none."""
 
     name: str
-    told: str
+    summary: str
     findings: Sequence[Finding] = field(default=())
 
     @property
@@ -30,8 +30,8 @@ class Check:
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
-        findings = [{"found": each.found, "means": each.means, "mend": list(each.mend)} for each in self.findings]
-        return {"check": self.name, "ok": self.is_ok, "told": self.told, "findings": findings}
+        findings = [{"found": each.found, "means": each.means, "fix": list(each.fix)} for each in self.findings]
+        return {"check": self.name, "ok": self.is_ok, "summary": self.summary, "findings": findings}
 
 
 def to_json(checks: Sequence[Check]) -> str:
@@ -40,20 +40,22 @@ def to_json(checks: Sequence[Check]) -> str:
 
 
 def to_table(checks: Sequence[Check]) -> str:
-    """Return one table: a row for each check that is well and for each finding; commands have lines of their own."""
+    """Return a table with a row for each passed check and each finding; fixes have rows of their own."""
     rows = [("check", "state", "what")]
     for check in checks:
         if check.is_ok:
-            rows.append((check.name, "ok", check.told))
+            rows.append((check.name, "ok", check.summary))
         for finding in check.findings:
-            rows.append((check.name, "TROUBLE", " ".join(finding.found.split())))  # drivers' words may have lines
+            rows.append(
+                (check.name, "TROUBLE", " ".join(finding.found.split()))
+            )  # drivers' messages may have several lines
             rows.append(("", "", finding.means))
-            rows += [("", "  mend:", command) for command in finding.mend]
+            rows += [("", "  fix:", command) for command in finding.fix]
     return in_columns(rows)
 
 
 def some(examples: Sequence[Any], count: int) -> str:
-    """Return the first few of `count` things as words."""
+    """Return examples out of `count` values as text."""
     shown = ", ".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in examples)
     return f"{shown}, …" if count > len(examples) else shown
 

@@ -1,4 +1,4 @@
-"""Somebody else's table: which of its columns are the identities, by what was said and what can't be anything else."""
+"""Finds the id columns of another application's table: from the options, or from its schema if it is unambiguous."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from conversation.doctor.remedies import command, name
 
-#: Ask the database for a table by schema and name: see `describe` in foreign_tables.sql.
+#: Describes a table by schema and name: see `describe` in foreign_tables.sql.
 Describe = Callable[[str, str], dict[str, Any] | None]
 
 _PART = r'"(?:[^"]|"")+"|[^".]+'
@@ -15,13 +15,13 @@ _TABLE_NAME = re.compile(rf"(?:(?P<schema>{_PART})\.)?(?P<table>{_PART})")
 _SESSIONS = ("session", "conversation", "chat", "thread")
 
 
-class UnclearError(Exception):
-    """What is meant can't be known. The message says which option to give."""
+class AmbiguousError(Exception):
+    """The columns can't be determined. The message says which option to add."""
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """What was said on the command line."""
+class TableOptions:
+    """The options of the command line for one table."""
 
     table: str
     id: str | None = None
@@ -44,7 +44,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignTable:
-    """A table with its identities. `parent_needs`: columns without which no parent can be inserted."""
+    """A table with its id columns. `parent_needs`: columns of the parent that a new row must fill."""
 
     id: Column
     session: str | None
@@ -56,7 +56,7 @@ class ForeignTable:
         return self.id.relation
 
     def request(self) -> dict[str, Any]:
-        """Return what the functions want to be told."""
+        """Return the argument of the functions in foreign_tables.sql."""
         request: dict[str, Any] = {"schema": self.id.schema, "table": self.id.table, "id": self.id.column}
         if self.session is not None:
             request["session"] = self.session
@@ -66,7 +66,7 @@ class ForeignTable:
         return request
 
     def repair(self, *more: str) -> str:
-        """Return the command that repairs it, with everything named."""
+        """Return the command that repairs the table, with all columns named."""
         arguments = ["repair", "--table", self.relation, "--id", self.id.column]
         if self.session is not None:
             arguments += ["--session", self.session]
@@ -77,15 +77,15 @@ class ForeignTable:
         return command(*arguments, *more)
 
 
-def identify(names: Names, describe: Describe) -> ForeignTable:
-    """Return the table with its columns. Raises `UnclearError`."""
+def resolve(names: TableOptions, describe: Describe) -> ForeignTable:
+    """Return the table with its columns. Raises `AmbiguousError`."""
     table = _find(names.table, describe, "--table")
     if table["schema"] == "turnlog":
-        raise UnclearError(f"{names.table} is Turnlog's own: `flask --app app doctor` looks at it without --table")
+        raise AmbiguousError(f"{names.table} is Turnlog's own: `turnlog doctor` examines it without --table")
     session = _session(names, table, describe)
     identity = _column(table, names.id, "--id") if names.id else _only_id(table, session)
     if identity == session:
-        raise UnclearError(f"{identity} can't be both --id and --session of {names.table}: name them")
+        raise AmbiguousError(f"{identity} can't be both --id and --session of {names.table}: name them")
     mine = Column(table["schema"], table["table"], identity)
     if not names.has_parent or session is None:
         return ForeignTable(mine, session, None)
@@ -94,26 +94,26 @@ def identify(names: Names, describe: Describe) -> ForeignTable:
     return ForeignTable(mine, session, Column(parent["schema"], parent["table"], parent_id), needs)
 
 
-def _find(spelled: str, describe: Describe, option: str) -> dict[str, Any]:
-    match = _TABLE_NAME.fullmatch(spelled)
+def _find(written: str, describe: Describe, option: str) -> dict[str, Any]:
+    match = _TABLE_NAME.fullmatch(written)
     if match is None:
-        raise UnclearError(f"{option} {spelled}: must be a name as in public.chat_messages")
+        raise AmbiguousError(f"{option} {written}: must be a name as in public.chat_messages")
     schema, table = (_unquoted(match[part] or "public") for part in ("schema", "table"))
-    # as it is written, or in lower case, as PostgreSQL takes it without quotes
+    # as written, or folded to lower case, as PostgreSQL does with unquoted names
     found = describe(schema, table) or describe(schema.lower(), table.lower())
     if found is None:
-        raise UnclearError(f"{option} {spelled}: there is no table of this name")
+        raise AmbiguousError(f"{option} {written}: there is no table of this name")
     where = name(found["schema"], found["table"])
     if not found["readable"]:
-        raise UnclearError(
-            f"{option} {where}: this role may not read it: grant select, insert, update on table {where}"
+        raise AmbiguousError(
+            f"{option} {where}: this role may not read the table. Grant select, insert, update on table {where}"
         )
     if found["rows_hidden"]:
-        raise UnclearError(f"{option} {where}: row-level security hides rows from this role; use the table's owner")
+        raise AmbiguousError(f"{option} {where}: row-level security hides rows from this role; connect as the owner")
     return found
 
 
-def _session(names: Names, table: dict[str, Any], describe: Describe) -> str | None:
+def _session(names: TableOptions, table: dict[str, Any], describe: Describe) -> str | None:
     if names.session:
         return _column(table, names.session, "--session")
     references = table["references"]
@@ -133,8 +133,8 @@ def _session(names: Names, table: dict[str, Any], describe: Describe) -> str | N
         return str(best[0])
     if not best and not names.has_parent:
         return None
-    raise UnclearError(
-        f"which column of {names.table} holds the session? Give --session, one of: {_listed(best or _names(table))}"
+    raise AmbiguousError(
+        f"which column of {names.table} holds the session? Give --session, one of: {_join(best or _names(table))}"
         + ("" if best else ", or --no-parent if there is none")
     )
 
@@ -150,14 +150,14 @@ def _only_id(table: dict[str, Any], session: str | None) -> str:
     for best in (exact, candidates):
         if len(best) == 1:
             return best[0]
-    raise UnclearError(
+    raise AmbiguousError(
         f"which column of {name(table['schema'], table['table'])} is a row's identity? Give --id, one of: "
-        f"{_listed(candidates or columns)}"
+        f"{_join(candidates or columns)}"
     )
 
 
-def _parent(names: Names, table: dict[str, Any], session: str, describe: Describe) -> tuple[dict[str, Any], str]:
-    """Return the table of the sessions and its id."""
+def _parent(names: TableOptions, table: dict[str, Any], session: str, describe: Describe) -> tuple[dict[str, Any], str]:
+    """Return the sessions' table and its id column."""
     reference = next((each for each in table["references"] if each["column"] == session), None)
     if names.parent:
         parent = _find(names.parent, describe, "--parent")
@@ -171,8 +171,8 @@ def _parent(names: Names, table: dict[str, Any], session: str, describe: Describ
             if each != table["table"] and _letters(each).removesuffix("s").endswith(stem)
         ]
         if len(near) != 1:
-            options = _listed(near or [each for each in table["neighbours"] if each != table["table"]])
-            raise UnclearError(
+            options = _join(near or [each for each in table["neighbours"] if each != table["table"]])
+            raise AmbiguousError(
                 f"which table has the sessions of {names.table}? Give --parent"
                 + (f", one of: {options}" if options else "")
                 + "; or --no-parent if there is none"
@@ -186,9 +186,9 @@ def _parent(names: Names, table: dict[str, Any], session: str, describe: Describ
         return parent, str(parent["primary_key"][0])
     candidates = [column for column in _names(parent) if column == session or _letters(column) == "id"]
     if len(candidates) != 1:
-        raise UnclearError(
+        raise AmbiguousError(
             f"which column of {name(parent['schema'], parent['table'])} does {session} name? Give --parent-id, one of: "
-            f"{_listed(candidates or _names(parent))}"
+            f"{_join(candidates or _names(parent))}"
         )
     return parent, candidates[0]
 
@@ -196,7 +196,7 @@ def _parent(names: Names, table: dict[str, Any], session: str, describe: Describ
 def _column(table: dict[str, Any], wanted: str, option: str) -> str:
     if wanted not in _names(table):
         where = name(table["schema"], table["table"])
-        raise UnclearError(f"{option} {wanted}: {where} has no such column, but: {_listed(_names(table))}")
+        raise AmbiguousError(f"{option} {wanted}: {where} has no such column. Columns: {_join(_names(table))}")
     return wanted
 
 
@@ -204,16 +204,16 @@ def _names(table: dict[str, Any]) -> list[str]:
     return [each["name"] for each in table["columns"]]
 
 
-def _listed(columns: Sequence[str]) -> str:
+def _join(columns: Sequence[str]) -> str:
     return ", ".join(columns)
 
 
-def _letters(spelled: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", spelled.lower())
+def _letters(written: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", written.lower())
 
 
 def _stem(column: str) -> str:
-    """Return what a column's name is about: `session` for session_id, sessionId and session_uuid."""
+    """Return a column's name without its id suffix: `session` for session_id, sessionId and session_uuid."""
     return re.sub(r"(u?uid|id)$", "", _letters(column))
 
 

@@ -1,7 +1,7 @@
-"""Other people's tables: described, inspected and mended over the database's own connection.
+"""Describes, inspects and repairs other applications' tables, over a connection of its own.
 
-foreign_tables.sql says how. One transaction creates its functions in `pg_temp`, calls them, and leaves none behind: it
-is rolled back, or drops them before it commits. A pooler may hand the connection on afterwards.
+One transaction creates the functions of foreign_tables.sql in `pg_temp` and calls them. It leaves none behind, since a
+pooler may reuse the connection: it is rolled back, or drops them before it commits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,13 +35,13 @@ class ForeignTables:
         found: dict[str, Any] = self._call("inspect", Jsonb(table.request()))
         return found
 
-    def mend(self, table: ForeignTable, fills: Mapping[str, str]) -> dict[str, Any]:
-        """Mend the table; new sessions get `fills`, a text for each column. Nothing is kept before `keep`."""
-        report: dict[str, Any] = self._call("mend", Jsonb(table.request()), Jsonb(fills), self._search_path)
+    def repair(self, table: ForeignTable, fills: Mapping[str, str]) -> dict[str, Any]:
+        """Repair the table; new sessions get the texts of `fills` in its columns. `commit` makes it permanent."""
+        report: dict[str, Any] = self._call("repair", Jsonb(table.request()), Jsonb(fills), self._search_path)
         return report
 
-    def keep(self, table: ForeignTable) -> None:
-        """Commit what was mended, and move sequences past the numbers that were made up."""
+    def commit(self, table: ForeignTable) -> None:
+        """Commit the repairs, and advance sequences past the new numbers."""
         self._call("advance", Jsonb(table.request()))
         self._connection.execute("discard temp")
         self._connection.commit()
@@ -54,12 +54,12 @@ class ForeignTables:
 
 @contextmanager
 def foreign_tables(address: str) -> Iterator[ForeignTables]:
-    """Yield the tables of the database at a libpq address; what isn't kept is rolled back.
+    """Yield the tables of the database at a libpq address; roll back unless `commit` was called.
 
     Raises `StoreUnavailable` if the connection ends, another `TurnlogError` for everything else.
     """
     with _driver_errors(), _connect(address) as connection:
-        # whatever is the default: a lock may be waited for, and the rows that count are those after it
+        # whatever the default: statements have to see the rows that were committed while they waited for locks
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = False
         [(search_path,)] = connection.execute("show search_path")
@@ -67,7 +67,7 @@ def foreign_tables(address: str) -> Iterator[ForeignTables]:
             connection.execute(_SQL.read_bytes())
         except psycopg.errors.InsufficientPrivilege as error:
             raise TurnlogError(
-                f"this role may not make the temporary functions that it takes ({error.diag.message_primary}): "
+                f"this role may not create temporary functions ({error.diag.message_primary}): "
                 f"grant temporary on database {connection.info.dbname} to {connection.info.user}"
             ) from error
         yield ForeignTables(connection, search_path)
@@ -92,7 +92,7 @@ def _in_one_line(error: psycopg.Error) -> str:
 
 @contextmanager
 def _driver_errors() -> Iterator[None]:
-    """Turn psycopg's errors into ours, without the values that they quote: those may be what people said."""
+    """Convert psycopg's errors to ours, without the values that they quote, which may be content of conversations."""
     try:
         yield
     except psycopg.Error as error:

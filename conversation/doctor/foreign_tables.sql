@@ -1,9 +1,9 @@
--- What `flask doctor --table` asks of other people's tables, and what `flask repair` does with them.
+-- The queries of `turnlog doctor --table` on other applications' tables, and the changes of `turnlog repair`.
 --
 -- foreign_tables.py runs this file at the start of its transaction and calls these functions within it, always as
--- `pg_temp.NAME`: no search path finds functions of that schema. Nothing of it is ever seen by another connection.
+-- `pg_temp.NAME`, since no search path finds functions of that schema. No other connection ever sees them.
 
--- nothing is found but the server's own, neither by name nor by how well an overload fits; but see `mend`
+-- resolve names to the server's own functions only, whatever overloads the database has; but see `repair`
 set local search_path = pg_catalog, pg_temp;
 set local timezone = 'UTC'; -- times are part of what ids derive from
 set local lock_timeout = '3s';
@@ -12,7 +12,7 @@ set local statement_timeout = '5min';
 
 -- Returns null if there is no such table, or {schema, table, columns: [{name, must_be_filled}], primary_key: [name ...],
 -- references: [{column, schema, table, referenced}], neighbours: the tables of the schema, readable, rows_hidden}.
--- References of several columns are left out.
+-- Composite references are left out.
 create function pg_temp.describe(in_schema text, in_table text) returns jsonb
 language sql stable
 as $$
@@ -214,7 +214,7 @@ end
 $$;
 
 
--- Mends what `inspect` finds: blank ids and blank sessions get new ones, sessions that the parent's table lacks are
+-- Repairs what `inspect` finds: blank ids and blank sessions get new ones, sessions that the parent's table lacks are
 -- inserted there, with the texts of `fills` in these columns. Nothing is deleted; repeated ids stay.
 -- Returns {changed: rows, parents, ids, sessions: how many, examples: {parents: [id], ids: [{from, to}],
 -- sessions: [{id, to}]}}. A dry run calls it, too, and rolls back; `advance` is for those who commit. `search_path`: that
@@ -222,7 +222,7 @@ $$;
 --
 -- A new text or UUID derives from the row: from its id, or without one from all its columns. A new number is the next
 -- one. Rows without a session get one each, as nothing says which of them belong together.
-create function pg_temp.mend(request jsonb, fills jsonb, search_path text) returns jsonb
+create function pg_temp.repair(request jsonb, fills jsonb, search_path text) returns jsonb
 language plpgsql volatile
 as $$
 declare
@@ -311,23 +311,23 @@ begin
              select b.*, %6$s as new_id, %7$s as new_session from numbered as b
          ), parents as (
              %8$s
-         ), mended as (
+         ), repaired as (
              %9$s
          )
          select pg_catalog.jsonb_build_object(
-             ''changed'', (select pg_catalog.count(*) from parents) + (select pg_catalog.count(*) from mended),
+             ''changed'', (select pg_catalog.count(*) from parents) + (select pg_catalog.count(*) from repaired),
              ''parents'', (select pg_catalog.count(*) from parents),
-             ''ids'', (select pg_catalog.count(*) from mended where no_id),
-             ''sessions'', (select pg_catalog.count(*) from mended where no_session),
+             ''ids'', (select pg_catalog.count(*) from repaired where no_id),
+             ''sessions'', (select pg_catalog.count(*) from repaired where no_session),
              ''examples'', pg_catalog.jsonb_build_object(
                  ''parents'', array(select p.id from parents as p order by p.id limit 3),
                  ''ids'', array(
                      select pg_catalog.jsonb_build_object(''from'', m.id, ''to'', m.new_id)
-                       from mended as m where m.no_id order by m.new_id limit 3),
+                       from repaired as m where m.no_id order by m.new_id limit 3),
                  ''sessions'', array(
                      select pg_catalog.jsonb_build_object(
                                 ''id'', coalesce(case when m.no_id then m.new_id end, m.id), ''to'', m.new_session)
-                       from mended as m where m.no_session order by m.new_session limit 3)))',
+                       from repaired as m where m.no_session order by m.new_session limit 3)))',
         c.relation, c.id, c.id_blank, c.session_blank, request ->> 'id', next_id, next_session, inserts, updates);
     -- what it calls is named with its schema: a better fitting overload may be elsewhere in that path
     perform set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(search_path, '')), true);

@@ -1,4 +1,4 @@
-"""Who may do what: grants and roles."""
+"""Checks grants and roles: only the service may reach the tables and functions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from conversation.doctor.findings import Check, Finding
 from conversation.doctor.remedies import Remedies, name
 
-_STRANGERS = ("anon", "authenticated")
+_PUBLIC_ROLES = ("anon", "authenticated")
 
 
 def check_grants(access: dict[str, Any], remedies: Remedies) -> Check:
@@ -15,8 +15,8 @@ def check_grants(access: dict[str, Any], remedies: Remedies) -> Check:
 
 def check_roles(access: dict[str, Any]) -> Check:
     caller = access["caller"]
-    what = "the tables' owner" if caller["is_owner"] else "not their owner, and past row-level security"
-    return Check("roles", f"the service is {caller['name']}, {what}", list(_roles(access)))
+    what = "who owns the tables" if caller["is_owner"] else "who bypasses row-level security"
+    return Check("roles", f"the service connects as {caller['name']}, {what}", list(_roles(access)))
 
 
 def _grants(access: dict[str, Any], remedies: Remedies) -> Iterator[Finding]:
@@ -29,7 +29,7 @@ def _grants(access: dict[str, Any], remedies: Remedies) -> Iterator[Finding]:
         role = "public" if grant["role"] == "public" else name(grant["role"])
         yield Finding(
             f"{grant['role']} has {rights}{column} on {grant['name']}",
-            "Others than the service reach the records.",
+            "Roles other than the service's can access the records.",
             [f"revoke {columns} on {grant['kind']} {grant['name']} from {role};"],
         )
     roles = {role["name"]: role for role in access["roles"]}
@@ -41,14 +41,14 @@ def _grants(access: dict[str, Any], remedies: Remedies) -> Iterator[Finding]:
     for role, objects in through.items():
         yield Finding(
             f"{role} reaches {', '.join(objects[:3])}{', …' if len(objects) > 3 else ''} as a member of other roles",  # noqa: PLR2004 - the first few
-            "Others than the service reach the records.",
+            "Roles other than the service's can access the records.",
             [f"revoke {name(group)} from {name(role)};" for group in roles[role]["member_of"]],
         )
     for lack in access["lacking"]:
         rights = ", ".join(lack["privileges"])
         yield Finding(
             f"{lack['role']} lacks {rights} on {lack['name']}",
-            "The service can't do its work.",
+            "The service's calls fail.",
             remedies.restore
             if lack["role"] == "service_role"
             else [f"grant {rights} on {lack['kind']} {lack['name']} to {name(lack['role'])};"],
@@ -61,27 +61,27 @@ def _roles(access: dict[str, Any]) -> Iterator[Finding]:
     if not (caller["is_owner"] or caller["bypasses_rls"] or caller["is_superuser"]):
         yield Finding(
             f"the service connects as {caller['name']}, which isn't the tables' owner",
-            "Row-level security hides the rows from it: the log looks empty.",
+            "Row-level security hides all rows from it, so the log looks empty.",
             [f"alter role {name(caller['name'])} bypassrls;"],
         )
-    for stranger in _STRANGERS:
+    for role in _PUBLIC_ROLES:
         for attribute, option in (("is_superuser", "nosuperuser"), ("bypasses_rls", "nobypassrls")):
-            if stranger in roles and roles[stranger][attribute]:
+            if role in roles and roles[role][attribute]:
                 yield Finding(
-                    f"{stranger} {'is a superuser' if attribute == 'is_superuser' else 'bypasses row-level security'}",
-                    "Whoever has the public key of the project is trusted with everything this allows.",
-                    [f"alter role {stranger} {option};"],
+                    f"{role} {'is a superuser' if attribute == 'is_superuser' else 'bypasses row-level security'}",
+                    "Anyone with the project's public key gets these rights.",
+                    [f"alter role {role} {option};"],
                 )
     if service := roles.get("service_role"):
         if not service["bypasses_rls"] and caller["name"] != "service_role":
             yield Finding(
                 "service_role doesn't bypass row-level security",
-                "Through Supabase's API the log would look empty.",
+                "Through Supabase's API, the log looks empty.",
                 ["alter role service_role bypassrls;"],
             )
         for schema in service["lacks_schemas"]:
             yield Finding(
                 f"service_role may not use the schema {schema}",
-                "Through Supabase's API nothing can be reached.",
+                "Calls through Supabase's API fail.",
                 [f"grant usage on schema {schema} to service_role;"],
             )

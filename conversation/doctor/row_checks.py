@@ -1,7 +1,7 @@
-"""The rows of Turnlog's own tables: parents that are missing, identities that are missing or repeated.
+"""Checks the rows of Turnlog's tables: missing parents, and missing or repeated identities.
 
-The constraints forbid all of it. It comes from times when one was gone, from imports with triggers switched off and
-from damaged indexes, so what is looked for is what `catalogue.json` says, not what the database has.
+The constraints forbid these. They appear while a constraint was dropped, by imports with triggers switched off, and
+through damaged indexes. So the checks follow `catalogue.json`, not the constraints that the database has now.
 """
 
 import re
@@ -17,7 +17,7 @@ _PRIMARY = re.compile(r"PRIMARY KEY \((?P<columns>[^)]*)\)")
 _UNIQUE = re.compile(r"(?:UNIQUE|CREATE UNIQUE INDEX .* USING btree) \((?P<columns>[\w, ]*)\)")
 _NIL = "'00000000-0000-0000-0000-000000000000'"
 
-_INDEX = command("index", "--all")  # what is changed by SQL isn't queued for the search
+_INDEX = command("index", "--all")  # changes by SQL aren't queued for the search index
 _DELETE_ERASED = (
     "delete from turnlog.ai_interactions as i using turnlog.ai_sessions as s "
     "where s.project = i.project and s.id = i.session_id and s.erased_at is not null;"
@@ -25,7 +25,7 @@ _DELETE_ERASED = (
 
 
 def question(expected: Catalogue) -> dict[str, Any]:
-    """Return what `turnlog.identities` is to look for."""
+    """Return the argument of `turnlog.identities`: the keys and references to check."""
     foreign, keys = [], []
     for full, definition in {**expected["constraints"], **expected["indexes"]}.items():
         table = full.partition(".")[0]
@@ -45,9 +45,9 @@ def question(expected: Catalogue) -> dict[str, Any]:
 
 
 def check(answer: dict[str, Any], expected: Catalogue) -> Check:
-    """Return the check of an answer of `turnlog.identities`."""
-    told = "no orphans, no missing and no repeated identities"
-    return Check("rows", told, [*_orphans(answer, expected), *_identities(answer, expected)])
+    """Return the check of the result of `turnlog.identities`."""
+    summary = "no orphans, no missing and no repeated identities"
+    return Check("rows", summary, [*_orphans(answer, expected), *_identities(answer, expected)])
 
 
 def _orphans(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding]:
@@ -55,13 +55,13 @@ def _orphans(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding]:
         rows, table, parent = orphan["rows"], orphan["table"], orphan["references"]
         yield Finding(
             f"{number_of(rows, 'row')} of {table} without {parent}: {some(orphan['examples'], rows)}",
-            "What they belong to isn't there, so nobody can read them.",
+            "Their parents are missing, so they can't be read.",
             [_insert_parents(orphan, expected)],
         )
     if answer["undead"]:
         yield Finding(
             f"{number_of(answer['undead'], 'interaction')} of erased sessions",
-            "Somebody asked for their sessions to be forgotten, and they are still stored.",
+            "Their sessions were erased on request, but the interactions are still stored.",
             [_DELETE_ERASED, _INDEX],
         )
 
@@ -72,7 +72,7 @@ def _identities(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding
         lacking = " or ".join(f"{column} is null" for column in columns)
         yield Finding(
             f"{number_of(each['rows'], 'row')} of {each['table']} without {' or '.join(columns)}",
-            "Nobody can name them.",
+            "They can't be addressed.",
             [_fill(each["table"], columns, lacking), _INDEX],
         )
     for each in answer["repeated"]:
@@ -81,20 +81,20 @@ def _identities(answer: dict[str, Any], expected: Catalogue) -> Iterator[Finding
         yield Finding(
             f"{number_of(each['values'], 'identity', 'identities')} of {each['table']} ({listed}) repeated: "
             f"{some(each['examples'], each['values'])}",
-            "Nobody but you can tell which row is right: look at them, and delete the others by their ctid.",
+            "Only you can tell which row is right: look at them, and delete the others by their ctid.",
             [_list_repeated(table, listed)],
         )
     for each in answer["placeholders"]:
         table, column = each["table"], each["column"]
         yield Finding(
             f"{number_of(each['rows'], 'row')} of {table} whose {column} is nil, blank or a word like 'null'",
-            "It is what a missing id looks like; the service refuses it, so nobody can reach them by it.",
+            "It looks like a missing id. The service rejects such ids, so these rows can't be addressed.",
             [_rename_nil(table, expected), _INDEX] if column == "id" else [_forget_key(table)],
         )
 
 
 def _insert_parents(orphan: dict[str, Any], expected: Catalogue) -> str:
-    """Return SQL that ensures missing parents; those of interactions are `implicit`, as the service makes them."""
+    """Return SQL that inserts missing parents; sessions are `implicit`, as when the service creates them."""
     parent = orphan["references"]
     columns = {
         full.partition(".")[2]: wanted for full, wanted in expected["columns"].items() if full.startswith(f"{parent}.")
@@ -136,7 +136,7 @@ def _forget_key(table: str) -> str:
 
 
 def _rename_nil(table: str, expected: Catalogue) -> str:
-    """Return SQL that gives rows with the nil UUID new ids, and takes their children along."""
+    """Return SQL that gives rows with the nil UUID new ids, also in their children."""
     children = [
         (full.partition(".")[0], dict(zip(match["referenced"].split(", "), match["columns"].split(", "), strict=True)))
         for full, definition in expected["constraints"].items()

@@ -1,7 +1,7 @@
-"""The database's shape against `catalogue.json`: tables, columns, constraints, indexes, triggers, functions, comments.
+"""Compares the schema with `catalogue.json`: tables, columns, constraints, indexes, triggers, functions, comments.
 
-What somebody added and what can't change or refuse a record is nobody's business: an index that isn't unique, a
-column that may stay empty, a trigger that acts afterwards.
+Additions that can't change or reject a record are fine: an index that isn't unique, a nullable column, a trigger that
+runs after the change.
 """
 
 import re
@@ -12,16 +12,16 @@ from conversation.doctor.findings import Check, Finding, number_of
 from conversation.doctor.remedies import Remedies, name, text
 from logging_store.postgres.catalogue import Catalogue
 
-_DOOR = "public.turnlog(text,jsonb)"
-_DOORS_COMMENT = "function public.turnlog(text, jsonb)"
+_ENTRY_POINT = "public.turnlog(text,jsonb)"
+_ENTRY_POINT_COMMENT = "function public.turnlog(text, jsonb)"
 
 
 def compare(expected: Catalogue, found: Catalogue, remedies: Remedies) -> list[Check]:
-    """Return a check for each kind of thing."""
-    if _DOORS_COMMENT not in found["comments"]:  # no service_role: this isn't Supabase
-        expected = {kind: _without(things, _DOOR, _DOORS_COMMENT) for kind, things in expected.items()}
+    """Return a check for each kind of object."""
+    if _ENTRY_POINT_COMMENT not in found["comments"]:  # no service_role: this isn't Supabase
+        expected = {kind: _without(things, _ENTRY_POINT, _ENTRY_POINT_COMMENT) for kind, things in expected.items()}
     gone = set(expected["tables"]) - set(found["tables"])
-    # what a missing table should have is missing too, and comes back with it
+    # don't report the parts of a missing table, which are restored with it
     expected = {
         kind: {
             full: definition
@@ -54,7 +54,7 @@ def _tables(expected: Catalogue, found: Catalogue, remedies: Remedies) -> Iterat
     if found["comments"][mark] != expected["comments"][mark]:
         yield Finding(
             "the schema turnlog has lost the comment that marks it as Turnlog's",
-            "`migrate` takes it for somebody else's, and refuses.",
+            "`migrate` takes it for another application's, and refuses to run.",
             [f"comment on {mark} is {text(expected['comments'][mark])};"],
         )
     for table in expected["tables"]:
@@ -64,7 +64,7 @@ def _tables(expected: Catalogue, found: Catalogue, remedies: Remedies) -> Iterat
         elif not there["logged"]:
             yield Finding(
                 f"the table {table} is unlogged",
-                "PostgreSQL empties it after a crash: what was acknowledged is lost.",
+                "PostgreSQL empties it after a crash, and acknowledged records are lost.",
                 [f"alter table {name('turnlog', table)} set logged;"],
             )
 
@@ -94,15 +94,15 @@ def _columns(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Findin
         if steps:
             yield Finding(
                 f"{full} is {_declared(there)}, not {_declared(wanted)}",
-                "Records may be refused, or changed as they are stored.",
+                "Records may be rejected, or stored with other values.",
                 steps,
             )
     for full, there in found.items():
         table, column = _split(full)
         if full not in expected and there["not_null"] and not there["default"] and not there["generated"]:
             yield Finding(
-                f"{full} isn't Turnlog's, and must be filled",
-                "Turnlog doesn't fill it, so every new record of this table is refused.",
+                f"{full} isn't Turnlog's and has no default, but is not null",
+                "Turnlog doesn't fill it, so every new row of this table is rejected.",
                 [f"alter table {name('turnlog', table)} alter column {name(column)} drop not null;"],
             )
 
@@ -114,18 +114,18 @@ def _constraints(expected: dict[str, str], found: dict[str, str]) -> Iterator[Fi
         add = f"{alter} add constraint {name(constraint)} {wanted};"
         there = found.get(full)
         if there is None:
-            yield Finding(f"{full} is missing", "Rows that contradict each other could be stored.", [add])
+            yield Finding(f"{full} is missing", "Inconsistent rows could be stored.", [add])
         elif there == f"{wanted} DISABLED":
             tables = [table, *re.findall(r" REFERENCES turnlog\.(\w+)", wanted)]
             yield Finding(
-                f"{full} is switched off",
-                "Rows could be stored whose parents aren't there.",
+                f"{full} is disabled",
+                "Rows without a parent could be stored.",
                 [f"alter table {name('turnlog', each)} enable trigger all;" for each in tables],
             )
         elif there == f"{wanted} NOT VALID":
             yield Finding(
-                f"{full} was never checked on older rows",
-                "Some of them may break it.",
+                f"{full} was never validated for existing rows",
+                "Some of them may violate it.",
                 [f"{alter} validate constraint {name(constraint)};"],
             )
         elif there == f"{wanted} INVALID INDEX":
@@ -137,14 +137,14 @@ def _constraints(expected: dict[str, str], found: dict[str, str]) -> Iterator[Fi
         elif there != wanted:
             yield Finding(
                 f"{full} is {there!r}, not {wanted!r}",
-                "It refuses or lets pass what it shouldn't.",
+                "It accepts or rejects the wrong rows.",
                 [f"{alter} drop constraint {name(constraint)};", add],
             )
     for full in found.keys() - expected.keys():
         table, constraint = _split(full)
         yield Finding(
             f"{full} isn't Turnlog's: {found[full]}",
-            "Records that break it are refused.",
+            "Records that violate it are rejected.",
             [f"alter table {name('turnlog', table)} drop constraint {name(constraint)};"],
         )
 
@@ -153,7 +153,7 @@ def _indexes(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findin
     for full, wanted in expected.items():
         index = name("turnlog", _split(full)[1])
         unique = wanted.startswith("CREATE UNIQUE")
-        means = "The same record could be stored twice." if unique else "Reads that it serves are slow."
+        means = "The same record could be stored twice." if unique else "Queries that need it are slow."
         if full not in found:
             yield Finding(f"{full} is missing", means, [f"{wanted};"])
         elif found[full] != wanted:
@@ -162,7 +162,7 @@ def _indexes(expected: dict[str, str], found: dict[str, str]) -> Iterator[Findin
         if found[full].startswith("CREATE UNIQUE"):
             yield Finding(
                 f"{full} isn't Turnlog's: {found[full]}",
-                "Records that break it are refused.",
+                "Records that violate it are rejected.",
                 [f"drop index {name('turnlog', _split(full)[1])};"],
             )
 
@@ -174,7 +174,7 @@ def _triggers(found: dict[str, str]) -> Iterator[Finding]:
         if kind == "rule" or " BEFORE " in definition:
             yield Finding(
                 f"the {kind} {full} isn't Turnlog's: {definition}",
-                "It can change or swallow records as they are stored.",
+                "It can change or drop records when they are stored.",
                 [f"drop {kind} {name(trigger)} on {name('turnlog', table)};"],
             )
 
@@ -183,40 +183,43 @@ def _functions(expected: Catalogue, found: Catalogue, remedies: Remedies) -> Ite
     for function, wanted in expected["functions"].items():
         there = found["functions"].get(function)
         if there is None:
-            yield Finding(f"{function} is missing", "What it does can't be done.", remedies.restore)
+            yield Finding(f"{function} is missing", "Calls that need it fail.", remedies.restore)
             continue
-        marked = function != _DOOR or found["comments"][_DOORS_COMMENT] == expected["comments"][_DOORS_COMMENT]
+        marked = (
+            function != _ENTRY_POINT
+            or found["comments"][_ENTRY_POINT_COMMENT] == expected["comments"][_ENTRY_POINT_COMMENT]
+        )
         differing = [part for part in wanted if there[part] != wanted[part]]
         if not marked:
-            yield _unmarked_door(expected["comments"][_DOORS_COMMENT], remedies, is_ours=not differing)
+            yield _unmarked_entry_point(expected["comments"][_ENTRY_POINT_COMMENT], remedies, is_ours=not differing)
         elif differing:
             replaceable = not {"arguments", "result"} & set(differing)
             yield Finding(
                 f"{function} has been changed: {', '.join(differing)}",
-                "It doesn't keep to Turnlog's rules, or not as Turnlog's tests have tried them.",
+                "It may not follow Turnlog's rules, and Turnlog's tests don't cover it.",
                 remedies.restore if replaceable else [f"drop function {function};", *remedies.restore],
             )
     for function in found["functions"].keys() - expected["functions"].keys():
         yield Finding(
             f"{function} isn't Turnlog's",
-            "Calls may take it for another of the same name, or fail because they can't tell.",
+            "Calls may resolve to it instead of Turnlog's own, or fail as ambiguous.",
             [f"alter function {function} rename to theirs;"]
             if function.startswith("public.")
             else [f"drop function {function};"],
         )
 
 
-def _unmarked_door(mark: str, remedies: Remedies, *, is_ours: bool) -> Finding:
+def _unmarked_entry_point(mark: str, remedies: Remedies, *, is_ours: bool) -> Finding:
     if is_ours:
         return Finding(
-            f"{_DOOR} has lost the comment that marks it as Turnlog's",
-            "`migrate` takes it for somebody else's, and refuses.",
-            [f"comment on {_DOORS_COMMENT} is {text(mark)};"],
+            f"{_ENTRY_POINT} has lost the comment that marks it as Turnlog's",
+            "`migrate` takes it for another application's, and refuses to run.",
+            [f"comment on {_ENTRY_POINT_COMMENT} is {text(mark)};"],
         )
     return Finding(
-        f"{_DOOR} isn't Turnlog's",
-        "Supabase's API reaches Turnlog under this name, and calls this instead.",
-        [f"alter function {_DOOR} rename to theirs;", *remedies.restore],
+        f"{_ENTRY_POINT} isn't Turnlog's",
+        "Supabase's API calls Turnlog by this name, and reaches this function instead.",
+        [f"alter function {_ENTRY_POINT} rename to theirs;", *remedies.restore],
     )
 
 
@@ -230,20 +233,20 @@ def _row_security(tables: dict[str, Any], policies: dict[str, str]) -> Iterator[
         if not there["row_security"]:
             yield Finding(
                 f"row-level security of {table} is off",
-                "Whoever is granted the table, as Supabase does by default, reads everybody's conversations.",
+                "Roles with a grant on the table, which Supabase gives by default, can read all conversations.",
                 [f"{alter} enable row level security;"],
             )
         if there["forced"]:
             yield Finding(
                 f"row-level security of {table} is forced",
-                "It hides the rows from their owner, too: the log looks empty.",
+                "It hides the rows from their owner, too, so the log looks empty.",
                 [f"{alter} no force row level security;"],
             )
     for full, definition in policies.items():
         table, policy = _split(full)
         yield Finding(
             f"the policy {full} isn't Turnlog's: {definition}",
-            "It lets others than the service at the records.",
+            "It may let roles other than the service's access the records.",
             [f"drop policy {name(policy)} on {name('turnlog', table)};"],
         )
 

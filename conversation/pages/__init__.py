@@ -1,13 +1,14 @@
-"""The web pages: what people look at.
+"""The web pages: a log viewer for people.
 
-Made on the server, whole without JavaScript; nothing of them is fetched from anywhere else. They ask the log as the API
-does, as the one who signed in. What people said is others' text here: it is escaped, never a part of a page.
+The server renders them completely, so that they work without JavaScript, and they load nothing from other hosts. They
+read the log as the API does, with the rights of whoever signed in. Conversations are untrusted text: always escaped.
 """
 
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from flask import Flask, Response, redirect, render_template, request, url_for
+import flask
+from flask import Flask, Response, render_template, request, url_for
 from flask_bootstrap import Bootstrap5
 from werkzeug.exceptions import HTTPException
 
@@ -17,49 +18,51 @@ from conversation.api import problems
 from conversation.pages import jinja_filters
 from conversation.problem_codes import ProblemCode
 
-#: What a page says after something was done: the address carries the name, never the text.
-SAID = {
+#: Messages shown after a form was processed. The URL carries the name, never the text.
+FLASH_MESSAGES = {
     "signed-out": "You are signed out.",
-    "feedback-kept": "Your feedback is kept.",
-    "feedback-older": "Not taken, or not all of it: a later word of yours is stored.",
-    "feedback-waits": "Your feedback is kept on this machine until the store is back.",
-    "nothing-said": "Nothing was said: choose a thumb or a score, or write a note.",
-    "key-revoked": "The key is revoked. It stops within half a minute.",
-    "letter-stored": "The dead letter was sent again, and is stored.",
-    "letter-spooled": "The store is away: the dead letter waits in the spool again.",
-    "letter-erased": "The dead letter was of somebody who was erased, so it is gone.",
-    "letter-discarded": "The dead letter is discarded.",
+    "feedback-saved": "Your feedback was saved.",
+    "feedback-older": "Some of your feedback wasn't saved, because newer feedback of yours is already stored.",
+    "feedback-spooled": "Your feedback is saved on this machine and will be stored when the database is back.",
+    "feedback-empty": "Nothing to save: choose a thumb or a score, or write a note.",
+    "key-revoked": "The key was revoked. It stops working within 30 seconds.",
+    "letter-stored": "The dead letter was resent and stored.",
+    "letter-spooled": "The database is unavailable, so the dead letter is back in the spool.",
+    "letter-erased": "The dead letter belonged to an erased session or user, so it was deleted.",
+    "letter-discarded": "The dead letter was discarded.",
 }
 
 
-class Link(NamedTuple):
+class MenuEntry(NamedTuple):
+    """An entry of the menu, shown to callers with its scope; `restricted`: also to those who see only their own."""
+
     endpoint: str
     text: str
     scope: Scope = "read"
     restricted: bool = False
 
 
-_LINKS = (
-    Link("pages_overview.overview", "Overview"),
-    Link("pages_sessions.sessions", "Sessions", restricted=True),
-    Link("pages_live.live", "Live"),
-    Link("pages_search.search", "Search", restricted=True),
-    Link("pages_folders.folders", "Folders"),
-    Link("pages_keys.keys", "Keys", "admin"),
-    Link("pages_dead_letters.dead_letters", "Dead letters", "admin"),
-    Link("pages_health.health", "Health", "admin"),
+_MENU = (
+    MenuEntry("pages_overview.overview", "Overview"),
+    MenuEntry("pages_sessions.sessions", "Sessions", restricted=True),
+    MenuEntry("pages_live.live", "Live"),
+    MenuEntry("pages_search.search", "Search", restricted=True),
+    MenuEntry("pages_folders.folders", "Folders"),
+    MenuEntry("pages_keys.keys", "Keys", "admin"),
+    MenuEntry("pages_dead_letters.dead_letters", "Dead letters", "admin"),
+    MenuEntry("pages_health.health", "Health", "admin"),
 )
 
 
 def register(app: Flask) -> None:
-    """Give an app what its pages are made with."""
+    """Set up an app for pages: Bootstrap, template filters, and the sign-in form for unauthenticated visitors."""
     app.config["BOOTSTRAP_SERVE_LOCAL"] = True
     Bootstrap5(app)
     access.open_to_all(app.view_functions["bootstrap.static"])
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     jinja_filters.register(app)
-    app.context_processor(_shared)
-    app.register_error_handler(access.NotSignedIn, _ask_to_sign_in)
+    app.context_processor(_template_context)
+    app.register_error_handler(access.NotSignedIn, _redirect_to_sign_in)
     problems.register_html(app, _problem)
 
 
@@ -69,22 +72,22 @@ def render(template: str, status: int = 200, **context: Any) -> Response:
     return Response(render_template(template, **context), status, content_type="text/html; charset=utf-8")
 
 
-def go(endpoint: str, said: str | None = None, **values: Any) -> Response:
-    """Send the browser on after it posted something, so that a reload posts nothing twice. `said`: one of `SAID`."""
-    if said is not None:
-        values["said"] = said
-    return send_on(url_for(endpoint, **values))
+def redirect_after_post(endpoint: str, message: str | None = None, **values: Any) -> Response:
+    """Redirect after a form, so that a reload posts nothing twice. `message`: a name of `FLASH_MESSAGES`."""
+    if message is not None:
+        values["message"] = message
+    return redirect(url_for(endpoint, **values))
 
 
 def visitor() -> access.Caller:
-    """Return who looks, on a page for who signed in."""
-    who = access.admitted()
-    assert who is not None  # noqa: S101 - nobody else sees it
-    return who.caller
+    """Return the signed-in caller, on a page that needs a sign-in."""
+    auth = access.auth_context()
+    assert auth is not None  # noqa: S101 - the gate lets nobody else in
+    return auth.caller
 
 
-def sees_only_their_own() -> bool:
-    """Tell whether who looks reaches only sessions of their own."""
+def is_restricted() -> bool:
+    """Return whether the visitor reaches only sessions of their own."""
     return visitor().is_restricted
 
 
@@ -100,27 +103,27 @@ def _problem(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response |
     return render("problem.html", kind.status, title=kind.title, **facts)
 
 
-def _ask_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - a handler is given it
-    asked = request.full_path.removesuffix("?") if request.method == "GET" else None
-    return send_on(url_for("pages_sign_in.sign_in", next=asked if asked != "/" else None))
+def _redirect_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - the signature of a handler
+    path = request.full_path.removesuffix("?") if request.method == "GET" else None
+    return redirect(url_for("pages_sign_in.sign_in", next=path if path != "/" else None))
 
 
-def send_on(where: str) -> Response:
-    """Let the browser get another page."""
-    answer = redirect(where, HTTPStatus.SEE_OTHER)
-    assert isinstance(answer, Response)  # noqa: S101 - of Flask's own class
-    return answer
+def redirect(url: str) -> Response:
+    """Redirect the browser, which then gets the page, whatever the method of this request."""
+    response = flask.redirect(url, HTTPStatus.SEE_OTHER)
+    assert isinstance(response, Response)  # noqa: S101 - Flask's own class
+    return response
 
 
-def _shared() -> dict[str, Any]:
-    who = access.admitted()
-    caller = who.caller if who else None
+def _template_context() -> dict[str, Any]:
+    auth = access.auth_context()
+    caller = auth.caller if auth else None
     return {
         "visitor": caller,
-        "links": [
-            link
-            for link in _LINKS
-            if caller and caller.may(link.scope) and (link.restricted or not caller.is_restricted)
+        "menu": [
+            entry
+            for entry in _MENU
+            if caller and caller.may(entry.scope) and (entry.restricted or not caller.is_restricted)
         ],
-        "said": SAID.get(request.args.get("said", "")),
+        "message": FLASH_MESSAGES.get(request.args.get("message", "")),
     }

@@ -1,4 +1,4 @@
-"""Serves the pages' own style sheet and scripts, which every page of this service shares."""
+"""Serves the style sheet and the scripts of the pages."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from conversation import access
 blueprint = Blueprint("pages_assets", __name__)
 
 _FOLDER = Path(__file__).parent / "static"
-_FRESH_S = 300  # then a browser asks whether it is still the same
+_MAX_AGE_S = 300  # then browsers revalidate
 
 
 @blueprint.get("/static/pages/<path:filename>")
 @access.open_to_all
 def asset(filename: str) -> Response:
-    return send_from_directory(_FOLDER, filename, max_age=_FRESH_S)
+    return send_from_directory(_FOLDER, filename, max_age=_MAX_AGE_S)

@@ -1,7 +1,7 @@
-"""An interaction as a conversation shows it: who said what, in bubbles.
+"""Turns an interaction into chat bubbles, one for each message.
 
-A prompt or a response is a text or a list of messages in the form of some provider; what isn't known of it is shown
-as JSON, never left out.
+A prompt or a response is a text or a list of messages in some provider's format. Fields and parts that no provider
+documents are shown as JSON, never left out.
 """
 
 import json
@@ -12,8 +12,8 @@ from logging_store import operations as ops
 
 Side = Literal["user", "assistant", "other"]
 
-_SHORT = 1200  # characters; what is longer is folded
-_SHORT_LINES = 24
+_MAX_CHARACTERS = 1200  # a longer text is collapsed
+_MAX_LINES = 24
 _SIDES: dict[str, Side] = {
     "user": "user",
     "human": "user",
@@ -21,13 +21,13 @@ _SIDES: dict[str, Side] = {
     "model": "assistant",
     "ai": "assistant",
 }
-_SAID_ELSEWHERE = frozenset({"role", "content", "tool_calls", "name", "tool_call_id"})
+_SHOWN_ELSEWHERE = frozenset({"role", "content", "tool_calls", "name", "tool_call_id"})
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of a bubble. `text`: of people and models; `json`: folded, under `label`."""
+    """One piece of a bubble: text, or collapsed JSON under a `label`."""
 
     kind: Literal["text", "json"]
     text: str
@@ -35,54 +35,54 @@ class Part:
 
     @property
     def is_long(self) -> bool:
-        return len(self.text) > _SHORT or self.text.count("\n") > _SHORT_LINES
+        return len(self.text) > _MAX_CHARACTERS or self.text.count("\n") > _MAX_LINES
 
     @property
-    def beginning(self) -> str:
-        lines = self.text[: _SHORT // 2].splitlines()[: _SHORT_LINES // 2]
+    def preview(self) -> str:
+        lines = self.text[: _MAX_CHARACTERS // 2].splitlines()[: _MAX_LINES // 2]
         return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Bubble:
     side: Side
-    who: str
+    speaker: str
     parts: list[Part]
 
     @property
     def text(self) -> str:
-        """What a reader copies."""
+        """The text that the copy button copies."""
         return "\n\n".join(part.text for part in self.parts)
 
 
-def of(interaction: ops.Interaction) -> list[Bubble]:
-    """Return what was said in an interaction, prompt first."""
-    asked = _said(interaction["prompt"], "user", interaction["participant"] or "user")
-    return asked + _said(interaction["response"], "assistant", interaction["model"] or "assistant")
+def of_interaction(interaction: ops.Interaction) -> list[Bubble]:
+    """Return the bubbles of an interaction, prompt first."""
+    prompt = _bubbles(interaction["prompt"], "user", interaction["participant"] or "user")
+    return prompt + _bubbles(interaction["response"], "assistant", interaction["model"] or "assistant")
 
 
-def _said(value: str | list[dict[str, Any]] | None, side: Side, who: str) -> list[Bubble]:
+def _bubbles(value: str | list[dict[str, Any]] | None, side: Side, speaker: str) -> list[Bubble]:
     if value is None:
         return []
     if isinstance(value, str):
-        return [Bubble(side, who, [Part("text", value)])]
-    return [_bubble(message, side, who) for message in value]
+        return [Bubble(side, speaker, [Part("text", value)])]
+    return [_bubble(message, side, speaker) for message in value]
 
 
-def _bubble(message: dict[str, Any], side: Side, who: str) -> Bubble:
+def _bubble(message: dict[str, Any], side: Side, speaker: str) -> Bubble:
     role = message.get("role")
     if isinstance(role, str):
-        its_side = _SIDES.get(role.lower(), "other")
-        if its_side != side:
-            side, who = its_side, role
+        role_side = _SIDES.get(role.lower(), "other")
+        if role_side != side:
+            side, speaker = role_side, role
     name = message.get("name") or message.get("tool_call_id")
     if isinstance(name, str):
-        who = f"{who} · {name}"
+        speaker = f"{speaker} · {name}"
     parts = _content(message.get("content"))
-    parts.extend(_tool_call(call) for call in _listed(message.get("tool_calls")))
-    if rest := {key: value for key, value in message.items() if key not in _SAID_ELSEWHERE}:
+    parts.extend(_tool_call(call) for call in _as_list(message.get("tool_calls")))
+    if rest := {key: value for key, value in message.items() if key not in _SHOWN_ELSEWHERE}:
         parts.append(_json("more fields", rest))
-    return Bubble(side, who, parts)
+    return Bubble(side, speaker, parts)
 
 
 def _content(content: Any) -> list[Part]:
@@ -120,7 +120,7 @@ def _tool_call(call: Any) -> Part:
 
 
 def _parsed(arguments: Any) -> Any:
-    """Return arguments that providers send as JSON in a text; what is none stays as it is."""
+    """Return the arguments of a call, which providers send as JSON in a text; invalid JSON stays a text."""
     if not isinstance(arguments, str):
         return arguments
     try:
@@ -129,7 +129,7 @@ def _parsed(arguments: Any) -> Any:
         return arguments
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 

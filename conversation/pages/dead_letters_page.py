@@ -1,6 +1,6 @@
-"""Dead letters, for who administers the service: what the store refused after it was acknowledged, and what to do.
+"""The dead letters: acknowledged records that the store rejected later. Administrators resend or discard them.
 
-They are on the disk of the machine that answers, like the spool that they come from.
+They lie on the disk of the machine that serves the page, like the spool that they come from.
 """
 
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters
-from logging_store.spool import dead_letters as decisions
+from logging_store.spool import dead_letters as letters_module
 from logging_store.spool.dead_letters import DeadLetter
 
 blueprint = Blueprint("pages_dead_letters", __name__)
@@ -23,26 +23,26 @@ _PAGE = 50
 
 
 @blueprint.get("/dead-letters")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def dead_letters() -> Response:
     return _page(request.args.get("after", 0, type=int))
 
 
 @blueprint.post("/dead-letters/<int:number>/retry")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def retry(number: int) -> Response:
-    receipt, gone = decisions.retry(http.repository().store, _letters(), _find(number))
-    if not gone:
-        return _page(number - 1, 409, refused=(number, decisions.describe(receipt, ": ")))
-    said = {"spooled": "letter-spooled", "rejected": "letter-erased"}.get(receipt.receipt, "letter-stored")
-    return pages.go("pages_dead_letters.dead_letters", said=said)
+    receipt, is_resolved = letters_module.retry(http.repository().store, _letters(), _find(number))
+    if not is_resolved:
+        return _page(number - 1, 409, rejected=(number, letters_module.describe(receipt, ": ")))
+    message = {"spooled": "letter-spooled", "rejected": "letter-erased"}.get(receipt.receipt, "letter-stored")
+    return pages.redirect_after_post("pages_dead_letters.dead_letters", message=message)
 
 
 @blueprint.post("/dead-letters/<int:number>/discard")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def discard(number: int) -> Response:
     _letters().remove(_find(number).number)
-    return pages.go("pages_dead_letters.dead_letters", said="letter-discarded")
+    return pages.redirect_after_post("pages_dead_letters.dead_letters", message="letter-discarded")
 
 
 def _page(after: int, status: int = 200, **more: Any) -> Response:
@@ -54,13 +54,13 @@ def _page(after: int, status: int = 200, **more: Any) -> Response:
         "dead_letters.html",
         status,
         readable=readable,
-        letters=[_told(letter) for letter in shown],
+        letters=[_view_of(letter) for letter in shown],
         next=url_for(".dead_letters", after=shown[-1].number) if len(found) > _PAGE else None,
         **more,
     )
 
 
-def _told(letter: DeadLetter) -> dict[str, Any]:
+def _view_of(letter: DeadLetter) -> dict[str, Any]:
     return {
         "number": letter.number,
         "project": letter.project,
@@ -68,7 +68,7 @@ def _told(letter: DeadLetter) -> dict[str, Any]:
         "record_id": letter.record_id,
         "acknowledged_at": datetime.fromtimestamp(letter.spooled_at, UTC),
         "rejected_at": datetime.fromtimestamp(letter.rejected_at, UTC),
-        "reason": decisions.describe(Receipt.model_validate(letter.receipt), ": "),
+        "reason": letters_module.describe(Receipt.model_validate(letter.receipt), ": "),
         "receipt": letter.receipt,
         "batch": letter.batch.to_json(),
     }
@@ -78,7 +78,8 @@ def _find(number: int) -> DeadLetter:
     letter = _letters().get(number)
     if letter is None:
         raise Refused(
-            "not-found", f"There is no dead letter {number} on this machine: somebody may have dealt with it already"
+            "not-found",
+            f"There is no dead letter {number} on this machine. It may have been resent or discarded already",
         )
     return letter
 

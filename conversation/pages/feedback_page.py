@@ -1,4 +1,4 @@
-"""What people said of the turns of a conversation, and the form that says it, on that conversation's page."""
+"""Feedback on a session's page: reading it, and the form that gives it."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,20 +16,20 @@ from logging_store.records.values import MAX_FEEDBACK
 blueprint = Blueprint("pages_feedback", __name__)
 
 SCORES = range(1, 6)
-SHOWN = 1000  # of a page's turns
+MAX_SHOWN = 1000  # for all turns of a page
 _THUMBS = {"up": True, "down": False}
 
 
-def _no_blank(text: object) -> object:
-    # browsers send what was left empty, and end lines as mail does
+def _blank_to_none(text: object) -> object:
+    # browsers send empty fields, and CRLF line ends
     return text.replace("\r\n", "\n").strip() or None if isinstance(text, str) else text
 
 
-_EMPTY = BeforeValidator(_no_blank)
+_EMPTY = BeforeValidator(_blank_to_none)
 
 
 class _Form(BaseModel):
-    """What the form sends: any of these; what is left empty isn't said."""
+    """The fields of the form, each optional."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,10 +38,10 @@ class _Form(BaseModel):
     note: Annotated[Annotated[str, Field(max_length=MAX_FEEDBACK)] | None, _EMPTY] = None
 
     def values(self) -> dict[str, Any]:
-        """Return what is said, by the names under which it is kept."""
+        """Return the values given, by the names under which they are stored."""
         rating = None if self.rating is None else _THUMBS[self.rating]
-        said = {"rating": rating, "score": self.score, "note": self.note}
-        return {name: value for name, value in said.items() if value is not None}
+        values = {"rating": rating, "score": self.score, "note": self.note}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @blueprint.post("/sessions/<name:session>/interactions/<name:interaction>/feedback")
@@ -49,48 +49,51 @@ class _Form(BaseModel):
 def give(session: str, interaction: str) -> Response:
     values = requests.validate(_Form, request.form.to_dict()).values()
     if not values:
-        return _back(session, interaction, "nothing-said")
-    of_turn = {"session_id": session, "interaction_id": interaction, "author": author()}
-    stated = [requests.validate(Feedback, {**of_turn, "name": name, "value": value}) for name, value in values.items()]
-    kept = http.repository().write(stated)
-    if refused := next((one.receipt for one in kept if not one.receipt.acknowledged), None):
-        return problems.refused(refused, {})
-    return _back(session, interaction, _said([one.receipt for one in kept]))
+        return _back(session, interaction, "feedback-empty")
+    about = {"session_id": session, "interaction_id": interaction, "author": author()}
+    records = [requests.validate(Feedback, {**about, "name": name, "value": value}) for name, value in values.items()]
+    results = http.repository().write(records)
+    if rejected := next((each.receipt for each in results if not each.receipt.acknowledged), None):
+        return problems.refused(rejected, {})
+    return _back(session, interaction, _message([each.receipt for each in results]))
 
 
 def author() -> str:
-    """Return whose word it is: the user's who signed in, or that of the key with which somebody did."""
+    """Return the author of the visitor's feedback: the signed-in user, or the key of the sign-in."""
     caller = pages.visitor()
     return caller.user_id or caller.name or caller.kind
 
 
-class OfTurns(NamedTuple):
-    """What was said of turns, by their ids; None while nobody can tell. `own`: what the visitor said, by name."""
+class TurnFeedback(NamedTuple):
+    """The feedback on a page's turns. `by_turn`: by interaction id; None while the store is away.
+
+    `own`: the visitor's values, by interaction id and name. `complete`: whether this is all feedback on the turns.
+    """
 
     by_turn: dict[str, list[ops.Feedback]] | None
     own: dict[str, dict[str, Any]]
     complete: bool
 
 
-def of_turns(page: ops.FeedbackPage[Any] | None) -> OfTurns:
+def by_turn_of(page: ops.FeedbackPage[Any] | None) -> TurnFeedback:
     if page is None:
-        return OfTurns(None, {}, complete=False)
+        return TurnFeedback(None, {}, complete=False)
     by_turn: dict[str, list[ops.Feedback]] = {}
     own: dict[str, dict[str, Any]] = {}
-    me = author()
+    visitor = author()
     for row in page["feedback"]:
         by_turn.setdefault(row["interaction_id"], []).append(row)
-        if row["author"] == me:
+        if row["author"] == visitor:
             own.setdefault(row["interaction_id"], {})[row["name"]] = row["value"]
-    return OfTurns(by_turn, own, page["after"] is None)
+    return TurnFeedback(by_turn, own, page["after"] is None)
 
 
-def _said(receipts: Sequence[Receipt]) -> str:
-    if any(each.reason for each in receipts):  # that it is older than what is stored
+def _message(receipts: Sequence[Receipt]) -> str:
+    if any(each.reason for each in receipts):  # the only one: it is older than the stored value
         return "feedback-older"
-    return "feedback-waits" if any(each.receipt == "spooled" for each in receipts) else "feedback-kept"
+    return "feedback-spooled" if any(each.receipt == "spooled" for each in receipts) else "feedback-saved"
 
 
-def _back(session: str, interaction: str, said: str) -> Response:
-    where = url_for("pages_transcript.transcript", session=session, turn=interaction, said=said)
-    return pages.send_on(f"{where}#i-{http.repository().interaction_id(session, interaction)}")
+def _back(session: str, interaction: str, message: str) -> Response:
+    url = url_for("pages_session.session_page", session=session, turn=interaction, message=message)
+    return pages.redirect(f"{url}#i-{http.repository().interaction_id(session, interaction)}")

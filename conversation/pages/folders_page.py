@@ -1,4 +1,4 @@
-"""Folders: what is planned, what was done, and the sessions by their numbers."""
+"""Folders: their plans, their progress, and their sessions by number."""
 
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -14,7 +14,7 @@ blueprint = Blueprint("pages_folders", __name__)
 
 
 class Week(NamedTuple):
-    """A week of a plan. `begins_on` is known where the plan is dated."""
+    """A week of a plan. `begins_on`: None if the plan has no start date."""
 
     number: int
     begins_on: date | None
@@ -54,7 +54,7 @@ def folder(folder: str) -> Response:
 
 
 def weeks(plan: ops.Plan, sessions: list[ops.Session]) -> list[Week]:
-    """Return the weeks of a plan that some of the sessions are in; numbers past the plan are in weeks past it, too."""
+    """Group sessions by the weeks of their folder's plan; numbers past the plan's end are in undated weeks after it."""
     starts_on = date.fromisoformat(plan["starts_on"]) if plan["starts_on"] else None
     found: dict[int, Week] = {}
     for session in sessions:

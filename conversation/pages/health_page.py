@@ -1,4 +1,4 @@
-"""The service's health, for who administers it: the store, the spool, what became of all records, the settings."""
+"""The service's health, for administrators: the store, the spool, the outcomes of all records, the settings."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ _OUTCOMES = (*ledger.OUTCOMES, "in_flight")
 
 
 @blueprint.get("/health")
-@access.page("admin", of_service=True)
+@access.page("admin", service_wide=True)
 def health() -> Response:
     log = http.repository()
     settings: Settings = current_app.extensions["turnlog_settings"]
@@ -28,7 +28,7 @@ def health() -> Response:
     return pages.render(
         "health.html",
         state=looked.status,
-        trouble=str(looked.error) if looked.error else None,
+        error=str(looked.error) if looked.error else None,
         kind=settings.store_kind,
         store=looked.settings,
         backlog=looked.backlog,
@@ -43,7 +43,7 @@ def health() -> Response:
 
 
 def shown(settings: Settings) -> list[tuple[str, str]]:
-    """Return all settings by the variables that set them, each as a text; of secrets only whether there is one."""
+    """Return all settings as pairs of environment variable and text; a secret only as set or not."""
     fields = type(settings).model_fields
     return [(name.upper(), _shown(getattr(settings, name), field.default)) for name, field in fields.items()]
 

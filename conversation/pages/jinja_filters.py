@@ -1,4 +1,4 @@
-"""How times, numbers and states are written on the pages."""
+"""Jinja filters that format times, numbers and states."""
 
 import json
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
-NOTHING = "\N{EN DASH}"
+MISSING = "\N{EN DASH}"
 _SECOND_MS = 1000
 _MINUTE_S = 60
 _HOUR_S = 3600
 _SMALL_USD = 0.01
 _UNITS = (("G", 10**9), ("M", 10**6))
 
-#: Bootstrap's colours of badges; each state is told in words, too.
+#: Bootstrap's badge colours; badges also name the state in words.
 _COLOURS = {
     "completed": "text-bg-success",
     "failed": "text-bg-danger",
@@ -23,28 +23,28 @@ _COLOURS = {
     "abandoned": "text-bg-secondary",
     "spooled": "text-bg-info",
     "open": "text-bg-success",
+    "active": "text-bg-success",
     "locked": "text-bg-secondary",
     "closed": "text-bg-dark",
-    "implicit": "text-bg-warning",
 }
 
 
 def register(app: Flask) -> None:
     filters: tuple[Callable[..., Any], ...] = (
-        *(when, when_short, day, number, rough, percent, duration, dollars),
-        *(badge, readable),
+        *(timestamp, short_time, day, number, compact, percent, duration, dollars),
+        *(badge, pretty_json),
     )
     for each in filters:
         app.add_template_filter(each)
 
 
-def when(time: str | datetime | None) -> str:
-    """Write a time of the log, in UTC, to the second."""
+def timestamp(time: str | datetime | None) -> str:
+    """Format a time in UTC, to the second."""
     return _time(time, "%Y-%m-%d %H:%M:%S")
 
 
-def when_short(time: str | datetime | None) -> str:
-    """Write a time whose year and seconds say nothing."""
+def short_time(time: str | datetime | None) -> str:
+    """Format a time in UTC without year and seconds."""
     return _time(time, "%m-%d %H:%M")
 
 
@@ -54,12 +54,12 @@ def day(time: str | datetime | None) -> str:
 
 def number(value: float | None) -> str:
     if value is None:
-        return NOTHING
+        return MISSING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
-def rough(value: float | None) -> str:
-    """Write a number that may be very large, in few digits."""
+def compact(value: float | None) -> str:
+    """Format a number, from a million on in three digits and a unit."""
     for name, unit in _UNITS:
         if value is not None and value >= unit:
             return f"{value / unit:.3g}\N{NO-BREAK SPACE}{name}"
@@ -72,7 +72,7 @@ def percent(share: float) -> str:
 
 def duration(milliseconds: float | None) -> str:
     if milliseconds is None:
-        return NOTHING
+        return MISSING
     if milliseconds < _SECOND_MS:
         return f"{milliseconds:.0f} ms"
     seconds = milliseconds / _SECOND_MS
@@ -85,7 +85,7 @@ def duration(milliseconds: float | None) -> str:
 
 def dollars(usd: float | None) -> str:
     if usd is None:
-        return NOTHING
+        return MISSING
     return f"${usd:,.2f}" if usd == 0 or abs(usd) >= _SMALL_USD else f"${usd:.6f}".rstrip("0")
 
 
@@ -93,13 +93,13 @@ def badge(state: str) -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(_COLOURS.get(state, "text-bg-secondary"), state)
 
 
-def readable(value: Any) -> str:
-    """Write a JSON value for people."""
+def pretty_json(value: Any) -> str:
+    """Format a JSON value with indentation."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _time(time: str | datetime | None, form: str) -> str:
     if time is None:
-        return NOTHING
+        return MISSING
     moment = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), moment.strftime(form))

@@ -1,4 +1,4 @@
-"""Keys, for who administers a project: who may call, and what. A new key is shown once, in the answer to its form."""
+"""A project's API keys, for its administrators. A new key is shown once, in the response to its form."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
@@ -16,14 +16,14 @@ from logging_store.records.values import Name
 
 blueprint = Blueprint("pages_keys", __name__)
 
-#: How long a key may last, by days; none: until it is revoked.
-LIFETIMES = {"7": "a week", "30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+#: The lifetimes to choose from, by days; the empty one lasts until the key is revoked.
+LIFETIMES = {"7": "in 7 days", "30": "in 30 days", "90": "in 90 days", "365": "in a year", "": "never"}
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-class _UnfitError(Exception):
-    """What the form says makes no key."""
+class _InvalidFormError(Exception):
+    """The form doesn't describe a valid key. The message is for the visitor."""
 
 
 @blueprint.get("/keys")
@@ -36,11 +36,11 @@ def keys() -> Response:
 @access.page("admin")
 def create() -> Response:
     try:
-        stated = _stated()
-    except _UnfitError as error:
-        return _page(422, refusal=str(error))
-    made = _registry().create(pages.visitor().project, **stated)
-    return _page(201, made=made)
+        fields = _read_form()
+    except _InvalidFormError as error:
+        return _page(422, error=str(error))
+    created = _registry().create(pages.visitor().project, **fields)
+    return _page(201, created=created)
 
 
 @blueprint.post("/keys/<uuid:key>/revoke")
@@ -50,13 +50,14 @@ def revoke(key: str) -> Response:
     if found is None:
         raise Refused("not-found", "There is no such key in this project")
     _registry().revoke(found)
-    return pages.go("pages_keys.keys", said="key-revoked")
+    return pages.redirect_after_post("pages_keys.keys", message="key-revoked")
 
 
 def _page(status: int = 200, **more: Any) -> Response:
     now = datetime.now(UTC)
     found = sorted(
-        _registry().list(pages.visitor().project), key=lambda key: (not key.opens_at(now), -key.created_at.timestamp())
+        _registry().list(pages.visitor().project),
+        key=lambda key: (not key.is_valid_at(now), -key.created_at.timestamp()),
     )
     return pages.render(
         "keys.html",
@@ -66,8 +67,8 @@ def _page(status: int = 200, **more: Any) -> Response:
         kinds=get_args(KeyKind),
         scopes=get_args(Scope),
         lifetimes=LIFETIMES,
-        form=request.form if "refusal" in more else {},
-        chosen=set(request.form.getlist("scope")) if "refusal" in more else {"log", "read"},
+        form=request.form if "error" in more else {},
+        chosen=set(request.form.getlist("scope")) if "error" in more else {"log", "read"},
         **more,
     )
 
@@ -75,31 +76,31 @@ def _page(status: int = 200, **more: Any) -> Response:
 def _state(key: Key, now: datetime) -> str:
     if key.revoked_at:
         return "revoked"
-    return "open" if key.opens_at(now) else "expired"
+    return "active" if key.is_valid_at(now) else "expired"
 
 
-def _stated() -> dict[str, Any]:
-    """Return what the form says of a key. Raises `_UnfitError`."""
+def _read_form() -> dict[str, Any]:
+    """Return the arguments of `KeyRegistry.create`. Raises `_InvalidFormError`."""
     form = request.form
     kind, scopes, days = form.get("kind"), set(form.getlist("scope")), form.get("days", "")
     origins = form.get("origins", "").split()
     if kind not in get_args(KeyKind) or scopes - set(get_args(Scope)) or days not in LIFETIMES:
-        raise _UnfitError("Choose a kind, scopes and a time of those that the form has")
+        raise _InvalidFormError("Choose a kind, scopes and an expiry from those that the form offers")
     if kind == "publishable":
-        scopes = {"log"}  # everybody can read it in the page
+        scopes = {"log"}  # anyone can read it in the page's source
         if not origins:
-            raise _UnfitError("Say which pages may use a publishable key: their origins, one a line")
+            raise _InvalidFormError("A publishable key needs the origins of the pages that may use it, one per line")
     elif origins:
-        raise _UnfitError("A secret key is of no use to a page: leave the origins out, or make a publishable one")
+        raise _InvalidFormError("A secret key can't be used by web pages: remove the origins, or choose publishable")
     if not scopes:
-        raise _UnfitError("A key without a scope opens nothing: choose one")
+        raise _InvalidFormError("A key without a scope can do nothing: choose at least one")
     try:
         origins = [exact_origin(origin) for origin in origins]
         name = _NAME.validate_python(form["name"].strip()) if form.get("name", "").strip() else None
     except ValidationError as error:
-        raise _UnfitError(f"Name: {error.errors()[0]['msg']}") from None
+        raise _InvalidFormError(f"Name: {error.errors()[0]['msg']}") from None
     except ValueError as error:
-        raise _UnfitError(f"An origin {error}") from None
+        raise _InvalidFormError(f"An origin {error}") from None
     ends = datetime.now(UTC) + timedelta(days=int(days)) if days else None
     return {"kind": kind, "scopes": scopes, "origins": set(origins), "name": name, "expires_at": ends}
 

@@ -1,4 +1,4 @@
-"""Interactions as they arrive, or those of a time, whatever session they belong to."""
+"""The interactions of all sessions: live as they arrive, or those of a span of time."""
 
 from flask import Blueprint, Response
 
@@ -14,21 +14,22 @@ INTERACTIONS = 50
 @blueprint.get("/live")
 @access.page("read")
 def live() -> Response:
-    asked = forms.read(pagination.RecentQuery)
-    given = forms.asked()
-    filters = forms.without(given, "cursor")
-    of_a_time = asked.not_before is not None or asked.before is not None
-    page = http.repository().recent(asked.to_json() | {"limit": INTERACTIONS})
+    query, errors = forms.read_with_times(pagination.RecentQuery)
+    filters = forms.without(forms.parameters(), "cursor", *errors)
+    in_span = query.not_before is not None or query.before is not None
+    page = http.repository().recent(query.to_json() | {"limit": INTERACTIONS})
     return pages.render(
         "live.html",
+        422 if errors else 200,
+        errors=errors,
         interactions=page["interactions"],
         filters=filters,
-        # which no field of the form shows
-        chips=[("error", asked.error, forms.without(filters, "error"))] if asked.error else [],
+        # a filter without a field in the form
+        chips=[("error", query.error, forms.without(filters, "error"))] if query.error else [],
         next=cursors.interaction_cursor(page["after"]),
-        looked_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
-        times=forms.times(asked.not_before, asked.before),
-        of_a_time=of_a_time,
-        is_first=asked.after is None,
-        is_live=asked.after is None and not of_a_time,
+        searched_to=page["after"]["at"] if page["after"] and len(page["interactions"]) < INTERACTIONS else None,
+        times=forms.times(query.not_before, query.before),
+        in_span=in_span,
+        is_first=query.after is None,
+        is_live=query.after is None and not in_span,
     )

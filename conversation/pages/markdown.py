@@ -1,7 +1,7 @@
-"""Markdown, as models write it, as HTML that is safe in a page.
+"""Renders Markdown from models as safe HTML.
 
-What it says is somebody else's: HTML in it stays text, links lead to http(s) only and tell nothing of where they were
-followed, images become links, since fetching one would tell its owner who reads.
+The text is untrusted: HTML in it stays text, links may lead to http(s) only and send no referrer, and images become
+links, since loading one would tell its owner who is reading.
 """
 
 import re
@@ -11,15 +11,15 @@ import comrak
 import nh3
 from markupsafe import Markup
 
-_LONGEST = 20_000  # characters; what is longer is shown as it is written
-_DEEPEST = 60  # elements within each other; cleaning takes the square of that
+_MAX_LENGTH = 20_000  # characters; a longer text is shown as plain text
+_MAX_DEPTH = 60  # of nested elements; the time for cleaning grows with its square
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
     "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _ATTRIBUTES = {"a": {"href"}, "ol": {"start"}}
 _SCHEMES = {"http", "https"}
-# as comrak writes them; text that looks so has its brackets escaped
+# tags in comrak's output; brackets in text are escaped there
 _TAG = re.compile(r"<(/?)(\w+)")
 _VOID = frozenset({"br", "hr", "img"})
 _HEADING = re.compile(r"(</?h)([1-6])(?=>)")
@@ -27,11 +27,11 @@ _IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"(?: title="[^"]*")? />')
 
 
 def to_html(text: str) -> Markup:
-    """Return a text as HTML: of Markdown, unless it is very long or very deep."""
+    """Return Markdown as HTML; a very long or deeply nested text as plain text."""
     extensions, rendering = _options()
-    if len(text) <= _LONGEST:
+    if len(text) <= _MAX_LENGTH:
         html = comrak.render_markdown(text, extension_options=extensions, render_options=rendering)
-        if _depth(html) <= _DEEPEST:
+        if _depth(html) <= _MAX_DEPTH:
             return _cleaned(html)
     return Markup('<div class="as-written">{}</div>').format(text)
 
@@ -46,12 +46,12 @@ def _cleaned(html: str) -> Markup:
         url_relative="deny",
         link_rel="noopener noreferrer nofollow",
     )
-    # the first heading of a page is its own
+    # h1 is the page's own heading
     return Markup(_HEADING.sub(lambda tag: f"{tag[1]}{min(int(tag[2]) + 1, 6)}", clean))  # noqa: S704 - cleaned
 
 
 def _depth(html: str) -> int:
-    """Return how many elements stand within each other."""
+    """Return the depth of nested elements."""
     depth = deepest = 0
     for closes, name in _TAG.findall(html):
         if name not in _VOID:

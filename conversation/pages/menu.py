@@ -1,4 +1,4 @@
-"""All pages, each with its blueprint."""
+"""All page modules, each with its blueprint."""
 
 from conversation.pages import (
     assets,

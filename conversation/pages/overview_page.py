@@ -1,4 +1,4 @@
-"""The first page: what went on in a span of time, in numbers and charts that lead to what they count."""
+"""The overview: the activity of a span of time, in tiles, charts and tables that link to what they count."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,11 @@ from logging_store.store import Backlog
 blueprint = Blueprint("pages_overview", __name__)
 
 SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
-_MODELS = 15  # shown; the API tells more
+_MAX_MODELS = 15  # the API returns more
 
 
 class Query(pagination.OverviewQuery):
-    """As in the API; an address that others link to may carry parameters of theirs."""
+    """As in the API, but other parameters are ignored: sites that link here may add tracking parameters."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -31,14 +31,14 @@ class Query(pagination.OverviewQuery):
 class Chart(NamedTuple):
     """A chart and its table.
 
-    `is_known`: whether there is anything to draw; that nothing happened is, too. `columns`: what the values are called,
-    and the class of their colour. `rows`: time, link, the values as written.
+    `top`: the label of the scale's upper end. `has_data`: false if no value is known; zeros are data. `columns`: name
+    and CSS class of each series. `rows`: start, link and formatted values of each bucket.
     """
 
     name: str
     drawing: str
     top: str
-    is_known: bool
+    has_data: bool
     columns: list[tuple[str, str]]
     rows: list[tuple[datetime, str, list[str]]]
 
@@ -46,16 +46,20 @@ class Chart(NamedTuple):
 @blueprint.get("/")
 @access.page("read", restricted=True)
 def overview() -> Response:
-    if pages.sees_only_their_own():
-        return pages.go("pages_sessions.sessions")  # what they see first; the numbers are of everybody's
-    asked = forms.read(Query)
-    span = span_of(asked, datetime.now(UTC).replace(microsecond=0))  # fields of forms have no more
-    chosen = asked.span or (None if asked.not_before else "24h")
+    if pages.is_restricted():
+        return pages.redirect(url_for("pages_sessions.sessions"))  # the overview counts everybody's sessions
+    query, errors = forms.read_with_times(Query)
+    if errors:
+        query = Query()
+    span = span_of(query, datetime.now(UTC).replace(microsecond=0))  # form fields have whole seconds
+    chosen = query.span or (None if query.not_before else "24h")
+    status = 422 if errors else 200
     page: dict[str, Any] = {
         "span": span,
         "chosen": chosen,
         "spans": SPANS,
         "here": here,
+        "errors": errors,
         "backlog": _backlog(),
         "dead_letters": _dead_letters(),
     }
@@ -66,15 +70,16 @@ def overview() -> Response:
         return pages.render("overview.html", 503, found=None, is_slow=isinstance(error, StoreBusy), **page)
     return pages.render(
         "overview.html",
+        status,
         found=found,
         is_new=is_new,
         sampled=found["looked_at"]["interactions"] < 1,
         charts=list(_charts(span, found["buckets"])),
-        models=found["models"][:_MODELS],
-        share=charts.share,
-        interactions=_leading_to("pages_search.search", span),
-        failures=_leading_to("pages_live.live", span, has_errors="true"),
-        sessions=_leading_to("pages_sessions.sessions", span, begun="true"),
+        models=found["models"][:_MAX_MODELS],
+        share_bar=charts.share_bar,
+        interactions=_list_url_for("pages_search.search", span),
+        failures=_list_url_for("pages_live.live", span, has_errors="true"),
+        sessions=_list_url_for("pages_sessions.sessions", span, begun="true"),
         **page,
     )
 
@@ -84,29 +89,29 @@ def here(**query: Any) -> str:
 
 
 def in_url(time: datetime) -> str:
-    """Write a time so that nothing of it is encoded in an address."""
+    """Format a time for a query string, without characters that need escaping."""
     return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def _leading_to(endpoint: str, span: Span, **always: Any) -> Callable[..., str]:
-    """Return what makes the address of a list of what began in a span, with more filters."""
+def _list_url_for(endpoint: str, span: Span, **always: Any) -> Callable[..., str]:
+    """Return a function from further filters to the URL of a list, filtered by a span of time and `always`."""
 
-    def address(**filters: Any) -> str:
+    def list_url(**filters: Any) -> str:
         time: dict[str, Any] = {"from": in_url(span.not_before), "to": in_url(span.before)}
         return url_for(endpoint, **always, **filters, **time)
 
-    return address
+    return list_url
 
 
 def _backlog() -> Backlog | None:
-    """Return what waits on this machine; it is of all projects, so only the service's own one is told."""
+    """Return the spool of this machine. It is shared by all projects, so only the service's own project sees it."""
     settings: Settings = current_app.extensions["turnlog_settings"]
     log = http.repository()
     return log.store.backlog() if log.project == settings.turnlog_project else None
 
 
 def _dead_letters() -> str | None:
-    """Return where who looks may see the dead letters, if they may."""
+    """Return the URL of the dead letters; None for visitors without the scope admin."""
     return url_for("pages_dead_letters.dead_letters") if pages.visitor().may("admin") else None
 
 
@@ -119,21 +124,21 @@ def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
         values: Callable[[dict[str, Any]], tuple[float | None, ...]],
         *,
         lines: bool = False,
-        leads_to: Callable[[Span], str] = lambda part: _leading_to("pages_search.search", part)(),
+        list_url: Callable[[Span], str] = lambda span: _list_url_for("pages_search.search", span)(),
     ) -> Chart:
-        written = duration if lines else number
-        parts, rows = [], []
+        formatted = duration if lines else number
+        drawn, rows = [], []
         for bucket in buckets:
-            at, its = bucket["at"], values(bucket)
-            link = leads_to(_part(span, at))
-            told = [written(value) for value in its]
-            said = ", ".join(f"{column} {value}" for column, value in zip(series, told, strict=True))
-            parts.append(charts.Part(_upon(its) if not lines else its, f"{at:%Y-%m-%d %H:%M}: {said}", link))
-            rows.append((at, link, told))
-        is_known = any(value is not None for part in parts for value in part.values)
+            at, row = bucket["at"], values(bucket)
+            url = list_url(_bucket_span(span, at))
+            texts = [formatted(value) for value in row]
+            title = ", ".join(f"{column} {text}" for column, text in zip(series, texts, strict=True))
+            drawn.append(charts.Bucket(row if lines else _stacked_values(row), f"{at:%Y-%m-%d %H:%M}: {title}", url))
+            rows.append((at, url, texts))
+        has_data = any(value is not None for each in drawn for value in each.values)
         draw = charts.lines if lines else charts.bars
-        top = charts.top_of(parts, stacked=not lines)
-        return Chart(name, draw(parts, list(series.values())), written(top), is_known, list(series.items()), rows)
+        top = charts.top_of(drawn, stacked=not lines)
+        return Chart(name, draw(drawn, list(series.values())), formatted(top), has_data, list(series.items()), rows)
 
     yield chart(
         "Interactions",
@@ -147,19 +152,19 @@ def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
         lines=True,
     )
     yield chart(
-        "Sessions begun",
+        "Sessions started",
         {"sessions": "all"},
         lambda bucket: (bucket["sessions"],),
-        leads_to=lambda part: _leading_to("pages_sessions.sessions", part, begun="true")(),
+        list_url=lambda span: _list_url_for("pages_sessions.sessions", span, begun="true")(),
     )
 
 
-def _upon(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
-    """Return what stands upon one another in a bar: of all of them first those that didn't fail."""
-    every, *failed = (value or 0 for value in values)
-    return (max(every - sum(failed), 0), *failed)
+def _stacked_values(values: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    """Return the parts of a stacked bar from (all, failed …): the successful ones come first."""
+    total, *failed = (value or 0 for value in values)
+    return (max(total - sum(failed), 0), *failed)
 
 
-def _part(span: Span, at: datetime) -> Span:
+def _bucket_span(span: Span, at: datetime) -> Span:
     end = at + timedelta(seconds=span.bucket_s)
     return Span(max(at, span.not_before), min(end, span.before), span.bucket_s)

@@ -1,4 +1,4 @@
-"""The search's page: what is asked for, what was found, and how far it was looked for."""
+"""The search page: the form, the hits, and how far back the search reached."""
 
 from typing import Any
 
@@ -15,21 +15,26 @@ blueprint = Blueprint("pages_search", __name__)
 @blueprint.get("/search")
 @access.page("read", restricted=True)
 def search() -> Response:
-    asked = forms.read(pagination.SearchQuery)
-    stated = forms.asked()
-    page = searching.found(asked) if stated else None
-    onward: str | None = None
+    query, errors = forms.read_with_times(pagination.SearchQuery)
+    parameters = forms.without(forms.parameters(), *errors)
+    page = searching.found(query) if parameters else None
+    next_url: str | None = None
     if page and page.next:
-        of_next: dict[str, Any] = {**stated, "cursor": page.next}
-        onward = url_for("pages_search.search", **of_next)
-    times = forms.times(asked.not_before, asked.before)
-    hits = map(_shown, page.hits) if page else ()
+        next_parameters: dict[str, Any] = {**parameters, "cursor": page.next}
+        next_url = url_for("pages_search.search", **next_parameters)
     return pages.render(
-        "search.html", stated=stated, times=times, page=page and page.page, hits=list(hits), onward=onward
+        "search.html",
+        422 if errors else 200,
+        errors=errors,
+        parameters=parameters,
+        times=forms.times(query.not_before, query.before),
+        page=page and page.page,
+        hits=[_view_of(hit) for hit in page.hits] if page else [],
+        next_url=next_url,
     )
 
 
-def _shown(hit: searching.Hit) -> dict[str, Any]:
+def _view_of(hit: searching.Hit) -> dict[str, Any]:
     snippet = hit["snippet"]
-    goes_on = snippet.starts_at + len(snippet.text) < (hit["length"] or 0)
-    return {**hit, "pieces": list(snippets.parted(snippet)), "goes_on": goes_on}
+    is_cut_off = snippet.starts_at + len(snippet.text) < (hit["length"] or 0)
+    return {**hit, "pieces": list(snippets.parted(snippet)), "is_cut_off": is_cut_off}

@@ -1,4 +1,4 @@
-"""A session to take away: as JSON for programs, as lines that an import restores, as Markdown for people."""
+"""Downloads of a session: as JSON, as JSON lines that an import restores, and as Markdown."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _MARKDOWN = "text/markdown; charset=utf-8"
 @blueprint.get("/sessions/<name:session>/json")
 @access.page("read", restricted=True)
 def raw(session: str) -> Response:
-    """Give a session, or the one of its interactions that `turn` names, as the API does."""
+    """Return a session, or the interaction that `turn` names, as the API does."""
     log = http.repository()
     found = log.session(session)
     if turn := request.args.get("turn"):
@@ -39,8 +39,8 @@ def lines(session: str) -> Response:
     found = log.session(session)
     participants = log.participants(found["session_id"])["participants"]
     turns = exporting.transcript(log, found["session_id"])
-    exported = exporting.Exported(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
-    return _to_keep(http.streamed(turnlog_lines.write(iter([exported])), LINES), found, "jsonl")
+    exported = exporting.ExportItem(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
+    return _as_download(http.streamed(turnlog_lines.write(iter([exported])), LINES), found, "jsonl")
 
 
 @blueprint.get("/sessions/<name:session>/conversation.md")
@@ -48,14 +48,14 @@ def lines(session: str) -> Response:
 def text(session: str) -> Response:
     log = http.repository()
     found = log.session(session)
-    return _to_keep(http.streamed(_markdown(log, found), _MARKDOWN), found, "md")
+    return _as_download(http.streamed(_markdown(log, found), _MARKDOWN), found, "md")
 
 
 def _interaction(log: ConversationRepository, session_id: str, name: str) -> ops.Interaction:
-    sought = identity.interaction(log.project, session_id, name).id
-    after = log.outline(session_id, {"limit": 1, "interaction_id": sought})["after"]
+    target = identity.interaction(log.project, session_id, name).id
+    after = log.outline(session_id, {"limit": 1, "interaction_id": target})["after"]
     page = log.transcript(session_id, {"limit": 1, "after": after})
-    found = next((row for row in page["interactions"] if row["interaction_id"] == sought), None)
+    found = next((row for row in page["interactions"] if row["interaction_id"] == target), None)
     if found is None:
         raise Refused("not-found", "There is no such interaction in this session")
     return found
@@ -65,8 +65,8 @@ def _markdown(log: ConversationRepository, session: ops.Session) -> Iterator[byt
     yield f"# {_one_line(_name(session))}\n".encode()
     for row in exporting.transcript(log, session["session_id"]):
         at = row["started_at"] or row["created_at"]
-        for bubble in bubbles.of(row):
-            yield f"\n## {_one_line(bubble.who)}, {at}\n".encode()
+        for bubble in bubbles.of_interaction(row):
+            yield f"\n## {_one_line(bubble.speaker)}, {at}\n".encode()
             for part in bubble.parts:
                 yield (_fenced(part) if part.kind == "json" else f"\n{part.text}\n").encode()
         if row["status"] != "completed":
@@ -87,8 +87,8 @@ def _name(session: ops.Session) -> str:
     return str(session["title"] or session["key"] or session["session_id"])
 
 
-def _to_keep(answer: Response, session: ops.Session, ending: str) -> Response:
-    # the name is made of what is safe in every file system and every header
+def _as_download(answer: Response, session: ops.Session, ending: str) -> Response:
+    # only characters that are safe in every file system and in a header
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", _name(session)).strip("-.")[:80] or session["session_id"]
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}.{ending}"'
     return answer

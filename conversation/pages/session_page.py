@@ -1,4 +1,4 @@
-"""One conversation, as a chat: a page of its turns, and what is known of the session beside it."""
+"""One session as a chat: a page of its turns, and the session's details beside it."""
 
 import itertools
 from datetime import datetime
@@ -13,44 +13,44 @@ from conversation.pages import bubbles, feedback_page, markdown
 from logging_store import operations as ops
 from logging_store.records.json_values import NO_TURN
 
-blueprint = Blueprint("pages_transcript", __name__)
+blueprint = Blueprint("pages_session", __name__)
 
-TURNS = 50  # of a page: more are slow to read, for people and browsers
+TURNS = 50  # of a page; more would be slow to render
 _NEIGHBOURS = 3
 
 
 class Turn(ops.Interaction):
     """An interaction as the page shows it.
 
-    `missing`: the first and the last turn that nobody logged before it. `sent_again`: messages that it only repeats.
-    `estimate`: what it cost by public prices, where nobody stated it.
+    `missing`: the first and the last number of a gap in the turns before it. `resent`: how many messages at the start
+    of its prompt repeat earlier turns. `estimate`: its cost in USD by public prices, if none was logged.
     """
 
     bubbles: list[bubbles.Bubble]
     missing: tuple[int, int] | None
-    sent_again: int
+    resent: int
     estimate: Decimal | None
 
 
 @blueprint.get("/sessions/<name:session>")
 @access.page("read", restricted=True)
-def transcript(session: str) -> Response:
+def session_page(session: str) -> Response:
     log = http.repository()
-    asked = pagination.read(request, pagination.TurnsQuery)
-    sought = log.interaction_id(session, asked.turn) if asked.turn else None
-    found = log.conversation(session, _query(asked, sought))
+    query = pagination.read(request, pagination.TurnsQuery)
+    target = log.interaction_id(session, query.turn) if query.turn else None
+    found = log.conversation(session, _conversation_query(query, target))
     outline, page = found["outline"], found["transcript"]
-    assert page is not None  # noqa: S101 - only a session that can't be read has none
-    # the turn before the page is read along: what is missing after it, and what is only said again, is told by it
+    assert page is not None  # noqa: S101 - it was asked for
+    # the page starts with the turn before it, which shows gaps and resent messages at the page's first turn
     before = 1 if outline and outline["index"] else 0
     turns = [_turn(row) for row in page["interactions"]]
     _mark_gaps(turns)
-    _fold_history(turns)
+    _hide_resent_messages(turns)
     turns = turns[before:]
     first = turns[0] if turns else None
     people = found["participants"]
     return pages.render(
-        "transcript.html",
+        "session.html",
         session=found["session"],
         turns=turns,
         outline=outline,
@@ -58,25 +58,25 @@ def transcript(session: str) -> Response:
         complete=page["complete"],
         next=cursors.transcript_cursor(page["after"]),
         previous=cursors.transcript_cursor(_place(first)) if first and outline and outline["index"] else None,
-        sought=sought,
-        is_found=sought is None or any(turn["interaction_id"] == sought for turn in turns),
+        target=target,
+        has_target=target is None or any(turn["interaction_id"] == target for turn in turns),
         participants=people["participants"] if people else [],
         neighbours=_neighbours(found["session"], found["folder"]),
-        feedback=feedback_page.of_turns(found["feedback"]),
+        feedback=feedback_page.by_turn_of(found["feedback"]),
         scores=feedback_page.SCORES,
         to_html=markdown.to_html,
     )
 
 
-def _query(asked: pagination.TurnsQuery, sought: str | None) -> ops.ConversationOptions:
-    query: ops.ConversationOptions = {"limit": TURNS, "feedback": feedback_page.SHOWN}
-    if sought:
-        query["interaction_id"] = sought
-    if asked.after:
-        query["after"] = asked.after
-    if asked.before:
-        query["before"] = asked.before
-    if not pages.sees_only_their_own():
+def _conversation_query(parameters: pagination.TurnsQuery, target: str | None) -> ops.ConversationOptions:
+    query: ops.ConversationOptions = {"limit": TURNS, "feedback": feedback_page.MAX_SHOWN}
+    if target:
+        query["interaction_id"] = target
+    if parameters.after:
+        query["after"] = parameters.after
+    if parameters.before:
+        query["before"] = parameters.before
+    if not pages.is_restricted():
         query["neighbours"] = _NEIGHBOURS
     return query
 
@@ -86,11 +86,11 @@ def _turn(row: ops.Interaction) -> Turn:
     if row["cost_usd"] is None:
         at = datetime.fromisoformat(row["started_at"] or row["created_at"])
         estimate = pricing.estimate(row["model"], row["provider"], row["input_tokens"], row["output_tokens"], at)
-    return {**row, "bubbles": bubbles.of(row), "missing": None, "sent_again": 0, "estimate": estimate}
+    return {**row, "bubbles": bubbles.of_interaction(row), "missing": None, "resent": 0, "estimate": estimate}
 
 
 def _cost(model: ops.ModelOfSession) -> dict[str, Any]:
-    """Return what a model cost in a session: what was stated, and what had to be estimated of it; None if unknown."""
+    """Return the cost of a model in a session, `usd` None if unknown, and whether a part of it is estimated."""
     unpriced, estimate = model["unpriced"], None
     if unpriced["interactions"]:
         estimate = pricing.estimate_sum(
@@ -100,18 +100,18 @@ def _cost(model: ops.ModelOfSession) -> dict[str, Any]:
             unpriced["input_tokens"] or 0,
             unpriced["output_tokens"] or 0,
         )
-    stated = None if model["cost_usd"] is None else Decimal(str(model["cost_usd"]))
-    usd = None if stated is None and estimate is None else (stated or 0) + (estimate or 0)
+    logged = None if model["cost_usd"] is None else Decimal(str(model["cost_usd"]))
+    usd = None if logged is None and estimate is None else (logged or 0) + (estimate or 0)
     return {"usd": usd, "estimated": estimate is not None}
 
 
-def _fold_history(turns: list[Turn]) -> None:
-    """Leave out of a turn what it only says again: clients of a model send it all that was said before, each time."""
+def _hide_resent_messages(turns: list[Turn]) -> None:
+    """Hide the messages of earlier turns, which stateless clients send again with each prompt."""
     for before, turn in itertools.pairwise(turns):
         if isinstance(before["prompt"], list) and isinstance(turn["prompt"], list):
-            again = _said_again([*before["prompt"], *_messages(before["response"])], turn["prompt"])
-            turn["sent_again"] = again
-            turn["bubbles"] = turn["bubbles"][again:]
+            count = _count_resent([*before["prompt"], *_messages(before["response"])], turn["prompt"])
+            turn["resent"] = count
+            turn["bubbles"] = turn["bubbles"][count:]
 
 
 def _messages(response: str | list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -120,14 +120,14 @@ def _messages(response: str | list[dict[str, Any]] | None) -> list[dict[str, Any
     return response or []
 
 
-def _said_again(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> int:
-    """Return how many messages at the beginning are the same; the last one is never among them."""
+def _count_resent(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> int:
+    """Return how many messages at the start of `now` are those of `before`; its last one is never counted."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, now[:-1], strict=False))
     return sum(1 for _ in same)
 
 
 def _mark_gaps(turns: list[Turn]) -> None:
-    """Note before which turns others are missing, by the caller's own count: `missing` is the first and the last."""
+    """Set `missing` of each turn whose number leaves a gap after the turn before it."""
     for before, turn in itertools.pairwise(turns):
         if before["turn"] is not None and turn["turn"] is not None and turn["turn"] > before["turn"] + 1:
             turn["missing"] = (before["turn"] + 1, turn["turn"] - 1)
@@ -142,9 +142,13 @@ def _place(row: ops.Interaction) -> ops.TurnCursor:
 
 
 def _neighbours(session: ops.Session, page: ops.FolderPage[Any] | None) -> dict[str, Any] | None:
-    """Return a session's folder, with the sessions before and after it; None if it is in none, or nobody can tell."""
+    """Return a session's folder and its neighbours there; None if it has no folder, or while the store is away."""
     if page is None:
         return None
     number = session["session_number"]
-    near = {each["session_number"]: each for each in page["sessions"]} if number is not None else {}
-    return {"folder": page["folder"], "before": near.get((number or 0) - 1), "after": near.get((number or 0) + 1)}
+    by_number = {each["session_number"]: each for each in page["sessions"]} if number is not None else {}
+    return {
+        "folder": page["folder"],
+        "before": by_number.get((number or 0) - 1),
+        "after": by_number.get((number or 0) + 1),
+    }

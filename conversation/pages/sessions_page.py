@@ -1,4 +1,4 @@
-"""The list of sessions: filtered, in three orders, counted."""
+"""The list of sessions, with filters, three sort orders, and a count."""
 
 from flask import Blueprint, Response
 
@@ -11,10 +11,10 @@ from logging_store.repository import ConversationRepository
 
 blueprint = Blueprint("pages_sessions", __name__)
 
-SESSIONS = 50  # of a page: each has its interactions counted
-_LOOKS = 4  # calls of the store, each of which looks at a bounded number of sessions
+SESSIONS = 50  # of a page; the interactions of each are counted
+_MAX_CALLS = 4  # of the store, each of which examines a bounded number of sessions
 _SORTS = {"newest": "Newest", "oldest": "Oldest", "activity": "Last active"}
-#: What each filter is called on the page, in the order of the form.
+#: The label of each filter's chip, in the order of the form.
 _FILTERS = {
     "name": "title or key",
     "user_id": "user",
@@ -23,8 +23,8 @@ _FILTERS = {
     "model": "model",
     "status": "status",
     "has_errors": "failed interactions",
-    "implicit": "implicit",
-    "begun": "begun",
+    "implicit": "auto-created",
+    "begun": "started",
     "from": "from",
     "to": "to",
 }
@@ -34,31 +34,32 @@ _FILTERS = {
 @access.page("read", restricted=True)
 def sessions() -> Response:
     log = http.repository()
-    asked = forms.read(pagination.SessionQuery)
-    given = forms.asked()
-    found, after = _look(log, asked.to_json())
-    filters = {name: given[name] for name in _FILTERS if name in given}
-    kept = forms.without(given, "cursor")
+    query, errors = forms.read_with_times(pagination.SessionQuery)
+    parameters = forms.without(forms.parameters(), "cursor", *errors)
+    found, after = _find(log, query.to_json())
+    filters = {name: parameters[name] for name in _FILTERS if name in parameters}
     return pages.render(
         "sessions.html",
+        422 if errors else 200,
+        errors=errors,
         sessions=found,
-        matching=None if asked.after else log.count_sessions(asked.to_json()),
+        matching=None if query.after else log.count_sessions(query.to_json()),
         filters=filters,
-        chips=[(_FILTERS[name], value, forms.without(kept, name)) for name, value in filters.items()],
-        kept=kept,
+        chips=[(_FILTERS[name], value, forms.without(parameters, name)) for name, value in filters.items()],
+        parameters=parameters,
         sorts=_SORTS,
-        sort=asked.sort,
-        times=forms.times(asked.not_before, asked.before),
+        sort=query.sort,
+        times=forms.times(query.not_before, query.before),
         next=cursors.session_cursor(after),
-        looked_to=after["at"] if after and len(found) < SESSIONS else None,
-        is_first=asked.after is None,
+        searched_to=after["at"] if after and len(found) < SESSIONS else None,
+        is_first=query.after is None,
     )
 
 
-def _look(log: ConversationRepository, query: NamedSessionsQuery) -> tuple[list[ops.Session], ops.SessionCursor | None]:
-    """Return a page of sessions and the place after it; what is rare is looked for some way, not to the end."""
+def _find(log: ConversationRepository, query: NamedSessionsQuery) -> tuple[list[ops.Session], ops.SessionCursor | None]:
+    """Return a page of sessions and the cursor after it; a search for rare ones may end early, with a short page."""
     found: list[ops.Session] = []
-    for _ in range(_LOOKS):
+    for _ in range(_MAX_CALLS):
         page = log.sessions({**query, "limit": SESSIONS - len(found)})
         found += page["sessions"]
         query = {**query, "after": page["after"]}

@@ -1,11 +1,11 @@
-"""Signing in to the pages with a key, and out."""
+"""Signing in to the pages, with a key or as a Supabase user, and signing out."""
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from conversation import access, pages
-from conversation.access import page_sessions
-from conversation.access.token_errors import TokenUnprovable
+from conversation.access import page_cookie
+from conversation.access.errors import TokenUnverifiable
 
 blueprint = Blueprint("pages_sign_in", __name__)
 
@@ -13,66 +13,68 @@ blueprint = Blueprint("pages_sign_in", __name__)
 @blueprint.get("/sign-in")
 @access.open_page
 def sign_in() -> Response:
-    if "kept" not in request.args:
+    if "check" not in request.args:
         return _form()
-    # the browser was given a cookie, and comes back to show it
-    if page_sessions.are_kept(request):
-        return pages.send_on(_own_path(request.args.get("next", "")))
-    return _form("Your browser didn't keep the sign-in. It needs cookies, and TLS unless this is localhost.", 401)
+    # redirected here after the cookie was set, to check that the browser sends it
+    if page_cookie.browser_accepts_cookies(request):
+        return pages.redirect(_local_path(request.args.get("next", "")))
+    return _form("Your browser rejected the sign-in cookie. Allow cookies, and use HTTPS except on localhost.", 401)
 
 
 @blueprint.post("/sign-in")
 @access.open_page
-def take_key() -> Response:
+def sign_in_with_key() -> Response:
     try:
         cookie = access.identification().sign_in(request, request.form.get("key", "").strip())
-    except HTTPException as refusal:
-        return _form(refusal.description, refusal.code or 401)
-    return _signed_in(cookie, page_sessions.LIFETIME_S)
+    except HTTPException as error:
+        return _form(error.description, error.code or 401)
+    return _signed_in(cookie, page_cookie.LIFETIME_S)
 
 
 @blueprint.post("/sign-in/user")
 @access.open_page
-def take_password() -> Response:
+def sign_in_with_password() -> Response:
     try:
         user = access.identification().sign_in_user(
             request.form.get("mail", "").strip(), request.form.get("password", "")
         )
-    except TokenUnprovable:
-        return _form("Supabase's sign-in can't be reached now; try again", 503)
-    except HTTPException as refusal:
-        return _form(refusal.description, refusal.code or 401)
+    except TokenUnverifiable:
+        return _form("Supabase Auth can't be reached now; try again", 503)
+    except HTTPException as error:
+        return _form(error.description, error.code or 401)
     cookie = f"user:{user.token}"
-    if not page_sessions.fits(cookie):
-        return _form("The token of this user is too long for a cookie: it holds too much user_metadata", 403)
+    if not page_cookie.fits(cookie):
+        return _form("This user's token is too long for a cookie, because it holds too much user_metadata", 403)
     return _signed_in(cookie, user.lifetime_s)
 
 
 @blueprint.post("/sign-out")
 @access.open_page
 def sign_out() -> Response:
-    answer = pages.go("pages_sign_in.sign_in", said="signed-out")
-    page_sessions.take_away(answer, request)
-    return answer
+    response = pages.redirect_after_post("pages_sign_in.sign_in", message="signed-out")
+    page_cookie.delete_cookie(response, request)
+    return response
 
 
 def _signed_in(cookie: str, lifetime_s: int) -> Response:
-    answer = pages.go("pages_sign_in.sign_in", kept=1, next=_own_path(request.form.get("next", "")))
-    page_sessions.give(answer, request, cookie, lifetime_s)
-    return answer
+    response = pages.redirect_after_post(
+        "pages_sign_in.sign_in", check=1, next=_local_path(request.form.get("next", ""))
+    )
+    page_cookie.set_cookie(response, request, cookie, lifetime_s)
+    return response
 
 
-def _form(refusal: str | None = None, status: int = 200) -> Response:
+def _form(error: str | None = None, status: int = 200) -> Response:
     return pages.render(
         "sign_in.html",
         status,
-        refusal=refusal,
-        next=_own_path(request.values.get("next", "")),
-        users_sign_in=access.identification().users_sign_in is not None,
+        error=error,
+        next=_local_path(request.values.get("next", "")),
+        password_sign_in=access.identification().password_sign_in is not None,
     )
 
 
-def _own_path(path: str) -> str:
-    """Return a path of this service; the first page for what would lead elsewhere."""
+def _local_path(path: str) -> str:
+    """Return the path if it stays on this service, else the first page."""
     is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if is_ours else "/"

@@ -1,1 +1,1 @@
-"""Proofs that an operator runs: the selftest, and the comparison with what a client has sent."""
+"""Checks for operators: the self-test, and the comparison of the log with what a client sent."""

@@ -1,7 +1,7 @@
-"""Compares what a client says it sent with what the log holds.
+"""Compares a client's own record of what it sent with the log.
 
-The client's file is JSON lines, of any length and in any order. In memory are only the places of its lines, by
-session; a session is compared page by page with its transcript, and texts are read again from the file for it.
+The client's file is JSON lines, of any length and in any order. Only the offsets of its lines are in memory; each
+session is compared with its transcript page by page, and its texts are read from the file again.
 """
 
 import threading
@@ -23,9 +23,9 @@ from logging_store.errors import SessionErased, SessionNotFound, StoreUnavailabl
 from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 
-_AT_ONCE = 8  # sessions: the time goes into waiting for the store
-_HANDED_OUT = 256  # sessions; a future for each of a million would weigh more than their places
-_PAGE = 100  # rows of a transcript read at once: their texts are in memory then
+_THREADS = 8  # sessions compared at once, since most of the time is latency of the store
+_WINDOW = 256  # sessions submitted at once; a million futures would take more memory than the offsets
+_PAGE = 100  # rows of a transcript, with their texts in memory
 _TEXTS = ("prompt", "response")
 _REFUSED = frozenset({"conflict", "rejected"})
 _ACKNOWLEDGED = STORED | {"spooled"}
@@ -35,7 +35,7 @@ Verdict = Literal["missing", "differing", "in doubt", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to look at, in the client's own spelling of the ids. `detail`: why, or which fields differ."""
+    """A discrepancy, with the ids as the client wrote them. `detail`: the reason, or the fields that differ."""
 
     verdict: Verdict
     session_id: str | None
@@ -45,11 +45,11 @@ class Finding:
 
 @dataclass
 class Comparison:
-    """How many lines the file has, and what became of the distinct interactions in it.
+    """The number of lines of the file, and the state of the distinct interactions in it.
 
-    stored: there, with the texts that were sent. spooled: accepted, on their way to the database. erased: with their
-    session. refused: the client was told so. in_doubt: not there, and no answer ever promised it; or sent without an
-    id, so nothing can be looked for. missing: not there, though sent. differing: there, with another text.
+    stored: with the texts that were sent. spooled: accepted, but not in the database yet. erased: with their session.
+    refused: rejected, and the client was told so. in_doubt: not stored, but never acknowledged; or sent without an id,
+    so that it can't be found. missing: not stored, though sent. differing: stored with another text.
     """
 
     lines: int = 0
@@ -66,24 +66,24 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Tell whether all that was sent is accounted for."""
+        """Return whether everything that was sent is accounted for."""
         return not (self.missing or self.differing or self.unreadable)
 
     def find(self, finding: Finding) -> None:
-        """Count a finding and keep it."""
+        """Count and add a finding."""
         counter = finding.verdict.replace(" ", "_")
         setattr(self, counter, getattr(self, counter) + 1)
         self.findings.append(finding)
 
     def add(self, other: "Comparison", listed: int | None) -> None:
-        """Add the counts of another, and of its findings as many as may be listed of each verdict."""
+        """Add another's counts, and its findings up to `listed` of each verdict, or all for None."""
         if listed is None:
             self.findings += other.findings
         else:
-            kept = Counter(finding.verdict for finding in self.findings)
+            counts = Counter(finding.verdict for finding in self.findings)
             for finding in other.findings:
-                kept[finding.verdict] += 1
-                if kept[finding.verdict] <= listed:
+                counts[finding.verdict] += 1
+                if counts[finding.verdict] <= listed:
                     self.findings.append(finding)
         for counter in fields(self):
             if counter.name != "findings":
@@ -94,11 +94,11 @@ class Comparison:
 
 
 class _Line(NamedTuple):
-    """What one line says. `answered`: whether it tells of a receipt at all; None as a receipt is no answer."""
+    """A line of the file. `answered`: whether it has a field `receipt`, which is null if no answer came."""
 
     session: str | None
     interaction: str | None
-    said: dict[str, Any]
+    texts: dict[str, Any]
     answered: bool
     receipt: str | None
 
@@ -109,10 +109,10 @@ class _Line(NamedTuple):
 def compare(
     repository: ConversationRepository, file: Path, *, session: str | None = None, listed: int | None = None
 ) -> Comparison:
-    """Look each line's interaction up in the log.
+    """Look up the interaction of each line in the log.
 
-    A line is the body of a `POST /v1/interactions`; it may also tell the `receipt` that it got, null for none.
-    `session`: the only one to look at. `listed`: the most findings of each verdict to name, None for all of them.
+    A line is the body of a `POST /v1/interactions`, optionally with the `receipt` of its answer, null for no answer.
+    `session`: compare only this one. `listed`: the maximum of findings of each verdict to return, None for all.
     """
     with file.open("rb") as lines:
         return _Comparer(repository, lines, listed).compare(session)
@@ -128,88 +128,88 @@ class _Comparer:
 
     def compare(self, session: str | None) -> Comparison:
         only = identity.session(self._repository.project, session).id if session is not None else None
-        sessions = iter(self._places(only).items())
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger") as threads:
-            while some := list(islice(sessions, _HANDED_OUT)):
+        sessions = iter(self._offsets(only).items())
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger") as threads:
+            while some := list(islice(sessions, _WINDOW)):
                 for found in threads.map(lambda each: self._compare_session(*each), some):
                     self._result.add(found, self._listed)
         return self._result
 
-    def _places(self, only: str | None) -> dict[str, "array[int]"]:
-        """Return where in the file each session's lines are; count those that tell no place to look at."""
-        places: dict[str, array[int]] = {}
-        place = 0
+    def _offsets(self, only: str | None) -> dict[str, "array[int]"]:
+        """Return the offsets of each session's lines; count the lines that can't be looked up."""
+        offsets: dict[str, array[int]] = {}
+        offset = 0
         for number, raw in enumerate(self._lines, start=1):
-            here, place = place, place + len(raw)
+            here, offset = offset, offset + len(raw)
             if not raw.strip():
                 continue
-            told = Comparison(lines=1)
+            result = Comparison(lines=1)
             try:
                 line = _read(raw)
             except ValueError as error:
-                told.find(Finding("unreadable", None, None, f"line {number}: {error}"))
-                self._result.add(told, self._listed)
+                result.find(Finding("unreadable", None, None, f"line {number}: {error}"))
+                self._result.add(result, self._listed)
                 continue
-            # without a name, identity would make a new one
+            # identity.session would create an id for None
             who = identity.session(self._repository.project, line.session).id if line.session is not None else None
             if only is not None and who != only:
                 continue
             if who is not None and line.interaction is not None:
-                places.setdefault(who, array("Q")).append(here)
+                offsets.setdefault(who, array("Q")).append(here)
                 self._result.lines += 1
                 continue
-            told.sent = 1
+            result.sent = 1
             if line.receipt in _REFUSED:
-                told.refused = 1
+                result.refused = 1
             else:
                 unnamed = "interaction_id" if line.interaction is None else "session_id"
-                told.find(line.finding("in doubt", f"line {number} has no {unnamed} to look for"))
-            self._result.add(told, self._listed)
-        return places
+                result.find(line.finding("in doubt", f"line {number} has no {unnamed}, so it can't be looked up"))
+            self._result.add(result, self._listed)
+        return offsets
 
-    def _compare_session(self, session_id: str, places: "array[int]") -> Comparison:
+    def _compare_session(self, session_id: str, offsets: "array[int]") -> Comparison:
         found = Comparison()
         sent: dict[str, list[int]] = {}
-        for place in places:
-            name = self._read_at(place).interaction
-            sent.setdefault(identity.interaction(self._repository.project, session_id, name).id, []).append(place)
+        for offset in offsets:
+            name = self._read_at(offset).interaction
+            sent.setdefault(identity.interaction(self._repository.project, session_id, name).id, []).append(offset)
         found.sent = len(sent)
         try:
             for row in self._transcript(session_id):
-                if said := sent.pop(row["interaction_id"], None):
-                    _weigh(found, [self._line_at(place) for place in said], row)
+                if texts := sent.pop(row["interaction_id"], None):
+                    _count_stored(found, [self._line_at(offset) for offset in texts], row)
         except SessionNotFound:
-            pass  # nothing of it was ever stored: what is left in `sent` says so
+            pass  # nothing was stored, so all of `sent` is missing
         except SessionErased:
             found.erased += len(sent)
             return found
-        for said in sent.values():
-            _miss(found, [self._line_at(place) for place in said])
+        for texts in sent.values():
+            _count_missing(found, [self._line_at(offset) for offset in texts])
         return found
 
     def _transcript(self, session_id: str) -> Iterator[ops.Interaction]:
         for page in ops.pages(partial(self._repository.transcript, session_id), ops.TranscriptOptions(limit=_PAGE)):
             if not page["complete"]:
-                raise StoreUnavailable("a session can't be read whole while some of it waits in the spool: try again")
+                raise StoreUnavailable("a session can't be read completely while a part of it is spooled: try again")
             yield from page["interactions"]
 
-    def _read_at(self, place: int) -> _Line:
+    def _read_at(self, offset: int) -> _Line:
         with self._reading:
-            self._lines.seek(place)
+            self._lines.seek(offset)
             raw = self._lines.readline()
         return _read(raw)
 
-    def _line_at(self, place: int) -> _Line:
-        line = self._read_at(place)
+    def _line_at(self, offset: int) -> _Line:
+        line = self._read_at(offset)
         if redaction := self._repository.redaction:
-            line = line._replace(said={name: redaction.as_stored(name, text) for name, text in line.said.items()})
+            line = line._replace(texts={name: redaction.as_stored(name, text) for name, text in line.texts.items()})
         return line
 
 
-def _weigh(found: Comparison, lines: list[_Line], row: Mapping[str, Any]) -> None:
-    """Count an interaction that is there. What a client was told is refused need not be in it."""
+def _count_stored(found: Comparison, lines: list[_Line], row: Mapping[str, Any]) -> None:
+    """Count a stored interaction. Texts of rejected calls don't have to match."""
     differing = {
-        name for line in lines if line.receipt not in _REFUSED for name, text in line.said.items() if row[name] != text
+        name for line in lines if line.receipt not in _REFUSED for name, text in line.texts.items() if row[name] != text
     }
     if differing:
         found.find(lines[0].finding("differing", ", ".join(sorted(differing))))
@@ -219,19 +219,21 @@ def _weigh(found: Comparison, lines: list[_Line], row: Mapping[str, Any]) -> Non
         found.stored += 1
 
 
-def _miss(found: Comparison, lines: list[_Line]) -> None:
-    """Count an interaction that is not there."""
+def _count_missing(found: Comparison, lines: list[_Line]) -> None:
+    """Count an interaction that isn't stored."""
     promised = next((line for line in lines if line.receipt in _ACKNOWLEDGED), None)
     if promised or any(not line.answered for line in lines):
-        found.find(lines[0].finding("missing", f"was told {promised.receipt}" if promised else "was sent"))
+        found.find(
+            lines[0].finding("missing", f"acknowledged as {promised.receipt}" if promised else "sent, but not stored")
+        )
     elif all(line.receipt in _REFUSED for line in lines):
         found.refused += 1
     else:
-        found.find(lines[0].finding("in doubt", "got no answer, and is not there: send it again"))
+        found.find(lines[0].finding("in doubt", "no answer was received, and it isn't stored: send it again"))
 
 
 def _read(raw: bytes) -> _Line:
-    """Read one line. Raises `ValueError` saying what is wrong with it."""
+    """Parse a line. Raises `ValueError` with the reason."""
     sent = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     if not isinstance(sent, dict):
         raise ValueError("must be an object")  # noqa: TRY004 - of the line, not of our types

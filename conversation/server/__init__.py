@@ -1,1 +1,1 @@
-"""What gunicorn runs: the worker and the logger."""
+"""gunicorn's worker and logger, as Turnlog runs them."""

@@ -1,8 +1,8 @@
-"""What the service's log holds: a line for each event, and nothing that opens the log or that was logged.
+"""The service's log: one line for each event, without credentials and without content of conversations.
 
-gunicorn, Turnlog and the libraries write through one formatter. It escapes what would begin a line of its own or move
-a terminal's cursor, takes out what looks like a key, a token or a password, and tells of an unexpected error where it
-happened but not what it said, since that may quote anything.
+gunicorn, Turnlog and the libraries log through one formatter. It escapes line breaks and terminal control characters,
+removes what looks like a key, a token or a password, and logs an unexpected error with its stack but without its
+message, which may quote anything.
 """
 
 import logging
@@ -16,7 +16,7 @@ from gunicorn import glogging
 
 from conversation.refusals import Repeated
 
-#: The beginning of keys is shown in lists, too, so that people can tell them apart.
+#: The first characters of a key stay, as in lists of keys, so that people can tell keys apart.
 _SECRETS = re.compile(
     r"(?P<key>turnlog_[sp]k_[0-9A-Za-z]{4})[0-9A-Za-z]+"
     r"|(?P<token>turnlog_st_)[\w.-]+"
@@ -26,14 +26,14 @@ _SECRETS = re.compile(
     r"|(?P<word>\b(?:password|passwd|pwd|secret|api_?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\"&,;]+",
     re.IGNORECASE,
 )
-_HIDDEN = "…"
-_CONTINUED = "    | "  # no line of ours begins so: what follows belongs to the line above
+_REDACTED = "…"
+_CONTINUED = "    | "  # marks a line that continues the one above
 
 _ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-class Lines(logging.Formatter):
-    """Writes each record as one line, and the way to an unexpected error as marked lines below it."""
+class LineFormatter(logging.Formatter):
+    """Formats each record as one line, and the stack of an unexpected error as marked lines below it."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.message = record.getMessage()
@@ -47,23 +47,23 @@ class Lines(logging.Formatter):
         return f"\n{_CONTINUED}".join(one_line(line) for line in lines)
 
     def formatException(self, ei: _ErrorInfo) -> str:  # noqa: N802 - the standard library's name
-        return "\n".join(_way_to(ei[1])) if ei[1] else ""
+        return "\n".join(_stack_of(ei[1])) if ei[1] else ""
 
 
 class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
-    """gunicorn's logging, with our lines in it, and with what Turnlog and its libraries log."""
+    """gunicorn's logging with our formatter, for Turnlog and its libraries as well."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
             plain = handler.formatter
-            if type(plain) is logging.Formatter:  # an operator's own stays
-                handler.setFormatter(Lines(plain._fmt, plain.datefmt))  # noqa: SLF001 - there is no other way to ask
+            if type(plain) is logging.Formatter:  # leave a formatter that the operator configured
+                handler.setFormatter(LineFormatter(plain._fmt, plain.datefmt))  # noqa: SLF001 - there is no other way to ask
         ours = logging.getLogger("turnlog")
         ours.handlers, ours.propagate = self.error_log.handlers, False
         ours.setLevel(self.error_log.level)
         if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
-            # Python's own default for all others would write the bare message
+            # without a handler, Python would print the bare message
             logging.getLogger().handlers = self.error_log.handlers
         # while the database is away the pool says so each second, in every worker
         pool = logging.getLogger("psycopg.pool")
@@ -86,7 +86,7 @@ class NowAndThen(logging.Filter):
 
 
 def one_line(text: str) -> str:
-    """Return a text without what opens the log, as one line that moves no cursor."""
+    """Return a text as one line, without credentials and control characters."""
     text = _SECRETS.sub(_hide, text)
     if text.isprintable():
         return text
@@ -94,18 +94,18 @@ def one_line(text: str) -> str:
 
 
 def _hide(found: re.Match[str]) -> str:
-    return f"{found[found.lastgroup or 0]}{_HIDDEN}"
+    return f"{found[found.lastgroup or 0]}{_REDACTED}"
 
 
-def _way_to(error: BaseException) -> Iterator[str]:
-    """Yield where an error was raised and what led to it, cause by cause, without what any of them says."""
-    told = set()
+def _stack_of(error: BaseException) -> Iterator[str]:
+    """Yield the types and stacks of an error and its causes, without their messages."""
+    seen = set()
     while True:
-        told.add(id(error))
+        seen.add(id(error))
         yield f"{type(error).__module__}.{type(error).__qualname__}"
         yield from "".join(traceback.format_tb(error.__traceback__)).splitlines()
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if cause is None or id(cause) in told:
+        if cause is None or id(cause) in seen:
             return
-        yield "because of"
+        yield "caused by"
         error = cause

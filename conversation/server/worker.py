@@ -1,10 +1,10 @@
-"""gunicorn's threaded worker, made so that clients who are slow, stall or never read only cost themselves.
+"""gunicorn's threaded worker, hardened against slow clients: one that stalls or never reads delays nobody else.
 
-A request that has begun waits for its rest in a thread, and an answer waits there until it is read. So there are many
-more threads to wait in than requests worked on at once, each request and each answer has to keep up a pace, and what
-a thread can wait for is never waited for in the loop that serves all connections.
+A thread waits until the rest of a request has arrived, and until its response is read. So there are many more threads
+than requests served at once, every client has to keep up a minimum rate, and the event loop, which serves all
+connections, never waits for a single client.
 
-TLS is left to the proxy: over gunicorn's own there is no pace.
+Terminate TLS at a proxy: with gunicorn's own TLS, clients are not held to the minimum rate.
 """
 
 import json
@@ -38,13 +38,15 @@ from conversation import refusals
 from conversation.api.requests import receive
 from conversation.problem_codes import CODES
 
-PATIENCE_S = 10.0  # for a request to arrive, to get its turn, and for its answer to be taken
-PACE = 32 * 1024  # bytes that earn one more second, up to PATIENCE_S ahead: 4 MB may take two minutes
-WAITING = 8  # threads for each request worked on at once: 128 at 16, mostly never started
+CLIENT_TIMEOUT_S = 10.0  # for a request to arrive, for a free slot, and for its response to be read
+MIN_BYTES_PER_S = 32 * 1024  # extends a client's timeout, up to CLIENT_TIMEOUT_S: 4 MB may take two minutes
+THREADS_PER_REQUEST = 8  # at 16 requests 128 threads, most of which never start
 
-_LOOK_S = 1.0
-_YIELD_S = 50e-6  # for each connection that a worker has: long enough for another to wake up
-_LONGEST_YIELD_S = 1.25e-3
+_TLS_HANDSHAKE = b"\x16\x03"
+
+_MAX_WAIT_S = 1.0
+_ACCEPT_DELAY_S = 50e-6  # for each connection that a worker has: long enough for a less busy worker to accept first
+_MAX_ACCEPT_DELAY_S = 1.25e-3
 
 
 _TOO_BUSY = "Others were served first for too long, and nothing was done; send the same call again"
@@ -56,8 +58,8 @@ def _problem(code: str, detail: str, request_id: str, **more: Any) -> bytes:
     return json.dumps(body | {"request_id": request_id} | more).encode()
 
 
-#: What isn't HTTP as we take it: status and title.
-_UNREADABLE: dict[type[ParseException], tuple[int, str]] = {
+#: Status and title for requests that can't be parsed; 400 for the rest.
+_STATUSES: dict[type[ParseException], tuple[int, str]] = {
     LimitRequestLine: (414, "URI Too Long"),
     LimitRequestHeaders: (431, "Request Header Fields Too Large"),
     ExpectationFailed: (417, "Expectation Failed"),
@@ -65,25 +67,27 @@ _UNREADABLE: dict[type[ParseException], tuple[int, str]] = {
 }
 
 
-class TooSlow(ConnectionResetError):  # noqa: N818 - states what is
-    """A client kept neither the time nor the pace; to gunicorn, it has gone."""
+class ClientTooSlow(ConnectionResetError):  # noqa: N818 - states what is
+    """A client fell below the minimum rate; gunicorn treats it as disconnected."""
 
     def __init__(self) -> None:
         super().__init__(ECONNRESET, "The client is too slow")
 
 
 class PacedSocket(socket.socket):
-    """A client's connection. Where it would block, it waits as long as the client keeps up the pace: `TooSlow` after.
+    """A client's connection that waits only while the client keeps up the minimum rate, else raises `ClientTooSlow`.
 
-    With a timeout set it is an ordinary socket: whoever set one limits the time himself.
+    With a timeout set it is an ordinary socket.
     """
 
     too_slow = False
-    _until = 0.0
+    spoke_tls = False
+    _deadline = 0.0
+    _has_received = False
 
-    def start_the_clock(self) -> None:
-        """Give the client its time for what is due now: its request, or reading its answer."""
-        self._until = time.monotonic() + PATIENCE_S
+    def restart_timeout(self) -> None:
+        """Give the client the full time again, for its next request or for reading the response."""
+        self._deadline = time.monotonic() + CLIENT_TIMEOUT_S
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         if self.gettimeout() is not None:
@@ -91,43 +95,50 @@ class PacedSocket(socket.socket):
         while True:
             with suppress(BlockingIOError):
                 data = super().recv(size, flags | socket.MSG_DONTWAIT)
-                self._earn(len(data))
-                return data
-            self._wait_until(select.POLLIN)
+                self._extend_deadline(len(data))
+                return b"" if self._is_tls(data) else data
+            self._wait_for(select.POLLIN)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         rest = memoryview(data).cast("B")
         while rest:
             with suppress(BlockingIOError):
                 sent = super().send(rest, flags | socket.MSG_DONTWAIT)
-                self._earn(sent)
+                self._extend_deadline(sent)
                 rest = rest[sent:]
                 continue
-            self._wait_until(select.POLLOUT)
+            self._wait_for(select.POLLOUT)
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         self.sendall(data, flags)
         return len(data)
 
-    def _earn(self, size: int) -> None:
-        # no further ahead than this, or a client could save up time by haste and then stall
-        self._until = min(self._until + size / PACE, time.monotonic() + PATIENCE_S)
+    def _is_tls(self, data: bytes) -> bool:
+        """Return whether the connection begins with a TLS handshake, which would wait for ours and look slow."""
+        if not self._has_received:
+            self._has_received = True
+            self.spoke_tls = data.startswith(_TLS_HANDSHAKE)
+        return self.spoke_tls
 
-    def _wait_until(self, ready: int) -> None:
+    def _extend_deadline(self, size: int) -> None:
+        # capped, or a client could save up time by a fast start and then stall
+        self._deadline = min(self._deadline + size / MIN_BYTES_PER_S, time.monotonic() + CLIENT_TIMEOUT_S)
+
+    def _wait_for(self, ready: int) -> None:
         poll = select.poll()
         poll.register(self, ready)
-        left = self._until - time.monotonic()
+        left = self._deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
             self.too_slow = True
-            raise TooSlow
+            raise ClientTooSlow
 
 
-class InTurn:
-    """A WSGI application, called for so many requests at once, and for each when all of it has arrived."""
+class ConcurrencyLimit:
+    """A WSGI application that serves at most `at_once` requests at a time, each after its body has arrived."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]], at_once: int) -> None:
         self._application = application
-        self._turns = threading.BoundedSemaphore(at_once)
+        self._slots = threading.BoundedSemaphore(at_once)
         self._lines = refusals.Lines()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -135,13 +146,13 @@ class InTurn:
             environ["wsgi.input"] = receive(environ["wsgi.input"], environ.get("CONTENT_LENGTH"))
         except (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize) as error:
             raise InvalidHeader(str(error)) from error  # answered with 400, and the connection closed
-        if not self._turns.acquire(timeout=PATIENCE_S):
+        if not self._slots.acquire(timeout=CLIENT_TIMEOUT_S):
             return self._refuse(environ.get("REQUEST_METHOD", ""), start_response)
         try:
             answer = self._application(environ, start_response)
         finally:
-            self._turns.release()
-        _start_the_clock(environ["gunicorn.socket"])
+            self._slots.release()
+        _restart_timeout(environ["gunicorn.socket"])
         return answer
 
     def _refuse(self, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -154,26 +165,26 @@ class InTurn:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """`threads` is the number of requests worked on at once; connections wait in threads beside those."""
+    """`threads` is the number of requests served at once; further threads wait for clients."""
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=self.cfg.threads * WAITING)
+        return ThreadPoolExecutor(max_workers=self.cfg.threads * THREADS_PER_REQUEST)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self.wsgi = InTurn(self.wsgi, self.cfg.threads)  # type: ignore[has-type]
+        self.wsgi = ConcurrencyLimit(self.wsgi, self.cfg.threads)  # type: ignore[has-type]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait a while for what connections say; not longer, since a stop lets idle ones go only in between."""
-        super().wait_for_and_dispatch_events(min(timeout, _LOOK_S))
+        """Wait for events, but briefly, since a shutdown closes idle connections only in between."""
+        super().wait_for_and_dispatch_events(min(timeout, _MAX_WAIT_S))
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, later the more there are, so that a worker with fewer comes first."""
-        time.sleep(min(self.nr_conns * _YIELD_S, _LONGEST_YIELD_S))
+        """Accept a connection, later the more this worker has, so that a less busy one comes first."""
+        time.sleep(min(self.nr_conns * _ACCEPT_DELAY_S, _MAX_ACCEPT_DELAY_S))
         super().accept(listener)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Hand a connection to a thread, a new one only when it says something."""
+        """Hand a connection to a thread; a new one only after it has sent something."""
         if conn.initialized or conn.data_ready:
             super().enqueue_req(conn)
             return
@@ -185,46 +196,52 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: TConn) -> object:
-        """Serve what the client has sent, in a thread. Returns whether its connection is kept."""
-        kept = self._serve(conn)
-        # a pipelined request is read already: the loop, which only sees what is not, would wait for it
-        while kept is True and conn.parser.unreader.buf.getbuffer().nbytes:
-            kept = self._serve(conn)
-        if not kept:
-            self._part(conn)
-        return kept
+        """Serve a connection's requests, in a thread. Returns whether to keep the connection."""
+        keep_alive = self._serve(conn)
+        # a pipelined request is in the parser's buffer already, where the event loop wouldn't see it
+        while keep_alive is True and conn.parser.unreader.buf.getbuffer().nbytes:
+            keep_alive = self._serve(conn)
+        if not keep_alive:
+            self._close(conn)
+        return keep_alive
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
-        """Answer what can't be served. What it was is neither logged nor sent back: a broken header may be a key."""
+        """Answer a request that can't be served, without logging or quoting it: a broken header may hold a key."""
         if isinstance(exc, ParseException):
-            self.log.warning("refused what %s sent: %s", addr[0] if addr else "a client", type(exc).__name__)
-            status, title = _UNREADABLE.get(type(exc), (400, "Bad Request"))
-            detail = "This can't be read as a request of HTTP/1.1"
+            self.log.warning("malformed request from %s: %s", _name(addr), type(exc).__name__)
+            status, title = _STATUSES.get(type(exc), (400, "Bad Request"))
+            detail = "This is not a valid HTTP/1.1 request"
             body = _problem("bad-request", detail, refusals.new_id(), status=status, title=title)
         else:
             self.log.error("unexpected error in a request", exc_info=exc)
             status, title = 500, "Internal Server Error"
             body = _problem("internal-error", "Unexpected. Send the same call again", refusals.new_id())
         head = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-        with suppress(OSError):  # it has gone
+        with suppress(OSError):  # the client has disconnected
             util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def _serve(self, conn: TConn) -> object:
-        _start_the_clock(conn.sock)
+        _restart_timeout(conn.sock)
         return cast("object", super().handle(conn))
 
-    def _part(self, conn: TConn) -> None:
-        # gunicorn would wait for the client's own end in the loop, two seconds for each, and nobody be served there
+    def _close(self, conn: TConn) -> None:
+        # gunicorn would wait two seconds for each client's close in the event loop, where nobody is served meanwhile
         if not isinstance(conn.sock, PacedSocket):
             return
         if conn.sock.too_slow:
-            self.log.info("cut off %s, which was too slow", conn.client)
+            self.log.info("client %s was too slow for %d s; connection closed", _name(conn.client), CLIENT_TIMEOUT_S)
+        if conn.sock.spoke_tls:
+            self.log.warning("%s spoke TLS to a port without TLS: use http://, or a proxy", _name(conn.client))
         with suppress(OSError):
             if not conn.sock.too_slow:
                 util.close_graceful(conn.sock.dup())
             conn.sock.shutdown(socket.SHUT_RDWR)
 
 
-def _start_the_clock(client: socket.socket) -> None:
-    if isinstance(client, PacedSocket):  # under TLS it is not
-        client.start_the_clock()
+def _name(address: Any) -> str:
+    return str(address[0]) if address else "a client"  # clients of a Unix socket have no address
+
+
+def _restart_timeout(client: socket.socket) -> None:
+    if isinstance(client, PacedSocket):  # not with TLS
+        client.restart_timeout()

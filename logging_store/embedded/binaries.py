@@ -11,12 +11,13 @@ import pwd
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
 from logging_store.errors import Misconfigured
+from logging_store.postgres import conninfo as connection_strings
 
 SYSTEM_USER = "embedded_postgres"  # if root starts us
 
@@ -41,6 +42,13 @@ def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProc
         )  # fmt: skip
         output.seek(0)
         return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+
+
+def psql(conninfo: str, arguments: Sequence[str]) -> tuple[list[str | Path], dict[str, str]]:
+    """Return the command line and the environment that open a database in psql."""
+    address, password = connection_strings.without_password(conninfo)
+    secret = {"PGPASSWORD": password} if password else {}
+    return [folder() / "psql", "--dbname", address, *arguments], os.environ | secret
 
 
 def _environment() -> dict[str, str]:

@@ -75,6 +75,10 @@ class EmbeddedPostgres:
             host=str(self.socket_dir), hostaddr="", port=_PORT, dbname=database, user=_SUPERUSER
         )
 
+    def exists(self) -> bool:
+        """Tell whether the directory holds a database, of whichever version."""
+        return (self.cluster / "PG_VERSION").exists()
+
     def start(self) -> None:
         """Start the server unless it runs, and use it until `stop`. Raises `Misconfigured` or `StoreUnavailable`."""
         try:
@@ -82,7 +86,7 @@ class EmbeddedPostgres:
         except (OSError, subprocess.CalledProcessError) as error:
             raise Misconfigured(f"DATA_DIR can't be used: {error}") from error
         with self._start_lock():
-            if not (self.cluster / "PG_VERSION").exists():
+            if not self.exists():
                 self._initialise()
             self._check_version()
             if not self.is_running():
@@ -161,8 +165,10 @@ class EmbeddedPostgres:
         theirs = (self.cluster / "PG_VERSION").read_text().strip()
         if f" {theirs}." not in ours.stdout:
             raise Misconfigured(
-                f"{self.cluster} was made by PostgreSQL {theirs}, but this version of Turnlog brings "
-                f"{ours.stdout.strip()}: upgrade it with pg_upgrade, or set DATABASE_URL to a server of your own"
+                f"{self.directory} holds a database of PostgreSQL {theirs}, and this version of Turnlog runs "
+                f"PostgreSQL {ours.stdout.split()[2]}. Back it up with the version of Turnlog that used it last "
+                f"(turnlog backup FILE), move {self.directory} away, and restore it with this one "
+                "(turnlog restore FILE). docs/backup.md shows each step"
             )
 
     def _launch(self) -> None:

@@ -135,8 +135,7 @@ def _require_durable(settings: ServerSettings) -> None:
         )
     if settings["schema"] < SCHEMA_VERSION:
         raise Misconfigured(
-            f"the database has schema {settings['schema']}, this service needs {SCHEMA_VERSION}: "
-            "run `flask --app app migrate`"
+            f"the database has schema {settings['schema']}, this service needs {SCHEMA_VERSION}: run `turnlog migrate`"
         )
     if settings["schema"] > SCHEMA_VERSION:
         raise Misconfigured(

@@ -5,15 +5,23 @@ A file is a transaction and records its version in `turnlog.migrations` itself, 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
-from logging_store.errors import Misconfigured
+from logging_store.errors import Misconfigured, StoreUnavailable, TurnlogError
 
-DIRECTORY = Path(__file__).resolve().parents[2] / "supabase" / "migrations"
+#: Inside this package in a wheel, at the top of a checkout.
+DIRECTORY = next(
+    folder
+    for folder in (
+        Path(__file__).resolve().parent / "migrations_sql",
+        Path(__file__).resolve().parents[2] / "supabase" / "migrations",
+    )
+    if folder.is_dir()
+)
 
 #: The advisory lock of migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")
@@ -35,11 +43,57 @@ _TRANSACTION = re.compile(r"^(begin|commit);$", re.MULTILINE)
 _REFUSALS = (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateFunction, psycopg.errors.InsufficientPrivilege)
 
 
+# a failed log-in has no SQLSTATE in libpq, only words
+_REFUSED = re.compile(r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|not permitted")
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     version: str
     name: str
     sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done to a database. `notice`: what whoever did it should know about it, once."""
+
+    migrations: list[Migration]
+    notice: str | None = None
+
+
+def migrate(conninfo: str, *, again: bool = False) -> Applied:
+    """Bring a database up to date and return what was applied; or apply `again` what was already.
+
+    Raises `StoreUnavailable` if it can't be reached now, another `TurnlogError` if a person has to change something.
+    """
+    try:
+        with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
+            if again:
+                return Applied(reapply(connection))
+            applied = list(apply(connection))
+            is_news = bool(applied) and has_prerelease_tables(connection)
+            return Applied(applied, PRERELEASE_HINT if is_news else None)
+    except psycopg.OperationalError as error:
+        if _REFUSED.search(str(error)):
+            raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error
+        raise StoreUnavailable(f"The database can't be reached: {error}") from error
+    except psycopg.Error as error:
+        raise TurnlogError(f"The migration failed and was rolled back: {error}") from error
+
+
+def is_foreign(conninfo: str) -> bool:
+    """Tell whether another program's schema has the name of ours. Raises `StoreUnavailable`."""
+    try:
+        with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
+            row = connection.execute(
+                "select to_regnamespace('turnlog') is not null"
+                " and obj_description(to_regnamespace('turnlog'), 'pg_namespace') is distinct from %s",
+                [MARK],
+            ).fetchone()
+            return row == (True,)
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"The database can't be reached: {error}") from error
 
 
 def available() -> list[Migration]:
@@ -67,10 +121,10 @@ def apply(connection: psycopg.Connection) -> Iterator[Migration]:
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
-        applied = _applied(connection)
+        applied = recorded(connection)
         for migration in available():
             if migration.version not in applied:
-                _run(connection, [migration])
+                run(connection, [migration])
                 yield migration
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
@@ -83,9 +137,9 @@ def reapply(connection: psycopg.Connection) -> list[Migration]:
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
-        applied = _applied(connection)
+        applied = recorded(connection)
         again = [migration for migration in available() if migration.version in applied]
-        _run(connection, again)
+        run(connection, again)
         return again
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
@@ -97,7 +151,16 @@ def has_prerelease_tables(connection: psycopg.Connection) -> bool:
     return row == (True,)
 
 
-def _run(connection: psycopg.Connection, these: list[Migration]) -> None:
+def lock(connection: psycopg.Connection) -> None:
+    """Wait for other migrators, and keep them waiting until the end of the transaction."""
+    connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def run(connection: psycopg.Connection, these: list[Migration]) -> None:
+    """Run these migrations in one transaction, or in the one that is open.
+
+    Raises `Misconfigured` if a name that they need belongs to somebody else, or a right is missing.
+    """
     try:
         with connection.transaction():
             for migration in these:
@@ -113,19 +176,29 @@ def _refusal_message(diag: psycopg.errors.Diagnostic) -> str:
     )
 
 
-def _applied(connection: psycopg.Connection) -> set[str]:
-    """Return the applied versions. Raises `Misconfigured` if one is newer than this code."""
-    is_ours = connection.execute(
+def is_ours(connection: psycopg.Connection) -> bool:
+    """Tell whether the database has a schema `turnlog` that is marked as ours and records its migrations."""
+    row = connection.execute(
         "select obj_description(to_regnamespace('turnlog'), 'pg_namespace') = %s"
         " and to_regclass('turnlog.migrations') is not null",
         [MARK],
     ).fetchone()
-    if is_ours != (True,):
+    return row == (True,)
+
+
+def recorded(connection: psycopg.Connection) -> set[str]:
+    """Return the versions that the database has. Raises `Misconfigured` if one is newer than this code."""
+    if not is_ours(connection):
         return set()
-    applied = {version for (version,) in connection.execute("select version from turnlog.migrations").fetchall()}
-    if newer := applied - {migration.version for migration in available()}:
+    versions = {version for (version,) in connection.execute("select version from turnlog.migrations").fetchall()}
+    if newer := unknown(versions):
         raise Misconfigured(
-            f"The database has Turnlog's schema {', '.join(sorted(newer))}, which this version doesn't know: "
+            f"The database has Turnlog's schema {', '.join(newer)}, which this version doesn't know: "
             "run the newer version"
         )
-    return applied
+    return versions
+
+
+def unknown(versions: Iterable[str]) -> list[str]:
+    """Return which of these versions are newer than this code."""
+    return sorted(set(versions) - {migration.version for migration in available()})

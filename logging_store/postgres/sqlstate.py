@@ -25,7 +25,7 @@ _MISCONFIGURED = re.compile(r"42...|28...|3D000|0A000|PGRST.*")
 _INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
 
 _SCHEMA_MISSING = frozenset({"3F000", "42883", "42P01", "PGRST202"})
-_SETUP_HINT = "apply the migrations (`flask --app app migrate`, or supabase/migrations/*.sql in the SQL editor)"
+_SETUP_HINT = "apply the migrations (`turnlog migrate`, or supabase/migrations/*.sql in the SQL editor)"
 _HINTS = {
     "42501": "the key or role may not run Turnlog's functions: use the secret (service_role) key, or the tables' owner",
     "3F000": _SETUP_HINT,

@@ -46,7 +46,7 @@ class Json(RootModel["_Text | float | bool | list[Json] | dict[_Key, Json] | Non
     """Any JSON, at most 64 levels deep, without NUL; integers past 2^53 are rejected, since they lose digits."""
 
 
-class Message(BaseModel):
+class ContentMessage(BaseModel):
     """One message of a prompt or a response, with any further fields: tool calls, a name, parts."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"allOf": [NO_NUL]}})
@@ -70,7 +70,7 @@ FeedbackValue = (
     bool | Annotated[float, Field(ge=-1e12, le=1e12)] | Annotated[_Text, Field(min_length=1, max_length=10_000)]
 )
 Parts = _Text | Annotated[list[Json], Field(min_length=1)]
-Content = _Text | Annotated[list[Message], Field(min_length=1)]
+Content = _Text | Annotated[list[ContentMessage], Field(min_length=1)]
 
 
 Time = (

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from logging_store.batches import Batch
 from logging_store.spool.locks import BROKEN, journal_path, lock_path, reserve_path, sync_directory, try_lock
 
-_BUSY_MS = 5000  # the command `spool` and readers of other workers lock a file for milliseconds
+_BUSY_MS = 5000  # `turnlog spool` and readers of other workers lock a file for milliseconds
 _SCHEMA = """
 create table if not exists entries (
     seq        integer primary key autoincrement,  -- never reused, so that a removed entry isn't mistaken for another

@@ -1,4 +1,4 @@
-"""A service that asks for keys, over each kind of store, and the keys of its callers."""
+"""A service that requires keys, and callers with keys of each kind."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 
@@ -19,7 +19,7 @@ ORIGIN = "https://chat.example.com"
 
 
 class Calls:
-    """Calls of one caller, who shows the same key each time."""
+    """Calls of one caller, with the same key each time."""
 
     def __init__(self, client: FlaskClient, key: str | None, headers: dict[str, str]) -> None:
         self._client = client
@@ -55,7 +55,7 @@ Caller = Callable[..., Calls]
 
 @pytest.fixture
 def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
-    """Return a service that asks for keys."""
+    """Return a service that requires keys."""
     return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
 
 
@@ -65,25 +65,25 @@ def registry(store: FunctionStore) -> KeyRegistry:
 
 
 @pytest.fixture
-def secret_key(registry: KeyRegistry) -> MadeKey:
+def secret_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "secret", {"admin"})
 
 
 @pytest.fixture
-def publishable_key(registry: KeyRegistry) -> MadeKey:
+def publishable_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "publishable", {"log"}, origins={ORIGIN})
 
 
 @pytest.fixture
-def backend_calls(guarded: Flask, secret_key: MadeKey) -> Calls:
+def backend_calls(guarded: Flask, secret_key: NewKey) -> Calls:
     return Calls(guarded.test_client(), secret_key.text, {})
 
 
 @pytest.fixture
-def browser(guarded: Flask, publishable_key: MadeKey) -> Calls:
+def browser(guarded: Flask, publishable_key: NewKey) -> Calls:
     return Calls(guarded.test_client(), publishable_key.text, {"Origin": ORIGIN})
 
 
 @pytest.fixture
-def expired_key(registry: KeyRegistry) -> MadeKey:
+def expired_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "secret", {"admin"}, expires_at=datetime.now(UTC) - timedelta(seconds=1))

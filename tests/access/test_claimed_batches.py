@@ -1,4 +1,4 @@
-"""Rows that say whose their session must be, as the stores weigh them: merged with anybody's, in one transaction."""
+"""Batches of restricted callers: the store checks the owner of each session, also when batches are merged."""
 
 import threading
 import uuid
@@ -41,7 +41,7 @@ def outcomes(receipts: BatchReceipts) -> list[list[str]]:
     return [[each.reason or each.receipt for each in kind] for kind in (receipts.sessions, receipts.interactions)]
 
 
-def test_what_others_claim_is_refused_and_harms_nobody(store: Store) -> None:
+def test_records_in_sessions_of_others_are_rejected_alone(store: Store) -> None:
     mine, theirs, open_ = new(), new(), new()
     store.write(Batch(PROJECT, [session(theirs, YOURS)], [said(theirs, "theirs", YOURS)]))
     receipts = store.write(
@@ -59,7 +59,7 @@ def test_what_others_claim_is_refused_and_harms_nobody(store: Store) -> None:
     assert (prompts(store, mine), prompts(store, open_)) == (["mine"], ["x"])
 
 
-def test_of_two_who_make_one_session_in_a_batch_the_first_has_it(store: Store) -> None:
+def test_of_two_claims_on_a_new_session_in_a_batch_the_first_wins(store: Store) -> None:
     one = new()
     rows = [session(one, MINE, implicit=False, title="mine"), session(one, YOURS, implicit=False, title="yours")]
     receipts = store.write(Batch(PROJECT, rows, [said(one, "yours", YOURS), said(one, "mine", MINE)]))
@@ -69,7 +69,7 @@ def test_of_two_who_make_one_session_in_a_batch_the_first_has_it(store: Store) -
     assert (found["title"], found["owner"]) == ("mine", MINE)
 
 
-def test_the_service_has_what_it_makes_in_the_same_batch(store: Store) -> None:
+def test_sessions_of_backends_in_the_same_batch_have_no_owner(store: Store) -> None:
     one = new()
     receipts = store.write(Batch(PROJECT, [session(one, MINE), session(one)], [said(one, "a", MINE), said(one, "b")]))
     assert outcomes(receipts)[1] == [FOREIGN, "created"]
@@ -80,7 +80,7 @@ def test_the_service_has_what_it_makes_in_the_same_batch(store: Store) -> None:
 
 @pytest.mark.parametrize("forged", [MINE, "user:bob"])
 @pytest.mark.parametrize("of_the_service", [{}, {"implicit": False, "title": "ours", "user_id": "ada"}])
-def test_what_others_say_of_it_in_the_same_batch_is_not_taken(
+def test_records_of_others_for_a_session_of_the_same_batch_are_rejected(
     store: Store, of_the_service: dict[str, Any], forged: str
 ) -> None:
     one = new()
@@ -115,7 +115,7 @@ def test_an_erased_session_answers_for_itself(store: Store) -> None:
     assert outcomes(receipts)[1] == ["erased"]
 
 
-def test_explaining_says_the_same_and_keeps_nothing(store: Store) -> None:
+def test_a_dry_run_answers_the_same_and_stores_nothing(store: Store) -> None:
     one = new()
     batch = Batch(PROJECT, [session(one, MINE), session(one, YOURS)], [said(one, "a", MINE), said(one, "b", YOURS)])
     planned = outcomes(store.write(replace(batch, dry_run=True)))
@@ -123,7 +123,7 @@ def test_explaining_says_the_same_and_keeps_nothing(store: Store) -> None:
     assert outcomes(store.write(batch)) == planned == [["created", FOREIGN], ["created", FOREIGN]]
 
 
-def test_a_parted_batch_keeps_its_claims() -> None:
+def test_a_split_batch_keeps_its_claims() -> None:
     one, other = new(), new()
     batch = Batch(PROJECT, [session(one, MINE), session(other, YOURS)], [said(one, "a", MINE), said(other, "b", YOURS)])
     for part in (*batch.halves(), batch.single(batch.interactions[0]), batch.select({other}), batch.exclude({other})):
@@ -154,7 +154,7 @@ def test_in_parts_the_first_has_it_too(store: Store, part: str, claims: tuple[st
     assert (found["owner"], found["key"]) == (claims[0], "chat-42")
 
 
-def test_a_session_that_comes_with_no_row_of_its_own_is_made_by_who_may(store: Store) -> None:
+def test_an_implicit_session_is_created_only_for_its_owner(store: Store) -> None:
     one = new()
     batch = Batch(PROJECT, [session(one, MINE)], [said(one, "the service's"), said(one, "mine", MINE)])
     assert outcomes(store.write(batch)) == [[FOREIGN], ["created", FOREIGN]]
@@ -169,7 +169,7 @@ def in_folder(folder: str, number: int, id_: str, **more: Any) -> Row:
     return session(id_, folder_id=folder, session_number=number, **more)
 
 
-def test_who_has_a_number_is_told_beside_what_others_claim(store: Store) -> None:
+def test_a_number_conflict_is_reported_beside_sessions_of_others(store: Store) -> None:
     folder, holder, unplaced, mine, free = new(), new(), new(), new(), new()
     folders = [{"id": folder, "implicit": True, "created_at": NOW}]
     store.write(Batch(PROJECT, [in_folder(folder, 1, holder)], folders=folders))
@@ -182,7 +182,7 @@ def test_who_has_a_number_is_told_beside_what_others_claim(store: Store) -> None
     assert receipts.sessions[2].held_by == holder
 
 
-def test_a_plan_is_told_of_beside_what_others_claim(store: Store) -> None:
+def test_a_plan_is_reported_beside_sessions_of_others(store: Store) -> None:
     folder, mine = new(), new()
     planned = [in_folder(folder, number, new(), numbering="named", status="locked") for number in (1, 2)]
     plan = {"id": folder, "created_at": NOW, "sessions_per_week": 1, "total_weeks": 2, "sessions": planned}
@@ -201,7 +201,7 @@ def test_receipts_keep_their_places(store: Store, size: int) -> None:
     assert outcomes(store.write(Batch(PROJECT, [session(mine, MINE)], rows)))[1] == ["duplicate", FOREIGN] * size
 
 
-def test_who_loses_the_race_for_a_session_is_told_so(backend: Backend) -> None:
+def test_the_loser_of_a_race_for_a_session_gets_a_conflict(backend: Backend) -> None:
     # somebody makes the session between the look and the write: the row waits for a lock on the unique index
     store, one = backend.open(), new()
     with psycopg.connect(backend.database) as other:

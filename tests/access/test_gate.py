@@ -1,4 +1,4 @@
-"""Who gets in: keys of every state, on every route."""
+"""Authentication and authorisation: keys in every state, on every route."""
 
 import re
 import threading
@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation import access
 from conversation.access import api_keys
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
@@ -50,7 +50,7 @@ def guarded_calls(app: Flask, *, pages: bool = False) -> Iterator[tuple[str, str
                 yield method, re.sub(r"<name:\w+>", "s", path.replace("<int:number>", "1"))
 
 
-def test_every_route_states_who_may_call_it(keyless: FlaskClient) -> None:
+def test_every_route_declares_an_access_rule(keyless: FlaskClient) -> None:
     app = keyless.application
     silent = [rule.rule for rule in app.url_map.iter_rules() if not access.rule_of(app.view_functions[rule.endpoint])]
     assert silent == []
@@ -91,7 +91,7 @@ def test_without_a_sign_in_every_page_leads_to_the_form_and_changes_nothing(oper
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_with_the_operators_key_a_call_is_judged_by_its_content(operated: FlaskClient, scheme: str) -> None:
+def test_with_the_operators_key_a_call_is_validated(operated: FlaskClient, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {OPERATOR}"}
     elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
     answer = operated.post("/v1/interactions", json={}, headers=headers, environ_base=elsewhere)
@@ -99,7 +99,7 @@ def test_with_the_operators_key_a_call_is_judged_by_its_content(operated: FlaskC
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_what_tells_nothing_of_the_log_is_open(operated: FlaskClient, path: str) -> None:
+def test_routes_that_show_nothing_of_the_log_are_open(operated: FlaskClient, path: str) -> None:
     assert operated.get(path, environ_base={"REMOTE_ADDR": "203.0.113.9"}).status_code == 200
 
 
@@ -179,7 +179,7 @@ def test_a_key_opens_its_own_project_only(guarded: Flask, registry: KeyRegistry,
     [("log", {"POST"}), ("read", {"GET"}), ("edit", {"PATCH"}), ("erase", {"DELETE"}),
      ("admin", {"POST", "GET", "PATCH", "DELETE"})],
 )  # fmt: skip
-def test_a_scope_opens_what_it_names(
+def test_a_scope_allows_its_routes(
     guarded: Flask, registry: KeyRegistry, backend_calls: Calls, scope: access.Scope, allowed: set[str]
 ) -> None:
     backend_calls("POST", "/v1/sessions", {"session_id": "chat-1"})
@@ -192,31 +192,31 @@ def test_a_scope_opens_what_it_names(
     assert calls("POST", "/v1/sessions", {}).status_code == (201 if "POST" in allowed else 403)
 
 
-def test_a_secret_key_in_a_web_page_is_refused(guarded: Flask, secret_key: MadeKey) -> None:
+def test_a_secret_key_in_a_web_page_is_refused(guarded: Flask, secret_key: NewKey) -> None:
     answer = Calls(guarded.test_client(), secret_key.text, {"Origin": ORIGIN})("GET", "/v1/sessions")
     assert "web page" in problem(answer, 403)["detail"]
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{ORIGIN}:443", f"{ORIGIN}.evil.example", "null", ""])
-def test_a_publishable_key_is_held_to_its_exact_origins(guarded: Flask, publishable_key: MadeKey, origin: str) -> None:
+def test_a_publishable_key_is_held_to_its_exact_origins(guarded: Flask, publishable_key: NewKey, origin: str) -> None:
     answer = Calls(guarded.test_client(), publishable_key.text, {"Origin": origin}).open_session()
     assert answer.status_code == 403
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_an_app_without_an_origin_may_use_a_publishable_key(guarded: Flask, publishable_key: MadeKey) -> None:
+def test_an_app_without_an_origin_may_use_a_publishable_key(guarded: Flask, publishable_key: NewKey) -> None:
     assert Calls(guarded.test_client(), publishable_key.text, {}).open_session().status_code == 201
 
 
 def test_expired_and_revoked_keys_open_nothing(
-    guarded: Flask, registry: KeyRegistry, expired_key: MadeKey, secret_key: MadeKey
+    guarded: Flask, registry: KeyRegistry, expired_key: NewKey, secret_key: NewKey
 ) -> None:
     assert Calls(guarded.test_client(), expired_key.text, {})("GET", "/v1/sessions").status_code == 401
     registry.revoke(secret_key.key)
     assert Calls(guarded.test_client(), secret_key.text, {})("GET", "/v1/sessions").status_code == 401
 
 
-def test_a_preflight_is_answered_for_origins_of_keys(guarded: Flask, publishable_key: MadeKey) -> None:
+def test_a_preflight_is_answered_for_origins_of_keys(guarded: Flask, publishable_key: NewKey) -> None:
     client = guarded.test_client()
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     known = client.options("/v1/interactions", headers=asked | {"Origin": ORIGIN})
@@ -253,7 +253,7 @@ def test_strangers_make_the_store_answer_once_whatever_pages_they_name(
     assert asked.count("origins") <= 30  # one, and one more for each ten seconds that this takes
 
 
-def test_the_origins_of_all_keys_that_open_something_are_told(store: FunctionStore, registry: KeyRegistry) -> None:
+def test_the_origins_of_all_active_keys_are_listed(store: FunctionStore, registry: KeyRegistry) -> None:
     assert ask(store, ops.ORIGINS, None)["origins"] == []
     pages = ["https://a.example", "https://b.example", "https://c.example"]
     for project, origins in (("default", pages[:2]), ("shop", pages[1:])):
@@ -268,7 +268,7 @@ def test_the_origins_of_all_keys_that_open_something_are_told(store: FunctionSto
 
 def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:
     registries = [KeyRegistry(store) for _ in range(4)]
-    made: list[MadeKey | None] = []
+    made: list[NewKey | None] = []
 
     def start(each: KeyRegistry) -> None:
         made.append(each.create_first("default"))
@@ -282,20 +282,20 @@ def test_only_the_first_start_makes_a_key(store: FunctionStore) -> None:
     assert len(registries[0].list()) == 1
 
 
-def test_the_last_use_of_a_key_is_kept(backend_calls: Calls, registry: KeyRegistry, tmp_path: Path) -> None:
+def test_the_last_use_of_a_key_is_stored(backend_calls: Calls, registry: KeyRegistry, tmp_path: Path) -> None:
     assert [key.last_used_at for key in registry.list()] == [None]
     backend_calls("GET", "/v1/sessions")
     (used,) = registry.list()
     assert used.last_used_at is not None
 
 
-def test_what_tells_of_all_projects_needs_a_key_of_the_services_own(guarded: Flask, registry: KeyRegistry) -> None:
+def test_service_wide_routes_need_a_key_of_the_services_project(guarded: Flask, registry: KeyRegistry) -> None:
     foreign = registry.create("shop", "secret", {"admin"}).text
     answer = Calls(guarded.test_client(), foreign, {})("GET", "/metrics")
     assert "a key of the project default" in problem(answer, 403)["detail"]
 
 
-def test_nobody_on_the_way_keeps_an_answer(backend_calls: Calls, guarded: Flask) -> None:
+def test_no_cache_may_store_a_response(backend_calls: Calls, guarded: Flask) -> None:
     answer = backend_calls("GET", "/v1/sessions")
     assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert "no-store" not in guarded.test_client().get("/static/turnlog.js").headers.get("Cache-Control", "")
@@ -305,7 +305,7 @@ def mistyped(key: str) -> str:
     return key[:-1] + ("x" if key[-1] != "x" else "y")
 
 
-def test_a_key_that_opens_nothing_is_told_why(guarded: Flask, registry: KeyRegistry, secret_key: MadeKey) -> None:
+def test_a_key_that_opens_nothing_is_told_why(guarded: Flask, registry: KeyRegistry, secret_key: NewKey) -> None:
     text, elsewhere = secret_key.text, api_keys.make("secret")
     revoked = registry.create("default", "secret", {"read"})
     registry.revoke(revoked.key)
@@ -334,7 +334,7 @@ def test_a_key_that_opens_nothing_is_told_why(guarded: Flask, registry: KeyRegis
 
 
 def test_a_key_of_another_page_is_told_from_which_it_may_call(
-    guarded: Flask, registry: KeyRegistry, publishable_key: MadeKey
+    guarded: Flask, registry: KeyRegistry, publishable_key: NewKey
 ) -> None:
     other = "https://other.example.com"
     refused = Calls(guarded.test_client(), publishable_key.text, {"Origin": other}).open_session()
@@ -347,7 +347,7 @@ def test_a_key_of_another_page_is_told_from_which_it_may_call(
 
 
 def test_a_page_of_another_keys_origin_may_read_why_it_is_refused(
-    guarded: Flask, registry: KeyRegistry, publishable_key: MadeKey
+    guarded: Flask, registry: KeyRegistry, publishable_key: NewKey
 ) -> None:
     other = "https://other.example.com"
     registry.create("default", "publishable", {"log"}, origins={other})
@@ -358,7 +358,7 @@ def test_a_page_of_another_keys_origin_may_read_why_it_is_refused(
 
 
 def test_a_page_that_no_key_allows_is_named_in_the_log_now_and_then(
-    guarded: Flask, publishable_key: MadeKey, caplog: pytest.LogCaptureFixture
+    guarded: Flask, publishable_key: NewKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = guarded.test_client()
     asked = {"Access-Control-Request-Method": "POST"}
@@ -369,7 +369,7 @@ def test_a_page_that_no_key_allows_is_named_in_the_log_now_and_then(
     assert told == [f"refused a page of http://127.0.0.1:3000, which no key allows; to allow it: {command}"]
 
 
-def test_what_a_key_lacks_has_a_code(guarded: Flask, registry: KeyRegistry, publishable_key: MadeKey) -> None:
+def test_what_a_key_lacks_has_a_code(guarded: Flask, registry: KeyRegistry, publishable_key: NewKey) -> None:
     reader = registry.create("default", "secret", {"read"})
     refusals = {
         "missing-scope": Calls(guarded.test_client(), reader.text, {}).log(prompt="Hello"),

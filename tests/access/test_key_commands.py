@@ -1,4 +1,4 @@
-"""`flask keys`, as operators run it on each kind of store."""
+"""`turnlog keys`, as operators run it on each kind of store."""
 
 import json
 import re
@@ -54,9 +54,9 @@ def test_an_address_copied_with_its_slash_is_an_origin(operator: Operator) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--kind", "publishable"], "Say which pages may use it"),
+        (["--kind", "publishable"], "Name the sites that may use it"),
         (["--kind", "publishable", "--origin", ORIGIN, "--scope", "read"], "may only log"),
-        (["--origin", ORIGIN], "of no use to a page"),
+        (["--origin", ORIGIN], "doesn't belong in a page"),
         (["--kind", "publishable", "--origin", "https://*.example.com"], "exactly as browsers send it"),
         (["--kind", "publishable", "--origin", f"{ORIGIN}/a"], "exactly as browsers send it"),
         (["--kind", "publishable", "--origin", f"{ORIGIN}//"], "exactly as browsers send it"),
@@ -70,7 +70,7 @@ def test_an_address_copied_with_its_slash_is_an_origin(operator: Operator) -> No
         (["--scope", "everything"], "is not one of"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(operator: Operator, arguments: list[str], told: str) -> None:
+def test_invalid_options_are_named(operator: Operator, arguments: list[str], told: str) -> None:
     result = operator.run("keys", "create", *arguments)
     assert result.exit_code == 2
     assert told in result.output
@@ -107,22 +107,22 @@ def test_a_rotated_key_goes_on_for_a_while(operator: Operator, guarded: Flask) -
     assert datetime.fromisoformat(old["expires_at"]) < datetime.now(UTC) + timedelta(hours=1)
 
 
-def test_what_opens_nothing_is_not_rotated(operator: Operator) -> None:
+def test_an_inactive_key_is_not_rotated(operator: Operator) -> None:
     text = made(operator)
     operator.run("keys", "revoke", text)
     result = operator.run("keys", "rotate", text)
-    assert (result.exit_code, "make a new key" in result.output) == (1, True)
+    assert (result.exit_code, "Create a new key" in result.output) == (1, True)
 
 
 def test_a_beginning_that_several_keys_have_names_none(operator: Operator) -> None:
     made(operator)
     made(operator)
     result = operator.run("keys", "revoke", "turnlog_sk_")
-    assert (result.exit_code, "Several keys begin so" in result.output) == (1, True)
+    assert (result.exit_code, "Several keys begin like that" in result.output) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["revoke", "rotate"])
-def test_an_unknown_key_is_told(operator: Operator, command: str) -> None:
+def test_an_unknown_key_is_an_error(operator: Operator, command: str) -> None:
     made(operator)
     for name in ("turnlog_sk_zzzz", "01a1ff6b-6dd1-75ee-b8cf-7e25e5e773a2", "x"):
         result = operator.run("keys", command, name)

@@ -1,4 +1,4 @@
-"""The format of keys and session tokens: what a typing error, a forger and a scanner meet."""
+"""The format of keys and session tokens: typing errors and forgeries are detected."""
 
 import random
 import re
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conversation.access import api_keys, session_tokens
 from conversation.access.api_keys import Key, KeyKind
-from conversation.access.key_cache import KnownKeys
+from conversation.access.key_cache import KeyCache
 
 SESSION = str(uuid.uuid4())
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -32,7 +32,7 @@ def key(**changes: object) -> Key:
 
 
 @pytest.mark.parametrize("kind", get_args(KeyKind))
-def test_a_key_tells_what_it_is_and_is_never_made_twice(kind: KeyKind) -> None:
+def test_a_key_shows_its_kind_and_is_unique(kind: KeyKind) -> None:
     made = {api_keys.make(kind) for _ in range(1000)}
     assert len(made) == 1000
     assert all(re.fullmatch(rf"turnlog_{kind[0]}k_[0-9A-Za-z]{{30}}", text) for text in made)
@@ -40,7 +40,7 @@ def test_a_key_tells_what_it_is_and_is_never_made_twice(kind: KeyKind) -> None:
 
 
 @given(st.integers(0, 40), st.sampled_from(BASE62 + "-_ \n"))
-def test_any_wrong_character_is_told(place: int, character: str) -> None:
+def test_the_checksum_finds_any_wrong_character(place: int, character: str) -> None:
     text = "turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ8"
     wrong = text[:place] + character + text[place + 1 :]
     assert api_keys.digest_of(text)
@@ -48,13 +48,13 @@ def test_any_wrong_character_is_told(place: int, character: str) -> None:
 
 
 @given(st.integers(11, 39))
-def test_swapped_neighbours_are_told(place: int) -> None:
+def test_the_checksum_finds_swapped_neighbours(place: int) -> None:
     text = "turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ8"
     swapped = text[:place] + text[place + 1] + text[place] + text[place + 2 :]
     assert swapped == text or not api_keys.digest_of(swapped)
 
 
-def test_a_token_says_what_was_signed() -> None:
+def test_a_token_returns_what_was_signed() -> None:
     text, ends = session_tokens.issue(key(), SESSION, "token:x")
     assert session_tokens.read(key(), text) == session_tokens.SessionToken(SESSION, "token:x")
     assert 0 < ends.timestamp() - time.time() <= session_tokens.LIFETIME_S
@@ -98,7 +98,7 @@ def test_the_same_claim_is_somebody_else_with_another_key() -> None:
 
 def test_a_known_key_that_another_version_wrote_is_none(tmp_path: Path) -> None:
     path = tmp_path / "keys.sqlite3"
-    KnownKeys(path).remember("d", key())
+    KeyCache(path).save("d", key())
     with closing(apsw.Connection(str(path))) as connection:
-        connection.execute("update known_keys set key = '{}'")
-    assert KnownKeys(path).recall("d") is None
+        connection.execute("update cached_keys set key = '{}'")
+    assert KeyCache(path).load("d") is None

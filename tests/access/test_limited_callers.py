@@ -1,4 +1,4 @@
-"""The limits as callers with keys meet them: who guesses, who calls too often, and what a key in browsers may take."""
+"""Limits for callers with keys: guessing, too many calls, and the quotas of publishable keys."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.postgres.function_store import FunctionStore
@@ -37,7 +37,7 @@ def status(app: Flask, key: str | None, address: dict[str, str]) -> int:
     return app.test_client().get("/v1/sessions", headers=headers, environ_base=address).status_code
 
 
-def test_who_guesses_keys_is_shut_out_and_nobody_else(guarded: Flask, secret_key: MadeKey) -> None:
+def test_guessing_keys_blocks_the_address_and_nobody_else(guarded: Flask, secret_key: NewKey) -> None:
     assert [status(guarded, guess, ELSEWHERE) for guess in GUESSES] == [401] * 5
     assert status(guarded, GUESSES[0], ELSEWHERE) == 429
     assert status(guarded, secret_key.text, ELSEWHERE) == 429
@@ -45,9 +45,7 @@ def test_who_guesses_keys_is_shut_out_and_nobody_else(guarded: Flask, secret_key
     assert guarded.test_client().get("/livez", environ_base=ELSEWHERE).status_code == 200
 
 
-def test_who_forgot_the_key_or_has_an_old_one_guesses_nothing(
-    guarded: Flask, registry: KeyRegistry, secret_key: MadeKey
-) -> None:
+def test_a_missing_or_expired_key_is_no_guess(guarded: Flask, registry: KeyRegistry, secret_key: NewKey) -> None:
     revoked = registry.create("default", "secret", {"read"})
     registry.revoke(revoked.key)
     assert [status(guarded, revoked.text, ELSEWHERE) for _ in range(10)] == [401] * 10
@@ -55,8 +53,8 @@ def test_who_forgot_the_key_or_has_an_old_one_guesses_nothing(
     assert status(guarded, secret_key.text, ELSEWHERE) == 200
 
 
-def test_what_a_page_sends_is_counted_after_decompression(
-    store: FunctionStore, publishable_key: MadeKey, tmp_path: Path
+def test_bytes_of_pages_are_counted_after_decompression(
+    store: FunctionStore, publishable_key: NewKey, tmp_path: Path
 ) -> None:
     settings = {"DATA_DIR": str(tmp_path), "TURNLOG_PUBLISHABLE_MB_PER_DAY": "1"}
     client = create_app(Settings.from_mapping(settings), store).test_client()
@@ -100,7 +98,7 @@ def test_a_key_has_its_rate_and_another_key_its_own(guarded: Flask, registry: Ke
     assert status(guarded, two, {}) == 200
 
 
-def test_a_session_counts_also_when_what_came_with_it_is_refused(browser: Calls) -> None:
+def test_a_session_counts_also_when_its_records_are_rejected(browser: Calls) -> None:
     wrong = [{"message_id": "1", "role": "user", "content": text} for text in ("one", "another")]
     started = [
         browser("POST", "/conversation/start", {"conversation_id": f"c{n}", "messages": wrong}).status_code

@@ -1,4 +1,4 @@
-"""What a publishable key may do: open sessions, and append to those whose token it holds."""
+"""A publishable key may open sessions, and append to those whose token the caller has."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
 
@@ -64,7 +64,7 @@ def test_a_session_of_the_backend_is_nobody_elses(browser: Calls, backend_calls:
     assert browser.open_session(CLAIM, session_id="chat-2").status_code == 409
 
 
-def test_without_the_sessions_token_nothing_is_told(browser: Calls, backend_calls: Calls) -> None:
+def test_without_the_sessions_token_nothing_is_revealed(browser: Calls, backend_calls: Calls) -> None:
     backend_calls.log(session_id="there", prompt="Secret")
     other = token_of(browser, "mine")
     for token in (None, other, other[:-2], "turnlog_st_x"):
@@ -84,7 +84,7 @@ def test_a_token_of_another_key_is_none(browser: Calls, guarded: Flask, registry
 
 
 def test_a_rotated_key_goes_on_with_the_tokens_of_the_old_one(
-    browser: Calls, guarded: Flask, registry: KeyRegistry, publishable_key: MadeKey
+    browser: Calls, guarded: Flask, registry: KeyRegistry, publishable_key: NewKey
 ) -> None:
     token = token_of(browser, "chat-1")
     made = registry.rotate(publishable_key.key, 3600)
@@ -100,7 +100,7 @@ def test_nothing_can_be_read(browser: Calls) -> None:
         assert browser("GET", path, Turnlog_Session_Token=token).status_code == 403
 
 
-def test_a_batch_is_taken_with_the_tokens_of_all_its_sessions(browser: Calls, backend_calls: Calls) -> None:
+def test_a_batch_needs_the_tokens_of_all_its_sessions(browser: Calls, backend_calls: Calls) -> None:
     tokens = [token_of(browser, name) for name in ("one", "two")]
     batch = {"interactions": [{"session_id": name, "prompt": "Hello"} for name in ("one", "two", "one")]}
     refused = browser("POST", "/v1/interactions/batch", batch, Turnlog_Session_Token=tokens[0])
@@ -129,7 +129,7 @@ def test_folders_are_the_backends(browser: Calls) -> None:
     assert browser.open_session(CLAIM, folder_id="f", session_number=1).status_code == 403
 
 
-def test_of_many_who_open_one_session_at_once_one_gets_it(browser: Calls, backend_calls: Calls) -> None:
+def test_of_many_concurrent_claims_on_a_session_one_wins(browser: Calls, backend_calls: Calls) -> None:
     start = threading.Barrier(16)
 
     def open_it(n: int) -> int:
@@ -142,7 +142,7 @@ def test_of_many_who_open_one_session_at_once_one_gets_it(browser: Calls, backen
     assert backend_calls("GET", "/v1/sessions/raced").status_code == 200
 
 
-def test_an_interaction_that_is_there_is_compared_only_for_who_holds_the_token(browser: Calls) -> None:
+def test_a_stored_interaction_is_compared_only_with_the_token(browser: Calls) -> None:
     token = token_of(browser, "chat-1")
     browser.log(token, session_id="chat-1", interaction_id="t", prompt="Hello")
     answer = browser.log(token, session_id="chat-1", interaction_id="t", prompt="Bye")

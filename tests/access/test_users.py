@@ -1,4 +1,4 @@
-"""Who signed in elsewhere appends to and reads their own sessions, and nothing else."""
+"""A user with a token appends to and reads their own sessions, and nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_user_logs_and_reads_their_own(ada: Calls, backend_calls: Calls) -> No
 
 
 @pytest.mark.parametrize("path", ["", "/interactions", "/gaps", "/participants"])
-def test_what_is_somebody_elses_is_as_if_it_were_not_there(ada: Calls, bob: Calls, path: str) -> None:
+def test_sessions_of_others_look_missing(ada: Calls, bob: Calls, path: str) -> None:
     ada.log(session_id="adas", prompt="Secret")
     assert ada("GET", f"/v1/sessions/adas{path}").status_code == 200
     foreign, unknown = (bob("GET", f"/v1/sessions/{name}{path}") for name in ("adas", "nobodys"))
@@ -64,7 +64,7 @@ def test_what_is_somebody_elses_is_as_if_it_were_not_there(ada: Calls, bob: Call
     assert bob("GET", f"/v1/sessions?user_id={USER}").get_json()["sessions"] == []
 
 
-def test_a_search_tells_nothing_of_what_is_somebody_elses(ada: Calls, bob: Calls) -> None:
+def test_a_search_never_finds_sessions_of_others(ada: Calls, bob: Calls) -> None:
     for n in range(5):
         ada.log(session_id="adas", prompt=f"Secret {n}")
     for query in ("", "q=secret", "q=x", "q=secret&from=2026-01-01T00:00:00Z"):
@@ -74,7 +74,7 @@ def test_a_search_tells_nothing_of_what_is_somebody_elses(ada: Calls, bob: Calls
     assert ada("GET", "/v1/interactions?q=secret&session=adas").get_json()["searched"] == 5
 
 
-def test_nobody_appends_to_what_is_somebody_elses(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
+def test_nobody_appends_to_sessions_of_others(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
     ada.log(session_id="adas", prompt="Secret")
     refused = bob.log(session_id="adas", prompt="forged")
     assert (problem(refused, 409)["detail"], "held_by" in refused.get_json()) == (
@@ -88,7 +88,7 @@ def test_nobody_appends_to_what_is_somebody_elses(ada: Calls, bob: Calls, backen
     assert backend_calls("GET", "/v1/sessions/adas").get_json()["interaction_count"] == 1
 
 
-def test_what_the_backend_made_for_a_user_is_theirs(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
+def test_a_session_that_a_backend_created_for_a_user_is_theirs(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
     backend_calls("POST", "/v1/sessions", {"session_id": "made", "user_id": USER})
     assert ada.log(session_id="made", prompt="Hello").status_code == 201
     assert bob.log(session_id="made", prompt="Hello").status_code == 409

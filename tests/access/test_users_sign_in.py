@@ -1,4 +1,4 @@
-"""Users of the Supabase project sign in to the pages: most see what is theirs, the team sees what it may."""
+"""Users of the Supabase project sign in to the pages: users see their own sessions, team members see all."""
 
 import json
 import threading
@@ -105,7 +105,7 @@ def test_a_user_sees_her_own_sessions_and_no_others(
     assert asked == ["conversation"] * 2
 
 
-def test_a_user_sees_her_own_feedback_and_not_what_others_note_of_her(client: FlaskClient, auth: SupabaseAuth) -> None:
+def test_a_user_sees_only_their_own_feedback(client: FlaskClient, auth: SupabaseAuth) -> None:
     turn = {"session_id": "hers", "interaction_id": "1", "prompt": "Help"}
     bearer = {"Authorization": "Bearer the operator of this service"}
     client.post("/v1/interactions", json=turn, headers=bearer)
@@ -122,7 +122,7 @@ def test_a_user_sees_her_own_feedback_and_not_what_others_note_of_her(client: Fl
     assert "customer is annoying" in client.get("/sessions/hers").text
 
 
-def test_who_is_of_the_team_sees_what_the_project_lets_them(client: FlaskClient, auth: SupabaseAuth) -> None:
+def test_a_team_member_has_the_scopes_of_the_token(client: FlaskClient, auth: SupabaseAuth) -> None:
     auth.stated = {"app_metadata": {"turnlog": ["read", "everything"]}}
     sign_in(client)
     assert client.get("/sessions/his").status_code == HTTPStatus.OK
@@ -130,13 +130,15 @@ def test_who_is_of_the_team_sees_what_the_project_lets_them(client: FlaskClient,
 
 
 @pytest.mark.parametrize("stated", [{"user_metadata": {"turnlog": ["read"]}}, {"app_metadata": {"turnlog": "read"}}])
-def test_nobody_makes_themselves_of_the_team(client: FlaskClient, auth: SupabaseAuth, stated: dict[str, Any]) -> None:
+def test_users_cannot_make_themselves_team_members(
+    client: FlaskClient, auth: SupabaseAuth, stated: dict[str, Any]
+) -> None:
     auth.stated = stated
     sign_in(client)
     assert client.get("/sessions/his").status_code == HTTPStatus.NOT_FOUND
 
 
-def test_a_wrong_password_is_told_so(client: FlaskClient) -> None:
+def test_a_wrong_password_is_an_error(client: FlaskClient) -> None:
     answer = sign_in(client, MAIL, "wrong horse")
     assert answer.status_code == HTTPStatus.UNAUTHORIZED
     assert "No user of this project" in answer.text
@@ -145,7 +147,7 @@ def test_a_wrong_password_is_told_so(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("mail", "password"), [("", PASSWORD), (MAIL, ""), ("a" * 2000, PASSWORD)])
-def test_what_can_be_nobodys_is_not_asked_about(
+def test_impossible_credentials_are_refused_without_a_request(
     client: FlaskClient, auth: SupabaseAuth, mail: str, password: str
 ) -> None:
     assert sign_in(client, mail, password).status_code == HTTPStatus.UNAUTHORIZED
@@ -153,7 +155,7 @@ def test_what_can_be_nobodys_is_not_asked_about(
 
 
 @pytest.mark.parametrize(("status", "told"), [(429, 429), (500, 503), (502, 503)])
-def test_what_supabase_can_not_tell_is_told_as_that(
+def test_an_outage_of_supabase_is_reported_as_such(
     client: FlaskClient, auth: SupabaseAuth, status: int, told: int
 ) -> None:
     auth.status = status
@@ -187,7 +189,7 @@ def test_a_user_begins_with_their_sessions(client: FlaskClient) -> None:
     assert landed.status_code == HTTPStatus.OK
 
 
-def test_a_token_that_no_browser_would_keep_is_told_as_that(client: FlaskClient, auth: SupabaseAuth) -> None:
+def test_a_token_too_long_for_a_cookie_is_an_error(client: FlaskClient, auth: SupabaseAuth) -> None:
     auth.stated = {"user_metadata": {"about": "x" * 4000}}
     answer = sign_in(client)
     assert answer.status_code == HTTPStatus.FORBIDDEN

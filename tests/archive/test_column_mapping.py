@@ -1,4 +1,4 @@
-"""What `flask import --from-database` takes columns for, without a database."""
+"""The mapping of columns for `--from-database`, without a database."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from conversation.archive.from_database import mapping, overrides, synonyms
+from conversation.archive.from_database import column_mapping, overrides, synonyms
+from conversation.archive.from_database.column_mapping import TableMapping
 from conversation.archive.from_database.column_values import Zone, converter
-from conversation.archive.from_database.mapping import Understood
 from conversation.archive.from_database.tables import Column, Kind, Reference, Table, TableName, kind_of
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
 UTC, BERLIN = Zone(ZoneInfo("UTC")), Zone(ZoneInfo("Europe/Berlin"))
 SESSIONS, INTERACTIONS = TableName("public", "ai_sessions"), TableName("public", "ai_interactions")
@@ -27,13 +27,13 @@ def table(name: TableName, *columns: str) -> Table:
     return Table(name, tuple(map(column, columns)), ("id",))
 
 
-def interactions(*columns: str, maps: Sequence[str] = (), sessions: Table | None = None) -> Understood:
+def interactions(*columns: str, maps: Sequence[str] = (), sessions: Table | None = None) -> TableMapping:
     theirs = table(INTERACTIONS, *columns)
     tables = {"interactions": theirs} | ({"sessions": sessions} if sessions else {})
-    return mapping.interactions(theirs, overrides.parse(maps, tables), sessions)
+    return column_mapping.interactions(theirs, overrides.parse(maps, tables), sessions)
 
 
-def fields(understood: Understood) -> dict[str, str]:
+def fields(understood: TableMapping) -> dict[str, str]:
     return {field: column.name for field, column in understood.fields.items()}
 
 
@@ -61,13 +61,13 @@ def test_each_name_is_understood_as_its_field(field: str, name: str) -> None:
     ["model integer", "tokens text", "prompt_tokens text", "created_at boolean", "tags text", "metadata text",
      "cost text", "status boolean", "user_id jsonb", "latency_ms interval", "mood text", "updated_at date"],
 )  # fmt: skip
-def test_a_column_of_another_type_or_name_is_kept_aside(column: str) -> None:
+def test_a_column_of_another_type_or_name_goes_to_metadata(column: str) -> None:
     understood = interactions("session_id uuid", "question text", column)
     assert fields(understood) == {"session_id": "session_id", "prompt": "question"}
     assert [each.name for each in understood.aside] == [column.split(maxsplit=1)[0]]
 
 
-def test_the_first_of_two_columns_for_a_field_counts_and_the_other_is_kept() -> None:
+def test_of_two_columns_for_a_field_the_second_goes_to_metadata() -> None:
     understood = interactions(
         "id bigint", "chat_id bigint", "input jsonb", "prompt text", "created_at date", "ts bigint"
     )
@@ -87,10 +87,12 @@ def test_the_first_of_two_columns_for_a_field_counts_and_the_other_is_kept() -> 
         (["chat_id text", "title text"], "chat_id text", "chat_id"),
     ],
 )
-def test_a_session_is_named_by_what_interactions_refer_to(columns: list[str], referring: str, expected: str) -> None:
+def test_the_session_id_is_the_column_that_interactions_refer_to(
+    columns: list[str], referring: str, expected: str
+) -> None:
     sessions, theirs = table(SESSIONS, *columns), table(INTERACTIONS, "id uuid", referring, "prompt text")
-    assert fields(mapping.sessions(sessions, [], theirs))["session_id"] == expected
-    assert fields(mapping.interactions(theirs, [], sessions))["session_id"] == referring.split(maxsplit=1)[0]
+    assert fields(column_mapping.sessions(sessions, [], theirs))["session_id"] == expected
+    assert fields(column_mapping.interactions(theirs, [], sessions))["session_id"] == referring.split(maxsplit=1)[0]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_a_message_a_row_is_known_by_role_and_content(columns: list[str], shape:
     assert interactions("id uuid", "session_id uuid", *columns).shape == shape
 
 
-def test_a_map_says_what_a_column_is() -> None:
+def test_map_maps_a_column() -> None:
     understood = interactions(
         "id uuid", "room text", "says text", "prompt text", "secret text",
         maps=["room=session_id", "interactions.says=prompt", "prompt=response", "secret=-"],
@@ -114,7 +116,7 @@ def test_a_map_says_what_a_column_is() -> None:
     assert fields(understood) == {
         "interaction_id": "id", "session_id": "room", "prompt": "says", "response": "prompt",
     }  # fmt: skip
-    assert [each.name for each in understood.left_out] == ["secret"]
+    assert [each.name for each in understood.ignored] == ["secret"]
     assert not understood.aside
 
 
@@ -125,14 +127,14 @@ def test_a_map_says_what_a_column_is() -> None:
             ["nothing=prompt"],
             "there is no column nothing: public.ai_interactions has id, session_id, q; public.ai_sessions has id, name",
         ),
-        (["q=answer"], "answer is no field of interactions. There are: interaction_id, session_id"),
+        (["q=answer"], "answer is not a field of interactions. Fields: interaction_id, session_id"),
         (["id=-"], "both tables have a column id. Write --map sessions.id=- or --map interactions.id=-"),
         (["q"], "write --map theirs=ours"),
-        (["q=prompt", "q=response"], "says of public.ai_interactions.q twice"),
-        (["q=prompt", "id=prompt"], "both q and id are prompt"),
+        (["q=prompt", "q=response"], "names public.ai_interactions.q twice"),
+        (["q=prompt", "id=prompt"], "maps both q and id to prompt"),
     ],
 )
-def test_a_map_that_means_nothing_is_refused(maps: list[str], message: str) -> None:
+def test_an_invalid_map_is_refused(maps: list[str], message: str) -> None:
     with pytest.raises(SourceError) as error:
         interactions(
             "id uuid", "session_id uuid", "q text", maps=maps, sessions=table(SESSIONS, "id uuid", "name text")
@@ -146,20 +148,20 @@ def test_a_map_that_means_nothing_is_refused(maps: list[str], message: str) -> N
         (
             ["id uuid", "room text", "channel_ref text", "n date", "prompt text"],
             (
-                "which column names the session of an interaction is not understood. Candidates: room (text),"
-                " channel_ref (text). Say it, as in --map interactions.room=session_id"
+                "can't tell which column names the session of an interaction. Candidates: room (text),"
+                " channel_ref (text). Name it, for example --map interactions.room=session_id"
             ),
         ),
         (
             ["id uuid", "session_id uuid", "says text", "hears jsonb", "n bigint"],
             (
-                "which column holds what was asked, or answered is not understood. Candidates: says (text),"
-                " hears (jsonb). Say it, as in --map interactions.says=prompt --map interactions.hears=response"
+                "can't tell which column holds what was asked, or answered. Candidates: says (text),"
+                " hears (jsonb). Name it, for example --map interactions.says=prompt --map interactions.hears=response"
             ),
         ),
     ],
 )
-def test_what_has_to_be_understood_is_asked_for(columns: list[str], message: str) -> None:
+def test_an_ambiguous_required_column_is_asked_for(columns: list[str], message: str) -> None:
     with pytest.raises(SourceError) as error:
         interactions(*columns)
     assert message in str(error.value)

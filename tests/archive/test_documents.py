@@ -1,4 +1,4 @@
-"""The documents of a file come out one by one, however they are laid out, and what is none harms no other."""
+"""The documents of a file are read one by one, in every layout, and an invalid one doesn't affect the others."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversation.archive import documents, sources
-from conversation.archive.entries import Document, Place, Refused
+from conversation.archive.entries import Document, Location, RejectedEntry
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -38,8 +38,8 @@ def read(data: bytes, step: int = 7) -> list[Any]:
     return [each.value if isinstance(each, Document) else each.reason for each in documents.read(Dripping(data, step))]
 
 
-def opened(path: Path) -> list[Document | Refused]:
-    with sources.opened(path) as source:
+def opened(path: Path) -> list[Document | RejectedEntry]:
+    with sources.open_source(path) as source:
         return list(documents.read(source.stream))
 
 
@@ -76,15 +76,15 @@ def test_gzip_is_known_by_its_content(tmp_path: Path, layout: str) -> None:
     assert [each.value for each in opened(file) if isinstance(each, Document)] == values
 
 
-def test_a_gzip_that_is_cut_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
+def test_a_truncated_gzip_yields_its_documents_and_an_error(tmp_path: Path) -> None:
     values = [{"n": n, "text": f"{n * 7919:x}" * 20} for n in range(5000)]
     file = tmp_path / "cut.jsonl.gz"
     file.write_bytes(gzip.compress(laid_out(values, "lines"))[:-2000])
     *whole, last = opened(file)
     assert 100 < len(whole) < 5000
     assert [each.value for each in whole if isinstance(each, Document)] == values[: len(whole)]
-    assert isinstance(last, Refused)
-    assert last.place == Place("line", len(whole) + 1)
+    assert isinstance(last, RejectedEntry)
+    assert last.location == Location("line", len(whole) + 1)
     assert "cut short" in last.reason
 
 
@@ -92,9 +92,9 @@ def test_bad_lines_are_named_by_their_numbers() -> None:
     lines = [b'{"a": 1}', b"", b"{", b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}', b'{"a": NaN}', b"\xff\xfe", b"[]",
              b"7", b'{"a": 2}\r', b"  ", b'{"last": true}']  # fmt: skip
     found = list(documents.read(io.BytesIO(b"\n".join(lines))))
-    assert [each.place.number for each in found] == [1, 3, 4, 5, 6, 7, 8, 9, 10, 12]
+    assert [each.location.number for each in found] == [1, 3, 4, 5, 6, 7, 8, 9, 10, 12]
     assert [each.value for each in found if isinstance(each, Document)] == [{"a": 1}, {"a": 2}, {"last": True}]
-    reasons = {each.place.number: each for each in found if isinstance(each, Refused)}
+    reasons = {each.location.number: each for each in found if isinstance(each, RejectedEntry)}
     assert "duplicate key" in reasons[4].reason
     assert reasons[8].reason == "Must be an object"
     assert reasons[3].text == "{"
@@ -103,8 +103,8 @@ def test_bad_lines_are_named_by_their_numbers() -> None:
 
 def test_bad_elements_are_named_by_their_index_and_the_others_are_read() -> None:
     found = list(documents.read(io.BytesIO(b'[{"a": 1}, , 5, {"a": ]}, "]}", {"b": NaN} ,{"a": 2} ]\n')))
-    assert [each.place for each in found] == [Place("index", n) for n in range(7)]
-    assert [type(each) for each in found] == [Document, *[Refused] * 5, Document]
+    assert [each.location for each in found] == [Location("index", n) for n in range(7)]
+    assert [type(each) for each in found] == [Document, *[RejectedEntry] * 5, Document]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conversation.archive import documents
-from conversation.archive.entries import Entry, Reader, Refused, Stated
+from conversation.archive.entries import Entry, ParsedRecord, Reader, RejectedEntry
 from conversation.archive.formats import openai_chat, sharegpt
 from logging_store.records.models import Interaction, Session
 
@@ -22,7 +22,7 @@ def entries(reader: Reader, *lines: Json) -> list[Entry]:
 def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
     """Return the facts of all sessions and interactions; nothing may be refused."""
     found = entries(reader, *lines)
-    records = [each.record for each in found if isinstance(each, Stated)]
+    records = [each.record for each in found if isinstance(each, ParsedRecord)]
     assert len(records) == len(found), found
     return (
         [each.json_fields() for each in records if isinstance(each, Session)],
@@ -32,8 +32,8 @@ def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
 
 def refusals(reader: Reader, *lines: Json) -> list[str]:
     found = entries(reader, *lines)
-    assert all(isinstance(each, Refused) for each in found), found
-    return [each.reason for each in found if isinstance(each, Refused)]
+    assert all(isinstance(each, RejectedEntry) for each in found), found
+    return [each.reason for each in found if isinstance(each, RejectedEntry)]
 
 
 def said(*roles_and_texts: tuple[str, str]) -> list[Json]:
@@ -63,7 +63,7 @@ def test_a_greeting_and_the_instructions_stand_at_the_head_of_the_first_prompt()
     assert interactions == [turn("x", 1, prompt=messages[:3], response="b"), turn("x", 2, prompt="c")]
 
 
-def test_what_nobody_asked_for_is_a_response_all_the_same() -> None:
+def test_a_response_without_a_prompt_is_a_response() -> None:
     _, interactions = stated(openai_chat.read, {"id": "x", "messages": said(("system", "S"), ("assistant", "b"))})
     assert interactions == [turn("x", 1, prompt=said(("system", "S")), response="b")]
 
@@ -82,7 +82,7 @@ def test_tool_calls_stay_within_the_response() -> None:
     assert interactions == [turn(name, 1, prompt="a", response=response), turn(name, 2, prompt="Thanks")]
 
 
-def test_parts_and_names_of_a_message_are_kept() -> None:
+def test_parts_and_names_of_a_message_are_imported() -> None:
     message = {"role": "user", "content": [{"type": "text", "text": "Look"}, {"type": "image_url"}], "name": "ada"}
     _, interactions = stated(openai_chat.read, {"id": "x", "messages": [message]})
     assert interactions == [turn("x", 1, prompt=[message])]
@@ -160,7 +160,7 @@ def test_sharegpt_speakers_have_roles() -> None:
     ]
 
 
-def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
+def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
     assert refusals(
         openai_chat.read,
         {"messages": "hello"},
@@ -171,9 +171,9 @@ def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
         {"id": ["x"], "messages": said(("user", "a"))},
         {"id": "y" * 201, "messages": said(("user", "a"))},
     ) == [
-        "Needs messages, a list with at least one",
-        "Needs messages, a list with at least one",
-        "$.messages[1]: A message needs a role, a text",
+        "Needs messages, a list with at least one message",
+        "Needs messages, a list with at least one message",
+        "$.messages[1]: A message needs a role, which is a text",
         "$.choices[0]: A choice needs a message",
         "Its id 'undefined' can't be used: Looks like a missing id converted to text; leave it out instead",
         "$.id: Must be a text or a number",
@@ -185,12 +185,12 @@ def test_what_is_no_dialogue_is_refused_with_the_reason() -> None:
     ]
 
 
-def test_only_the_part_that_can_not_be_kept_is_refused() -> None:
+def test_only_the_invalid_part_is_rejected() -> None:
     messages = said(("user", "a"), ("assistant", "b\0c"), ("user", "d"))
     session, refused, kept = entries(openai_chat.read, {"id": "x", "messages": messages})
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RejectedEntry)
     assert refused.reason == "$.response: Text can't hold the NUL character"
     assert json.loads(refused.text or "") == turn("x", 1, prompt="a", response="b\0c")
-    assert isinstance(session, Stated)
-    assert isinstance(kept, Stated)
+    assert isinstance(session, ParsedRecord)
+    assert isinstance(kept, ParsedRecord)
     assert kept.record.json_fields() == turn("x", 2, prompt="d")

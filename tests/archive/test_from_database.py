@@ -1,4 +1,4 @@
-"""`flask import --from-database`: somebody's own tables come in once, and stay as they are."""
+"""`--from-database` imports another application's tables once, and doesn't change them."""
 
 import json
 import os
@@ -139,24 +139,24 @@ def test_a_pair_of_tables_comes_in_once_and_stays_as_it_is(
     assert told == ("Frage 2 🙂", "Antwort 2 語", {"tokens_used": 2}, "2026-11-21T06:30:00+00:00")
 
 
-def test_a_dry_run_says_what_is_understood_and_stores_nothing(theirs: Theirs, backend: Backend) -> None:
+def test_a_dry_run_prints_the_mapping_and_stores_nothing(theirs: Theirs, backend: Backend) -> None:
     fill(theirs, 2, 3)
     theirs.execute('update public.ai_interactions set id = null, "isGood" = true where tokens_used = 1')
     result = theirs.pair("--dry-run", "--map", "prompt_tokens=-", "--map", "mood=title")
     assert result.exit_code == 0, result.output
-    assert "public.ai_sessions: 2 rows (a session a row)" in result.stdout
+    assert "public.ai_sessions: 2 rows (one session per row)" in result.stdout
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     for expected in (
         "id uuid → session_id",
         "mood text → title",
-        "title text → metadata.title (not understood; 2 values)",
+        "title text → metadata.title (unknown column; 2 values)",
         "metadata jsonb → metadata",
         "user_input text → prompt",
         "tokens_used integer → metadata.tokens_used (a sum; Turnlog keeps input and output tokens; 3 values)",
-        "prompt_tokens integer → left out (0 values)",
-        "isGood boolean → metadata.isGood (not understood; 1 value)",
-        "created_at timestamp without time zone → started_at (without a zone: read as UTC)",
-        "1 row of public.ai_interactions without id: theirs derives from the content of the row.",
+        "prompt_tokens integer → ignored (0 values)",
+        "isGood boolean → metadata.isGood (unknown column; 1 value)",
+        "created_at timestamp without time zone → started_at (without a time zone: read as UTC)",
+        "1 row of public.ai_interactions without id: the id is derived from the content of the row.",
         "Nothing was stored: --dry-run.",
     ):
         assert expected in lines
@@ -180,7 +180,7 @@ def test_missing_parents_are_made_and_null_ids_derive_from_the_row(
     )
     report = tmp_path / "report"
     plan = theirs.pair("--dry-run").stdout
-    assert "2 rows of public.ai_interactions name sessions that public.ai_sessions lacks (1): they are made." in plan
+    assert "2 rows of public.ai_interactions name sessions that are missing from public.ai_sessions (1 in all)." in plan
     for sessions, interactions in (([2, 0, 0, 0, 0], [7, 0, 0, 0, 0]), ([0, 0, 2, 0, 0], [0, 0, 7, 0, 0])):
         result = theirs.pair("--report", report)
         assert result.exit_code == 0, result.output
@@ -215,7 +215,7 @@ def test_numbers_and_texts_are_ids_and_times_may_be_epochs(theirs: Theirs, repos
     assert counted(theirs.take(*options))["interactions"] == [0, 0, 3, 0, 0]
 
 
-def test_what_does_not_fit_its_field_is_kept_in_metadata(theirs: Theirs, repository: ConversationRepository) -> None:
+def test_values_that_do_not_fit_go_to_metadata(theirs: Theirs, repository: ConversationRepository) -> None:
     theirs.execute(
         "insert into public.ai_sessions (id, user_id, metadata, mood) values"
         " ('a0000000-0000-4000-8000-000000000001', '  ', '{\"mood\": \"theirs\"}', 'calm');"
@@ -268,7 +268,7 @@ def test_a_message_a_row_is_paired_into_interactions(theirs: Theirs, repository:
     for interactions in ([4, 0, 0, 0, 0], [0, 0, 4, 0, 0]):
         result = theirs.take("--interactions", "public.messages")
         assert (result.exit_code, counted(result)["interactions"]) == (0, interactions), result.output
-    assert "a message a row" in result.stdout
+    assert "one message per row" in result.stdout
     first, second = turns(repository, "c1")
     assert (first["turn"], first["prompt"], first["response"]) == (1, "Hi", "Ho")
     assert (first["model"], first["cost_usd"], first["completed_at"]) == ("m-1", 0.25, "2026-11-21T06:30:02+00:00")
@@ -335,7 +335,7 @@ def test_an_import_that_ends_early_says_how_far_it_came(theirs: Theirs, backend:
     assert process.returncode == 1
     sessions, interactions = stored_rows(backend)
     assert interactions < 20_000
-    why = "Interrupted" if ending == "interrupted" else "The source can't be read: "
+    why = "Interrupted" if ending == "interrupted" else "Can't read the source: "
     assert f"Error: {why}" in printed.decode()
     told = re.search(rf"Stored is up to interactions row (\d+) of {theirs.name} on ", printed.decode())
     assert told is not None
@@ -400,8 +400,8 @@ def test_source_and_destination_may_be_one_database(postgres_server: TestServer,
             ["--interactions", "public.ai_interaction"],
             "no table public.ai_interaction. Did you mean public.ai",
         ),
-        (["--interactions", "a.b.c"], "is no name of a table"),
-        (["--interactions", "private"], "which column names the session of an interaction is not understood"),
+        (["--interactions", "a.b.c"], "is not a table name"),
+        (["--interactions", "private"], "can't tell which column names the session of an interaction"),
         (["--interactions", "ai_interactions", "--map", "x=prompt"], "there is no column x"),
         (["--interactions", "ai_interactions", "--zone", "Mars/Base"], "there is no such zone"),
         (["--sessions", "ai_sessions"], "Name the table with --interactions"),
@@ -410,7 +410,7 @@ def test_source_and_destination_may_be_one_database(postgres_server: TestServer,
         (["--interactions", "ai_interactions", "--shift-to-now"], "leave FILE, --format and --shift-to-now out"),
     ],
 )
-def test_what_is_wrong_is_said_clearly(theirs: Theirs, options: list[str], message: str) -> None:
+def test_errors_are_clear(theirs: Theirs, options: list[str], message: str) -> None:
     result = theirs.take(*options)
     assert result.exit_code in {1, 2}
     assert message in result.output
@@ -419,7 +419,7 @@ def test_what_is_wrong_is_said_clearly(theirs: Theirs, options: list[str], messa
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (f"postgresql://me:{PASSWORD}@127.0.0.1:1/db", "The source can't be read: connection failed"),
+        (f"postgresql://me:{PASSWORD}@127.0.0.1:1/db", "Can't read the source: connection failed"),
         (f"postgresql://me:{PASSWORD}@1@127.0.0.1:1/db", "percent-encoded"),
         (f"postgresql://me:{PASSWORD}@[::1/db", "must be a connection string of PostgreSQL"),
         (f"https://me:{PASSWORD}@ref.supabase.co", "must be the project's URL|needs the project's secret key"),
@@ -473,7 +473,7 @@ def test_the_api_gives_tables_with_keys_of_several_columns(theirs: Theirs, api: 
     assert stored_rows(backend) == (10, 400)
 
 
-def test_what_the_api_refuses_is_said_clearly(theirs: Theirs, api: TableApi, backend: Backend) -> None:
+def test_errors_of_the_api_are_clear(theirs: Theirs, api: TableApi, backend: Backend) -> None:
     assert "The API has no table public.nothing. It has public.ai_in" in theirs.take(
         "--interactions", "nothing", url=api.url
     ).output  # fmt: skip

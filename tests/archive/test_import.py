@@ -1,7 +1,8 @@
-"""`flask import`: whatever the file holds is stored once, and what isn't is told with its place and the reason."""
+"""An import stores every valid record once, and reports the others with their location and reason."""
 
 import gzip
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ def chat(name: str, *texts: str) -> dict[str, Any]:
 def test_dialogues_come_in_by_one_command_and_once(
     flask: Flask, repository: ConversationRepository, backend: Backend, tmp_path: Path
 ) -> None:
-    everything = dialogues.read()
-    sessions, interactions = dialogues.counted(everything)
+    conversations = dialogues.read()
+    sessions, interactions = dialogues.counted(conversations)
     assert interactions > sessions > 1
     file = tmp_path / "dialogues"
     file.symlink_to(dialogues.FILE)  # what can't be stored would be told beside the file
@@ -39,7 +40,7 @@ def test_dialogues_come_in_by_one_command_and_once(
     assert stored_rows(backend) == (sessions, interactions)
     assert [path.name for path in tmp_path.iterdir()] == ["dialogues"]
 
-    for dialogue in everything:
+    for dialogue in conversations:
         stored = repository.session(dialogue["id"])
         assert (stored["metadata"], stored["implicit"]) == ({"services": dialogue["services"]}, False)
         turns = repository.transcript(dialogue["id"], {"limit": 100})["interactions"]
@@ -48,8 +49,33 @@ def test_dialogues_come_in_by_one_command_and_once(
         assert [each["turn"] for each in turns] == list(range(1, len(turns) + 1))
 
 
+def test_sessions_that_only_their_interactions_name_are_counted(flask: Flask, tmp_path: Path) -> None:
+    at = "2026-11-21T06:30:00Z"
+    uuids = [str(uuid.uuid4()) for _ in range(10)]
+    interactions = [
+        {
+            "record": "interaction",
+            "interaction_id": uuids[n],
+            "session_id": uuids[7 + n % 3],
+            "created_at": at,
+            "prompt": f"{n}",
+            "status": "pending",
+        }
+        for n in range(7)
+    ]
+    lines = [{"record": "session", "session_id": uuids[7], "created_at": at}, *interactions]
+    file = write(tmp_path / "log.jsonl", lines)
+    result = flask("import", file, "--format", "turnlog", "--project", "beside")
+    assert result.exit_code == 0, result.output
+    assert counted(result) == {"sessions": [1, 0, 0, 0, 0], "interactions": [7, 0, 0, 0, 0]}
+    assert "2 sessions created for interactions whose session wasn't there" in result.stdout
+    assert "beside" in flask("projects", "list").stdout
+    again = flask("import", file, "--format", "turnlog", "--project", "beside")
+    assert "created for interactions" not in again.stdout
+
+
 @pytest.mark.parametrize("layout", ["lines", "array", "gzip", "stdin", "gzip on stdin"])
-def test_a_file_is_what_its_content_says(
+def test_the_content_decides_the_layout(
     flask: Flask, tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -66,7 +92,7 @@ def test_a_file_is_what_its_content_says(
     assert counted(result) == {"sessions": [700, 0, 0, 0, 0], "interactions": [1400, 0, 0, 0, 0]}
 
 
-def test_what_is_not_stored_is_told_and_the_rest_is_stored(
+def test_rejected_records_are_reported_and_the_rest_is_stored(
     flask: Flask, repository: ConversationRepository, tmp_path: Path
 ) -> None:
     lines = [
@@ -84,7 +110,7 @@ def test_what_is_not_stored_is_told_and_the_rest_is_stored(
     assert result.exit_code == 1, result.output
     assert counted(result) == {"sessions": [3, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
     assert "6 more rejected, of which no record could be made" in result.stdout
-    assert f"What was not stored, and why: {file}.rejects.jsonl" in result.stdout
+    assert f"Rejected records and reasons: {file}.rejects.jsonl" in result.stdout
     told = rows(tmp_path / "chats.jsonl.rejects.jsonl")
     assert [each["line"] for each in told] == [2, 3, 4, 5, 6, 7]
     assert told[0]["text"] == "{not json"
@@ -92,7 +118,7 @@ def test_what_is_not_stored_is_told_and_the_rest_is_stored(
     assert repository.transcript("nul", {"limit": 9})["interactions"][0]["prompt"] == "d"
 
 
-def test_a_contradiction_is_told_and_changes_nothing(
+def test_a_conflict_is_reported_and_changes_nothing(
     flask: Flask, repository: ConversationRepository, tmp_path: Path
 ) -> None:
     assert flask("import", write(tmp_path / "a", [chat("x", "a", "b")]), "--format", "openai-chat").exit_code == 0
@@ -102,7 +128,7 @@ def test_a_contradiction_is_told_and_changes_nothing(
     assert counted(result) == {"sessions": [1, 0, 1, 0, 0], "interactions": [2, 0, 0, 1, 0]}
     assert [each["response"] for each in repository.transcript("x", {"limit": 9})["interactions"]] == ["b", None]
     (told,) = rows(tmp_path / "told")
-    assert (told["line"], told["reason"]) == (2, "conflict: another value is stored of response")
+    assert (told["line"], told["reason"]) == (2, "conflict: a different value is stored for response")
     assert told["record"]["response"] == "other"
 
 
@@ -127,7 +153,7 @@ def test_records_of_an_erased_session_are_rejected_as_such(
     assert [each["reason"] for each in rows(tmp_path / "a.rejects.jsonl")] == ["rejected: erased"] * 2
 
 
-def test_a_later_run_replaces_what_an_earlier_one_told(flask: Flask, tmp_path: Path) -> None:
+def test_a_later_run_replaces_the_reports_of_an_earlier_one(flask: Flask, tmp_path: Path) -> None:
     file = write(tmp_path / "a", ["{"])
     assert flask("import", file, "--format", "sharegpt").exit_code == 1
     assert len(rows(tmp_path / "a.rejects.jsonl")) == 1
@@ -136,7 +162,7 @@ def test_a_later_run_replaces_what_an_earlier_one_told(flask: Flask, tmp_path: P
     assert not (tmp_path / "a.rejects.jsonl").exists()
 
 
-def test_an_array_is_told_of_by_index_and_an_end_that_is_cut_off(flask: Flask, tmp_path: Path) -> None:
+def test_errors_in_an_array_have_an_index_and_truncation_is_reported(flask: Flask, tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text(json.dumps([chat("x", "a"), 7, chat("y", "b")])[:-1], encoding="utf-8")
     result = flask("import", file, "--format", "openai-chat")
@@ -145,7 +171,7 @@ def test_an_array_is_told_of_by_index_and_an_end_that_is_cut_off(flask: Flask, t
     assert told == [(1, "Must be an object"), (3, "The array has no end: the file is cut short")]
 
 
-def test_a_cut_gzip_gives_what_it_has(flask: Flask, tmp_path: Path) -> None:
+def test_a_truncated_gzip_is_imported_up_to_the_cut(flask: Flask, tmp_path: Path) -> None:
     chats = [chat(f"chat {n}", f"{n * 7919:x}" * 50) for n in range(3000)]
     file = tmp_path / "a.gz"
     file.write_bytes(gzip.compress("".join(json.dumps(each) + "\n" for each in chats).encode())[:-3000])
@@ -187,9 +213,7 @@ def test_repairs_are_reported_and_the_second_run_makes_the_same(
 
 @pytest.mark.parametrize("option", ["--rejects", "--report"])
 @pytest.mark.parametrize("spelled", ["as it is", "another way", "linked"])
-def test_a_file_is_not_written_over_by_what_is_told_of_it(
-    flask: Flask, tmp_path: Path, option: str, spelled: str
-) -> None:
+def test_a_report_never_overwrites_the_file(flask: Flask, tmp_path: Path, option: str, spelled: str) -> None:
     file = write(tmp_path / "chats.jsonl", [chat("x", "a"), "{"])
     before = file.read_bytes()
     (tmp_path / "folder").mkdir()
@@ -211,7 +235,7 @@ def test_rejects_and_report_are_two_files(flask: Flask, tmp_path: Path, rejects:
 
 
 @pytest.mark.parametrize("option", ["--rejects", "--report"])
-def test_a_folder_that_is_not_there_is_told_before_anything_is_read(flask: Flask, tmp_path: Path, option: str) -> None:
+def test_a_missing_folder_is_an_error_before_anything_is_read(flask: Flask, tmp_path: Path, option: str) -> None:
     result = flask("import", dialogues.FILE, "--format", "sharegpt", option, tmp_path / "nowhere" / "file")
     assert result.exit_code == 2
     assert "There is no folder" in result.output

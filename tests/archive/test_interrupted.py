@@ -1,4 +1,4 @@
-"""An import that is killed, interrupted or deserted by its store goes on when it is run again, and nothing is lost."""
+"""An import that was killed, interrupted or lost its store continues when it is run again, losing nothing."""
 
 import json
 import signal
@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from conversation.archive import importing
-from conversation.archive.entries import Entry, Place, Stated
-from conversation.archive.importing import Import, Row
+from conversation.archive.entries import Entry, Location, ParsedRecord
+from conversation.archive.importing import Importer, Row
 from logging_store.batches import Receipt
 from logging_store.errors import Misconfigured, StoreUnavailable
 from logging_store.records.identity import Identity
@@ -77,7 +77,7 @@ def importing_from_a_pipe(backend: Backend, file: Path, *options: str) -> Iterat
         process.communicate()
 
 
-def told(flask: Flask) -> list[Row]:
+def exported_rows(flask: Flask) -> list[Row]:
     """Return all that is stored, without the times at which it came."""
     lines = [json.loads(line) for line in flask("export").stdout_bytes.splitlines()]
     return [{name: value for name, value in line.items() if name != "created_at"} for line in lines]
@@ -101,7 +101,7 @@ def test_a_killed_import_goes_on_and_ends_as_an_undisturbed_one(
         assert (created + duplicate, filled, conflict, rejected) == (all_, 0, 0, 0)
     undisturbed = flask_of(other.environment)
     assert undisturbed("import", file, "--format", "sharegpt").exit_code == 0
-    assert told(flask) == told(undisturbed)
+    assert exported_rows(flask) == exported_rows(undisturbed)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -162,15 +162,15 @@ class Fickle:
 
 def entries(count: int) -> Iterator[Entry]:
     for n in range(count):
-        yield Stated(Place("line", n + 1), Session(session_id=f"s{n}"))
+        yield ParsedRecord(Location("line", n + 1), Session(session_id=f"s{n}"))
 
 
-def run_of(keep: importing.Keep, patience_s: float, waited: list[float]) -> Import:
+def run_of(keep: importing.Write, patience_s: float, waited: list[float]) -> Importer:
     def reject(row: Row) -> None:
         pytest.fail(f"rejected: {row}")
 
-    return Import(
-        keep, reject=reject, report=reject, waiting=lambda _, pause: waited.append(pause), patience_s=patience_s
+    return Importer(
+        keep, reject=reject, report=reject, on_outage=lambda _, pause: waited.append(pause), patience_s=patience_s
     )
 
 
@@ -181,7 +181,7 @@ def test_a_batch_is_tried_until_the_store_is_back(monkeypatch: pytest.MonkeyPatc
     assert [tally.records for tally in run.run(entries(1200))] == [500, 1000, 1200]
     assert waited == [0.001, 0.002, 0.002]
     assert store.kept == [f"s{n}" for n in range(1200)]
-    assert run.tally.place == Place("line", 1200)
+    assert run.tally.location == Location("line", 1200)
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +190,10 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnavailable):
         list(run.run(entries(1200)))
     assert 1 <= len(waited) < 1000
-    assert (run.tally.records, run.tally.place) == (500, Place("line", 500))
+    assert (run.tally.records, run.tally.location) == (500, Location("line", 500))
 
 
-def test_what_a_person_has_to_mend_is_not_waited_for() -> None:
+def test_misconfiguration_is_not_retried() -> None:
     def keep(_: Sequence[Record]) -> Any:
         raise Misconfigured("the schema is missing")
 
@@ -203,7 +203,7 @@ def test_what_a_person_has_to_mend_is_not_waited_for() -> None:
     assert not waited
 
 
-def test_what_is_being_written_when_somebody_interrupts_is_counted() -> None:
+def test_a_batch_in_flight_is_counted_after_an_interrupt() -> None:
     writing, finish = threading.Event(), threading.Event()
 
     def keep(records: Sequence[Record]) -> list[WriteResult]:
@@ -220,4 +220,4 @@ def test_what_is_being_written_when_somebody_interrupts_is_counted() -> None:
     run = run_of(keep, 60, [])
     with pytest.raises(KeyboardInterrupt):
         list(run.run(interrupted()))
-    assert (run.tally.records, run.tally.place) == (500, Place("line", 500))
+    assert (run.tally.records, run.tally.location) == (500, Location("line", 500))

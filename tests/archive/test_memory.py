@@ -1,4 +1,4 @@
-"""Neither an import nor an export needs more memory for more records."""
+"""The memory of imports and exports is independent of the number of records."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ _SPARE = 8 * 1024 * 1024  # bytes that one run may need more than another; the l
 def peak(what: str, count: int) -> int:
     """Return the most memory, in bytes, that a process had which handled so many records."""
     told = subprocess.run(
-        [sys.executable, "-m", "tests.archive.measured", what, str(count)],
+        [sys.executable, "-m", "tests.archive.memory_use", what, str(count)],
         cwd=Path(__file__).parents[2],
         check=True,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""An export of MongoDB is repaired on the way in: every repair is told, and nothing of any document is dropped."""
+"""MongoDB exports are repaired on import: every repair is reported, and nothing of a document is lost."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversation.archive import documents
-from conversation.archive.entries import Entry, Refused, Repaired, Stated
+from conversation.archive.entries import Entry, ParsedRecord, RejectedEntry, RepairedId
 from conversation.archive.formats import extended_json, mongoexport
 from logging_store.records.models import Interaction, Session
 
@@ -58,7 +58,9 @@ def entries(*lines: Json) -> list[Entry]:
 
 
 def facts(found: list[Entry], model: type[Session] | type[Interaction]) -> list[Json]:
-    return [each.record.json_fields() for each in found if isinstance(each, Stated) and isinstance(each.record, model)]
+    return [
+        each.record.json_fields() for each in found if isinstance(each, ParsedRecord) and isinstance(each.record, model)
+    ]
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -79,10 +81,12 @@ def leaves(value: Any) -> Iterator[Any]:
 @given(st.lists(conversations(), max_size=4))
 def test_nothing_of_any_conversation_is_dropped(lines: list[Json]) -> None:
     found = entries(*lines)
-    assert not [each for each in found if isinstance(each, Refused)]
+    assert not [each for each in found if isinstance(each, RejectedEntry)]
     for number, line in enumerate(lines, start=1):
         records = [
-            each.record.json_fields() for each in found if isinstance(each, Stated) and each.place.number == number
+            each.record.json_fields()
+            for each in found
+            if isinstance(each, ParsedRecord) and each.location.number == number
         ]
         expected = Counter(leaves(extended_json.plain(line)))
         kept = Counter(leaves(records))
@@ -92,21 +96,21 @@ def test_nothing_of_any_conversation_is_dropped(lines: list[Json]) -> None:
 
 
 @given(st.lists(conversations(), max_size=6))
-def test_each_session_id_that_is_none_or_was_used_is_repaired_and_told(lines: list[Json]) -> None:
+def test_missing_and_repeated_session_ids_are_repaired_and_reported(lines: list[Json]) -> None:
     found = entries(*lines)
     again = entries(*lines)
     assert found == again
-    told = [each for each in found if isinstance(each, Repaired)]
+    told = [each for each in found if isinstance(each, RepairedId)]
     owners: dict[str, set[str]] = {}
     for each in found:
-        if isinstance(each, Stated) and isinstance(each.record, Session):
-            document = extended_json.plain(lines[each.place.number - 1])
+        if isinstance(each, ParsedRecord) and isinstance(each.record, Session):
+            document = extended_json.plain(lines[each.location.number - 1])
             same = json.dumps(document.get("_id", document), sort_keys=True)
             owners.setdefault((each.record.session_id or "").lower(), set()).add(same)
     assert all(len(documents_of_it) == 1 for documents_of_it in owners.values())
     used: dict[str, Any] = {}
     for number, line in enumerate(lines, start=1):
-        repair = next((each for each in told if each.place.number == number), None)
+        repair = next((each for each in told if each.location.number == number), None)
         if repair:
             assert repair.session_id.startswith(("mongo-", "sha256-"))
             assert repair.reason in {"missing", "null", "blank", "a placeholder", "not a name", "repeated"}
@@ -126,8 +130,8 @@ def test_repairs_derive_from_the_id_of_the_document() -> None:
         {"sessionId": "s", "messages": []},
         {"_id": {"$oid": "a1"}, "sessionId": "s", "messages": []},
     )
-    told = [each for each in found if isinstance(each, Repaired)]
-    assert [(each.place.number, each.reason, each.was, each.session_id[:8]) for each in told] == [
+    told = [each for each in found if isinstance(each, RepairedId)]
+    assert [(each.location.number, each.reason, each.was, each.session_id[:8]) for each in told] == [
         (2, "null", None, "mongo-a2"),
         (3, "blank", " ", "mongo-a3"),
         (4, "missing", None, "mongo-a4"),
@@ -145,7 +149,7 @@ def test_a_uuid_in_another_spelling_is_the_same_id() -> None:
     found = entries(
         {"_id": 1, "sessionId": lower, "messages": []}, {"_id": 2, "sessionId": lower.upper(), "messages": []}
     )
-    assert [each.reason for each in found if isinstance(each, Repaired)] == ["repeated"]
+    assert [each.reason for each in found if isinstance(each, RepairedId)] == ["repeated"]
 
 
 def test_a_conversation_has_its_times_and_its_fields() -> None:
@@ -233,8 +237,10 @@ def test_single_messages_are_gathered_and_put_in_order() -> None:
         message(6, "a", "user", None),
         {"_id": 7, "sessionId": "a"},
     )
-    assert [(each.place.number, each.session_id) for each in found if isinstance(each, Repaired)] == [(3, "mongo-m3")]
-    assert [each.place.number for each in found if isinstance(each, Refused)] == [7]
+    assert [(each.location.number, each.session_id) for each in found if isinstance(each, RepairedId)] == [
+        (3, "mongo-m3")
+    ]
+    assert [each.location.number for each in found if isinstance(each, RejectedEntry)] == [7]
     assert facts(found, Session) == [{"session_id": name, "user_id": "ada"} for name in ("a", "b", "mongo-m3")]
     told = [(each["session_id"], each["prompt"], each.get("response")) for each in facts(found, Interaction)]
     assert told == [("a", "c2", "c5"), ("a", "c6", None), ("b", "c4", "c1"), ("mongo-m3", "c3", None)]

@@ -1,4 +1,4 @@
-"""export → import into an empty store → export gives the same bytes, whatever people said and however it was logged."""
+"""export → import into an empty store → export gives the same bytes, whatever was logged and how."""
 
 import json
 from collections import Counter
@@ -176,7 +176,7 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
     assert keyed.receipt.receipt == "duplicate"
 
 
-def test_lines_that_are_no_records_are_told(backend: Backend, tmp_path: Path) -> None:
+def test_invalid_lines_are_reported(backend: Backend, tmp_path: Path) -> None:
     at = "2026-11-21T06:30:00Z"
     file = write(
         tmp_path / "log.jsonl",

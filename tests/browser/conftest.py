@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from logging_store.postgres.postgres_store import PostgresStore
 from tests.browser.chromium import FOREIGN_NAME
 from tests.browser.road import Road
@@ -142,7 +142,7 @@ def serving(server: TestServer, site: Site) -> Iterator[Service]:
             yield service
 
 
-def make_key(service: Service, *origins: str, project: str = "default") -> MadeKey:
+def make_key(service: Service, *origins: str, project: str = "default") -> NewKey:
     """Make a publishable key for pages of these origins."""
     with key_registry(service) as registry:
         return registry.create(project, "publishable", {"log"}, origins=origins)

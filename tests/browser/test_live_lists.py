@@ -54,8 +54,8 @@ def test_a_new_session_appears_and_is_told_politely(page: Page, open_service: Se
     say(open_service, "a new one")
     time_passes(page)
     expect(page.locator("tbody tr").first).to_contain_text("a new one")
-    expect(page.locator("#live-news")).to_have_text("1 new session")
-    expect(page.locator("#live-state")).to_contain_text("Up to date at")
+    expect(page.locator("#live-announcement")).to_have_text("1 new session")
+    expect(page.locator("#live-state")).to_contain_text("Updated at")
 
 
 def test_what_has_the_focus_keeps_it_and_a_changed_row_is_renewed(page: Page, open_service: Service) -> None:
@@ -109,7 +109,7 @@ def test_an_outage_is_told_and_gone_when_it_is_over(page: Page, open_service: Se
     with page.expect_response("**/live"):
         page.clock.run_for(30_100)
     expect(page.locator(".arrivals li").first).to_contain_text("when it was back")
-    expect(page.locator("#live-state")).to_contain_text("Up to date at")
+    expect(page.locator("#live-state")).to_contain_text("Updated at")
 
 
 def test_what_somebody_reads_further_down_stays_where_it_is(page: Page, open_service: Service) -> None:

@@ -1,4 +1,4 @@
-"""`flask demo`: a recorded week comes into an empty project, ends now, and never among real records."""
+"""`turnlog demo --here`: a recorded week comes into an empty project, ends now, and never among real records."""
 
 import gzip
 import json
@@ -9,20 +9,15 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import create_app
 from conversation.archive.entries import Entry
-from conversation.archive.shifting import Shift
+from conversation.archive.time_shift import TimeShift
 from conversation.demo import RECORDING
-from conversation.settings import Settings
-from logging_store.postgres.function_store import FunctionStore
 from logging_store.records.models import Folder, Session
 from logging_store.repository import ConversationRepository
-from tests.access.conftest import Calls
 from tests.doctor import Operator
 
 _TABLES = {
@@ -51,9 +46,9 @@ def newest() -> datetime:
 
 
 def test_the_whole_recording_is_kept(operator: Operator) -> None:
-    result = operator.run("demo")
+    result = operator.run("demo", "--here")
     assert result.exit_code == 0, result.output
-    told = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:\w+s|times feedback),", result.output)]
+    told = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:\w+s|feedback)[,.]", result.output)]
     assert told == [len(recorded(kind)) for kind in ("session", "interaction", "folder", "feedback")]
     for kind, table in _TABLES.items():
         (count,) = operator.execute(f"select count(*) from turnlog.{table}")  # noqa: S608
@@ -62,7 +57,7 @@ def test_the_whole_recording_is_kept(operator: Operator) -> None:
 
 def test_the_week_ends_now(operator: Operator) -> None:
     before = datetime.now(UTC)
-    operator.run("demo")
+    operator.run("demo", "--here")
     begun = "select max(started_at), min(started_at) from turnlog.ai_interactions"
     ((last, first),) = operator.execute(begun)
     recorded_at = begins()
@@ -77,7 +72,7 @@ def test_the_week_ends_now(operator: Operator) -> None:
 def test_a_course_has_lessons_that_were_held_and_lessons_to_come(
     operator: Operator, repository: ConversationRepository
 ) -> None:
-    operator.run("demo")
+    operator.run("demo", "--here")
     course = repository.folder("practice-mila", {"limit": 20})
     statistics = course["folder"]["statistics"]
     assert (statistics["planned"], statistics["sessions"], len(course["sessions"])) == (12, 12, 12)
@@ -160,52 +155,39 @@ def test_its_addresses_are_nobodys() -> None:
 
 def test_what_is_there_is_left_alone(operator: Operator, repository: ConversationRepository) -> None:
     repository.write([Session(session_id="mine")])
-    refused = operator.run("demo")
+    refused = operator.run("demo", "--here")
     assert (refused.exit_code, "has conversations already" in refused.output) == (1, True)
-    left = operator.run("demo", "--unless-made")
-    assert (left.exit_code, "they stay as they are" in left.output) == (0, True)
-    assert [session["key"] for session in repository.sessions({"limit": 10})["sessions"]] == ["mine"]
-    elsewhere = operator.run("demo", "--project", "beside")
+    elsewhere = operator.run("demo", "--here", "--project", "beside")
     assert (elsewhere.exit_code, "The project beside has a week" in elsewhere.output) == (0, True)
     assert [session["key"] for session in repository.sessions({"limit": 10})["sessions"]] == ["mine"]
 
 
 def test_a_folder_alone_is_something_already(operator: Operator, repository: ConversationRepository) -> None:
     repository.write([Folder(folder_id="mine")])
-    assert operator.run("demo").exit_code == 1
+    assert operator.run("demo", "--here").exit_code == 1
 
 
 def test_a_record_that_can_not_be_kept_is_an_error(operator: Operator, repository: ConversationRepository) -> None:
     key = next(session["key"] for session in recorded("session") if "key" in session)
     repository.write([Session(session_id=key)])
     repository.erase(key)
-    result = operator.run("demo")
+    result = operator.run("demo", "--here")
     assert (result.exit_code, "A record of the demo can't be stored" in result.output) == (1, True)
 
 
 def test_a_project_has_a_name_that_can_be_one(operator: Operator) -> None:
-    result = operator.run("demo", "--project", "no spaces")
+    result = operator.run("demo", "--here", "--project", "no spaces")
     assert (result.exit_code, "must be 1 to 100 letters" in result.output) == (2, True)
 
 
-def test_the_way_in_opens_the_log(operator: Operator, store: FunctionStore, tmp_path: Path) -> None:
-    guarded = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
-    result = operator.run("demo", "--sign-in")
-    found = re.search(r"Open {2}(\S+)\n {4}Key {3}(turnlog_sk_\w+)", result.output)
-    assert found is not None, result.output
-    assert found[1] == "http://127.0.0.1:8000/"
-    answer = Calls(guarded.test_client(), found[2], {})("GET", "/v1/sessions?limit=1")
-    assert (answer.status_code, len(answer.get_json()["sessions"])) == (200, 1)
-
-
 def test_an_interruption_tells_what_is_left(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = Shift.moved
+    apply = TimeShift.apply
 
-    def cut(self: Shift, entries: Iterable[Entry]) -> Iterator[Entry]:
-        yield from islice(moved(self, entries), 600)
+    def cut(self: TimeShift, entries: Iterable[Entry]) -> Iterator[Entry]:
+        yield from islice(apply(self, entries), 600)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Shift, "moved", cut)
-    result = operator.run("demo")
+    monkeypatch.setattr(TimeShift, "apply", cut)
+    result = operator.run("demo", "--here")
     assert (result.exit_code, "a part of the week" in result.output) == (1, True)
     assert operator.execute("select count(*) > 0 from turnlog.ai_sessions") == [(True,)]

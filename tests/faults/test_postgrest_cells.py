@@ -15,8 +15,8 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from app import create_database_store, create_store
 from conversation.settings import Settings
+from conversation.stack import create_database_store, create_store
 from logging_store.batches import STORED, Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.group_commit import GroupCommit

@@ -128,7 +128,7 @@ PLANTED = [
     ),
     PlantedBug(
         "who waits behind a hanging write is refused",
-        "app.py",
+        "conversation/stack.py",
         ", overflow=spool.enqueue, ",
         ", ",
         f"{CELLS}::test_each_write_is_answered_in_time_and_kept_once[a stall-before-passing]",

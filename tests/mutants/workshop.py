@@ -16,8 +16,8 @@ from logging_store.embedded.server import EmbeddedPostgres
 from tests.databases import server_folder
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ["app.py", "bench", "conversation", "gunicorn.conf.py", "logging_store", "pyproject.toml", "README.md",
-         "supabase", "tests"]  # fmt: skip
+PARTS = ["app.py", "bench", "conversation", "deploy", "docs", "gunicorn.conf.py", "logging_store", "mkdocs.yml",
+         "pyproject.toml", "README.md", "supabase", "tests"]  # fmt: skip
 TEST_S = 60
 PATIENCE_S = 8
 EXAMPLES = 25  # of a property: most bugs show in the first

@@ -11,11 +11,11 @@ import pytest
 from playwright.sync_api import Browser, StorageState
 
 from conversation.access.callers import Scope
-from conversation.access.key_registry import MadeKey
+from conversation.access.key_registry import NewKey
 from conversation.settings import Settings
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer
-from tests.pages import content, tabs
+from tests.pages import sample_log, tabs
 from tests.pages.tabs import Tab
 from tests.service import Service, launch
 
@@ -45,7 +45,7 @@ def spool_of(service: Service) -> Path:
     return Settings.from_mapping(service.environment).spool_dir
 
 
-def make_key(service: Service, *scopes: Scope, **more: Any) -> MadeKey:
+def make_key(service: Service, *scopes: Scope, **more: Any) -> NewKey:
     with key_registry(service) as registry:
         return registry.create("default", more.pop("kind", "secret"), scopes, **more)
 
@@ -53,8 +53,8 @@ def make_key(service: Service, *scopes: Scope, **more: Any) -> MadeKey:
 @pytest.fixture(scope="session")
 def service(postgres_server: TestServer) -> Iterator[Service]:
     with serving(postgres_server) as service, calling(service) as client:
-        content.fill(client)
-        content.leave_dead_letters(spool_of(service), "The first that was refused", "The second that was refused")
+        sample_log.fill(client)
+        sample_log.leave_dead_letters(spool_of(service), "The first that was refused", "The second that was refused")
         yield service
 
 

@@ -1,4 +1,4 @@
-"""Tabs of a browser on the pages, and signing in there."""
+"""Browser tabs on the pages, and signing in there."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response
 
-from tests.pages.watch import Watch
+from tests.pages.browser_guard import Watch
 
 _PATIENCE_MS = 30_000
 

@@ -1,10 +1,10 @@
-"""Who administers a project makes keys, decides about dead letters, sees how it goes: by forms alone, too."""
+"""Administration by forms, with and without JavaScript: keys, dead letters, health."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.pages import content
+from tests.pages import sample_log
 from tests.pages.conftest import Opener, spool_of
 from tests.pages.tabs import Tab
 from tests.service import Service
@@ -21,7 +21,7 @@ def test_a_key_is_made_used_and_revoked(admin: Tab, open_tab: Opener) -> None:
     admin.page.get_by_label("Name").fill("the night shift")
     for scope, wanted in {"log": False, "read": True, "admin": False}.items():
         admin.page.get_by_label(scope, exact=True).set_checked(wanted)
-    admin.send("Make the key", 201)
+    admin.send("Create key", 201)
     text = admin.page.locator(".new-key").inner_text()
     with open_tab() as theirs:
         theirs.open("/sign-in?next=/sessions")
@@ -38,26 +38,26 @@ def test_a_key_is_made_used_and_revoked(admin: Tab, open_tab: Opener) -> None:
     assert row.count() == 0
 
 
-def test_what_makes_no_key_is_said_and_what_was_typed_stays(admin: Tab) -> None:
+def test_an_invalid_key_form_is_explained_and_keeps_its_input(admin: Tab) -> None:
     admin.open("/keys")
     admin.page.get_by_label("Name").fill("for a page")
     admin.page.get_by_label("publishable: for web pages").check()
-    admin.send("Make the key", 422)
+    admin.send("Create key", 422)
     assert "origins" in admin.page.get_by_role("alert").inner_text()
     assert admin.page.get_by_label("Name").input_value() == "for a page"
 
 
 def test_dead_letters_are_sent_again_or_discarded(admin: Tab, service: Service) -> None:
-    content.leave_dead_letters(spool_of(service), "Send me again", "Discard me")
+    sample_log.leave_dead_letters(spool_of(service), "Send me again", "Discard me")
     admin.open("/dead-letters")
     again = admin.page.get_by_role("article").filter(has_text="Contradicts what is stored: Send me again")
-    admin.send(again.get_by_role("button", name="Send again"))
-    assert admin.page.get_by_role("status").inner_text() == "The dead letter was sent again, and is stored."
+    admin.send(again.get_by_role("button", name="Resend"))
+    assert admin.page.get_by_role("status").inner_text() == "The dead letter was resent and stored."
     assert again.count() == 0
     discarded = admin.page.get_by_role("article").filter(has_text="Contradicts what is stored: Discard me")
     discarded.get_by_text("Discard…").click()
     admin.send(discarded.get_by_role("button", name="Discard"))
-    assert admin.page.get_by_role("status").inner_text() == "The dead letter is discarded."
+    assert admin.page.get_by_role("status").inner_text() == "The dead letter was discarded."
     assert discarded.count() == 0
     admin.open("/sessions")
     assert "Send me again" in admin.texts("main a")
@@ -81,7 +81,7 @@ def test_a_folder_shows_its_plan_and_leads_to_its_sessions(admin: Tab) -> None:
         admin.page.get_by_role("link", name="Number 3").click()
 
 
-def test_the_overview_leads_to_what_was_said_behind_its_numbers(admin: Tab) -> None:
+def test_the_overview_links_to_the_interactions_behind_its_numbers(admin: Tab) -> None:
     admin.open("/")
     assert "gpt-4o-mini" in admin.texts("main table a")
     with admin.page.expect_navigation():

@@ -1,4 +1,4 @@
-"""Each message is a bubble, by who said it; nothing of a message is left out."""
+"""Each message becomes a bubble of its speaker; nothing of a message is left out."""
 
 from typing import Any
 
@@ -10,31 +10,31 @@ from conversation.pages.bubbles import Bubble, Part
 MODEL = "a-model"
 
 
-def said(prompt: Any = None, response: Any = None, participant: str | None = None) -> list[Bubble]:
+def bubbles_of(prompt: Any = None, response: Any = None, participant: str | None = None) -> list[Bubble]:
     row: Any = {"prompt": prompt, "response": response, "participant": participant, "model": MODEL}
-    return bubbles.of(row)
+    return bubbles.of_interaction(row)
 
 
 def test_texts_are_of_the_user_and_of_the_model() -> None:
-    assert said("Hi", "Hello") == [
+    assert bubbles_of("Hi", "Hello") == [
         Bubble("user", "user", [Part("text", "Hi")]),
         Bubble("assistant", MODEL, [Part("text", "Hello")]),
     ]
 
 
 def test_a_participant_is_named() -> None:
-    assert said("Hi", participant="ada")[0].who == "ada"
+    assert bubbles_of("Hi", participant="ada")[0].speaker == "ada"
 
 
-def test_what_was_not_said_is_no_bubble() -> None:
-    assert said() == []
-    assert [each.side for each in said(response="Hello")] == ["assistant"]
+def test_a_missing_prompt_or_response_has_no_bubble() -> None:
+    assert bubbles_of() == []
+    assert [each.side for each in bubbles_of(response="Hello")] == ["assistant"]
 
 
 def test_messages_stand_on_the_side_of_their_role() -> None:
     roles = ("system", "user", "assistant", "tool", "Human", "model", None, 7)
     prompt = [{"role": role, "content": "x"} for role in roles]
-    sides = [each.side for each in said(prompt)]
+    sides = [each.side for each in bubbles_of(prompt)]
     assert sides == ["other", "user", "assistant", "other", "user", "assistant", "user", "user"]
 
 
@@ -45,7 +45,7 @@ def test_parts_of_a_message_are_shown_in_their_order() -> None:
         "plain",
         42,
     ]
-    parts = said([{"role": "user", "content": content}])[0].parts
+    parts = bubbles_of([{"role": "user", "content": content}])[0].parts
     assert [part.kind for part in parts] == ["text", "json", "text", "json"]
     assert parts[1].label == "image url"
     assert "https://evil.example/x.png" in parts[1].text
@@ -62,18 +62,18 @@ def test_parts_of_a_message_are_shown_in_their_order() -> None:
     ],
 )
 def test_tool_calls_are_folded_under_their_name(call: Any, label: str, shown: str) -> None:
-    (part,) = said([{"role": "assistant", "content": None, "tool_calls": [call]}])[0].parts
+    (part,) = bubbles_of([{"role": "assistant", "content": None, "tool_calls": [call]}])[0].parts
     assert (part.kind, part.label) == ("json", label)
     assert shown in part.text
 
 
 def test_a_tools_answer_names_the_call() -> None:
-    assert said([{"role": "tool", "tool_call_id": "call_1", "content": "4"}])[0].who == "tool · call_1"
+    assert bubbles_of([{"role": "tool", "tool_call_id": "call_1", "content": "4"}])[0].speaker == "tool · call_1"
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, 7, True, [], ""])
-def test_what_no_provider_documents_is_not_lost(content: Any) -> None:
-    (bubble,) = said([{"role": "user", "content": content, "extra": "kept"}])
+def test_undocumented_content_is_shown(content: Any) -> None:
+    (bubble,) = bubbles_of([{"role": "user", "content": content, "extra": "kept"}])
     assert "kept" in bubble.text
     if content:
         assert (
@@ -82,7 +82,7 @@ def test_what_no_provider_documents_is_not_lost(content: Any) -> None:
 
 
 def test_long_texts_are_folded_and_short_ones_are_not() -> None:
-    (short,), (wide,), (high,) = (said(text)[0].parts for text in ("x" * 1200, "x" * 1201, "x\n" * 30))
+    (short,), (wide,), (high,) = (bubbles_of(text)[0].parts for text in ("x" * 1200, "x" * 1201, "x\n" * 30))
     assert (short.is_long, wide.is_long, high.is_long) == (False, True, True)
-    assert len(wide.beginning) < len(wide.text)
-    assert high.text.startswith(high.beginning)
+    assert len(wide.preview) < len(wide.text)
+    assert high.text.startswith(high.preview)

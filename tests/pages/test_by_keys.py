@@ -1,4 +1,4 @@
-"""Without a mouse: Tab and Enter lead everywhere, and the eye can follow."""
+"""The pages work without a mouse: Tab and Enter reach everything, and the focus is visible."""
 
 from tests.pages.conftest import OPERATOR
 from tests.pages.tabs import Tab
@@ -33,7 +33,7 @@ def test_the_way_past_the_navigation_is_the_first(tab: Tab) -> None:
     assert tab.page.evaluate("document.activeElement.id") == "main"
 
 
-def test_light_and_dark_are_chosen_by_keys_and_kept(tab: Tab) -> None:
+def test_the_theme_is_chosen_by_keyboard_and_remembered(tab: Tab) -> None:
     tab.open("/sessions")
     press_until(tab, "Dark")
     tab.page.keyboard.press("Enter")

@@ -1,11 +1,11 @@
-"""A conversation reads as one: who said what, what is missing, and what is known of it."""
+"""The page of a conversation: messages, gaps, and details of each turn."""
 
 import httpx
 import pytest
 
-from tests.pages import content
+from tests.pages import sample_log
 from tests.pages.conftest import Opener
-from tests.pages.content import SCRIPTS
+from tests.pages.sample_log import SCRIPTS
 from tests.pages.tabs import Tab
 
 TURNS = 50  # of a page
@@ -18,12 +18,12 @@ def test_it_is_opened_from_the_list(tab: Tab) -> None:
     tab.page.wait_for_url("**/sessions/*")
     assert tab.texts("h1") == ["A table for two"]
     assert tab.texts(".bubble .who")[:2] == ["user", "gpt-4o-mini"]
-    assert "Where can two people eat tonight?" in tab.texts(".bubble .said")[0]
+    assert "Where can two people eat tonight?" in tab.texts(".bubble .text")[0]
 
 
 def test_markdown_of_a_model_is_shown_as_it_means(tab: Tab) -> None:
     tab.open("/sessions/table")
-    answer = tab.page.locator(".bubble.assistant .said").first
+    answer = tab.page.locator(".bubble.assistant .text").first
     assert answer.locator("strong").inner_text() == "two"
     assert answer.locator("td").all_inner_texts() == ["Sino", "$30", "Sipan", "$25"]
     assert "def book(name: str)" in answer.locator("pre code").inner_text()
@@ -39,13 +39,13 @@ def test_tool_calls_and_long_texts_are_folded_until_asked_for(tab: Tab) -> None:
     assert not call.locator("pre").is_visible()
     call.locator("summary").click()
     assert '"place": "Sipan"' in call.locator("pre").inner_text()
-    last = tab.page.locator(".said", has_text="Line 199 of a long answer.")
+    last = tab.page.locator(".text", has_text="Line 199 of a long answer.")
     assert not last.is_visible()
     tab.page.get_by_text("Show all").click()
     assert last.is_visible()
 
 
-def test_what_went_wrong_is_told_as_such(tab: Tab) -> None:
+def test_failures_and_gaps_are_shown(tab: Tab) -> None:
     tab.open("/sessions/troubled")
     turns = tab.page.locator(".turn")
     assert [turns.nth(n).locator(".facts .badge").first.inner_text() for n in range(3)] == [
@@ -54,7 +54,7 @@ def test_what_went_wrong_is_told_as_such(tab: Tab) -> None:
         "pending",
     ]
     assert "The provider timed out after 30 s" in turns.first.inner_text()
-    assert tab.texts(".gap") == ["Turns 3 to 4 missing: nobody logged them."]
+    assert tab.texts(".gap") == ["Turns 3 to 4 were never logged."]
 
 
 @pytest.mark.parametrize("script", list(SCRIPTS))
@@ -62,30 +62,30 @@ def test_every_script_is_shown_in_its_direction(tab: Tab, script: str) -> None:
     title, prompt, response, _ = SCRIPTS[script]
     tab.open(f"/sessions/{script}")
     assert tab.texts("h1") == [title]
-    assert tab.texts(".bubble .said") == [prompt, response]
+    assert tab.texts(".bubble .text") == [prompt, response]
     direction = "rtl" if script == "arabic" else "ltr"
-    for said in tab.page.locator(".bubble .said").all():
+    for said in tab.page.locator(".bubble .text").all():
         assert said.evaluate("(each) => getComputedStyle(each).direction") == direction
 
 
 def test_a_link_to_a_turn_leads_to_it_wherever_it_is(tab: Tab) -> None:
     tab.open("/sessions/long?turn=long-77")
-    sought = tab.page.locator(".turn.sought")
-    assert "Question 77" in sought.inner_text()
-    link = sought.get_by_title("Link to this turn").get_attribute("href") or ""
+    target = tab.page.locator(".turn.target")
+    assert "Question 77" in target.inner_text()
+    link = target.get_by_title("Link to this turn").get_attribute("href") or ""
     tab.open(link)
-    assert tab.page.locator(".turn:target").inner_text() == tab.page.locator(".turn.sought").inner_text()
+    assert tab.page.locator(".turn:target").inner_text() == tab.page.locator(".turn.target").inner_text()
     tab.page.wait_for_function("scrollY > 0 || document.body.scrollHeight <= innerHeight")
     assert tab.page.locator(".turn:target").is_visible()
 
 
-def test_copying_takes_what_was_said_as_it_was_written(open_pages: Opener) -> None:
+def test_copying_takes_the_text_as_it_was_logged(open_pages: Opener) -> None:
     with open_pages(permissions=["clipboard-read", "clipboard-write"]) as tab:
         tab.open("/sessions/table")
         bubble = tab.page.locator(".bubble.assistant").first
         bubble.get_by_role("button", name="Copy").click()
         bubble.get_by_role("button", name="Copied").wait_for()
-        assert tab.page.evaluate("navigator.clipboard.readText()") == content.MARKDOWN
+        assert tab.page.evaluate("navigator.clipboard.readText()") == sample_log.MARKDOWN
 
 
 def test_a_long_conversation_comes_page_by_page(tab: Tab, api: httpx.Client) -> None:
@@ -105,30 +105,30 @@ def test_a_long_conversation_comes_page_by_page(tab: Tab, api: httpx.Client) -> 
         api.post("/v1/interactions/batch", json={"interactions": rows}).raise_for_status()
     tab.open("/sessions/endless")
     assert tab.page.locator(".turn").count() == TURNS
-    assert "10,000 interactions, here 1 to 50" in tab.main.inner_text()
+    assert "Showing 1 to 50 of 10,000 interactions" in tab.main.inner_text()
     tab.page.get_by_role("link", name="Later").click()
-    tab.page.locator(".said", has_text="Prompt 51").wait_for()
+    tab.page.locator(".text", has_text="Prompt 51").wait_for()
     tab.page.wait_for_load_state()
     assert tab.page.locator(".turn").count() == TURNS
     tab.open("/sessions/endless?turn=t-10000")
     assert tab.page.locator(".turn").count() <= TURNS
-    assert "Prompt 10000" in tab.page.locator(".turn.sought").inner_text()
+    assert "Prompt 10000" in tab.page.locator(".turn.target").inner_text()
     assert tab.page.get_by_role("link", name="Later").count() == 0
     tab.page.get_by_role("link", name="Earlier").click()
-    tab.page.locator(".turn.sought").wait_for(state="detached")
+    tab.page.locator(".turn.target").wait_for(state="detached")
     tab.page.wait_for_load_state()
     assert tab.page.locator(".turn").count() == TURNS
 
 
 def test_all_pages_together_are_the_whole_conversation(tab: Tab) -> None:
     tab.open("/sessions/long")
-    said = tab.texts(".bubble.user .said")
+    said = tab.texts(".bubble.user .text")
     while (later := tab.page.locator("a[rel=next]")).count():
         tab.open(later.get_attribute("href") or "")
-        said += tab.texts(".bubble.user .said")
-    assert said == [f"Question {n}" for n in range(1, content.LONG + 1)]
-    back = tab.texts(".bubble.user .said")
+        said += tab.texts(".bubble.user .text")
+    assert said == [f"Question {n}" for n in range(1, sample_log.LONG + 1)]
+    back = tab.texts(".bubble.user .text")
     while (earlier := tab.page.locator("a[rel=prev]")).count():
         tab.open(earlier.get_attribute("href") or "")
-        back = tab.texts(".bubble.user .said") + back
+        back = tab.texts(".bubble.user .text") + back
     assert back == said

@@ -1,4 +1,4 @@
-"""Dead letters as a page: why each was refused, and a person's two ways out."""
+"""The page of dead letters: why each was rejected, resending and discarding."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from logging_store.row_builder import RowBuilder
 from logging_store.spool import DeadLetters
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log, transcript
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
@@ -57,21 +57,21 @@ def test_each_letter_tells_why_and_what(client: FlaskClient, letters: DeadLetter
     assert texts(page, ".reason") == ["rejected: no good"] * 2
     assert '"prompt": "Said one"' in texts(page, "pre")[0]
     first, second = page.select("article")
-    assert "acknowledged 2026-11-18" in texts(first, "p")[0]
+    assert "accepted 2026-11-18" in texts(first, "p")[0]
     assert link(first, "session").startswith("/sessions/")
     assert not second.select("a"), "another project's sessions can't be opened from here"
 
 
 def test_without_letters_it_says_so(client: FlaskClient) -> None:
-    assert "No dead letter on this machine" in page_of(client.get("/dead-letters")).get_text()
+    assert "No dead letters on this machine" in page_of(client.get("/dead-letters")).get_text()
 
 
 def test_a_letter_that_is_stored_now_is_gone(client: FlaskClient, letters: DeadLetters) -> None:
     refused(letters, "one")
     answer = client.post("/dead-letters/1/retry", headers=OURS)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/dead-letters?said=letter-stored")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/dead-letters?message=letter-stored")
     page = page_of(client.get(answer.headers["Location"]))
-    assert texts(page, "[role=status]") == ["The dead letter was sent again, and is stored."]
+    assert texts(page, "[role=status]") == ["The dead letter was resent and stored."]
     assert shown(page) == []
     assert [row["prompt"] for row in transcript(client, "s")] == ["Said one"]
 
@@ -80,7 +80,7 @@ def test_a_letter_that_is_refused_again_stays_and_tells_why(client: FlaskClient,
     log(client, session_id="s", interaction_id="one", prompt="Said otherwise")
     refused(letters, "one")
     page = page_of(client.post("/dead-letters/1/retry", headers=OURS), 409)
-    assert texts(page, "[role=alert]") == ["Dead letter 1 was sent again and stays: conflict: prompt"]
+    assert texts(page, "[role=alert]") == ["Dead letter 1 was resent and rejected again: conflict: prompt"]
     assert shown(page) == ["letter-1"]
     assert letters.count() == 1
 
@@ -90,7 +90,7 @@ def test_a_letter_of_an_erased_session_is_forgotten(client: FlaskClient, letters
     client.delete("/v1/sessions/s")
     refused(letters, "one")
     answer = client.post("/dead-letters/1/retry", headers=OURS)
-    assert answer.headers["Location"] == "/dead-letters?said=letter-erased"
+    assert answer.headers["Location"] == "/dead-letters?message=letter-erased"
     assert letters.count() == 0
 
 
@@ -98,10 +98,10 @@ def test_a_letter_is_discarded_after_it_was_asked_once_more(client: FlaskClient,
     refused(letters, "one")
     refused(letters, "two")
     page = page_of(client.get("/dead-letters"))
-    (form,) = page.select("#letter-1 details.sure form")
-    assert "for good" in form.get_text()
+    (form,) = page.select("#letter-1 details.confirm form")
+    assert "permanently" in form.get_text()
     answer = client.post(str(form["action"]), headers=OURS)
-    assert answer.headers["Location"] == "/dead-letters?said=letter-discarded"
+    assert answer.headers["Location"] == "/dead-letters?message=letter-discarded"
     assert [letter.number for letter in letters.list()] == [2]
 
 
@@ -124,18 +124,18 @@ def test_many_letters_are_read_in_pages(client: FlaskClient, letters: DeadLetter
     assert not second.select("a[rel=next]")
 
 
-def test_a_file_that_cannot_be_read_is_told(
+def test_an_unreadable_file_is_reported(
     client: FlaskClient, letters: DeadLetters, app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings: Settings = app.extensions["turnlog_settings"]
     (settings.spool_dir / "dead-letters.sqlite3").write_bytes(b"no database" * 100)
     page = page_of(client.get("/dead-letters"))
-    assert "can't be read" in texts(page, "[role=alert]")[0]
+    assert "Can't read the dead letters" in texts(page, "[role=alert]")[0]
     assert letters.count() is None
     caplog.clear()
 
 
-def test_what_a_letter_says_is_text(client: FlaskClient, letters: DeadLetters) -> None:
+def test_the_content_of_a_letter_is_escaped(client: FlaskClient, letters: DeadLetters) -> None:
     refused(letters, "<script>alert(1)</script>", prompt="</pre><script>alert(2)</script>")
     page = page_of(client.get("/dead-letters"))
     assert not page.select("script:not([src])")

@@ -1,4 +1,4 @@
-"""Feedback on a conversation's page: shown under its turn, and given by a form that needs no JavaScript."""
+"""Feedback on a conversation's page: shown below its turn, and given by a form that needs no JavaScript."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from logging_store.records import identity
 from logging_store.records.models import RestoredFeedback
 from logging_store.repository import ConversationRepository
 from tests.api import create, log
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 
 SESSION = identity.session("default", "s").id
 TURN = identity.interaction("default", SESSION, "one").id
@@ -35,7 +35,7 @@ def conversed(client: FlaskClient) -> FlaskClient:
 
 
 def form_of(client: FlaskClient, turn: str = TURN) -> Tag:
-    (form,) = page_of(client.get("/sessions/s")).select(f"#i-{turn} form.judge")
+    (form,) = page_of(client.get("/sessions/s")).select(f"#i-{turn} form.feedback-form")
     assert form["method"] == "post"
     return form
 
@@ -61,14 +61,14 @@ def test_each_turn_has_a_form_that_names_its_buttons(conversed: FlaskClient) -> 
     assert not form.select("script, [onclick], [style]")
 
 
-def test_a_thumb_is_kept_shown_and_turned_round(conversed: FlaskClient) -> None:
+def test_a_thumb_is_saved_shown_and_changed(conversed: FlaskClient) -> None:
     answer = send(conversed, rating="up")
     assert (answer.status_code, answer.location) == (
         303,
-        f"/sessions/{SESSION}?turn={TURN}&said=feedback-kept#i-{TURN}",
+        f"/sessions/{SESSION}?turn={TURN}&message=feedback-saved#i-{TURN}",
     )
     page = page_of(conversed.get(answer.location))
-    assert texts(page, "[role=status]") == ["Your feedback is kept."]
+    assert texts(page, "[role=status]") == ["Your feedback was saved."]
     assert texts(page, f"#i-{TURN} .feedback .visually-hidden") == ["good"]
     assert [each["aria-pressed"] for each in form_of(conversed).select("button[name=rating]")] == ["true", "false"]
     assert stored(conversed) == {("machine", "rating"): True}
@@ -80,22 +80,24 @@ def test_a_thumb_is_kept_shown_and_turned_round(conversed: FlaskClient) -> None:
     )
 
 
-def test_what_is_older_than_what_is_stored_is_not_called_kept(conversed: FlaskClient, store: FunctionStore) -> None:
+def test_feedback_older_than_the_stored_one_is_not_called_saved(conversed: FlaskClient, store: FunctionStore) -> None:
     later = {
         "session_id": "s", "interaction_id": "one", "author": "machine", "name": "rating", "value": True,
         "given_at": "2099-01-01T00:00:00Z", "created_at": "2026-11-21T10:00:00Z",
     }  # fmt: skip
     ConversationRepository(store, "default").write([RestoredFeedback.model_validate(later)])
     answer = send(conversed, rating="down", score="3")
-    assert "said=feedback-older" in answer.location
+    assert "message=feedback-older" in answer.location
     page = page_of(conversed.get(answer.location))
-    assert texts(page, "[role=status]") == ["Not taken, or not all of it: a later word of yours is stored."]
+    assert texts(page, "[role=status]") == [
+        "Some of your feedback wasn't saved, because newer feedback of yours is already stored."
+    ]
     assert stored(conversed) == {("machine", "rating"): True, ("machine", "score"): 3}
     for same in ({"rating": "up"}, {"score": "3"}):
-        assert "said=feedback-kept" in send(conversed, **same).location
+        assert "message=feedback-saved" in send(conversed, **same).location
 
 
-def test_a_score_and_a_note_are_kept_with_a_thumb_and_shown_in_the_form(conversed: FlaskClient) -> None:
+def test_a_score_and_a_note_are_saved_with_a_thumb_and_shown(conversed: FlaskClient) -> None:
     send(conversed, rating="down", score="2", note="  Not what\r\nI asked  ")
     assert stored(conversed) == {
         ("machine", "rating"): False, ("machine", "score"): 2, ("machine", "note"): "Not what\nI asked"
@@ -108,7 +110,7 @@ def test_a_score_and_a_note_are_kept_with_a_thumb_and_shown_in_the_form(converse
     assert [text.split(" machine ,")[0] for text in shown] == ["note : Not what I asked", "bad", "score : 2 of 5"]
 
 
-def test_what_the_api_was_told_is_shown_as_text(conversed: FlaskClient) -> None:
+def test_feedback_from_the_api_is_escaped(conversed: FlaskClient) -> None:
     evil = "<script>alert(1)</script>"
     said = {"name": evil, "value": evil, "comment": evil, "author": evil, "given_at": "2026-11-21T10:00:00Z"}
     conversed.post("/v1/sessions/s/interactions/one/feedback", json=said)
@@ -120,10 +122,10 @@ def test_what_the_api_was_told_is_shown_as_text(conversed: FlaskClient) -> None:
     assert second.startswith("share : 0.25 ")
 
 
-def test_nothing_said_is_told_and_nothing_is_kept(conversed: FlaskClient) -> None:
+def test_empty_feedback_is_explained_and_not_saved(conversed: FlaskClient) -> None:
     answer = send(conversed, note=" \r\n ")
-    assert "said=nothing-said" in answer.location
-    assert texts(page_of(conversed.get(answer.location)), "[role=status]")[0].startswith("Nothing was said")
+    assert "message=feedback-empty" in answer.location
+    assert texts(page_of(conversed.get(answer.location)), "[role=status]")[0].startswith("Nothing to save")
     assert stored(conversed) == {}
 
 
@@ -134,16 +136,14 @@ def test_nothing_said_is_told_and_nothing_is_kept(conversed: FlaskClient) -> Non
         ({"note": "x" * 10_001}, "$.note"), ({"note": "a\0b"}, "$.value"),
     ],
 )  # fmt: skip
-def test_what_no_form_of_ours_sends_is_refused_by_name(
-    conversed: FlaskClient, fields: dict[str, str], named: str
-) -> None:
+def test_invalid_form_fields_are_named(conversed: FlaskClient, fields: dict[str, str], named: str) -> None:
     page = page_of(send(conversed, **fields), 422)
     assert named in texts(page, "main li")[0]
     assert stored(conversed) == {}
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {}])
-def test_another_site_judges_nothing(conversed: FlaskClient, headers: dict[str, str]) -> None:
+def test_another_site_cannot_give_feedback(conversed: FlaskClient, headers: dict[str, str]) -> None:
     answer = conversed.post(str(form_of(conversed)["action"]), data={"rating": "up"}, headers=headers)
     assert answer.status_code == 403
     assert stored(conversed) == {}
@@ -158,7 +158,7 @@ def test_an_erased_session_takes_no_feedback(conversed: FlaskClient) -> None:
 
 
 def test_a_page_that_cannot_show_all_feedback_says_so(conversed: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form_module, "SHOWN", 2)
+    monkeypatch.setattr(form_module, "MAX_SHOWN", 2)
     for author in ("ada", "bob"):
         conversed.post("/v1/sessions/s/interactions/one/feedback", json={"value": 1, "author": author})
     assert texts(page_of(conversed.get("/sessions/s")), "[role=alert]") == []
@@ -179,7 +179,7 @@ def guarded(store: FunctionStore, tmp_path: Path) -> Flask:
     return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
 
 
-def test_the_key_is_the_author_and_who_only_reads_has_no_form(guarded: Flask, store: FunctionStore) -> None:
+def test_the_key_is_the_author_and_readers_have_no_form(guarded: Flask, store: FunctionStore) -> None:
     registry = KeyRegistry(store)
     backend = guarded.test_client()
     admin = {"Authorization": f"Bearer {registry.create('default', 'secret', {'admin'}).text}"}
@@ -195,7 +195,7 @@ def test_the_key_is_the_author_and_who_only_reads_has_no_form(guarded: Flask, st
     send(visitor("read", "log", name="support"), rating="up")
     reader = visitor("read", name="reader")
     page = page_of(reader.get("/sessions/s"))
-    assert not page.select("form.judge")
+    assert not page.select("form.feedback-form")
     assert "support" in texts(page, ".feedback li")[0]
     path = f"/sessions/s/interactions/{TURN}/feedback"
     assert reader.post(path, data={"rating": "down"}, headers=OWN_PAGE).status_code == 403

@@ -1,4 +1,4 @@
-"""Folders as pages: the list, and one of them with its plan, its numbers and its sessions."""
+"""The pages of folders: the list, and a folder with its plan, its numbers and its sessions."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
 from conversation.pages.folders_page import Week, weeks
-from conversation.pages.jinja_filters import NOTHING
+from conversation.pages.jinja_filters import MISSING
 from logging_store.records import identity
 from tests.api import log
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 
 PLAN = {"sessions_per_week": 2, "total_weeks": 3, "starts_on": "2026-11-02"}
 
@@ -42,7 +42,7 @@ def test_the_list_tells_how_far_each_folder_is(client: FlaskClient, course: str)
     assert "2 a week for 3 weeks" in rows["Ann:"]
     assert "1 of 6" in rows["Ann:"]
     assert [(bar["value"], bar["max"]) for bar in page.select("progress")] == [("1", "6")]
-    assert rows["No"].split()[2:4] == [NOTHING, NOTHING]  # user and plan
+    assert rows["No"].split()[2:4] == [MISSING, MISSING]  # user and plan
     assert link(page, "Ann: the sound S") == f"/folders/{course}"
 
 
@@ -50,7 +50,7 @@ def test_the_list_is_filtered_by_user(client: FlaskClient, course: str) -> None:
     make(client, "other", name="Bob's", user_id="bob")
     assert texts(page_of(client.get("/folders?user_id=bob")), "tbody td:first-child") == ["Bob's"]
     assert len(texts(page_of(client.get("/folders?user_id=")), "tbody tr")) == 2
-    assert "This user has no folder" in page_of(client.get("/folders?user_id=eve")).get_text()
+    assert "This user has no folders" in page_of(client.get("/folders?user_id=eve")).get_text()
 
 
 def test_without_folders_it_says_how_to_make_one(client: FlaskClient) -> None:
@@ -87,11 +87,11 @@ def test_a_folder_tells_its_numbers_and_its_sessions(client: FlaskClient, course
     page = page_of(client.get("/folders/course"))
     told = facts(page)
     assert {name: told[name] for name in ("User", "Planned", "Sessions", "Opened", "Closed", "Interactions")} == {
-        "User": "ann", "Planned": "6", "Sessions": "6, in the list of sessions", "Opened": "1", "Closed": "1",
+        "User": "ann", "Planned": "6", "Sessions": "6, show in Sessions", "Opened": "1", "Closed": "1",
         "Interactions": "1",
     }  # fmt: skip
     assert '"sound": "s"' in told["Metadata"]
-    assert len(texts(page_of(client.get(link(page, "in the list of sessions"))), "tbody tr")) == 6
+    assert len(texts(page_of(client.get(link(page, "show in Sessions"))), "tbody tr")) == 6
     assert link(page, "ann") == "/sessions?user_id=ann"
     assert texts(page, "tbody td:nth-child(1)") == ["1", "2", "3", "4", "5", "6"]
     assert texts(page, "tbody td:nth-child(2)") == ["First", *(f"Session {number}" for number in range(2, 7))]
@@ -100,7 +100,7 @@ def test_a_folder_tells_its_numbers_and_its_sessions(client: FlaskClient, course
 
 def test_a_large_folder_is_read_in_pages(client: FlaskClient, course: str) -> None:
     first = page_of(client.get("/folders/course?limit=4"))
-    second = page_of(client.get(link(first, "Further sessions")))
+    second = page_of(client.get(link(first, "More sessions")))
     assert texts(first, ".plan .week")[-1].startswith("Week 2")
     assert texts(second, "tbody td:nth-child(1)") == ["5", "6"]
     assert not second.select("a[rel=next]")
@@ -110,7 +110,7 @@ def test_a_folder_without_plan_or_sessions(client: FlaskClient) -> None:
     make(client, "empty")
     page = page_of(client.get("/folders/empty"))
     assert not page.select(".plan")
-    assert "No session in this folder yet" in page.get_text()
+    assert "No sessions in this folder yet" in page.get_text()
 
 
 def test_a_folder_that_is_not_there(client: FlaskClient) -> None:
@@ -118,7 +118,7 @@ def test_a_folder_that_is_not_there(client: FlaskClient) -> None:
     assert "?cursor" in page_of(client.get("/folders?cursor=x"), 422).get_text()
 
 
-def test_what_a_folder_is_called_is_text(client: FlaskClient) -> None:
+def test_a_folders_name_is_escaped(client: FlaskClient) -> None:
     evil = "<script>alert(1)</script>"
     make(client, "evil", name=evil, user_id=evil, metadata={"a": evil})
     for path in ("/folders", "/folders/evil", "/folders?user_id=%3Cscript%3E"):

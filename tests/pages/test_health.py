@@ -1,4 +1,4 @@
-"""Health as a page: would a write be kept, what became of all records, and which settings hold."""
+"""The health page: the state of the store, the outcomes of all records, and the settings."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from logging_store import errors
 from logging_store.operations import ServerSettings
 from logging_store.store import Backlog, Store
 from tests.api import KEYLESS, log
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 
 
 def client_of(store: Any, tmp_path: Path, **settings: str) -> FlaskClient:
@@ -44,13 +44,13 @@ class Failing:
         return Backlog(self._keeps, 3, 1234, 65, 1, None)
 
 
-def test_a_store_that_writes_is_told_so(store: Store, tmp_path: Path) -> None:
+def test_a_working_store_is_writable(store: Store, tmp_path: Path) -> None:
     client = client_of(store, tmp_path)
     schema = client.get("/readyz").get_json()["schema_version"]
     page = page_of(client.get("/health"))
     assert texts(page, "[role=status]")[0].startswith("Writable")
     told = dict(zip(texts(page, "dt"), texts(page, "dd"), strict=True))
-    assert (told["Schema"], told["fsync"], told["Records that wait"], told["Dead letters"]) == (schema, "on", "0", "0")
+    assert (told["Schema"], told["fsync"], told["Records waiting"], told["Dead letters"]) == (schema, "on", "0", "0")
     assert not page.select("[role=alert]")
 
 
@@ -62,7 +62,7 @@ def test_a_store_that_writes_is_told_so(store: Store, tmp_path: Path) -> None:
         (errors.Misconfigured("fsync is off"), True, "Degraded"),
     ],
 )
-def test_a_store_that_is_away_is_told_with_the_reason(
+def test_an_outage_is_shown_with_its_reason(
     store: Store, tmp_path: Path, error: Exception, keeps: bool, told: str
 ) -> None:
     page = page_of(client_of(Failing(store, error, keeps=keeps), tmp_path).get("/health"))
@@ -70,12 +70,12 @@ def test_a_store_that_is_away_is_told_with_the_reason(
     assert alert.startswith(told)
     assert str(error) in alert
     facts = dict(zip(texts(page, "dt"), texts(page, "dd"), strict=True))
-    assert facts["Records that wait"] == "3"
-    assert facts["The oldest waits for"] == "1.1 min"
+    assert facts["Records waiting"] == "3"
+    assert facts["Oldest waiting for"] == "1.1 min"
     assert facts["Dead letters"] == "can't be read"
 
 
-def test_what_became_of_all_records_adds_up(store: Store, tmp_path: Path) -> None:
+def test_the_outcomes_of_all_records_add_up(store: Store, tmp_path: Path) -> None:
     client = client_of(store, tmp_path)
     log(client, session_id="s", interaction_id="i", prompt="Hi")
     log(client, session_id="s", interaction_id="i", prompt="Hi")
@@ -108,7 +108,7 @@ def test_settings_are_shown_and_secrets_are_not(tmp_path: Path) -> None:
     assert (told["TURNLOG_REDACT"], told["TURNLOG_KEYLESS"], told["TURNLOG_PROXIES"]) == ("mail", "false", "0")
 
 
-def test_what_is_replaced_in_texts_is_counted(store: Store, tmp_path: Path) -> None:
+def test_redactions_are_counted(store: Store, tmp_path: Path) -> None:
     client = client_of(store, tmp_path, TURNLOG_REDACT="mail")
     log(client, session_id="s", prompt="I am ada@example.com")
     page = page_of(client.get("/health"))

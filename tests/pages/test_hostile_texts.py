@@ -1,4 +1,4 @@
-"""What people say is an attacker's text: nothing of it runs, loads, or becomes a part of a page."""
+"""Hostile text in conversations: nothing of it runs, loads, or becomes a part of a page."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,11 +10,11 @@ from playwright.sync_api import Browser
 
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer
-from tests.pages import content, hostile, tabs
+from tests.pages import hostile_log, sample_log, tabs
+from tests.pages.browser_guard import Watch
 from tests.pages.conftest import OPERATOR, Opener, calling, serving, spool_of
 from tests.pages.payloads import FAMILIES, PAYLOADS
 from tests.pages.tabs import Tab
-from tests.pages.watch import Watch
 from tests.service import Service
 
 pytestmark = pytest.mark.timeout(900)  # hundreds of pages, on whatever machine
@@ -30,7 +30,7 @@ figcaption datalist svg g path rect line circle title polyline polygon text tspa
 #: What pages are asked by.
 _PARAMETERS = {
     "/": "span from to",
-    "/sessions": "name user_id folder tag model status has_errors implicit from to sort cursor limit said",
+    "/sessions": "name user_id folder tag model status has_errors implicit from to sort cursor limit message",
     "/search": "user_id session model from to order words cursor limit",
     "/live": "model has_errors error from to cursor",
     "/folders": "user_id cursor",
@@ -52,7 +52,7 @@ _FOREIGNERS = """(tags) => {
             const address = new URL(value, location.href);
             if (address.origin === location.origin) continue;
             const leads = name === 'href' && each.localName === 'a' && /^https?:$/.test(address.protocol)
-                && each.rel.includes('noopener') && each.closest('.said');
+                && each.rel.includes('noopener') && each.closest('.text');
             if (!leads) say(`${name} to ${address}`, each);
         }
     }
@@ -67,10 +67,10 @@ _FOREIGNERS = """(tags) => {
 def hostile_service(postgres_server: TestServer) -> Iterator[Service]:
     """Yield a service whose log holds each payload in every text."""
     with serving(postgres_server) as service, calling(service) as client:
-        hostile.fill(client, PAYLOADS)
-        content.leave_dead_letters(spool_of(service), *PAYLOADS)
+        hostile_log.fill(client, PAYLOADS)
+        sample_log.leave_dead_letters(spool_of(service), *PAYLOADS)
         with key_registry(service) as registry:
-            hostile.make_keys(registry, PAYLOADS)
+            hostile_log.make_keys(registry, PAYLOADS)
         yield service
 
 
@@ -92,7 +92,7 @@ def test_there_are_two_hundred_of_them() -> None:
     assert len(set(PAYLOADS)) == len(PAYLOADS) >= 200
 
 
-def test_the_watch_sees_what_runs_and_what_is_fetched(chromium: Browser, hostile_service: Service) -> None:
+def test_the_guard_sees_scripts_and_requests(chromium: Browser, hostile_service: Service) -> None:
     """A watch that sees nothing would find every page harmless: here it looks at pages without any defence."""
     context = chromium.new_context()
     try:
@@ -115,42 +115,42 @@ def test_the_watch_sees_what_runs_and_what_is_fetched(chromium: Browser, hostile
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_a_conversation_shows_them_as_they_are_written(hostile_tab: Tab, family: str) -> None:
     for payload in FAMILIES[family]:
-        visit(hostile_tab, f"/sessions/{quote(hostile.name(payload), safe='')}")
+        visit(hostile_tab, f"/sessions/{quote(hostile_log.name(payload), safe='')}")
         assert hostile_tab.page.locator(".turn").count() == 3
-        assert spaced(payload) in spaced(hostile_tab.page.locator(".bubble.user .said").first.inner_text())
+        assert spaced(payload) in spaced(hostile_tab.page.locator(".bubble.user .text").first.inner_text())
         assert spaced(payload) in spaced(hostile_tab.page.locator("h1").first.inner_text())  # answers have some, too
 
 
 def test_files_of_them_are_no_pages(hostile_tab: Tab) -> None:
     for first, *_ in FAMILIES.values():
-        visit(hostile_tab, f"/sessions/{quote(hostile.name(first), safe='')}/json", is_ours=False)
+        visit(hostile_tab, f"/sessions/{quote(hostile_log.name(first), safe='')}/json", is_ours=False)
         assert hostile_tab.page.evaluate("document.contentType") == "application/json"
 
 
 @pytest.mark.parametrize("path", ["/sessions", "/folders", "/keys", "/dead-letters"])
 def test_lists_show_them_as_they_are_written(hostile_tab: Tab, path: str) -> None:
     shown = walk(hostile_tab, path)
-    missing = [each for each in PAYLOADS if spaced(each) not in shown and spaced(hostile.name(each)) not in shown]
+    missing = [each for each in PAYLOADS if spaced(each) not in shown and spaced(hostile_log.name(each)) not in shown]
     assert not missing
 
 
 @pytest.mark.parametrize("path", ["/", "/?span=90d", "/health", "/live", "/search?q=evil&limit=50"])
-def test_what_shows_some_of_them_holds_nothing_of_theirs(hostile_tab: Tab, path: str) -> None:
+def test_lists_contain_no_elements_of_hostile_texts(hostile_tab: Tab, path: str) -> None:
     walk(hostile_tab, path)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_a_folder_shows_them_as_they_are_written(hostile_tab: Tab, family: str) -> None:
     for payload in FAMILIES[family]:
-        visit(hostile_tab, f"/folders/{quote(hostile.name(payload), safe='')}")
+        visit(hostile_tab, f"/folders/{quote(hostile_log.name(payload), safe='')}")
         assert spaced(payload) in spaced(hostile_tab.page.locator("h1").inner_text())
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_what_is_asked_for_is_shown_as_it_is_written(hostile_tab: Tab, family: str) -> None:
+def test_hostile_parameters_are_shown_as_text(hostile_tab: Tab, family: str) -> None:
     """Addresses carry them, too: in the path, and in each parameter."""
     for payload in FAMILIES[family]:
-        visit(hostile_tab, f"/sessions/nobody{quote(hostile.name(payload), safe='')}", 404)
+        visit(hostile_tab, f"/sessions/nobody{quote(hostile_log.name(payload), safe='')}", 404)
         visit(hostile_tab, f"/sign-in?{urlencode({'next': f'/{payload}', 'said': payload, 'kept': payload})}", None)
         visit(hostile_tab, f"/search?{urlencode({'q': payload})}", None)
     payload = FAMILIES[family][0]

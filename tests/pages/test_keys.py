@@ -1,4 +1,4 @@
-"""Keys as a page: those of the visitor's own project, made, shown once, and revoked."""
+"""The page of keys: the keys of the visitor's own project, created, shown once, and revoked."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.access.callers import ALL_SCOPES
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 
 ORIGIN = "https://chat.example.com"
 
@@ -23,7 +23,7 @@ def registry(store: FunctionStore) -> KeyRegistry:
 
 
 @pytest.fixture
-def own(registry: KeyRegistry) -> MadeKey:
+def own(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "secret", ALL_SCOPES, name="mine")
 
 
@@ -34,7 +34,7 @@ def client(store: FunctionStore, tmp_path: Path) -> FlaskClient:
 
 
 @pytest.fixture
-def browser(client: FlaskClient, own: MadeKey) -> Calls:
+def browser(client: FlaskClient, own: NewKey) -> Calls:
     return Calls(client, own.text, {}).signed_in()
 
 
@@ -47,7 +47,7 @@ def filled(**fields: Any) -> dict[str, Any]:
 
 
 def test_it_lists_the_projects_keys_and_never_the_keys_themselves(
-    browser: Calls, registry: KeyRegistry, own: MadeKey
+    browser: Calls, registry: KeyRegistry, own: NewKey
 ) -> None:
     other = registry.create("shop", "secret", ALL_SCOPES, name="of the shop")
     publishable = registry.create("default", "publishable", {"log"}, origins={ORIGIN})
@@ -87,16 +87,16 @@ def test_a_publishable_key_may_only_log(browser: Calls, registry: KeyRegistry) -
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        (filled(kind="publishable"), "Say which pages"),
-        (filled(origins=ORIGIN), "of no use to a page"),
+        (filled(kind="publishable"), "needs the origins"),
+        (filled(origins=ORIGIN), "can't be used by web pages"),
         (filled(kind="publishable", origins=f"{ORIGIN}/a"), "exactly as browsers send it"),
-        (filled(scope=[]), "opens nothing"),
-        (filled(scope=["root"]), "of those that the form has"),
-        (filled(kind="golden"), "of those that the form has"),
-        (filled(days="99999"), "of those that the form has"),
+        (filled(scope=[]), "can do nothing"),
+        (filled(scope=["root"]), "from those that the form offers"),
+        (filled(kind="golden"), "from those that the form offers"),
+        (filled(days="99999"), "from those that the form offers"),
         (filled(name="x" * 201), "Name:"),
         (filled(name="a\0b"), "Name:"),
-        ({}, "of those that the form has"),
+        ({}, "from those that the form offers"),
     ],
 )
 def test_a_form_that_makes_no_key_is_shown_again(
@@ -108,7 +108,7 @@ def test_a_form_that_makes_no_key_is_shown_again(
     assert [key.name for key in registry.list()] == ["mine"]
 
 
-def test_what_was_filled_in_is_there_again(browser: Calls) -> None:
+def test_an_invalid_form_keeps_its_input(browser: Calls) -> None:
     page = page_of(browser("POST", "/keys", filled(name="<b>x", scope=["edit"], origins=ORIGIN, days="7")), 422)
     assert page.select_one("#name")["value"] == "<b>x"  # type: ignore[index]
     assert [each["value"] for each in page.select("input[name=scope][checked]")] == ["edit"]
@@ -121,15 +121,15 @@ def test_a_key_is_revoked(browser: Calls, client: FlaskClient, registry: KeyRegi
     page = page_of(browser("GET", "/keys"))
     (form,) = [each for each in page.select("form[action*=revoke]") if made.key.hint in each.get_text()]
     answer = browser("POST", str(form["action"]))
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/keys?said=key-revoked")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/keys?message=key-revoked")
     after = page_of(browser("GET", answer.headers["Location"]))
-    assert "stops within half a minute" in texts(after, "[role=status]")[0]
+    assert "stops working within 30 seconds" in texts(after, "[role=status]")[0]
     assert any("old" in row and "revoked" in row for row in texts(after, "tbody tr"))
     assert not [each for each in after.select("form[action*=revoke]") if made.key.hint in each.get_text()]
     assert opens(client, made.text) == 401
 
 
-def test_who_revokes_their_own_key_is_told_first(browser: Calls, own: MadeKey) -> None:
+def test_revoking_the_own_key_warns_first(browser: Calls, own: NewKey) -> None:
     assert "You signed in with this key" in texts(page_of(browser("GET", "/keys")), "tbody form")[0]
     assert own.key.hint in texts(page_of(browser("GET", "/keys")), "tbody form")[0]
 
@@ -144,7 +144,7 @@ def test_a_key_of_another_project_is_as_if_it_were_not_there(browser: Calls, reg
 
 @pytest.mark.parametrize("path", ["/keys", "/keys/00000000-0000-4000-8000-000000000001/revoke"])
 def test_only_an_admin_on_a_page_of_ours_makes_or_revokes(
-    client: FlaskClient, own: MadeKey, registry: KeyRegistry, path: str
+    client: FlaskClient, own: NewKey, registry: KeyRegistry, path: str
 ) -> None:
     reader = registry.create("default", "secret", ALL_SCOPES - {"admin"})
     assert Calls(client, reader.text, {}).signed_in()("POST", path, filled()).status_code == 403

@@ -1,11 +1,11 @@
-"""The page of what arrives."""
+"""The live page."""
 
 import pytest
 from flask.testing import FlaskClient
 
 from conversation.pages import live_page as page_module
 from tests.api import create, log
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def test_each_leads_to_its_turn(logged: FlaskClient) -> None:
     page = page_of(logged.get("/live"))
     (address,) = [str(a["href"]) for a in page.select(".arrivals li:last-child a")]
     turn = page_of(logged.get(address))
-    assert texts(turn, ".turn.sought .bubble.user .said") == ["First?"]
-    assert turn.select(f"#{address.partition('#')[2]}.sought")
+    assert texts(turn, ".turn.target .bubble.user .text") == ["First?"]
+    assert turn.select(f"#{address.partition('#')[2]}.target")
 
 
 def test_it_is_filtered_by_a_form(logged: FlaskClient) -> None:
     assert prompts(logged, "/live?model=m") == ["<script>alert(1)</script>", "First?"]
     assert prompts(logged, "/live?model=&has_errors=true") == ["مرحبا"]
-    assert "No interaction matches" in page_of(logged.get("/live?model=x")).get_text()
+    assert "No matching interactions" in page_of(logged.get("/live?model=x")).get_text()
 
 
 def test_it_is_read_in_pages(logged: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,14 +62,14 @@ def test_those_of_a_time_stand_still(logged: FlaskClient) -> None:
     address = "/live?from=2026-10-01T00:00&to=2026-11-02T00:00:00"
     assert prompts(logged, address) == ["old", "older"]
     page = page_of(logged.get(address))
-    assert texts(page, "h1") == ["Interactions of a time"]
+    assert texts(page, "h1") == ["Interactions"]
     assert [str(time["datetime"])[:10] for time in page.select(".arrivals time")] == ["2026-11-01", "2026-10-31"]
     assert not page.select("[data-live]")
     assert page.select("#f-to")[0]["value"] == "2026-11-02T00:00:00"
 
 
-def test_nothing_yet_is_told(client: FlaskClient) -> None:
-    assert "Nothing has arrived yet" in page_of(client.get("/live")).get_text()
+def test_an_empty_log_says_so(client: FlaskClient) -> None:
+    assert "No interactions yet" in page_of(client.get("/live")).get_text()
 
 
 @pytest.mark.parametrize("query", ["has_errors=maybe", "cursor=x", "user=ada"])

@@ -1,4 +1,4 @@
-"""The first page: the figures of the API, charts that lead on, and what it says when there is nothing to show."""
+"""The overview page: the figures of the API, charts with links, and empty states."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +10,12 @@ from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation.pages.jinja_filters import NOTHING
+from conversation.pages.jinja_filters import MISSING
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.spool import Limits, Spool
 from tests.api import KEYLESS, create, log
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 from tests.test_problems import FailingStore
 
 DAY = {"from": "2026-11-20", "to": "2026-11-21"}
@@ -55,12 +55,12 @@ def test_the_tiles_tell_the_figures(busy: FlaskClient) -> None:
     assert told == {
         "Interactions": "4",
         "Failed": "1; 25 % of all",
-        "Sessions begun": "1",
+        "Sessions started": "1",
         "Latency p50": "1.5 s; p95 1.5 s",
         "First token p50": "200 ms; p95 200 ms",
         "Tokens": "3 M; 3 M in, 0 out",
-        "Cost": "≈ $7.50; of it $7.50 estimated, no price for 1",
-        "Waiting on this machine": "0; all is delivered",
+        "Cost": "≈ $7.50; $7.50 of it estimated, no price for 1",
+        "Spooled on this machine": "0; all stored",
         "Dead letters": "0",
     }
 
@@ -70,7 +70,7 @@ def test_each_chart_has_its_numbers_in_a_table_with_the_same_links(busy: FlaskCl
     assert [row for row in table(page, "Interactions") if row[1] != "0"] == [
         ["11-20 01:00", "2", "0"], ["11-20 03:00", "2", "1"],
     ]  # fmt: skip
-    assert [row for row in table(page, "Latency") if row[1] != NOTHING] == [
+    assert [row for row in table(page, "Latency") if row[1] != MISSING] == [
         ["11-20 01:00", "1.5 s", "1.5 s"], ["11-20 03:00", "1.5 s", "1.5 s"],
     ]  # fmt: skip
     assert [row for row in table(page, "Sessions") if row[1] != "0"] == [["11-20 01:00", "1"]]
@@ -80,7 +80,7 @@ def test_each_chart_has_its_numbers_in_a_table_with_the_same_links(busy: FlaskCl
         assert len(drawn) == 24
 
 
-def test_a_part_of_a_chart_leads_to_what_it_counts(busy: FlaskClient) -> None:
+def test_a_bucket_of_a_chart_links_to_what_it_counts(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     (title,) = [each for each in page.select("svg a title") if "11-20 01:00: all 2, failed 0" in each.get_text()]
     assert title.parent is not None
@@ -93,7 +93,7 @@ def test_a_part_of_a_chart_leads_to_what_it_counts(busy: FlaskClient) -> None:
     assert texts(page_of(busy.get(str(sessions.parent["href"]))), "tbody td:first-child") == ["s"]
 
 
-def test_bars_are_as_high_as_what_they_tell(busy: FlaskClient) -> None:
+def test_bars_have_the_height_of_their_values(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     (interactions, *_) = page.select("figure.chart svg")
     heights = [(str(bar["class"][0]), float(str(bar["height"]))) for bar in interactions.select("g rect")]
@@ -128,7 +128,7 @@ def number_of(page: Tag, name: str) -> tuple[str, str]:
     return number.get_text(), str(number["href"])
 
 
-def test_what_an_old_session_did_now_is_where_its_numbers_lead(client: FlaskClient) -> None:
+def test_new_activity_of_an_old_session_is_behind_its_numbers(client: FlaskClient) -> None:
     create(client, session_id="old", user_id="ada", started_at="2026-11-01T00:00:00Z")
     log(client, session_id="old", prompt="1", error="Timeout", started_at=at(2), model="gpt", provider="p")
     log(client, session_id="old", prompt="2", response="3", started_at=at(2), model="gpt", provider="p")
@@ -146,7 +146,7 @@ def test_sessions_that_a_plan_holds_are_neither_counted_nor_listed(client: Flask
     create(client, session_id="s")
     plan = {"sessions_per_week": 1, "total_weeks": 2}
     assert client.post("/v1/folders", json={"folder_id": "f", "plan": plan}).status_code == 201
-    number, where = number_of(page_of(client.get("/")), "Sessions begun")
+    number, where = number_of(page_of(client.get("/")), "Sessions started")
     assert number == "1"
     assert texts(page_of(client.get(where)), "tbody td:first-child") == ["s"]
     assert len(page_of(client.get(where.replace("begun=true", "begun=false"))).select("tbody tr")) == 2
@@ -171,28 +171,34 @@ def test_the_span_can_be_chosen(busy: FlaskClient) -> None:
     assert "?to" in texts(refused, "code")
 
 
+def test_an_invalid_date_is_explained_beside_its_field(busy: FlaskClient) -> None:
+    page = page_of(busy.get("/", query_string={"from": "yesterday"}), 422)
+    assert texts(page, "#e-from") == ["That date isn't valid. Use 2026-11-21."]
+    assert texts(page, "[aria-label=Span] .active") == ["24 hours"]
+
+
 def test_a_span_without_anything_is_shown_as_empty(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string={"from": "2020-01-01", "to": "2020-01-02"}))
     assert tiles(page)["Interactions"] == "0"
     assert len(table(page, "Interactions")) == 24
-    assert "Nothing is logged yet" not in page.get_text()
+    assert "Nothing logged yet" not in page.get_text()
 
 
-def test_what_nobody_stated_is_told_from_zero(client: FlaskClient) -> None:
+def test_missing_values_differ_from_zero(client: FlaskClient) -> None:
     log(client, session_id="s", prompt="1", response="2", started_at=at(1))
     page = page_of(client.get("/", query_string=DAY))
     told = tiles(page)
-    assert [told[name] for name in ("Latency p50", "First token p50", "Tokens")] == [f"{NOTHING}; none stated"] * 3
-    assert told["Cost"] == f"{NOTHING}; no price for 1"
-    assert texts(page, ".unknown") == ["Not stated in this span"]
+    assert [told[name] for name in ("Latency p50", "First token p50", "Tokens")] == [f"{MISSING}; not logged"] * 3
+    assert told["Cost"] == f"{MISSING}; no price for 1"
+    assert texts(page, ".unknown") == ["No data in this span"]
     log(client, session_id="s", prompt="1", response="2", started_at=at(1), cost_usd=0)
     log(client, session_id="s", prompt="1", response="2", started_at=at(1), cost_usd=0.5)
-    assert tiles(page_of(client.get("/", query_string=DAY)))["Cost"] == "$0.50; as stated, no price for 1"
+    assert tiles(page_of(client.get("/", query_string=DAY)))["Cost"] == "$0.50; as logged, no price for 1"
 
 
 def test_an_empty_log_says_how_to_begin(client: FlaskClient) -> None:
     page = page_of(client.get("/"))
-    assert "Nothing is logged yet" in page.get_text()
+    assert "Nothing logged yet" in page.get_text()
     command = page.select_one("pre")
     assert command is not None
     assert "curl -sS" in command.get_text()
@@ -210,7 +216,7 @@ def test_of_a_sample_the_page_says_so(busy: FlaskClient, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(store, "ask", of_a_half)
     page = page_of(busy.get("/", query_string=DAY))
-    assert "50 % of its time was looked at" in " ".join(page.get_text().split())
+    assert "only 50 % of it was examined" in " ".join(page.get_text().split())
     assert tiles(page)["Interactions"] == "≈ 8"
     assert tiles(page)["Failed"].startswith("1;")
 
@@ -222,11 +228,11 @@ def away(tmp_path: Path) -> Iterator[FlaskClient]:
     spool.close()
 
 
-def test_without_the_store_the_page_tells_what_waits(away: FlaskClient) -> None:
+def test_without_the_store_the_page_shows_the_spool(away: FlaskClient) -> None:
     log(away, session_id="s", prompt="1")
     page = page_of(away.get("/"), 503)
     assert "can't be read now" in texts(page, "[role=alert]")[0]
-    assert tiles(page)["Waiting on this machine"].startswith("1; the oldest for ")
+    assert tiles(page)["Spooled on this machine"].startswith("1; oldest: ")
 
 
 def test_a_look_that_takes_too_long_says_so() -> None:

@@ -1,4 +1,4 @@
-"""The page of the list of sessions: filters, orders, pages."""
+"""The list of sessions: filters, orders, pages."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from conversation.pages import sessions_page as page_module
 from logging_store.repository import ConversationRepository
 from tests.api import create, in_path, log
-from tests.pages.reading import link, page_of, texts
+from tests.pages.html import link, page_of, texts
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_it_lists_the_newest_first_with_counts(logged: FlaskClient) -> None:
     (row,) = [row for row in texts(page, "tbody tr") if "Chat 3" in row]
     assert row.startswith("Chat 3 beta ada open 1 1 2026-11-04 10:00:00 ")
     (stray,) = [row for row in texts(page, "tbody tr") if "stray" in row]
-    assert "open implicit 1 0" in stray
+    assert "open auto-created 1 0" in stray
 
 
 def test_a_form_that_is_sent_empty_filters_nothing(logged: FlaskClient) -> None:
@@ -81,7 +81,7 @@ def test_a_form_that_is_sent_empty_filters_nothing(logged: FlaskClient) -> None:
         ({"from": "2026-11-02T11:00:00+01:00", "to": "2026-11-03T10:00:00Z"}, ["Chat 1"]),
     ],
 )
-def test_what_is_filtered_stays_in_the_form_and_can_be_taken_away(
+def test_filters_stay_in_the_form_and_can_be_removed(
     logged: FlaskClient, filters: dict[str, str], found: list[str]
 ) -> None:
     page = page_of(logged.get("/sessions", query_string=filters))
@@ -98,7 +98,7 @@ def test_what_is_filtered_stays_in_the_form_and_can_be_taken_away(
         assert any(name not in others and len(others) == len(filters) - 1 for others in without)
 
 
-def test_what_people_wrote_is_escaped_where_it_stands_in_an_address(logged: FlaskClient) -> None:
+def test_text_in_urls_is_escaped(logged: FlaskClient) -> None:
     page = page_of(logged.get("/sessions"))
     (users,) = {str(a["href"]) for a in page.select("td a") if "bob" in a.get_text()}
     assert shown(page_of(logged.get(users))) == ["Chat 4", "Chat 2", "Chat 0"]
@@ -149,9 +149,9 @@ def test_a_short_page_says_how_far_it_looked(logged: FlaskClient, monkeypatch: p
     monkeypatch.setattr("conversation.api.http.repository", lambda: looking)
     page = page_of(logged.get("/sessions?model=gone"))
     assert looking.calls == 4
-    assert texts(page, "#looked") == ["No session found so far. Looked as far as 2026-10-05 00:00:00 ."]
+    assert texts(page, "#searched") == ["No session found so far. Searched up to 2026-10-05 00:00:00 ."]
     assert texts(page, "#matching") == [], "nobody knows how many"
-    assert asked(link(page, "Look further"))["model"] == "gone"
+    assert asked(link(page, "Search further"))["model"] == "gone"
 
 
 def test_a_count_that_was_cut_short_is_no_less_than_what_is_listed(
@@ -164,13 +164,22 @@ def test_a_count_that_was_cut_short_is_no_less_than_what_is_listed(
     assert texts(page_of(logged.get("/sessions")), "#matching") == ["At least 6 sessions"]
 
 
-def test_nothing_there_and_nothing_found_are_told_apart(client: FlaskClient) -> None:
-    assert "No session yet" in page_of(client.get("/sessions")).get_text()
-    assert "No session matches" in page_of(client.get("/sessions?tag=x")).get_text()
+def test_an_empty_list_differs_from_no_matches(client: FlaskClient) -> None:
+    assert "No sessions yet" in page_of(client.get("/sessions")).get_text()
+    assert "No matching sessions" in page_of(client.get("/sessions?tag=x")).get_text()
     assert link(page_of(client.get("/sessions?tag=x")), "All sessions") == "/sessions"
 
 
-@pytest.mark.parametrize("query", ["from=yesterday", "status=gone", "cursor=x", "sort=most", "tag=a&tag=b", "user=ada"])
+def test_an_invalid_date_is_explained_beside_its_field_and_the_list_stays(logged: FlaskClient) -> None:
+    page = page_of(logged.get("/sessions?from=yesterday&user_id=ada"), 422)
+    assert texts(page, "#e-from") == ["That date isn't valid. Use 2026-11-21."]
+    assert page.select("#f-from")[0]["aria-describedby"] == "e-from"
+    assert page.select("details.filters[open]")
+    assert shown(page) == ["Chat 3", "Chat 1"]
+    assert [asked(str(chip["href"])) for chip in page.select("a.chip")] == [{}]
+
+
+@pytest.mark.parametrize("query", ["status=gone", "cursor=x", "sort=most", "tag=a&tag=b", "user=ada"])
 def test_a_filter_that_means_nothing_is_named(client: FlaskClient, query: str) -> None:
     (name,) = {pair.partition("=")[0] for pair in query.split("&")}
     assert texts(page_of(client.get(f"/sessions?{query}"), 422), "main li code") == [f"?{name}"]

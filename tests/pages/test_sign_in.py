@@ -1,4 +1,4 @@
-"""Signing in with a key, and what ends it."""
+"""Signing in with a key, and the ends of a sign-in."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.pages.tabs import Tab
 from tests.service import Service
 
 
-def test_who_is_not_signed_in_is_asked_to_and_then_gets_there(stranger: Tab) -> None:
+def test_a_visitor_signs_in_and_gets_to_the_page(stranger: Tab) -> None:
     stranger.open("/sessions/table?turn=table-2")
     assert stranger.path == "/sign-in?next=/sessions/table?turn%3Dtable-2"
     assert not stranger.is_signed_in()
@@ -30,7 +30,7 @@ def test_a_key_with_read_opens_the_pages(stranger: Tab, service: Service) -> Non
 @pytest.mark.parametrize(
     "key", ["correct horse battery staple", "turnlog_sk_" + 30 * "0", "<script>ran('key')</script>", "ключ"]
 )
-def test_what_is_no_key_opens_nothing(stranger: Tab, key: str) -> None:
+def test_an_invalid_key_opens_nothing(stranger: Tab, key: str) -> None:
     stranger.open("/sign-in?next=/sessions/table")
     stranger.sign_in(key, 401)
     assert "This key is mistyped or incomplete" in stranger.page.get_by_role("alert").inner_text()

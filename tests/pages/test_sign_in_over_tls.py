@@ -1,4 +1,4 @@
-"""Over TLS the sign-in is a cookie that no other host can set or read."""
+"""With TLS, no other host can set or read the sign-in cookie."""
 
 import contextlib
 import datetime as dt

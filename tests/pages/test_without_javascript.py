@@ -1,4 +1,4 @@
-"""With JavaScript off all of it can be done: the same walk, by links and forms."""
+"""Everything works without JavaScript, by links and forms."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def test_sign_in_read_and_sign_out(plain: Tab) -> None:
     assert plain.texts("h1") == ["A long evening"]
     with plain.page.expect_navigation():
         plain.page.get_by_role("link", name="Later").click()
-    assert plain.texts(".bubble.user .said")[0] == "Question 51"
+    assert plain.texts(".bubble.user .text")[0] == "Question 51"
     plain.open("/sessions/table")
     plain.page.get_by_text("tool call: book_table").click()
     assert '"place": "Sipan"' in plain.page.locator("details[open] pre").inner_text()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app import create_redaction
 from conversation.settings import Settings
+from conversation.stack import create_redaction
 from logging_store.errors import Misconfigured
 
 GITLEAKS = """[[rules]]\nid = "acme"\nregex = "acme-[0-9]{4}"\nkeywords = ["acme"]\n"""

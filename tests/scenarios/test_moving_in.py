@@ -42,15 +42,15 @@ def documents() -> list[dict[str, Any]]:
     return [*found, {"_id": {"$oid": f"{99:024x}"}, "messages": said}]
 
 
-def test_hand_written_tables_are_examined_and_mended(owner: Operator) -> None:
+def test_hand_written_tables_are_examined_and_repaired(owner: Operator) -> None:
     owner.execute(OLD_TABLES)
     found = [finding for check, finding in owner.find(*FOREIGN) if "old_interactions" in check]
     assert found
     dry = owner.run("repair", *FOREIGN)
     assert (dry.exit_code, "nothing was changed" in dry.output) == (0, True)
     assert owner.execute("select count(*) from public.old_sessions") == [(1,)]
-    mended = owner.run("repair", *FOREIGN, "--apply")
-    assert mended.exit_code == 0, mended.output
+    repaired = owner.run("repair", *FOREIGN, "--apply")
+    assert repaired.exit_code == 0, repaired.output
     assert owner.execute("select count(*) from public.old_interactions") == [(4,)], "nothing was dropped"
     orphans = "select count(*) from public.old_interactions i left join public.old_sessions s on s.id = i.session_id"
     assert owner.execute(f"{orphans} where s.id is null or i.id is null") == [(0,)]

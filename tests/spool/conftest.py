@@ -72,7 +72,7 @@ def prompts(database: str) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def app(spool: Spool, tmp_path: Path) -> Flask:
-    """Return the application over the spool, with settings under which the command `spool` finds it."""
+    """Return the application over the spool, with the settings under which `turnlog spool` finds it."""
     return create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)} | KEYLESS), spool)
 
 

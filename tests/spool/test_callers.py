@@ -8,7 +8,7 @@ from flask import Flask
 
 from app import create_app
 from conversation.access import api_keys, cached_lookup
-from conversation.access.key_registry import KeyRegistry, MadeKey
+from conversation.access.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
@@ -29,7 +29,7 @@ def registry(inner: FlakyStore) -> KeyRegistry:
 
 
 @pytest.fixture
-def publishable_key(registry: KeyRegistry) -> MadeKey:
+def publishable_key(registry: KeyRegistry) -> NewKey:
     return registry.create("default", "publishable", {"log"}, origins={ORIGIN})
 
 
@@ -39,7 +39,7 @@ def guarded(spool: Spool, tmp_path: Path) -> Flask:
 
 
 @pytest.fixture
-def browser(guarded: Flask, publishable_key: MadeKey) -> Calls:
+def browser(guarded: Flask, publishable_key: NewKey) -> Calls:
     return Calls(guarded.test_client(), publishable_key.text, {"Origin": ORIGIN})
 
 
@@ -88,7 +88,7 @@ def test_a_mistyped_key_is_reported_without_the_store(guarded: Flask, inner: Fla
 
 
 def test_a_service_that_starts_during_an_outage_knows_its_callers(
-    browser: Calls, inner: FlakyStore, open_spool: Callable[..., Spool], tmp_path: Path, publishable_key: MadeKey
+    browser: Calls, inner: FlakyStore, open_spool: Callable[..., Spool], tmp_path: Path, publishable_key: NewKey
 ) -> None:
     token = opened(browser, "s", 201)
     inner.away = AWAY
@@ -101,7 +101,7 @@ def test_a_service_that_starts_during_an_outage_knows_its_callers(
 
 
 def test_pages_leave_backends_a_share_of_the_spool(
-    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path, registry: KeyRegistry, publishable_key: MadeKey
+    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path, registry: KeyRegistry, publishable_key: NewKey
 ) -> None:
     spool = open_spool(Limits(max_bytes=8 << 20, min_free_bytes=0))
     client = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool).test_client()
@@ -123,7 +123,7 @@ def test_pages_leave_backends_a_share_of_the_spool(
 
 
 def test_a_page_with_a_known_key_may_call_a_service_that_starts_during_an_outage(
-    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path, publishable_key: MadeKey
+    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path, publishable_key: NewKey
 ) -> None:
     settings = Settings.from_mapping({"DATA_DIR": str(tmp_path)})
     question = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
@@ -157,18 +157,18 @@ def test_a_spooled_record_with_a_false_claim_is_rejected_on_delivery(
 
 
 def test_a_revoked_key_stops_when_its_cache_entry_expires(
-    browser: Calls, registry: KeyRegistry, publishable_key: MadeKey, monkeypatch: pytest.MonkeyPatch
+    browser: Calls, registry: KeyRegistry, publishable_key: NewKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = opened(browser, "s", 201)
     registry.revoke(publishable_key.key)
     assert browser.log(token, session_id="s", prompt="within seconds").status_code == 201
     monkeypatch.setattr(cached_lookup, "FRESH_S", 0)
     assert "revoked" in problem(browser.log(token, session_id="s", prompt="too late"), 401)["detail"]
-    assert max(10, cached_lookup.USABLE_S) + 5 <= 30  # and a look-up, which a deadline ends
+    assert max(10, cached_lookup.STALE_OK_S) + 5 <= 30  # and a look-up, which a deadline ends
 
 
 def test_a_revoked_key_stays_revoked_during_an_outage(
-    browser: Calls, registry: KeyRegistry, publishable_key: MadeKey, inner: FlakyStore, monkeypatch: pytest.MonkeyPatch
+    browser: Calls, registry: KeyRegistry, publishable_key: NewKey, inner: FlakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = opened(browser, "s", 201)
     registry.revoke(publishable_key.key)

@@ -4,7 +4,7 @@ from flask.testing import FlaskClient
 
 from logging_store.errors import StoreUnavailable
 from tests.api import log
-from tests.pages.reading import page_of, texts
+from tests.pages.html import page_of, texts
 from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
@@ -17,9 +17,9 @@ def test_a_conversation_shows_spooled_turns_and_says_that_it_is_incomplete(
     inner.away = AWAY
     log(client, session_id="s", interaction_id="2", prompt="waiting", response="too", turn=2)
     page = page_of(client.get("/sessions/s"))
-    assert texts(page, ".bubble .said") == ["waiting", "too"]
+    assert texts(page, ".bubble .text") == ["waiting", "too"]
     assert texts(page, ".turn .badge") == ["spooled"]
-    assert "may lack what is stored already" in texts(page, "[role=alert]")[0]
+    assert "may be incomplete" in texts(page, "[role=alert]")[0]
 
 
 def test_a_reader_is_told_what_cannot_be_read_now(client: FlaskClient, inner: FlakyStore) -> None:

@@ -165,7 +165,7 @@ export class Turnlog {
       throw new TypeError("That is a secret key: take it out of the page, revoke it, and use a publishable one");
     }
     if (key && !/^turnlog_pk_[0-9A-Za-z]{30}$/.test(key)) {
-      throw new TypeError("`key` is no publishable key: `flask keys create --kind publishable` makes one");
+      throw new TypeError("`key` is no publishable key: `turnlog keys create --kind publishable` makes one");
     }
     for (const name of /** @type {const} */ (["sessionId", "userId"])) {
       if (!["undefined", "string"].includes(typeof options[name])) throw new TypeError(`\`${name}\` must be a text`);

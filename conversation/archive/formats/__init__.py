@@ -1,1 +1,1 @@
-"""The file formats that are imported and exported, one module each."""
+"""The file formats for import and export, one module each."""

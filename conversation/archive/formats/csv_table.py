@@ -1,7 +1,7 @@
-"""One interaction a row, as CSV (RFC 4180, in UTF-8, lines ended by CR LF).
+"""CSV with one interaction per row (RFC 4180, UTF-8, lines end with CR LF).
 
-A list of messages, tags and metadata are JSON in their cells; an empty cell is a field that isn't known. Cells hold
-exactly what was said, also what a spreadsheet would take for a formula.
+Lists of messages, tags and metadata are JSON in their cells; an empty cell is a missing value. Texts are exported
+unchanged, also those that a spreadsheet would run as a formula.
 """
 
 import csv
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from conversation.api import interaction_schemas
-from conversation.archive.exporting import Exported
+from conversation.archive.exporting import ExportItem
 
 _OF_SESSION = ("user_id", "title")
 _LEFT_OUT = {"session_id", "spooled"}
@@ -24,7 +24,7 @@ _COLUMNS = [
 ]
 
 
-def write(exported: Iterator[Exported]) -> Iterator[bytes]:
+def write(exported: Iterator[ExportItem]) -> Iterator[bytes]:
     """Yield the header and a row for each interaction."""
     text = io.StringIO(newline="")
     rows = csv.writer(text)
@@ -35,8 +35,8 @@ def write(exported: Iterator[Exported]) -> Iterator[bytes]:
         for interaction in each.interactions:
             row: dict[str, Any] = {**interaction, **of_session}
             rows.writerow([_cell(row[name]) for name in _COLUMNS])
-            yield _taken(text)
-    yield _taken(text)
+            yield _drain(text)
+    yield _drain(text)
 
 
 def _cell(value: Any) -> Any:
@@ -45,8 +45,8 @@ def _cell(value: Any) -> Any:
     return to_json(value).decode() if isinstance(value, list | dict) else value
 
 
-def _taken(text: io.StringIO) -> bytes:
-    taken = text.getvalue().encode()
+def _drain(text: io.StringIO) -> bytes:
+    data = text.getvalue().encode()
     text.seek(0)
     text.truncate()
-    return taken
+    return data

@@ -1,7 +1,7 @@
-"""MongoDB's Extended JSON, canonical, relaxed and legacy, as plain JSON.
+"""Converts MongoDB's Extended JSON (canonical, relaxed and legacy) to plain JSON.
 
-Ids become text, times ISO 8601 in UTC, numbers numbers. What plain JSON can't hold exactly (a long past 2^53, a
-decimal, NaN) becomes text. Types that have no plain form (binary data, regular expressions …) stay spelled as they are.
+Ids become text, times ISO 8601 in UTC, numbers numbers. Values that plain JSON can't hold exactly (integers past 2^53,
+decimals, NaN) become text. Types without a plain form (binary data, regular expressions …) are left as they are.
 """
 
 import base64
@@ -22,7 +22,7 @@ _UUID_SUBTYPE = 4
 
 
 def plain(value: Any) -> Any:
-    """Return a document, or a part of one, without wrappers."""
+    """Return a document, or a part of one, as plain JSON."""
     match value:
         case dict():
             return _unwrapped(value)
@@ -56,7 +56,7 @@ def _unwrapped(value: dict[str, Any]) -> Any:
 
 
 def time_of(value: Any) -> str | None:
-    """Return a time, as a plain value or as text, in UTC and with six digits of a second; None for anything else."""
+    """Return a text that is a time as ISO 8601 in UTC with microseconds; None for anything else."""
     if not isinstance(value, str):
         return None
     try:

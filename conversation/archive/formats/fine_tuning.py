@@ -1,6 +1,6 @@
-"""A session as one line of OpenAI's format for fine-tuning chat models: `{"messages": [{role, content, …}, …]}`.
+"""OpenAI's format for fine-tuning chat models, one session per line: `{"messages": [{role, content, …}, …]}`.
 
-Nothing else is in a line, as the format asks for. A session in which nobody has said anything is left out.
+The format allows no other fields in a line. Sessions without messages are left out.
 """
 
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from conversation.archive.exporting import Exported
+from conversation.archive.exporting import ExportItem
 from logging_store import operations as ops
 
 
-def write(exported: Iterator[Exported]) -> Iterator[bytes]:
-    """Yield the lines, each in parts, so that a long session need not be in memory."""
+def write(exported: Iterator[ExportItem]) -> Iterator[bytes]:
+    """Yield the lines, each in parts, so that a long session doesn't have to fit into memory."""
     for each in exported:
         messages = chain.from_iterable(_messages(interaction) for interaction in each.interactions)
         first = next(messages, None)
@@ -32,5 +32,5 @@ def _messages(interaction: ops.Interaction) -> Iterator[dict[str, Any]]:
             case str():
                 yield {"role": role, "content": content}
             case list():
-                # when something was said is no field of this format
+                # the format has no field for the time of a message
                 yield from ({key: value for key, value in each.items() if key != "said_at"} for each in content)

@@ -1,32 +1,33 @@
-"""Conversations as OpenAI's chat API has them: lines for fine-tuning, and logs of chat completions.
+"""Conversations in the format of OpenAI's chat API: fine-tuning data, and logs of chat completions.
 
-A document for fine-tuning is `{messages: [{role, content, …}], …}`. A log has a completion's fields too (`id`, `model`,
-`created`, `choices`, `usage`), beside the request's messages or as `{request: {…}, response: {…}}`: the first choice is
-the response of the last interaction, whose model, tokens and finish reason they tell. Other fields become metadata.
+Fine-tuning data is `{messages: [{role, content, …}], …}`. A log also has a completion's fields (`id`, `model`,
+`created`, `choices`, `usage`), next to the request's messages or as `{request: {…}, response: {…}}`. The first choice
+becomes the response of the last interaction, with that model, usage and finish reason. Other fields become metadata.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, name_of, of_each, without
-from conversation.archive.entries import Document, Entry, Refused
+from conversation.archive.dialogues import Dialogue, Message, read_dialogues, without
+from conversation.archive.entries import Document, Entry, InvalidDocumentError, RejectedEntry
+from conversation.archive.session_keys import document_key
 
 _TOKENS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
 
 
-def read(documents: Iterable[Document | Refused]) -> Iterator[Entry]:
-    return of_each(documents, _dialogue)
+def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
+    return read_dialogues(documents, _dialogue)
 
 
 def _dialogue(document: dict[str, Any]) -> Dialogue:
     rest = _flat(document)
     messages, choices = rest.pop("messages", []), rest.pop("choices", [])
     if not isinstance(messages, list) or not isinstance(choices, list) or not (messages or choices):
-        raise NotADialogueError("Needs messages, a list with at least one")
-    name = name_of(rest | ({"messages": messages, "choices": choices} if rest.get("id") is None else {}))
+        raise InvalidDocumentError("Needs messages, a list with at least one message")
+    name = document_key(rest | ({"messages": messages, "choices": choices} if rest.get("id") is None else {}))
     rest.pop("id", None)
-    said = [_message(message, f"$.messages[{n}]") for n, message in enumerate(messages)]
+    parsed = [_message(message, f"$.messages[{n}]") for n, message in enumerate(messages)]
     session: dict[str, Any] = {}
     last: dict[str, Any] = {"model": rest.pop("model", None)}
     if (created := _time(rest.get("created"))) is not None:
@@ -34,18 +35,18 @@ def _dialogue(document: dict[str, Any]) -> Dialogue:
         del rest["created"]
     if choices:
         answer, last["finish_reason"], aside = _choice(choices)
-        said.append(answer)
+        parsed.append(answer)
         last["metadata"] = aside
     if isinstance(usage := rest.get("usage"), dict):
         last |= {ours: usage[theirs] for theirs, ours in _TOKENS.items() if theirs in usage}
         rest["usage"] = {key: value for key, value in usage.items() if key not in _TOKENS}
         if not rest["usage"]:
             del rest["usage"]
-    return Dialogue(name, said, session | {"metadata": rest}, last)
+    return Dialogue(name, parsed, session | {"metadata": rest}, last)
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a log of request and response as one document; the response knows better which model answered."""
+    """Merge a log's request and response; the response's model is the one that answered."""
     match document:
         case {"request": {"messages": list()}, "response": {"choices": list()}}:
             both: dict[str, Any] = document["request"] | document["response"]
@@ -53,11 +54,11 @@ def _flat(document: dict[str, Any]) -> dict[str, Any]:
     return dict(document)
 
 
-def _message(message: Any, place: str) -> Message:
+def _message(message: Any, path: str) -> Message:
     match message:
         case {"role": str(role)}:
             return Message(role, message.get("content"), without(message, "role", "content"))
-    raise NotADialogueError(f"{place}: A message needs a role, a text")
+    raise InvalidDocumentError(f"{path}: A message needs a role, which is a text")
 
 
 def _choice(choices: list[Any]) -> tuple[Message, str | None, dict[str, Any]]:
@@ -65,9 +66,9 @@ def _choice(choices: list[Any]) -> tuple[Message, str | None, dict[str, Any]]:
         case [{"message": message} as first, *others]:
             rest = without(first, "message", "finish_reason", "index")
             aside = {"choice": rest, "choices": others}
-            kept = {key: value for key, value in aside.items() if value and value != {"logprobs": None}}
-            return _message(message, "$.choices[0].message"), first.get("finish_reason"), kept
-    raise NotADialogueError("$.choices[0]: A choice needs a message")
+            extra = {key: value for key, value in aside.items() if value and value != {"logprobs": None}}
+            return _message(message, "$.choices[0].message"), first.get("finish_reason"), extra
+    raise InvalidDocumentError("$.choices[0]: A choice needs a message")
 
 
 def _time(seconds: Any) -> str | None:

@@ -1,31 +1,31 @@
-"""Conversations as ShareGPT's exports, and the many sets made after them, have them.
+"""Conversations in the ShareGPT format, which many data sets use.
 
-A document is `{id, conversations: [{from: "human" | "gpt" | "system" | "tool" …, value}]}`, perhaps with the system's
-instructions as `system`. Other fields become metadata.
+A document is `{id, conversations: [{from: "human" | "gpt" | "system" | "tool" …, value}]}`, optionally with a system
+prompt as `system`. Other fields become metadata.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from conversation.archive.dialogues import Dialogue, Message, NotADialogueError, name_of, of_each, without
-from conversation.archive.entries import Document, Entry, Refused
-from conversation.archive.roles import role_of
+from conversation.archive.dialogues import Dialogue, Message, read_dialogues, role_of, without
+from conversation.archive.entries import Document, Entry, InvalidDocumentError, RejectedEntry
+from conversation.archive.session_keys import document_key
 
 
-def read(documents: Iterable[Document | Refused]) -> Iterator[Entry]:
-    return of_each(documents, _dialogue)
+def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
+    return read_dialogues(documents, _dialogue)
 
 
 def _dialogue(document: dict[str, Any]) -> Dialogue:
     match document:
         case {"conversations": [*turns]}:
-            name = name_of(document)
+            name = document_key(document)
             rest = without(document, "id", "conversations")
-            said = [_message(turn, n) for n, turn in enumerate(turns)]
+            messages = [_message(turn, n) for n, turn in enumerate(turns)]
             if isinstance(system := rest.get("system"), str) and system:
-                said.insert(0, Message("system", rest.pop("system")))
-            return Dialogue(name, said, {"metadata": rest})
-    raise NotADialogueError("Needs conversations, a list")
+                messages.insert(0, Message("system", rest.pop("system")))
+            return Dialogue(name, messages, {"metadata": rest})
+    raise InvalidDocumentError("Needs conversations, a list")
 
 
 def _message(turn: Any, n: int) -> Message:
@@ -34,4 +34,4 @@ def _message(turn: Any, n: int) -> Message:
             role = role_of(speaker)
             usual = speaker in {"human", "gpt", role}
             return Message(role, value, aside=without(turn, "value", *(["from"] if usual else [])))
-    raise NotADialogueError(f"$.conversations[{n}]: Needs from, a text, and a value")
+    raise InvalidDocumentError(f"$.conversations[{n}]: Needs from, a text, and a value")

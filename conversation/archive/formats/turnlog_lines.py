@@ -1,7 +1,7 @@
-"""Turnlog's own lines: what an export writes and an import restores, so that both stores hold the same.
+"""Turnlog's own JSON lines: an export writes them, and importing them restores the same records in another store.
 
-A line is one record, `{"record": "session", …}`, with what is known of it under the names that the API uses. Parents
-come before their children, and a child names its session by id and by key, so lines may be parted or left out.
+A line is one record, `{"record": "session", …}`, with its fields under the names of the API. Parents come before their
+children, and a child names its session by id and by key, so files may be split and lines left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,9 @@ from pydantic_core import to_json
 
 from conversation.api import folder_schemas, interaction_schemas, schemas
 from conversation.api.feedback import FeedbackView
-from conversation.archive.dialogues import spelled, told, without
-from conversation.archive.entries import Document, Entry, Refused, Stated
-from conversation.archive.exporting import Exported
+from conversation.archive.dialogues import describe_errors, to_text, without
+from conversation.archive.entries import Document, Entry, ParsedRecord, RejectedEntry
+from conversation.archive.exporting import ExportItem
 from logging_store import operations as ops
 from logging_store.records.models import (
     Record,
@@ -31,8 +31,8 @@ _DERIVED = {"erased_at", "interaction_count", "failed_count", "last_activity_at"
 _SAID = ("prompt", "response", "error")
 
 
-def write(exported: Iterator[Exported]) -> Iterator[bytes]:
-    """Yield the lines of all that is exported."""
+def write(exported: Iterator[ExportItem]) -> Iterator[bytes]:
+    """Yield the lines of all items."""
     for each in exported:
         if each.folder:
             yield _line("folder", folder_schemas.FolderView.arrange(each.folder))
@@ -48,7 +48,7 @@ def children(
     interactions: Iterable[ops.Interaction],
     feedback: Iterable[ops.Feedback] = (),
 ) -> Iterator[bytes]:
-    """Yield the lines of what is below a session."""
+    """Yield the lines of a session's children."""
     of_session: dict[str, Any] = {"session_id": session["session_id"], "session_key": session["key"]}
     for participant in participants:
         yield _line("participant", of_session | schemas.ParticipantView.arrange(participant))
@@ -68,21 +68,21 @@ def _line(record: str, row: dict[str, Any]) -> bytes:
     return to_json({"record": record, **known}) + b"\n"
 
 
-def read(documents: Iterable[Document | Refused]) -> Iterator[Entry]:
-    """Yield the records of lines, each as it was."""
+def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
+    """Yield the records of lines."""
     for document in documents:
-        if isinstance(document, Refused):
+        if isinstance(document, RejectedEntry):
             yield document
             continue
         line = document.value
         record_of = _RECORDS.get(line["record"]) if isinstance(line.get("record"), str) else None
         if record_of is None:
-            yield Refused(document.place, f"$.record: Must be one of {', '.join(_RECORDS)}", spelled(line))
+            yield RejectedEntry(document.location, f"$.record: Must be one of {', '.join(_RECORDS)}", to_text(line))
             continue
         try:
-            yield Stated(document.place, record_of(without(line, "record")))
+            yield ParsedRecord(document.location, record_of(without(line, "record")))
         except ValidationError as error:
-            yield Refused(document.place, told(error), spelled(line))
+            yield RejectedEntry(document.location, describe_errors(error), to_text(line))
 
 
 def _folder(line: dict[str, Any]) -> RestoredFolder:
@@ -100,17 +100,17 @@ def _participant(line: dict[str, Any]) -> RestoredParticipant:
 def _interaction(line: dict[str, Any]) -> RestoredInteraction:
     named = _renamed(_renamed(line, "session_id", "session_key"), "interaction_id", "key")
     if isinstance(key := line.get("key"), str) and len(key) > MAX_NAME:
-        # too long for a name: a key of several parts, which is read back as its canonical JSON
+        # too long for a name, so it is a composite key as canonical JSON
         named = without(named, "interaction_id") | {"key": _parts(key)}
     if named.get("status") == _derived_status(named) and any(named.get(name) is not None for name in _SAID):
-        # told for readers, never stated: what is known later may still change it; alone it is all that was stated
+        # a derived status: leave it out, so that later facts can still change it; keep it if there is nothing else
         named = without(named, "status")
     return RestoredInteraction.model_validate(named)
 
 
 def _feedback(line: dict[str, Any]) -> RestoredFeedback:
     key = line.get("interaction_key")
-    if isinstance(key, str) and len(key) > MAX_NAME:  # of several parts: too long for a name, so the id has to do
+    if isinstance(key, str) and len(key) > MAX_NAME:  # a composite key is too long for a name, so the id identifies it
         line = without(line, "interaction_key")
     named = _renamed(line, "session_id", "session_key")
     return RestoredFeedback.model_validate(_renamed(named, "interaction_id", "interaction_key"))
@@ -126,7 +126,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any]], Record]] = {
 
 
 def _renamed(line: dict[str, Any], id_: str, key: str) -> dict[str, Any]:
-    """Return a line in which a record has one name: its key if it has one, from which the id derives."""
+    """Return a line with one name for a record: its key, from which the id is derived, or its id."""
     if key not in line:
         return line
     return without(line, key) | {id_: line[key]}
@@ -136,7 +136,7 @@ def _parts(key: str) -> Any:
     try:
         return jiter.from_json(key.encode())
     except ValueError:
-        return key  # which is refused as no key of several parts
+        return key  # validation rejects it as no composite key
 
 
 def _derived_status(line: dict[str, Any]) -> str:

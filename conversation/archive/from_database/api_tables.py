@@ -1,7 +1,7 @@
-"""Tables through Supabase's API, which is PostgREST: pages of a thousand rows, each after the last row's primary key.
+"""Reads tables through Supabase's API (PostgREST), in pages of a thousand rows by primary key.
 
-What a table's columns are is read from the API's description of itself, or from the first rows where it gives none.
-There is no snapshot over several calls: what is written meanwhile may be in it or not.
+The columns come from the API's OpenAPI description, or from the first rows if it has none. There is no snapshot: rows
+that are written meanwhile may or may not be read.
 """
 
 import re
@@ -25,15 +25,15 @@ from conversation.archive.from_database.tables import (
     Table,
     TableName,
     kind_of,
-    require_theirs,
+    reject_own_tables,
 )
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
-_ROWS_AT_ONCE = 1000  # as many as Supabase gives at most
-_LOOKED_AT = 100  # rows, where only values tell what a column is
+_ROWS_AT_ONCE = 1000  # Supabase's default maximum
+_SAMPLE = 100  # rows, to infer the types of columns from
 _TIMEOUT_S = 60
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-_PASSING = {HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
+_TRANSIENT = {HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)}
 _REFERS = re.compile(r"<fk table='([^']+)' column='([^']+)'/>")
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -45,12 +45,12 @@ _TYPES: dict[Kind, str] = {"integer": "bigint", "number": "numeric", "zoned": "t
 
 @contextmanager
 def opened(url: str, key: str) -> Iterator["ApiTables"]:
-    """Yield the tables that a project's API has."""
+    """Yield the tables of a project's API."""
     parts = urlsplit(url)
     if not parts.hostname or "@" in parts.netloc:
         raise SourceError("The API's address must be the project's URL, as in https://abcdefgh.supabase.co")
     base = url.rstrip("/").removesuffix("/rest/v1") + "/rest/v1"
-    # a new secret key is no token: gateways put one in its place only where the two headers are the same
+    # Supabase's gateway exchanges a new secret key for a token only if both headers are the same
     headers = {"apikey": key, "Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=base, headers=headers, timeout=_TIMEOUT_S) as client:
         yield ApiTables(client, parts.hostname)
@@ -59,7 +59,7 @@ def opened(url: str, key: str) -> Iterator["ApiTables"]:
 class ApiTables:
     def __init__(self, client: httpx.Client, host: str) -> None:
         self._client = client
-        self.place = host
+        self.source_name = host
 
     def table(self, name: TableName) -> Table:
         definitions = self._definitions(name.schema)
@@ -83,17 +83,17 @@ class ApiTables:
     def rows(self, table: Table) -> Iterator[Row]:
         order = ",".join(f"{_name(name)}.asc" for name in table.key)
         after: dict[str, str] = {}
-        # until a page is empty, not until it is short: a project may give fewer at once than are asked for
+        # until a page is empty, since a project may return fewer rows than the limit
         while page := self._page(table.name, {"select": "*", "order": order, "limit": str(_ROWS_AT_ONCE), **after}):
             yield from page
             after = {"or": f"({_after(table.key, page[-1])})"}
 
     def _checked(self, table: Table) -> Table:
-        require_theirs(table)
+        reject_own_tables(table)
         if not table.key:
             raise SourceError(
-                f"{table.name} has no primary key, so the API can't give it page by page:"
-                " name the database itself, postgresql://…"
+                f"{table.name} has no primary key, so it can't be read through the API in pages:"
+                " use the URL of the database itself, postgresql://…"
             )
         return table
 
@@ -105,9 +105,9 @@ class ApiTables:
         return described.get("definitions") if isinstance(described, dict) else None
 
     def _from_values(self, name: TableName) -> Table:
-        rows = self._page(name, {"select": "*", "limit": str(_LOOKED_AT)})
+        rows = self._page(name, {"select": "*", "limit": str(_SAMPLE)})
         if not rows:
-            raise SourceError(f"{name} gives no rows, and the API doesn't say which columns it has")
+            raise SourceError(f"{name} has no rows, and the API doesn't describe its columns")
         columns = [_guessed(column, [row[column] for row in rows]) for column in rows[0]]
         return self._checked(Table(name, tuple(columns), ("id",) if "id" in rows[0] else ()))
 
@@ -125,19 +125,19 @@ class ApiTables:
         _require_success(answer, name)
         rows = _json(answer)
         if not isinstance(rows, list):
-            raise SourceError(f"The API answered with something else than rows of {name}")
+            raise SourceError(f"The API's answer is not a list of rows of {name}")
         return rows
 
     def _get(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> httpx.Response:
-        """Ask, and again after a pause while it is away."""
+        """Send a request, with retries after transient errors."""
         for pause in (*_PAUSES_S, None):
             try:
                 answer = self._client.get(path, params=dict(query), headers=dict(headers))
             except httpx.TransportError as error:
                 if pause is None:
-                    raise SourceError(f"{self.place} doesn't answer: {error}") from None
+                    raise SourceError(f"{self.source_name} doesn't answer: {error}") from None
             else:
-                if pause is None or answer.status_code not in _PASSING:
+                if pause is None or answer.status_code not in _TRANSIENT:
                     return answer
             time.sleep(pause)
         raise AssertionError
@@ -151,7 +151,7 @@ def _json(answer: httpx.Response) -> Any:
     try:
         return jiter.from_json(answer.content)
     except ValueError:
-        raise SourceError("The API answered with something that isn't JSON") from None
+        raise SourceError("The API's answer is not JSON") from None
 
 
 def _require_success(answer: httpx.Response, name: TableName) -> None:
@@ -159,16 +159,16 @@ def _require_success(answer: httpx.Response, name: TableName) -> None:
         return
     match answer.status_code:
         case HTTPStatus.UNAUTHORIZED:
-            raise SourceError("The API refuses the key in TURNLOG_IMPORT_KEY: it must be the project's secret key")
+            raise SourceError("The API rejects the key in TURNLOG_IMPORT_KEY: it must be the project's secret key")
         case HTTPStatus.FORBIDDEN:
             raise SourceError(f"The key's role may not read {name}: grant select on {name} to service_role")
         case HTTPStatus.NOT_FOUND:
             raise SourceError(f"The API has no table {name}")
     try:
-        said = str(answer.json().get("message"))
+        message = str(answer.json().get("message"))
     except (ValueError, AttributeError):
-        said = answer.reason_phrase
-    raise SourceError(f"The API doesn't give {name}: {answer.status_code}, {said}")
+        message = answer.reason_phrase
+    raise SourceError(f"Can't read {name} through the API: {answer.status_code}, {message}")
 
 
 def _described(schema: str, name: str, described: Mapping[str, Any]) -> Column:
@@ -204,7 +204,7 @@ def _kind_of_value(value: Any) -> Kind:
 
 
 def _after(key: Sequence[str], row: Row) -> str:
-    """Return the filter of all rows that come after one, by a key of one or more columns."""
+    """Return the filter for all rows after one, by a key of one or more columns."""
     first, *rest = key
     value = _quoted(row[first])
     beyond = f"{_name(first)}.gt.{value}"
@@ -218,6 +218,6 @@ def _name(column: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return a name or a value as a filter has it, whatever is in it."""
+    """Return a name or a value quoted for a filter."""
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

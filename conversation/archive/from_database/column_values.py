@@ -1,4 +1,4 @@
-"""A column's values as our fields have them. What a field can't hold raises `ValueError`, and is kept in metadata."""
+"""Converts values of columns to values of fields. One that a field can't hold raises `ValueError`."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from conversation.archive.dialogues import spelled
+from conversation.archive.dialogues import to_text
 from conversation.archive.formats import extended_json
 from conversation.archive.from_database.tables import Kind
 
@@ -31,13 +31,13 @@ _SESSION_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """Which zone a time has that states none."""
+    """The time zone of times that have none."""
 
     of_unzoned: tzinfo
 
 
 def converter(field: str, kind: Kind, zone: Zone, shape: str) -> Callable[[Any], Any]:
-    """Return what makes a field's value of a column's."""
+    """Return the function that converts a column's values to a field's."""
     match field:
         case "started_at" | "ended_at" | "completed_at" | "said_at":
             return lambda value: _time(value, zone)
@@ -59,12 +59,12 @@ def converter(field: str, kind: Kind, zone: Zone, shape: str) -> Callable[[Any],
 
 
 def is_exact(field: str, theirs: Any, ours: Any) -> bool:
-    """Tell whether a field's value says all that the column's said."""
+    """Return whether the conversion of a value lost nothing."""
     return field != "status" or theirs == ours
 
 
 def plain(value: Any) -> Any:
-    """Return a value as metadata may hold it."""
+    """Return a value as metadata can store it."""
     return extended_json.plain(value) if isinstance(value, int | float) else _plain_json(value)
 
 
@@ -89,11 +89,11 @@ def _text(value: Any) -> str:
             raise ValueError("Must be a text")
         case int() | float():
             return str(value)
-    return spelled(value)
+    return to_text(value)
 
 
 def _said(value: Any) -> Any:
-    """Return messages as messages, anything else that is no text as its JSON."""
+    """Return messages as a list; any other value that isn't a text as JSON text."""
     match value:
         case {"role": str()}:
             return [plain(value)]
@@ -101,7 +101,7 @@ def _said(value: Any) -> Any:
             isinstance(each, dict) and isinstance(each.get("role"), str) for each in value
         ):
             return plain(value)
-    return _text(value) if not isinstance(value, bool) else spelled(value)
+    return _text(value) if not isinstance(value, bool) else to_text(value)
 
 
 def _time(value: Any, zone: Zone) -> str:
@@ -155,5 +155,5 @@ def _session_status(value: Any) -> str:
 def _known_status(value: Any, known: dict[str, str]) -> str:
     status = known.get(str(value).strip().lower())
     if status is None:
-        raise ValueError(f"Must be one of {', '.join(sorted(set(known.values())))}, or mean one of them")
+        raise ValueError(f"Must be one of {', '.join(sorted(set(known.values())))}, or a synonym")
     return status

@@ -1,6 +1,6 @@
-"""Tables with a row for each message: put in order by conversation, then paired as messages of a file are.
+"""Tables with one message per row: sorted by conversation, then grouped into interactions like the messages of files.
 
-What only an assistant's message knows (its model, tokens, cost …) becomes the interaction's, where one message answers.
+Facts about an answer (model, tokens, cost …) become the interaction's if a single assistant message has them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,63 +9,62 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from conversation.archive.dialogues import Dialogue, Message, records
-from conversation.archive.disk_index import OnDisk
-from conversation.archive.entries import Entry, Place, Repaired, Stated
+from conversation.archive.dialogues import Dialogue, Message, records, role_of
+from conversation.archive.disk_index import DiskIndex
+from conversation.archive.entries import Entry, Location, ParsedRecord, RepairedId
 from conversation.archive.formats import extended_json
 from conversation.archive.from_database import column_values
 from conversation.archive.from_database.column_values import Zone
-from conversation.archive.from_database.row_mapping import Read, Reading
+from conversation.archive.from_database.row_mapping import ParsedRow, RowReader
 from conversation.archive.from_database.tables import Row
 from conversation.archive.from_database.to_records import owned
-from conversation.archive.roles import role_of
 from logging_store.records.models import Interaction, Session
 
 _OF_THE_MESSAGE = {"session_id", "user_id", "role", "content", "said_at"}
 _UNTIMED = "~"  # sorts behind every time
-_MIDDLE = 10**19  # added to positions, so that negative ones sort as text as well
+_OFFSET = 10**19  # added to positions, so that negative ones sort as text, too
 
 
-def interactions(reading: Reading, rows: Iterable[Row], zone: Zone) -> Iterator[Entry]:
-    """Yield the interactions that a table's messages make, once all of them have been read."""
-    with closing(OnDisk()) as disk:
+def interactions(reader: RowReader, rows: Iterable[Row], zone: Zone) -> Iterator[Entry]:
+    """Read all messages of a table, then yield the interactions that they form."""
+    with closing(DiskIndex()) as disk:
         for number, row in enumerate(rows, start=1):
-            yield from _put_by(reading, reading.read(Place("interactions_row", number), row), disk)
-        facts = _facts(reading, zone)
+            yield from _put_by(reader, reader.read(Location("interactions_row", number), row), disk)
+        facts = _facts(reader, zone)
         for name, stored in disk.groups():
-            place, first = next(stored)
-            said = _messages(first, stored)
-            for entry in records(place, Dialogue(name, said)):
-                if isinstance(entry, Stated) and isinstance(entry.record, Session):
-                    continue  # it was stated before, or the interactions make it
-                yield _with_facts(entry, facts) if isinstance(entry, Stated) else entry
+            location, first = next(stored)
+            messages = _messages(first, stored)
+            for entry in records(location, Dialogue(name, messages)):
+                if isinstance(entry, ParsedRecord) and isinstance(entry.record, Session):
+                    continue  # imported before, or created along with its interactions
+                yield _with_facts(entry, facts) if isinstance(entry, ParsedRecord) else entry
 
 
-def _put_by(reading: Reading, read: Read, disk: OnDisk) -> Iterator[Entry]:
-    named = reading.session(read.row)
+def _put_by(reader: RowReader, parsed_row: ParsedRow, disk: DiskIndex) -> Iterator[Entry]:
+    named = reader.session(parsed_row.row)
     if named.reason:
-        yield Repaired(read.place, named.reason, named.was, named.name)
-    yield from read.entries
-    aside = dict(read.metadata)
-    for field, column in reading.understood.fields.items():
-        if field not in _OF_THE_MESSAGE and (value := read.row[column.name]) is not None:
+        yield RepairedId(parsed_row.location, named.reason, named.was, named.name)
+    yield from parsed_row.entries
+    aside = dict(parsed_row.metadata)
+    for field, column in reader.mapping.fields.items():
+        if field not in _OF_THE_MESSAGE and (value := parsed_row.row[column.name]) is not None:
             aside[column.name] = column_values.plain(value)
-    if user_id := read.fields.get("user_id"):
-        yield from owned(reading.seen, read.place, named.name, user_id)
-        if (known := reading.seen.session(named.name)) is None or known.user_id != user_id:
-            aside[reading.understood.fields["user_id"].name] = user_id
-    speaker = read.fields.get("role")
+    if user_id := parsed_row.fields.get("user_id"):
+        yield from owned(reader.seen, parsed_row.location, named.name, user_id)
+        if (known := reader.seen.session(named.name)) is None or known.user_id != user_id:
+            aside[reader.mapping.fields["user_id"].name] = user_id
+    speaker = parsed_row.fields.get("role")
     role = role_of(speaker) if speaker and speaker.strip() else "unknown"
     if speaker is not None and role != speaker:
         aside["speaker"] = speaker
-    said_at = extended_json.time_of(read.fields.get("said_at"))
-    position = read.fields.get("position")
-    order = (said_at or _UNTIMED) if position is None else f"{position + _MIDDLE:020d}"
-    message = {"role": role, "content": read.fields.get("content"), "said_at": said_at, "aside": aside}
-    disk.put(named.name, order, read.place, message)
+    said_at = extended_json.time_of(parsed_row.fields.get("said_at"))
+    position = parsed_row.fields.get("position")
+    order = (said_at or _UNTIMED) if position is None else f"{position + _OFFSET:020d}"
+    message = {"role": role, "content": parsed_row.fields.get("content"), "said_at": said_at, "aside": aside}
+    disk.put(named.name, order, parsed_row.location, message)
 
 
-def _messages(first: dict[str, Any], stored: Iterator[tuple[Place, dict[str, Any]]]) -> Iterator[Message]:
+def _messages(first: dict[str, Any], stored: Iterator[tuple[Location, dict[str, Any]]]) -> Iterator[Message]:
     yield _message(first)
     for _, each in stored:
         yield _message(each)
@@ -75,19 +74,19 @@ def _message(stored: dict[str, Any]) -> Message:
     return Message(stored["role"], stored["content"], said_at=stored["said_at"], aside=stored["aside"])
 
 
-def _facts(reading: Reading, zone: Zone) -> dict[str, tuple[str, Callable[[Any], Any]]]:
-    """Return which columns say something of the whole interaction: by field, the column and what converts it."""
+def _facts(reader: RowReader, zone: Zone) -> dict[str, tuple[str, Callable[[Any], Any]]]:
+    """Return the columns with facts about the interaction: by field, the column's name and its converter."""
     return {
         field: (column.name, column_values.converter(field, column.kind, zone, "messages"))
-        for field, column in reading.understood.fields.items()
+        for field, column in reader.mapping.fields.items()
         if field in Interaction.model_fields and field not in {"session_id", "interaction_id"}
     }
 
 
-def _with_facts(stated: Stated, facts: dict[str, tuple[str, Callable[[Any], Any]]]) -> Stated:
-    interaction = stated.record
+def _with_facts(parsed: ParsedRecord, facts: dict[str, tuple[str, Callable[[Any], Any]]]) -> ParsedRecord:
+    interaction = parsed.record
     if not isinstance(interaction, Interaction) or not (metadata := dict(interaction.metadata or {})):
-        return stated
+        return parsed
     asides = [dict(each) for each in metadata["messages"]]
     answers = [each for each in asides if each["role"] == "assistant"]
     found: dict[str, Any] = {}
@@ -97,11 +96,11 @@ def _with_facts(stated: Stated, facts: dict[str, tuple[str, Callable[[Any], Any]
             try:
                 found[field] = convert(holders[0][column])
             except ValueError:
-                continue  # told of when it was read
+                continue  # reported when the row was read
             del holders[0][column]
     metadata["messages"] = [each for each in asides if each.keys() != {"role"}]
     fields = interaction.json_fields("metadata") | found | ({"metadata": metadata} if metadata["messages"] else {})
     try:
-        return Stated(stated.place, Interaction.model_validate(fields))
+        return ParsedRecord(parsed.location, Interaction.model_validate(fields))
     except ValidationError:
-        return stated  # with all of it in its metadata
+        return parsed  # the facts stay in its metadata

@@ -1,4 +1,4 @@
-"""Tables over PostgreSQL's own protocol: one read-only transaction that sees the source as it was when it began."""
+"""Reads tables directly from PostgreSQL, in one read-only transaction with a single snapshot."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +23,9 @@ from conversation.archive.from_database.tables import (
     Table,
     TableName,
     kind_of,
-    require_theirs,
+    reject_own_tables,
 )
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 from conversation.setting_types import connection_string
 
 _ROWS_AT_ONCE = 500
@@ -75,13 +75,13 @@ select n.nspname, c.relname
 
 @contextmanager
 def opened(url: str) -> Iterator["PostgresTables"]:
-    """Yield the tables of a database. Raises `SourceError`; psycopg's errors become one."""
+    """Yield the tables of a database. Raises `SourceError`, also for psycopg's errors."""
     try:
         connection_string(url)
     except ValueError as error:
         raise SourceError(f"The database's URL {error}") from None
     with _errors(), _connect(url) as connection:
-        # without autocommit: one transaction from the first statement to the end, which rolls back
+        # without autocommit, one transaction lasts from the first statement to the rollback
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         yield PostgresTables(connection)
@@ -93,11 +93,11 @@ class PostgresTables:
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
-        self.place = f"{connection.info.dbname} on {connection.info.host}"
+        self.source_name = f"{connection.info.dbname} on {connection.info.host}"
         for type_ in _AS_TEXT:
             connection.adapters.register_loader(type_, TextLoader)
         set_json_loads(_from_json, connection)
-        # an import waits for its own store as long as it is told to; `local`, since poolers lend sessions to others
+        # an import may wait long for its own store; `local`, because poolers share sessions
         connection.execute("set local idle_in_transaction_session_timeout = 0")
         connection.execute("set local timezone = 'UTC'")
         connection.execute("set local datestyle = 'ISO'")
@@ -107,7 +107,7 @@ class PostgresTables:
     def table(self, name: TableName) -> Table:
         found = self._connection.execute(_TABLE, name).fetchone()
         if found is None and (small := TableName(name.schema.lower(), name.name.lower())) != name:
-            return self.table(small)  # as SQL reads names without quotes
+            return self.table(small)  # SQL folds unquoted names to lower case
         if found is None:
             raise SourceError(f"There is no table {name}.{self._likely()}")
         oid, readable, user, filtered = found
@@ -121,7 +121,7 @@ class PostgresTables:
             columns.setdefault(column, Column(column, type_, kind, reference))
         key = tuple(column for (column,) in self._connection.execute(_KEY, [oid]))
         table = Table(name, tuple(columns.values()), key, filtered)
-        require_theirs(table)
+        reject_own_tables(table)
         return table
 
     def counts(self, table: Table) -> Counts:
@@ -134,7 +134,7 @@ class PostgresTables:
         return Counts(rows, dict(zip((column.name for column in table.columns), values, strict=True)))
 
     def orphans(self, child: Table, column: Column, parent: Table, referred: Column) -> Orphans | None:
-        # as text: columns of two types name one session, too
+        # as text, since the two columns may have different types
         query = sql.SQL(
             "select count(*), count(distinct c.{named}::text) from {child} as c where c.{named} is not null"
             " and not exists (select from {parent} as p where p.{referred}::text = c.{named}::text)"
@@ -172,20 +172,20 @@ def _connect(url: str) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         if "unsupported startup parameter" not in str(error):
             raise
-        # a pooler that passes no options on: the transaction itself is read only all the same
+        # a pooler that rejects options; the transaction is read-only anyway
         return psycopg.connect(conninfo, prepare_threshold=None)
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn psycopg's errors into ours; libpq names host and user in them, never the password."""
+    """Convert psycopg's errors to `SourceError`; their messages name host and user, never the password."""
     try:
         yield
     except psycopg.Error as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # a connection that is busy can't be tidied up
+        if isinstance(error.__context__, KeyboardInterrupt):  # the rollback failed on the interrupted connection
             raise error.__context__ from None
-        said = error.diag.message_primary or " ".join(str(error).split())
-        raise SourceError(f"The source can't be read: {said}") from None
+        message = error.diag.message_primary or " ".join(str(error).split())
+        raise SourceError(f"Can't read the source: {message}") from None
 
 
 def _from_json(text: str | bytes) -> Any:
@@ -193,4 +193,4 @@ def _from_json(text: str | bytes) -> Any:
     try:
         return jiter.from_json(data)
     except ValueError:
-        return data.decode()  # Postgres' json keeps what no reader takes, such as half a pair of surrogates
+        return data.decode()  # PostgreSQL's json type accepts what parsers don't, such as lone surrogates

@@ -1,4 +1,4 @@
-"""What the columns of hand-written loggers are called, and which types of them can be what."""
+"""Common names of columns in hand-written chat logs, and the types that each field accepts."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _OBJECT: frozenset[Kind] = frozenset({"json"})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of ours, the names that others give it, the likeliest first, and the kinds of column that it may have."""
+    """A field, the kinds of column that it accepts, and common names for it, most likely first."""
 
     name: str
     kinds: frozenset[Kind]
@@ -83,11 +83,13 @@ MESSAGE_FIELDS = (
     ),
 )
 _SUM = "a sum; Turnlog keeps input and output tokens"
-#: Understood, but no field of Turnlog's: kept in metadata under their own name.
-KEPT_ASIDE = dict.fromkeys(sorted(field_synonyms.SUMS_OF_TOKENS), _SUM) | {"updated_at": "when the row last changed"}
+#: Known columns without a field, which go to metadata under their own name, and a note for the plan.
+METADATA_NOTES = dict.fromkeys(sorted(field_synonyms.SUMS_OF_TOKENS), _SUM) | {
+    "updated_at": "when the row last changed"
+}
 
 
-def spelled_plainly(name: str) -> str:
-    """Return a column's name as the tables here have it: `userInput` and `User Input` are `user_input`."""
+def snake_case(name: str) -> str:
+    """Return a column's name in snake case: `userInput` and `User Input` become `user_input`."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return re.sub(r"[\s-]+", "_", parted).lower().strip("_")

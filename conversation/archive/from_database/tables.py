@@ -1,17 +1,17 @@
-"""Tables as they are found: their columns, their keys, how many rows and values they hold."""
+"""A source's tables: columns, keys, and counts of rows and values."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from conversation.archive.import_run import SourceError
+from conversation.archive.sources import SourceError
 
-#: Where Turnlog's own tables are: never a source.
+#: The schema of Turnlog's own tables, which are never a source.
 DESTINATION_SCHEMA = "turnlog"
 
 Kind = Literal["uuid", "text", "integer", "number", "boolean", "json", "array", "zoned", "unzoned", "date", "other"]
-#: A row: each column's value as JSON has it; times, dates, uuids and exact decimals are text.
+#: A row: the columns' values as in JSON; times, dates, UUIDs and exact decimals are text.
 Row = Mapping[str, Any]
 
 _KINDS: dict[str, Kind] = {
@@ -37,17 +37,17 @@ class TableName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "TableName":
-        """Read `schema.name`, each of them perhaps quoted as in SQL; without a schema it is `public`."""
+        """Parse `schema.name`, with SQL's quoting; the schema defaults to `public`."""
         match = _NAME.fullmatch(text.strip())
         if match is None:
-            raise SourceError(f"{text!r} is no name of a table: write schema.table, as in public.ai_sessions")
+            raise SourceError(f"{text!r} is not a table name: write schema.table, as in public.ai_sessions")
         schema, name = (_unquoted(match[part] or "public") for part in ("schema", "name"))
         return cls(schema, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a foreign key of one column refers to."""
+    """The target of a foreign key of one column."""
 
     table: TableName
     column: str
@@ -55,7 +55,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`type`: as the database spells it. `kind`: what of it matters here."""
+    """A column. `type`: the database's name of it. `kind`: its category for the mapping."""
 
     name: str
     type: str
@@ -65,7 +65,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`key`: its primary key's columns. `filtered`: row level security may hide rows from whoever reads."""
+    """A table. `key`: the columns of its primary key. `filtered`: row level security may hide rows from us."""
 
     name: TableName
     columns: tuple[Column, ...]
@@ -78,7 +78,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many rows a table has, and how many values each of its columns."""
+    """The number of a table's rows, and of the non-null values of each column."""
 
     rows: int
     values: Mapping[str, int]
@@ -86,37 +86,37 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """How many rows name a parent that isn't there, and how many parents those are."""
+    """The number of rows whose parent is missing, and of missing parents."""
 
     rows: int
     parents: int
 
 
 class Tables(Protocol):
-    """A source of tables. All its methods raise `SourceError`. `place`: where it is, without a password."""
+    """A source of tables. All its methods raise `SourceError`. `source_name`: where it is, without a password."""
 
-    place: str
+    source_name: str
 
     def table(self, name: TableName) -> Table: ...
 
     def counts(self, table: Table) -> Counts: ...
 
     def orphans(self, child: Table, column: Column, parent: Table, referred: Column) -> Orphans | None:
-        """Count the rows that name a parent which isn't there; None where that would be too much to ask."""
+        """Count the rows whose parent is missing; None if the source can't."""
 
     def rows(self, table: Table) -> Iterator[Row]:
-        """Yield all rows, in the order of a whole number that is the key, else as they are stored."""
+        """Yield all rows, ordered by an integer primary key, else as they are stored."""
 
 
 def kind_of(type_: str) -> Kind:
-    """Return the kind of a type, spelled as Postgres does, with or without a length."""
+    """Return the kind of a PostgreSQL type, with or without a length."""
     if type_.endswith("[]"):
         return "array"
     return _KINDS.get(re.sub(r"\(.*?\)", "", type_).strip(), "other")
 
 
-def require_theirs(table: Table) -> None:
-    """Raise for a table of Turnlog's own."""
+def reject_own_tables(table: Table) -> None:
+    """Raise `SourceError` for one of Turnlog's own tables."""
     if table.name.schema == DESTINATION_SCHEMA:
         raise SourceError(
             f"{table.name} is a table of Turnlog's own. To move a log, export it and import the file: --format turnlog"

@@ -1,16 +1,16 @@
-// Keeps the first page of a list up to date: asks for it again every few seconds and puts in what changed.
-// It waits while nobody sees the page, while something in the list is selected or held open, and when it is told to.
+// Updates the first page of a list: fetches it again every few seconds and replaces the rows that changed.
+// It pauses while the tab is hidden, while something in the list is selected or expanded, and on the Live button.
 "use strict";
 
-const EVERY_MS = 5000;
-const SLOWER_MS = 30000; // after a failure
-const GIVE_UP_MS = 10000;
+const INTERVAL_MS = 5000;
+const RETRY_MS = 30000; // after a failure
+const TIMEOUT_MS = 10000;
 
-function keepUpToDate(list) {
+function startLiveUpdates(list) {
     const button = document.getElementById("live");
     const state = document.getElementById("live-state");
-    const news = document.getElementById("live-news");
-    const what = list.dataset.live;
+    const announcement = document.getElementById("live-announcement");
+    const itemName = list.dataset.live;
     let on = true;
     let timer;
 
@@ -27,38 +27,38 @@ function keepUpToDate(list) {
     }
 
     async function refresh() {
-        if (isBusy()) return schedule(EVERY_MS);
+        if (isBusy()) return schedule(INTERVAL_MS);
         try {
-            const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(GIVE_UP_MS) });
-            if (answer.redirected) return stop("Signed out: load the page again to go on.");
+            const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+            if (answer.redirected) return stop("Signed out. Reload the page to sign in again.");
             if (!answer.ok) throw new Error(`status ${answer.status}`);
             const page = new DOMParser().parseFromString(await answer.text(), "text/html");
             if (on && !isBusy()) show(page.getElementById("list"));
-            schedule(EVERY_MS);
+            schedule(INTERVAL_MS);
         } catch {
-            if (on) state.textContent = "Not up to date: the service doesn't answer. Trying again.";
-            schedule(SLOWER_MS);
+            if (on) state.textContent = "Not up to date: the service doesn't respond. Retrying.";
+            schedule(RETRY_MS);
         }
     }
 
     function show(fresh) {
         const before = new Set(rowsOf(list).map((row) => row.id));
         const focused = list.contains(document.activeElement) ? placeOf(document.activeElement) : null;
-        const seen = rowsOf(list).find((row) => row.getBoundingClientRect().bottom > 0);
-        const top = seen?.getBoundingClientRect().top;
-        put(fresh);
-        // what somebody reads stays where it is, unless the top of the page is what they look at
-        const still = seen && document.getElementById(seen.id);
-        if (still && scrollY > 0) scrollBy({ top: still.getBoundingClientRect().top - top, behavior: "instant" });
+        const anchor = rowsOf(list).find((row) => row.getBoundingClientRect().bottom > 0);
+        const top = anchor?.getBoundingClientRect().top;
+        replaceRows(fresh);
+        // keep the scroll position relative to the first visible row, unless the page is scrolled to its top
+        const moved = anchor && document.getElementById(anchor.id);
+        if (moved && scrollY > 0) scrollBy({ top: moved.getBoundingClientRect().top - top, behavior: "instant" });
         if (focused) find(focused)?.focus({ preventScroll: true });
         const added = rowsOf(list).filter((row) => !before.has(row.id));
         for (const row of added) row.classList.add("arrived");
-        if (added.length) news.textContent = `${added.length} new ${what}${added.length > 1 ? "s" : ""}`;
-        state.textContent = `Up to date at ${new Date().toISOString().slice(11, 19)}`;
+        if (added.length) announcement.textContent = `${added.length} new ${itemName}${added.length > 1 ? "s" : ""}`;
+        state.textContent = `Updated at ${new Date().toISOString().slice(11, 19)}`;
     }
 
-    // Rows that say the same stay the elements they are.
-    function put(fresh) {
+    // Unchanged rows keep their elements.
+    function replaceRows(fresh) {
         const known = new Map(rowsOf(list).map((row) => [row.id, row]));
         for (const row of rowsOf(fresh)) {
             const old = known.get(row.id);
@@ -83,11 +83,11 @@ function keepUpToDate(list) {
         return [...within.querySelectorAll("a, button, summary")].find((each) => each.getAttribute("href") === href);
     }
 
-    function stop(why) {
+    function stop(reason) {
         on = false;
         clearTimeout(timer);
         button.setAttribute("aria-pressed", "false");
-        state.textContent = why;
+        state.textContent = reason;
     }
 
     button.hidden = false;
@@ -101,8 +101,8 @@ function keepUpToDate(list) {
     document.addEventListener("visibilitychange", () => {
         if (!document.hidden) schedule(0);
     });
-    schedule(EVERY_MS);
+    schedule(INTERVAL_MS);
 }
 
 const list = document.querySelector("#list[data-live]");
-if (list) keepUpToDate(list);
+if (list) startLiveUpdates(list);

@@ -1,8 +1,8 @@
-// What is handier with JavaScript; every page works without it.
+// Progressive enhancements; every page works without them.
 "use strict";
 
-function offerToCopy() {
-    if (!navigator.clipboard) return; // without TLS, and not on localhost
+function enableCopyButtons() {
+    if (!navigator.clipboard) return; // plain HTTP, except on localhost
     for (const button of document.querySelectorAll("button.copy")) button.hidden = false;
     document.addEventListener("click", async (event) => {
         const button = event.target.closest("button.copy");
@@ -13,4 +13,4 @@ function offerToCopy() {
     });
 }
 
-offerToCopy();
+enableCopyButtons();

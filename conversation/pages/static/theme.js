@@ -1,18 +1,18 @@
-// Light or dark as the system has it, until somebody says otherwise. Runs before the page is drawn, so that it doesn't flash.
+// Follows the system's light or dark theme until the visitor chooses one. Runs before the first paint, to avoid a flash.
 "use strict";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-function chosen() {
+function currentTheme() {
     return localStorage.getItem("turnlog-theme") ?? (dark.matches ? "dark" : "light");
 }
 
 function show() {
-    document.documentElement.dataset.bsTheme = chosen();
+    document.documentElement.dataset.bsTheme = currentTheme();
     const button = document.getElementById("theme");
     if (button) {
         button.hidden = false;
-        button.textContent = chosen() === "dark" ? "Light" : "Dark";
+        button.textContent = currentTheme() === "dark" ? "Light" : "Dark";
     }
 }
 
@@ -20,7 +20,7 @@ show();
 dark.addEventListener("change", show);
 document.addEventListener("DOMContentLoaded", () => {
     document.getElementById("theme").addEventListener("click", () => {
-        localStorage.setItem("turnlog-theme", chosen() === "dark" ? "light" : "dark");
+        localStorage.setItem("turnlog-theme", currentTheme() === "dark" ? "light" : "dark");
         show();
     });
     show();

@@ -1,0 +1,68 @@
+"""The keys of sessions from files and other databases: which are usable, and keys for sessions without one."""
+
+from hashlib import sha256
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from conversation.archive.entries import InvalidDocumentError
+from logging_store.records.values import PLACEHOLDERS, Identifier
+
+_KEY: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def document_key(document: dict[str, Any]) -> str:
+    """Return a session's key: the document's own `id`, or a hash of its content without one."""
+    match document.get("id"):
+        case None:
+            return key_from_content(document)
+        case int() as number if not isinstance(number, bool):
+            return str(number)
+        case str() as name:
+            return name
+    raise InvalidDocumentError("$.id: Must be a text or a number")
+
+
+def check_key(name: str) -> None:
+    """Raise `InvalidDocumentError` for a text that is no valid session key."""
+    try:
+        _KEY.validate_python(name)
+    except ValidationError as error:
+        raise InvalidDocumentError(f"Its id {name[:50]!r} can't be used: {error.errors()[0]['msg']}") from None
+
+
+def key_from_content(document: dict[str, Any]) -> str:
+    """Return a key derived from a document's content; formatting and the order of fields make no difference."""
+    return f"sha256-{sha256(_canonical(document)).hexdigest()}"
+
+
+def usable_key(was: Any) -> tuple[str | None, str | None]:
+    """Return another system's id as a session key; or None and the reason: null, blank, a placeholder, not a name."""
+    if was is None:
+        return None, "null"
+    name = str(was) if isinstance(was, int) and not isinstance(was, bool) else was
+    if not isinstance(name, str):
+        return None, "not a name"
+    if not name.strip():
+        return None, "blank"
+    if name.strip().lower() in PLACEHOLDERS:
+        return None, "a placeholder"
+    try:
+        check_key(name)
+    except InvalidDocumentError:
+        return None, "not a name"
+    return name, None
+
+
+def _canonical(document: dict[str, Any]) -> bytes:
+    return to_json(_sorted(document), inf_nan_mode="strings")
+
+
+def _sorted(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _sorted(value[key]) for key in sorted(value)}
+        case list():
+            return [_sorted(item) for item in value]
+    return value

@@ -1,0 +1,140 @@
+"""`turnlog backup`: writes everything in the database to one file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from conversation.cli.base import new_command, next_step
+from conversation.cli.context import current_stack, open_address, sigterm_as_interrupt
+
+if TYPE_CHECKING:
+    from conversation.settings import Settings
+    from logging_store.store import Backlog, Store
+
+NEEDS_ADDRESS = (
+    "Supabase's API can't {}. Set DATABASE_URL to the project's connection string instead of SUPABASE_URL, or use "
+    "`turnlog {}`"
+)
+#: Exit status: the file is whole, but this machine holds acknowledged records that are not in it.
+INCOMPLETE = 3
+STDIO = Path("-")
+_PATIENCE_S = 10  # for the spool to empty itself; a service with a healthy database needs a moment
+
+
+@new_command(
+    "backup",
+    examples=[
+        ("backup turnlog.backup", "Back everything up, while the service runs"),
+        ("backup - | ssh other 'cat > turnlog.backup'", "Send it elsewhere without a file here"),
+    ],
+)
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def command(*, file: Path, force: bool) -> None:
+    """Write everything in the database to FILE: conversations, feedback, keys, tombstones, projects.
+
+    The backup shows the database at one moment; the service keeps writing meanwhile. Only you can read FILE, which is
+    complete or isn't there. With - it goes to standard output.
+
+    Records in this machine's spool are delivered first. If some can't be, the backup is written without them, their
+    number is printed, and the exit status is 3.
+    """
+    from logging_store.postgres import backup
+
+    settings, store = current_stack().settings, current_stack().repository.store
+    if settings.store_kind == "supabase":
+        raise click.ClickException(NEEDS_ADDRESS.format("give out keys and tombstones", "export"))
+    if file == STDIO and sys.stdout.isatty():
+        raise click.UsageError("Standard output is a terminal. Name a file, or pipe it: turnlog backup - | …")
+    _require_free(file, force=force)
+    with sigterm_as_interrupt(), open_address() as conninfo:
+        with closing(store):
+            left = _deliver(settings, store)
+        with _new_file(file, force=force) as opened:
+            manifest = backup.write(conninfo, opened)
+    size = "" if file == STDIO else f" ({file.stat().st_size / 1e6:,.1f} MB)"
+    click.echo(f"Backed up {manifest.counts}{size}.", err=file == STDIO)
+    if file != STDIO:
+        next_step(f"turnlog restore {file}  # into an empty database, with DATA_DIR or DATABASE_URL")
+    sys.exit(_report(settings, left))
+
+
+def _deliver(settings: Settings, store: Store) -> Backlog:
+    """Deliver what the spool holds, as the service does; return what is left after a while."""
+    from logging_store.errors import TurnlogError
+    from logging_store.store import Backlog
+
+    if not settings.spool_dir.exists():
+        return Backlog()
+    try:
+        store.ping()
+    except TurnlogError:
+        return store.backlog()  # of an older schema, for example: the backup says what is wrong, or needs no more
+    store.start()
+    give_up = time.monotonic() + _PATIENCE_S
+    while (left := store.backlog()).records and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return left
+
+
+def _report(settings: Settings, left: Backlog) -> int:
+    """Say what this machine has acknowledged and the backup lacks; return the exit status."""
+    from conversation.doctor.findings import number_of
+
+    lacks = []
+    if left.records:
+        lacks.append(f"{number_of(left.records, 'record')} in the spool, not delivered yet (turnlog spool status)")
+    if left.unreadable_files:
+        lacks.append(f"{number_of(left.unreadable_files, 'file')} of the spool that can't be read (turnlog doctor)")
+    if left.dead_letters is None:
+        lacks.append("dead letters, which can't be read (turnlog doctor)")
+    elif left.dead_letters:
+        lacks.append(f"{number_of(left.dead_letters, 'dead letter')}, refused by the database (turnlog spool list)")
+    for each in lacks:
+        click.secho(f"NOT IN THE BACKUP: {each}", err=True, bold=True)
+    if lacks:
+        click.echo(f"They are in {settings.spool_dir}: copy that folder as well.", err=True)
+    return INCOMPLETE if lacks else 0
+
+
+def _require_free(file: Path, *, force: bool) -> None:
+    if not file.parent.is_dir():
+        raise click.UsageError(f"There is no folder {str(file.parent)!r}.")
+    if file != STDIO and file.exists() and not force:
+        raise click.ClickException(f"{file} exists. Choose another name, or replace it with --force.")
+
+
+@contextmanager
+def _new_file(file: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Yield what is written to; a file has its name only once all of it is on the disk."""
+    if file == STDIO:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as opened:
+                yield opened
+                opened.flush()
+                os.fsync(opened.fileno())
+            _require_free(file, force=force)  # somebody else may have been quicker
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise click.ClickException(f"{file} can't be written: {error.strerror}") from error

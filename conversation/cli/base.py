@@ -1,0 +1,132 @@
+"""What the commands have in common: examples in their help, likely names for mistyped ones, errors in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from logging_store.errors import TurnlogError
+
+Example = tuple[str, str]
+"""A command line without `turnlog`, and what it does."""
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Entry(NamedTuple):
+    """A command that is imported when it is used. `module`: where its `command` is; `summary`: its line in lists."""
+
+    module: str
+    summary: str
+
+
+class Command(click.Command):
+    """A command whose errors are sentences; `examples` end its help."""
+
+    def __init__(self, *args: Any, examples: Sequence[Example] = (), **kwargs: Any) -> None:
+        kwargs["context_settings"] = _CONTEXT | (kwargs.get("context_settings") or {})
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write_examples(self.examples, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TurnlogError as error:
+            raise click.ClickException(str(error)) from error
+
+
+class Group(click.Group):
+    """Commands of one kind; a mistyped one is answered with the likely ones."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, examples: Sequence[Example] = (), **kwargs: Any) -> None:
+        kwargs["context_settings"] = _CONTEXT | (kwargs.get("context_settings") or {})
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write_examples(self.examples, formatter)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            self._refuse(ctx, name)
+        return super().resolve_command(ctx, args)
+
+    def _refuse(self, ctx: click.Context, name: str) -> NoReturn:
+        known = self.list_commands(ctx)
+        likely = _ALSO_CALLED.get(name)
+        likely = likely if likely in known else next(iter(get_close_matches(name, known, 1)), None)
+        path = ctx.command_path
+        hint = f" Did you mean `{path} {likely}`?" if likely else ""
+        ctx.fail(f"There is no command `{path} {name}`.{hint}")
+
+
+#: What other tools call these commands.
+_ALSO_CALLED = {"run": "serve", "start": "serve", "server": "serve", "up": "serve", "dump": "backup", "check": "doctor"}
+
+
+class LazyGroup(Group):
+    """Commands that are imported when they are used. `sections`: the commands under the headings of the help."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, Entry]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections = sections
+        self.entries = {name: entry for section in sections.values() for name, entry in section.items()}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        entry = self.entries.get(cmd_name)
+        return load(entry) if entry else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, entry.summary) for name, entry in commands.items()], col_spacing=2)
+
+
+def load(entry: Entry) -> click.Command:
+    """Import a command of the table."""
+    command: click.Command = importlib.import_module(entry.module).command
+    return command
+
+
+def new_command(
+    name: str, *, examples: Sequence[Example] = (), **settings: Any
+) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command, as `click.command` does, with examples."""
+    return click.command(name, cls=Command, examples=examples, **settings)
+
+
+def write_examples(examples: Sequence[Example], formatter: click.HelpFormatter) -> None:
+    """End a help with command lines to copy, each below what it does."""
+    if not examples:
+        return
+    with formatter.section("Examples"):
+        indent = " " * formatter.current_indent
+        for number, (line, meaning) in enumerate(examples):
+            if number:
+                formatter.write("\n")
+            formatter.write_text(f"{meaning}:")
+            formatter.write(f"{indent}  turnlog {line}\n")
+
+
+def next_step(*lines: str) -> None:
+    """Say what to do next, to people only: on standard error."""
+    click.echo(
+        "\n".join(f"Next: {line}" if not number else f"      {line}" for number, line in enumerate(lines)), err=True
+    )

@@ -1,0 +1,121 @@
+"""What a command works with: the settings, and the log or the database, open while the command needs it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from conversation.settings import Settings
+    from conversation.stack import Stack
+    from logging_store.postgres.function_store import FunctionStore
+    from logging_store.repository import ConversationRepository
+
+_STACK = "turnlog.stack"
+_SETTINGS = "turnlog.settings"
+
+
+def current_stack() -> Stack:
+    """Return the stores of this run: those of the environment's settings, or what `use_stack` named.
+
+    Raises `Misconfigured` if a setting is wrong. Nothing is opened yet.
+    """
+    meta = click.get_current_context().meta
+    if callable(made := meta.get(_STACK)):
+        meta[_STACK] = made()
+    elif made is None:
+        from conversation.stack import Stack
+
+        meta[_STACK] = Stack.build(current_settings())
+    stack: Stack = meta[_STACK]
+    return stack
+
+
+def use_stack(context: click.Context, stack: Callable[[], Stack]) -> None:
+    """Let the commands under a context work with these stores."""
+    context.meta.setdefault(_STACK, stack)
+
+
+def current_settings() -> Settings:
+    """Return the settings of this run. Raises `Misconfigured` if one is wrong."""
+    meta = click.get_current_context().meta
+    if _STACK in meta:
+        return current_stack().settings
+    if _SETTINGS not in meta:
+        from conversation.settings import Settings
+
+        meta[_SETTINGS] = Settings.from_environment()
+    settings: Settings = meta[_SETTINGS]
+    return settings
+
+
+@contextmanager
+def open_repository(*, creates: bool = False) -> Iterator[ConversationRepository]:
+    """Yield the log, once its database says that acknowledged writes are durable; close it afterwards.
+
+    Names the database on standard error first. An embedded database runs meanwhile. Where there is none yet, it is
+    made if the command `creates` one, and refused otherwise.
+    """
+    stack = current_stack()
+    with ExitStack() as closing:
+        closing.enter_context(open_address(creates=creates))
+        closing.callback(stack.repository.store.close)
+        stack.repository.store.ping()
+        yield stack.repository
+
+
+@contextmanager
+def open_database(*, creates: bool = False) -> Iterator[FunctionStore]:
+    """Yield the database itself, without spool and group commit, as `open_repository` opens it."""
+    with open_repository(creates=creates):
+        yield current_stack().database
+
+
+@contextmanager
+def open_address(*, creates: bool = False) -> Iterator[str]:
+    """Name the database; yield its connection string, empty for Supabase. An embedded one runs meanwhile."""
+    from conversation import stack as stacks
+
+    settings = current_settings()
+    announce(settings)
+    _silence_libraries()
+    if settings.store_kind == "supabase":
+        yield ""
+        return
+    if not creates:
+        stacks.require_log(settings)
+    with stacks.running_database(settings) as conninfo:
+        if creates and settings.store_kind == "embedded":
+            from logging_store.postgres import migrations
+
+            migrations.migrate(conninfo)
+        yield conninfo
+
+
+def _silence_libraries() -> None:
+    """Keep the service's log off the terminal: a command says itself what failed, once, and what came of it."""
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+
+
+def announce(settings: Settings) -> None:
+    """Name the database that a command looks at, on standard error."""
+    from conversation.stack import describe
+
+    click.echo(f"Database: {describe(settings)}", err=True)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the work in order, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

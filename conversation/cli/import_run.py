@@ -1,0 +1,177 @@
+"""One run of `turnlog import`, whatever it reads: the log that it writes to, its progress, its counts and its end."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import click
+
+from conversation.archive.entries import Entry
+from conversation.archive.importing import Importer, Row, Tally
+from conversation.archive.sources import Progress, SourceError
+from conversation.cli.context import current_stack, open_repository
+from conversation.settings import Settings
+from logging_store.batches import Batch, BatchReceipts, Outcome
+from logging_store.embedded.server import EmbeddedPostgres
+from logging_store.errors import StoreUnavailable, TurnlogError
+from logging_store.repository import ConversationRepository
+from logging_store.store import Store
+
+_OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
+_ALWAYS_TOLD = ("sessions", "interactions")
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a run is asked for: its project, files for what it rejects and what it repairs, how long it waits."""
+
+    project: str | None
+    rejects: Path
+    report: Path | None
+    patience_s: int
+
+
+class SessionCount:
+    """A store that counts the sessions it creates: also those that interactions bring along, without a record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.created = 0
+
+    def write(self, batch: Batch) -> BatchReceipts:
+        receipts = self._store.write(batch)
+        self.created += sum(receipt.receipt == "created" for receipt in receipts.sessions)
+        return receipts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Notes) -> Tally:
+    """Store what a source states, and print the counts. Raises `click.ClickException` where it ends before its time."""
+    with ExitStack() as stack:
+        repository = stack.enter_context(open_repository(creates=True))
+        # past group commit and spool: what an import counts as stored is in the database
+        database = SessionCount(current_stack().database)
+        log = ConversationRepository(
+            cast("Store", database),
+            notes.project or repository.project,
+            ledger=repository.ledger,
+            redaction=repository.redaction,
+        )
+        run = Importer(
+            log.write,
+            reject=stack.enter_context(_rows(notes.rejects)),
+            report=stack.enter_context(_rows(notes.report)),
+            on_outage=stack.enter_context(_waiting(current_stack().settings)),
+            patience_s=notes.patience_s,
+        )
+        begun = time.monotonic()
+        try:
+            _show(run.run(entries), progress)
+        except (KeyboardInterrupt, StoreUnavailable, SourceError) as error:
+            reached = f"up to {run.tally.location} of {name}" if run.tally.location else "nothing"
+            click.echo(_told(run.tally, database.created, time.monotonic() - begun))
+            raise click.ClickException(
+                f"{_why(error)}. Stored is {reached}."
+                " Run the same command again: it skips that as duplicates and goes on"
+            ) from None
+        click.echo(_told(run.tally, database.created, time.monotonic() - begun))
+    if run.tally.not_stored:
+        click.echo(f"Rejected records and reasons: {notes.rejects}")
+    return run.tally
+
+
+def _why(error: BaseException) -> str:
+    match error:
+        case KeyboardInterrupt():
+            return "Interrupted"
+        case SourceError():
+            return str(error)
+    return f"The store stays away ({error})"
+
+
+def _show(progress: Iterator[Tally], source: Progress) -> None:
+    """Run an import, with a bar and a rate where a person looks on."""
+    begun = time.monotonic()
+
+    def rate(tally: Tally | None) -> str:
+        return f"{tally.records:,} records, {_per_minute(tally, time.monotonic() - begun)}" if tally else ""
+
+    if not sys.stderr.isatty():
+        for _ in progress:
+            pass
+    elif source.size:
+        with click.progressbar(length=source.size, item_show_func=rate, file=sys.stderr) as bar:
+            for tally in progress:
+                bar.update(source.taken - bar.pos, tally)
+    else:
+        with click.progressbar(progress, item_show_func=rate, file=sys.stderr) as unmeasured:
+            for _ in unmeasured:
+                pass
+
+
+@contextmanager
+def _waiting(settings: Settings) -> Iterator[Callable[[StoreUnavailable, float], None]]:
+    """Yield what is done while the store is away: say so, and start the embedded one again if it died."""
+    server = EmbeddedPostgres(settings.data_dir) if settings.store_kind == "embedded" else None
+
+    def wait(error: StoreUnavailable, pause: float) -> None:
+        click.echo(f"The store is away ({error}). Trying again in {pause:.0f} s …", err=True)
+        if server:
+            try:
+                server.revive()
+            except TurnlogError as failure:
+                click.echo(str(failure), err=True)
+
+    try:
+        yield wait
+    finally:
+        if server:
+            server.stop()
+
+
+@contextmanager
+def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
+    """Yield what writes a row as a JSON line; the file is made with the first one, in place of an earlier run's."""
+    if path is not None:
+        path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        file: TextIO | None = None
+
+        def write(row: Row) -> None:
+            nonlocal file
+            if path is not None:
+                file = file or stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+                file.write(json.dumps(row) + "\n")
+
+        yield write
+
+
+def _told(tally: Tally, sessions_created: int, seconds: float) -> str:
+    """Return the counts as a table, and how fast it went."""
+    header = "".join(f"{outcome:>12}" for outcome in _OUTCOMES)
+    lines = [f"{'':12}{header}"]
+    for kind, counts in tally.kinds.items():
+        if kind not in _ALWAYS_TOLD and not counts:
+            continue
+        lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in _OUTCOMES))
+    if brought_along := sessions_created - tally.kinds["sessions"]["created"]:
+        lines.append(f"{brought_along:,} sessions created for interactions whose session wasn't there")
+    if tally.unreadable:
+        lines.append(f"{tally.unreadable:,} more rejected, of which no record could be made")
+    if tally.repaired:
+        lines.append(f"{tally.repaired:,} session ids repaired")
+    if tally.moved_to_metadata:
+        lines.append(f"kept in metadata, since their field can't hold them: {tally.moved_to_metadata:,} values")
+    lines.append(f"{tally.records:,} records in {seconds:.1f} s, {_per_minute(tally, seconds)}")
+    return "\n".join(lines)
+
+
+def _per_minute(tally: Tally, seconds: float) -> str:
+    return f"{tally.records / seconds * 60:,.0f} a minute"

@@ -1,0 +1,35 @@
+"""`turnlog index`: indexes for the search what waits for it."""
+
+from __future__ import annotations
+
+import click
+
+from conversation.cli.base import new_command
+from conversation.cli.context import open_database, sigterm_as_interrupt
+
+_STEP_MS = 200  # who writes what is being indexed waits meanwhile
+
+
+@new_command(
+    "index",
+    examples=[
+        ("index", "Make everything searchable at once, after a large import say"),
+        ("index --all", "Index everything again, after rows were changed by SQL"),
+    ],
+)
+@click.option("--all", "everything", is_flag=True, help="Index everything again, also rows changed by SQL.")
+def command(*, everything: bool) -> None:
+    """Build the search index now (the service also does it in the background).
+
+    It can be interrupted at any time; the next run continues.
+    """
+    from logging_store.upkeep import indexing
+
+    indexed, left = 0, True
+    with sigterm_as_interrupt(), open_database() as database:
+        if everything:
+            click.echo(f"Queued {sum(indexing.queue_all(database)):,} interactions.")
+        while left:
+            step = indexing.index(database, _STEP_MS)
+            indexed, left = indexed + step["indexed"], step["left"] and step["indexed"] > 0
+    click.echo(f"Indexed {indexed:,} interactions.")

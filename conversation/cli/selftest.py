@@ -1,0 +1,58 @@
+"""`turnlog selftest`: proves on an operator's own database that nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import click
+
+from conversation.cli.base import new_command
+from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
+
+_SHOWN = 20  # broken promises of a kind
+_PATIENCE_S = 60  # for a turn: the database may be slow, and shall say so itself
+
+
+@new_command(
+    "selftest",
+    examples=[
+        ("selftest", "Test the database that the settings name"),
+        ("selftest --writers 200 --rounds 3", "With more writers at once"),
+    ],
+)
+@click.option("--writers", type=click.IntRange(1, 500), default=50, show_default=True, help="Threads that write.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Each on new sessions.")
+def command(*, writers: int, rounds: int) -> None:
+    """Prove that your own database loses nothing and doubles nothing, whatever the order of the calls.
+
+    The test writes into a project of its own, reads everything back, and deletes the project. The exit status is 1 if
+    any promise was broken.
+    """
+    from conversation.columns import in_columns
+    from conversation.proof import selftest
+    from logging_store.group_commit import GroupCommit
+    from logging_store.repository import ConversationRepository
+
+    with open_repository(), sigterm_as_interrupt():
+        project = selftest.new_project()
+        click.echo(f"Writing into the project {project}, which is deleted afterwards …")
+        report = selftest.run(
+            # past the spool: what it kept would come to the database after the self-test is over
+            ConversationRepository(GroupCommit(current_stack().database, _PATIENCE_S), project),
+            writers=writers,
+            rounds=rounds,
+            chance=random.Random(),  # noqa: S311 - of the calls' order
+        )
+    milliseconds = {share: f"{report.latency_s(share) * 1000:.0f} ms" for share in (0.5, 0.99)}
+    click.echo(
+        f"{writers} writers, {rounds} rounds: {report.calls:,} calls in {report.seconds:.1f} s, "
+        f"{report.calls / report.seconds:,.0f} calls/s, p50 {milliseconds[0.5]}, p99 {milliseconds[0.99]}\n"
+    )
+    rows = [[check.name, f"{check.looked_at:,}", f"{len(check.wrong):,}"] for check in report.checks]
+    click.echo(in_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
+    for check in report.checks:
+        for sentence in check.wrong[:_SHOWN]:
+            click.echo(f"{check.name}: {sentence}")
+    click.echo("\nEvery promise was kept." if report.holds else "\nFAILED")
+    sys.exit(0 if report.holds else 1)

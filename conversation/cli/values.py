@@ -1,0 +1,89 @@
+"""The kinds of values that options take, each refused with an example of a right one."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+_SPAN = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=3660)
+
+
+class _Project(click.ParamType[str]):
+    name = "project"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from conversation import settings
+
+        if not re.fullmatch(settings.PROJECT, value):
+            self.fail("must be 1 to 100 letters, digits, dots, dashes or underscores", param, ctx)
+        return value
+
+
+class _Span(click.ParamType[timedelta]):
+    name = "span"
+
+    def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        match = _SPAN.fullmatch(value)
+        span = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
+        if not timedelta() < span <= _LONGEST:
+            self.fail("must be a number and s, m, h, d or w, as in 90d, and no more than ten years", param, ctx)
+        return span
+
+
+class Origin(click.ParamType[str]):
+    """A site, as browsers name it."""
+
+    name = "origin"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from conversation.setting_types import exact_origin
+
+        try:
+            return exact_origin(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Time(click.ParamType[datetime]):
+    """A time with its zone."""
+
+    name = "time"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail("must be a time with its zone, as in 2026-11-21T18:00:00Z", param, ctx)
+        if time.tzinfo is None:
+            self.fail("needs its zone, as in 2026-11-21T18:00:00Z", param, ctx)
+        return time.astimezone(UTC)
+
+
+class NewFile(click.Path):
+    """A file in a folder that exists: checked before anything is done, not when the first line is written.
+
+    `allow_dash`: - is standard output.
+    """
+
+    def __init__(self, *, allow_dash: bool = False) -> None:
+        super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"There is no folder {str(path.parent)!r}.", param, ctx)
+        return path
+
+
+PROJECT = _Project()
+SPAN = _Span()

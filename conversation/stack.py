@@ -1,0 +1,169 @@
+"""The stores that the settings name, stacked; and the database below them by its address, for what needs one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, cast
+from urllib.parse import urlsplit
+
+from conversation.settings import Settings
+from logging_store.embedded.server import EmbeddedPostgres
+from logging_store.errors import Misconfigured, SchemaMissing
+from logging_store.group_commit import GroupCommit
+from logging_store.metrics import ledger
+from logging_store.metrics.ledger import Ledger
+from logging_store.postgres import conninfo as connection_strings
+from logging_store.postgres import migrations
+from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.redaction import Redaction
+from logging_store.repository import ConversationRepository
+from logging_store.spool import CircuitBreaker, Limits, Spool
+from logging_store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What one process works with. `database`: the store itself; `repository`: the log, over spool and group commit.
+
+    Nothing is opened before its first call, in the process that makes it.
+    """
+
+    settings: Settings
+    database: FunctionStore
+    repository: ConversationRepository
+
+    @classmethod
+    def build(cls, settings: Settings, store: Store | None = None) -> Self:
+        """Return the stores that the settings name, or only `store`, with nothing around it."""
+        counts = ledger.process_ledger(settings.redacted)
+        # a test's store of another kind is only written to and read
+        database = cast("FunctionStore", store) if store else create_database_store(settings)
+        repository = ConversationRepository(
+            store or create_store(settings, database, counts),
+            settings.turnlog_project,
+            ledger=counts,
+            redaction=create_redaction(settings),
+        )
+        return cls(settings, database, repository)
+
+
+def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
+    """Return what keeps the log in a database: groups of writes, over a spool, over that."""
+    spool = Spool(
+        database,
+        settings.spool_dir,
+        Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
+        revive=_reviver(settings, database),
+        breaker=CircuitBreaker(on_change=counts.breaker),
+        on_delivered=counts.delivered,
+    )
+    return GroupCommit(
+        spool, max_wait_s=settings.turnlog_deadline_s / 2, overflow=spool.enqueue, on_written=counts.written
+    )
+
+
+def create_database_store(settings: Settings) -> FunctionStore:
+    """Return the database that the settings name, unopened, with nothing around it."""
+    # a write may wait as long for its turn as it then takes itself
+    size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
+    if settings.supabase_url and settings.supabase_key:
+        from logging_store.postgres.supabase_store import SupabaseStore  # noqa: PLC0415 - its libraries take long to import
+
+        key = settings.supabase_key.get_secret_value()
+        return SupabaseStore(settings.supabase_url, key, pool_size=size, deadline_s=deadline_s)
+    if settings.database_url:
+        conninfo = settings.database_url.get_secret_value()
+    else:
+        conninfo = EmbeddedPostgres(settings.data_dir).conninfo()
+    return PostgresStore(conninfo, pool_size=size, deadline_s=deadline_s)
+
+
+def create_redaction(settings: Settings) -> Redaction | None:
+    """Return what redacts by the settings; None where nothing is to be. Raises `Misconfigured` for a bad file."""
+    if not settings.redacted:
+        return None
+    from logging_store.redaction import finder_factory  # noqa: PLC0415 - finders take memory and time to load
+
+    try:
+        finders = finder_factory.create_finders(
+            settings.turnlog_redact,
+            settings.turnlog_redact_patterns,
+            phone_regions=settings.turnlog_redact_phone_regions,
+            gitleaks=settings.turnlog_redact_gitleaks,
+        )
+        return Redaction(list(finders), fail_open=settings.turnlog_redact_failure == "open")
+    except ValueError as error:
+        raise Misconfigured(f"TURNLOG_REDACT_GITLEAKS: {error}") from None
+
+
+def describe(settings: Settings) -> str:
+    """Return how people name the database that the settings name, without any secret."""
+    match settings.store_kind:
+        case "supabase":
+            return f"Supabase project at {urlsplit(settings.supabase_url or '').netloc.rpartition('@')[2]}"
+        case "postgres":
+            assert settings.database_url is not None  # noqa: S101 - what store_kind says
+            return f"PostgreSQL at {connection_strings.describe(settings.database_url.get_secret_value())}"
+        case "embedded":
+            return f"embedded, {_short(EmbeddedPostgres(settings.data_dir).directory)}"
+
+
+def require_log(settings: Settings) -> None:
+    """Raise `SchemaMissing` if the embedded database was never made: what only looks at a log makes none."""
+    if settings.store_kind != "embedded" or EmbeddedPostgres(settings.data_dir).exists():
+        return
+    raise SchemaMissing(
+        f"No Turnlog log in {_short(settings.data_dir.resolve())}. If yours is elsewhere, set DATA_DIR to its folder; "
+        "`turnlog serve` makes a new one here"
+    )
+
+
+@contextmanager
+def running_database(settings: Settings) -> Iterator[str]:
+    """Yield the connection string of the database itself; the embedded one runs meanwhile.
+
+    Raises `Misconfigured` for Supabase's API, which has none.
+    """
+    match settings.store_kind:
+        case "supabase":
+            raise Misconfigured(
+                "Supabase's API can't change the schema. Run `supabase db push`, paste the output of "
+                "`turnlog migrate --print` into the SQL editor, or set DATABASE_URL to the project's "
+                "connection string instead of SUPABASE_URL"
+            )
+        case "postgres":
+            assert settings.database_url is not None  # noqa: S101 - what store_kind says
+            yield settings.database_url.get_secret_value()
+        case "embedded":
+            server = EmbeddedPostgres(settings.data_dir)
+            server.start()
+            try:
+                yield server.conninfo()
+            finally:
+                server.stop()
+
+
+def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:
+    """Return what this service can do for a database that was away, before it asks whether that is back."""
+    if settings.store_kind == "embedded":
+        return EmbeddedPostgres(settings.data_dir).revive
+    if settings.database_url is None:
+        return None
+    conninfo = settings.database_url.get_secret_value()
+
+    def bring_up_to_date() -> None:
+        # away when this service started, it could not be migrated then
+        try:
+            database.ping()
+        except Misconfigured:
+            migrations.migrate(conninfo)
+
+    return bring_up_to_date
+
+
+def _short(path: Path) -> str:
+    """Return a path as it is typed from the working directory, if it is below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
