@@ -47,7 +47,7 @@ logger_class = "conversation.server.logger.Logger"  # a line for each event, wit
 control_socket_disable = True
 
 # made before the workers are, so that each of them can tell what all of them count
-_ledger = ledger.share(workers * 2 + 16, _settings.redacted)
+_ledger = ledger.create_shared(workers * 2 + 16, _settings.redacted)
 
 
 def on_starting(server: Any) -> None:

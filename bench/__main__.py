@@ -26,8 +26,8 @@ _WIDTH = 150  # where the output is no terminal
 _HELP = {
     "rounds": "of each contender; figures are medians of them",
     "seconds": "of load in each round",
-    "clients": "kept connections that log single writes",
-    "batch_clients": "kept connections that log batches",
+    "clients": "persistent connections that log single writes",
+    "batch_clients": "persistent connections that log batches",
     "batch": "interactions in a batch",
     "shared_sessions": "sessions that single writes are logged under",
     "latency_ms": "that the stand-in for Supabase's API adds to each call",
@@ -43,7 +43,7 @@ def main() -> int:
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     found: dict[str, tuple[Section, Sequence[float]]] = {}
-    stated = ""
+    conditions_text = ""
     try:
         for name in arguments.only:
             began_at = os.getloadavg()[0]
@@ -54,14 +54,14 @@ def main() -> int:
             ):
                 setup = Setup(machine, options, Path(folder) / "bodies.jsonl", status.update)
                 found[name] = SECTIONS[name](setup), (began_at, os.getloadavg()[0])
-                stated = report.conditions(options, machine.version)
+                conditions_text = report.conditions(options, machine.version)
             console.print(report.rounds_table(*found[name]))
-    except measure.Unsound as error:
+    except measure.InvalidRound as error:
         console.print(f"No figures: {error}", style="red", markup=False)
         return 1
     console.print(report.aims_table([figure for section, _ in found.values() for figure in section.figures]))
-    console.print(stated, highlight=False)
-    console.print(f"The rounds are in {report.save(options, stated, found)}", highlight=False)
+    console.print(conditions_text, highlight=False)
+    console.print(f"The rounds are in {report.save(options, conditions_text, found)}", highlight=False)
     return 0
 
 

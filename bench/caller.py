@@ -1,4 +1,4 @@
-"""Calls a running Turnlog as a careful client does: over connections that are kept, and again when asked to wait.
+"""Calls a running Turnlog as a careful client does: over persistent connections, with retries after Retry-After.
 
 Every write is idempotent, so a call whose answer was lost is made again as it was.
 """
@@ -11,17 +11,17 @@ from typing import Any, Self
 import httpx
 
 _ATTEMPTS = 8
-_LONGEST_WAIT_S = 5.0  # whatever Retry-After says: a replay that can't go on should say so within a minute
+_LONGEST_WAIT_S = 5.0  # whatever Retry-After is: a replay that can't continue should fail within a minute
 _TIMEOUT_S = 30.0
 
 
-class GaveUp(Exception):  # noqa: N818 - states what is
-    """A call got no answer, or was asked to wait, as often as it may be made."""
+class GaveUp(Exception):  # noqa: N818 - named after the outcome
+    """A call got no answer, or only Retry-After, in all of its attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a call; `attempts` says how many were made. `body` is {} if it was no JSON object."""
+    """The answer to a call; `attempts`: how many were made. `body`: {} if it was no JSON object."""
 
     status: int
     body: dict[str, Any]
@@ -64,8 +64,8 @@ class Caller:
             else:
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     return Answer(response.status_code, _json_object(response), attempt)
-                if (stated := response.headers.get("Retry-After", "")).isdigit():
-                    wait_s = float(stated)
+                if (retry_after := response.headers.get("Retry-After", "")).isdigit():
+                    wait_s = float(retry_after)
             if attempt < _ATTEMPTS:
                 time.sleep(min(wait_s, _LONGEST_WAIT_S))
         reason = f"{type(cause).__name__}: {cause}" if cause else f"503 {response.text}"

@@ -1,4 +1,4 @@
-"""Dialogues to log: read from a file, or made up.
+"""Dialogues to log, read from a file or generated.
 
 The file is JSON lines of `{dialogue_id, services: [text], turns: [{speaker: "USER" | "SYSTEM", utterance}]}`. A USER
 turn and the SYSTEM turn after it are one interaction; a USER turn that nobody answered is a pending one.
@@ -39,7 +39,7 @@ _WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One interaction: `number` counts from 1 within its dialogue; None is what nobody said."""
+    """One interaction: `number` counts from 1 within its dialogue; None for a missing part."""
 
     number: int
     prompt: str | None
@@ -93,9 +93,9 @@ def _dialogue(line: dict[str, Any]) -> Dialogue:
     return Dialogue(line["dialogue_id"], tuple(line["services"]), tuple(_turns(line["turns"])))
 
 
-def _turns(said: list[dict[str, str]]) -> Iterator[Turn]:
+def _turns(utterances: list[dict[str, str]]) -> Iterator[Turn]:
     number, waiting = 0, None
-    for turn in said:
+    for turn in utterances:
         match turn["speaker"]:
             case "USER":
                 if waiting is not None:

@@ -73,7 +73,7 @@ class Section:
 def interleaved(
     setup: Setup, prepare: Callable[[], object], parts: Mapping[str, Callable[[], Round]]
 ) -> dict[str, list[Round]]:
-    """Measure in rounds, in each of which all take their turn; who begins changes from round to round."""
+    """Measure in rounds of all contenders; which one begins rotates."""
     measured: dict[str, list[Round]] = defaultdict(list)
     names = list(parts)
     for number in range(setup.options.rounds):

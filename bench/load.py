@@ -1,4 +1,4 @@
-"""Load from many kept connections at once, by a process of its own.
+"""Load from many persistent connections at once, by a process of its own.
 
 Mostly each posts again as soon as it is answered. For that `wrk` is used where it is installed, as it takes hardly any
 of the machine; otherwise `bench/loader.py`, which takes more, so that figures of the two don't compare.
@@ -42,7 +42,7 @@ class Load:
     """What came back: `answers` below 400, in `seconds`; `errors` of any other kind. `cpu_s` is the generator's own.
 
     `spooled` of the answers promised to write later (None: not counted), `by_port` counts those of each connection,
-    and `late_ms` is the 99th percentile of how much later than asked for a request was sent.
+    and `late_ms` is the 99th percentile of how late a request was sent.
     """
 
     answers: int

@@ -1,4 +1,4 @@
-"""A load generator for machines without wrk: one thread, many kept connections.
+"""A load generator for machines without wrk: one thread, many persistent connections.
 
     python -m bench.loader URL FILE [--clients 32] [--seconds 5 | --once]
 
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-_ACCEPTED = 202  # kept in the service's spool, not yet in the database
+_ACCEPTED = 202  # in the service's spool, not in the database yet
 
 
 class Connection:
-    """One kept connection: a request, its whole answer, the next request."""
+    """One persistent connection: a request, its whole answer, the next request."""
 
     def __init__(self, where: SplitResult) -> None:
         self.socket = socket.create_connection((where.hostname or "127.0.0.1", where.port or 80))
@@ -40,7 +40,7 @@ class Connection:
     def receive(self) -> tuple[int, float] | None:
         """Return the answer's status and its latency in seconds, or None while part of it is missing."""
         if not (part := self.socket.recv(1 << 18)):
-            raise ConnectionError("the service closed a kept connection")
+            raise ConnectionError("the service closed a persistent connection")
         self._received += part
         head, end, body = self._received.partition(b"\r\n\r\n")
         if not end:

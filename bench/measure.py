@@ -19,7 +19,7 @@ SINGLES_A_SECOND, BATCHES_A_SECOND = 6000, 200
 _WARM_UP_S = 2
 
 
-class Unsound(Exception):  # noqa: N818 - states what is
+class InvalidRound(Exception):  # noqa: N818 - named after the outcome
     """A measurement met errors, or what is stored isn't what was acknowledged."""
 
 
@@ -27,7 +27,7 @@ class Unsound(Exception):  # noqa: N818 - states what is
 class Round:
     """One contender in one round. Rates are a second; CPU is in microseconds an interaction, latency in ms a call.
 
-    `by_worker` says how many requests each worker got. `spooled` of the answers promised to write later (None: not
+    `by_worker`: how many requests each worker got. `spooled` of the answers promised to write later (None: not
     counted). `late_ms` is the 99th percentile of how much too late the generator was with a request.
     """
 
@@ -48,7 +48,7 @@ class Round:
 
 
 def through_http(machine: Machine, contender: Contender, posting: Posting) -> Round:
-    """Post to a service. Raises `Unsound`."""
+    """Post to a service. Raises `InvalidRound`."""
     database = contender.database
     before = database.rows() if database else 0
     machine.checkpoint()
@@ -58,7 +58,7 @@ def through_http(machine: Machine, contender: Contender, posting: Posting) -> Ro
     done = load.post(contender.url + posting.path, posting, lambda: worker_of.update(_worker_of(contender)))
     service_s, postgres_s, api_s = (servers.cpu_s(process) - us for process, us in zip(measured, used, strict=True))
     if done.errors or not done.answers:
-        raise Unsound(f"{contender.name}: {done.errors} errors beside {done.answers} answers")
+        raise InvalidRound(f"{contender.name}: {done.errors} errors beside {done.answers} answers")
     logged = done.answers * posting.size
     if database:
         stored = database.rows(at_least=before + logged) - before
@@ -131,6 +131,6 @@ def _worker_of(contender: Contender) -> dict[str, int]:
 
 
 def _require_kept(name: str, stored: int, acknowledged: int, *, under_way: int) -> None:
-    # what was under way when the load ended may be stored, too, without anybody having been told
+    # requests in flight when the load ended may be stored without having been acknowledged
     if not acknowledged <= stored <= acknowledged + under_way:
-        raise Unsound(f"{name}: {acknowledged} acknowledged, {stored} stored")
+        raise InvalidRound(f"{name}: {acknowledged} acknowledged, {stored} stored")

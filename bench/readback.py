@@ -1,4 +1,4 @@
-"""Reads a log back through the API, every page of it, and says what is not as it was sent."""
+"""Reads a log back through the API, every page of it, and reports differences from what was sent."""
 
 import itertools
 from collections import Counter

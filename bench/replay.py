@@ -128,14 +128,16 @@ def _log(name: str, calls: Sequence[Call], caller: Caller, *, clients: int, prog
         (this.interactions if call.turn else this.sessions)[receipt] += 1
         this.calls += 1
         this.retried += answer.attempts > 1
-        if receipt not in _right(name, call, answer) or answer.status != (201 if receipt == "created" else 200):
+        if receipt not in _expected_receipts(name, call, answer) or answer.status != (
+            201 if receipt == "created" else 200
+        ):
             this.wrong.append(f"{call}: {answer.status} {answer.body}")
         progress.advance(task)
     this.seconds = time.monotonic() - begun
     return this
 
 
-def _right(name: str, call: Call, answer: Answer) -> set[str]:
+def _expected_receipts(name: str, call: Call, answer: Answer) -> set[str]:
     """Return the receipts that are right for a call: a session born from a log is filled by its create."""
     if name == "second":
         return {"duplicate"}
@@ -179,8 +181,8 @@ def _make(caller: Caller, call: Call) -> tuple[Call, Answer]:
     if turn is None:
         return call, caller.post("/v1/sessions", {"session_id": name, "tags": list(call.dialogue.services)})
     facts = {"session_id": name, "interaction_id": turn.name, "turn": turn.number}
-    said = {"prompt": turn.prompt, "response": turn.response}
-    return call, caller.post("/v1/interactions", facts | {k: v for k, v in said.items() if v is not None})
+    texts = {"prompt": turn.prompt, "response": turn.response}
+    return call, caller.post("/v1/interactions", facts | {k: v for k, v in texts.items() if v is not None})
 
 
 def _at_once(do: Callable[[_Item], _Result], items: Sequence[_Item], clients: int) -> Iterator[_Result]:

@@ -61,12 +61,12 @@ def aims_table(figures: Sequence[Figure]) -> Table:
     return drawn
 
 
-def save(options: Options, stated: str, sections: Mapping[str, tuple[Section, Sequence[float]]]) -> Path:
+def save(options: Options, conditions_text: str, sections: Mapping[str, tuple[Section, Sequence[float]]]) -> Path:
     """Write everything measured into bench/results; return the file, relative to where we are if below."""
     _RESULTS.mkdir(exist_ok=True)
     path = _RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     measured: dict[str, Any] = {
-        "conditions": stated,
+        "conditions": conditions_text,
         "options": asdict(options),
         "sections": {
             name: {

@@ -75,7 +75,7 @@ def _check(name: str, expression: str) -> None:
     if name in get_args(RedactedKind):
         raise ValueError(f"{name} is a name that TURNLOG_REDACT has; choose another")
     try:
-        matches_nothing = Pattern(expression).is_in(b"")
+        matches_nothing = Pattern(expression).matches(b"")
     except ValueError as error:
         raise ValueError(f"{name} can't be used: {error} (the syntax is RE2's, without look-around)") from None
     if matches_nothing:

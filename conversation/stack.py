@@ -37,7 +37,7 @@ class Stack:
     @classmethod
     def build(cls, settings: Settings, store: Store | None = None) -> Self:
         """Return the stores that the settings name, or only `store`, with nothing around it."""
-        counts = ledger.of_this_process(settings.redacted)
+        counts = ledger.process_ledger(settings.redacted)
         # a test's store of another kind is only written to and read
         database = cast("FunctionStore", store) if store else create_database_store(settings)
         repository = ConversationRepository(
@@ -60,7 +60,7 @@ def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
         on_delivered=counts.delivered,
     )
     return GroupCommit(
-        spool, patience_s=settings.turnlog_deadline_s / 2, overflow=spool.keep, on_written=counts.written
+        spool, max_wait_s=settings.turnlog_deadline_s / 2, overflow=spool.enqueue, on_written=counts.written
     )
 
 
@@ -84,10 +84,10 @@ def create_redaction(settings: Settings) -> Redaction | None:
     """Return what redacts by the settings; None where nothing is to be. Raises `Misconfigured` for a bad file."""
     if not settings.redacted:
         return None
-    from logging_store.redaction import by_name  # noqa: PLC0415 - what finds things takes memory and time to load
+    from logging_store.redaction import finder_factory  # noqa: PLC0415 - finders take memory and time to load
 
     try:
-        finders = by_name.finders(
+        finders = finder_factory.create_finders(
             settings.turnlog_redact,
             settings.turnlog_redact_patterns,
             phone_regions=settings.turnlog_redact_phone_regions,

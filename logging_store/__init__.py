@@ -1,1 +1,1 @@
-"""How the log is kept: records, their identity, and the stores that hold them."""
+"""The log's records, their identities, and the stores that write and read them."""

@@ -1,4 +1,4 @@
-"""What a store writes in one transaction, and what it answers for each record of it."""
+"""What a store writes in one transaction, and the receipt it returns for each record."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,30 +10,36 @@ from pydantic import BaseModel, ConfigDict, Field
 from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
-#: What becomes of a stored interaction that a row says more, or something else, about: see turnlog.write.
+#: How a row changes an interaction that is stored already: `keep` fills empty fields unless another field contradicts,
+#: `fill` fills them in any case, `report` changes nothing. See turnlog.write.
 OnConflict = Literal["keep", "report", "fill"]
 Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
 
-#: Receipts that mean: what the record says is in the store.
+#: Outcomes of a record that is in the store.
 STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate"})
-#: Receipts that acknowledge: what the record says is in the store, or on this machine's disk and will be.
-KEPT: frozenset[Outcome] = STORED | {"spooled"}
+#: Outcomes of a record that is in the store, or on this machine's disk and will be delivered.
+ACKNOWLEDGED: frozenset[Outcome] = STORED | {"spooled"}
 
-#: In the order in which they are written: parents first.
+#: In write order: parents first.
 KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions", "feedback")
-_OF_A_STUB = ("id", "key", "created_at")
-_OF_A_NUMBERED_STUB = (*_OF_A_STUB, "folder_id", "session_number", "numbering")  # else it would be another session
+_STUB_FIELDS = ("id", "key", "created_at")
+_NUMBERED_STUB_FIELDS = (*_STUB_FIELDS, "folder_id", "session_number", "numbering")  # else it would be another session
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one project that are written together or not at all.
+    """Records of one project that are written in one transaction.
 
-    Rows are as `turnlog.write` takes them: values under the columns' names. A row that says `implicit` states
-    nothing of its own: it is a parent that came along with its child. The session of a participant or of
-    feedback must be among the rows.
-    A row's `claim` says whose its session must be, where the caller only reaches some: see turnlog.write.
+    A row maps columns to values, as turnlog.write takes it. An `implicit` row is a parent that no caller sent: it only
+    makes sure that its child's session or folder exists. The session of each participant and of each feedback must be
+    among the rows. A row's `claim` is the owner that its session must have, where the caller may only reach its own.
+
+        Batch(
+            "default",
+            sessions=[{"id": "2031621c-…", "implicit": True, "created_at": at}],
+            interactions=[{"session_id": "2031621c-…", "id": "e90109bc-…", "prompt": "Hi", "created_at": at}],
+        )
     """
 
     project: str
@@ -42,9 +48,9 @@ class Batch:
     folders: Sequence[Row] = ()
     participants: Sequence[Row] = ()
     feedback: Sequence[Row] = ()
-    return_parents: bool = False  # receipts carry the stated folders and sessions as they are afterwards
-    late: bool = False  # it has waited in a spool, and somebody may have been erased meanwhile
-    dry_run: bool = False  # only say what would become of it
+    return_parents: bool = False  # receipts carry the folders and sessions that callers sent, as stored afterwards
+    late: bool = False  # it comes from a spool, and one of its users may have been erased meanwhile
+    dry_run: bool = False  # return the receipts and write nothing
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, in the order of their receipts."""
@@ -53,7 +59,7 @@ class Batch:
 
     @property
     def is_claimed(self) -> bool:
-        """Whether some row says whose its session must be."""
+        """Whether a row demands an owner of its session."""
         return any("claim" in row for row in self.rows())
 
     @property
@@ -63,16 +69,17 @@ class Batch:
 
     @property
     def size(self) -> int:
+        """The number of rows, the sessions of plans included."""
         size = len(self.sessions) + len(self.interactions) + len(self.participants) + len(self.feedback)
         return size + sum(1 + len(row.get("sessions", ())) for row in self.folders)
 
-    def fits(self, other: Self) -> bool:
-        """Tell whether both may be written as one."""
+    def can_merge(self, other: Self) -> bool:
+        """Return whether both may be written in one transaction."""
         return self.project == other.project
 
     @classmethod
     def merge(cls, batches: Sequence[Self]) -> Self:
-        """Return batches that fit each other as one, in their order."""
+        """Concatenate batches of one project, in order."""
         first, *others = batches
         if not others:
             return first
@@ -86,44 +93,47 @@ class Batch:
             any(batch.return_parents for batch in batches),
         )
 
-    def stated(self) -> list[Row]:
-        """Return the rows that callers stated; a parent that only came along is none."""
+    def explicit_rows(self) -> list[Row]:
+        """Return the rows that callers sent, without implicit parents."""
         return [row for row in self.rows() if not row.get("implicit")]
 
     def parent_ids(self) -> set[str]:
-        """Return the ids of all sessions and folders that the records are of."""
+        """Return the ids of all sessions and folders that the rows belong to."""
         return {id_ for row in self.rows() for id_ in _parents(row)}
 
-    def claims_of(self, id_: str) -> set[str | None]:
-        """Return the claims of the rows that name a session; None: of one that claims nothing."""
+    def claims_on(self, id_: str) -> set[str | None]:
+        """Return the claims of the rows of a session or folder; None stands for a row without a claim."""
         return {row.get("claim") for row in self.rows() if id_ in _parents(row)}
 
-    def part(self, ids: Container[str]) -> Self:
-        """Return the rows that are of some of its sessions or folders, with what they need."""
+    def select(self, ids: Container[str]) -> Self:
+        """Return the rows of these sessions and folders, with their parents."""
         return self._with_parents(row for row in self.rows() if any(id_ in ids for id_ in _parents(row)))
 
-    def rest(self, ids: Container[str]) -> Self:
-        """Return the rows that are not in that part, with what they need."""
+    def exclude(self, ids: Container[str]) -> Self:
+        """Return the rows of all other sessions and folders, with their parents."""
         return self._with_parents(row for row in self.rows() if not any(id_ in ids for id_ in _parents(row)))
 
-    def only(self, wanted: Callable[[Kind, Row], bool]) -> Self:
-        """Return the rows that are wanted, with what they need."""
-        return self._with_parents(row for kind in KINDS for row in getattr(self, kind) if wanted(kind, row))
+    def filter(self, predicate: Callable[[Kind, Row], bool]) -> Self:
+        """Return the rows for which `predicate` is true, with their parents."""
+        return self._with_parents(row for kind in KINDS for row in getattr(self, kind) if predicate(kind, row))
 
-    def alone(self, row: Row) -> Self:
-        """Return one record of the batch with what it needs: an interaction brings its session along."""
+    def single(self, row: Row) -> Self:
+        """Return one row of the batch with its parents."""
         return self._with_parents([row])
 
     def halves(self) -> tuple[Self, ...]:
-        """Return the batch in two parts, each with the parents of what it holds; none if it can't be parted."""
-        rows = sorted(self.stated() or self.rows(), key=lambda row: _parents(row)[0])  # a session stays in one part
+        """Split the batch in two, each half with the parents of its rows; return () if it has a single row."""
+        rows = sorted(
+            self.explicit_rows() or self.rows(), key=lambda row: _parents(row)[0]
+        )  # a session stays in one half
         if len(rows) < 2:  # noqa: PLR2004
             return ()
         middle = len(rows) // 2
         return self._with_parents(rows[:middle]), self._with_parents(rows[middle:])
 
     def to_json(self) -> Row:
-        told = {
+        """Return the argument of turnlog.write, which is also what the spool stores."""
+        payload = {
             "project": self.project,
             "folders": self.folders,
             "sessions": self.sessions,
@@ -132,12 +142,12 @@ class Batch:
             "return_parents": self.return_parents,
         }
         if self.feedback:
-            told["feedback"] = self.feedback
+            payload["feedback"] = self.feedback
         if self.late:
-            told["late"] = True
+            payload["late"] = True
         if self.dry_run:
-            told["dry_run"] = True
-        return told
+            payload["dry_run"] = True
+        return payload
 
     def _with_parents(self, rows: Iterable[Row]) -> Self:
         chosen = {id(row) for row in rows}
@@ -157,20 +167,24 @@ class Batch:
 
 
 def _parents(row: Row) -> list[str]:
-    """Return the ids of the sessions and folders that a row is of; the first is what it belongs to most closely."""
+    """Return the ids of the sessions and folders that a row belongs to, the closest first."""
     own = [row["session_id"]] if "session_id" in row else [row["id"]]
     if folder := row.get("folder_id"):
         own.append(folder)
     return own + [session["id"] for session in row.get("sessions", ())]
 
 
-def _with_stubs(known: Sequence[Row], chosen: Sequence[Row], children: Sequence[Row], name: str) -> list[Row]:
-    """Return the chosen of the known parents, and rows that only make sure of the children's others, in their order.
+def _with_stubs(known: Sequence[Row], chosen: Sequence[Row], children: Sequence[Row], parent_field: str) -> list[Row]:
+    """Return the chosen parents, and an implicit stub for each other parent that the children need, in batch order.
 
-    Several callers may speak of one parent: each child needs one that is claimed as it is itself, and who came first
-    stays first.
+    Several callers may write below one parent: each child needs a parent row with its own claim, and the first row of a
+    parent stays the first.
     """
-    needed = {(child[name], child.get("claim")): child.get("created_at") for child in children if child.get(name)}
+    needed = {
+        (child[parent_field], child.get("claim")): child.get("created_at")
+        for child in children
+        if child.get(parent_field)
+    }
     for row in chosen:
         needed.pop((row["id"], row.get("claim")), None)
     stubs: dict[tuple[str, str | None], Row] = {}
@@ -180,19 +194,20 @@ def _with_stubs(known: Sequence[Row], chosen: Sequence[Row], children: Sequence[
             stubs[id_, claim]["claim"] = claim
         for row in known:
             if row["id"] == id_:
-                fields = _OF_A_NUMBERED_STUB if row.get("numbering") == "named" else _OF_A_STUB
+                fields = _NUMBERED_STUB_FIELDS if row.get("numbering") == "named" else _STUB_FIELDS
                 stubs[id_, claim] |= {field: row[field] for field in fields if field in row}
-    those = {id(row) for row in chosen}
-    ordered = [row if id(row) in those else stubs.pop((row["id"], row.get("claim")), None) for row in known]
+    chosen_ids = {id(row) for row in chosen}
+    ordered = [row if id(row) in chosen_ids else stubs.pop((row["id"], row.get("claim")), None) for row in known]
     return [row for row in ordered if row] + list(stubs.values())
 
 
 class Receipt(BaseModel):
-    """What became of one record.
+    """The outcome of one record.
 
-    `fields` are those filled, or those that contradict what is stored; `differs` those that contradict it although
-    others were filled. `places` are those of the records of the call that state one key, where several do. `session` or
-    `folder` is the parent as it is now, where that was asked for; `planned` tells of each session of a folder's plan:
+    `fields`: those that were filled, or those that contradict the stored record. `differs`: those that contradict it
+    although others were filled. `places`: the positions of the records of the call that share a key, where several do.
+    `attempted`: column -> value of a unique rule that another row (`held_by`, its id) holds. `session`, `folder`: the
+    parent as stored, where the batch asked for it. `planned`: one entry per session of a folder's plan,
     `{session_id, session_number, receipt, …}`.
     """
 
@@ -216,13 +231,13 @@ class Receipt(BaseModel):
         return self.receipt in STORED
 
     @property
-    def kept(self) -> bool:
-        return self.receipt in KEPT
+    def acknowledged(self) -> bool:
+        return self.receipt in ACKNOWLEDGED
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReceipts:
-    """The receipts of a batch, each list in the order of the batch's own."""
+    """The receipts of a batch, each list in the order of the batch's rows of that kind."""
 
     sessions: list[Receipt] = field(default_factory=list)
     interactions: list[Receipt] = field(default_factory=list)
@@ -232,19 +247,19 @@ class BatchReceipts:
 
     @classmethod
     def all(cls, receipt: Receipt, batch: Batch) -> Self:
-        """Return the same receipt for each record of a batch."""
+        """Return the same receipt for every row of a batch."""
         return cls(**{kind: [receipt] * len(getattr(batch, kind)) for kind in KINDS})
 
     def split(self, batches: Sequence[Batch]) -> Iterator[Self]:
-        """Yield the receipts of each of the batches that were merged."""
-        left = {kind: iter(getattr(self, kind)) for kind in KINDS}
+        """Yield the receipts of each of the batches that were merged into this one."""
+        remaining = {kind: iter(getattr(self, kind)) for kind in KINDS}
         for batch in batches:
-            yield type(self)(**{kind: list(islice(left[kind], len(getattr(batch, kind)))) for kind in KINDS})
+            yield type(self)(**{kind: list(islice(remaining[kind], len(getattr(batch, kind)))) for kind in KINDS})
 
     def in_order(self, kinds: Iterable[Kind]) -> list[Receipt]:
-        """Return the receipts of records of these kinds, which stand in the batch in this order."""
-        left: dict[Kind, Iterator[Receipt]] = {kind: iter(getattr(self, kind)) for kind in KINDS}
-        return [next(left[kind]) for kind in kinds]
+        """Return the receipts of explicit rows, given the kind of each row in order."""
+        remaining: dict[Kind, Iterator[Receipt]] = {kind: iter(getattr(self, kind)) for kind in KINDS}
+        return [next(remaining[kind]) for kind in kinds]
 
     def __iter__(self) -> Iterator[Receipt]:
         """Yield them in the order of `Batch.rows`."""
@@ -252,8 +267,8 @@ class BatchReceipts:
             yield from getattr(self, kind)
 
 
-def receipt_of(error: Invalid | Conflict) -> Receipt:
-    """Return the receipt of a record that the store refused with an error."""
+def error_receipt(error: Invalid | Conflict) -> Receipt:
+    """Return the receipt of a record that the store rejected with an error."""
     if isinstance(error, Conflict):
         return Receipt(
             receipt="conflict",

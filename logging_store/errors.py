@@ -1,18 +1,18 @@
-"""Everything that can go wrong below the endpoints.
+"""All errors of the store and the repository.
 
     TurnlogError
     ├── StoreError
     │   ├── StoreUnavailable   the store can't answer now; the same call may succeed later
-    │   │   ├── StoreBusy      it answers, but not for this: a lock is held, or it took too long
-    │   │   └── SpoolFull      it is away, and nothing more may be kept on this machine's disk
+    │   │   ├── StoreBusy      it answers, but a lock or a timeout stopped this call
+    │   │   └── SpoolFull      it is away, and this machine's disk may hold no more
     │   ├── Misconfigured      a person has to change something first
-    │   │   └── SchemaMissing  Turnlog's tables or functions aren't there, or are older ones
-    │   ├── Invalid            the store refuses the data of a record, and will again
-    │   └── Conflict           a unique rule is held by another row
-    ├── SessionNotFound        nothing was ever logged under this id
-    ├── FolderNotFound         there is no folder of this id
-    ├── NotYours               the caller only reaches sessions of their own, and can't show that this is one
-    └── SessionErased          it was there; a tombstone is left
+    │   │   └── SchemaMissing  Turnlog's tables or functions are missing or outdated
+    │   ├── Invalid            the store rejects a record's data, and always will
+    │   └── Conflict           another row holds a unique key
+    ├── SessionNotFound        no session has this id
+    ├── FolderNotFound         no folder has this id
+    ├── NotOwner               the caller may only reach its own sessions, and this isn't one
+    └── SessionErased          the session was erased and left a tombstone
 
 A class's docstring is its default message.
 """
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 
 class TurnlogError(Exception):
-    """Turnlog could not do what was asked."""
+    """The request failed."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (self.__doc__ or "").strip())
@@ -31,15 +31,15 @@ class StoreError(TurnlogError):
     """The store failed."""
 
 
-class StoreUnavailable(StoreError):  # noqa: N818 - states what is, as the store protocol's outcomes do
+class StoreUnavailable(StoreError):  # noqa: N818 - named after the state, as the outcomes are
     """The store can't be reached or can't answer now."""
 
-    #: Seconds after which asking again makes sense.
+    #: Seconds after which a retry makes sense.
     retry_after = 2
 
 
 class StoreBusy(StoreUnavailable):
-    """The store answers, but what was asked is held up: somebody has a lock, or it takes too long."""
+    """The store answers, but another transaction holds a lock, or the call took too long."""
 
 
 class SpoolFull(StoreUnavailable):
@@ -49,7 +49,7 @@ class SpoolFull(StoreUnavailable):
 
 
 class Misconfigured(StoreError):  # noqa: N818
-    """The store is reached, but not set up for Turnlog."""
+    """The store answers, but isn't set up for Turnlog."""
 
 
 class SchemaMissing(Misconfigured):
@@ -57,7 +57,7 @@ class SchemaMissing(Misconfigured):
 
 
 class Invalid(StoreError):  # noqa: N818
-    """The store refuses the data of a record."""
+    """The store rejects the data of a record."""
 
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ class Invalid(StoreError):  # noqa: N818
 
 
 class Conflict(StoreError):  # noqa: N818
-    """A unique rule is held by another row."""
+    """Another row holds a unique key."""
 
     def __init__(
         self,
@@ -89,12 +89,12 @@ class FolderNotFound(TurnlogError):  # noqa: N818
     """There is no such folder."""
 
 
-class NotYours(TurnlogError):  # noqa: N818
-    """This session can't be reached without its token."""
+class NotOwner(TurnlogError):  # noqa: N818
+    """This session needs its own token."""
 
 
 class SessionErased(TurnlogError):  # noqa: N818
-    """This session was erased; nothing can be read from it or added to it."""
+    """This session was erased; it can neither be read nor written."""
 
     def __init__(self, session_id: str, erased_at: str) -> None:
         super().__init__()

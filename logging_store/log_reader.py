@@ -1,43 +1,44 @@
-"""The log of one project as somebody may read it."""
+"""Reads the log of one project, limited to what the caller may read."""
 
 from typing import Any, NotRequired, TypeVar, cast
 
 from logging_store import operations as ops
-from logging_store.errors import FolderNotFound, NotYours, SessionErased, SessionNotFound
+from logging_store.errors import FolderNotFound, NotOwner, SessionErased, SessionNotFound
 from logging_store.ownership import Ownership
 from logging_store.records import identity
 from logging_store.records.identity import Identity
 from logging_store.store import Store
 
-_Session = TypeVar("_Session", bound=ops.SessionName)
+_Session = TypeVar("_Session", bound=ops.SessionRef)
 
 
-class FiltersOf(ops.SessionFilters):
-    """`folder` names one."""
+class NamedSessionFilters(ops.SessionFilters):
+    """`folder`: a folder's id or key."""
 
     folder: NotRequired[str]
 
 
-class SessionsOf(FiltersOf, ops.SessionsQuery):
+class NamedSessionsQuery(NamedSessionFilters, ops.SessionsQuery):
     pass
 
 
-class SearchIn(ops.SearchFilters):
-    """`session` names one."""
+class NamedSearchFilters(ops.SearchFilters):
+    """`session`: a session's id or key."""
 
     session: NotRequired[str]
 
 
-class FeedbackOf(ops.FeedbackPart):
-    """`interaction` names the only one that is asked for."""
+class NamedFeedbackQuery(ops.FeedbackOptions):
+    """`interaction`: the id or key of one interaction, to return only its feedback."""
 
     interaction: NotRequired[str]
 
 
 class LogReader:
-    """Reads the log. `ownership`: what somebody reaches of it who only reaches sessions of their own.
+    """Reads the log. `ownership`: limits the caller to sessions of its own.
 
-    Sessions are called by their id or key. What reads one raises `SessionNotFound` or `SessionErased`.
+    `name` is an id or a key. Methods that read one session raise `SessionNotFound` or `SessionErased`; a session that
+    the caller doesn't own is not found either.
     """
 
     def __init__(self, store: Store, project: str, ownership: Ownership | None = None) -> None:
@@ -46,84 +47,85 @@ class LogReader:
         self._ownership = ownership
 
     def session(self, name: str) -> ops.Session:
-        who = identity.session(self.project, name)
-        return present(self._own(who, self._ask(ops.SESSION, ops.OfSession(session_id=who.id))))
+        own = identity.session(self.project, name)
+        found = self._ask(ops.SESSION, ops.SessionQuery(session_id=own.id))
+        return require_session(self._if_owned(own, found))
 
-    def sessions(self, query: SessionsOf) -> ops.SessionsPage:
-        return self._ask(ops.SESSIONS, self._reachable(query))
+    def sessions(self, query: NamedSessionsQuery) -> ops.SessionsPage:
+        return self._ask(ops.SESSIONS, self._limit_to_caller(query))
 
     def sessions_by_id(self, query: ops.SessionsByIdQuery) -> ops.SessionsByIdPage:
         return self._ask(ops.SESSIONS_BY_ID, query)
 
-    def count_sessions(self, query: FiltersOf) -> ops.SessionCount:
-        return self._ask(ops.COUNT_SESSIONS, self._reachable(query))
+    def count_sessions(self, query: NamedSessionFilters) -> ops.SessionCount:
+        return self._ask(ops.COUNT_SESSIONS, self._limit_to_caller(query))
 
     def recent(self, query: ops.RecentQuery) -> ops.RecentPage:
-        """Return a page of what arrived last. Raises `NotYours` for who reaches only their own."""
+        """Return a page of the latest interactions of all sessions. Raises `NotOwner` for a limited caller."""
         if self._ownership is not None:
-            raise NotYours("Only who may read everything sees what arrives")
+            raise NotOwner("Only a key with the scope read lists interactions of all sessions")
         return self._ask(ops.RECENT, query)
 
-    def search(self, query: SearchIn) -> ops.SearchPage:
-        return self._ask(ops.SEARCH, self._reachable(query))
+    def search(self, query: NamedSearchFilters) -> ops.SearchPage:
+        return self._ask(ops.SEARCH, self._limit_to_caller(query))
 
-    def transcript(self, name: str, query: ops.TranscriptPart) -> ops.TranscriptPage[ops.SessionName]:
-        asked: ops.TranscriptQuery = {**query, "session_id": self._reached(name).id}
-        page = ops.shortened(lambda shorter: self._ask(ops.TRANSCRIPT, shorter), asked)
-        return {**page, "session": present(page["session"])}
+    def transcript(self, name: str, query: ops.TranscriptOptions) -> ops.TranscriptPage[ops.SessionRef]:
+        store_query: ops.TranscriptQuery = {**query, "session_id": self._readable(name).id}
+        page = ops.read_shrinking(lambda smaller: self._ask(ops.TRANSCRIPT, smaller), store_query)
+        return {**page, "session": require_session(page["session"])}
 
-    def outline(self, name: str, query: ops.OutlinePart) -> ops.Outline:
-        asked: ops.OutlineQuery = {**query, "session_id": self._reached(name).id}
-        return self._ask(ops.OUTLINE, asked)
+    def outline(self, name: str, query: ops.OutlineOptions) -> ops.Outline:
+        store_query: ops.OutlineQuery = {**query, "session_id": self._readable(name).id}
+        return self._ask(ops.OUTLINE, store_query)
 
-    def conversation(self, name: str, query: ops.ConversationPart) -> ops.Conversation[ops.Session]:
-        """Return a page of a session with all that stands beside it, in one call of the store."""
-        who = identity.session(self.project, name)
-        asked = cast("ops.ConversationQuery", {**query, "session_id": who.id})
+    def conversation(self, name: str, query: ops.ConversationOptions) -> ops.Conversation[ops.Session]:
+        """Return a page of a session with its outline, participants, folder and feedback, in one call of the store."""
+        own = identity.session(self.project, name)
+        store_query = cast("ops.ConversationQuery", {**query, "session_id": own.id})
         if self._ownership is not None:
-            asked |= {"owner": self._ownership.owner_of(who.id), "author": self._ownership.author}
-        found = ops.shortened(lambda shorter: self._ask(ops.CONVERSATION, shorter), asked)
-        return {**found, "session": present(self._own(who, found["session"]))}
+            store_query |= {"owner": self._ownership.owner_of(own.id), "author": self._ownership.author}
+        found = ops.read_shrinking(lambda smaller: self._ask(ops.CONVERSATION, smaller), store_query)
+        return {**found, "session": require_session(self._if_owned(own, found["session"]))}
 
     def gaps(self, name: str, ranges: int) -> ops.Gaps:
-        """Return what a session's turn counter lacks."""
-        asked: ops.GapsQuery = {"session_id": self._reached(name).id, "ranges": ranges}
-        found = self._ask(ops.GAPS, asked)["sessions"]
-        return present(found[0] if found else None)
+        """Return the missing and the repeated turns of a session, at most `ranges` of each."""
+        store_query: ops.GapsQuery = {"session_id": self._readable(name).id, "ranges": ranges}
+        found = self._ask(ops.GAPS, store_query)["sessions"]
+        return require_session(found[0] if found else None)
 
-    def sessions_with_gaps(self, query: ops.GapsOfPage) -> ops.GapsPage:
+    def sessions_with_gaps(self, query: ops.GapsPageOptions) -> ops.GapsPage:
         return self._ask(ops.GAPS, cast("ops.GapsQuery", query))
 
-    def participants(self, name: str) -> ops.ParticipantsAnswer[ops.SessionName]:
-        found = self._ask(ops.PARTICIPANTS, ops.OfSession(session_id=self._reached(name).id))
-        return {**found, "session": present(found["session"])}
+    def participants(self, name: str) -> ops.ParticipantsPage[ops.SessionRef]:
+        found = self._ask(ops.PARTICIPANTS, ops.SessionQuery(session_id=self._readable(name).id))
+        return {**found, "session": require_session(found["session"])}
 
-    def feedback(self, name: str, query: FeedbackOf) -> ops.FeedbackPage[ops.SessionName]:
-        """Return a page of what was said of a session's interactions.
+    def feedback(self, name: str, query: NamedFeedbackQuery) -> ops.FeedbackPage[ops.SessionRef]:
+        """Return a page of the feedback on a session's interactions.
 
-        Who only reaches their own is told only what they said themselves: what others note of them isn't for them.
+        A limited caller only gets its own feedback: what others note about a user isn't for that user.
         """
-        who = self._reached(name)
-        asked = cast("ops.FeedbackQuery", {**query, "session_id": who.id})
+        own = self._readable(name)
+        store_query = cast("ops.FeedbackQuery", {**query, "session_id": own.id})
         if (interaction := query.get("interaction")) is not None:
-            asked["interaction_ids"] = [identity.interaction(self.project, who.id, interaction).id]
+            store_query["interaction_ids"] = [identity.interaction(self.project, own.id, interaction).id]
         if self._ownership is not None:
-            asked["author"] = self._ownership.author
-        found = self._ask(ops.FEEDBACK, asked)
-        return {**found, "session": present(found["session"])}
+            store_query["author"] = self._ownership.author
+        found = self._ask(ops.FEEDBACK, store_query)
+        return {**found, "session": require_session(found["session"])}
 
     def interaction_id(self, session: str, name: str) -> str:
-        """Return the id of what a session's interaction is called."""
+        """Return the id of a session's interaction, given the id or key of each. Asks no store."""
         return identity.interaction(self.project, identity.session(self.project, session).id, name).id
 
-    def feedback_by(self, query: ops.FeedbackPart) -> ops.FeedbackPage[ops.SessionName | None]:
-        """Return a page of what an author said in sessions that are not their own."""
+    def feedback_by(self, query: ops.FeedbackOptions) -> ops.FeedbackPage[ops.SessionRef | None]:
+        """Return a page of an author's feedback in sessions of other users."""
         return self._ask(ops.FEEDBACK, cast("ops.FeedbackQuery", query))
 
-    def folder(self, name: str, query: ops.FolderPart) -> ops.FolderPage[ops.Folder]:
+    def folder(self, name: str, query: ops.FolderOptions) -> ops.FolderPage[ops.Folder]:
         """Return a folder and a page of its sessions. Raises `FolderNotFound`."""
-        asked: ops.FolderQuery = {**query, "folder_id": identity.folder(self.project, name).id}
-        found = self._ask(ops.FOLDER, asked)
+        store_query: ops.FolderQuery = {**query, "folder_id": identity.folder(self.project, name).id}
+        found = self._ask(ops.FOLDER, store_query)
         if found["folder"] is None:
             raise FolderNotFound
         return {**found, "folder": found["folder"]}
@@ -140,37 +142,37 @@ class LogReader:
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q) -> ops.A:
         return self.store.ask(operation, self.project, query)
 
-    def _reachable(self, query: FiltersOf | SearchIn) -> Any:
-        """Return a query of a list as the store takes it, for what this caller may read: its names become ids.
+    def _limit_to_caller(self, query: NamedSessionFilters | NamedSearchFilters) -> Any:
+        """Return a list's query with names replaced by ids, limited to the caller's sessions.
 
-        Raises `NotYours` for who has no list.
+        Raises `NotOwner` for a limited caller without a user.
         """
-        asked: dict[str, Any] = {**query}
-        if folder := asked.pop("folder", None):
-            asked["folder_id"] = identity.folder(self.project, folder).id
-        if session := asked.pop("session", None):
-            asked["session_id"] = identity.session(self.project, session).id
+        store_query: dict[str, Any] = {**query}
+        if folder := store_query.pop("folder", None):
+            store_query["folder_id"] = identity.folder(self.project, folder).id
+        if session := store_query.pop("session", None):
+            store_query["session_id"] = identity.session(self.project, session).id
         if self._ownership is not None:
             if self._ownership.user_id is None:
-                raise NotYours("Only who signed in has a list of sessions")
-            asked |= {"user_id": self._ownership.user_id, "unclaimed": True}
-        return asked
+                raise NotOwner("Only a signed-in user has a list of sessions")
+            store_query |= {"user_id": self._ownership.user_id, "unclaimed": True}
+        return store_query
 
-    def _reached(self, name: str) -> Identity:
-        """Return the identity of a session, which somebody who only reaches their own may read."""
+    def _readable(self, name: str) -> Identity:
+        """Return a session's identity. Raises `SessionNotFound` if a limited caller doesn't own it."""
         if self._ownership is not None:
             self.session(name)
         return identity.session(self.project, name)
 
-    def _own(self, who: Identity, found: ops.Session | None) -> ops.Session | None:
-        """Return a session, if this caller reaches it: nobody learns that somebody else's is there."""
-        if found and self._ownership is not None and found["owner"] != self._ownership.owner_of(who.id):
+    def _if_owned(self, own: Identity, found: ops.Session | None) -> ops.Session | None:
+        """Return a session if the caller may read it, else None, so that nobody learns of other users' sessions."""
+        if found and self._ownership is not None and found["owner"] != self._ownership.owner_of(own.id):
             return None
         return found
 
 
-def present(session: _Session | None) -> _Session:
-    """Return a session. Raises `SessionNotFound` or `SessionErased`."""
+def require_session(session: _Session | None) -> _Session:
+    """Return a session. Raises `SessionNotFound` for None, `SessionErased` for a tombstone."""
     if session is None:
         raise SessionNotFound
     if session["erased_at"] is not None:

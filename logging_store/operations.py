@@ -1,8 +1,8 @@
-"""What a store can be asked: for each operation its query and its answer.
+"""The operations of a store: for each its query and its answer.
 
 An operation is the SQL function of its name in the schema `turnlog`, called with the project and the query as one JSON
-object; the files of supabase/schemas say how each is answered. Times are ISO 8601 texts in UTC, ids are UUIDs in text.
-A page may be short, or empty: `after` is the place to go on from, and None on the last one.
+object; the files of supabase/schemas describe each of them. Times are ISO 8601 texts in UTC, ids are UUIDs in text.
+A page may be short, or empty: `after` is the cursor of the next one, and None on the last one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +14,10 @@ from logging_store.records.models import InteractionStatus, ParticipantState, Se
 
 Q = TypeVar("Q", bound=Mapping[str, Any])
 A = TypeVar("A")
-Name = Literal[
+OperationName = Literal[
     "session", "sessions", "sessions_by_id", "count_sessions", "recent", "transcript", "outline", "conversation",
     "search", "gaps", "folder", "folders", "participants", "participations", "feedback", "overview", "edit", "erase",
-    "erase_user", "forget_project", "report_key", "key", "origins", "keys", "create_key", "revoke_key", "rotate_key",
+    "erase_user", "purge_project", "report_key", "key", "origins", "keys", "create_key", "revoke_key", "rotate_key",
     "projects", "set_project", "expirable", "expire", "expire_folders", "index_pending", "reindex", "ping",
     "catalogue", "access", "settings", "identities", "table", "inspect_table", "mend_table",
 ]  # fmt: skip
@@ -25,32 +25,32 @@ Name = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Q, A]):
-    """An operation: a query of the type `Q` is answered by an `A`.
+    """An operation, whose query is a `Q` and whose answer is an `A`: `store.ask(SESSION, project, {"session_id": id})`.
 
-    `bounds`: how much one call does, where its query says nothing else. Of these `ms` is also bounded by the deadline.
+    `bounds`: defaults of the fields that limit the work of one call. `ms` never exceeds a third of the deadline.
     """
 
-    name: Name
+    name: OperationName
     bounds: dict[str, float] = field(default_factory=dict)
 
     def request(self, project: str | None, query: Q, deadline_s: float) -> dict[str, Any]:
-        """Return what the function takes. `project`: None of an operation that isn't of one project alone."""
+        """Return the function's argument. `project`: None for operations on all projects."""
         request = {**self.bounds, **({} if project is None else {"project": project}), **query}
         if "ms" in self.bounds:
             request["ms"] = min(request["ms"], deadline_s * 1000 / 3)
         return request
 
 
-class Nothing(TypedDict):
-    """The query of an operation that takes none."""
+class NoQuery(TypedDict):
+    """The empty query."""
 
 
-class OfSession(TypedDict):
+class SessionQuery(TypedDict):
     session_id: str
 
 
-class OfPage(TypedDict):
-    """`limit`: rows of a page."""
+class PageQuery(TypedDict):
+    """`limit`: the most rows of a page."""
 
     limit: int
 
@@ -58,36 +58,36 @@ class OfPage(TypedDict):
 _Span = TypedDict("_Span", {"from": NotRequired[str], "to": NotRequired[str]})  # from <= time < to
 
 
-class SessionPlace(TypedDict):
-    """A place in a list of sessions by time."""
+class SessionCursor(TypedDict):
+    """A position in a list of sessions by time."""
 
     at: str
     session_id: str
 
 
-class TurnPlace(TypedDict):
-    """A place in a transcript. `turn`: 2**63 - 1 for those that have none, which come after all others."""
+class TurnCursor(TypedDict):
+    """A position in a transcript. `turn`: 2**63 - 1 for interactions without one, which come last."""
 
     turn: int
     at: str
     interaction_id: str
 
 
-class InteractionPlace(SessionPlace):
-    """A place in a list of interactions of all sessions, by time."""
+class InteractionCursor(SessionCursor):
+    """A position in a list of interactions of all sessions, by time."""
 
     interaction_id: str
 
 
-class NumberPlace(TypedDict):
-    """A place in a folder. `number`: 2**31 - 1 for the sessions that have none, which come last."""
+class NumberCursor(TypedDict):
+    """A position in a folder. `number`: 2**31 - 1 for sessions without one, which come last."""
 
     number: int
     session_id: str
 
 
-class FeedbackPlace(TypedDict):
-    """A place in a list of feedback. `author` is empty where it is whom the session is with."""
+class FeedbackCursor(TypedDict):
+    """A position in a list of feedback. `author`: empty for the user of the session."""
 
     session_id: NotRequired[str]
     interaction_id: str
@@ -95,18 +95,18 @@ class FeedbackPlace(TypedDict):
     name: str
 
 
-class SessionName(TypedDict):
-    """A session, as far as it names what is below it; `erased_at` is set of a tombstone."""
+class SessionRef(TypedDict):
+    """A session's names; `erased_at` is set on a tombstone."""
 
     session_id: str
     key: str | None
     erased_at: str | None
 
 
-class Session(SessionName):
+class Session(SessionRef):
     """A session with its derived counts.
 
-    `owner`: whose it is, as `Ownership.owner_of` spells it. `failed_count`: interactions in the status failed.
+    `owner`: as `Ownership.owner_of` returns it. `failed_count`: interactions with the status failed.
     """
 
     user_id: str | None
@@ -127,12 +127,12 @@ class Session(SessionName):
     last_activity_at: str | None
 
 
-#: The session that an answer is of: None if there is none.
-S = TypeVar("S", bound=SessionName | None)
+#: The session of an answer: None if there is no such session.
+S = TypeVar("S", bound=SessionRef | None)
 
 
 class Interaction(TypedDict):
-    """`spooled`: something of it still waits on this machine's disk."""
+    """`spooled`: a part of it is still on this machine's disk only."""
 
     interaction_id: str
     key: str | None
@@ -161,7 +161,7 @@ class Interaction(TypedDict):
 
 
 class Participant(TypedDict):
-    """`state` is None while nobody has said it. `spooled`: something of them waits on this machine's disk."""
+    """`state`: None while it is unknown. `spooled`: a part of it is still on this machine's disk only."""
 
     participant: str
     role: str | None
@@ -171,7 +171,7 @@ class Participant(TypedDict):
 
 
 class Feedback(TypedDict):
-    """What an author says of an interaction under a name; `author` is None where it is whom the session is with."""
+    """One author's feedback on an interaction under one name; `author` is None for the user of the session."""
 
     session_id: str
     session_key: str | None
@@ -193,7 +193,7 @@ class Plan(TypedDict):
 
 
 class FolderStatistics(TypedDict):
-    """`planned` are those of the plan; `opened` aren't locked, or have interactions; `closed` are among them."""
+    """Counts of sessions: `planned` by the plan, `opened` if not locked or with interactions, `closed` among these."""
 
     planned: int
     sessions: int
@@ -218,14 +218,14 @@ class Folder(TypedDict):
 F = TypeVar("F", bound=Folder | None)
 
 
-# reading
+# Reading
 
 
 class SessionFilters(_Span):
-    """Which sessions a list holds.
+    """Filters of a list of sessions.
 
-    A session's time is its `started_at`, or `created_at` where the caller gave none. `unclaimed`: none that somebody
-    claims. `begun`: not locked. `name`: a part of the title or the key, in either case.
+    A session's time is its `started_at`, or `created_at` without one. `unclaimed`: only sessions without a claim.
+    `begun`: not locked. `name`: a part of the title or the key, ignoring case.
     """
 
     user_id: NotRequired[str]
@@ -240,16 +240,16 @@ class SessionFilters(_Span):
     name: NotRequired[str]
 
 
-class SessionsQuery(SessionFilters, OfPage):
-    """`sort`: by their time, or by `activity`: when their last interaction arrived; those without any are left out."""
+class SessionsQuery(SessionFilters, PageQuery):
+    """`sort`: by time, or by `activity`, the arrival of the last interaction; sessions without any are left out."""
 
     sort: NotRequired[Literal["newest", "oldest", "activity"]]
-    after: NotRequired[SessionPlace | None]
+    after: NotRequired[SessionCursor | None]
 
 
 class SessionsPage(TypedDict):
     sessions: list[Session]
-    after: SessionPlace | None
+    after: SessionCursor | None
 
 
 class IdFilters(_Span):
@@ -258,8 +258,8 @@ class IdFilters(_Span):
     status: NotRequired[SessionStatus]
 
 
-class SessionsByIdQuery(IdFilters, OfPage):
-    """In the order of their ids, which never change: a walk meets each session that was there at its start once."""
+class SessionsByIdQuery(IdFilters, PageQuery):
+    """Ordered by id, which never changes: paging returns each session that existed at its start exactly once."""
 
     after: NotRequired[str | None]
 
@@ -270,26 +270,26 @@ class SessionsByIdPage(TypedDict):
 
 
 class SessionCount(TypedDict):
-    """How many sessions the filters let through; not `complete`: there may be more."""
+    """How many sessions match the filters; there may be more unless `complete`."""
 
     sessions: int
     complete: bool
 
 
-class RecentQuery(_Span, OfPage):
-    """By arrival, the last one first; with `from` or `to` those that began in this time, the latest first.
+class RecentQuery(_Span, PageQuery):
+    """Ordered by arrival, newest first; with `from` or `to` by start, newest first.
 
-    `error`: only of this kind, as `overview` spells it.
+    `error`: only interactions with this error, in the form of `ErrorKind`.
     """
 
     model: NotRequired[str]
     has_errors: NotRequired[bool]
     error: NotRequired[str]
-    after: NotRequired[InteractionPlace | None]
+    after: NotRequired[InteractionCursor | None]
 
 
 class RecentInteraction(TypedDict):
-    """An interaction of some session, with the beginnings of its texts: of 300 characters each."""
+    """An interaction of any session, with the first 300 characters of its texts."""
 
     interaction_id: str
     session_id: str
@@ -315,41 +315,41 @@ class RecentInteraction(TypedDict):
 
 class RecentPage(TypedDict):
     interactions: list[RecentInteraction]
-    after: InteractionPlace | None
+    after: InteractionCursor | None
 
 
-class TranscriptPart(OfPage):
-    """In the order of the turns, the times and the ids; `by` "id": by these alone, which never change."""
+class TranscriptOptions(PageQuery):
+    """Ordered by turn, time and id; with `by` "id" by id alone, which never changes."""
 
-    after: NotRequired[TurnPlace | None]
+    after: NotRequired[TurnCursor | None]
     by: NotRequired[Literal["id"]]
 
 
-class TranscriptQuery(TranscriptPart, OfSession):
+class TranscriptQuery(TranscriptOptions, SessionQuery):
     pass
 
 
 class TranscriptPage(TypedDict, Generic[S]):
-    """Not `complete`: something may be on this machine's disk only."""
+    """Not `complete`: further interactions may be on this machine's disk only."""
 
     session: S
     interactions: list[Interaction]
-    after: TurnPlace | None
+    after: TurnCursor | None
     complete: bool
 
 
-class OutlinePart(OfPage):
-    """Which page of a transcript is wanted: at most one of the others, else it is the first one.
+class OutlineOptions(PageQuery):
+    """Which page of a transcript: the one with `interaction_id`, `after` a cursor, or `before` one, else the first.
 
-    The page that holds the interaction, begins after a place, or ends before one.
+    At most one of the three is given.
     """
 
     interaction_id: NotRequired[str]
-    after: NotRequired[TurnPlace]
-    before: NotRequired[TurnPlace]
+    after: NotRequired[TurnCursor]
+    before: NotRequired[TurnCursor]
 
 
-class OutlineQuery(OutlinePart, OfSession):
+class OutlineQuery(OutlineOptions, SessionQuery):
     pass
 
 
@@ -372,112 +372,112 @@ class ModelOfSession(TypedDict):
 
 
 class Outline(TypedDict):
-    """Which page of a transcript is meant, and what all of it has; what waits in a spool isn't counted.
+    """Where a page of a transcript begins, and totals of the whole transcript, without spooled interactions.
 
-    `index`: how many interactions stand before the page; `after`: where `transcript` begins to read it, `context`: one
-    interaction earlier. `states`: interactions by status.
+    `index`: interactions before the page. `after`: the cursor with which `transcript` reads the page; `context`: the
+    cursor one interaction earlier. `states`: counts by status.
     """
 
     total: int
     index: int
-    after: TurnPlace | None
-    context: TurnPlace | None
+    after: TurnCursor | None
+    context: TurnCursor | None
     models: list[ModelOfSession]
     states: dict[InteractionStatus, int]
 
 
-class ParticipantsAnswer(TypedDict, Generic[S]):
-    """In the order of their arrival."""
+class ParticipantsPage(TypedDict, Generic[S]):
+    """Ordered by arrival."""
 
     session: S
     participants: list[Participant]
 
 
-class FeedbackPart(OfPage):
-    """`interaction_ids`: only of these. `author`: only what they said."""
+class FeedbackOptions(PageQuery):
+    """`interaction_ids`: only feedback on these. `author`: only this author's feedback."""
 
     interaction_ids: NotRequired[list[str]]
     author: NotRequired[str]
-    after: NotRequired[FeedbackPlace | None]
+    after: NotRequired[FeedbackCursor | None]
 
 
-class FeedbackQuery(FeedbackPart):
-    """Without a session: what an author said in sessions that are not their own."""
+class FeedbackQuery(FeedbackOptions):
+    """Without a session: an author's feedback in sessions of other users."""
 
     session_id: NotRequired[str]
 
 
 class FeedbackPage(TypedDict, Generic[S]):
-    """In the order of the ids."""
+    """Ordered by ids."""
 
     session: S
     feedback: list[Feedback]
-    after: FeedbackPlace | None
+    after: FeedbackCursor | None
 
 
-class FolderPart(OfPage):
-    after: NotRequired[NumberPlace | None]
+class FolderOptions(PageQuery):
+    after: NotRequired[NumberCursor | None]
 
 
-class FolderQuery(FolderPart):
+class FolderQuery(FolderOptions):
     folder_id: str
 
 
 class FolderPage(TypedDict, Generic[F]):
-    """A folder with a page of its sessions by their numbers."""
+    """A folder with a page of its sessions, ordered by number."""
 
     folder: F
     sessions: list[Session]
-    after: NumberPlace | None
+    after: NumberCursor | None
 
 
-class FoldersQuery(OfPage):
+class FoldersQuery(PageQuery):
     user_id: NotRequired[str]
     after: NotRequired[str | None]
 
 
 class FoldersPage(TypedDict):
-    """In the order of their ids."""
+    """Ordered by id."""
 
     folders: list[Folder]
     after: str | None
 
 
-class ConversationPart(OutlinePart):
-    """A page of a session with all that stands beside it.
+class ConversationOptions(OutlineOptions):
+    """A page of a session with everything that is shown beside it.
 
-    `neighbours`: sessions of its folder that are given, from the one before it on; none, if it is left out.
-    `feedback`: the most that is given of what was said of the page's interactions.
+    `neighbours`: the most sessions of its folder, from the one before it on; none if left out.
+    `feedback`: the most feedback on the page's interactions.
     """
 
     neighbours: NotRequired[int]
     feedback: int
 
 
-class ConversationQuery(ConversationPart, OfSession):
-    """`owner`: whose it must be, for who only reaches their own. `author`: the only one whose feedback is given."""
+class ConversationQuery(ConversationOptions, SessionQuery):
+    """`owner`: the owner that the session must have. `author`: return this author's feedback only."""
 
     owner: NotRequired[str]
     author: NotRequired[str]
 
 
 class Conversation(TypedDict, Generic[S]):
-    """A session and each part as its own operation answers it.
+    """A session with the answers of the operations of these names.
 
-    Parts are None of a tombstone, or of a session that isn't its owner's who asks; some are while the store is away.
-    The transcript begins with the interaction before the page, where there is one.
+    They are None for a tombstone and for a session with another owner; while the store is away some of them are None.
+    The transcript begins with the interaction before the page, if there is one.
     """
 
     session: S
     outline: Outline | None
-    transcript: TranscriptPage[SessionName | None] | None
-    participants: ParticipantsAnswer[SessionName | None] | None
+    transcript: TranscriptPage[SessionRef | None] | None
+    participants: ParticipantsPage[SessionRef | None] | None
     folder: FolderPage[Folder | None] | None
-    feedback: FeedbackPage[SessionName | None] | None
+    feedback: FeedbackPage[SessionRef | None] | None
 
 
-class SearchFilters(_Span, OfPage):
-    """Interactions that say all the terms, or any without terms. `words`: as whole words only."""
+class SearchFilters(_Span, PageQuery):
+    """Interactions that contain all terms; without terms, any. `words`: match whole words only."""
 
     terms: list[str]
     order: NotRequired[Literal["newest", "match"]]
@@ -486,19 +486,19 @@ class SearchFilters(_Span, OfPage):
     unclaimed: NotRequired[bool]
     session_id: NotRequired[str]
     model: NotRequired[str]
-    after: NotRequired[InteractionPlace | None]
+    after: NotRequired[InteractionCursor | None]
 
 
 class SearchQuery(SearchFilters):
-    """A call looks at `rows` interactions at most, for about `ms`; at the `first` newest ones before the index."""
+    """Limits of one call: it scans at most `rows` interactions, for about `ms`; the `first` newest before the index."""
 
     rows: NotRequired[int]
     ms: NotRequired[float]
     first: NotRequired[int]
 
 
-class Hit(TypedDict):
-    """`text`: what stands around the first term in `field`, from `starts` on, of `length` characters in all."""
+class SearchHit(TypedDict):
+    """`text`: an extract of `field` around the first term, from character `starts` on; the field has `length`."""
 
     session_id: str
     session_key: str | None
@@ -516,37 +516,37 @@ class Hit(TypedDict):
 
 
 class SearchPage(TypedDict):
-    """Not `complete`: the call ended before it had looked at everything for its page. `searched_to`: how far back."""
+    """Not `complete`: the call hit a limit before it had scanned everything. `searched_to`: how far back it got."""
 
-    interactions: list[Hit]
-    after: InteractionPlace | None
+    interactions: list[SearchHit]
+    after: InteractionCursor | None
     complete: bool
     searched: int
     matched: int
     searched_to: str | None
 
 
-class GapsPart(TypedDict):
-    """`ranges`: the most gaps, and the most doubled turns, that are listed of a session."""
+class GapsOptions(TypedDict):
+    """`ranges`: the most gaps, and the most doubled turns, listed per session."""
 
     ranges: int
 
 
-class GapsOfPage(GapsPart, OfPage):
-    """Of the next `limit` sessions those that lack a turn or have one twice."""
+class GapsPageOptions(GapsOptions, PageQuery):
+    """Of the next `limit` sessions, those with a missing or a doubled turn."""
 
     after: NotRequired[str | None]
 
 
-class GapsQuery(GapsPart):
-    """Of one session, whatever its state; or, without one, as `GapsOfPage`."""
+class GapsQuery(GapsOptions):
+    """One session, with or without gaps; without a session as `GapsPageOptions`."""
 
     session_id: NotRequired[str]
     limit: NotRequired[int]
     after: NotRequired[str | None]
 
 
-_TurnRange = TypedDict("_TurnRange", {"from": int, "to": int})  # both are part of it
+TurnRange = TypedDict("TurnRange", {"from": int, "to": int})  # inclusive
 
 
 class DoubledTurn(TypedDict):
@@ -554,15 +554,15 @@ class DoubledTurn(TypedDict):
     interactions: int
 
 
-class Gaps(SessionName):
-    """What a session's own turn counter lacks between `first` and `last`, the lowest and the highest turn seen."""
+class Gaps(SessionRef):
+    """Missing and doubled turns of a session between `first` and `last`, its lowest and its highest turn."""
 
     first: int | None
     last: int | None
     counted: int
     missing: int
     gap_count: int
-    gaps: list[_TurnRange]
+    gaps: list[TurnRange]
     doubled_count: int
     doubled: list[DoubledTurn]
 
@@ -572,12 +572,12 @@ class GapsPage(TypedDict):
     after: str | None
 
 
-class ParticipationsPart(OfPage):
+class ParticipationsOptions(PageQuery):
     after: NotRequired[str | None]
 
 
-class ParticipationsQuery(ParticipationsPart):
-    """Others' sessions that a user takes part in, in the order of their ids."""
+class ParticipationsQuery(ParticipationsOptions):
+    """Sessions of other users that a user takes part in, ordered by id."""
 
     user_id: str
 
@@ -586,9 +586,10 @@ _WholeSpan = TypedDict("_WholeSpan", {"from": str, "to": str})
 
 
 class OverviewQuery(_WholeSpan):
-    """In buckets of `bucket_s` seconds since 1970. Beyond `most` rows, or `most_failures`, it looks at a `sample`.
+    """Buckets of `bucket_s` seconds since 1970. Beyond `most` rows (`most_failures` failures) about `sample` are read.
 
-    `top` users, folders and errors are told, and `top_models`. `tiers`: sizes of inputs at which prices change.
+    `top`: how many users, folders and errors are listed; `top_models`: how many models. `tiers`: input sizes, in
+    tokens, at which prices change.
     """
 
     bucket_s: int
@@ -601,13 +602,13 @@ class OverviewQuery(_WholeSpan):
 
 
 class _Share(TypedDict):
-    """`share`: of the span's time, that was looked at; counts and sums are of that share."""
+    """`share`: the fraction of the span that was read; counts and sums are of that fraction."""
 
     share: float
 
 
 class InteractionsTotal(TypedDict):
-    """`priced`: interactions that state a cost, `cost_usd` is its sum. Latencies are [p50, p95]."""
+    """`priced`: interactions with a cost; `cost_usd` is the sum of these. Latencies are [p50, p95]."""
 
     interactions: int
     completed: int
@@ -630,7 +631,7 @@ class InteractionsBucket(TypedDict):
 
 
 class ModelSize(TypedDict):
-    """Of a model's interactions without a cost those whose input is between two tiers."""
+    """A model's interactions without a cost, with an input between two tiers."""
 
     interactions: int
     input_tokens: int
@@ -676,7 +677,7 @@ class FailuresBucket(TypedDict):
 
 
 class ErrorKind(TypedDict):
-    """Errors that differ in nothing but ids and numbers; None: none was stated."""
+    """Errors that only differ in ids and numbers; None: failures without an error."""
 
     error: str | None
     interactions: int
@@ -699,58 +700,58 @@ class SessionsOverview(_Share):
 
 
 class Overview(TypedDict):
-    """What began in a span of time."""
+    """Statistics of what began in a span of time."""
 
     interactions: InteractionsOverview
     failures: FailuresOverview
     sessions: SessionsOverview
 
 
-SESSION: Operation[OfSession, Session | None] = Operation("session")
+SESSION: Operation[SessionQuery, Session | None] = Operation("session")
 SESSIONS: Operation[SessionsQuery, SessionsPage] = Operation("sessions")
 SESSIONS_BY_ID: Operation[SessionsByIdQuery, SessionsByIdPage] = Operation("sessions_by_id")
 COUNT_SESSIONS: Operation[SessionFilters, SessionCount] = Operation("count_sessions")
 RECENT: Operation[RecentQuery, RecentPage] = Operation("recent")
-TRANSCRIPT: Operation[TranscriptQuery, TranscriptPage[SessionName | None]] = Operation("transcript")
+TRANSCRIPT: Operation[TranscriptQuery, TranscriptPage[SessionRef | None]] = Operation("transcript")
 OUTLINE: Operation[OutlineQuery, Outline] = Operation("outline")
 CONVERSATION: Operation[ConversationQuery, Conversation[Session | None]] = Operation("conversation")
 SEARCH: Operation[SearchQuery, SearchPage] = Operation("search", {"rows": 1_000_000, "ms": 1500, "first": 300})
 GAPS: Operation[GapsQuery, GapsPage] = Operation("gaps")
 FOLDER: Operation[FolderQuery, FolderPage[Folder | None]] = Operation("folder")
 FOLDERS: Operation[FoldersQuery, FoldersPage] = Operation("folders")
-PARTICIPANTS: Operation[OfSession, ParticipantsAnswer[SessionName | None]] = Operation("participants")
+PARTICIPANTS: Operation[SessionQuery, ParticipantsPage[SessionRef | None]] = Operation("participants")
 PARTICIPATIONS: Operation[ParticipationsQuery, SessionsByIdPage] = Operation("participations")
-FEEDBACK: Operation[FeedbackQuery, FeedbackPage[SessionName | None]] = Operation("feedback")
+FEEDBACK: Operation[FeedbackQuery, FeedbackPage[SessionRef | None]] = Operation("feedback")
 OVERVIEW: Operation[OverviewQuery, Overview] = Operation("overview")
 
 
-# changing and erasing
+# Editing and erasing
 
 
-class EditQuery(OfSession):
-    """`changes`: values that replace those of fields that people edit; None empties one."""
+class EditQuery(SessionQuery):
+    """`changes`: field -> new value; None empties the field."""
 
     changes: dict[str, Any]
 
 
-class EraseQuery(OfSession):
-    """`dry_run` only counts; `ensure` leaves a tombstone also of a session that isn't there."""
+class EraseQuery(SessionQuery):
+    """`dry_run`: only count. `ensure`: leave a tombstone even of an unknown session. `most`: interactions per call."""
 
     dry_run: NotRequired[bool]
     ensure: NotRequired[bool]
     most: NotRequired[int]
 
 
-class DiskIndex(TypedDict):
-    """What an erasure took from this machine's disk; `unreadable_files` are those of its spool that nobody can read."""
+class LocallyErased(TypedDict):
+    """Records erased from this machine's disk. `unreadable_files`: corrupt spool files, which weren't cleaned."""
 
     spooled: NotRequired[int]
     dead_letters: NotRequired[int]
     unreadable_files: NotRequired[int]
 
 
-class Erased(DiskIndex):
-    """What a call took, or would: `left` tells whether there is more. `proof`: SQL that counts what is there still."""
+class Erased(LocallyErased):
+    """What a call erased, or would erase. `left`: more remains. `proof`: SQL that counts what remains."""
 
     session_id: str
     erased_at: str | None
@@ -764,27 +765,27 @@ class Erased(DiskIndex):
 
 
 class EraseUserQuery(TypedDict):
-    """`begin` with the first call; or `dry_run`, which only counts, a page with each call.
+    """`begin` on the first call; or `dry_run`, which only counts, one page per call.
 
-    `waiting`: sessions of which something waits in a spool that says they are this user's; `stated`: those of which
-    the service itself says so. `among`: a dry run tells which of these are the user's.
+    `spooled_sessions`: those that spooled records assign to this user; `trusted_sessions`: those of them that the
+    service itself assigned, not only a claim. `among`: a dry run returns which of these sessions are the user's.
     """
 
     user_id: str
     begin: NotRequired[bool]
     dry_run: NotRequired[bool]
-    waiting: NotRequired[list[str]]
-    stated: NotRequired[list[str]]
+    spooled_sessions: NotRequired[list[str]]
+    trusted_sessions: NotRequired[list[str]]
     among: NotRequired[list[str]]
     after: NotRequired[Any]
     most: NotRequired[int]
     limit: NotRequired[int]
 
 
-class UserErased(DiskIndex):
-    """What all calls since the one with `begin` took; of a dry run, what this page counts.
+class UserErased(LocallyErased):
+    """Totals of all calls since the one with `begin`; of a dry run, counts of this page.
 
-    `session_ids`: those that this call made tombstones.
+    `session_ids`: sessions that became tombstones in this call.
     """
 
     erased_at: str | None
@@ -801,32 +802,53 @@ class UserErased(DiskIndex):
     after: NotRequired[Any]
 
 
-class ForgetQuery(TypedDict):
+class PurgeProjectQuery(TypedDict):
     limit: NotRequired[int]
 
 
-class Forgotten(TypedDict):
-    """What a call took of a self-test's project; `left`: rows that are there still."""
+class ProjectPurged(TypedDict):
+    """What a call deleted of a selftest's project; `left`: remaining rows."""
 
     sessions: int
     interactions: int
     left: int
 
 
-#: Bounded where others wait: for the locks of what is being erased, or for an answer in time.
+#: Bounded, so that nobody waits long for the locks of what is being erased.
 EDIT: Operation[EditQuery, Session | None] = Operation("edit")
 ERASE: Operation[EraseQuery, Erased | None] = Operation("erase", {"most": 20_000})
 ERASE_USER: Operation[EraseUserQuery, UserErased] = Operation("erase_user", {"most": 2_000, "limit": 500})
-FORGET_PROJECT: Operation[ForgetQuery, Forgotten] = Operation("forget_project", {"limit": 10_000})
+PURGE_PROJECT: Operation[PurgeProjectQuery, ProjectPurged] = Operation("purge_project", {"limit": 10_000})
 
 
-# administration
+# Administration
 
 
 class ReportKey(TypedDict):
-    """What a project's reports are signed with, in hexadecimal digits; the same on all machines."""
+    """The key that signs a project's reports, in hexadecimal digits; the same on all machines."""
 
     key: str
+
+
+class StoredKey(TypedDict):
+    """An API key. `family`: the first of the keys that replaced each other. `hint`: the key's first characters.
+
+    `token_secret`: signs the session tokens of the family; only returned by `KEY`.
+    """
+
+    project: str
+    id: str
+    family: str
+    kind: Literal["secret", "publishable"]
+    hint: str
+    name: str | None
+    scopes: list[str]
+    origins: list[str]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+    token_secret: NotRequired[str]
 
 
 class KeyQuery(TypedDict):
@@ -836,7 +858,7 @@ class KeyQuery(TypedDict):
 
 
 class Origins(TypedDict):
-    """Of all web pages that may use some key."""
+    """The origins of all pages that may use a key."""
 
     origins: list[str]
 
@@ -846,36 +868,36 @@ class KeysQuery(TypedDict):
 
 
 class Keys(TypedDict):
-    """The oldest first; of a project, or of all."""
+    """Oldest first."""
 
-    keys: list[dict[str, Any]]
+    keys: list[StoredKey]
 
 
 class CreateKeyQuery(TypedDict):
-    """`first`: only if there is no key at all; else the answer is None."""
+    """`first`: only create the key if there is none at all; else the answer is None."""
 
     key: dict[str, Any]
     first: bool
 
 
-class OfKey(TypedDict):
+class KeyIdQuery(TypedDict):
     id: str
 
 
-class RotateKeyQuery(OfKey):
-    """A key in the place of another, which ends after `overlap_s` seconds."""
+class RotateKeyQuery(KeyIdQuery):
+    """Replace a key, which expires after `overlap_s` seconds."""
 
     overlap_s: float
     key: Mapping[str, str | None]
 
 
 class KeyRotated(TypedDict):
-    key: dict[str, Any]
-    replaced: dict[str, Any]
+    key: StoredKey
+    replaced: StoredKey
 
 
 class Project(TypedDict):
-    """`keep_days`: None as the service's own setting says. `now`: the database's clock."""
+    """`keep_days`: None for the service's own setting. `now`: the database's clock."""
 
     project: str
     keep_days: int | None
@@ -883,7 +905,7 @@ class Project(TypedDict):
 
 
 class Projects(TypedDict):
-    """Those of which something is stored or set."""
+    """Projects with records or with a setting."""
 
     projects: list[Project]
 
@@ -893,7 +915,7 @@ class SetProjectQuery(TypedDict):
 
 
 class _Idle(TypedDict):
-    """Idle since `before`. `except`: sessions and folders of which something waits in a spool."""
+    """Idle since `before`. `except`: sessions and folders with spooled records."""
 
     before: str
 
@@ -901,7 +923,7 @@ class _Idle(TypedDict):
 _Except = TypedDict("_Except", {"except": NotRequired[list[str]]})
 
 
-class ExpirableQuery(_Idle, _Except, OfPage):
+class ExpirableQuery(_Idle, _Except, PageQuery):
     after: NotRequired[str | None]
 
 
@@ -912,7 +934,7 @@ class Expirable(TypedDict):
 
 
 class ExpireQuery(_Idle, _Except):
-    """`most`: interactions of a call. `wait`: for the locks of others."""
+    """`most`: interactions per call. `wait`: wait for locks of other transactions."""
 
     session_ids: list[str]
     most: int
@@ -920,15 +942,15 @@ class ExpireQuery(_Idle, _Except):
 
 
 class Expired(TypedDict):
-    """`held`: sessions that somebody has a lock on. `left`: there is more."""
+    """`locked`: sessions that another transaction has locked. `left`: more remains."""
 
     session_ids: list[str]
     interactions: int
-    held: list[str]
+    locked: list[str]
     left: bool
 
 
-class ExpireFoldersQuery(_Idle, _Except, OfPage):
+class ExpireFoldersQuery(_Idle, _Except, PageQuery):
     dry_run: bool
     after: NotRequired[str | None]
 
@@ -939,66 +961,82 @@ class FoldersExpired(TypedDict):
 
 
 class IndexQuery(TypedDict):
-    """`ms`: about how long."""
+    """`ms`: about how long a call may take."""
 
     ms: float
 
 
 class Indexed(TypedDict):
-    """How many interactions, and whether there is more."""
+    """How many interactions were indexed, and whether more are pending."""
 
     indexed: int
     left: bool
 
 
-class ReindexQuery(OfPage):
+class ReindexQuery(PageQuery):
     after: Mapping[str, Any] | None
 
 
-class Requeued(TypedDict):
+class ReindexStep(TypedDict):
     queued: int
     after: Mapping[str, Any] | None
 
 
-class OfTables(TypedDict):
+class TablesQuery(TypedDict):
     tables: list[str]
+
+
+class ServerSettings(TypedDict):
+    """The schema's version, and the settings on which durability depends, as PostgreSQL reports them: `"on"`.
+
+    `rows_hidden`: row-level security hides the tables from this role.
+    """
+
+    schema: str
+    server_version: str
+    read_only: bool
+    fsync: str
+    synchronous_commit: str
+    full_page_writes: str
+    transaction_isolation: str
+    rows_hidden: bool
 
 
 class SettingsQuery(TypedDict):
     settings: list[str]
 
 
-REPORT_KEY: Operation[Nothing, ReportKey] = Operation("report_key")
-KEY: Operation[KeyQuery, dict[str, Any] | None] = Operation("key")
-ORIGINS: Operation[Nothing, Origins] = Operation("origins")
+REPORT_KEY: Operation[NoQuery, ReportKey] = Operation("report_key")
+KEY: Operation[KeyQuery, StoredKey | None] = Operation("key")
+ORIGINS: Operation[NoQuery, Origins] = Operation("origins")
 KEYS: Operation[KeysQuery, Keys] = Operation("keys")
-CREATE_KEY: Operation[CreateKeyQuery, dict[str, Any] | None] = Operation("create_key")
-REVOKE_KEY: Operation[OfKey, dict[str, Any] | None] = Operation("revoke_key")
+CREATE_KEY: Operation[CreateKeyQuery, StoredKey | None] = Operation("create_key")
+REVOKE_KEY: Operation[KeyIdQuery, StoredKey | None] = Operation("revoke_key")
 ROTATE_KEY: Operation[RotateKeyQuery, KeyRotated | None] = Operation("rotate_key")
-PROJECTS: Operation[Nothing, Projects] = Operation("projects")
+PROJECTS: Operation[NoQuery, Projects] = Operation("projects")
 SET_PROJECT: Operation[SetProjectQuery, dict[str, Any]] = Operation("set_project")
 EXPIRABLE: Operation[ExpirableQuery, Expirable] = Operation("expirable")
 EXPIRE: Operation[ExpireQuery, Expired] = Operation("expire")
 EXPIRE_FOLDERS: Operation[ExpireFoldersQuery, FoldersExpired] = Operation("expire_folders")
 INDEX_PENDING: Operation[IndexQuery, Indexed] = Operation("index_pending")
-REINDEX: Operation[ReindexQuery, Requeued] = Operation("reindex")
-PING: Operation[Nothing, dict[str, Any]] = Operation("ping")
-#: Of the database itself: see conversation/doctor, which takes their answers apart.
-CATALOGUE: Operation[OfTables, dict[str, Any]] = Operation("catalogue")
-ACCESS: Operation[OfTables, dict[str, Any]] = Operation("access")
+REINDEX: Operation[ReindexQuery, ReindexStep] = Operation("reindex")
+PING: Operation[NoQuery, ServerSettings] = Operation("ping")
+#: Checks of the database itself, which conversation/doctor evaluates.
+CATALOGUE: Operation[TablesQuery, dict[str, Any]] = Operation("catalogue")
+ACCESS: Operation[TablesQuery, dict[str, Any]] = Operation("access")
 SETTINGS: Operation[SettingsQuery, dict[str, Any]] = Operation("settings")
 IDENTITIES: Operation[dict[str, Any], dict[str, Any]] = Operation("identities")
 
 
-class _Listed(TypedDict):
+class _Paged(TypedDict):
     after: Any
 
 
-_Page = TypeVar("_Page", bound=_Listed)
+_Page = TypeVar("_Page", bound=_Paged)
 
 
 def pages(read: Callable[[Q], _Page], query: Q) -> Iterator[_Page]:
-    """Yield all pages of a list, of which `read` returns the one that a query asks for."""
+    """Yield all pages of a list. `read`: returns the page of a query."""
     while True:
         page = read(query)
         yield page
@@ -1007,11 +1045,11 @@ def pages(read: Callable[[Q], _Page], query: Q) -> Iterator[_Page]:
         query = cast("Q", {**query, "after": page["after"]})
 
 
-_Limited = TypeVar("_Limited", bound=OfPage)
+_Limited = TypeVar("_Limited", bound=PageQuery)
 
 
-def shortened(read: Callable[[_Limited], A], query: _Limited) -> A:
-    """Return a page; a shorter one where a thousand texts of megabytes are more than PostgreSQL builds into one."""
+def read_shrinking(read: Callable[[_Limited], A], query: _Limited) -> A:
+    """Return a page, a shorter one if the texts of a full page exceed what PostgreSQL builds into one value (1 GB)."""
     while True:
         try:
             return read(query)

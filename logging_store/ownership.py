@@ -1,15 +1,15 @@
-"""Whose a session must be, where a caller only reaches their own."""
+"""Limits a caller to sessions of its own: a page to those of its token, a signed-in user to theirs."""
 
 from typing import Protocol
 
 from logging_store.batches import Batch
-from logging_store.errors import Invalid, NotYours
+from logging_store.errors import Invalid, NotOwner
 
 
 class Ownership(Protocol):
-    """Which sessions a caller reaches, who only reaches their own. `user_id`: whose all of them are, if one user's.
+    """Which sessions a caller reaches. `user_id`: the user who owns all of them, if one user does.
 
-    `author`: whose what they say of interactions is; they read no other feedback.
+    `author`: the author of the caller's feedback; the caller reads nobody else's.
     """
 
     user_id: str | None
@@ -18,18 +18,21 @@ class Ownership(Protocol):
     def author(self) -> str: ...
 
     def owner_of(self, session_id: str) -> str:
-        """Return the owner that a session must have, as `turnlog.write` has it. Raises `NotYours`."""
+        """Return the owner that a session must have, as turnlog.write compares it. Raises `NotOwner`."""
 
 
-def claim(batch: Batch, ownership: Ownership) -> None:
-    """Say in each row whose its session must be. Raises `NotYours` and `Invalid` for what nobody may claim."""
+def add_claims(batch: Batch, ownership: Ownership) -> None:
+    """Set the `claim` of every row in place.
+
+    Raises `NotOwner` for a session that the caller can't prove to be its own, `Invalid` for another user or author.
+    """
     if batch.folders:
-        raise NotYours("A session of a folder is made with a secret key")
+        raise NotOwner("Sessions of folders need a secret key")
     for row in batch.rows():
         row["claim"] = ownership.owner_of(row.get("session_id") or row["id"])
         if ownership.user_id not in {None, row.get("user_id", ownership.user_id)}:
-            raise Invalid("Must be the user who calls, or left out", field="user_id")
+            raise Invalid("Must be the signed-in user, or left out", field="user_id")
     if any(row.get("author") != ownership.author for row in batch.feedback):
         if ownership.user_id is None:
-            raise Invalid("Must be left out: a page's key doesn't prove who speaks", field="author")
-        raise Invalid("Must be the user who calls, or left out", field="author")
+            raise Invalid("Must be left out: a publishable key doesn't identify a user", field="author")
+        raise Invalid("Must be the signed-in user, or left out", field="author")

@@ -1,7 +1,12 @@
-"""Turns what callers state into batches, and batches' receipts into answers.
+"""Writes records as batches, and returns each record's receipt with its identities.
 
-A child brings its parent along: whatever is logged names its session, and the session is part of the same batch. One
-record is a batch of one. What is wrong with one record costs the others nothing: see `write_pipeline`.
+A child brings its parent along: every interaction names its session, and the session is part of the same batch. One
+record is a batch of one. An invalid record doesn't fail the others: see `write_pipeline`.
+
+    repository = ConversationRepository(store, "default")
+    (result,) = repository.log([Interaction(session_id="lesson-1", prompt="Hi", response="Hello!")])
+    result.receipt.receipt  # "created", or "spooled" while the store is away
+    result.session.id  # "…", which the session id "lesson-1" always leads to
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,37 +16,45 @@ from typing import NamedTuple, Self
 
 from logging_store import erasure_reports, write_pipeline
 from logging_store import operations as ops
-from logging_store.addressing import Addressed, Addresser, session_identity
 from logging_store.batches import Batch, OnConflict, Receipt
 from logging_store.errors import SessionNotFound
-from logging_store.log_reader import LogReader, present
+from logging_store.log_reader import LogReader, require_session
 from logging_store.metrics.ledger import Ledger
-from logging_store.ownership import Ownership, claim
+from logging_store.ownership import Ownership, add_claims
 from logging_store.records import identity
 from logging_store.records.identity import Identity
-from logging_store.records.models import Attendee, Folder, Interaction, Participant, Record, Session, SessionChanges
+from logging_store.records.models import (
+    Folder,
+    Interaction,
+    Participant,
+    ParticipantInput,
+    Record,
+    Session,
+    SessionChanges,
+)
 from logging_store.redaction import Redaction
+from logging_store.row_builder import RecordRow, RowBuilder, session_identity
 from logging_store.store import Store
 
 
-class Kept(NamedTuple):
-    """What became of a record, and who it is. `of_session` and `folder` are its own, or its parent's."""
+class WriteResult(NamedTuple):
+    """A record's receipt and identities. The session and the folder are the record's own, or its parent's."""
 
     receipt: Receipt
-    of_session: Identity | None = None
+    maybe_session: Identity | None = None
     interaction: Identity | None = None
     folder: Identity | None = None
 
     @property
     def session(self) -> Identity:
-        assert self.of_session is not None  # noqa: S101 - only a folder's own record has none
-        return self.of_session
+        assert self.maybe_session is not None  # noqa: S101 - only a folder has none
+        return self.maybe_session
 
 
 class ConversationRepository(LogReader):
-    """The log of one project. `clock` tells when a record was received, `ledger` counts what became of it.
+    """The log of one project. `clock`: when a record was received. `ledger`: counts receipts.
 
-    `ownership`: what somebody reaches of it who only reaches sessions of their own. `redaction` goes through all texts.
+    `ownership`: limits the caller to sessions of its own. `redaction`: redacts all texts before they are stored.
     """
 
     def __init__(
@@ -59,13 +72,13 @@ class ConversationRepository(LogReader):
         self.redaction = redaction
         self._clock = clock
 
-    def seen_by(self, project: str, ownership: Ownership | None) -> Self:
-        """Return the log of a project as one caller reaches it: all of it, or what is their own."""
+    def for_caller(self, project: str, ownership: Ownership | None) -> Self:
+        """Return the log of a project, limited to what one caller reaches."""
         if project == self.project and ownership is self._ownership:
             return self
         return type(self)(self.store, project, self._clock, self.ledger, ownership=ownership, redaction=self.redaction)
 
-    def keep(
+    def write(
         self,
         records: Sequence[Record],
         *,
@@ -73,145 +86,154 @@ class ConversationRepository(LogReader):
         return_parents: bool = False,
         on_conflict: OnConflict = "keep",
         distinct_keys: bool = False,
-    ) -> list[Kept]:
-        """Store records of any kind, each with its parents, all in one transaction; answer in the same order.
+    ) -> list[WriteResult]:
+        """Write records of any kind with their parents in one transaction; return one result per record, in order.
 
-        `next_number`: sessions that are in a folder and state no number get the next free one.
-        `return_parents`: the receipts of folders and sessions carry these as they are afterwards.
-        `on_conflict`: what becomes of stored interactions that these say more, or something else, about.
-        `distinct_keys`: interactions that state one key of several parts are told so: see `write_pipeline`.
+        `next_number`: sessions in a folder that have no number get the next free one.
+        `return_parents`: the receipts of folders and sessions carry these as stored afterwards.
+        `on_conflict`: how interactions change what is stored already.
+        `distinct_keys`: of interactions that share a composite key only the first is written: see `write_pipeline`.
+
+        Raises `NotOwner` and `Invalid` before anything is written if the caller may not write one of the records, and
+        `StoreUnavailable` if the records can neither be stored nor spooled.
         """
         now = self._clock()
         author = self._ownership.author if self._ownership else None
-        addresser = Addresser(self.project, now, author, on_conflict=on_conflict, next_number=next_number)
-        rows = addresser.address(records)
-        batch_of = partial(self._batch, addresser, return_parents=return_parents)
+        builder = RowBuilder(self.project, now, author, on_conflict=on_conflict, next_number=next_number)
+        rows = builder.build(records)
+        build_batch = partial(self._build_batch, builder, return_parents=return_parents)
         if self._ownership is not None:
-            batch_of(rows)  # before anything is written: who can't show what they claim is told so
+            build_batch(rows)  # raises for a claim that the caller can't prove, before anything is written
         with self.ledger.receiving(len(rows)) as receipts:
-            refused = self._redact(rows) | write_pipeline.future_times(records, now)
-            receipts.extend(self._write(rows, refused, batch_of, distinct_keys=distinct_keys))
-        return list(map(_kept, rows, receipts))
-
-    def ensure_session(self, session: Session) -> Kept:
-        """Create a session unless it is there; fill in what it lacks. The receipt carries the session."""
-        return self.open_session(session)[0]
-
-    def open_session(
-        self, session: Session, attendees: Sequence[Attendee] = (), *, next_number: bool = False
-    ) -> list[Kept]:
-        """Ensure a session with its participants; return what became of it, then of each of them.
-
-        `next_number`: in a folder, without a number of its own, it gets the next free one.
-        """
-        name = session.session_id
-        if attendees and name is None:
-            name = session_identity(self.project, session).id
-            if session.session_number is None:
-                session = session.model_copy(update={"session_id": name})
-        participants = [Participant(session_id=name, **attendee.model_dump()) for attendee in attendees if name]
-        return self.keep([session, *participants], next_number=next_number, return_parents=True)
-
-    def ensure_folder(self, folder: Folder) -> Kept:
-        """Create a folder, with the sessions of its plan, unless it is there. The receipt carries the folder."""
-        (kept,) = self.keep([folder], return_parents=True)
-        return kept
-
-    def log(self, interactions: Sequence[Interaction]) -> list[Kept]:
-        """Store interactions with their sessions, all in one transaction; answer in the same order."""
-        return self.keep(interactions)
+            rejected = self._redact(rows) | write_pipeline.check_times(records, now)
+            receipts.extend(self._write_rows(rows, rejected, build_batch, distinct_keys=distinct_keys))
+        return list(map(_result, rows, receipts))
 
     def dry_run(
         self, records: Sequence[Record], *, on_conflict: OnConflict = "keep", distinct_keys: bool = False
-    ) -> list[Kept]:
-        """Say what `keep` would answer now, and write nothing."""
+    ) -> list[WriteResult]:
+        """Return what `write` would return now, and write nothing. Spooled records are not considered."""
         now = self._clock()
-        addresser = Addresser(self.project, now, on_conflict=on_conflict)
-        rows = addresser.address(records)
-        refused = self.redaction.rows([each.row for each in rows]).refused if self.redaction else {}
-        refused = refused | write_pipeline.future_times(records, now)
-        batch_of = partial(self._batch, addresser, dry_run=True)
-        return list(map(_kept, rows, self._write(rows, refused, batch_of, distinct_keys=distinct_keys)))
+        builder = RowBuilder(self.project, now, on_conflict=on_conflict)
+        rows = builder.build(records)
+        rejected = self.redaction.redact_rows([each.row for each in rows]).rejected if self.redaction else {}
+        rejected = rejected | write_pipeline.check_times(records, now)
+        build_batch = partial(self._build_batch, builder, dry_run=True)
+        return list(map(_result, rows, self._write_rows(rows, rejected, build_batch, distinct_keys=distinct_keys)))
+
+    def log(self, interactions: Sequence[Interaction]) -> list[WriteResult]:
+        """Write interactions with their sessions in one transaction; return one result each, in order."""
+        return self.write(interactions)
+
+    def ensure_session(self, session: Session) -> WriteResult:
+        """Create a session unless it exists; fill its empty fields. The receipt carries the session."""
+        return self.open_session(session)[0]
+
+    def open_session(
+        self, session: Session, participants: Sequence[ParticipantInput] = (), *, next_number: bool = False
+    ) -> list[WriteResult]:
+        """Ensure a session with its participants; return the session's result, then one per participant.
+
+        `next_number`: a session in a folder that has no number gets the next free one.
+        """
+        name = session.session_id
+        if participants and name is None:
+            name = session_identity(self.project, session).id
+            if session.session_number is None:
+                session = session.model_copy(update={"session_id": name})
+        records = [Participant(session_id=name, **each.model_dump()) for each in participants if name]
+        return self.write([session, *records], next_number=next_number, return_parents=True)
+
+    def ensure_folder(self, folder: Folder) -> WriteResult:
+        """Create a folder with the sessions of its plan, unless it exists. The receipt carries the folder."""
+        (result,) = self.write([folder], return_parents=True)
+        return result
 
     def edit(self, name: str, changes: SessionChanges) -> ops.Session:
-        """Replace what people edit. Raises `SessionNotFound` or `SessionErased`."""
-        stated = changes.model_dump(mode="json", exclude_unset=True)
+        """Replace fields that people edit. Raises `SessionNotFound` or `SessionErased`."""
+        fields = changes.model_dump(mode="json", exclude_unset=True)
         if self.redaction:
-            redacted = self.redaction.edited(stated)
+            redacted = self.redaction.redact_changes(fields)
             self.ledger.redacted(redacted.replaced, redacted.failed)
         session_id = identity.session(self.project, name).id
-        return present(self._ask(ops.EDIT, ops.EditQuery(session_id=session_id, changes=stated)))
+        return require_session(self._ask(ops.EDIT, ops.EditQuery(session_id=session_id, changes=fields)))
 
     def erase(self, name: str, *, dry_run: bool = False) -> erasure_reports.Report:
-        """Delete a session's content and leave a tombstone; return a signed report. Raises `SessionNotFound`."""
-        key = self._ask(ops.REPORT_KEY, ops.Nothing())["key"]  # first: a report that can't be signed would be lost
+        """Erase a session's content, leave a tombstone, and return a signed report. Raises `SessionNotFound`.
+
+        `dry_run`: only count.
+        """
+        # first, since an erasure without a signed report proves nothing
+        key = self._ask(ops.REPORT_KEY, ops.NoQuery())["key"]
         query: ops.EraseQuery = {"session_id": identity.session(self.project, name).id, "dry_run": dry_run}
-        report = erasure_reports.NOTHING_HERE
+        report = erasure_reports.EMPTY
         left = True
         while left:
             step = self._ask(ops.ERASE, query)
             if step is None:
                 raise SessionNotFound
             left = step["left"]
-            report = erasure_reports.summed(report, step, erasure_reports.COUNTS)
-        return erasure_reports.signed(report | {"project": self.project, "dry_run": dry_run}, key)
+            report = erasure_reports.add_step(report, step, erasure_reports.COUNTS)
+        return erasure_reports.sign(report | {"project": self.project, "dry_run": dry_run}, key)
 
     def erase_user(self, user_id: str, *, dry_run: bool = False) -> erasure_reports.Report:
-        """Erase everything about a user; return a signed report. The same call goes on with one that was cut."""
-        key = self._ask(ops.REPORT_KEY, ops.Nothing())["key"]
+        """Erase everything about a user and return a signed report. Calling it again resumes an interrupted erasure."""
+        key = self._ask(ops.REPORT_KEY, ops.NoQuery())["key"]
         query: ops.EraseUserQuery = (
             {"user_id": user_id, "dry_run": True} if dry_run else {"user_id": user_id, "begin": True}
         )
-        report = erasure_reports.NOTHING_HERE
+        report = erasure_reports.EMPTY
         left = True
         while left:
             step = self._ask(ops.ERASE_USER, query)
             left = step["left"] or step.get("after") is not None
-            # a dry run counts page by page; what an erasure has taken away, the store sums up
-            report = erasure_reports.summed(report, step, erasure_reports.COUNTS if dry_run else erasure_reports.HERE)
+            # a dry run counts page by page; an erasure returns totals of the store, but not of this machine's disk
+            report = erasure_reports.add_step(
+                report, step, erasure_reports.COUNTS if dry_run else erasure_reports.LOCAL_COUNTS
+            )
             query = {"user_id": user_id}
             if dry_run:
                 query |= {"dry_run": True, "after": step.get("after")}
-        return erasure_reports.signed(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
+        return erasure_reports.sign(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
 
-    def _write(
+    def _write_rows(
         self,
-        rows: Sequence[Addressed],
-        refused: Mapping[int, Receipt],
-        batch_of: Callable[[Sequence[Addressed]], Batch],
+        rows: Sequence[RecordRow],
+        rejected: Mapping[int, Receipt],
+        build_batch: Callable[[Sequence[RecordRow]], Batch],
         *,
         distinct_keys: bool,
     ) -> list[Receipt]:
-        def write(some: Sequence[Addressed]) -> list[Receipt]:
-            return self.store.write(batch_of(some)).in_order(each.kind for each in some)
+        def write(some_rows: Sequence[RecordRow]) -> list[Receipt]:
+            return self.store.write(build_batch(some_rows)).in_order(each.kind for each in some_rows)
 
-        return write_pipeline.write_records(rows, refused, write, distinct_keys=distinct_keys)
+        return write_pipeline.write_records(rows, rejected, write, distinct_keys=distinct_keys)
 
-    def _batch(
+    def _build_batch(
         self,
-        addresser: Addresser,
-        addressed: Sequence[Addressed],
+        builder: RowBuilder,
+        rows: Sequence[RecordRow],
         *,
         return_parents: bool = False,
         dry_run: bool = False,
     ) -> Batch:
-        batch = addresser.batch(addressed, return_parents=return_parents, dry_run=dry_run)
+        batch = builder.batch(rows, return_parents=return_parents, dry_run=dry_run)
         if self._ownership is not None:
-            claim(batch, self._ownership)
+            add_claims(batch, self._ownership)
         return batch
 
-    def _redact(self, addressed: Sequence[Addressed]) -> dict[int, Receipt]:
-        """Redact rows in their places; return the receipts of those that can't be, by their places."""
+    def _redact(self, rows: Sequence[RecordRow]) -> dict[int, Receipt]:
+        """Redact rows in place; return position -> receipt of those whose redaction failed."""
         if self.redaction is None:
             return {}
-        redacted = self.redaction.rows([each.row for each in addressed])
+        redacted = self.redaction.redact_rows([each.row for each in rows])
         self.ledger.redacted(redacted.replaced, redacted.failed)
-        return redacted.refused
+        return redacted.rejected
 
 
-def _kept(each: Addressed, receipt: Receipt) -> Kept:
+def _result(each: RecordRow, receipt: Receipt) -> WriteResult:
     session = each.session
     if receipt.session is not None:
-        # named by its number, it may be another than the one that derives from the number
+        # a session that was named by its number may have another id than the one derived from the number
         session = Identity(receipt.session["session_id"], receipt.session["key"])
-    return Kept(receipt, session, each.interaction, each.folder)
+    return WriteResult(receipt, session, each.interaction, each.folder)

@@ -1,50 +1,50 @@
-"""The contract between the log and whatever keeps it.
+"""The contract of a store.
 
-A `Store` that wraps a `Store` is one too, so they stack; all of them pass the same conformance tests. Each method
-may raise `StoreUnavailable` (the same call may be made again: every write is idempotent) or `Misconfigured`.
+A `Store` may wrap another one, so stores stack: `GroupCommit(Spool(PostgresStore(…)))`. All of them pass the same
+conformance tests. Each method may raise `StoreUnavailable` (retry: every write is idempotent) or `Misconfigured`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.operations import A, Operation, Q
+from logging_store.operations import A, Operation, Q, ServerSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a store has acknowledged and not delivered yet. `has_room`: whether it would keep more."""
+    """What a store has acknowledged and not delivered yet. `has_room`: whether it would spool more."""
 
     has_room: bool = False
     records: int = 0
     bytes: int = 0
     oldest_s: float = 0
     unreadable_files: int = 0
-    dead_letters: int | None = 0  # None: they can't be read
+    dead_letters: int | None = 0  # None: the file can't be read
 
 
 class Store(Protocol):
     def start(self) -> None:
-        """Begin what needs no caller, in the process that serves. A store that was not started works as well."""
+        """Start background work in the serving process. A store works without it, too."""
 
     def write(self, batch: Batch) -> BatchReceipts:
-        """Store a batch in one transaction; when this returns, what the receipts say is durable.
+        """Write a batch in one transaction; when this returns, everything the receipts acknowledge is durable.
 
-        Of a dry run they say what would become of it; what waits on this machine isn't considered. Raises `Invalid` or
-        `Conflict` if the data of some record makes the whole batch fail.
+        A dry run writes nothing and doesn't consider spooled records. Raises `Invalid` or `Conflict` if the data of one
+        record fails the whole batch.
         """
 
     def ask(self, operation: Operation[Q, A], project: str | None, query: Q) -> A:
-        """Return the answer of an operation. `project`: None of an operation that isn't of one project alone."""
+        """Run an operation and return its answer. `project`: None for operations on all projects."""
 
-    def ping(self) -> dict[str, Any]:
-        """Ask whether the store may be trusted with an acknowledgement; return its settings.
+    def ping(self) -> ServerSettings:
+        """Check that the store answers and commits durably; return its settings.
 
-        Raises `Misconfigured` if its schema is not ours or it doesn't keep what it acknowledges.
+        Raises `Misconfigured` if its schema has another version, or if it may lose what it has acknowledged.
         """
 
     def backlog(self) -> Backlog:
-        """Return what waits on this machine. Never raises for a store that is away."""
+        """Return what is spooled on this machine. Doesn't raise while the store is away."""
 
     def close(self) -> None:
-        """Release what the store holds; it may be used again afterwards."""
+        """Release connections, files and threads; the store may be used again afterwards."""

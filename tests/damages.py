@@ -136,8 +136,8 @@ SHAPE = {
         "functions", "turnlog.erase(jsonb) has been changed: body, result", "drop function turnlog.erase",
     ),
     "a function is gone": (
-        "drop function turnlog.forget_project(jsonb)",
-        "functions", "turnlog.forget_project(jsonb) is missing", "turnlog migrate",
+        "drop function turnlog.purge_project(jsonb)",
+        "functions", "turnlog.purge_project(jsonb) is missing", "turnlog migrate",
     ),
     "a function has a double": (
         ("create function turnlog.session(request json) returns json language sql as 'select request';"

@@ -1,6 +1,6 @@
-"""The rules of the log over a dictionary: what any store has to answer, told as plainly as possible.
+"""The rules of the log over a dictionary: the answers that any store must give, as plainly as possible.
 
-Written from the rules as the design and the docstrings state them. It keeps no database, no locks and no SQL in mind.
+Written from the design and the docstrings, independently of the database, its locks and its SQL.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from logging_store.records import identity
 from logging_store.records.models import Interaction, Session, SessionChanges
 
 Facts = dict[str, Any]
-Told = tuple[str, frozenset[str]]  # a receipt and the fields that it names
+ModelReceipt = tuple[str, frozenset[str]]  # an outcome and the fields that its receipt names
 
-CREATED: Told = ("created", frozenset())
-DUPLICATE: Told = ("duplicate", frozenset())
-REJECTED: Told = ("rejected", frozenset())
+CREATED: ModelReceipt = ("created", frozenset())
+DUPLICATE: ModelReceipt = ("duplicate", frozenset())
+REJECTED: ModelReceipt = ("rejected", frozenset())
 
 _SESSION_FIELDS = (
     "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at", "ended_at",
@@ -41,14 +41,14 @@ class StoredSession:
     interactions: dict[str, Facts] = field(default_factory=dict)
 
 
-def weigh(held: Facts, stated: Facts) -> Told:
-    """Let a record gain what is stated, unless some of it contradicts: then it stays as it is."""
+def fill(stored: Facts, sent: Facts) -> ModelReceipt:
+    """Fill empty fields of a stored record, unless a sent value contradicts: then change nothing."""
     fills: Facts = {}
     conflicts: set[str] = set()
-    for name, value in stated.items():
+    for name, value in sent.items():
         if value in ([], {}):
-            continue  # says nothing
-        known = held.get(name)
+            continue  # an empty value fills nothing
+        known = stored.get(name)
         if known is None:
             fills[name] = value
         elif name == "tags":
@@ -62,65 +62,67 @@ def weigh(held: Facts, stated: Facts) -> Told:
             conflicts.add(name)
     if conflicts:
         return "conflict", frozenset(conflicts)
-    held.update(fills)
+    stored.update(fills)
     return ("filled", frozenset(fills)) if fills else DUPLICATE
 
 
 class Model:
-    """Everything that one project's log holds, by session id."""
+    """The log of one project: session id -> session."""
 
     def __init__(self, project: str, now: Callable[[], datetime]) -> None:
         self.project = project
-        self.held: dict[str, StoredSession] = {}
+        self.sessions: dict[str, StoredSession] = {}
         self._now = now
 
     def find(self, name: str) -> StoredSession | None:
-        return self.held.get(identity.session(self.project, name).id)
+        return self.sessions.get(identity.session(self.project, name).id)
 
-    def create(self, stated: Session) -> Told:
-        who = identity.session(self.project, stated.session_id)
-        facts = _stated(stated) | ({"key": who.key} if who.key else {})
-        session = self.held.get(who.id)
+    def create(self, sent: Session) -> ModelReceipt:
+        own = identity.session(self.project, sent.session_id)
+        facts = _sent_fields(sent) | ({"key": own.key} if own.key else {})
+        session = self.sessions.get(own.id)
         if session is None:
-            self.held[who.id] = StoredSession(who.id, implicit=False, created_at=self._now(), facts=facts)
+            self.sessions[own.id] = StoredSession(own.id, implicit=False, created_at=self._now(), facts=facts)
             return CREATED
         if session.erased:
             return REJECTED
-        told = weigh(session.facts, {name: value for name, value in facts.items() if name not in session.edited})
-        if told[0] == "conflict":
-            return told
-        adopted, session.implicit = session.implicit, False
-        return ("filled", told[1]) if adopted else told
+        outcome = fill(session.facts, {name: value for name, value in facts.items() if name not in session.edited})
+        if outcome[0] == "conflict":
+            return outcome
+        was_implicit, session.implicit = session.implicit, False
+        return ("filled", outcome[1]) if was_implicit else outcome
 
-    def log(self, interactions: Sequence[Interaction]) -> list[Told]:
+    def log(self, interactions: Sequence[Interaction]) -> list[ModelReceipt]:
         for interaction in interactions:
-            self.bring_along(interaction.session_id)
+            self.ensure_session(interaction.session_id)
         return [self._log_one(interaction, nth) for nth, interaction in enumerate(interactions)]
 
-    def bring_along(self, name: str | None) -> None:
-        """Make sure of the session; if it is called by its key, the key is one more fact about it."""
-        who = identity.session(self.project, name)
-        session = self.held.setdefault(who.id, StoredSession(who.id, implicit=True, created_at=self._now(), facts={}))
-        if who.key and not session.erased:
-            session.facts["key"] = who.key
+    def ensure_session(self, name: str | None) -> None:
+        """Ensure a session; a session that is named by its key gains the key."""
+        own = identity.session(self.project, name)
+        session = self.sessions.setdefault(
+            own.id, StoredSession(own.id, implicit=True, created_at=self._now(), facts={})
+        )
+        if own.key and not session.erased:
+            session.facts["key"] = own.key
 
-    def _log_one(self, stated: Interaction, nth: int) -> Told:
-        session = self.held[identity.session(self.project, stated.session_id).id]
+    def _log_one(self, sent: Interaction, nth: int) -> ModelReceipt:
+        session = self.sessions[identity.session(self.project, sent.session_id).id]
         if session.erased:
             return REJECTED
-        who = identity.interaction(self.project, session.id, stated.interaction_id)
-        facts = _stated(stated) | ({"key": who.key} if who.key else {})
+        own = identity.interaction(self.project, session.id, sent.interaction_id)
+        facts = _sent_fields(sent) | ({"key": own.key} if own.key else {})
         if facts.get("status") == "pending":
-            del facts["status"]  # pending is what an interaction is while nothing else is known
-        if stated.reply_to:
-            facts["reply_to"] = identity.interaction(self.project, session.id, stated.reply_to).id
-        if who.id in session.interactions:
-            return weigh(session.interactions[who.id], facts)
-        session.interactions[who.id] = facts | {"created_at": self._now() + timedelta(microseconds=nth)}
+            del facts["status"]  # an interaction is pending until another status is known
+        if sent.reply_to:
+            facts["reply_to"] = identity.interaction(self.project, session.id, sent.reply_to).id
+        if own.id in session.interactions:
+            return fill(session.interactions[own.id], facts)
+        session.interactions[own.id] = facts | {"created_at": self._now() + timedelta(microseconds=nth)}
         return CREATED
 
     def edit(self, session: StoredSession, changes: SessionChanges) -> None:
-        """Put what is given in the place of what is there; from now on it is the editor's."""
+        """Replace fields; later writes no longer fill them."""
         for name in changes.model_fields_set:
             if name == "status":
                 session.status = str(changes.status)
@@ -129,9 +131,9 @@ class Model:
                 session.edited.add(name)
 
     def erase(self, session: StoredSession) -> int:
-        gone = len(session.interactions)
+        count = len(session.interactions)
         session.facts, session.interactions, session.edited, session.erased = {}, {}, set(), True
-        return gone
+        return count
 
     def view(self, session: StoredSession) -> Facts:
         """Return a session as a reader sees it."""
@@ -171,7 +173,7 @@ class Model:
 
         found = [
             session
-            for session in self.held.values()
+            for session in self.sessions.values()
             if not session.erased
             and query.get("user_id", session.facts.get("user_id")) == session.facts.get("user_id")
             and ("tag" not in query or query["tag"] in (session.facts.get("tags") or []))
@@ -192,7 +194,7 @@ class Model:
         return [session.id for session in found]
 
     def transcript(self, session: StoredSession) -> list[Facts]:
-        """Return the interactions by turn where there is one, then by time, then by id."""
+        """Return the interactions sorted by turn (those without one last), time and id."""
 
         def place(one: tuple[str, Facts]) -> tuple[float, datetime, UUID]:
             own_id, facts = one
@@ -227,7 +229,7 @@ def _derived_status(facts: Facts) -> str:
     return "pending" if facts.get("response") is None else "completed"
 
 
-def _stated(record: Session | Interaction) -> Facts:
+def _sent_fields(record: Session | Interaction) -> Facts:
     return {
         name: getattr(record, name)
         for name in type(record).model_fields

@@ -486,7 +486,7 @@ def test_an_owner_with_no_other_right_restores(operator: Operator, bare_server: 
 def spooled(operator: Operator, *stated: Session | Interaction) -> None:
     """Leave records in the spool, as a service does that was killed while the database was away."""
     directory = SpoolDirectory(operator.settings.spool_dir, Limits(min_free_bytes=0))
-    directory.keep(as_batch(stated))
+    directory.append(as_batch(stated))
     directory.close()
 
 
@@ -507,7 +507,7 @@ def test_what_is_not_in_it_is_told_and_the_status_says_so(
     operator.settings.spool_dir.mkdir(parents=True)
     letters.add(refused, Receipt(receipt="rejected"), 1.0, lambda: True)
     held = SpoolDirectory(operator.settings.spool_dir, Limits(min_free_bytes=0))
-    held.keep(as_batch([Interaction(session_id="b", prompt="Hi")]))  # by a process that lives
+    held.append(as_batch([Interaction(session_id="b", prompt="Hi")]))  # by a process that lives
     try:
         result = operator.run("backup", str(tmp_path / "log.zip"))
     finally:

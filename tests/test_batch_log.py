@@ -13,7 +13,7 @@ from conversation.settings import Settings
 from logging_store.errors import Invalid, StoreUnavailable
 from tests.api import KEYLESS, problem
 from tests.service import launch
-from tests.spool.away import Removable
+from tests.spool.flaky_store import FlakyStore
 
 PRIVATE = "of-a-child"  # nothing of it may be in a log
 FORGED = '\n[INFO] {"event": "batch", "items": 0}\u2028\r'  # would be lines of their own
@@ -91,7 +91,7 @@ def test_conflicts_and_plans_are_told_as_well(client: FlaskClient, caplog: pytes
 
 def test_what_the_store_says_is_not_repeated(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     """It may quote the value that it refuses."""
-    refusing = Removable(client.application.extensions["conversation_repository"].store)
+    refusing = FlakyStore(client.application.extensions["conversation_repository"].store)
     refusing.refuses = lambda _: Invalid(f"invalid input: {PRIVATE}", field="prompt")
     client = create_app(Settings.from_mapping(KEYLESS), refusing).test_client()
     with caplog.at_level(logging.INFO, "turnlog"):
@@ -101,7 +101,7 @@ def test_what_the_store_says_is_not_repeated(client: FlaskClient, caplog: pytest
 
 
 def test_a_batch_that_failed_is_told_too(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    away = Removable(client.application.extensions["conversation_repository"].store)
+    away = FlakyStore(client.application.extensions["conversation_repository"].store)
     away.away = StoreUnavailable("nobody answers")
     client = create_app(Settings.from_mapping(KEYLESS), away).test_client()
     with caplog.at_level(logging.INFO, "turnlog"):

@@ -1,4 +1,4 @@
-"""A batch can be parted anywhere: no stated record is lost or doubled, and each part brings the parents it needs."""
+"""A batch can be split anywhere: no explicit record is lost or duplicated, and each part has the parents it needs."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from logging_store.batches import KINDS, Batch, BatchReceipts, Receipt, Row
-from logging_store.spool.files import read_batch
+from logging_store.spool.files import parse_batch
 
 _FOLDERS, _SESSIONS = ["f1", "f2"], ["s1", "s2", "s3", "s4"]
 _AT = "2026-11-21T06:30:00+00:00"
@@ -48,7 +48,7 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 def marks(*parts: Batch) -> list[int]:
-    return sorted(row["marker"] for part in parts for row in part.stated())
+    return sorted(row["marker"] for part in parts for row in part.explicit_rows())
 
 
 def assert_whole(batch: Batch) -> None:
@@ -59,12 +59,12 @@ def assert_whole(batch: Batch) -> None:
 
 
 @given(batches(), st.sets(st.sampled_from(_FOLDERS + _SESSIONS)))
-def test_a_part_and_the_rest_are_the_whole(batch: Batch, ids: set[str]) -> None:
-    part, rest = batch.part(ids), batch.rest(ids)
+def test_select_and_exclude_partition_a_batch(batch: Batch, ids: set[str]) -> None:
+    part, rest = batch.select(ids), batch.exclude(ids)
     assert marks(part, rest) == marks(batch)
     assert_whole(part)
     assert_whole(rest)
-    assert not any(row.get("session_id", row.get("id")) in ids for row in rest.stated())
+    assert not any(row.get("session_id", row.get("id")) in ids for row in rest.explicit_rows())
 
 
 def parted(batch: Batch) -> Iterator[Batch]:
@@ -76,19 +76,19 @@ def parted(batch: Batch) -> Iterator[Batch]:
 
 
 @given(batches())
-def test_halved_for_ever_each_record_stands_alone(batch: Batch) -> None:
+def test_repeated_halving_ends_with_single_records(batch: Batch) -> None:
     ends = list(parted(batch))
     assert marks(*ends) == marks(batch)
-    assert all(len(each.stated()) <= 1 for each in ends)
+    assert all(len(each.explicit_rows()) <= 1 for each in ends)
     for end in ends:
         assert_whole(end)
 
 
 @given(batches())
-def test_a_record_alone_keeps_what_names_its_parents(batch: Batch) -> None:
-    for row in batch.stated():
-        alone = batch.alone(row)
-        assert alone.stated() == [row]
+def test_a_single_record_keeps_its_parents(batch: Batch) -> None:
+    for row in batch.explicit_rows():
+        alone = batch.single(row)
+        assert alone.explicit_rows() == [row]
         assert_whole(alone)
         keys = {each["id"]: each.get("key") for each in batch.sessions}
         assert all(each.get("key") == keys[each["id"]] for each in alone.sessions if each is not row)
@@ -104,12 +104,12 @@ def test_merged_receipts_are_split_again(several: list[Batch]) -> None:
             for kind in KINDS
         }
     )
-    told = {id(row): receipt.reason for row, receipt in zip(together.rows(), receipts, strict=True)}
+    reasons = {id(row): receipt.reason for row, receipt in zip(together.rows(), receipts, strict=True)}
     for batch, own in zip(several, receipts.split(several), strict=True):
-        assert [told[id(row)] for row in batch.rows()] == [receipt.reason for receipt in own]
+        assert [reasons[id(row)] for row in batch.rows()] == [receipt.reason for receipt in own]
 
 
 @given(batches())
-def test_a_batch_comes_back_from_the_disk(batch: Batch) -> None:
-    back = read_batch(to_json(batch.to_json()))
+def test_a_batch_survives_its_json_form(batch: Batch) -> None:
+    back = parse_batch(to_json(batch.to_json()))
     assert [list(getattr(back, kind)) for kind in KINDS] == [list(getattr(batch, kind)) for kind in KINDS]

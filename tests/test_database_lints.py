@@ -152,13 +152,13 @@ def offenders(connection: psycopg.Connection, rule: Rule) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_the_schema_keeps_to_the_rules_of_supabases_linter(database: str, name: str) -> None:
+def test_the_schema_passes_supabases_linter(database: str, name: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         assert offenders(connection, RULES[name]) == []
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_each_rule_finds_what_breaks_it(database: str, name: str) -> None:
+def test_each_rule_finds_a_violation(database: str, name: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("create schema auth; create table auth.users (id uuid primary key)")
         connection.execute(RULES[name].broken_by.encode())

@@ -1,4 +1,4 @@
-"""Nobody but the service reaches the tables and functions, whatever Supabase grants by default."""
+"""Only the service reaches the tables and functions, whatever Supabase grants by default."""
 
 from collections.abc import Iterator
 
@@ -92,7 +92,7 @@ def is_denied(connection: psycopg.Connection, role: str, statement: str) -> bool
 
 
 @pytest.mark.parametrize("role", STRANGERS)
-def test_strangers_are_denied_everything_on_every_object(database: str, role: str) -> None:
+def test_other_roles_are_denied_everything_on_every_object(database: str, role: str) -> None:
     with connect(database) as connection:
         tried, reached = reached_by(connection, role)
         assert reached == []
@@ -115,7 +115,7 @@ def test_strangers_are_denied_everything_on_every_object(database: str, role: st
     ],
     ids=["table", "view", "materialized view", "sequence", "function", "procedure", "column"],
 )  # fmt: skip
-def test_what_a_migration_forgot_to_close_would_be_found(database: str, planted: str, found: str) -> None:
+def test_the_check_finds_an_object_that_a_migration_left_open(database: str, planted: str, found: str) -> None:
     with connect(database) as connection:
         connection.execute("alter default privileges in schema public grant all on tables to anon")
         connection.execute(planted.encode())
@@ -123,7 +123,7 @@ def test_what_a_migration_forgot_to_close_would_be_found(database: str, planted:
 
 
 @pytest.mark.parametrize("role", STRANGERS)
-def test_strangers_are_denied_every_function_through_supabases_api(
+def test_other_roles_are_denied_every_function_through_supabases_api(
     postgres_server: TestServer, database: str, role: str
 ) -> None:
     with connect(database) as connection:
@@ -158,14 +158,14 @@ def test_only_the_service_may_run_the_functions(database: str, role: str) -> Non
     assert allowed == (found if role == "service_role" else [])
 
 
-def test_a_stranger_who_calls_is_denied(database: str) -> None:
+def test_a_call_of_another_role_is_denied(database: str) -> None:
     with connect(database) as connection:
         connection.execute("set role anon")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for schema turnlog"):
             connection.execute("select turnlog.ping()")
 
 
-def test_the_public_holds_no_right(database: str) -> None:
+def test_public_has_no_rights(database: str) -> None:
     with connect(database) as connection:
         held = connection.execute(
             "select grantee, table_name, privilege_type from information_schema.role_table_grants"
@@ -174,7 +174,7 @@ def test_the_public_holds_no_right(database: str) -> None:
     assert held == []
 
 
-def test_row_level_security_is_on_and_lets_nobody_through(database: str) -> None:
+def test_row_level_security_is_on_without_policies(database: str) -> None:
     with connect(database) as connection:
         secured = connection.execute(
             "select relname from pg_class where relnamespace = 'turnlog'::regnamespace"
@@ -194,7 +194,7 @@ def test_every_function_has_an_empty_search_path_and_its_callers_rights(database
     assert loose == []
 
 
-def test_a_role_that_row_level_security_hides_the_rows_from_is_told_so(database: str) -> None:
+def test_a_role_that_cannot_see_the_rows_is_reported(database: str) -> None:
     # silence would look like an empty log
     with connect(database) as connection:
         connection.execute("grant usage on schema turnlog to authenticator")

@@ -1,4 +1,4 @@
-"""A call ends in time although the other side hangs, and the next one works."""
+"""A call ends in time even if the server hangs, and the next call works."""
 
 import gc
 import logging
@@ -26,11 +26,11 @@ from logging_store.postgres.deadline import Watchdog
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.postgres.supabase_store import SupabaseStore
-from tests.asking import ask
 from tests.databases import TestServer, server_folder
 from tests.gate import Gate
 from tests.postgrest import Fault, PostgrestStandIn, Stall
 from tests.postgrest.faults import When
+from tests.store_calls import ask
 
 pytestmark = pytest.mark.slow
 
@@ -159,7 +159,7 @@ def test_an_api_that_stalls(standin: PostgrestStandIn, when: When) -> None:
     store.close()
 
 
-def test_nothing_is_left_behind_by_calls_that_were_cut_off(behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+def test_interrupted_calls_leave_nothing_behind(behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
     def sockets() -> int:
         """Count by numbers, so that the watchdog's duplicates are seen too."""
         gc.collect()
@@ -181,7 +181,7 @@ def test_nothing_is_left_behind_by_calls_that_were_cut_off(behind: Behind, caplo
     eventually(lambda: set(threading.enumerate()) <= threads)
 
 
-def test_the_watchdog_ends_what_is_late_and_nothing_else() -> None:
+def test_the_watchdog_only_ends_late_calls() -> None:
     watchdog = Watchdog()
     late, its_peer = socket.socketpair()
     other, others_peer = socket.socketpair()
@@ -197,7 +197,7 @@ def test_the_watchdog_ends_what_is_late_and_nothing_else() -> None:
     watchdog.close()
 
 
-def test_the_watchdog_spares_a_connection_that_got_the_number_of_a_closed_one() -> None:
+def test_the_watchdog_spares_a_reused_descriptor() -> None:
     watchdog = Watchdog()
     late, its_peer = socket.socketpair()
     its_peer.settimeout(PATIENCE_S)
@@ -213,7 +213,7 @@ def test_the_watchdog_spares_a_connection_that_got_the_number_of_a_closed_one() 
     watchdog.close()
 
 
-def test_the_watchdog_has_one_thread_from_its_first_call_to_its_end() -> None:
+def test_the_watchdog_has_one_thread() -> None:
     before = set(threading.enumerate())
     watchdog = Watchdog()
     watchdog.close()

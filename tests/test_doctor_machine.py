@@ -85,7 +85,7 @@ def test_the_embedded_database_is_looked_at_whether_or_not_it_runs() -> None:
 def test_spooled_records_are_found(operator: Operator) -> None:
     directory = SpoolDirectory(operator.settings.spool_dir, Limits())
     try:
-        directory.keep(BATCH)
+        directory.append(BATCH)
         [(check, finding)] = operator.find()
         assert (check, finding["fix"]) == ("spool", ["turnlog serve"])
         assert finding["found"].startswith("1 record in 1 batch wait in ")

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: shared by those who hold it, found again after a crash, out of everybody else's reach."""
+"""The embedded PostgreSQL: shared by processes, found again after a crash, out of other users' reach."""
 
 import os
 import pwd
@@ -112,7 +112,7 @@ def eventually(look: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_it_starts_answers_and_stops(server: EmbeddedPostgres) -> None:
+def test_the_server_starts_answers_and_stops(server: EmbeddedPostgres) -> None:
     server.stop()  # not started: nothing to do
     assert not server.is_running()
     server.start()
@@ -125,7 +125,9 @@ def test_it_starts_answers_and_stops(server: EmbeddedPostgres) -> None:
     eventually(lambda: is_gone(process))
 
 
-def test_variables_of_another_server_are_not_its_own(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_of_another_server_are_ignored(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {"PGPORT": "5791", "PGHOSTADDR": "127.0.0.1", "PGDATABASE": "theirs"}.items():
         monkeypatch.setenv(name, value)
     server.start()
@@ -134,7 +136,7 @@ def test_variables_of_another_server_are_not_its_own(server: EmbeddedPostgres, m
     assert ask(server, "select current_setting('port')") == "5432"
 
 
-def test_the_last_one_who_holds_it_stops_it(server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_the_last_process_that_uses_it_stops_it(server: EmbeddedPostgres, tmp_path: Path) -> None:
     server.start()
     first = postmaster(server)
     with holder(tmp_path) as other:
@@ -145,7 +147,7 @@ def test_the_last_one_who_holds_it_stops_it(server: EmbeddedPostgres, tmp_path: 
     assert not server.is_running()
 
 
-def test_it_outlives_a_killed_service_and_is_found_again(server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_the_server_survives_a_killed_service_and_is_found_again(server: EmbeddedPostgres, tmp_path: Path) -> None:
     with holder(tmp_path) as service:
         process = postmaster(server)
         service.kill()
@@ -167,9 +169,7 @@ def test_services_that_start_together_share_one_server(server: EmbeddedPostgres,
 
 
 @pytest.mark.parametrize("the_number_is_taken", [False, True])
-def test_after_a_crash_of_the_server_what_was_committed_is_there(
-    server: EmbeddedPostgres, the_number_is_taken: bool
-) -> None:
+def test_committed_rows_survive_a_crash_of_the_server(server: EmbeddedPostgres, the_number_is_taken: bool) -> None:
     server.start()
     with connect(server) as connection:
         connection.execute("create table kept (n int)")
@@ -190,7 +190,7 @@ def test_after_a_crash_of_the_server_what_was_committed_is_there(
 
 
 @pytest.mark.parametrize("name", ["d" * 120, "with spaces", "it's quoted", '$HOME "and", `more`\\', "é"])
-def test_any_path_will_do(tmp_path: Path, name: str) -> None:
+def test_any_path_works(tmp_path: Path, name: str) -> None:
     with stopped_at_the_end(tmp_path / name) as server:
         server.start()
         assert ask(server, "show data_directory") == str(server.cluster)
@@ -201,20 +201,20 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
         server.socket_dir.rmdir()
 
 
-def test_a_socket_directory_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+def test_a_socket_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / ("d" * 120))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     server.socket_dir.symlink_to(elsewhere)  # as somebody may who knows where DATA_DIR is
     try:
-        with pytest.raises(Misconfigured, match="belongs to somebody else"):
+        with pytest.raises(Misconfigured, match="belongs to another user"):
             server.start()
     finally:
         server.socket_dir.unlink()
     assert elsewhere.stat().st_uid == os.geteuid()
 
 
-def test_nobody_but_its_owner_reaches_it(server: EmbeddedPostgres) -> None:
+def test_only_its_owner_reaches_the_server(server: EmbeddedPostgres) -> None:
     server.start()
     process = postmaster(server)
     assert ask(server, "show listen_addresses") == ""
@@ -223,13 +223,13 @@ def test_nobody_but_its_owner_reaches_it(server: EmbeddedPostgres) -> None:
     assert process.username() == (binaries.SYSTEM_USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
 
 
-def test_what_it_acknowledges_is_on_disk(server: EmbeddedPostgres) -> None:
+def test_acknowledged_rows_are_on_disk(server: EmbeddedPostgres) -> None:
     server.start()
     settings = {name: ask(server, f"show {name}") for name in ("fsync", "full_page_writes", "synchronous_commit")}
     assert settings == {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 
 
-def test_an_ordinary_user_runs_it_as_oneself() -> None:
+def test_an_ordinary_user_runs_the_server_as_itself() -> None:
     user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     if os.geteuid() == 0:
         binaries.make_reachable(binaries.folder())  # the checkout may be in root's home

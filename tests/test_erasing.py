@@ -1,4 +1,4 @@
-"""Erasing a session, or everything about a user: what goes, what stays, and how that is told and proven."""
+"""Erasing a session, or everything about a user: what is erased, what stays, and what the report proves."""
 
 import json
 import threading
@@ -16,9 +16,9 @@ from logging_store.records.models import Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem, transcript
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.spool.conftest import eventually
+from tests.store_calls import ask
 
 
 def erased(client: FlaskClient, path: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_a_session_is_erased_with_a_report_that_proves_it(client: FlaskClient, s
     report = erased(client, in_path("it's"))
     assert report | {"dry_run": True, "erased_at": None, "signature": would["signature"]} == would
     assert remaining(backend, report) == 0
-    assert erasure_reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+    assert erasure_reports.verify(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert problem(client.get(in_path("it's")))["status"] == 410
 
 
@@ -70,7 +70,7 @@ def test_everything_about_a_user_is_erased(client: FlaskClient, store: Store, ba
     report = erased(client, "/v1/users/ada")
     assert {name: report[name] for name in counts} == counts
     assert remaining(backend, report) == 0
-    assert erasure_reports.is_signed(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+    assert erasure_reports.verify(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
     assert [problem(client.get(in_path(f"own {n}")))["status"] for n in range(3)] == [410] * 3
     assert [
         (row["prompt"], row["response"], row["participant"], row["turn"]) for row in transcript(client, "bob's")
@@ -84,7 +84,7 @@ def test_everything_about_a_user_is_erased(client: FlaskClient, store: Store, ba
     assert {name: again[name] for name in counts} == dict.fromkeys(counts, 0)
 
 
-def test_an_erased_turn_takes_nothing_any_more(client: FlaskClient) -> None:
+def test_an_erased_turn_is_not_filled(client: FlaskClient) -> None:
     create(client, session_id="s", user_id="bob")
     log(client, session_id="s", interaction_id="1", prompt="Ada says", participant="ada")
     erased(client, "/v1/users/ada")
@@ -114,12 +114,12 @@ def test_any_name_of_a_user_can_be_erased(client: FlaskClient, backend: Backend,
     assert client.get("/v1/sessions/other").status_code == 200
 
 
-def test_what_is_no_name_of_a_user_is_refused(client: FlaskClient) -> None:
+def test_an_invalid_user_is_rejected(client: FlaskClient) -> None:
     assert paths(client.delete(f"/v1/users/{'x' * 201}")) == ["$.user"]
     assert paths(client.delete("/v1/users/ada?dry_run=maybe")) == ["?dry_run"]
 
 
-def test_what_a_user_does_afterwards_is_a_new_start(client: FlaskClient) -> None:
+def test_records_after_the_erasure_are_stored(client: FlaskClient) -> None:
     create(client, session_id="s", user_id="ada")
     erased(client, "/v1/users/ada")
     assert create(client, session_id="s", user_id="ada").status_code == 410
@@ -144,14 +144,14 @@ def test_a_user_of_many_sessions_is_counted_and_erased_in_steps(
     client.post("/v1/interactions/batch", json={"interactions": spoken})
     counts = {"sessions": 7, "interactions": 20, "participants": 7, "participations": 7, "turns": 20, "folders": 7}
     would, report = erased(client, "/v1/users/ada?dry_run=true"), erased(client, "/v1/users/ada")
-    for told in (would, report):
-        assert {name: told[name] for name in counts} == counts
+    for each in (would, report):
+        assert {name: each[name] for name in counts} == counts
     assert remaining(backend, report) == 0
     for n in range(7):
         assert client.get(in_path(f"other {n}")).get_json()["user_id"] == "bob"
 
 
-def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
+def test_an_interrupted_erasure_is_resumed_and_reported_in_full(
     client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ops.ERASE_USER.bounds, "most", 4)
@@ -164,32 +164,34 @@ def test_an_erasure_that_was_cut_goes_on_and_tells_of_all_of_it(
     assert remaining(backend, report) == 0
 
 
-def test_two_erasures_of_one_user_at_once_agree(backend: Backend, repository: ConversationRepository) -> None:
+def test_concurrent_erasures_of_one_user_agree(backend: Backend, repository: ConversationRepository) -> None:
     for n in range(30):
-        repository.keep([Session(session_id=f"s {n}", user_id="ada"), Interaction(session_id=f"s {n}", prompt="Hello")])
+        repository.write(
+            [Session(session_id=f"s {n}", user_id="ada"), Interaction(session_id=f"s {n}", prompt="Hello")]
+        )
     logs = [ConversationRepository(backend.open(), PROJECT) for _ in range(4)]
     with ThreadPoolExecutor(len(logs)) as threads:
-        told = list(threads.map(lambda log: log.erase_user("ada"), logs))
-    assert max(report["sessions"] for report in told) == 30
-    assert [remaining(backend, report) for report in told] == [0] * 4
+        reports = list(threads.map(lambda log: log.erase_user("ada"), logs))
+    assert max(report["sessions"] for report in reports) == 30
+    assert [remaining(backend, report) for report in reports] == [0] * 4
 
 
-def test_a_writer_beside_an_erasure_is_stored_or_refused(backend: Backend, repository: ConversationRepository) -> None:
+def test_a_concurrent_write_is_stored_or_rejected(backend: Backend, repository: ConversationRepository) -> None:
     sessions = [f"s {n}" for n in range(40)]
     for name in sessions:
-        repository.keep([Session(session_id=name, user_id="ada"), Interaction(session_id=name, prompt="Hello")])
+        repository.write([Session(session_id=name, user_id="ada"), Interaction(session_id=name, prompt="Hello")])
     writer = ConversationRepository(backend.open(), PROJECT)
     with ThreadPoolExecutor(1) as threads:
         erasing = threads.submit(repository.erase_user, "ada")
         kept = [writer.log([Interaction(session_id=name, prompt="more")])[0] for name in sessions]
         report = erasing.result()
-    told = Counter((one.receipt.receipt, one.receipt.reason) for one in kept)
-    assert set(told) <= {("created", None), ("rejected", "erased")}
-    assert report["interactions"] == len(sessions) + told["created", None], "what was stored was erased with it"
+    outcomes = Counter((one.receipt.receipt, one.receipt.reason) for one in kept)
+    assert set(outcomes) <= {("created", None), ("rejected", "erased")}
+    assert report["interactions"] == len(sessions) + outcomes["created", None], "what was stored was erased with it"
     assert remaining(backend, report) == 0
 
 
-def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
+def test_a_folder_filled_meanwhile_is_erased_with_its_user(
     backend: Backend, repository: ConversationRepository
 ) -> None:
     repository.ensure_folder(Folder(folder_id="f", user_id="ada", name="Ada's"))
@@ -209,7 +211,7 @@ def test_a_folder_that_somebody_fills_meanwhile_goes_with_its_user(
     assert [report["folders"] for report in reports_made] == [1]
 
 
-def test_a_long_session_is_erased_in_steps_that_nobody_sees(
+def test_a_long_session_is_erased_in_invisible_steps(
     client: FlaskClient, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ops.ERASE.bounds, "most", 4)
@@ -239,9 +241,11 @@ def test_a_long_session_is_erased_in_steps_that_nobody_sees(
     assert remaining(backend, report) == 0
 
 
-def test_another_projects_user_of_the_same_name_is_somebody_else(client: FlaskClient, store: Store) -> None:
+def test_a_user_of_the_same_name_in_another_project_is_not_erased(client: FlaskClient, store: Store) -> None:
     other = ConversationRepository(store, "other")
-    other.keep([Session(session_id="s", user_id="ada"), Interaction(session_id="s", prompt="Hello", participant="ada")])
+    other.write(
+        [Session(session_id="s", user_id="ada"), Interaction(session_id="s", prompt="Hello", participant="ada")]
+    )
     create(client, session_id="s", user_id="ada")
     report = erased(client, "/v1/users/ada")
     assert (report["sessions"], report["interactions"]) == (1, 0)

@@ -15,13 +15,12 @@ from werkzeug.test import TestResponse
 
 from logging_store import operations as ops
 from logging_store.batches import Batch
-from logging_store.records.models import Feedback, Interaction, Record, Session
-from logging_store.records.restored import RestoredFeedback
+from logging_store.records.models import Feedback, Interaction, Record, RestoredFeedback, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths, problem
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -110,10 +109,10 @@ def test_a_clock_may_be_some_minutes_ahead_and_harms_no_other_record(store: Stor
         Feedback.model_validate({**stated, "name": name, "given_at": (AT + ahead).isoformat()})
         for name, ahead in (("near", timedelta(minutes=5)), ("far", timedelta(minutes=5, seconds=1)))
     ]
-    near, far = log.keep(given)
+    near, far = log.write(given)
     assert (near.receipt.receipt, far.receipt.receipt, far.receipt.fields) == ("created", "rejected", ("given_at",))
     assert [row["name"] for row in log.feedback("chat", {"limit": 10})["feedback"]] == ["near"]
-    (restored,) = log.keep([says(1, timedelta(days=1), timedelta(0), name="restored")])
+    (restored,) = log.write([says(1, timedelta(days=1), timedelta(0), name="restored")])
     assert restored.receipt.receipt == "created", "as another store had it"
 
 
@@ -159,7 +158,7 @@ def test_any_order_and_any_doubling_leave_the_same(
     def kept(order: list[Record], *, one_by_one: bool) -> list[dict[str, Any]]:
         log = ConversationRepository(store, f"order-{uuid.uuid4()}")
         for batch in [[each] for each in order] if one_by_one else [order]:
-            log.keep(batch)
+            log.write(batch)
         ignored = {"session_id", "interaction_id"}
         rows = log.feedback("chat", {"limit": 10})["feedback"]
         return [{name: value for name, value in row.items() if name not in ignored} for row in rows]
@@ -173,7 +172,7 @@ def test_of_many_who_speak_at_once_the_latest_is_believed(backend: Backend) -> N
     def speak(lane: int) -> list[str]:
         log = ConversationRepository(backend.open(), PROJECT)
         said = [says(f"{lane} {n}", timedelta(seconds=20 * n + lane), timedelta(0)) for n in range(20)]
-        return [kept.receipt.receipt for each in said for kept in log.keep([each])]
+        return [kept.receipt.receipt for each in said for kept in log.write([each])]
 
     with ThreadPoolExecutor(8) as threads:
         receipts = [receipt for lane in threads.map(speak, range(8)) for receipt in lane]
@@ -185,7 +184,7 @@ def test_of_many_who_speak_at_once_the_latest_is_believed(backend: Backend) -> N
 
 def test_a_batch_tells_of_each_in_its_order(repository: ConversationRepository) -> None:
     hour = timedelta(hours=1)
-    kept = repository.keep(
+    kept = repository.write(
         [
             says(1, hour, hour),
             Interaction(session_id="chat", interaction_id="1", prompt="Hello"),
@@ -289,9 +288,9 @@ def test_a_user_takes_what_they_said_along(client: FlaskClient, backend: Backend
 
 
 def test_what_waited_while_its_author_was_erased_is_refused(repository: ConversationRepository, store: Store) -> None:
-    repository.keep([Session(session_id="bob's", user_id="bob")])
+    repository.write([Session(session_id="bob's", user_id="bob")])
     who = repository.session("bob's")["session_id"]
-    repository.keep([Feedback(session_id="bob's", interaction_id="1", value=1, author="ada")])
+    repository.write([Feedback(session_id="bob's", interaction_id="1", value=1, author="ada")])
     repository.erase_user("ada")
 
     def waited(received_at: datetime, author: str) -> str:
@@ -312,8 +311,8 @@ def test_what_waited_while_its_author_was_erased_is_refused(repository: Conversa
 def test_feedback_alone_keeps_a_session_from_expiring(repository: ConversationRepository, store: Store) -> None:
     old, now = AT - timedelta(days=100), datetime.now(UTC)
     for name in ("idle", "judged"):
-        ConversationRepository(store, PROJECT, clock=lambda: old).keep([Session(session_id=name)])
-    repository.keep([Feedback(session_id="judged", interaction_id="1", value=1)])
+        ConversationRepository(store, PROJECT, clock=lambda: old).write([Session(session_id=name)])
+    repository.write([Feedback(session_id="judged", interaction_id="1", value=1)])
     before = (now - timedelta(days=1)).isoformat()
     request = {"project": PROJECT, "before": before, "limit": 10}
     assert ask(store, ops.EXPIRABLE, None, request)["session_ids"] == [repository.session("idle")["session_id"]]

@@ -1,4 +1,4 @@
-"""What Supabase's gateway, keys and network do to calls: healed where it passes, told what to do where it doesn't."""
+"""Failures of Supabase's gateway, keys and network: transient ones are retried, others say what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,7 +101,7 @@ def assert_misconfigured(store: FunctionStore, sentence: str) -> None:
         (Respond(404, HTML), "check SUPABASE_URL"),
     ],
 )
-def test_a_refusal_of_the_gateway_says_what_to_check(api: Api, answer: Respond, sentence: str) -> None:
+def test_a_gateway_error_says_what_to_check(api: Api, answer: Respond, sentence: str) -> None:
     api.standin.faults.add(Fault(answer, times=None))
     with pytest.raises(errors.Misconfigured, match=sentence):
         api.store.write(BATCH)
@@ -122,7 +122,7 @@ PASSING = [
 
 @pytest.mark.parametrize(("when", "receipt"), [("before", "created"), ("after", "duplicate")])
 @pytest.mark.parametrize("what", PASSING, ids=repr)
-def test_a_failure_on_the_way_is_healed_with_one_row(
+def test_a_transient_gateway_failure_is_retried_without_a_second_row(
     api: Api, what: Respond | Disconnect | Truncate, when: When, receipt: str
 ) -> None:
     api.standin.faults.add(Fault(what, when=when, times=2))
@@ -132,7 +132,9 @@ def test_a_failure_on_the_way_is_healed_with_one_row(
 
 @pytest.mark.parametrize(("when", "stored"), [("before", 0), ("after", 1)])
 @pytest.mark.parametrize("what", PASSING, ids=repr)
-def test_a_failure_that_stays_is_told(api: Api, what: Respond | Disconnect | Truncate, when: When, stored: int) -> None:
+def test_a_permanent_gateway_failure_is_reported(
+    api: Api, what: Respond | Disconnect | Truncate, when: When, stored: int
+) -> None:
     api.standin.faults.add(Fault(what, when=when, times=None))
     with pytest.raises(errors.StoreUnavailable):
         api.store.write(BATCH)

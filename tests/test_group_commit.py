@@ -1,4 +1,4 @@
-"""Writes that arrive while another is under way are written as one, and each caller is told its own."""
+"""Concurrent writes are merged into one, and each call gets its own receipts."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.group_commit import MAX_RECORDS, MAX_TEXT, GroupCommit
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 from tests.test_store_conformance import interaction_row, new_id
 
 
@@ -59,7 +59,7 @@ def behind_a_first_write(
     inner: GatedStore, batches: Sequence[Batch], then: Callable[[], None]
 ) -> list[Future[BatchReceipts]]:
     """Write `batches` at once, in their order, while a first write is under way; then let everything through."""
-    group = GroupCommit(inner, patience_s=10)
+    group = GroupCommit(inner, max_wait_s=10)
     with ThreadPoolExecutor(len(batches) + 1) as threads:
         first = threads.submit(group.write, saying("first"))
         inner.wait_for_a_write()
@@ -67,7 +67,7 @@ def behind_a_first_write(
         for n, batch in enumerate(batches):
             others.append(threads.submit(group.write, batch))
             give_up = time.monotonic() + 10
-            while len(group._waiting) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
+            while len(group._queue) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
                 assert time.monotonic() < give_up
         then()
         inner.let_through(100)
@@ -75,17 +75,17 @@ def behind_a_first_write(
     return others
 
 
-def test_writes_that_wait_become_one_group() -> None:
+def test_queued_writes_become_one_group() -> None:
     inner = GatedStore()
     others = behind_a_first_write(inner, [saying("a", "b"), saying("c"), saying("d")], lambda: None)
     assert inner.groups == [["first"], ["a", "b", "c", "d"]]
     assert [[receipt.reason for receipt in other.result(10)] for other in others] == [["a", "b"], ["c"], ["d"]]
 
 
-def test_an_idle_writer_does_not_wait() -> None:
+def test_an_idle_store_adds_no_delay() -> None:
     inner = GatedStore()
     inner.let_through(2)
-    group = GroupCommit(inner, patience_s=10)
+    group = GroupCommit(inner, max_wait_s=10)
     group.write(saying("a"))
     group.write(saying("b"))
     assert inner.groups == [["a"], ["b"]]
@@ -98,7 +98,7 @@ def test_a_group_is_bounded() -> None:
     assert [len(group) for group in inner.groups] == [1, 1, MAX_RECORDS, 1]
 
 
-def test_a_group_is_bounded_in_text_too() -> None:
+def test_a_group_is_bounded_by_text_size_too() -> None:
     inner = GatedStore()
     half = "x" * (MAX_TEXT // 2)
     behind_a_first_write(inner, [saying("a"), saying(half), saying(half), saying("b")], lambda: None)
@@ -111,7 +111,7 @@ def test_projects_are_not_mixed() -> None:
     assert inner.groups == [["first"], ["a"], ["b"], ["c"]]
 
 
-def test_bad_data_harms_only_its_own_caller() -> None:
+def test_invalid_data_only_fails_its_own_call() -> None:
     inner = GatedStore()
     a, bad, c = behind_a_first_write(inner, [saying("a"), saying("bad"), saying("c")], lambda: None)
     assert [receipt.receipt for other in (a, c) for receipt in other.result(10)] == ["created", "created"]
@@ -120,7 +120,7 @@ def test_bad_data_harms_only_its_own_caller() -> None:
     assert caught.value.field == "prompt"
 
 
-def test_a_page_for_which_the_spool_has_no_room_costs_nobody_else_theirs() -> None:
+def test_a_full_spool_only_fails_the_calls_with_claims() -> None:
     inner = GatedStore()
     page = Batch(PROJECT, interactions=[{"prompt": "page", "claim": "user:ada"}])
     a, *pages, d = behind_a_first_write(inner, [saying("a"), page, page, saying("d")], lambda: None)
@@ -131,9 +131,9 @@ def test_a_page_for_which_the_spool_has_no_room_costs_nobody_else_theirs() -> No
     assert inner.groups == [["first"], ["a", "page", "page", "d"], ["a", "d"], ["page", "page"]]
 
 
-def test_an_outage_reaches_everyone_in_the_group() -> None:
+def test_an_outage_fails_every_call_of_the_group() -> None:
     inner = GatedStore()
-    group = GroupCommit(inner, patience_s=10)
+    group = GroupCommit(inner, max_wait_s=10)
     inner.fail = errors.StoreUnavailable("away")
     with ThreadPoolExecutor(9) as threads:
         writes = [threads.submit(group.write, saying(str(n))) for n in range(9)]
@@ -146,9 +146,9 @@ def test_an_outage_reaches_everyone_in_the_group() -> None:
     assert [receipt.receipt for receipt in group.write(saying("after"))] == ["created"]
 
 
-def test_nobody_waits_for_a_turn_longer_than_their_patience() -> None:
+def test_no_call_waits_longer_than_max_wait() -> None:
     inner = GatedStore()
-    group = GroupCommit(inner, patience_s=0.1)
+    group = GroupCommit(inner, max_wait_s=0.1)
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(group.write, saying("slow"))
         inner.wait_for_a_write()
@@ -160,7 +160,7 @@ def test_nobody_waits_for_a_turn_longer_than_their_patience() -> None:
     assert inner.groups == [["slow"], ["next"]]
 
 
-def test_whose_turn_does_not_come_is_kept_elsewhere() -> None:
+def test_a_call_that_gives_up_goes_to_the_overflow() -> None:
     inner = GatedStore()
     elsewhere: list[Batch] = []
 
@@ -168,7 +168,7 @@ def test_whose_turn_does_not_come_is_kept_elsewhere() -> None:
         elsewhere.append(batch)
         return BatchReceipts([], [Receipt(receipt="spooled")])
 
-    group = GroupCommit(inner, patience_s=0.1, overflow=keep)
+    group = GroupCommit(inner, max_wait_s=0.1, overflow=keep)
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(group.write, saying("slow"))
         inner.wait_for_a_write()
@@ -180,7 +180,7 @@ def test_whose_turn_does_not_come_is_kept_elsewhere() -> None:
     assert inner.groups == [["slow"]]
 
 
-def test_a_group_with_bad_data_keeps_one_deadline() -> None:
+def test_bisecting_a_group_keeps_one_deadline() -> None:
     class Slow(GatedStore):
         def write(self, batch: Batch) -> BatchReceipts:
             receipts = super().write(batch)
@@ -194,7 +194,7 @@ def test_a_group_with_bad_data_keeps_one_deadline() -> None:
         kept.extend(row["prompt"] for row in batch.interactions)
         return BatchReceipts([], [Receipt(receipt="spooled")])
 
-    group = GroupCommit(inner, patience_s=0.25, overflow=keep)
+    group = GroupCommit(inner, max_wait_s=0.25, overflow=keep)
     inner.let_through(100)
     with ThreadPoolExecutor(32) as threads:
         writes = {n: threads.submit(group.write, saying("bad" if n % 4 == 0 else str(n))) for n in range(32)}
@@ -204,16 +204,16 @@ def test_a_group_with_bad_data_keeps_one_deadline() -> None:
     assert kept, "the time of a group is over before all of its bad data is found"
 
 
-def test_callers_who_contradict_each_other_in_a_group_are_told_their_own(backend: Backend) -> None:
-    group = GroupCommit(backend.open(), patience_s=10)
+def test_contradicting_calls_of_a_group_get_their_own_receipts(backend: Backend) -> None:
+    group = GroupCommit(backend.open(), max_wait_s=10)
     session, one = new_id(), new_id()
     with ThreadPoolExecutor(32) as threads:
         writes = [
             threads.submit(group.write, Batch(PROJECT, interactions=[interaction_row(session, one, prompt=str(n % 2))]))
             for n in range(64)
         ]
-        told = [(n % 2, write.result(30).interactions[0].receipt) for n, write in enumerate(writes)]
+        outcomes = [(n % 2, write.result(30).interactions[0].receipt) for n, write in enumerate(writes)]
     (kept,) = ask(group, ops.TRANSCRIPT, PROJECT, {"session_id": session, "limit": 1})["interactions"]
     winner = int(kept["prompt"])
-    assert sorted(receipt for side, receipt in told if side == winner) == ["created"] + ["duplicate"] * 31
-    assert {receipt for side, receipt in told if side != winner} == {"conflict"}
+    assert sorted(receipt for side, receipt in outcomes if side == winner) == ["created"] + ["duplicate"] * 31
+    assert {receipt for side, receipt in outcomes if side != winner} == {"conflict"}

@@ -1,4 +1,4 @@
-"""Failures that pass are healed unseen, the others say what to do: on both ways to call, with real databases."""
+"""Transient failures are retried, others say what to do: over both drivers, with real databases."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.postgres.postgres_store import PostgresStore
-from tests.asking import ask
 from tests.conftest import Backend
+from tests.store_calls import ask
 
 pytestmark = [pytest.mark.own_database, pytest.mark.every_store]
 
@@ -60,14 +60,14 @@ def eventually(look: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("code", ["40P01", "40001"])
-def test_a_call_that_fails_twice_for_a_reason_that_passes_is_answered(backend: Backend, code: str) -> None:
+def test_a_call_with_two_transient_failures_succeeds(backend: Backend, code: str) -> None:
     with connect(backend.database) as admin:
         admin.execute(sql.SQL(FAILING).format(times=2, code=code))
         assert ask(backend.open(), ops.SESSION, "p", {"session_id": SESSION}) == {"answered": True}
         assert admin.execute("select last_value from public.calls").fetchone() == (3,)
 
 
-def test_tries_are_bounded(backend: Backend) -> None:
+def test_retries_are_bounded(backend: Backend) -> None:
     with connect(backend.database) as admin:
         admin.execute(sql.SQL(FAILING).format(times=1_000_000, code="40P01"))
         with pytest.raises(errors.StoreUnavailable, match=r"not now \(40P01\)"):
@@ -84,7 +84,7 @@ def test_tries_are_bounded(backend: Backend) -> None:
         ("57014", errors.StoreBusy),
     ],
 )
-def test_what_would_fail_again_is_tried_once(backend: Backend, code: str, kind: type[errors.StoreError]) -> None:
+def test_permanent_failures_are_not_retried(backend: Backend, code: str, kind: type[errors.StoreError]) -> None:
     with connect(backend.database) as admin:
         admin.execute(sql.SQL(FAILING).format(times=1_000_000, code=code))
         with pytest.raises(kind, match="not now"):
@@ -148,9 +148,7 @@ def test_a_role_without_rights_says_which_it_needs(database: str) -> None:
         ("default_transaction_isolation = 'serializable'", "reset default_transaction_isolation"),
     ],
 )
-def test_a_database_that_may_lose_what_it_acknowledges_is_refused(
-    backend: Backend, setting: str, sentence: str
-) -> None:
+def test_a_database_that_may_lose_data_is_refused(backend: Backend, setting: str, sentence: str) -> None:
     trusting = backend.open()
     trusting.ping()
     with connect(backend.database) as admin:

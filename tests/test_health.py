@@ -1,7 +1,5 @@
 """The process is up; the store would keep a write. Two questions, two answers."""
 
-from typing import Any
-
 import psycopg
 import pytest
 from flask.testing import FlaskClient
@@ -9,12 +7,13 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured
+from logging_store.operations import ServerSettings
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.postgres.postgres_store import PostgresStore
 from tests.api import KEYLESS, problem
 from tests.conftest import Backend
-from tests.spool.away import Removable
+from tests.spool.flaky_store import FlakyStore
 
 pytestmark = [pytest.mark.own_database, pytest.mark.every_store]
 
@@ -41,10 +40,10 @@ def test_a_database_without_the_schema_is_not_ready_and_says_what_to_do(client: 
     assert client.get("/livez").get_json() == {"status": "alive"}
 
 
-class Refused(Removable):
+class Refused(FlakyStore):
     """A store whose database doesn't let us in."""
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ServerSettings:
         raise Misconfigured('password authentication failed for user "turnlog_of_acme" (28P01)')
 
 

@@ -1,4 +1,4 @@
-"""An id is known before its row: any client in any language computes the same one."""
+"""Ids are known before their rows: any client in any language derives the same one."""
 
 import uuid
 
@@ -37,19 +37,19 @@ def test_a_key_is_the_uuid5_of_its_project_and_kind(name: str) -> None:
 
 
 @given(one=UUIDS)
-def test_a_uuid_is_the_id_in_any_spelling(one: str) -> None:
+def test_a_uuid_is_the_id_in_any_case(one: str) -> None:
     for spelling in (one, one.upper(), one.title()):
         assert identity.session("p", spelling) == (one, None)
         assert identity.interaction("q", one, spelling) == (one, None)
 
 
 @given(one=UUIDS)
-def test_what_only_resembles_a_uuid_is_a_key(one: str) -> None:
+def test_a_text_that_resembles_a_uuid_is_a_key(one: str) -> None:
     for key in (f"{{{one}}}", f"urn:uuid:{one}", one.replace("-", ""), f"{one}\n", f" {one}", one[:-1], f"{one}0"):
         assert identity.session("p", key).key == key
 
 
-def test_digits_of_other_scripts_make_no_uuid() -> None:
+def test_digits_of_other_scripts_are_not_uuid_digits() -> None:
     assert identity.session("p", "٠١٨٩٠٠٠٠-0000-4000-8000-000000000000").key is not None
 
 

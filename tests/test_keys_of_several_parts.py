@@ -10,10 +10,10 @@ import jiter
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from logging_store.addressing import Addresser
 from logging_store.records.identity import NAMESPACE
 from logging_store.records.models import Interaction
 from logging_store.records.values import canonical_key
+from logging_store.row_builder import RowBuilder
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(str.strip)
@@ -26,7 +26,7 @@ def identity_of(spelled: str, session_id: str | None = None) -> tuple[str, str]:
     stated = Interaction.model_validate(
         {"session_id": session_id, "key": jiter.from_json(spelled.encode()), "error": ""}
     )
-    (addressed,) = Addresser("default", NOW).address([stated])
+    (addressed,) = RowBuilder("default", NOW).build([stated])
     return addressed.row["session_id"], addressed.row["id"]
 
 

@@ -1,4 +1,4 @@
-"""The database is away when the service starts: writes are kept, and it is migrated when it comes."""
+"""A service that starts without its database spools writes, and migrates the database when it comes."""
 
 import time
 
@@ -10,7 +10,7 @@ from tests.service import launch
 from tests.test_deadline import postgres_gate
 
 
-def test_a_database_that_comes_later_is_migrated_and_gets_what_was_kept(postgres_server: TestServer) -> None:
+def test_a_database_that_comes_later_is_migrated_and_gets_the_spooled_records(postgres_server: TestServer) -> None:
     with postgres_server.database(empty=True) as name:
         gate: Gate = postgres_gate(postgres_server.conninfo(name))
         port = gate.port

@@ -35,8 +35,8 @@ from tests.doctor import Operator
 from tests.issuers import SigningPair
 from tests.leaks import MARK, METADATA, PASSWORD, PROMPT, RESPONSE, TITLE, WATCH
 from tests.service import launch
-from tests.spool.away import Removable
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore
 
 SAID = {"prompt": PROMPT, "response": RESPONSE, "metadata": {"said": METADATA}}
 SECRETS = [
@@ -128,7 +128,7 @@ def test_what_is_answered_printed_and_written_by_services_is_watched(tmp_path: P
 
 
 def test_an_error_that_quotes_what_was_said_is_logged_without_it(store: FunctionStore) -> None:
-    failing = Removable(store)
+    failing = FlakyStore(store)
     client = create_app(Settings.from_mapping(KEYLESS), failing).test_client()
     failing.away = RuntimeError(PROMPT)
     answers = [log(client, **SAID, session_id="s"), create(client, title=TITLE), client.get("/v1/sessions/s")]
@@ -179,7 +179,7 @@ def test_a_refused_query_is_not_repeated(client: FlaskClient) -> None:
      ("22008", f'date/time field value out of range: "{PROMPT}\n"')],
 )  # fmt: skip
 def test_what_the_database_says_of_a_value_is_told_without_it(store: FunctionStore, code: str, message: str) -> None:
-    failing = Removable(store)
+    failing = FlakyStore(store)
     client = create_app(Settings.from_mapping(KEYLESS), failing).test_client()
     failing.away = classify(code, message)
     assert_silent(log(client, **SAID, session_id="s"), 422)
@@ -188,7 +188,7 @@ def test_what_the_database_says_of_a_value_is_told_without_it(store: FunctionSto
 
 
 def test_what_waits_and_what_was_refused_later_stays_out_of_the_log(store: FunctionStore, tmp_path: Path) -> None:
-    failing = Removable(store)
+    failing = FlakyStore(store)
     breaker = CircuitBreaker(shortest_s=0.01, longest_s=0.05)
     with_spool = Spool(failing, tmp_path / "spool" / "embedded", Limits(min_free_bytes=0), breaker=breaker)
     client = create_app(Settings.from_mapping(KEYLESS | {"DATA_DIR": str(tmp_path)}), with_spool).test_client()

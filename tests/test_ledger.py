@@ -1,4 +1,4 @@
-"""received = created + filled + … + in flight: at every moment, over all processes, whoever of them dies."""
+"""received = created + filled + … + in flight: at any moment, over all processes, even if one dies."""
 
 import os
 import random
@@ -21,7 +21,7 @@ def balance(totals: dict[str, float]) -> float:
     return totals["received"] - totals["in_flight"] - sum(totals[outcome] for outcome in OUTCOMES)
 
 
-def test_each_record_becomes_what_its_receipt_says() -> None:
+def test_each_record_is_counted_by_its_outcome() -> None:
     ledger = Ledger()
     with ledger.receiving(3) as receipts:
         assert (ledger.totals()["received"], ledger.totals()["in_flight"]) == (3, 3)
@@ -61,7 +61,7 @@ def count_for_ever(ledger: Ledger, slot: int) -> int:
     return child
 
 
-def test_processes_count_beside_each_other_and_none_is_lost_when_one_is_killed() -> None:
+def test_no_count_is_lost_when_a_process_is_killed() -> None:
     processes, rounds = 4, 3
     ledger = Ledger(slots=processes + 1)
     looks = 0
@@ -90,7 +90,7 @@ def test_processes_count_beside_each_other_and_none_is_lost_when_one_is_killed()
     assert totals["in_flight"] == 0, "nobody is left to answer for them"
 
 
-def test_a_slot_left_in_the_middle_of_a_change_stops_no_reader() -> None:
+def test_a_slot_left_during_a_change_blocks_no_reader() -> None:
     counters = SharedCounters(["a"], slots=2)
     counters._numbers[counters._base] += 1  # noqa: SLF001 - as an owner killed in the middle of a change leaves it
     counters.add(("a", 1))

@@ -1,4 +1,4 @@
-"""The migrations: applied once, in order, whole or not at all, by whoever comes and however they send them."""
+"""Migrations are applied once, in order, as a whole or not at all, by any tool."""
 
 import re
 import subprocess
@@ -87,7 +87,7 @@ def test_each_migration_records_itself(empty_database: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_brings_the_files_migrate_finds_the_work_done(empty_database: str, way: str) -> None:
+def test_migrate_accepts_files_applied_by_other_tools(empty_database: str, way: str) -> None:
     for each in migrations.available() * 2:  # a file may be brought again
         WAYS[way](empty_database, each.sql)
     assert recorded(empty_database) == known()
@@ -96,7 +96,7 @@ def test_whoever_brings_the_files_migrate_finds_the_work_done(empty_database: st
     assert result.stdout == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
 
 
-def test_migrators_who_come_together_apply_everything_once(empty_database: str) -> None:
+def test_concurrent_migrators_apply_everything_once(empty_database: str) -> None:
     def one(_: int) -> int:
         with connect(empty_database) as connection:
             return len(list(migrations.apply(connection)))
@@ -106,7 +106,7 @@ def test_migrators_who_come_together_apply_everything_once(empty_database: str) 
     assert sorted(counts) == [0] * 7 + [len(known())]
 
 
-def test_a_migration_that_fails_leaves_nothing(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_leaves_nothing(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     good = migrations.available()
     broken = replace(
         good[-1], version=UNKNOWN, sql="begin;\ncreate table public.half_made (); select 1 / 0;\ncommit;\n"
@@ -119,14 +119,14 @@ def test_a_migration_that_fails_leaves_nothing(empty_database: str, monkeypatch:
     assert recorded(empty_database) == [each.version for each in good]
 
 
-def test_a_database_that_a_newer_turnlog_has_changed_is_refused_by_name(database: str) -> None:
+def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
     with connect(database) as connection:
         connection.execute("insert into turnlog.migrations (version) values (%s)", [UNKNOWN])
         with pytest.raises(errors.Misconfigured, match=UNKNOWN):
             list(migrations.apply(connection))
 
 
-def test_files_are_ours_by_name_and_ordered_by_version() -> None:
+def test_files_have_names_of_ours_and_are_ordered_by_version() -> None:
     found = migrations.available()
     assert found
     assert all(re.fullmatch(r"\d{14}", each.version) and each.name.startswith("turnlog_") for each in found)
@@ -170,7 +170,7 @@ def test_migrate_prints_the_sql_and_connects_to_nothing() -> None:
         ({"SUPABASE_URL": "http://127.0.0.1:1", "SUPABASE_SECRET_KEY": "k"}, "supabase db push"),
     ],
 )
-def test_migrate_says_why_it_cannot(environment: dict[str, str], sentence: str) -> None:
+def test_migrate_reports_why_it_fails(environment: dict[str, str], sentence: str) -> None:
     result = create_app(Settings.from_mapping(environment)).test_cli_runner().invoke(args=["migrate"])
     assert result.exit_code == 1
     assert sentence in result.output
@@ -211,7 +211,7 @@ def test_long_texts_are_compressed_with_lz4_where_the_server_has_it(database: st
     assert columns == ([("metadata",), ("prompt",), ("response",)] if available == (True,) else [])
 
 
-def test_migrate_again_restores_what_is_gone_and_keeps_every_row(database: str) -> None:
+def test_migrate_again_restores_missing_objects_and_keeps_every_row(database: str) -> None:
     with connect(database) as connection:
         connection.execute(
             "insert into turnlog.ai_sessions (project, id, created_at) values ('p', gen_random_uuid(), now())"
@@ -234,24 +234,24 @@ def test_migrate_again_restores_what_is_gone_and_keeps_every_row(database: str) 
         assert row == (False,)
 
 
-def test_a_migration_that_fails_again_changes_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rerun_changes_nothing(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     *others, last = migrations.available()
     broken = replace(last, sql="begin;\ndrop function turnlog.ping(jsonb); select 1 / 0;\ncommit;\n")
     monkeypatch.setattr(migrations, "available", lambda: [*others, broken])
     with connect(database) as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
-            migrations.apply_again(connection)
+            migrations.reapply(connection)
         row = connection.execute("select turnlog.ping() ->> 'schema'").fetchone()
     assert row == (migrations.SCHEMA_VERSION,)
 
 
-def test_rows_of_a_turnlog_from_before_the_first_release_are_named_once(empty_database: str) -> None:
+def test_rows_of_a_prerelease_version_are_reported_once(empty_database: str) -> None:
     with connect(empty_database) as connection:
         connection.execute(
             "create function public.turnlog_ping_v1(request jsonb default '{}') returns jsonb language sql"
             " as 'select request'"
         )
     first, second = migrate(empty_database), migrate(empty_database)
-    assert migrations.BEFORE_THE_FIRST_RELEASE in first.output
+    assert migrations.PRERELEASE_HINT in first.output
     assert first.exit_code == 0
     assert second.stdout == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"

@@ -1,4 +1,4 @@
-"""The second line of defence: a row written past the service holds a key that should be ours."""
+"""The second line of defence: a row written past the service holds a key that a record needs."""
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ from tests.test_store_conformance import interaction_row, new_id, session_row
 pytestmark = pytest.mark.every_store
 
 
-def test_a_sessions_key_held_by_another_row_is_reported_by_its_rule(backend: Backend, store: Store) -> None:
+def test_a_conflict_on_a_sessions_key_names_its_constraint(backend: Backend, store: Store) -> None:
     stranger, derived, one = new_id(), new_id(), new_id()
     with psycopg.connect(backend.database) as connection:
         connection.execute(
@@ -39,7 +39,7 @@ def test_a_sessions_key_held_by_another_row_is_reported_by_its_rule(backend: Bac
     assert other.receipt == "created"
 
 
-def test_an_interactions_key_held_by_another_row_is_reported_by_its_rule(backend: Backend, store: Store) -> None:
+def test_a_conflict_on_an_interactions_key_names_its_constraint(backend: Backend, store: Store) -> None:
     session, stranger, derived = new_id(), new_id(), new_id()
     store.write(Batch(PROJECT, interactions=[interaction_row(session, new_id(), prompt="First")]))
     with psycopg.connect(backend.database) as connection:
@@ -63,7 +63,7 @@ def test_an_interactions_key_held_by_another_row_is_reported_by_its_rule(backend
     assert other.receipt == "created"
 
 
-def test_of_one_interaction_that_is_stated_with_such_a_key_and_without_each_is_told_what_became_of_it(
+def test_rows_of_one_interaction_with_and_without_such_a_key_get_their_own_receipts(
     backend: Backend, store: Store
 ) -> None:
     session, derived = new_id(), new_id()

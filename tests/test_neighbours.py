@@ -138,7 +138,7 @@ def test_nothing_of_theirs_is_touched_or_read(
     before = rows(beside, SCANS)
     migrated = Operator({"DATABASE_URL": beside}, beside).run("migrate")
     assert migrated.exit_code == 0, migrated.output
-    assert migrations.BEFORE_THE_FIRST_RELEASE not in migrated.output
+    assert migrations.PRERELEASE_HINT not in migrated.output
     with serving(kind, postgres_server, beside) as (store, environment):
         client = create_app(Settings.from_mapping(KEYLESS), store).test_client()
         logged = {"session_id": "s", "interaction_id": "i", "prompt": "needle in hay", "response": "found"}

@@ -12,8 +12,8 @@ from conversation.api.pagination import OverviewQuery
 from logging_store import operations as ops
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 DAY = {"from": "2026-11-20T00:00:00Z", "to": "2026-11-21T00:00:00Z"}
 NOW = datetime(2026, 11, 21, 6, 30, tzinfo=UTC)

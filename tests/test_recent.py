@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from logging_store import operations as ops
-from logging_store.errors import NotYours
+from logging_store.errors import NotOwner
 from logging_store.records.models import Interaction
 from logging_store.repository import ConversationRepository
 from tests.conftest import PROJECT, Backend
@@ -121,5 +121,5 @@ def test_an_interaction_tells_of_its_session(repository: ConversationRepository)
 
 
 def test_who_reaches_only_their_own_sees_nothing_arrive(repository: ConversationRepository) -> None:
-    with pytest.raises(NotYours):
-        repository.seen_by(PROJECT, SomebodysOwn()).recent({"limit": 1})
+    with pytest.raises(NotOwner):
+        repository.for_caller(PROJECT, SomebodysOwn()).recent({"limit": 1})

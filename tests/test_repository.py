@@ -27,11 +27,11 @@ class StoreOfLongTurns:
         raise AssertionError(f"{name} is not of this test")
 
 
-def test_a_page_too_large_for_one_answer_is_made_shorter() -> None:
+def test_a_page_too_large_for_one_answer_is_shortened() -> None:
     repository = ConversationRepository(StoreOfLongTurns(most=30), PROJECT)
     assert len(repository.transcript("s", {"limit": 100})["interactions"]) == 25
 
 
-def test_a_turn_too_large_for_any_answer_is_said_to_be() -> None:
+def test_a_turn_too_large_for_any_answer_is_an_error() -> None:
     with pytest.raises(errors.Invalid, match="exceeds the maximum"):
         ConversationRepository(StoreOfLongTurns(most=0), PROJECT).transcript("s", {"limit": 100})

@@ -1,4 +1,4 @@
-"""What is older than its project keeps it goes, in short steps; what is in use, waits or is planned stays."""
+"""Idle sessions are erased in short steps; sessions that are in use, spooled or planned stay."""
 
 import json
 import threading
@@ -48,16 +48,16 @@ def expire(operator: Operator, *arguments: str, days: int | None = 90) -> str:
     return output
 
 
-def test_sessions_that_nothing_was_added_to_go_and_the_others_stay(
+def test_idle_sessions_are_erased_and_others_stay(
     past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
-    past.keep([said("old"), said("old", "more"), Session(session_id="old and empty"), said("in use"), said("joined")])
+    past.write([said("old"), said("old", "more"), Session(session_id="old and empty"), said("in use"), said("joined")])
     planned = {"session_id": "planned", "scheduled_on": datetime.now(UTC).date().isoformat()}
-    past.keep([Session.model_validate(planned)])
-    repository.keep([said("in use"), Participant(session_id="joined", participant="ada"), said("new")])
+    past.write([Session.model_validate(planned)])
+    repository.write([said("in use"), Participant(session_id="joined", participant="ada"), said("new")])
 
-    told = expire(operator, "--dry-run")
-    assert "2 sessions with 2 interactions, 0 folders would go" in told
+    output = expire(operator, "--dry-run")
+    assert "2 sessions with 2 interactions, 0 folders would go" in output
     assert len(sessions(repository)) == 6, "a dry run changes nothing"
     assert "erased 2 sessions with 2 interactions" in expire(operator)
     assert sessions(repository) == ["in use", "joined", "new", "planned"]
@@ -74,7 +74,9 @@ def test_without_a_number_of_days_everything_is_kept(past: ConversationRepositor
     assert sessions(past) == ["old"]
 
 
-def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepository, operator: Operator) -> None:
+def test_a_project_may_have_its_own_number_of_days(
+    store: Store, past: ConversationRepository, operator: Operator
+) -> None:
     other = ConversationRepository(store, "other", lambda: LONG_AGO)
     for repository in (past, other):
         repository.log([said("old")])
@@ -94,7 +96,7 @@ def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepos
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["expire", "--project", "nowhere"], "There is no project nowhere"),
         (["projects", "set", "nowhere", "--keep-days", "3"], "There is no project nowhere"),
@@ -103,10 +105,10 @@ def test_a_project_has_a_number_of_its_own(store: Store, past: ConversationRepos
         (["projects", "set", PROJECT, "--keep-days", "0"], "0 is not in the range"),
     ],
 )
-def test_what_cannot_be_meant_is_told(operator: Operator, arguments: list[str], told: str) -> None:
+def test_invalid_numbers_of_days_are_reported(operator: Operator, arguments: list[str], message: str) -> None:
     status, output = run(operator, *arguments)
     assert status != 0
-    assert told in output
+    assert message in output
 
 
 def test_a_number_of_days_is_a_number() -> None:
@@ -120,9 +122,9 @@ def test_folders_without_sessions_are_cleared(
 ) -> None:
     plan = Plan(sessions_per_week=1, total_weeks=2)
     for name in ("over", "in use"):
-        past.keep([Folder(folder_id=name, name="Ada's", user_id="ada", plan=plan, metadata={"a": 1})])
-    repository.keep([said(repository.folder("in use", {"limit": 1})["sessions"][0]["session_id"])])
-    repository.keep([Folder(folder_id="new", name="New")])
+        past.write([Folder(folder_id=name, name="Ada's", user_id="ada", plan=plan, metadata={"a": 1})])
+    repository.write([said(repository.folder("in use", {"limit": 1})["sessions"][0]["session_id"])])
+    repository.write([Folder(folder_id="new", name="New")])
     assert "3 sessions with 0 interactions, 1 folders would go" in expire(operator, "--dry-run")
     assert "3 sessions with 0 interactions, 1 folders" in expire(operator)
     over = repository.folder("over", {"limit": 1})["folder"]
@@ -131,7 +133,7 @@ def test_folders_without_sessions_are_cleared(
     assert repository.folder("new", {"limit": 1})["folder"]["name"] == "New"
 
 
-def test_a_session_of_which_something_waits_is_in_use(
+def test_a_session_with_spooled_records_is_in_use(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.log([said("waits"), said("old")])
@@ -153,8 +155,8 @@ def test_many_steps_do_what_one_does(
     operator: Operator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retention, "_LOOKED_AT_ONCE", 3)
-    monkeypatch.setattr(retention, "_ERASED_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "_PAGE", 3)
+    monkeypatch.setattr(retention, "_ERASE_BATCH", 4)
     past.log([said(f"old {n % 8}") for n in range(40)])
     past.log([said("long") for _ in range(20)])
     repository.log([said("new")])
@@ -162,10 +164,10 @@ def test_many_steps_do_what_one_does(
     assert sessions(repository) == ["new"]
 
 
-def test_cut_anywhere_the_next_run_goes_on(
+def test_an_interrupted_run_is_resumed_by_the_next(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_ERASED_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "_ERASE_BATCH", 4)
     past.log([said("long", f"Said {n}") for n in range(20)])
     database: Any = backend.open()
     keeper = retention.Retention(database, lambda _: set())
@@ -178,7 +180,7 @@ def test_cut_anywhere_the_next_run_goes_on(
     assert sessions(repository) == []
 
 
-def test_what_somebody_adds_meanwhile_keeps_its_session(
+def test_a_record_written_meanwhile_keeps_its_session(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository
 ) -> None:
     # found to be idle, and then in use before it is erased
@@ -198,7 +200,7 @@ def test_what_somebody_adds_meanwhile_keeps_its_session(
     assert repository.session("old")["interaction_count"] == 2
 
 
-def test_a_lock_holds_up_one_session_and_the_others_go(
+def test_a_locked_session_is_skipped_and_others_are_erased(
     backend: Backend, past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.log([said(f"old {n}") for n in range(4)])
@@ -212,7 +214,7 @@ def test_a_lock_holds_up_one_session_and_the_others_go(
     assert sessions(repository) == []
 
 
-def test_writers_beside_it_lose_nothing(
+def test_concurrent_writers_lose_nothing(
     past: ConversationRepository, repository: ConversationRepository, operator: Operator
 ) -> None:
     past.log([said(f"s {n}") for n in range(60)])
@@ -231,7 +233,7 @@ def test_writers_beside_it_lose_nothing(
     # each is stored and its session kept, or refused since that was gone
     outcomes = {(one.receipt.receipt, one.receipt.reason) for one in kept}
     assert outcomes <= {("created", None), ("rejected", "erased")}
-    stored = {one.session.id for one in kept if one.receipt.kept}
+    stored = {one.session.id for one in kept if one.receipt.acknowledged}
     assert {row["session_id"] for row in repository.sessions({"limit": 100})["sessions"]} == stored
 
 

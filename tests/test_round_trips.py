@@ -1,4 +1,4 @@
-"""Nothing is silently changed: text and JSON come back equal to what was sent, from every store."""
+"""Nothing is changed silently: every store returns text and JSON equal to what was sent."""
 
 # ruff: noqa: RUF001 - characters that look like others are what is tried
 
@@ -146,12 +146,12 @@ def test_messages_come_back_equal(client: FlaskClient) -> None:
         assert same(read["response"], messages), name
 
 
-def test_what_is_sent_again_is_a_duplicate_however_unusual(client: FlaskClient) -> None:
+def test_unusual_records_sent_again_are_duplicates(client: FlaskClient) -> None:
     body = {"session_id": "s", "interaction_id": "i", "metadata": VALUES, "prompt": MESSAGES["tool calls"]}
     assert [log(client, **body, cost_usd=0.1).get_json()["receipt"] for _ in range(2)] == ["created", "duplicate"]
 
 
-def test_spellings_of_one_body_are_one_record(client: FlaskClient) -> None:
+def test_json_notations_of_one_body_are_one_record(client: FlaskClient) -> None:
     body = {"session_id": "s", "interaction_id": "i", "prompt": "é 😀\n"}
     escaped, plain = json.dumps(body).encode(), json.dumps(body, ensure_ascii=False, indent=2).encode()
     headers = [{}, {"Content-Encoding": "identity"}, {"Content-Encoding": "gzip"}, {"Content-Encoding": "X-GZIP"}]
@@ -196,7 +196,7 @@ def json_values() -> st.SearchStrategy[Any]:
     metadata=st.dictionaries(texts(), json_values(), max_size=5),
     amount=st.floats(0, 1e12),
 )
-def test_whatever_is_logged_comes_back(
+def test_any_interaction_comes_back_equal(
     client: FlaskClient, prompt: str, response: list[Any], metadata: dict[str, Any], amount: float
 ) -> None:
     read = kept(client, prompt=prompt, response=response, metadata=metadata, cost_usd=amount, latency_ms=amount)
@@ -209,7 +209,7 @@ def test_whatever_is_logged_comes_back(
 
 @ONE_DATABASE
 @given(key=texts(min_size=1, max_size=200))
-def test_any_key_that_is_taken_finds_its_session(client: FlaskClient, key: str) -> None:
+def test_any_valid_key_finds_its_session(client: FlaskClient, key: str) -> None:
     answer = create(client, session_id=key)
     if answer.status_code in {200, 201}:
         assert client.get(in_path(key)).get_json()["session_id"] == answer.get_json()["session_id"]

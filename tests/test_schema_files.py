@@ -1,4 +1,4 @@
-"""`supabase/schemas` is what people read, and the migrations make exactly that."""
+"""`supabase/schemas` is what people read, and the migrations create exactly that."""
 
 import re
 from typing import Any
@@ -52,7 +52,7 @@ def test_every_schema_file_is_in_the_migration_once() -> None:
     assert sorted(migration.sources()) == sorted(migration.SUPABASE.glob("schemas/**/*.sql"))
 
 
-def test_what_the_migrations_make_is_what_the_schema_files_make(postgres_server: TestServer, database: str) -> None:
+def test_migrations_and_schema_files_give_the_same_schema(postgres_server: TestServer, database: str) -> None:
     with postgres_server.database(empty=True) as name:
         by_hand = postgres_server.conninfo(name)
         with psycopg.connect(by_hand, autocommit=True) as connection:
@@ -81,10 +81,10 @@ def test_nothing_updates_or_deletes_without_a_where(path: Any) -> None:
     "planted",
     ["update turnlog.ai_sessions set title = null;", "'delete from turnlog.%I';", "with a as (delete from b);"],
 )
-def test_an_update_without_a_where_would_be_found(planted: str) -> None:
+def test_the_check_finds_an_update_without_a_where(planted: str) -> None:
     assert CHANGING.findall(planted)
 
 
 @pytest.mark.parametrize("harmless", ["select 1 for update;", "for no key update;", "on conflict do update set a = 1;"])
-def test_a_lock_or_a_merge_is_no_update(harmless: str) -> None:
+def test_a_lock_or_a_merge_is_not_an_update(harmless: str) -> None:
     assert not CHANGING.findall(harmless)

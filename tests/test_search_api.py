@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from conversation.api import snippets
 from logging_store import operations as ops
-from logging_store.log_reader import SearchIn
+from logging_store.log_reader import NamedSearchFilters
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.api import create, in_path, log, paths
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 #: What somebody said, and what must find it.
 SAID = {
@@ -224,7 +224,7 @@ def test_what_was_erased_is_not_found(client: FlaskClient) -> None:
 def test_another_project_is_not_searched(store: Store, client: FlaskClient) -> None:
     log(client, session_id="s", prompt="hello")
     other = ConversationRepository(store, "other")
-    query = SearchIn(terms=["hello"], limit=5, order="newest")
+    query = NamedSearchFilters(terms=["hello"], limit=5, order="newest")
     assert other.search(query)["interactions"] == []
     assert len(ConversationRepository(store, PROJECT).search(query)["interactions"]) == 1
 

@@ -1,4 +1,4 @@
-"""The search's index is made behind the writes: what it lacks is found all the same, and what went is not in it."""
+"""The search index is built after the writes: what it lacks is still found, and erased texts leave it."""
 
 import threading
 import time
@@ -19,9 +19,9 @@ from logging_store.records import identity
 from logging_store.upkeep import indexing
 from logging_store.upkeep.indexing import Indexing, index
 from tests.api import create, in_path, log
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
 from tests.doctor import Operator
+from tests.store_calls import ask
 from tests.test_problems import FailingStore
 from tests.test_search_api import ABSENT, SAID, keys, search
 
@@ -63,7 +63,7 @@ def count(backend: Backend, query: str) -> int:
     return int(row[0])
 
 
-def test_the_same_is_found_before_and_after_it_is_indexed(client: FlaskClient, backend: Backend, indexed: Any) -> None:
+def test_a_search_finds_the_same_before_and_after_indexing(client: FlaskClient, backend: Backend, indexed: Any) -> None:
     for n, (name, (text, _)) in enumerate(SAID.items()):
         log(client, session_id=f"s{n}", interaction_id=name, prompt="Well", response=text)
     terms = [term for _, of_text in SAID.values() for term in of_text] + ABSENT
@@ -75,7 +75,7 @@ def test_the_same_is_found_before_and_after_it_is_indexed(client: FlaskClient, b
     assert [keys(search(client, q=term)) for term in terms] == before
 
 
-def test_by_the_index_only_what_may_have_it_is_looked_at(client: FlaskClient, indexed: Any) -> None:
+def test_the_index_limits_the_scan_to_candidates(client: FlaskClient, indexed: Any) -> None:
     for n in range(20):
         log(client, session_id=f"s{n}", interaction_id=str(n), prompt=f"number {n:03}")
     assert (keys(found := search(client, q="007")), found["searched"]) == (["7"], 20)
@@ -86,7 +86,7 @@ def test_by_the_index_only_what_may_have_it_is_looked_at(client: FlaskClient, in
     assert search(client, q="absent")["searched"] == 1
 
 
-def test_the_newest_are_looked_at_before_the_index_is_asked(
+def test_the_newest_are_scanned_before_the_index_is_used(
     client: FlaskClient, indexed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(12):
@@ -126,7 +126,7 @@ def test_a_search_finds_what_python_finds(client: FlaskClient, indexed: Any, tex
     } == expected
 
 
-def test_what_is_filled_in_later_is_found(client: FlaskClient, indexed: Any) -> None:
+def test_a_text_filled_in_later_is_found(client: FlaskClient, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="question")
     indexed()
     log(client, session_id="s", interaction_id="1", response="answer")
@@ -153,7 +153,7 @@ def test_a_text_too_long_to_be_indexed_is_found(client: FlaskClient, indexed: An
     assert sorted(keys(search(client, q="needle"))) == ["1", "2"]
 
 
-def test_nothing_of_what_was_erased_is_left_in_the_index(client: FlaskClient, backend: Backend, indexed: Any) -> None:
+def test_erased_texts_leave_the_index(client: FlaskClient, backend: Backend, indexed: Any) -> None:
     create(client, session_id="a", user_id="ada")
     create(client, session_id="b", user_id="bob")
     for session, participant in (("a", "ada"), ("b", "ada"), ("b", "bob"), ("c", "eve")):
@@ -170,7 +170,7 @@ def test_nothing_of_what_was_erased_is_left_in_the_index(client: FlaskClient, ba
     assert (count(backend, INDEXED), count(backend, WAITING)) == (0, 0)
 
 
-def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backend) -> None:
+def test_an_erasure_waits_for_the_indexing(client: FlaskClient, backend: Backend) -> None:
     log(client, session_id="s", prompt="secret")
     with psycopg.connect(backend.database) as other:
         other.execute("select turnlog.index_pending('{\"ms\": 1000}')")
@@ -184,7 +184,7 @@ def test_an_erase_waits_for_who_is_indexing(client: FlaskClient, backend: Backen
     assert (count(backend, INDEXED), count(backend, WAITING)) == (0, 0)
 
 
-def test_what_is_being_written_is_not_taken_for_indexed(client: FlaskClient, backend: Backend, indexed: Any) -> None:
+def test_a_concurrent_write_is_not_lost_to_the_index(client: FlaskClient, backend: Backend, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="question")
     with psycopg.connect(backend.database) as writing:
         writing.execute(
@@ -222,7 +222,7 @@ def test_the_thread_starts_and_stops(client: FlaskClient, backend: Backend, data
     assert not any(thread.name == "search-index" for thread in threading.enumerate())
 
 
-def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Operator, backend: Backend) -> None:
+def test_the_command_indexes_everything_pending(client: FlaskClient, operator: Operator, backend: Backend) -> None:
     for n in range(3):
         log(client, session_id=f"s{n}", prompt="hello")
     result = operator.run("index")
@@ -230,7 +230,7 @@ def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Opera
     assert count(backend, WAITING) == 0
 
 
-def test_what_was_written_past_the_service_is_indexed_with_all(
+def test_a_reindex_covers_rows_written_past_the_service(
     client: FlaskClient, operator: Operator, backend: Backend, indexed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(8):
@@ -239,7 +239,7 @@ def test_what_was_written_past_the_service_is_indexed_with_all(
     operator.execute("update turnlog.ai_interactions set prompt = '\"needle\"' where key >= '3'")
     operator.execute("insert into turnlog.ai_search values ('default', gen_random_uuid(), gen_random_uuid(), '{1}')")
     assert keys(search(client, q="needle")) == []
-    monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
+    monkeypatch.setattr(indexing, "_QUEUE_BATCH", 2)
     result = operator.run("index", "--all")
     assert (result.exit_code, result.stdout) == (0, "Queued 8 interactions.\nIndexed 8 interactions.\n")
     assert sorted(keys(search(client, q="needle"))) == ["3", "4", "5", "6", "7"]
@@ -247,7 +247,7 @@ def test_what_was_written_past_the_service_is_indexed_with_all(
 
 
 @pytest.mark.parametrize("indexes", [False, True])
-def test_what_is_written_while_all_is_queued_anew_is_found(
+def test_records_written_during_a_reindex_are_found(
     client: FlaskClient, backend: Backend, database_store: FunctionStore, indexed: Any, *, indexes: bool
 ) -> None:
     log(client, session_id="s", interaction_id="1", prompt="hay")
@@ -269,20 +269,20 @@ def test_what_is_written_while_all_is_queued_anew_is_found(
         indexed()
 
 
-def test_while_a_session_is_queued_in_part_all_of_it_is_looked_at(
+def test_a_session_queued_in_part_is_scanned_whole(
     client: FlaskClient, backend: Backend, database_store: FunctionStore, indexed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(5):
         log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
     indexed()
-    monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
+    monkeypatch.setattr(indexing, "_QUEUE_BATCH", 2)
     for queued in indexing.queue_all(database_store):
         indexed()
         assert len(search(client, q="needle")["interactions"]) == 5, queued
     assert count(backend, INDEXED + " where grams = '{-1}'") == 0
 
 
-def test_what_is_left_of_a_session_is_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+def test_remaining_turns_of_a_session_are_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
     for n in range(3):
         log(client, session_id="s", interaction_id=str(n), prompt=f"needle {n}")
     indexed()
@@ -293,7 +293,7 @@ def test_what_is_left_of_a_session_is_found(client: FlaskClient, operator: Opera
     assert operator.execute(WAITING) == [(0,)]
 
 
-def test_what_is_left_of_a_long_session_is_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+def test_remaining_turns_of_a_long_session_are_found(client: FlaskClient, operator: Operator, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="needle")
     operator.execute(
         "insert into turnlog.ai_interactions (project, session_id, id, prompt, created_at)"
@@ -308,7 +308,7 @@ def test_what_is_left_of_a_long_session_is_found(client: FlaskClient, operator: 
     assert keys(search(client, q="needle")) == ["1"]
 
 
-def test_of_a_replaced_text_nothing_stays_in_the_index(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+def test_replaced_texts_leave_the_index(client: FlaskClient, operator: Operator, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="ada@example.com", response="hello")
     log(client, session_id="s", interaction_id="2", prompt="needle")
     indexed()
@@ -322,7 +322,7 @@ def test_of_a_replaced_text_nothing_stays_in_the_index(client: FlaskClient, oper
     assert keys(search(client, q="needle")) == ["2"]
 
 
-def test_what_changes_no_text_is_not_indexed_again(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+def test_a_write_without_texts_is_not_indexed_again(client: FlaskClient, operator: Operator, indexed: Any) -> None:
     log(client, session_id="s", interaction_id="1", prompt="hello")
     indexed()
     for _ in range(5):
@@ -331,7 +331,7 @@ def test_what_changes_no_text_is_not_indexed_again(client: FlaskClient, operator
     assert operator.execute(INDEXED) == [(1,)]
 
 
-def test_a_step_looks_at_the_clock_with_each_text(client: FlaskClient, database_store: FunctionStore) -> None:
+def test_a_step_checks_the_clock_after_each_text(client: FlaskClient, database_store: FunctionStore) -> None:
     for n in range(5):
         log(client, session_id="s", interaction_id=str(n), prompt="straw " * 2000 + f"needle {n}")
     assert index(database_store, 0) == {"indexed": 1, "left": True}
@@ -339,7 +339,7 @@ def test_a_step_looks_at_the_clock_with_each_text(client: FlaskClient, database_
     assert keys(search(client, q="needle 3")) == ["3"]
 
 
-def test_few_bytes_are_taken_on_at_once(client: FlaskClient, operator: Operator, indexed: Any) -> None:
+def test_a_step_takes_few_bytes_at_once(client: FlaskClient, operator: Operator, indexed: Any) -> None:
     for n in range(30):
         log(client, session_id="s", interaction_id=str(n), prompt="straw " * 800 + str(n))
     indexed()
@@ -347,7 +347,7 @@ def test_few_bytes_are_taken_on_at_once(client: FlaskClient, operator: Operator,
     assert operator.execute(INDEXED) == [(5,)]
 
 
-def test_a_store_that_is_busy_is_told_of(database_store: FunctionStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_busy_store_is_logged(database_store: FunctionStore, caplog: pytest.LogCaptureFixture) -> None:
     busy = FailingStore(errors.StoreBusy("busy"))
     with caplog.at_level("WARNING"):
         assert Indexing(busy).step() > Indexing(database_store).step()

@@ -18,9 +18,9 @@ from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import Backend
 from tests.databases import server_folder
+from tests.store_calls import ask
 
 
 def invoke(environment: dict[str, str], *arguments: str, store: Store | None = None) -> Result:
@@ -175,7 +175,7 @@ class HasGaps(Liar):
 
 class Keeps(Liar):
     def ask(self, operation: ops.Operation[Any, Any], project: str | None, query: Any) -> Any:
-        if operation is ops.FORGET_PROJECT:
+        if operation is ops.PURGE_PROJECT:
             return {"sessions": 0, "interactions": 0, "left": 1}
         return super().ask(operation, project, query)
 
@@ -238,7 +238,7 @@ def test_rows_that_cannot_be_deleted_are_reported(database: str) -> None:
     assert rows_left(database) > 0
     project = re.search(r"selftest-[0-9a-f-]{36}", result.output)
     assert project is not None
-    assert ask(store, ops.FORGET_PROJECT, project[0])["left"] == 0
+    assert ask(store, ops.PURGE_PROJECT, project[0])["left"] == 0
     store.close()
 
 

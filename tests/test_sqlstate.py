@@ -1,4 +1,4 @@
-"""What each failure means, decided by code alone: to be tried again, to be mended by a person, or the data's fault."""
+"""Errors are classified by SQLSTATE alone: transient, a misconfiguration, or invalid data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -60,13 +60,13 @@ class Answering(FunctionStore):
         ("99999", "unknown to everybody"),
     ],
 )
-def test_what_passes_by_itself_is_unavailable(code: str, why: str) -> None:
+def test_transient_errors_are_unavailable(code: str, why: str) -> None:
     error = classify(code, "it failed")
     assert (type(error), str(error)) == (errors.StoreUnavailable, f"it failed ({code})"), why
 
 
 @pytest.mark.parametrize("code", ["55P03", "57014"])
-def test_a_lock_or_a_slow_statement_is_told_from_a_store_that_is_away(code: str) -> None:
+def test_lock_and_statement_timeouts_are_busy_not_unavailable(code: str) -> None:
     assert type(classify(code, "it failed")) is errors.StoreBusy
 
 
@@ -93,9 +93,7 @@ def test_a_lock_or_a_slow_statement_is_told_from_a_store_that_is_away(code: str)
         ("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time", {}, None),
     ],
 )
-def test_what_the_data_is_to_blame_for_names_the_field(
-    code: str, message: str, known: dict[str, str], field: str | None
-) -> None:
+def test_invalid_data_names_the_field(code: str, message: str, known: dict[str, str], field: str | None) -> None:
     error = classify(code, message, **known)
     assert isinstance(error, errors.Invalid)
     assert error.field == field
@@ -120,7 +118,7 @@ def test_what_the_data_is_to_blame_for_names_the_field(
         ("PGRST102", "Empty or invalid json", "PGRST102"),
     ],
 )
-def test_what_a_person_has_to_mend_says_how(code: str, message: str, to_do: str) -> None:
+def test_a_misconfiguration_says_how_to_fix_it(code: str, message: str, to_do: str) -> None:
     with pytest.raises(errors.Misconfigured, match=to_do) as caught:
         raise classify(code, message)
     assert message in str(caught.value)
@@ -144,7 +142,7 @@ def test_what_a_person_has_to_mend_says_how(code: str, message: str, to_do: str)
         ("something else", (), {}),
     ],
 )
-def test_a_clash_names_the_rule_and_the_values_tried(
+def test_a_conflict_names_the_constraint_and_the_attempted_values(
     detail: str | None, columns: tuple[str, ...], attempted: dict[str, str]
 ) -> None:
     message = 'duplicate key value violates unique constraint "ai_sessions_project_key_key"'
@@ -155,7 +153,7 @@ def test_a_clash_names_the_rule_and_the_values_tried(
         assert (clash.columns, clash.attempted) == (columns, attempted)
 
 
-def test_a_store_that_keeps_what_it_acknowledges_is_trusted() -> None:
+def test_durable_settings_pass_the_check() -> None:
     assert Answering(TRUSTWORTHY).ping() == TRUSTWORTHY
 
 
@@ -178,7 +176,7 @@ def test_a_store_that_keeps_what_it_acknowledges_is_trusted() -> None:
         ("schema", "99991231000000", errors.Misconfigured, "run the newer version"),
     ],
 )
-def test_a_store_that_may_lose_what_it_acknowledges_is_refused(
+def test_settings_that_may_lose_data_are_refused(
     setting: str, value: Any, kind: type[errors.StoreError], sentence: str
 ) -> None:
     with pytest.raises(kind, match=sentence):

@@ -17,19 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from logging_store.batches import Outcome
 from logging_store.errors import SessionErased, SessionNotFound
 from logging_store.records.models import Interaction, Session, SessionChanges
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
-from tests.model import REJECTED, Model, StoredSession, Told
-from tests.statements import (
-    SESSION_NAMES,
-    completions,
-    creates,
-    edits,
-    logged,
-    queries,
-    session_names,
-)
+from tests.model import REJECTED, Model, ModelReceipt, StoredSession
+from tests.strategies import SESSION_NAMES, completions, creates, edits, logged, queries, session_names
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +29,7 @@ EXAMPLES, STEPS = 120, 40
 TIMES = {"created_at", "started_at", "ended_at", "completed_at", "last_activity_at"}
 
 
-def told(kept: Kept) -> Told:
+def model_receipt(kept: WriteResult) -> ModelReceipt:
     assert (kept.receipt.reason == "erased") == (kept.receipt.receipt == "rejected")
     return kept.receipt.receipt, frozenset(kept.receipt.fields)
 
@@ -66,10 +58,10 @@ class Log(RuleBasedStateMachine):
     def create(self, stated: Session) -> None:
         expected = self.model.create(stated)
         kept = self.log.ensure_session(stated)
-        self.compare([told(kept)], [expected])
+        self.compare([model_receipt(kept)], [expected])
         assert kept.receipt.session is not None
         if expected != REJECTED:
-            self.compare_session(kept.receipt.session, self.model.held[kept.session.id])
+            self.compare_session(kept.receipt.session, self.model.sessions[kept.session.id])
 
     @rule(stated=logged)
     def log_one(self, stated: Interaction) -> None:
@@ -107,7 +99,7 @@ class Log(RuleBasedStateMachine):
         rows = all_pages(read, "sessions", query["limit"])
         assert [row["session_id"] for row in rows] == self.model.listed(query)
         for row in rows:
-            self.compare_session(row, self.model.held[row["session_id"]])
+            self.compare_session(row, self.model.sessions[row["session_id"]])
         assert self.log.count_sessions(query) == {
             "sessions": len(self.model.listed({**query, "sort": "newest"})),
             "complete": True,
@@ -130,8 +122,8 @@ class Log(RuleBasedStateMachine):
                 gone = self.model.erase(session)
                 report = self.log.erase(name)
                 erased_at = self.erased_at.setdefault(session.id, report["erased_at"])
-                told = (report["session_id"], report["erased_at"], report["interactions"])
-                assert told == (session.id, erased_at, gone)
+                result = (report["session_id"], report["erased_at"], report["interactions"])
+                assert result == (session.id, erased_at, gone)
 
     @rule(seconds=st.integers(1, 3))
     def time_passes(self, seconds: int) -> None:
@@ -145,7 +137,7 @@ class Log(RuleBasedStateMachine):
 
     def log_all(self, stated: list[Interaction]) -> None:
         expected = self.model.log(stated)
-        self.compare([told(kept) for kept in self.log.log(stated)], expected)
+        self.compare([model_receipt(kept) for kept in self.log.log(stated)], expected)
 
     def expected(self, name: str, call: Callable[[], object]) -> StoredSession | None:
         """Return the session; if the model has none, the call has to raise the reason."""
@@ -156,7 +148,7 @@ class Log(RuleBasedStateMachine):
             call()
         return None
 
-    def compare(self, answered: list[Told], expected: list[Told]) -> None:
+    def compare(self, answered: list[ModelReceipt], expected: list[ModelReceipt]) -> None:
         assert answered == expected
         self.tally.update(receipt for receipt, _ in expected)
 
@@ -179,9 +171,7 @@ def all_pages(read: Callable[[Any], dict[str, Any]], kind: str, limit: int) -> l
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
-def test_every_sequence_of_calls_is_answered_as_the_model_answers(
-    backend: Backend, store: Store, pytestconfig: pytest.Config
-) -> None:
+def test_every_sequence_of_calls_matches_the_model(backend: Backend, store: Store, pytestconfig: pytest.Config) -> None:
     tally: Counter[str] = Counter()
     with psycopg.connect(backend.database, autocommit=True) as connection:
 

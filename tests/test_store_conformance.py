@@ -21,17 +21,17 @@ from logging_store.batches import Batch
 from logging_store.group_commit import GroupCommit
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import open_backend
 from tests.databases import TestServer
+from tests.store_calls import ask
 
 AT = "2026-11-21T06:30:00+00:00"
 PROJECT = f"conformance-{uuid.uuid4()}"
 WRAPPED: dict[str, Callable[[Store, Path], Store]] = {
-    "group commit": lambda store, _: GroupCommit(store, patience_s=10),
+    "group commit": lambda store, _: GroupCommit(store, max_wait_s=10),
     "spool": lambda store, path: Spool(store, path, Limits(min_free_bytes=0)),
     "group commit over spool": lambda store, path: GroupCommit(
-        Spool(store, path, Limits(min_free_bytes=0)), patience_s=10
+        Spool(store, path, Limits(min_free_bytes=0)), max_wait_s=10
     ),
 }
 KINDS = ["postgres", "supabase", *WRAPPED] + ["real Supabase"] * ("SUPABASE_URL" in os.environ)
@@ -90,14 +90,14 @@ def session_of(store: Store, session_id: str) -> dict[str, Any]:
     return session
 
 
-def test_an_interaction_brings_its_session_along(store: Store) -> None:
+def test_an_interaction_creates_its_session(store: Store) -> None:
     session, one = new_id(), new_id()
     assert outcomes(store, interaction_row(session, one, prompt="Hello")) == ["created"]
     assert session_of(store, session)["implicit"] is True
     assert [(kept["interaction_id"], kept["prompt"]) for kept in transcript(store, session)] == [(one, "Hello")]
 
 
-def test_the_same_fact_again_is_a_duplicate(store: Store) -> None:
+def test_the_same_record_again_is_a_duplicate(store: Store) -> None:
     row = interaction_row(new_id(), new_id(), prompt="Hello", metadata={"a": {"b": None}}, tags=["x"], cost_usd=0.1)
     assert outcomes(store, row) == ["created"]
     assert outcomes(store, row) == ["duplicate"]
@@ -133,7 +133,7 @@ def test_tags_and_metadata_gain_entries(store: Store) -> None:
     assert (kept["tags"], kept["metadata"]) == (["b", "a"], {"a": 1, "b": [2]})
 
 
-def test_one_id_many_times_in_a_batch_is_weighed_in_order(store: Store) -> None:
+def test_repetitions_of_one_id_in_a_batch_are_written_in_order(store: Store) -> None:
     session, one, two = new_id(), new_id(), new_id()
     assert outcomes(
         store,
@@ -145,7 +145,7 @@ def test_one_id_many_times_in_a_batch_is_weighed_in_order(store: Store) -> None:
     ) == ["created", "created", "filled", "conflict", "duplicate"]
 
 
-def test_a_create_adopts_a_session_that_an_interaction_made(store: Store) -> None:
+def test_a_create_makes_an_implicit_session_explicit(store: Store) -> None:
     session = new_id()
     outcomes(store, interaction_row(session, new_id(), prompt="Hello"))
     create = Batch(PROJECT, sessions=[session_row(session, title="T")], return_parents=True)
@@ -156,7 +156,7 @@ def test_a_create_adopts_a_session_that_an_interaction_made(store: Store) -> Non
     assert (again.session["implicit"], again.session["title"], again.session["interaction_count"]) == (False, "T", 1)
 
 
-def test_an_edited_field_is_the_editors(store: Store) -> None:
+def test_an_edited_field_is_not_filled_again(store: Store) -> None:
     session = new_id()
     create = Batch(PROJECT, sessions=[session_row(session, title="T")])
     store.write(create)
@@ -189,7 +189,7 @@ def test_an_erased_session_stays_erased(store: Store) -> None:
     assert (tombstone["key"], tombstone["title"], tombstone["erased_at"]) == (None, None, report["erased_at"])
 
 
-def test_a_user_is_erased_in_steps_and_stays_so(store: Store) -> None:
+def test_a_user_is_erased_in_steps_for_good(store: Store) -> None:
     project = f"{PROJECT}-users-{new_id()}"
     own, other = new_id(), new_id()
     batch = Batch(
@@ -225,7 +225,7 @@ def test_a_projects_reports_are_signed_with_one_key(store: Store) -> None:
     assert ask(store, ops.REPORT_KEY, f"{PROJECT}-other-reports")["key"] != key
 
 
-def test_projects_do_not_meet(store: Store) -> None:
+def test_projects_are_isolated(store: Store) -> None:
     session, one = new_id(), new_id()
     here, there = f"{PROJECT}-here", f"{PROJECT}-there"
     for project in (here, there):
@@ -320,20 +320,20 @@ def test_gaps_in_the_callers_turns_are_found(store: Store) -> None:
     assert first_page["sessions"] + last_page["sessions"] == [lacking]
 
 
-def test_only_a_self_test_is_forgotten(store: Store) -> None:
+def test_only_a_selftest_project_is_purged(store: Store) -> None:
     session, project = new_id(), f"selftest-{uuid.uuid4()}"
     for each in (project, PROJECT):
         store.write(Batch(each, interactions=[interaction_row(session, new_id(), prompt="Hello")]))
-    assert ask(store, ops.FORGET_PROJECT, project) == {"sessions": 1, "interactions": 1, "left": 0}
-    assert ask(store, ops.FORGET_PROJECT, project) == {"sessions": 0, "interactions": 0, "left": 0}
+    assert ask(store, ops.PURGE_PROJECT, project) == {"sessions": 1, "interactions": 1, "left": 0}
+    assert ask(store, ops.PURGE_PROJECT, project) == {"sessions": 0, "interactions": 0, "left": 0}
     assert ask(store, ops.SESSION, project, {"session_id": session}) is None
     for other in (PROJECT, "selftest-", "selftest-mine", f"{project}-2", f"x{project}", f"{project}\n"):
-        with pytest.raises(errors.Invalid, match="only the project of a self-test"):
-            ask(store, ops.FORGET_PROJECT, other)
+        with pytest.raises(errors.Invalid, match="only a selftest's project can be purged"):
+            ask(store, ops.PURGE_PROJECT, other)
     assert len(transcript(store, session)) == 1
 
 
-def test_a_session_that_nobody_logged_is_not_there(store: Store) -> None:
+def test_an_unknown_session_is_none(store: Store) -> None:
     nowhere = new_id()
     assert ask(store, ops.SESSION, PROJECT, {"session_id": nowhere}) is None
     assert ask(store, ops.EDIT, PROJECT, {"session_id": nowhere, "changes": {"title": "T"}}) is None
@@ -346,7 +346,7 @@ def test_a_session_that_nobody_logged_is_not_there(store: Store) -> None:
     }
 
 
-def test_a_store_says_that_it_keeps_what_it_acknowledges(store: Store) -> None:
+def test_ping_returns_durable_settings(store: Store) -> None:
     settings = store.ping()
     assert (settings["fsync"], settings["full_page_writes"], settings["synchronous_commit"]) == ("on", "on", "on")
 

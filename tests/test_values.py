@@ -1,4 +1,4 @@
-"""The kinds of values: what each takes unchanged, and what it refuses."""
+"""Field types: what each accepts unchanged, and what it rejects."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def refused(kind: Any, value: Any) -> str:
 
 
 @pytest.mark.parametrize("text", ["1899-12-31T23:59:59Z", "1900-01-01T00:00:00+14:00", "9000-01-01T00:00:00Z"])
-def test_a_time_that_cannot_be_meant_is_told_from_one_that_is_none(text: str) -> None:
+def test_an_implausible_time_differs_from_an_invalid_one(text: str) -> None:
     assert (refused(Time, text), refused(Time, "2026-11-21T24:00:00Z")) == ("time_range", "time")
 
 
@@ -134,7 +134,7 @@ def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
         (JsonObject, {"a": -math.inf}, "number"),
     ],
 )
-def test_what_could_not_be_kept_as_it_is_is_refused(kind: Any, value: Any, why: str) -> None:
+def test_values_that_cannot_be_stored_unchanged_are_rejected(kind: Any, value: Any, why: str) -> None:
     assert refused(kind, value) == why
 
 
@@ -160,7 +160,7 @@ def test_json_is_at_most_64_levels_deep(value: dict[str, Any], taken_so: bool) -
 
 
 @pytest.mark.parametrize("value", [0, 5, 5.0, -0.0, MAX_EXACT_INTEGER, float(MAX_EXACT_INTEGER)])
-def test_a_count_is_a_whole_number_however_it_is_written(value: float) -> None:
+def test_a_count_is_a_whole_number_in_any_notation(value: float) -> None:
     count = taken(Count, value)
     assert (count, type(count)) == (value, int)
 

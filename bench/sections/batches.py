@@ -31,7 +31,7 @@ def run(setup: Setup) -> Section:
     )
     return Section(
         "batches",
-        f"Batches: {size} interactions a request, {options.batch_clients} kept connections, new sessions of "
+        f"Batches: {size} interactions a request, {options.batch_clients} persistent connections, new sessions of "
         f"{bodies.PER_SESSION} interactions. COPY: one connection, a transaction for {size} rows spelled out "
         "beforehand, same tables, sessions there already.",
         rounds,

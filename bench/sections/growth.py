@@ -25,10 +25,10 @@ select '{project}', md5(n::text)::uuid, now() - interval '1 year' + n * interval
 """
 _SPELL_OUT = """
 copy (select '{project}', md5((n / {per_session})::text)::uuid, md5('interaction ' || n)::uuid,
-             to_jsonb(said.texts[1 + n % {texts}] || ' ' || said.texts[1 + n / 7 % {texts}]),
-             to_jsonb(said.texts[1 + n / 49 % {texts}] || ' ' || said.texts[1 + n / 343 % {texts}]),
+             to_jsonb(s.texts[1 + n % {texts}] || ' ' || s.texts[1 + n / 7 % {texts}]),
+             to_jsonb(s.texts[1 + n / 49 % {texts}] || ' ' || s.texts[1 + n / 343 % {texts}]),
              'gpt-4o-mini', now() - interval '1 year' + n * interval '0.1 second'
-        from generate_series(0, {rows} - 1) as n, (select array{sentences}) as said (texts)) to '{file}' (format binary)
+        from generate_series(0, {rows} - 1) as n, (select array{sentences}) as s (texts)) to '{file}' (format binary)
 """
 _COUNT_WRITTEN = f"{COUNTING} where project = '{PROJECT}' and session_id in (select id from written)"  # noqa: S608
 
@@ -49,7 +49,7 @@ def run(setup: Setup) -> Section:
             connection.execute("vacuum (freeze, analyze)")  # so that autovacuum need not during the rounds
             there = connection.execute("select count(*) from written join turnlog.ai_sessions using (id)").fetchone()
             if there != (len(written),):
-                raise measure.Unsound(f"of the {len(written)} sessions to write into, {there} are there")
+                raise measure.InvalidRound(f"of the {len(written)} sessions to write into, {there} are there")
     contenders = machine.turnlog(full, _FULL), machine.turnlog(empty, _EMPTY)
     setup.say("warming up")
     measure.warm_up(machine, contenders, setup.file, options.clients, written)
@@ -95,7 +95,7 @@ def _fill(database: Database, sessions: int, rows: int) -> float:
                 **names, per_session=bodies.PER_SESSION, sentences=f"[{', '.join(quoted)}]"
             ).encode()
         )  # fmt: skip
-        connection.execute("set session_replication_role = replica")  # the sessions are there: no look for each
+        connection.execute("set session_replication_role = replica")  # the sessions exist: skip the foreign-key checks
         connection.execute(f"copy {TABLE} ({bodies.COPY_COLUMNS}) from '{file}' (format binary)".encode())
         file.unlink()
         return int(value("select pg_database_size(current_database())")) / 1e9

@@ -32,7 +32,7 @@ _ROUNDS, _CALLS = 5, 10
 
 # A year of sessions of five turns each; 200 of them go on at once, so that their turns lie between each other's.
 _FILL = """
-set session_replication_role = replica; -- sessions and folders are there: no look for each; nothing is queued
+set session_replication_role = replica; -- sessions and folders exist: skip the foreign-key checks; nothing is queued
 insert into turnlog.ai_sessions (project, id, key, user_id, title, folder_id, status, implicit, tags, created_at)
 select '{project}', md5('s' || n)::uuid, 'chat-' || n, case when n % 10 = 0 then 'bot' else 'user-' || n % 50000 end,
        'Conversation about topic ' || n % 1000, case when n % 50 = 1 then md5('folder')::uuid end,
@@ -53,7 +53,7 @@ select '{project}', md5('s' || i.session)::uuid, md5('i' || i.n)::uuid, to_jsonb
                + (n % 1000 / 200) * interval '70 seconds' as at
           from generate_series(0, {sessions} * 5 - 1) as n) as i
 """
-#: What is asked of turnlog.sessions: first pages, unless they say `deep`, half a year back.
+#: Queries of turnlog.sessions: first pages, or, if `deep`, pages half a year back.
 _LISTS: dict[str, dict[str, Any]] = {
     "newest": {},
     "newest, deep": {"deep": True},

@@ -24,7 +24,7 @@ def run(setup: Setup) -> Section:
     ours, theirs, ceiling = rounds[TURNLOG], rounds[HANDWRITTEN], rounds[CEILING]
     return Section(
         "singles",
-        f"Single writes: {options.clients} kept connections, {options.shared_sessions} shared sessions, new ids, "
+        f"Single writes: {options.clients} persistent connections, {options.shared_sessions} shared sessions, new ids, "
         "prompts and responses of 200 bytes. No database: a view that reads nothing and answers a constant.",
         rounds,
         [

@@ -44,7 +44,7 @@ def run(setup: Setup) -> Section:
     return Section(
         "supabase",
         f"Through Supabase's API: a stand-in for it in a process of its own for each logger, {options.latency_ms:g} ms "
-        f"added to each call, {options.clients} kept connections. Hand-written: supabase-py, a call to select the "
+        f"added to each call, {options.clients} connections. Hand-written: supabase-py, a call to select the "
         "session, one to insert it if it is missing, one to insert the interaction.",
         rounds,
         [

@@ -50,7 +50,7 @@ def run(setup: Setup) -> Section:
 
     return Section(
         "tail",
-        f"Tail: each round measures the highest rate of {options.clients} kept connections, then has requests due at "
+        f"Tail: each round measures the highest rate of {options.clients} connections, then has requests due at "
         "fixed times at half of it. Latencies count from when a request was due.",
         highest_rounds | half_rounds,
         [

@@ -9,7 +9,7 @@ from flask import Request
 from conversation.access import session_tokens
 from conversation.access.api_keys import Key
 from conversation.problem_codes import Refused
-from logging_store.errors import NotYours
+from logging_store.errors import NotOwner
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
 _MAX_TOKENS = 20
@@ -36,14 +36,14 @@ class Claims:
         return self.user_id or _BROWSER
 
     def owner_of(self, session_id: str) -> str:
-        """Return the owner that a session must have for this call to reach it. Raises `NotYours` without its token."""
+        """Return the owner that a session must have for this call to reach it. Raises `NotOwner` without its token."""
         if self.user_id is not None:
             return f"user:{self.user_id}"
         if owner := self._token_owners.get(session_id):
             return owner
         if self.before_create:
             return self._claim
-        raise NotYours(f"Append to a session with its token, in the header {TOKEN_HEADER}: it is missing or over")
+        raise NotOwner(f"Append to a session with its token, in the header {TOKEN_HEADER}: it is missing or over")
 
     def token(self, session_id: str) -> dict[str, str]:
         """Return the fields that hand a session's token to its owner; none for users, whose own token is enough."""

@@ -74,7 +74,7 @@ class Gate:
         self.identification = Identification(settings, store, cache_file)
 
         def origins_of_keys(_: str) -> frozenset[str]:
-            return frozenset(store.ask(ops.ORIGINS, None, ops.Nothing())["origins"])
+            return frozenset(store.ask(ops.ORIGINS, None, ops.NoQuery())["origins"])
 
         origins = CachedLookup(origins_of_keys, OriginCache(cache_file))
         self.cors = Cors(origins, settings.turnlog_user_origins)

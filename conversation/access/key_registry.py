@@ -62,7 +62,7 @@ class KeyRegistry:
         return [Key.model_validate(row) for row in found["keys"]]
 
     def revoke(self, key: Key) -> Key:
-        return Key.model_validate(self._ask(ops.REVOKE_KEY, ops.OfKey(id=str(key.id))))
+        return Key.model_validate(self._ask(ops.REVOKE_KEY, ops.KeyIdQuery(id=str(key.id))))
 
     def rotate(self, key: Key, overlap_s: float) -> NewKey | None:
         """Replace a key, which expires after the overlap; return None if it is revoked or expired already."""

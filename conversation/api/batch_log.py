@@ -18,7 +18,7 @@ from typing import Any
 from conversation.api.requests import json_path
 from logging_store.batches import OnConflict
 from logging_store.records.models import Interaction
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 
 _log = logging.getLogger("turnlog.batch")
 
@@ -42,7 +42,7 @@ class Line:
         self._keys: int | None = None
         self._sessions: int | None = None
 
-    def count(self, stated: Sequence[Interaction], kept: Sequence[Kept]) -> None:
+    def count(self, stated: Sequence[Interaction], kept: Sequence[WriteResult]) -> None:
         """Count the different keys of several parts, and the different sessions."""
         self._sessions = len({each.session.id for each in kept})
         self._keys = len({each.interaction for record, each in zip(stated, kept, strict=True) if record.key})

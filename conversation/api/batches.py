@@ -15,7 +15,7 @@ from logging_store import write_pipeline
 from logging_store.batches import OnConflict
 from logging_store.records.models import Interaction
 from logging_store.records.values import KeyFields
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 
 blueprint = Blueprint("batches", __name__)
 
@@ -67,7 +67,7 @@ def log_batch() -> Response:
             write = repository.dry_run
         else:
             repository.ledger.reject(len(told) - len(valid))
-            write = repository.keep
+            write = repository.write
         kept = write(list(valid.values()), on_conflict=batch.on_conflict, distinct_keys=True) if valid else []
         indexes = list(valid)
         for index, each in zip(indexes, kept, strict=True):
@@ -130,13 +130,13 @@ def _key_problems(item: Any, parts: Sequence[str], at: tuple[str | int, ...]) ->
     ]
 
 
-def _told(stated: Interaction, kept: Kept, index: int, indexes: Sequence[int]) -> dict[str, Any]:
+def _told(stated: Interaction, kept: WriteResult, index: int, indexes: Sequence[int]) -> dict[str, Any]:
     item = interactions.told(stated, kept, ("interactions", index))
     if stated.key is None:
         return item
     if places := kept.receipt.places:
         item["indexes"] = [indexes[place] for place in places]
-        if kept.receipt.reason == write_pipeline.IN_BATCH and kept.receipt.receipt == "rejected":
+        if kept.receipt.reason == write_pipeline.DUPLICATE_IN_BATCH and kept.receipt.receipt == "rejected":
             for field in item["fields"]:
                 field["detail"] = f"Item {indexes[places[0]]} has the same key and says something else"
     return item

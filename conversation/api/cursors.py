@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from logging_store import operations
-from logging_store.records.json_values import MAX_EXACT_INTEGER, UNCOUNTED
+from logging_store.records.json_values import MAX_EXACT_INTEGER, NO_TURN
 
 _EPOCH, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -27,12 +27,12 @@ _LENGTH = 4
 _FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}})*"
 
 
-def session_cursor(place: operations.SessionPlace | None) -> str | None:
+def session_cursor(place: operations.SessionCursor | None) -> str | None:
     """Spell the place after a page of sessions."""
     return _spell_time(place["at"]) + UUID(place["session_id"]).hex if place else None
 
 
-def folder_cursor(place: operations.NumberPlace | None) -> str | None:
+def folder_cursor(place: operations.NumberCursor | None) -> str | None:
     """Spell the place after a page of a folder's sessions."""
     return f"{place['number']:0{_NUMBER}x}" + UUID(place["session_id"]).hex if place else None
 
@@ -42,7 +42,7 @@ def folders_cursor(place: str | None) -> str | None:
     return UUID(place).hex if place else None
 
 
-def transcript_cursor(place: operations.TurnPlace | None) -> str | None:
+def transcript_cursor(place: operations.TurnCursor | None) -> str | None:
     """Spell the place after a page of a transcript."""
     if not place:
         return None
@@ -50,14 +50,14 @@ def transcript_cursor(place: operations.TurnPlace | None) -> str | None:
     return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
 
 
-def interaction_cursor(place: operations.InteractionPlace | None) -> str | None:
+def interaction_cursor(place: operations.InteractionCursor | None) -> str | None:
     """Spell the place after a page of interactions of all sessions."""
     if not place:
         return None
     return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
 
 
-def feedback_cursor(place: operations.FeedbackPlace | None) -> str | None:
+def feedback_cursor(place: operations.FeedbackCursor | None) -> str | None:
     """Spell the place after a page of feedback."""
     if not place:
         return None
@@ -79,18 +79,18 @@ def _digits(cursor: object, count: int) -> str:
     raise _NO_PLACE
 
 
-def _session_place(cursor: object) -> operations.SessionPlace:
+def _session_place(cursor: object) -> operations.SessionCursor:
     digits = _digits(cursor, _AT + _ID)
     return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
 
 
-def _interaction_place(cursor: object) -> operations.InteractionPlace:
+def _interaction_place(cursor: object) -> operations.InteractionCursor:
     digits = _digits(cursor, _AT + 2 * _ID)
     at, session, interaction = digits[:_AT], digits[_AT:-_ID], digits[-_ID:]
     return {"at": _time_of(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
 
 
-def _folder_place(cursor: object) -> operations.NumberPlace:
+def _folder_place(cursor: object) -> operations.NumberCursor:
     digits = _digits(cursor, _NUMBER + _ID)
     return {"number": min(int(digits[:_NUMBER], 16), _UNNUMBERED), "session_id": str(UUID(digits[_NUMBER:]))}
 
@@ -99,18 +99,18 @@ def _folders_place(cursor: object) -> str:
     return str(UUID(_digits(cursor, _ID)))
 
 
-def _transcript_place(cursor: object) -> operations.TurnPlace:
+def _transcript_place(cursor: object) -> operations.TurnCursor:
     digits = _digits(cursor, _TURN + _AT + _ID)
     turn, at, interaction = digits[:_TURN], digits[_TURN:-_ID], digits[-_ID:]
     counted = int(turn, 16) <= MAX_EXACT_INTEGER
     return {
-        "turn": int(turn, 16) if counted else UNCOUNTED,
+        "turn": int(turn, 16) if counted else NO_TURN,
         "at": _time_of(at),
         "interaction_id": str(UUID(interaction)),
     }
 
 
-def _feedback_place(cursor: object) -> operations.FeedbackPlace:
+def _feedback_place(cursor: object) -> operations.FeedbackCursor:
     if not isinstance(cursor, str) or not re.fullmatch(_FEEDBACK_CURSOR, cursor):
         raise _NO_PLACE
     names, length = bytes.fromhex(cursor[_ID + _LENGTH :]), int(cursor[_ID : _ID + _LENGTH], 16)
@@ -126,11 +126,11 @@ def _schema(count: int) -> WithJsonSchema:
 
 
 _Place = Any  # one of logging_store.operations
-SessionPlace = Annotated[_Place, BeforeValidator(_session_place), _schema(_AT + _ID)]
-InteractionPlace = Annotated[_Place, BeforeValidator(_interaction_place), _schema(_AT + 2 * _ID)]
-NumberPlace = Annotated[_Place, BeforeValidator(_folder_place), _schema(_NUMBER + _ID)]
+SessionCursor = Annotated[_Place, BeforeValidator(_session_place), _schema(_AT + _ID)]
+InteractionCursor = Annotated[_Place, BeforeValidator(_interaction_place), _schema(_AT + 2 * _ID)]
+NumberCursor = Annotated[_Place, BeforeValidator(_folder_place), _schema(_NUMBER + _ID)]
 FolderPlace = Annotated[str, BeforeValidator(_folders_place), _schema(_ID)]
-TurnPlace = Annotated[_Place, BeforeValidator(_transcript_place), _schema(_TURN + _AT + _ID)]
-FeedbackPlace = Annotated[
+TurnCursor = Annotated[_Place, BeforeValidator(_transcript_place), _schema(_TURN + _AT + _ID)]
+FeedbackCursor = Annotated[
     _Place, BeforeValidator(_feedback_place), WithJsonSchema({"type": "string", "pattern": f"^{_FEEDBACK_CURSOR}$"})
 ]

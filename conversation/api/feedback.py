@@ -11,11 +11,11 @@ from conversation import access
 from conversation.api import cursors, http, pagination, problems, requests, schemas
 from conversation.api.openapi import describe
 from logging_store.records import json_schema
-from logging_store.records.models import Feedback, Judgement
+from logging_store.records.models import Feedback, FeedbackInput
 
 blueprint = Blueprint("feedback", __name__)
 
-_Value = Annotated[Any, json_schema.ShapedAs(json_schema.FeedbackValue)]
+_Value = Annotated[Any, json_schema.DocumentedAs(json_schema.FeedbackValue)]
 
 
 class FeedbackKept(schemas.Answer):
@@ -62,9 +62,9 @@ def give_feedback() -> Response:
 
 @blueprint.post("/v1/sessions/<name:session>/interactions/<name:interaction>/feedback")
 @access.requires("log", restricted=True)
-@describe("Say something of an interaction, or say it otherwise; the session is ensured", Judgement, _KEPT)
+@describe("Say something of an interaction, or say it otherwise; the session is ensured", FeedbackInput, _KEPT)
 def give_feedback_of(session: str, interaction: str) -> Response:
-    stated = http.read_record(Judgement).model_dump(mode="json", exclude_unset=True)
+    stated = http.read_record(FeedbackInput).model_dump(mode="json", exclude_unset=True)
     return keep(requests.validate(Feedback, stated | {"session_id": session, "interaction_id": interaction}))
 
 
@@ -87,7 +87,7 @@ def list_feedback(session: str) -> Response:
 
 
 def keep(stated: Feedback) -> Response:
-    (kept,) = http.repository().keep([stated])
+    (kept,) = http.repository().write([stated])
     assert kept.interaction is not None  # noqa: S101 - of which it was said
     who = access.auth_context()
     author = stated.author or (who.claims.author if who and who.claims else None)
@@ -99,7 +99,7 @@ def keep(stated: Feedback) -> Response:
         "author": author,
         "name": stated.name,
     }
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, told)
     return http.answer(
         http.status_of(kept.receipt), told | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}

@@ -28,7 +28,7 @@ def create_folder() -> Response:
     kept = http.repository().ensure_folder(http.read_record(Folder))
     assert kept.folder is not None  # noqa: S101 - a folder's own record has one
     ids = {"folder_id": kept.folder.id, "key": kept.folder.key}
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, ids)
     answered: dict[str, Any] = ids | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
     if kept.receipt.folder:

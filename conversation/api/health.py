@@ -1,6 +1,7 @@
 """Two different questions: is the process up, and would a write be kept?"""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from flask import Blueprint, Response, current_app, jsonify
@@ -22,7 +23,7 @@ class Looked(NamedTuple):
 
     status: Literal["writable", "degraded", "full"]
     backlog: Backlog
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     error: StoreUnavailable | Misconfigured | None = None
 
 

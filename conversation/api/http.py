@@ -18,7 +18,7 @@ from conversation.access import limits
 from conversation.api import requests as body
 from logging_store.batches import Receipt
 from logging_store.records.models import Record
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 
 _Record = TypeVar("_Record", bound=Record)
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -102,10 +102,10 @@ def repository(*, creating_session: bool = False) -> ConversationRepository:
         return attached
     if who.claims and creating_session:
         who.claims.before_create = partial(limits.check_sessions, who.caller)
-    return attached.seen_by(who.caller.project, who.claims)
+    return attached.for_caller(who.caller.project, who.claims)
 
 
-def session_token(kept: Kept) -> dict[str, str]:
+def session_token(kept: WriteResult) -> dict[str, str]:
     """Return the token of a session that was kept for a caller who needs one to append to it, and when it ends.
 
     A session that is new counts among those that the caller may create.
@@ -113,7 +113,7 @@ def session_token(kept: Kept) -> dict[str, str]:
     who = access.auth_context()
     if who and who.claims and kept.receipt.receipt in {"created", "spooled"}:
         limits.count_session(who.caller)
-    return who.claims.token(kept.session.id) if who and who.claims and kept.receipt.kept else {}
+    return who.claims.token(kept.session.id) if who and who.claims and kept.receipt.acknowledged else {}
 
 
 class Json(JSONProvider):

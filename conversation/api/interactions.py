@@ -9,14 +9,14 @@ from conversation import access
 from conversation.api import dry_run, http, interaction_schemas, problems, requests
 from conversation.api.openapi import describe
 from logging_store.records.models import Interaction
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 
 blueprint = Blueprint("interactions", __name__)
 
 _SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": […]}'
 
 
-def interaction_ids(kept: Kept) -> dict[str, Any]:
+def interaction_ids(kept: WriteResult) -> dict[str, Any]:
     session, interaction = kept.session, kept.interaction
     if interaction is None:
         return {"session_id": session.id, "session_key": session.key}
@@ -28,14 +28,14 @@ def interaction_ids(kept: Kept) -> dict[str, Any]:
     }
 
 
-def receipt_body(kept: Kept) -> dict[str, Any]:
+def receipt_body(kept: WriteResult) -> dict[str, Any]:
     body_of = interaction_ids(kept)
     body_of["receipt"] = kept.receipt.receipt
     body_of["fields"] = kept.receipt.fields
     return body_of
 
 
-def names_of(stated: Interaction, kept: Kept) -> dict[str, Any]:
+def names_of(stated: Interaction, kept: WriteResult) -> dict[str, Any]:
     """Name an interaction: its ids, its key of several parts as it was sent, and what is stored in its place."""
     names = interaction_ids(kept)
     if stated.key is not None:
@@ -45,16 +45,16 @@ def names_of(stated: Interaction, kept: Kept) -> dict[str, Any]:
     return names
 
 
-def told(stated: Interaction, kept: Kept, at: Sequence[str | int] = ()) -> dict[str, Any]:
+def told(stated: Interaction, kept: WriteResult, at: Sequence[str | int] = ()) -> dict[str, Any]:
     """Return all that is to be told of an interaction. `at`: where in the body it stands."""
     receipt, item = kept.receipt, receipt_body(kept)
     if stated.key is not None:
         item["key"] = stated.key
-    elif receipt.kept and not receipt.differs:  # as nearly always
+    elif receipt.acknowledged and not receipt.differs:  # as nearly always
         return item
     if receipt.differs:
         item["differs"] = _field_problems(receipt.differs, "Another value is stored, and stays", at)
-    if not receipt.kept:
+    if not receipt.acknowledged:
         item |= names_of(stated, kept)
         detail = receipt.reason if receipt.reason and receipt.receipt == "rejected" else "Another value is stored"
         item["fields"] = _field_problems(receipt.fields, detail, at)
@@ -84,7 +84,7 @@ def log_interaction() -> Response:
         return http.answer(200, dry_run.plan_of(stated, told(stated, kept)))
     stated = http.read_record(Interaction, _SEVERAL)
     (kept,) = http.repository().log([stated])
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, names_of(stated, kept))
     return http.answer(http.status_of(kept.receipt), receipt_body(kept))
 

@@ -79,7 +79,7 @@ def _as_in_bodies(text: object) -> object:
 
 
 def _optional(description: str, *, alias: str | None = None) -> Any:
-    return Field(default=None, alias=alias, description=description, json_schema_extra=json_schema.never_null)
+    return Field(default=None, alias=alias, description=description, json_schema_extra=json_schema.not_null)
 
 
 def _cursor() -> Any:
@@ -87,7 +87,7 @@ def _cursor() -> Any:
         default=None,
         validation_alias="cursor",
         description="`next` of the page before",
-        json_schema_extra=json_schema.never_null,
+        json_schema_extra=json_schema.not_null,
     )
 
 
@@ -127,7 +127,7 @@ class SessionQuery(Page):
         exclude=True,
         description="Also tell how many there are, as far as a look reaches: 10,000 at most",
     )
-    after: cursors.SessionPlace | None = _cursor()
+    after: cursors.SessionCursor | None = _cursor()
 
 
 class RecentQuery(Page):
@@ -136,11 +136,11 @@ class RecentQuery(Page):
     error: Text | None = _optional("Only those with an error of this kind, as an overview spells it")
     not_before: _QueryTime | None = _optional("Only those that began, not before this time", alias="from")
     before: _QueryTime | None = _optional("Only those that began before this time", alias="to")
-    after: cursors.InteractionPlace | None = _cursor()
+    after: cursors.InteractionCursor | None = _cursor()
 
 
 class FolderQuery(Page):
-    after: cursors.NumberPlace | None = _cursor()
+    after: cursors.NumberCursor | None = _cursor()
 
 
 class FoldersQuery(Page):
@@ -168,7 +168,7 @@ class GapsQuery(Page):
 
 
 class TranscriptQuery(Page):
-    after: cursors.TurnPlace | None = _cursor()
+    after: cursors.TurnCursor | None = _cursor()
 
 
 class SearchQuery(Page):
@@ -176,7 +176,7 @@ class SearchQuery(Page):
         default=None,
         exclude=True,
         description='Words, and "several in quotes", all of which must be said, also as parts of words',
-        json_schema_extra=json_schema.never_null,
+        json_schema_extra=json_schema.not_null,
     )
     words: bool = Field(default=False, description="Only as whole words, in scripts that part them")
     user_id: Text | None = _optional("Only in this user's sessions")
@@ -190,7 +190,7 @@ class SearchQuery(Page):
     limit: Annotated[
         int, Field(ge=1, le=LARGEST_SEARCH_PAGE, description="Page size"), BeforeValidator(_search_size)
     ] = DEFAULT_SEARCH_PAGE
-    after: cursors.InteractionPlace | None = _cursor()
+    after: cursors.InteractionCursor | None = _cursor()
 
     @property
     def terms(self) -> list[str]:
@@ -202,7 +202,7 @@ class SearchQuery(Page):
 
 class FeedbackQuery(Page):
     interaction: Identifier | None = _optional("Only of this interaction: its UUID, or the caller's own key")
-    after: cursors.FeedbackPlace | None = _cursor()
+    after: cursors.FeedbackCursor | None = _cursor()
 
 
 class TurnsQuery(BaseModel):
@@ -211,5 +211,5 @@ class TurnsQuery(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     turn: Text | None = Field(default=None, description="The page that this interaction is on, by id or key")
-    after: cursors.TurnPlace | None = _cursor()
-    before: cursors.TurnPlace | None = None
+    after: cursors.TurnCursor | None = _cursor()
+    before: cursors.TurnCursor | None = None

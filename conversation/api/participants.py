@@ -5,7 +5,7 @@ from flask import Blueprint, Response, jsonify
 from conversation import access
 from conversation.api import http, problems, requests, schemas
 from conversation.api.openapi import describe
-from logging_store.records.models import Attendance, Participant
+from logging_store.records.models import Participant, ParticipantDetails
 
 blueprint = Blueprint("participants", __name__)
 
@@ -26,15 +26,15 @@ def list_participants(session: str) -> Response:
 @access.requires("log")
 @describe(
     "Add a participant to a session, or move their state forward; the session is ensured in the same transaction",
-    Attendance,
+    ParticipantDetails,
     {201: schemas.ParticipantKept, 200: schemas.ParticipantKept, 202: schemas.ParticipantKept},
 )
 def put_participant(session: str, participant: str) -> Response:
-    stated = http.read_record(Attendance).model_dump(exclude_unset=True)
+    stated = http.read_record(ParticipantDetails).model_dump(exclude_unset=True)
     record = requests.validate(Participant, stated | {"session_id": session, "participant": participant})
-    (kept,) = http.repository().keep([record])
+    (kept,) = http.repository().write([record])
     ids = {"session_id": kept.session.id, "key": kept.session.key, "participant": participant}
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, ids)
     return http.answer(
         http.status_of(kept.receipt), ids | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}

@@ -21,7 +21,7 @@ from conversation.api.requests import TOO_LARGE, InvalidBody, json_path
 from conversation.api.route_templates import described_routes, template_of
 from conversation.problem_codes import CODES, ProblemCode, Refused, of_status
 from logging_store import errors
-from logging_store.batches import Receipt, receipt_of
+from logging_store.batches import Receipt, error_receipt
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _session_not_found)
     app.register_error_handler(errors.FolderNotFound, _folder_not_found)
-    app.register_error_handler(errors.NotYours, _not_yours)
+    app.register_error_handler(errors.NotOwner, _not_yours)
     app.register_error_handler(TokenUnverifiable, _token_unverifiable)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
@@ -221,7 +221,7 @@ def _names_what_was_looked_for(kind: str) -> str:
     return f'There is no {kind} "{name}"' if name else f"There is no such {kind}"
 
 
-def _not_yours(error: errors.NotYours) -> Response:
+def _not_yours(error: errors.NotOwner) -> Response:
     return problem("missing-session-token", str(error))
 
 
@@ -259,7 +259,7 @@ def _warn_now_and_then(message: str, error: Exception) -> None:
 
 
 def _refused_by_the_store(error: errors.Invalid | errors.Conflict) -> Response:
-    return refused(receipt_of(error), {})
+    return refused(error_receipt(error), {})
 
 
 def _store_failed(error: errors.StoreError) -> Response:

@@ -12,7 +12,7 @@ from logging_store import operations as ops
 blueprint = Blueprint("searching", __name__)
 
 
-class Hit(ops.Hit):
+class Hit(ops.SearchHit):
     snippet: snippets.Snippet
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from conversation import access
 from conversation.api import cursors, http, interaction_schemas, pagination, problems, requests, schemas
 from conversation.api.openapi import describe
-from logging_store.records.models import MAX_PARTICIPANTS, Attendee, Session, SessionChanges
-from logging_store.repository import Kept
+from logging_store.records.models import MAX_PARTICIPANTS, ParticipantInput, Session, SessionChanges
+from logging_store.repository import WriteResult
 
 blueprint = Blueprint("sessions", __name__)
 
@@ -26,10 +26,10 @@ KEPT: dict[int, type[schemas.Answer]] = {
 class SessionWithParticipants(Session):
     """A session, and who takes part in it: all of it is ensured in one transaction."""
 
-    participants: Annotated[list[Attendee], Field(max_length=MAX_PARTICIPANTS, default_factory=list)]
+    participants: Annotated[list[ParticipantInput], Field(max_length=MAX_PARTICIPANTS, default_factory=list)]
 
 
-def session_ids(kept: Kept) -> dict[str, Any]:
+def session_ids(kept: WriteResult) -> dict[str, Any]:
     return {"session_id": kept.session.id, "key": kept.session.key}
 
 
@@ -41,20 +41,20 @@ def create_session() -> Response:
     return answer(http.repository(creating_session=True).open_session(stated, stated.participants), stated.participants)
 
 
-def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Response:
+def answer(all_kept: Sequence[WriteResult], participants: Sequence[ParticipantInput] = ()) -> Response:
     """Answer for a session, of which the first is, and for its participants."""
     kept, *attending = all_kept
-    participants = [
+    results = [
         {
             "participant": attendee.participant,
             "receipt": one.receipt.receipt,
             "fields": one.receipt.fields,
             "reason": one.receipt.reason,
         }
-        for attendee, one in zip(attendees, attending, strict=True)
+        for attendee, one in zip(participants, attending, strict=True)
     ]
-    of_participants: dict[str, Any] = {"participants": participants} if participants else {}
-    if not kept.receipt.kept:
+    of_participants: dict[str, Any] = {"participants": results} if results else {}
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, session_ids(kept) | of_participants)
     told = session_ids(kept) | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
     if opened := http.session_token(kept):
@@ -62,7 +62,7 @@ def answer(all_kept: Sequence[Kept], attendees: Sequence[Attendee] = ()) -> Resp
     elif kept.receipt.session:
         told["session"] = schemas.SessionView.arrange(kept.receipt.session)
     told |= of_participants
-    status = http.status_of(kept.receipt) if all(one.receipt.kept for one in attending) else 207
+    status = http.status_of(kept.receipt) if all(one.receipt.acknowledged for one in attending) else 207
     answered = http.answer(status, told)
     if kept.receipt.receipt == "created":
         answered.headers["Location"] = url_for("sessions.get_session", session=kept.session.id)

@@ -91,7 +91,7 @@ def parted(snippet: Snippet) -> Iterator[tuple[str, bool]]:
     yield snippet.text[done:], False
 
 
-def of_hit(hit: ops.Hit, terms: Sequence[str], *, words: bool) -> Snippet:
+def of_hit(hit: ops.SearchHit, terms: Sequence[str], *, words: bool) -> Snippet:
     """Return the snippet of a hit as the store gives it, whose text is a part of what was said."""
     snippet = take(hit["text"] or "", terms, words=words)
     return snippet._replace(starts_at=snippet.starts_at + hit["starts"])

@@ -16,8 +16,8 @@ from conversation.archive.disk_index import DiskIndex
 from conversation.archive.entries import Location
 from logging_store import operations as ops
 from logging_store.errors import SessionErased, SessionNotFound
-from logging_store.log_reader import FeedbackOf
-from logging_store.records.json_values import UNCOUNTED
+from logging_store.log_reader import NamedFeedbackQuery
+from logging_store.records.json_values import NO_TURN
 from logging_store.repository import ConversationRepository
 
 SESSIONS_AT_ONCE = 200
@@ -42,8 +42,8 @@ class _Prefetched(NamedTuple):
     """What is read ahead of a session: participants, and the first pages of its transcript and feedback."""
 
     participants: list[ops.Participant]
-    page: ops.TranscriptPage[ops.SessionName]
-    feedback: ops.FeedbackPage[ops.SessionName]
+    page: ops.TranscriptPage[ops.SessionRef]
+    feedback: ops.FeedbackPage[ops.SessionRef]
 
 
 def export_sessions(
@@ -116,7 +116,7 @@ def feedback(repository: ConversationRepository, session_id: str) -> Iterator[op
 
 
 def _interactions(
-    repository: ConversationRepository, session_id: str, first: ops.TranscriptPage[ops.SessionName]
+    repository: ConversationRepository, session_id: str, first: ops.TranscriptPage[ops.SessionRef]
 ) -> Iterator[ops.Interaction]:
     if first["after"] is None:
         yield from first["interactions"]
@@ -130,18 +130,18 @@ def _interactions(
 
 
 def _feedback(
-    repository: ConversationRepository, session_id: str, page: ops.FeedbackPage[ops.SessionName]
+    repository: ConversationRepository, session_id: str, page: ops.FeedbackPage[ops.SessionRef]
 ) -> Iterator[ops.Feedback]:
     yield from page["feedback"]
     if page["after"] is not None:
-        onward = FeedbackOf(limit=INTERACTIONS_AT_ONCE, after=page["after"])
+        onward = NamedFeedbackQuery(limit=INTERACTIONS_AT_ONCE, after=page["after"])
         with suppress(SessionErased):
             for each in ops.pages(partial(repository.feedback, session_id), onward):
                 yield from each["feedback"]
 
 
 def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[ops.Interaction]:
-    query = ops.TranscriptPart(limit=INTERACTIONS_AT_ONCE, by="id")
+    query = ops.TranscriptOptions(limit=INTERACTIONS_AT_ONCE, by="id")
     with suppress(SessionErased):
         for page in ops.pages(partial(repository.transcript, session_id), query):
             yield from page["interactions"]
@@ -150,5 +150,5 @@ def _by_id(repository: ConversationRepository, session_id: str) -> Iterator[ops.
 def _sort_key(row: ops.Interaction) -> str:
     """Return a text that sorts as the store sorts the rows of a transcript."""
     # all times are in UTC; where fractions differ in length, the shorter one continues with the lower character
-    turn = UNCOUNTED if row["turn"] is None else row["turn"]
+    turn = NO_TURN if row["turn"] is None else row["turn"]
     return f"{turn:019d} {row['started_at'] or row['created_at']} {row['interaction_id']}"

@@ -19,7 +19,7 @@ from conversation.archive.entries import Entry, Location, MovedToMetadata, Parse
 from logging_store.batches import KINDS, Kind, Outcome, Receipt
 from logging_store.errors import StoreError, StoreUnavailable
 from logging_store.records.models import Record
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 
 RECORDS_AT_ONCE = 500
 _BYTES_AT_ONCE = 4 * 1024 * 1024  # of the records' texts, as in the largest request
@@ -27,7 +27,7 @@ _PAUSES_S = (1, 2, 4, 8)  # between retries while the store is away; then always
 
 _NOT_STORED: tuple[Outcome, ...] = ("conflict", "rejected")
 
-Write = Callable[[Sequence[Record]], list[Kept]]
+Write = Callable[[Sequence[Record]], list[WriteResult]]
 Row = dict[str, Any]
 
 
@@ -74,7 +74,7 @@ class Importer:
         self._on_outage = on_outage
         self._patience_s = patience_s
         self._aborted = threading.Event()
-        self._in_flight: tuple[list[ParsedRecord], Future[list[Kept]]] | None = None
+        self._in_flight: tuple[list[ParsedRecord], Future[list[WriteResult]]] | None = None
 
     def run(self, entries: Iterable[Entry]) -> Iterator[Tally]:
         """Store all entries; yield the tally, always the same object, after each batch.
@@ -120,7 +120,7 @@ class Importer:
         if batch:
             yield batch
 
-    def _write_with_retries(self, records: Sequence[Record]) -> list[Kept]:
+    def _write_with_retries(self, records: Sequence[Record]) -> list[WriteResult]:
         """Write a batch, with retries while the store is away."""
         give_up = time.monotonic() + self._patience_s
         pauses = iter(_PAUSES_S)
@@ -145,7 +145,7 @@ class Importer:
             receipt = result.receipt
             self.tally.kinds[entry.kind][receipt.receipt] += 1
             if receipt.receipt in _NOT_STORED:
-                self._reject(_row(entry.location, reason=_reason_of(receipt), record=entry.record.facts()))
+                self._reject(_row(entry.location, reason=_reason_of(receipt), record=entry.record.json_fields()))
         self.tally.location = batch[-1].location
 
 

@@ -41,14 +41,16 @@ class TimeShift(NamedTuple):
                 yield entry._replace(record=self._record(entry.record))
             except OverflowError:
                 yield RejectedEntry(
-                    entry.location, "One of its times is out of range after the shift", to_text(entry.record.facts())
+                    entry.location,
+                    "One of its times is out of range after the shift",
+                    to_text(entry.record.json_fields()),
                 )
             except ValidationError as error:
-                yield RejectedEntry(entry.location, describe_errors(error), to_text(entry.record.facts()))
+                yield RejectedEntry(entry.location, describe_errors(error), to_text(entry.record.json_fields()))
 
     def _record(self, record: _Record) -> _Record:
-        shifted = {name: self._value(value) for name, value in record.values().items()}
-        return type(record).model_validate(record.model_copy(update=shifted).facts())
+        shifted = {name: self._value(value) for name, value in record.python_fields().items()}
+        return type(record).model_validate(record.model_copy(update=shifted).json_fields())
 
     def _value(self, value: Any) -> Any:
         match value:
@@ -62,4 +64,4 @@ class TimeShift(NamedTuple):
 
 
 def _times(record: Record) -> Iterator[datetime]:
-    return (value for value in record.values().values() if isinstance(value, datetime))
+    return (value for value in record.python_fields().values() if isinstance(value, datetime))

@@ -40,7 +40,7 @@ def user_lines(repository: ConversationRepository, user: str) -> Iterator[bytes]
             yield from turnlog_lines.children(session, *_part_in(repository, session["session_id"], user))
         except (SessionErased, SessionNotFound):
             continue  # erased during the export
-    for page in ops.pages(repository.feedback_by, ops.FeedbackPart(author=user, limit=SESSIONS_AT_ONCE)):
+    for page in ops.pages(repository.feedback_by, ops.FeedbackOptions(author=user, limit=SESSIONS_AT_ONCE)):
         yield from map(turnlog_lines.feedback_line, page["feedback"])
 
 
@@ -60,6 +60,6 @@ def _part_in(
 ) -> tuple[list[ops.Participant], Iterator[ops.Interaction]]:
     """Return a user's participations in a session, and its interactions that name the user, in no particular order."""
     people = [row for row in repository.participants(session_id)["participants"] if row["participant"] == user]
-    query = ops.TranscriptPart(limit=INTERACTIONS_AT_ONCE, by="id")
+    query = ops.TranscriptOptions(limit=INTERACTIONS_AT_ONCE, by="id")
     pages = ops.pages(partial(repository.transcript, session_id), query)
     return people, (turn for page in pages for turn in page["interactions"] if turn["participant"] == user)

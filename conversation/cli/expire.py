@@ -66,7 +66,7 @@ def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool)
             done = done.plus(step)
             bar.update(step.sessions)
     click.echo(f"{project.name}: erased {_counts(done)}")
-    return done.held_up
+    return done.locked
 
 
 def _counts(counts: Expired) -> str:

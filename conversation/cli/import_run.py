@@ -65,7 +65,7 @@ def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Note
             redaction=repository.redaction,
         )
         run = Importer(
-            log.keep,
+            log.write,
             reject=stack.enter_context(_rows(notes.rejects)),
             report=stack.enter_context(_rows(notes.report)),
             on_outage=stack.enter_context(_waiting(current_stack().settings)),

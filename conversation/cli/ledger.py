@@ -77,7 +77,7 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
 
     ranges = _RANGES if as_json else _SHOWN
     if session is None:
-        query = ops.GapsOfPage(limit=_SESSIONS_AT_ONCE, ranges=ranges)
+        query = ops.GapsPageOptions(limit=_SESSIONS_AT_ONCE, ranges=ranges)
         found = [row for page in ops.pages(repository.sessions_with_gaps, query) for row in page["sessions"]]
     else:
         found = [_gaps_of(repository, session, ranges)]

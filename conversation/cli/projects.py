@@ -55,7 +55,7 @@ def set_project(*, project: str, keep_days: int | None, keep_default: bool) -> N
         raise click.UsageError("Choose one: --keep-days N, or --keep-default")
     with open_retention() as retention:
         find_projects(retention, project)
-        retention.keep(project, keep_days)
+        retention.set_keep_days(project, keep_days)
     click.echo(f"{project}: kept {'as TURNLOG_KEEP_DAYS says' if keep_days is None else f'for {keep_days:,} days'}")
     next_step("turnlog expire --dry-run  # what would be erased now")
 

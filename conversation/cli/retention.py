@@ -20,7 +20,7 @@ def open_retention() -> Iterator[Retention]:
     from logging_store.upkeep.retention import Retention
 
     with open_database() as database:
-        yield Retention(database, SpoolDirectory(current_settings().spool_dir, Limits()).sessions)
+        yield Retention(database, SpoolDirectory(current_settings().spool_dir, Limits()).parent_ids)
 
 
 def find_projects(retention: Retention, only: str | None) -> list[Project]:

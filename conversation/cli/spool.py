@@ -54,13 +54,13 @@ def status() -> None:
 def list_dead_letters(after: int) -> None:
     """List dead letters: number, time of refusal, record and reason."""
     from logging_store.batches import Receipt
-    from logging_store.spool import resend
+    from logging_store.spool import dead_letters
 
     letters = _dead_letters().list(_PAGE, after)
     for letter in letters:
         click.echo(
-            f"{letter.number}  {_time(letter.refused_at)}  session {letter.session_id}  record {letter.record_id}  "
-            f"{resend.what_became(Receipt.model_validate(letter.receipt), ': ')}"
+            f"{letter.number}  {_time(letter.rejected_at)}  session {letter.session_id}  record {letter.record_id}  "
+            f"{dead_letters.describe(Receipt.model_validate(letter.receipt), ': ')}"
         )
     if len(letters) == _PAGE:
         next_step(f"turnlog spool list --after {letters[-1].number}")
@@ -79,8 +79,8 @@ def show(number: int) -> None:
         to_json(
             {
                 "number": letter.number,
-                "acknowledged_at": _time(letter.kept_at),
-                "refused_at": _time(letter.refused_at),
+                "acknowledged_at": _time(letter.spooled_at),
+                "rejected_at": _time(letter.rejected_at),
                 "receipt": letter.receipt,
                 "batch": letter.batch.to_json(),
             },
@@ -94,7 +94,7 @@ def show(number: int) -> None:
 @click.option("--all", "every", is_flag=True, help="Send all dead letters.")
 def retry(number: int | None, *, every: bool) -> None:
     """Send a dead letter to the store again. It is removed once it is stored."""
-    from logging_store.spool import resend
+    from logging_store.spool import dead_letters
 
     if (number is None) != every:
         raise click.UsageError("Give the number of one dead letter, or --all")
@@ -103,9 +103,9 @@ def retry(number: int | None, *, every: bool) -> None:
     # where letters wait is a log, even if its database was lost: a new one is made, as `turnlog serve` does
     with open_address(creates=True), closing(store):
         for letter in _every() if number is None else [_find(number)]:
-            receipt, gone = resend.retry(store, _dead_letters(), letter)
+            receipt, gone = dead_letters.retry(store, _dead_letters(), letter)
             refused += not gone
-            click.echo(f"{letter.number}  {resend.what_became(receipt, '  ')}")
+            click.echo(f"{letter.number}  {dead_letters.describe(receipt, '  ')}")
     if refused:
         raise click.exceptions.Exit(1)
 

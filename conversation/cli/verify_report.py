@@ -30,9 +30,9 @@ def command(*, file: BinaryIO) -> None:
         raise click.ClickException(f"{file.name} is not a report: it names no project")
     with open_database() as database:
         # asking makes a key where there is none: not for what anybody wrote into a file
-        known = database.ask(ops.PROJECTS, project, ops.Nothing())["projects"]
-        right = bool(known) and erasure_reports.is_signed(
-            report, database.ask(ops.REPORT_KEY, project, ops.Nothing())["key"]
+        known = database.ask(ops.PROJECTS, project, ops.NoQuery())["projects"]
+        right = bool(known) and erasure_reports.verify(
+            report, database.ask(ops.REPORT_KEY, project, ops.NoQuery())["key"]
         )
     if not right:
         raise click.ClickException("The report was changed, or another database's service signed it")

@@ -19,7 +19,7 @@ def is_empty(log: ConversationRepository) -> bool:
 def import_into(log: ConversationRepository) -> Tally:
     """Import the week, moved so that it ends now. Raises `StoreError` if a record can't be stored."""
     # the database was asked a moment ago: if it goes away now, nobody waits for it
-    run = Importer(log.keep, reject=_refuse, report=_refuse, on_outage=lambda *_: None, patience_s=0)
+    run = Importer(log.write, reject=_refuse, report=_refuse, on_outage=lambda *_: None, patience_s=0)
     with sources.open_source(RECORDING) as source:
         shift = TimeShift.to_now(turnlog_lines.read(documents.read(source.stream)))
     with sources.open_source(RECORDING) as source:

@@ -37,7 +37,7 @@ class Examination:
         """Examine the database, and `tables` through its libpq `address`, since Supabase's API doesn't reach those."""
         remedies = Remedies(self.settings.store_kind)
         try:
-            ping = self._ask(ops.PING, ops.Nothing())
+            ping = self._ask(ops.PING, ops.NoQuery())
             if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
                 raise Misconfigured("the function turnlog of this database isn't Turnlog's")
         except TurnlogError as error:
@@ -74,14 +74,14 @@ class Examination:
         return Check("schema", version, [finding])
 
     def _shape(self, remedies: Remedies) -> list[Check]:
-        found = self._ask(ops.CATALOGUE, ops.OfTables(tables=catalogue.tables()))
+        found = self._ask(ops.CATALOGUE, ops.TablesQuery(tables=catalogue.tables()))
         return shape.compare(catalogue.expected(), found, remedies)
 
     def _access(self, remedies: Remedies) -> list[Check]:
-        answer = self._ask(ops.ACCESS, ops.OfTables(tables=catalogue.tables()))
+        answer = self._ask(ops.ACCESS, ops.TablesQuery(tables=catalogue.tables()))
         return [privileges.check_grants(answer, remedies), privileges.check_roles(answer)]
 
-    def _durability(self, ping: dict[str, Any]) -> list[Check]:
+    def _durability(self, ping: ops.ServerSettings) -> list[Check]:
         answer = self._ask(ops.SETTINGS, ops.SettingsQuery(settings=durability.NAMES))
         standby = ping["read_only"] and answer["settings"]["default_transaction_read_only"]["value"] == "off"
         return [durability.check(answer, in_recovery=standby)]

@@ -13,7 +13,8 @@ from conversation.api import http
 from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store.batches import Receipt
-from logging_store.spool import DeadLetters, resend
+from logging_store.spool import DeadLetters
+from logging_store.spool import dead_letters as letters_module
 from logging_store.spool.dead_letters import DeadLetter
 
 blueprint = Blueprint("pages_dead_letters", __name__)
@@ -30,9 +31,9 @@ def dead_letters() -> Response:
 @blueprint.post("/dead-letters/<int:number>/retry")
 @access.page("admin", service_wide=True)
 def retry(number: int) -> Response:
-    receipt, is_resolved = resend.retry(http.repository().store, _letters(), _find(number))
+    receipt, is_resolved = letters_module.retry(http.repository().store, _letters(), _find(number))
     if not is_resolved:
-        return _page(number - 1, 409, rejected=(number, resend.what_became(receipt, ": ")))
+        return _page(number - 1, 409, rejected=(number, letters_module.describe(receipt, ": ")))
     message = {"spooled": "letter-spooled", "rejected": "letter-erased"}.get(receipt.receipt, "letter-stored")
     return pages.redirect_after_post("pages_dead_letters.dead_letters", message=message)
 
@@ -65,9 +66,9 @@ def _view_of(letter: DeadLetter) -> dict[str, Any]:
         "project": letter.project,
         "session_id": letter.session_id,
         "record_id": letter.record_id,
-        "acknowledged_at": datetime.fromtimestamp(letter.kept_at, UTC),
-        "refused_at": datetime.fromtimestamp(letter.refused_at, UTC),
-        "reason": resend.what_became(Receipt.model_validate(letter.receipt), ": "),
+        "acknowledged_at": datetime.fromtimestamp(letter.spooled_at, UTC),
+        "rejected_at": datetime.fromtimestamp(letter.rejected_at, UTC),
+        "reason": letters_module.describe(Receipt.model_validate(letter.receipt), ": "),
         "receipt": letter.receipt,
         "batch": letter.batch.to_json(),
     }

@@ -52,8 +52,8 @@ def give(session: str, interaction: str) -> Response:
         return _back(session, interaction, "feedback-empty")
     about = {"session_id": session, "interaction_id": interaction, "author": author()}
     records = [requests.validate(Feedback, {**about, "name": name, "value": value}) for name, value in values.items()]
-    results = http.repository().keep(records)
-    if rejected := next((each.receipt for each in results if not each.receipt.kept), None):
+    results = http.repository().write(records)
+    if rejected := next((each.receipt for each in results if not each.receipt.acknowledged), None):
         return problems.refused(rejected, {})
     return _back(session, interaction, _message([each.receipt for each in results]))
 

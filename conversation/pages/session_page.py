@@ -11,7 +11,7 @@ from conversation import access, pages
 from conversation.api import cursors, http, pagination, pricing
 from conversation.pages import bubbles, feedback_page, markdown
 from logging_store import operations as ops
-from logging_store.records.json_values import UNCOUNTED
+from logging_store.records.json_values import NO_TURN
 
 blueprint = Blueprint("pages_session", __name__)
 
@@ -68,8 +68,8 @@ def session_page(session: str) -> Response:
     )
 
 
-def _conversation_query(parameters: pagination.TurnsQuery, target: str | None) -> ops.ConversationPart:
-    query: ops.ConversationPart = {"limit": TURNS, "feedback": feedback_page.MAX_SHOWN}
+def _conversation_query(parameters: pagination.TurnsQuery, target: str | None) -> ops.ConversationOptions:
+    query: ops.ConversationOptions = {"limit": TURNS, "feedback": feedback_page.MAX_SHOWN}
     if target:
         query["interaction_id"] = target
     if parameters.after:
@@ -133,9 +133,9 @@ def _mark_gaps(turns: list[Turn]) -> None:
             turn["missing"] = (before["turn"] + 1, turn["turn"] - 1)
 
 
-def _place(row: ops.Interaction) -> ops.TurnPlace:
+def _place(row: ops.Interaction) -> ops.TurnCursor:
     return {
-        "turn": row["turn"] if row["turn"] is not None else UNCOUNTED,
+        "turn": row["turn"] if row["turn"] is not None else NO_TURN,
         "at": row["started_at"] or row["created_at"],
         "interaction_id": row["interaction_id"],
     }

@@ -6,7 +6,7 @@ from conversation import access, pages
 from conversation.api import cursors, http, pagination
 from conversation.pages import forms
 from logging_store import operations as ops
-from logging_store.log_reader import SessionsOf
+from logging_store.log_reader import NamedSessionsQuery
 from logging_store.repository import ConversationRepository
 
 blueprint = Blueprint("pages_sessions", __name__)
@@ -56,7 +56,7 @@ def sessions() -> Response:
     )
 
 
-def _find(log: ConversationRepository, query: SessionsOf) -> tuple[list[ops.Session], ops.SessionPlace | None]:
+def _find(log: ConversationRepository, query: NamedSessionsQuery) -> tuple[list[ops.Session], ops.SessionCursor | None]:
     """Return a page of sessions and the cursor after it; a search for rare ones may end early, with a short page."""
     found: list[ops.Session] = []
     for _ in range(_MAX_CALLS):

@@ -188,7 +188,7 @@ class _Comparer:
         return found
 
     def _transcript(self, session_id: str) -> Iterator[ops.Interaction]:
-        for page in ops.pages(partial(self._repository.transcript, session_id), ops.TranscriptPart(limit=_PAGE)):
+        for page in ops.pages(partial(self._repository.transcript, session_id), ops.TranscriptOptions(limit=_PAGE)):
             if not page["complete"]:
                 raise StoreUnavailable("a session can't be read completely while a part of it is spooled: try again")
             yield from page["interactions"]

@@ -17,9 +17,9 @@ from functools import partial
 from conversation.proof.selftest_calls import Call, Script, describe, title
 from logging_store import operations as ops
 from logging_store.errors import TurnlogError
-from logging_store.log_reader import SessionsOf
+from logging_store.log_reader import NamedSessionsQuery
 from logging_store.records.models import Session
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 
 _PAGE = 100
 
@@ -140,7 +140,7 @@ class _SelfTest:
                 for kept in results:
                     self._record_receipt(kept)
 
-    def _record_receipt(self, kept: Kept) -> None:
+    def _record_receipt(self, kept: WriteResult) -> None:
         name = " ".join(who.key or who.id for who in (kept.session, kept.interaction) if who)
         receipt = kept.receipt
         self.accepted.record(
@@ -149,7 +149,7 @@ class _SelfTest:
         self._created[name] += receipt.receipt == "created"
 
     def _transcript(self, name: str) -> Iterator[ops.Interaction]:
-        for page in ops.pages(partial(self._log.transcript, name), ops.TranscriptPart(limit=_PAGE)):
+        for page in ops.pages(partial(self._log.transcript, name), ops.TranscriptOptions(limit=_PAGE)):
             yield from page["interactions"]
 
     def _wrong_rows(self, name: str) -> Iterator[str]:
@@ -173,7 +173,7 @@ class _SelfTest:
 
     def _wrong_list(self) -> Iterator[str]:
         listed: Counter[str | None] = Counter()
-        for page in ops.pages(self._log.sessions, SessionsOf(limit=_PAGE)):
+        for page in ops.pages(self._log.sessions, NamedSessionsQuery(limit=_PAGE)):
             listed.update(session["key"] for session in page["sessions"])
         for name in listed.keys() | self._script.sent.keys():
             if listed[name] != (expected := int(name in self._script.sent)):
@@ -187,12 +187,12 @@ class _SelfTest:
             yield f"{name} lacks the turns {gaps['gaps']} and has several of {gaps['doubled']}"
 
     def _wrong_gaps(self) -> Iterator[str]:
-        for page in ops.pages(self._log.sessions_with_gaps, ops.GapsOfPage(limit=_PAGE, ranges=1)):
+        for page in ops.pages(self._log.sessions_with_gaps, ops.GapsPageOptions(limit=_PAGE, ranges=1)):
             yield from (f"{session['key']} is listed among the sessions with gaps" for session in page["sessions"])
 
     def _delete_all(self, gone: Check) -> Iterator[str]:
         while True:
-            report = self._log.store.ask(ops.FORGET_PROJECT, self._log.project, ops.ForgetQuery())
+            report = self._log.store.ask(ops.PURGE_PROJECT, self._log.project, ops.PurgeProjectQuery())
             removed = report["sessions"] + report["interactions"]
             gone.looked_at += removed
             if not report["left"]:

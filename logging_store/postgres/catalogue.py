@@ -1,7 +1,4 @@
-"""What the database should look like: the answer of `turnlog.catalogue` on a freshly migrated one.
-
-`make migration` writes it anew.
-"""
+"""The expected schema: the result of `turnlog.catalogue` on a freshly migrated database. `make migration` writes it."""
 
 import json
 from functools import cache
@@ -16,11 +13,11 @@ Catalogue = dict[str, dict[str, Any]]
 
 @cache
 def expected() -> Catalogue:
-    """Return the shape that this code needs."""
+    """Return the schema that this version needs."""
     catalogue: Catalogue = json.loads(FILE.read_text(encoding="utf-8"))
     return catalogue
 
 
 def tables() -> list[str]:
-    """Return the names of Turnlog's tables, all in the schema turnlog."""
+    """Return the names of all tables in the schema `turnlog`."""
     return list(expected()["tables"])

@@ -1,13 +1,16 @@
-"""Connection strings of PostgreSQL, read with libpq's own parser."""
+"""Parses PostgreSQL connection strings with libpq's own parser.
+
+A module of its own, so that the settings don't load the connection pool.
+"""
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 
 def parse(conninfo: str) -> dict[str, str]:
-    """Return the parameters that a connection string sets, by libpq's names.
+    """Return the parameters of a connection string: `{"host": "db", "dbname": "turnlog"}`.
 
-    Raises `ValueError` without quoting the string: libpq would, with the password.
+    Raises `ValueError` without quoting the string: libpq's message does, with the password.
     """
     try:
         return {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}

@@ -1,7 +1,7 @@
-"""A deadline that holds when the other side hangs.
+"""A deadline that holds even if the server hangs.
 
-A stopped server keeps its sockets open: no timeout of its own fires and keepalives are answered by its kernel. So a
-watchdog shuts the socket down from this side, and the thread that waits on it sees the connection end.
+A stopped server keeps its sockets open: none of its timeouts fires, and its kernel answers keepalives. So a watchdog
+shuts the socket down on this side, and the thread that waits on it sees the connection end.
 """
 
 import os
@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 
 
 class Watchdog:
-    """Ends the sockets of calls that outlive their deadline. Its one thread starts at the first call."""
+    """Shuts down the sockets of calls that exceed their deadline. Its thread starts at the first call."""
 
-    #: Seconds between looks; a deadline is kept to this precision.
+    #: Seconds between checks, and so the precision of a deadline.
     PRECISION = 0.25
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Watchdog:
     @contextmanager
     def limit(self, fd: int, seconds: float) -> Iterator[None]:
         """Shut the connected socket `fd` down unless the block ends within `seconds`."""
-        # a duplicate, so that a number closed and used again elsewhere is never hit
+        # a duplicate, so that a descriptor that was closed and reused is never shut down
         ours = socket.socket(fileno=os.dup(fd))
         with self._lock:
             self._watched[id(ours)] = (time.monotonic() + seconds, ours)
@@ -57,5 +57,5 @@ class Watchdog:
             with self._lock:
                 for deadline, watched in self._watched.values():
                     if deadline <= now:
-                        with suppress(OSError):  # it may have ended by itself
+                        with suppress(OSError):  # already closed
                             watched.shutdown(socket.SHUT_RDWR)

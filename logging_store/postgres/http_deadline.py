@@ -1,9 +1,9 @@
-"""An absolute deadline for calls through httpx, whose own timeouts begin anew with each chunk.
+"""An absolute deadline for httpx calls, whose own timeouts restart with each chunk.
 
     with until(time.monotonic() + 5):
         client.get(url)  # raises httpx.TimeoutException or another httpx.TransportError in time
 
-A server that sends a byte now and then would otherwise hold a thread for ever.
+Otherwise a server that sends a byte now and then would block a thread for ever.
 """
 
 import ssl
@@ -16,22 +16,22 @@ from typing import Any
 import httpcore
 import httpx
 
-_PIECE = 64 * 1024  # bytes
+_CHUNK = 64 * 1024  # bytes
 _this_call = threading.local()
 
 
 @contextmanager
-def until(ends: float) -> Iterator[None]:
-    """Let network calls of this thread end at a time of the monotonic clock."""
-    _this_call.ends = ends
+def until(deadline: float) -> Iterator[None]:
+    """Limit the network calls of this thread to a time of the monotonic clock."""
+    _this_call.deadline = deadline
     try:
         yield
     finally:
-        del _this_call.ends
+        del _this_call.deadline
 
 
 def install(client: httpx.Client) -> None:
-    """Make a client's connections keep the deadline of the thread that uses them."""
+    """Make a client's connections observe the deadline of the thread that uses them."""
     for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 - httpx has no way to name a backend
         if isinstance(transport, httpx.HTTPTransport):
             transport._pool._network_backend = _Backend()  # noqa: SLF001
@@ -40,14 +40,14 @@ def install(client: httpx.Client) -> None:
 
 def _limit_wait_for_connection(request: httpx.Request) -> None:
     timeouts = request.extensions["timeout"]
-    request.extensions["timeout"] = timeouts | {"pool": _left(timeouts["pool"])}
+    request.extensions["timeout"] = timeouts | {"pool": _remaining(timeouts["pool"])}
 
 
-def _left(timeout: float | None) -> float | None:
-    ends: float | None = getattr(_this_call, "ends", None)
-    if ends is None:
+def _remaining(timeout: float | None) -> float | None:
+    deadline: float | None = getattr(_this_call, "deadline", None)
+    if deadline is None:
         return timeout
-    left = ends - time.monotonic()
+    left = deadline - time.monotonic()
     if left <= 0:
         raise httpcore.ReadTimeout("the deadline of the call is over")
     return left if timeout is None else min(timeout, left)
@@ -58,12 +58,12 @@ class _Stream(httpcore.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout))
+        return self._inner.read(max_bytes, _remaining(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        # piece by piece: the limit begins anew for each send
-        for start in range(0, len(buffer), _PIECE):
-            self._inner.write(buffer[start : start + _PIECE], _left(timeout))
+        # in chunks, since the timeout restarts for each send
+        for start in range(0, len(buffer), _CHUNK):
+            self._inner.write(buffer[start : start + _CHUNK], _remaining(timeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -71,7 +71,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(timeout)))
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _remaining(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
@@ -89,4 +89,4 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.connect_tcp(host, port, _left(timeout), local_address, socket_options))
+        return _Stream(self._inner.connect_tcp(host, port, _remaining(timeout), local_address, socket_options))

@@ -1,8 +1,7 @@
 """Applies `supabase/migrations/*.sql`, one file a release, each made from `supabase/schemas` by `make migration`.
 
-A file is a transaction and records its version in `turnlog.migrations` itself, so this, `supabase db push` and a
-person with an SQL editor agree on what is done. One migrator works at a time; a second one waits, and then finds the
-work done.
+A file is a transaction and records its version in `turnlog.migrations` itself, so it can be applied by this module, by
+`supabase db push` or in an SQL editor. One migrator runs at a time; a second one waits, then finds the work done.
 """
 
 import re
@@ -24,23 +23,23 @@ DIRECTORY = next(
     if folder.is_dir()
 )
 
-#: Advisory lock of Turnlog's migrations: the bytes of "turnlog" as a number.
+#: The advisory lock of migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")
 
-#: The comment by which a schema `turnlog` is known as ours; supabase/schemas/schema.sql sets it.
+#: The comment that marks a schema `turnlog` as ours; supabase/schemas/schema.sql sets it.
 MARK = "Turnlog, the AI conversation log. Its migrations make what is in here."
 
-#: How rows of a Turnlog from before the first release come along; it kept them in the schema `public`.
-BEFORE_THE_FIRST_RELEASE = (
+#: Tells how to migrate rows of a version before the first release, which used the schema `public`.
+PRERELEASE_HINT = (
     "This database also holds the tables of a Turnlog from before 0.1.0, in the schema public; they stay as they are. "
     "To bring their rows along, run `export` with that version and `import --format turnlog` with this one."
 )
 
 
-#: A file's own transaction, which is left out where it runs inside another.
+#: A file's own transaction, removed where it runs inside another.
 _TRANSACTION = re.compile(r"^(begin|commit);$", re.MULTILINE)
 
-#: What a migration raises about a name that is somebody else's, or a right that is missing, in sentences of its own.
+#: Raised by migrations, with a sentence for the operator: a name is taken, or a right is missing.
 _REFUSALS = (psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateFunction, psycopg.errors.InsufficientPrivilege)
 
 
@@ -71,10 +70,10 @@ def migrate(conninfo: str, *, again: bool = False) -> Applied:
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
             if again:
-                return Applied(apply_again(connection))
+                return Applied(reapply(connection))
             applied = list(apply(connection))
-            is_news = bool(applied) and holds_old_tables(connection)
-            return Applied(applied, BEFORE_THE_FIRST_RELEASE if is_news else None)
+            is_news = bool(applied) and has_prerelease_tables(connection)
+            return Applied(applied, PRERELEASE_HINT if is_news else None)
     except psycopg.OperationalError as error:
         if _REFUSED.search(str(error)):
             raise TurnlogError(f"The database refuses us, check DATABASE_URL: {error}") from error
@@ -98,7 +97,7 @@ def is_foreign(conninfo: str) -> bool:
 
 
 def available() -> list[Migration]:
-    """Return the migrations that this code brings, in order."""
+    """Return the migrations of this version, in order."""
     return [
         Migration(*_version_and_name(path), path.read_text(encoding="utf-8"))
         for path in sorted(DIRECTORY.glob("*.sql"))
@@ -110,15 +109,15 @@ def _version_and_name(path: Path) -> tuple[str, str]:
     return version, name
 
 
-#: What `turnlog.ping` answers on a database that this code fits.
+#: The schema version that this code needs, as `turnlog.ping` returns it.
 SCHEMA_VERSION = max(_version_and_name(path)[0] for path in DIRECTORY.glob("*.sql"))
 
 
 def apply(connection: psycopg.Connection) -> Iterator[Migration]:
     """Bring the database up to date; yield each migration once it is committed.
 
-    `connection` must be in autocommit mode. Raises `Misconfigured` if a newer Turnlog has been here, or if what is not
-    Turnlog's has a name that it needs.
+    `connection` must be in autocommit mode. Raises `Misconfigured` if the database has a newer version, or if foreign
+    objects have names that Turnlog needs.
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
@@ -131,10 +130,10 @@ def apply(connection: psycopg.Connection) -> Iterator[Migration]:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
 
-def apply_again(connection: psycopg.Connection) -> list[Migration]:
-    """Run every migration that is recorded once more, all in one transaction, and return them.
+def reapply(connection: psycopg.Connection) -> list[Migration]:
+    """Run every applied migration again in one transaction, and return them.
 
-    What is missing of tables, indexes, functions and rights comes back; rows and columns stay as they are.
+    That restores missing tables, indexes, functions and rights; rows and columns stay as they are.
     """
     connection.execute("select pg_advisory_lock(%s)", [_LOCK])
     try:
@@ -146,8 +145,8 @@ def apply_again(connection: psycopg.Connection) -> list[Migration]:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
 
 
-def holds_old_tables(connection: psycopg.Connection) -> bool:
-    """Tell whether the database holds tables of a Turnlog from before the first release."""
+def has_prerelease_tables(connection: psycopg.Connection) -> bool:
+    """Return whether the database has tables of a version before the first release."""
     row = connection.execute("select to_regprocedure('public.turnlog_ping_v1(jsonb)') is not null").fetchone()
     return row == (True,)
 
@@ -167,11 +166,11 @@ def run(connection: psycopg.Connection, these: list[Migration]) -> None:
             for migration in these:
                 connection.execute(_TRANSACTION.sub("", migration.sql).encode())
     except _REFUSALS as error:
-        raise Misconfigured(_sentence(error.diag)) from error
+        raise Misconfigured(_refusal_message(error.diag)) from error
 
 
-def _sentence(diag: psycopg.errors.Diagnostic) -> str:
-    """Return what a migration says of a name that is taken: what is there, and how to proceed."""
+def _refusal_message(diag: psycopg.errors.Diagnostic) -> str:
+    """Return a migration's error in one line: what is in the way, and how to proceed."""
     return ". ".join(
         part.rstrip(".") for part in (diag.message_primary, diag.message_detail, diag.message_hint) if part
     )

@@ -1,7 +1,7 @@
-"""Calls the functions over PostgreSQL's own protocol, through a pool of connections.
+"""Calls the functions over PostgreSQL's own protocol, through a connection pool.
 
-A call is one statement in autocommit mode, so one round trip and one transaction. The pool opens at the first call,
-in the process that makes it, since gunicorn forks.
+A call is one statement in autocommit mode: one round trip and one transaction. The pool opens at the first call of each
+process, since gunicorn forks.
 """
 
 import os
@@ -24,13 +24,15 @@ from logging_store.postgres.deadline import Watchdog
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.sqlstate import classify
 
-_SOON_S = 0.25  # until a pool without a free connection is asked why
-_NO_SLOT = re.compile(r"too many (clients|connections)|remaining connection slots")  # libpq has words only
+_FIRST_WAIT_S = 0.25  # how long to wait for a free connection before connecting directly, to learn the error
+_TOO_MANY_CONNECTIONS = re.compile(
+    r"too many (clients|connections)|remaining connection slots"
+)  # libpq returns no code
 _CONNECT_S = 5  # a healthy server answers in milliseconds, a pooler under load in a second or two
 
 
 class PostgresStore(FunctionStore):
-    """Turnlog's functions in a PostgreSQL database.
+    """A store in a PostgreSQL database.
 
     `conninfo`: a libpq connection string or URL. `pool_size`: the most connections of this process.
     """
@@ -42,10 +44,10 @@ class PostgresStore(FunctionStore):
         self._opening = threading.Lock()
         self._opened: tuple[int, ConnectionPool, Watchdog] | None = None
 
-    def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
+    def _call(self, function: str, value: Mapping[str, Any], deadline: float) -> Any:
         pool, watchdog = self._resources()
-        with _driver_errors(), self._live_connection(pool, ends) as connection:
-            with watchdog.limit(connection.fileno(), ends - time.monotonic()):
+        with _driver_errors(), self._live_connection(pool, deadline) as connection:
+            with watchdog.limit(connection.fileno(), deadline - time.monotonic()):
                 row = connection.execute(
                     f"select turnlog.{function}(%s)".encode(),
                     [Jsonb(value, dumps=to_json)],
@@ -60,10 +62,10 @@ class PostgresStore(FunctionStore):
             opened[2].close()
 
     @contextmanager
-    def _live_connection(self, pool: ConnectionPool, ends: float) -> Iterator[psycopg.Connection]:
-        """Lend a connection, passing over those that the server has ended. Raises `PoolTimeout` at the time `ends`."""
-        # the pool's own check sleeps for seconds after each dead one; after a restart of the server all of them are
-        while _was_ended(connection := self._lend(pool, ends)):
+    def _live_connection(self, pool: ConnectionPool, deadline: float) -> Iterator[psycopg.Connection]:
+        """Borrow a connection that the server hasn't closed. Raises `PoolTimeout` at the time `deadline`."""
+        # the pool's own check sleeps for seconds after each closed one, and a restart of the server closes all of them
+        while _was_closed_by_server(connection := self._acquire(pool, deadline)):
             connection.close()
             pool.putconn(connection)
         try:
@@ -71,23 +73,23 @@ class PostgresStore(FunctionStore):
         finally:
             pool.putconn(connection)
 
-    def _lend(self, pool: ConnectionPool, ends: float) -> psycopg.Connection:
-        if (left := ends - time.monotonic()) <= _SOON_S:
+    def _acquire(self, pool: ConnectionPool, deadline: float) -> psycopg.Connection:
+        if (left := deadline - time.monotonic()) <= _FIRST_WAIT_S:
             return pool.getconn(left)
         try:
-            return pool.getconn(_SOON_S)
+            return pool.getconn(_FIRST_WAIT_S)
         except PoolTimeout:
-            # the pool knows no more than that; by connecting ourselves we learn at once whether and why nobody answers
-            self._connect_once(ends)
-            return pool.getconn(ends - time.monotonic())
+            # the pool only reports a timeout; connecting directly raises the server's error at once
+            self._connect_once(deadline)
+            return pool.getconn(deadline - time.monotonic())
 
-    def _connect_once(self, ends: float) -> None:
-        """Raise the server's own words if it doesn't let us in; that it has no more connections to give may pass."""
-        seconds = max(1, min(_CONNECT_S, int(ends - time.monotonic())))
+    def _connect_once(self, deadline: float) -> None:
+        """Raise the server's error if it refuses connections, unless it only has none left at the moment."""
+        seconds = max(1, min(_CONNECT_S, int(deadline - time.monotonic())))
         try:
             psycopg.connect(self._conninfo, connect_timeout=seconds, application_name="turnlog").close()
         except psycopg.OperationalError as error:
-            if not _NO_SLOT.search(str(error)):
+            if not _TOO_MANY_CONNECTIONS.search(str(error)):
                 raise
 
     def _resources(self) -> tuple[ConnectionPool, Watchdog]:
@@ -105,7 +107,7 @@ class PostgresStore(FunctionStore):
             min_size=1,
             max_size=self._pool_size,
             timeout=self.deadline_s,
-            reconnect_timeout=self.deadline_s,  # the next caller tries afresh; the pool's own pauses grow to minutes
+            reconnect_timeout=self.deadline_s,  # the next call tries again; the pool's own pauses grow to minutes
             configure=self._configure,
             open=True,
             name="turnlog",
@@ -113,7 +115,7 @@ class PostgresStore(FunctionStore):
                 "autocommit": True,
                 "connect_timeout": _CONNECT_S,
                 "application_name": "turnlog",
-                # poolers in transaction mode don't keep prepared statements; a call of a function gains little by one
+                # poolers in transaction mode don't support prepared statements, from which a call gains little
                 "prepare_threshold": None,
             },
         )
@@ -128,8 +130,8 @@ def _from_json(text: str | bytes) -> Any:
     return jiter.from_json(text if isinstance(text, bytes) else text.encode())
 
 
-def _was_ended(connection: psycopg.Connection) -> bool:
-    """Tell without a round trip: nobody sends on an idle connection but to say goodbye."""
+def _was_closed_by_server(connection: psycopg.Connection) -> bool:
+    """Return whether an idle connection was closed, without a round trip: then it has become readable."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
@@ -137,14 +139,14 @@ def _was_ended(connection: psycopg.Connection) -> bool:
 
 @contextmanager
 def _driver_errors() -> Iterator[None]:
-    """Turn psycopg's errors into ours."""
+    """Convert psycopg's errors."""
     try:
         yield
     except PoolTimeout as error:
-        raise StoreUnavailable("no connection to PostgreSQL could be had in time") from error
+        raise StoreUnavailable("no connection to PostgreSQL became free in time") from error
     except psycopg.Error as error:
         if error.sqlstate is None:
-            # the connection failed or ended; if that was during the commit, nobody knows the outcome yet
+            # the connection failed; if that was during the commit, the outcome is unknown
             raise StoreUnavailable(f"the connection to PostgreSQL failed: {error}") from error
         diag = error.diag
         raise classify(

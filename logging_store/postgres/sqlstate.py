@@ -1,7 +1,7 @@
-"""What a failure of the database means, whichever way we called it.
+"""Maps SQLSTATE codes to Turnlog's errors.
 
-Both drivers hand over Postgres' SQLSTATE (PostgREST passes it on as the body's `code`, beside codes of its own), so
-the decision is made here once, by code and never by HTTP status.
+Both drivers return PostgreSQL's SQLSTATE (PostgREST as the body's `code`, along with codes of its own), so errors are
+classified here once, by code and never by HTTP status.
 """
 
 import re
@@ -18,9 +18,9 @@ from logging_store.errors import (
 )
 
 _UNAVAILABLE = re.compile(
-    r"08...|40001|40003|40P01|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: poolers' refusals
+    r"08...|40001|40003|40P01|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: raised by poolers
 )
-_BUSY = re.compile(r"55P03|57014")  # a lock wasn't to be had in time, or the statement took too long
+_BUSY = re.compile(r"55P03|57014")  # lock timeout, statement timeout
 _MISCONFIGURED = re.compile(r"42...|28...|3D000|0A000|PGRST.*")
 _INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
 
@@ -55,11 +55,11 @@ def classify(
     constraint: str | None = None,
     column: str | None = None,
 ) -> StoreError:
-    """Return our error for a database error; the caller raises it from the driver's own."""
+    """Return the error for a SQLSTATE; the caller raises it from the driver's own."""
     if code.startswith("22") and not (code == "22023" and message.startswith("role ")):
-        return Invalid(f"{without_values(message)} ({code})", field=column or _field_of(message, constraint))
+        return Invalid(f"{without_values(message)} ({code})", field=column or _find_field(message, constraint))
     if code in {"23505", "23503", "23P01"}:
-        return _clash(message, detail, constraint)
+        return _conflict(message, detail, constraint)
     if hint := _HINTS.get(code):
         kind = SchemaMissing if code in _SCHEMA_MISSING else Misconfigured
         return kind(f"{message} ({code}): {hint}")
@@ -68,19 +68,19 @@ def classify(
     if _UNAVAILABLE.fullmatch(code):
         return StoreUnavailable(f"{message} ({code})")
     if _INVALID.fullmatch(code):
-        return Invalid(f"{message} ({code})", field=column or _field_of(message, constraint))
+        return Invalid(f"{message} ({code})", field=column or _find_field(message, constraint))
     if _MISCONFIGURED.fullmatch(code):
         return Misconfigured(f"{message} ({code})")
     return StoreUnavailable(f"{message} ({code})")
 
 
 def without_values(message: str) -> str:
-    """Return what the database says of a value that it can't take, without the value: that may be what people said."""
+    """Return a message without quoted values, which may be what people wrote."""
     return _VALUE.sub('"…"', message)
 
 
-def _clash(message: str, detail: str | None, constraint: str | None) -> Conflict:
-    """Report a unique or foreign-key clash by its rule and the values tried."""
+def _conflict(message: str, detail: str | None, constraint: str | None) -> Conflict:
+    """Return the conflict of a unique or foreign key, with its constraint and the attempted values."""
     if constraint is None and (quoted := _QUOTED.findall(message)):
         constraint = quoted[-1]
     columns: tuple[str, ...] = ()
@@ -88,15 +88,15 @@ def _clash(message: str, detail: str | None, constraint: str | None) -> Conflict
     if key := _KEY_VALUES.match(detail or ""):
         columns = tuple(key["columns"].split(", "))
         values = key["values"].split(", ")
-        # a value may hold the separator itself: then the values are named as one
+        # a value may contain the separator: then all values are reported as one
         attempted = (
             dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {key["columns"]: key["values"]}
         )
     return Conflict(message, constraint=constraint, columns=columns, attempted=attempted)
 
 
-def _field_of(message: str, constraint: str | None) -> str | None:
-    """Name the field that a check or not-null failure is about; our checks are called TABLE_FIELD_check."""
+def _find_field(message: str, constraint: str | None) -> str | None:
+    """Return the field of a check or not-null violation; our checks are named TABLE_FIELD_check."""
     name = constraint or next(iter(reversed(_QUOTED.findall(message))), None)
     if name and (check := _CHECK.fullmatch(name)):
         return check[1]

@@ -1,7 +1,7 @@
-"""Calls the functions through Supabase's API, with supabase-py's `rpc`: `public.turnlog` is the door to all of them.
+"""Calls the functions through Supabase's API, with supabase-py's `rpc` of `public.turnlog`.
 
 PostgREST runs each request in one transaction, so a batch is atomic here too. The client is only used for `rpc` with
-the project's secret key, never to sign anyone in: a signed-in client would send the user's token instead of the key.
+the project's secret key and never signs anyone in: a signed-in client would send the user's token instead of the key.
 """
 
 import os
@@ -22,12 +22,14 @@ from logging_store.postgres.sqlstate import classify
 from supabase import Client, ClientOptions, create_client
 
 _CONNECT_S = 5
-_ENDED_CONNECTIONS = 20  # of PostgREST's pool (10 by default); each fails one call, at once, before anything is done
-_CONNECTION_ENDED = "57P01"
+_MAX_CLOSED_CONNECTIONS = (
+    20  # of PostgREST's pool (10 by default); each fails one call at once, before it has any effect
+)
+_CONNECTION_CLOSED = "57P01"
 
 
 class SupabaseStore(FunctionStore):
-    """Turnlog's functions in a Supabase project.
+    """A store in a Supabase project.
 
     `url`: the project's URL. `key`: its secret key. `pool_size`: the most connections of this process.
     """
@@ -41,22 +43,22 @@ class SupabaseStore(FunctionStore):
         self._opened: tuple[int, Client, httpx.Client] | None = None
         self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
 
-    def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
-        for _ in range(_ENDED_CONNECTIONS):
+    def _call(self, function: str, value: Mapping[str, Any], deadline: float) -> Any:
+        for _ in range(_MAX_CLOSED_CONNECTIONS):
             try:
-                return self._call_once(function, value, ends)
+                return self._call_once(function, value, deadline)
             except StoreUnavailable as error:
-                if getattr(error.__cause__, "code", None) != _CONNECTION_ENDED:
+                if getattr(error.__cause__, "code", None) != _CONNECTION_CLOSED:
                     raise
-        return self._call_once(function, value, ends)
+        return self._call_once(function, value, deadline)
 
-    def _call_once(self, function: str, value: Mapping[str, Any], ends: float) -> Any:
+    def _call_once(self, function: str, value: Mapping[str, Any], deadline: float) -> Any:
         client = self._client()
         self._answered.status = None
-        with self._driver_errors(), http_deadline.until(ends):
+        with self._driver_errors(), http_deadline.until(deadline):
             data = client.rpc("turnlog", {"operation": function, "request": to_jsonable_python(value)}).execute().data
         if isinstance(data, str) or data == []:
-            # something between us and PostgREST answered 200 in its place, or cut the answer short
+            # a gateway answered 200 in place of PostgREST, or truncated the answer
             raise StoreUnavailable("Supabase's API answered with something that isn't JSON")
         return data
 
@@ -97,7 +99,7 @@ class SupabaseStore(FunctionStore):
 
     @contextmanager
     def _driver_errors(self) -> Iterator[None]:
-        """Turn supabase-py's and httpx' errors into ours."""
+        """Convert supabase-py's and httpx's errors."""
         try:
             yield
         except APIError as error:
@@ -107,16 +109,16 @@ class SupabaseStore(FunctionStore):
                 raise self._gateway_error(status, error) from error
             raise classify(code, error.message or code, detail=error.details) from error
         except httpx.HTTPError as error:
-            # after a read timeout or a broken answer the call may have been committed: the outcome is unknown
+            # after a read timeout or a broken answer the outcome is unknown: the call may have been committed
             raise StoreUnavailable(f"Supabase's API can't be reached: {error or type(error).__name__}") from error
         except ValueError as error:
-            # it may quote what was answered, and so what people said
+            # without the message, which may quote the answer and so what people wrote
             raise StoreUnavailable(
                 f"Supabase's API answered with something unreadable ({type(error).__name__})"
             ) from error
 
     def _gateway_error(self, status: int | None, error: APIError) -> Exception:
-        """Return our error for an answer of something in front of PostgREST, which has no code to go by."""
+        """Return the error for an answer without a code, which a gateway in front of PostgREST sent."""
         message = f"Supabase's API answered {status}: {error.message}"
         match status:
             case 401 | 403:

@@ -1,1 +1,1 @@
-"""What callers may say: the records, their values, their ids."""
+"""The records that callers send: their fields, their values, their ids."""

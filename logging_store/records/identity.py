@@ -1,25 +1,24 @@
-r"""A record's id is known before it is written.
+r"""Derives ids from the names that callers give, so that a record's id is known before it is written.
 
-A caller names a session or an interaction by a UUID or by any other text. A UUID is the id. Any other text is
-the caller's own key, and the id is a UUIDv5 of it, which every client can compute in any language:
+A caller names a session or an interaction by a UUID or by any other text. A UUID is the id. Any other text is a key,
+and the id is its UUIDv5, which clients can compute in any language:
 
     folder id      = uuid5(NAMESPACE, project + "\n" + "folder"      + "\n" + key)
     session id     = uuid5(NAMESPACE, project + "\n" + "session"     + "\n" + key)
     interaction id = uuid5(NAMESPACE, project + "\n" + "interaction" + "\n" + session id + "\n" + key)
 
-A session that is named by its number in a folder, and the session of an interaction that is named by a key of several
-parts and by no session, have ids of their own kinds:
+A session that is only named by its number in a folder, and the session of an interaction that is only named by a
+composite key, have ids of their own kinds:
 
     session id     = uuid5(NAMESPACE, project + "\n" + "numbered-session" + "\n" + folder id + "\n" + number)
     session id     = uuid5(NAMESPACE, project + "\n" + "keyed-session"    + "\n" + key)
 
-A key of several parts is spelled as canonical JSON (RFC 8785). No part can hold a line break, so no two names share a
-spelling.
+A composite key is written as canonical JSON (RFC 8785). No part may contain a line break, so the texts are unambiguous.
 
-An example to check another implementation by, in the project `default`:
+An example to test another implementation with, in the project `default`:
 
     {"time_slot": 5.0, "school": "Elm Street", "provider": "tutors", "date": "2026-11-23"}
-    is spelled       {"date":"2026-11-23","provider":"tutors","school":"Elm Street","time_slot":5}
+    canonical JSON = {"date":"2026-11-23","provider":"tutors","school":"Elm Street","time_slot":5}
     session id     = 2031621c-bf38-5427-aa86-6ec189bd88c9
     interaction id = e90109bc-8b75-503e-a251-a11187e4005c
 """
@@ -30,16 +29,16 @@ from uuid import UUID, uuid5
 
 import uuid_utils
 
-#: uuid5(NAMESPACE_DNS, "turnlog"), written out because it may never change.
+#: uuid5(NAMESPACE_DNS, "turnlog"), written out since it must never change.
 NAMESPACE = UUID("ced5a058-c036-54cd-a9be-49f37108eca6")
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Identity(NamedTuple):
-    """What a name stands for: the id, and the caller's own key if the name wasn't the id itself.
+    """The id of a record, and the caller's key, unless the caller gave the id itself.
 
-    `id` is a UUID's canonical text: nobody calculates with it, and a thousand a request would have to be spelled.
+    `id` is a UUID as canonical text: a UUID object would have to be converted to text for each of a thousand records.
     """
 
     id: str
@@ -47,27 +46,27 @@ class Identity(NamedTuple):
 
 
 def folder(project: str, name: str | None) -> Identity:
-    """Return the identity of the folder that a caller calls `name`; a new one for None."""
+    """Return the identity of the folder with this id or key; a new one for None."""
     return _identify(f"{project}\nfolder", name)
 
 
 def numbered_session(project: str, folder_id: str, number: int) -> Identity:
-    """Return the identity of a folder's session of a number."""
+    """Return the identity of a folder's session with this number."""
     return Identity(str(uuid5(NAMESPACE, f"{project}\nnumbered-session\n{folder_id}\n{number}")), None)
 
 
 def keyed_session(project: str, key: str) -> Identity:
-    """Return the identity of the session of an interaction that is only named by its key, as canonical JSON."""
+    """Return the identity of an interaction's session that is only named by a composite key, as canonical JSON."""
     return Identity(str(uuid5(NAMESPACE, f"{project}\nkeyed-session\n{key}")), None)
 
 
 def session(project: str, name: str | None) -> Identity:
-    """Return the identity of the session that a caller calls `name`; a new one for None."""
+    """Return the identity of the session with this id or key; a new one for None."""
     return _identify(f"{project}\nsession", name)
 
 
 def interaction(project: str, session_id: str, name: str | None) -> Identity:
-    """Return the identity of the interaction that a caller calls `name` within a session; a new one for None."""
+    """Return the identity of a session's interaction with this id or key; a new one for None."""
     return _identify(f"{project}\ninteraction\n{session_id}", name)
 
 
@@ -80,5 +79,5 @@ def _identify(scope: str, name: str | None) -> Identity:
 
 
 def new_id() -> str:
-    """Return a UUIDv7: unique, and sorted by the time it was made."""
+    """Return a new UUIDv7, which sorts by its time."""
     return str(uuid_utils.uuid7())

@@ -1,8 +1,8 @@
-"""What the rules of `values` look like in JSON Schema, for the contract.
+"""The rules of `values` in JSON Schema, for the OpenAPI contract.
 
-pydantic writes the schema from types, but the rules that it can't see (no NUL, nothing blank) are stated here beside
-their kind. The patterns are ECMA's, as JSON Schema has them. One rule can't be said: integers past 2^53 are refused,
-floats are not, and JSON Schema doesn't tell them apart.
+pydantic derives the schema from types; rules that it can't see (no NUL, not blank) are added here. The patterns are
+ECMA regular expressions, as JSON Schema requires. One rule can't be expressed: integers past 2^53 are rejected and
+floats aren't, but JSON Schema doesn't distinguish them.
 """
 
 from typing import Annotated, Any
@@ -29,25 +29,25 @@ _TIME: JsonDict = {
 DATE: JsonDict = {"pattern": r"^(19|[2-8][0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}$"}
 
 
-def never_null(schema: dict[str, Any]) -> None:
-    """Take null out of an optional field's schema: left out is the only way to say nothing."""
-    kinds = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
-    stated = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+def not_null(schema: dict[str, Any]) -> None:
+    """Remove null from an optional field's schema, where leaving the field out is the only way to omit it."""
+    types = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+    type_schema = types[0] if len(types) == 1 else {"anyOf": types}
     schema.pop("default", None)
-    schema |= stated | schema
+    schema |= type_schema | schema
 
 
 _Text = Annotated[str, Field(json_schema_extra=NO_NUL)]
-# pydantic would take a plain pattern of keys for one that other keys needn't match
+# `allOf`, since pydantic turns a plain pattern of keys into patternProperties
 _Key = Annotated[str, WithJsonSchema({"type": "string", "allOf": [NO_NUL]})]
 
 
 class Json(RootModel["_Text | float | bool | list[Json] | dict[_Key, Json] | None"]):
-    """Any JSON, at most 64 levels deep, without NUL; integers past 2^53 are refused, since they lose digits."""
+    """Any JSON, at most 64 levels deep, without NUL; integers past 2^53 are rejected, since they lose digits."""
 
 
 class ContentMessage(BaseModel):
-    """One message of a prompt or a response, with whatever else it carries: tool calls, a name, parts."""
+    """One message of a prompt or a response, with any further fields: tool calls, a name, parts."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"allOf": [NO_NUL]}})
     __pydantic_extra__: dict[str, Json]
@@ -79,11 +79,11 @@ Time = (
 )
 
 
-class ShapedAs:
-    """Annotates a type with the shape that the contract shows for it."""
+class DocumentedAs:
+    """Annotates a type with another type, whose JSON Schema the contract shows."""
 
-    def __init__(self, shape: Any) -> None:
-        self._shape = shape
+    def __init__(self, documented_type: Any) -> None:
+        self._documented_type = documented_type
 
     def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(TypeAdapter(self._shape).core_schema)
+        return handler(TypeAdapter(self._documented_type).core_schema)

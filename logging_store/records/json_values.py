@@ -1,6 +1,6 @@
-"""Any JSON: what of it can be kept as it was sent, and what is refused with its path.
+"""Validates JSON values, and rejects with their path those that can't be stored unchanged.
 
-The limits are those of the narrowest reader: Postgres text holds no NUL, and JSON numbers are exact in JavaScript only
+The limits are those of the strictest reader: PostgreSQL's text has no NUL, and JavaScript's numbers are only exact up
 to 2**53.
 """
 
@@ -12,40 +12,40 @@ from pydantic_core import PydanticCustomError
 
 from logging_store.records import json_schema
 
-MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this much
+MAX_DEPTH = 64  # deeper JSON is a mistake or an attack; every JSON library reads this depth
 MAX_EXACT_INTEGER = 2**53  # beyond it, JavaScript and other double-based readers change the number
-UNCOUNTED = 2**63 - 1  # the turn at which the store puts interactions without one: after all others
+NO_TURN = 2**63 - 1  # where cursors put interactions without a turn: after all others
 
 _Json = TypeVar("_Json")
 
 
-def refuse(kind: str, message: str, path: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """Return what a validator raises. `path`: of the part that is meant, within its value."""
+def validation_error(kind: str, message: str, path: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """Return the error that a validator raises. `path`: of the invalid part within the value."""
     return PydanticCustomError(kind, message, {"path": path})
 
 
-def without_nul(text: str) -> str:
+def reject_nul(text: str) -> str:
     if "\0" in text:
-        raise refuse("nul", "Text can't hold the NUL character")
+        raise validation_error("nul", "Text can't hold the NUL character")
     return text
 
 
-def whole(value: object) -> object:
-    # JSON has one kind of number: 5.0 is the integer 5, and some languages write it so
+def to_integer(value: object) -> object:
+    # JSON has one number type: 5.0 is the integer 5, and some languages write it so
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_json(value: object, path: tuple[str | int, ...]) -> None:
-    """Raise for the first part of a JSON value that could not be kept as it is."""
+    """Raise for the first part of a JSON value that can't be stored unchanged."""
     match value:
         case list() | dict() if len(path) >= MAX_DEPTH:
-            raise refuse("depth", f"Nested more than {MAX_DEPTH} levels deep", path)
+            raise validation_error("depth", f"Nested more than {MAX_DEPTH} levels deep", path)
         case str() if "\0" in value:
-            raise refuse("nul", "Text can't hold the NUL character", path)
+            raise validation_error("nul", "Text can't hold the NUL character", path)
         case int() if abs(value) > MAX_EXACT_INTEGER:
-            raise refuse("integer", "Integers past 2^53 lose digits on the way; send it as text", path)
+            raise validation_error("integer", "Integers past 2^53 lose digits on the way; send it as text", path)
         case float() if not math.isfinite(value):
-            raise refuse("number", "Not a finite number", path)
+            raise validation_error("number", "Not a finite number", path)
         case list():
             for index, item in enumerate(value):
                 check_json(item, (*path, index))
@@ -55,37 +55,37 @@ def check_json(value: object, path: tuple[str | int, ...]) -> None:
                 check_json(item, (*path, key))
 
 
-def _json_object(value: dict[str, Any]) -> dict[str, Any]:
+def _validate_json_object(value: dict[str, Any]) -> dict[str, Any]:
     check_json(value, ())
     return value
 
 
-def _content(value: object) -> str | list[dict[str, Any]]:
+def _validate_content(value: object) -> str | list[dict[str, Any]]:
     match value:
         case str():
-            return without_nul(value)
+            return reject_nul(value)
         case []:
-            raise refuse("empty", "An empty list of messages says nothing; leave it out instead")
+            raise validation_error("empty", "Must not be an empty list; leave it out instead")
         case list():
             for index, message in enumerate(value):
                 if not isinstance(message, dict):
-                    raise refuse("message", "Must be an object with a role and a content", (index,))
+                    raise validation_error("message", "Must be an object with a role and a content", (index,))
                 if not isinstance(message.get("role"), str):
-                    raise refuse("role", "A message needs a role, a text", (index, "role"))
+                    raise validation_error("role", "A message needs a role, a text", (index, "role"))
             check_json(value, ())
             return value
         case _:
-            raise refuse("content", "Must be a text or a list of messages")
+            raise validation_error("content", "Must be a text or a list of messages")
 
 
 def restore_numbers(value: _Json) -> _Json:
-    """Return a JSON value read from the store with its large numbers as they were sent.
+    """Return a JSON value from the store with its large numbers as they were sent.
 
-    Postgres writes 1e300 out as 301 digits. Integers past 2**53 are refused on the way in, so one on the way out was
-    a float; but `UNCOUNTED`, which no float is.
+    PostgreSQL writes 1e300 as 301 digits. Integers past 2**53 are rejected on writing, so such a number was a float,
+    except `NO_TURN`.
     """
     match value:
-        case int() if abs(value) > MAX_EXACT_INTEGER and value != UNCOUNTED:
+        case int() if abs(value) > MAX_EXACT_INTEGER and value != NO_TURN:
             return float(value)  # type: ignore[return-value]
         case list():
             return [restore_numbers(item) for item in value]  # type: ignore[return-value]
@@ -94,17 +94,17 @@ def restore_numbers(value: _Json) -> _Json:
     return value
 
 
-#: Stands last: what a field limits after it, the contract wouldn't show.
-WHOLE = BeforeValidator(whole)
+#: Must be the last annotation: the contract wouldn't show limits of a field after it.
+INTEGRAL = BeforeValidator(to_integer)
 JsonObject = Annotated[
     dict[str, Any],
-    AfterValidator(_json_object),
-    json_schema.ShapedAs(json_schema.Object),
-    Field(description="Any JSON; gains keys, keeps values."),
+    AfterValidator(_validate_json_object),
+    json_schema.DocumentedAs(json_schema.Object),
+    Field(description="Any JSON object. Later records add keys and never replace values."),
 ]
 Content = Annotated[
     Any,
-    AfterValidator(_content),
-    json_schema.ShapedAs(json_schema.Content),
+    AfterValidator(_validate_content),
+    json_schema.DocumentedAs(json_schema.Content),
     Field(description="A text, or a list of messages."),
 ]

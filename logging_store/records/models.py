@@ -1,4 +1,4 @@
-"""What callers state. Any field but the identity may be missing; a later record of the same identity may fill it."""
+"""The records that callers send. All fields but the identity are optional: a later record of the same id fills them."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from logging_store.records import json_schema
-from logging_store.records.json_values import WHOLE, Content, JsonObject
+from logging_store.records.json_values import INTEGRAL, Content, JsonObject
 from logging_store.records.values import (
     MAX_FEEDBACK,
     Amount,
@@ -25,43 +25,43 @@ SessionStatus = Literal["locked", "open", "closed"]
 InteractionStatus = Literal["pending", "completed", "failed", "abandoned"]
 ParticipantState = Literal["reserved", "confirmed", "joined", "left"]
 
-#: Participants stated with one session.
+#: Participants sent along with one session.
 MAX_PARTICIPANTS = 100
 
 
-def _stated(*fields: str) -> dict[str, Any]:
-    """Say in JSON Schema that the fields are stated."""
+def _requires(*fields: str) -> dict[str, Any]:
+    """Return the JSON Schema of objects that have these fields, not null."""
     return {"required": list(fields), "properties": {name: {"not": {"type": "null"}} for name in fields}}
 
 
 class Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    def facts(self, *without: str) -> dict[str, Any]:
-        """Return the fields that were stated, as JSON values."""
-        return self.model_dump(mode="json", exclude_none=True, exclude=set(without))
+    def json_fields(self, *exclude: str) -> dict[str, Any]:
+        """Return the fields that aren't null as JSON values."""
+        return self.model_dump(mode="json", exclude_none=True, exclude=set(exclude))
 
-    def values(self) -> dict[str, Any]:
-        """Return the fields that were stated, as they are: a time is a datetime."""
+    def python_fields(self) -> dict[str, Any]:
+        """Return the fields that aren't null as Python values: a time is a datetime."""
         mine = self.__dict__
         return {name: mine[name] for name in self.__pydantic_fields_set__ if mine[name] is not None}
 
 
 Title = Annotated[Text, Field(max_length=1000)]
-SessionNumber = Annotated[int, Field(ge=1, le=1_000_000, description="Within its folder."), WHOLE]
+SessionNumber = Annotated[int, Field(ge=1, le=1_000_000, description="Within its folder."), INTEGRAL]
 
 
 class Plan(Record):
-    """So many numbered sessions a week for so many weeks; dated where `starts_on` is known. It may get longer."""
+    """Numbered sessions per week for a number of weeks, with dates if `starts_on` is known. A plan may get longer."""
 
     # all sessions of a plan are written in one transaction: five years, twice a day
-    sessions_per_week: Annotated[int, Field(ge=1, le=14), WHOLE]
-    total_weeks: Annotated[int, Field(ge=1, le=260), WHOLE]
+    sessions_per_week: Annotated[int, Field(ge=1, le=14), INTEGRAL]
+    total_weeks: Annotated[int, Field(ge=1, le=260), INTEGRAL]
     starts_on: Date | None = None
 
 
 class Folder(Record):
-    """Sessions that belong together and are numbered. Left out, `folder_id` is a new UUID."""
+    """A folder of numbered sessions. Left out, `folder_id` is a new UUID."""
 
     folder_id: Identifier | None = None
     name: Title | None = None
@@ -71,9 +71,9 @@ class Folder(Record):
 
 
 class FolderSession(Record):
-    """A session of a folder, which is known. Left out, `session_number` is the next free one.
+    """A session of a given folder. Left out, `session_number` is the next free one.
 
-    Left out, `session_id` derives from folder and number if the number is stated, else it is a new UUID.
+    Left out, `session_id` derives from folder and number, or is a new UUID if there is no number either.
     """
 
     session_id: Identifier | None = None
@@ -89,36 +89,36 @@ class FolderSession(Record):
 
 
 class Session(FolderSession):
-    """A conversation. Left out, `session_id` is a new UUID, or derives from folder and number where both are stated."""
+    """A conversation. Left out, `session_id` derives from folder and number, or is a new UUID without them."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"not": _stated("session_number")}, _stated("folder_id")]})
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"not": _requires("session_number")}, _requires("folder_id")]}
+    )
 
     folder_id: Identifier | None = None
 
     @model_validator(mode="after")
-    def _counts_within_a_folder(self) -> Self:
+    def _check_number_has_folder(self) -> Self:
         if self.session_number is not None and self.folder_id is None:
-            raise PydanticCustomError(
-                "folder", "A number counts within a folder; say which", {"path": ("session_number",)}
-            )
+            raise PydanticCustomError("folder", "A session number needs a folder_id", {"path": ("session_number",)})
         return self
 
 
-class Attendance(Record):
-    """What one of a session's participants is and does. The state only moves forward."""
+class ParticipantDetails(Record):
+    """A participant's role and state. The state only moves forward."""
 
     role: Name | None = None
     state: ParticipantState | None = None
 
 
-class Attendee(Attendance):
-    """Somebody who takes part in a session, which is known."""
+class ParticipantInput(ParticipantDetails):
+    """A participant of a given session."""
 
     participant: Identifier
 
 
-class Participant(Attendee):
-    """Somebody who takes part in a session."""
+class Participant(ParticipantInput):
+    """A participant of a session."""
 
     session_id: Identifier
 
@@ -128,8 +128,8 @@ class Interaction(Record):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "anyOf": [_stated(name) for name in ("prompt", "response", "error", "status")],
-            "not": _stated("key", "interaction_id"),
+            "anyOf": [_requires(name) for name in ("prompt", "response", "error", "status")],
+            "not": _requires("key", "interaction_id"),
         }
     )
 
@@ -157,48 +157,81 @@ class Interaction(Record):
     metadata: JsonObject | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _check_has_content(self) -> Self:
         if self.prompt is None and self.response is None and self.error is None and self.status is None:
             raise PydanticCustomError("empty", "An interaction needs a prompt, a response, an error or a status")
         if self.key is not None and self.interaction_id is not None:
             raise PydanticCustomError(
-                "two_names", "The id derives from the key; state one of key and interaction_id", {"path": ("key",)}
+                "two_names", "The id derives from the key; send one of key and interaction_id", {"path": ("key",)}
             )
         return self
 
 
-class Judgement(Record):
-    """What somebody says of an interaction, which is known. Said again, the latest counts."""
+class FeedbackInput(Record):
+    """Feedback on a given interaction. Of several under one name the latest counts."""
 
-    name: Annotated[Name, Field(description="What is judged; whoever says it again changes their mind")] = "rating"
+    name: Annotated[
+        Name, Field(description="What is rated; sent again under the same name, it replaces the former value")
+    ] = "rating"
     value: FeedbackValue
     comment: Annotated[Text, Field(min_length=1, max_length=MAX_FEEDBACK)] | None = None
-    author: Annotated[Name | None, Field(description="Who says it; left out, it is whom the session is with")] = None
-    given_at: Annotated[Time | None, Field(description="Of several the latest counts; left out, it is now")] = None
+    author: Annotated[Name | None, Field(description="Who gives it; left out, the user of the session")] = None
+    given_at: Annotated[Time | None, Field(description="Of several the latest counts; left out, now")] = None
 
 
-class Feedback(Judgement):
-    """What somebody says of an interaction. Said again, the latest counts; the interaction may arrive later."""
+class Feedback(FeedbackInput):
+    """Feedback on an interaction, which may arrive later. Of several under one name the latest counts."""
 
     session_id: Identifier
     interaction_id: Identifier
 
 
 class SessionChanges(Record):
-    """What people edit. The value given replaces the one stored; null empties it."""
+    """Changes of the fields that people edit. A value replaces the stored one; null empties the field."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     title: Title | None = None
     tags: Tags | None = None
-    status: Annotated[SessionStatus | None, Field(json_schema_extra=json_schema.never_null)] = None
+    status: Annotated[SessionStatus | None, Field(json_schema_extra=json_schema.not_null)] = None
     scheduled_on: Date | None = None
     metadata: JsonObject | None = None
 
     @model_validator(mode="after")
-    def _changes_something(self) -> Self:
+    def _check_has_changes(self) -> Self:
         if not self.model_fields_set:
             raise PydanticCustomError("empty", "Name at least one of title, tags, status, scheduled_on, metadata")
         if "status" in self.model_fields_set and self.status is None:
             raise PydanticCustomError("status", "A session always has a status", {"path": ("status",)})
         return self
+
+
+class Restored(Record):
+    """A record exported from another store, with the fields that only a service sets.
+
+    For example `{"session_id": "s", "title": "Fractions", "created_at": "2026-11-21T06:30:00Z", "implicit": false}`.
+    """
+
+    created_at: Time
+
+
+class RestoredFolder(Restored, Folder):
+    """A folder without its plan's sessions: the export holds those that weren't erased."""
+
+    implicit: bool = False
+
+
+class RestoredSession(Restored, Session):
+    implicit: bool = False
+
+
+class RestoredParticipant(Restored, Participant):
+    pass
+
+
+class RestoredInteraction(Restored, Interaction):
+    pass
+
+
+class RestoredFeedback(Restored, Feedback):
+    pass

@@ -1,6 +1,6 @@
-"""The kinds of values that records are made of, and what each refuses.
+"""The types of the records' fields, and their validation.
 
-Nothing is silently changed: a value is either kept as it was sent or refused with its path.
+Nothing is changed silently: a value is either stored as it was sent or rejected with its path.
 """
 
 import json
@@ -15,13 +15,20 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from logging_store.records import json_schema
-from logging_store.records.json_values import MAX_EXACT_INTEGER, WHOLE, check_json, refuse, whole, without_nul
+from logging_store.records.json_values import (
+    INTEGRAL,
+    MAX_EXACT_INTEGER,
+    check_json,
+    reject_nul,
+    to_integer,
+    validation_error,
+)
 
-MAX_KEY_PARTS, MAX_PART_NAME, MAX_PART = 8, 50, 100
+MAX_KEY_PARTS, MAX_KEY_PART_NAME, MAX_KEY_PART = 8, 50, 100
 MAX_FEEDBACK = 10_000  # characters of a value, and of a comment
 MAX_NAME = 200  # characters of an id, a user, a model: they are index keys
 
-_LARGEST = 1e12  # amount, or number of feedback, on either side of 0
+_MAX_NUMBER = 1e12  # of an amount, and of a feedback value on either side of 0
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
@@ -30,16 +37,16 @@ _DIGITS = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _UNADDRESSABLE = frozenset({".", ".."})
 _NIL = "00000000-0000-0000-0000-000000000000"
-PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # what a missing id looks like after string formatting
+PLACEHOLDERS = frozenset({"null", "undefined", "none"})  # a missing id after string formatting
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_EPOCH_S = 10**8  # seconds of 1973: a smaller number is no time, but a 0, a year or a day as 20261121
-_FIRST_EPOCH_MS = 10**11  # the same day in milliseconds; as seconds it would be in the year 5138
-_END_OF_EPOCH_MS = 221_845_392_000_000  # the year 9000
-_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+_MIN_EPOCH_S = 10**8  # seconds of 1973: a smaller number is more likely 0, a year or a day as 20261121
+_MIN_EPOCH_MS = 10**11  # the same day in milliseconds; as seconds it would be in the year 5138
+_MAX_EPOCH_MS = 221_845_392_000_000  # the year 9000
+_MIN_TIME, _MAX_TIME = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class _Naming:
-    """Lets pydantic's core check what names something: in Python it took a third of a batch's validation."""
+class _NameRules:
+    """Validates names in pydantic's core: in Python that took a third of a batch's validation."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         rules = (("blank", r"\S", BLANK), ("control_character", r"^[^\x00-\x1f\x7f]*$", CONTROL_CHARACTER))
@@ -58,30 +65,30 @@ class _Naming:
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         while "steps" not in schema:
             schema = schema["schema"]
-        return handler(schema["steps"][0]) | json_schema.NAME  # the other steps say what this pattern says
+        return handler(schema["steps"][0]) | json_schema.NAME  # this pattern covers the other steps
 
 
-_NAMING = _Naming()
+_NAME_RULES = _NameRules()
 
 
 def _check_name(text: str, path: tuple[str | int, ...]) -> None:
     if not text.strip():
-        raise refuse("blank", BLANK, path)
+        raise validation_error("blank", BLANK, path)
     if _CONTROL_CHARACTER.search(text):
-        raise refuse("control_character", CONTROL_CHARACTER, path)
+        raise validation_error("control_character", CONTROL_CHARACTER, path)
 
 
-def _identifier(text: str) -> str:
+def _validate_identifier(text: str) -> str:
     if text.lower() in PLACEHOLDERS:
-        raise refuse("placeholder", "Looks like a missing id turned into text; leave it out instead")
+        raise validation_error("placeholder", "Looks like a missing id converted to text; leave it out instead")
     if text in _UNADDRESSABLE:
-        raise refuse("unaddressable", "Can't be part of a URL")
+        raise validation_error("unaddressable", "Can't be part of a URL")
     if text == _NIL:
-        raise refuse("nil", "The nil UUID identifies nothing; leave it out instead")
+        raise validation_error("nil", "The nil UUID identifies nothing; leave it out instead")
     return text
 
 
-def _time(value: object) -> datetime:
+def _parse_time(value: object) -> datetime:
     time = None
     if isinstance(value, str):
         if _TIME.fullmatch(value):
@@ -90,23 +97,24 @@ def _time(value: object) -> datetime:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         time = _epoch_time(value)
     if time is None:
-        raise refuse("time", _why_no_time(value))
-    return _plausible_time(time)
+        raise validation_error("time", _time_error(value))
+    return _check_time_range(time)
 
 
 def _epoch_time(value: float) -> datetime:
-    """Return what a number says: seconds since 1970, or milliseconds from 10^11 on. Kept to the microsecond."""
-    if _FIRST_EPOCH_S <= value < _FIRST_EPOCH_MS:
+    """Return the time of a Unix timestamp in seconds, or, from 10^11 on, in milliseconds, to the microsecond."""
+    if _MIN_EPOCH_S <= value < _MIN_EPOCH_MS:
         return _EPOCH + timedelta(seconds=value)
-    if _FIRST_EPOCH_MS <= value < _END_OF_EPOCH_MS:
+    if _MIN_EPOCH_MS <= value < _MAX_EPOCH_MS:
         return _EPOCH + timedelta(milliseconds=value)
-    raise refuse("time", f"Must be Unix time in seconds or milliseconds if it is a number, or {_A_TIME}")
+    raise validation_error("time", f"Must be Unix time in seconds or milliseconds if it is a number, or {_A_TIME}")
 
 
 _A_TIME = "an ISO 8601 date and time with a zone, as in 2026-11-21T06:30:00Z"
 
 
-def _why_no_time(value: object) -> str:
+def _time_error(value: object) -> str:
+    """Return a message for a value that isn't a time, with the likely correction."""
     if not isinstance(value, str):
         return f"Must be {_A_TIME}, or Unix time as a number"
     if _DIGITS.fullmatch(value):
@@ -120,57 +128,57 @@ def _why_no_time(value: object) -> str:
     return f"Must be {_A_TIME}"
 
 
-def _written_date(value: object) -> object:
+def _validate_date_format(value: object) -> object:
     if isinstance(value, str) and _DATE.fullmatch(value):
         return value
-    raise refuse("date", "Must be an ISO 8601 date, as in 2026-11-21")
+    raise validation_error("date", "Must be an ISO 8601 date, as in 2026-11-21")
 
 
-def _plausible_date(value: date) -> date:
-    if not _EARLIEST.date() <= value < _LATEST.date():
-        raise refuse("date_range", "Must be after the year 1900 and before the year 9000")
+def _check_date_range(value: date) -> date:
+    if not _MIN_TIME.date() <= value < _MAX_TIME.date():
+        raise validation_error("date_range", "Must be after the year 1900 and before the year 9000")
     return value
 
 
-def _plausible_time(value: datetime) -> datetime:
-    if not _EARLIEST <= value < _LATEST:
-        raise refuse("time_range", "Must be after the year 1900 and before the year 9000")
+def _check_time_range(value: datetime) -> datetime:
+    if not _MIN_TIME <= value < _MAX_TIME:
+        raise validation_error("time_range", "Must be after the year 1900 and before the year 9000")
     return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
-def _distinct(tags: list[str]) -> list[str]:
+def _reject_duplicate_tags(tags: list[str]) -> list[str]:
     for index, tag in enumerate(tags):
         if tag in tags[:index]:
-            raise refuse("repeated", "Tags are a set, and this one is there already", (index,))
+            raise validation_error("repeated", "Tags are a set, and this one is there already", (index,))
     return tags
 
 
-def _distinct_names(names: list[str]) -> list[str]:
+def _reject_duplicate_names(names: list[str]) -> list[str]:
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise refuse("repeated", "Named once already", (index,))
+            raise validation_error("repeated", "Named once already", (index,))
     return names
 
 
-def _composite_key(value: dict[str, Any]) -> dict[str, Any]:
+def _validate_composite_key(value: dict[str, Any]) -> dict[str, Any]:
     if not 1 <= len(value) <= MAX_KEY_PARTS:
-        raise refuse("key", f"A key has 1 to {MAX_KEY_PARTS} parts")
-    value = {name: whole(part) for name, part in value.items()}
+        raise validation_error("key", f"A key has 1 to {MAX_KEY_PARTS} parts")
+    value = {name: to_integer(part) for name, part in value.items()}
     for name, part in value.items():
         _check_name(name, ())
-        if len(name) > MAX_PART_NAME:
-            raise refuse("key_part", f"The name of a part may have {MAX_PART_NAME} characters", (name,))
+        if len(name) > MAX_KEY_PART_NAME:
+            raise validation_error("key_part", f"The name of a part may have {MAX_KEY_PART_NAME} characters", (name,))
         match part:
             case bool() | int():
                 pass
-            case str() if len(part) <= MAX_PART:
+            case str() if len(part) <= MAX_KEY_PART:
                 _check_name(part, (name,))
             case None:
-                raise refuse("key_part", "A part of a key can't be missing", (name,))
+                raise validation_error("key_part", "A part of a key can't be missing", (name,))
             case _:
-                raise refuse(
+                raise validation_error(
                     "key_part",
-                    f"A part of a key is a text of {MAX_PART} characters at most, an integer, true or false",
+                    f"A part of a key is a text of {MAX_KEY_PART} characters at most, an integer, true or false",
                     (name,),
                 )
     check_json(value, ())
@@ -178,41 +186,41 @@ def _composite_key(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical_key(parts: Mapping[str, Any]) -> str:
-    """Return a key of several parts in one spelling, whatever their order: canonical JSON, as RFC 8785 has it."""
+    """Return a composite key as canonical JSON (RFC 8785), whatever the order of its parts."""
     in_order = sorted(parts.items(), key=lambda part: part[0].encode("utf-16-be"))
     return json.dumps(dict(in_order), ensure_ascii=False, separators=(",", ":"))
 
 
-def _feedback_value(value: object) -> bool | float | str:
+def _validate_feedback_value(value: object) -> bool | float | str:
     match value:
         case bool():
             return value
         case str() if not value.strip():
-            raise refuse("blank", "Must not be blank; leave it out instead")
+            raise validation_error("blank", "Must not be blank; leave it out instead")
         case str() if len(value) <= MAX_FEEDBACK:
-            return without_nul(value)
+            return reject_nul(value)
         case str():
-            raise refuse("long", f"A text may have {MAX_FEEDBACK} characters")
-        case int() | float() if abs(value) <= _LARGEST:
+            raise validation_error("long", f"A text may have {MAX_FEEDBACK} characters")
+        case int() | float() if abs(value) <= _MAX_NUMBER:
             return int(value) if float(value).is_integer() else value  # 4.0 is 4
         case int() | float():
-            raise refuse("number", f"A number may be up to {_LARGEST:.0f}, on either side of 0")
-    raise refuse("value", "Must be true or false, a number or a text")
+            raise validation_error("number", f"A number may be up to {_MAX_NUMBER:.0f}, on either side of 0")
+    raise validation_error("value", "Must be true or false, a number or a text")
 
 
-Text = Annotated[str, Field(json_schema_extra=json_schema.NO_NUL), AfterValidator(without_nul)]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), _NAMING]
+Text = Annotated[str, Field(json_schema_extra=json_schema.NO_NUL), AfterValidator(reject_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), _NAME_RULES]
 Identifier = Annotated[
     str,
     Field(min_length=1, max_length=MAX_NAME),
-    _NAMING,
-    AfterValidator(_identifier),
+    _NAME_RULES,
+    AfterValidator(_validate_identifier),
     Field(
         description="A UUID, or any other text of the caller's own.",
         json_schema_extra=json_schema.IDENTIFIER,
     ),
 ]
-Tag = Annotated[str, Field(min_length=1, max_length=100), _NAMING]
+Tag = Annotated[str, Field(min_length=1, max_length=100), _NAME_RULES]
 Tags = Annotated[
     list[Tag],
     Field(
@@ -220,45 +228,45 @@ Tags = Annotated[
         description="A set: shown in the order in which its tags first arrived.",
         json_schema_extra={"uniqueItems": True},
     ),
-    AfterValidator(_distinct),
+    AfterValidator(_reject_duplicate_tags),
 ]
 Time = Annotated[
     AwareDatetime,
-    BeforeValidator(_time),
-    json_schema.ShapedAs(json_schema.Time),
+    BeforeValidator(_parse_time),
+    json_schema.DocumentedAs(json_schema.Time),
     Field(
         strict=False,
         description="ISO 8601 with a zone, or Unix time as a number, in seconds or, from 10^11 on, in milliseconds; "
-        "kept in UTC, to the microsecond.",
+        "stored in UTC, to the microsecond.",
     ),
 ]
 Date = Annotated[
     date,
     Field(strict=False, json_schema_extra=json_schema.DATE),
-    BeforeValidator(_written_date),
-    AfterValidator(_plausible_date),
+    BeforeValidator(_validate_date_format),
+    AfterValidator(_check_date_range),
 ]
-Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), WHOLE]
-Amount = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=MAX_EXACT_INTEGER), INTEGRAL]
+Amount = Annotated[float, Field(ge=0, le=_MAX_NUMBER, allow_inf_nan=False)]
 FeedbackValue = Annotated[
     Any,
-    AfterValidator(_feedback_value),
-    json_schema.ShapedAs(json_schema.FeedbackValue),
+    AfterValidator(_validate_feedback_value),
+    json_schema.DocumentedAs(json_schema.FeedbackValue),
     Field(description="true or false, a number or a text."),
 ]
 CompositeKey = Annotated[
     dict[str, Any],
-    AfterValidator(_composite_key),
-    json_schema.ShapedAs(json_schema.CompositeKey),
+    AfterValidator(_validate_composite_key),
+    json_schema.DocumentedAs(json_schema.CompositeKey),
     Field(description="The caller's own key where that has several parts, in any order; the id derives from it."),
 ]
 KeyFields = Annotated[
-    list[Annotated[str, Field(max_length=MAX_PART_NAME), _NAMING]],
+    list[Annotated[str, Field(max_length=MAX_KEY_PART_NAME), _NAME_RULES]],
     Field(
         min_length=1,
         max_length=MAX_KEY_PARTS,
         description="The parts that a key has, all of them.",
         json_schema_extra={"uniqueItems": True},
     ),
-    AfterValidator(_distinct_names),
+    AfterValidator(_reject_duplicate_names),
 ]

@@ -1,4 +1,4 @@
-"""What looks for one kind of thing in a text."""
+"""Finders: each finds one kind of personal data or secret in a text."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -7,10 +7,10 @@ from logging_store.redaction.linear_regex import Pattern, Span
 
 
 class Finder(Protocol):
-    """`name` is what settings and metrics call it, `marker` what stands in place of what it finds.
+    """`name`: its name in settings and metrics. `marker`: the replacement of its matches.
 
-    `hint` matches in every text that it finds something in: all hints are looked for at once, and in most texts there
-    is none.
+    `hint`: an expression that matches every text in which it finds something. All hints are searched for at once, and
+    most texts match none.
     """
 
     name: str
@@ -18,11 +18,11 @@ class Finder(Protocol):
     hint: str
 
     def find(self, text: bytes) -> Iterator[Span]:
-        """Yield what is to be replaced; an empty span only says that it is still at work."""
+        """Yield the spans to replace; an empty span is a heartbeat, so that a long search can be stopped."""
 
 
 class Custom:
-    """Finds what an operator's own expression matches."""
+    """Finds matches of an operator's own expression."""
 
     def __init__(self, name: str, expression: str) -> None:
         self.name, self.marker, self.hint = name, f"[{name}]", expression
@@ -33,10 +33,10 @@ class Custom:
 
 
 class Mail:
-    """Finds mail addresses, also with letters of other scripts."""
+    """Finds mail addresses, in any script."""
 
     name, marker = "mail", "[mail]"
-    # of the signs that may stand before the @, those of queries and paths are left out: they are around it more often
+    # without the characters of queries and paths that RFC 5321 allows: they surround addresses more often
     hint = (
         r"[\pL\pN._%+'!~-]*[\pL\pN_%+!~-]@[\pL\pN](?:[\pL\pN-]*[\pL\pN])?(?:\.[\pL\pN](?:[\pL\pN-]*[\pL\pN])?)*"
         r"\.(?:xn--[a-z0-9-]+|\pL{2,})"
@@ -47,22 +47,22 @@ class Mail:
 
     def find(self, text: bytes) -> Iterator[Span]:
         for start, end in self._pattern.spans(text):
-            # a quote or a dot before it, as in 'ada@example.com', is no part of it
+            # without a leading quote or dot, as in 'ada@example.com'
             yield Span(end - len(text[start:end].lstrip(b"'`.")), end)
 
 
-def is_word(text: bytes, place: int) -> bool:
-    """Tell whether the character that a byte is of is a letter, a digit or an underscore, in any script."""
-    if not 0 <= place < len(text):
+def is_word(text: bytes, position: int) -> bool:
+    """Return whether the character at a byte position is a letter, a digit or an underscore, in any script."""
+    if not 0 <= position < len(text):
         return False
-    byte = text[place]
+    byte = text[position]
     if byte < 0x80:  # noqa: PLR2004 - ASCII
         return byte == ord("_") or chr(byte).isalnum()
-    while place > 0 and 0x80 <= text[place] < 0xC0:  # noqa: PLR2004 - bytes that go on with a character
-        place -= 1
-    return text[place : place + 4].decode(errors="ignore")[:1].isalnum()
+    while position > 0 and 0x80 <= text[position] < 0xC0:  # noqa: PLR2004 - continuation bytes
+        position -= 1
+    return text[position : position + 4].decode(errors="ignore")[:1].isalnum()
 
 
 def between_words(text: bytes, span: Span) -> bool:
-    """Tell whether neither end of a span stands within a word."""
+    """Return whether a span begins and ends at word boundaries."""
     return not is_word(text, span.start - 1) and not is_word(text, span.end)

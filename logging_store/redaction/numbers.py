@@ -1,4 +1,4 @@
-"""Finds what is written in digits: cards, and addresses of machines."""
+"""Finds card numbers and IP addresses."""
 
 import ipaddress
 import re
@@ -10,32 +10,32 @@ from logging_store.redaction.linear_regex import Pattern, Span
 DASHES = r"\x{2010}-\x{2015}\x{2212}"
 SPACES = r" \x{a0}\x{2007}\x{2009}\x{202f}"
 
-#: Says that a finder is still at work.
-AT_WORK = Span(0, 0)
+#: An empty match, see `Finder.find`.
+HEARTBEAT = Span(0, 0)
 
 _DIGITS = re.compile(rb"\d+")
 
 
-def groups_of_digits(text: bytes, run: Span) -> list[Span]:
-    """Return where the digits of a run are that stand together."""
+def digit_groups(text: bytes, run: Span) -> list[Span]:
+    """Return the spans of consecutive digits in a run."""
     return [Span(*match.span()) for match in _DIGITS.finditer(text, run.start, run.end)]
 
 
-#: Each digit doubled, and the digits of that added up.
+#: Digit -> the digit sum of its double.
 _DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 
 
-def has_check_digit(digits: str) -> bool:
-    """Tell whether the last of the digits is right by Luhn's formula (ISO/IEC 7812-1)."""
-    signs = digits.encode()
-    total = sum(signs[::-2]) + sum(signs[-2::-2].translate(_DOUBLED)) - len(signs) * ord("0")
+def passes_luhn(digits: str) -> bool:
+    """Return whether the last digit is the check digit of the others by Luhn's formula (ISO/IEC 7812-1)."""
+    characters = digits.encode()
+    total = sum(characters[::-2]) + sum(characters[-2::-2].translate(_DOUBLED)) - len(characters) * ord("0")
     return total % 10 == 0
 
 
 class Card:
-    """Finds numbers of payment cards: of an issuer's range and length, with a right check digit.
+    """Finds payment card numbers: of an issuer's range and length, with a valid check digit.
 
-    Digits may stand in up to five groups of two or more, or each by itself.
+    The digits may be in up to five groups of two or more, or all separate.
     """
 
     name, marker = "card", "[card]"
@@ -61,8 +61,8 @@ class Card:
                 yield from self._in_run(text, run)
 
     def _in_run(self, text: bytes, run: Span) -> Iterator[Span]:
-        """Yield the cards among groups of digits: before and behind one may stand other numbers, as its date."""
-        groups = groups_of_digits(text, run)
+        """Yield the cards in a run of digit groups, which may contain other numbers, such as expiry dates."""
+        groups = digit_groups(text, run)
         first = 0
         while first < len(groups):
             start, end = groups[first]
@@ -73,15 +73,15 @@ class Card:
                 if self._LENGTHS[0] <= behind - first <= self._LENGTHS[1] and self._is_card(text, groups[first:behind]):
                     yield Span(start, groups[behind - 1].end)
             else:
-                behind = self._behind_card(text, groups, first)
+                behind = self._end_of_card(text, groups, first)
                 if behind > first:
                     yield Span(start, groups[behind - 1].end)
             first = max(behind, first + 1)
-            yield AT_WORK
+            yield HEARTBEAT
 
-    def _behind_card(self, text: bytes, groups: Sequence[Span], first: int) -> int:
-        """Return which group stands behind the card that begins with a group; that group itself if none does."""
-        if text[groups[first].start] in b"23456":  # as those issued do
+    def _end_of_card(self, text: bytes, groups: Sequence[Span], first: int) -> int:
+        """Return the index behind the last group of a card that begins with group `first`; `first` if none does."""
+        if text[groups[first].start] in b"23456":  # the first digits that are issued
             length = 0
             for behind, (start, end) in enumerate(groups[first : first + self._MOST_GROUPS], start=first + 1):
                 length += end - start
@@ -93,11 +93,11 @@ class Card:
 
     def _is_card(self, text: bytes, groups: Sequence[Span]) -> bool:
         digits = b"".join(text[group.start : group.end] for group in groups).decode()
-        return bool(self._ISSUED.fullmatch(digits)) and has_check_digit(digits)
+        return bool(self._ISSUED.fullmatch(digits)) and passes_luhn(digits)
 
 
 class Ip:
-    """Finds addresses of the internet protocol, version 4 and 6. What is called a version is none."""
+    """Finds IPv4 and IPv6 addresses, but no version numbers such as `version 1.2.3.4`."""
 
     name, marker = "ip", "[ip]"
     hint = r"\d\.\d{1,3}\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:"
@@ -110,7 +110,7 @@ class Ip:
         self._hint = Pattern(self.hint)
 
     def find(self, text: bytes) -> Iterator[Span]:
-        if not self._hint.is_in(text):
+        if not self._hint.matches(text):
             return
         for span in self._candidates.spans(text):
             written = text[span.start : span.end]
@@ -119,7 +119,7 @@ class Ip:
                     yield span
             else:
                 yield from self._version_6(text, span)
-            yield AT_WORK
+            yield HEARTBEAT
 
     def _is_version_4(self, text: bytes, span: Span, written: bytes) -> bool:
         if not between_words(text, span) or _more_follows(text, span, b"."):
@@ -129,21 +129,21 @@ class Ip:
 
     def _version_6(self, text: bytes, span: Span) -> Iterator[Span]:
         written = text[span.start : span.end]
-        if written.endswith(b":") and not written.endswith(b"::"):  # the colon of a sentence
+        if written.endswith(b":") and not written.endswith(b"::"):  # a colon of the sentence
             written = written[:-1]
         span = Span(span.start, span.start + len(written))
         if not 3 <= len(written) <= len("0000:0000:0000:0000:0000:ffff:255.255.255.255"):  # noqa: PLR2004 - as in ::1
             return
-        # a::b is a name in a program's namespace more often than an address
+        # a::b is usually a name in source code
         plain = written.count(b":") > 3 or any(48 <= byte <= 57 for byte in written)  # noqa: PLR2004 - digits
         if plain and between_words(text, span) and not _more_follows(text, span, b".:") and is_address(written):
             yield span
 
 
-def _more_follows(text: bytes, span: Span, signs: bytes) -> bool:
-    """Tell whether what was found is a part of something longer, as 1.2.3.4 is of 1.2.3.4.5."""
-    before = span.start >= 2 and text[span.start - 1] in signs and is_word(text, span.start - 2)  # noqa: PLR2004
-    after = span.end < len(text) and text[span.end] in signs and is_word(text, span.end + 1)
+def _more_follows(text: bytes, span: Span, characters: bytes) -> bool:
+    """Return whether a match is part of something longer, as 1.2.3.4 is of 1.2.3.4.5."""
+    before = span.start >= 2 and text[span.start - 1] in characters and is_word(text, span.start - 2)  # noqa: PLR2004
+    after = span.end < len(text) and text[span.end] in characters and is_word(text, span.end + 1)
     return before or after
 
 

@@ -1,7 +1,6 @@
-"""Goes through the texts of one call and replaces what finders find.
+"""Replaces what finders find in the texts of one call.
 
-The same text becomes the same each time, so what is sent twice still says the same. Finders that overlap
-leave one marker for all that any of them found.
+The result only depends on the text, so a retry is still a duplicate. Overlapping matches become one marker.
 """
 
 from collections import Counter
@@ -12,11 +11,11 @@ from typing import NamedTuple
 from logging_store.redaction.finders import Finder
 from logging_store.redaction.linear_regex import Pattern
 
-_STEPS_A_LOOK = 64  # the clock of a thread is the kernel's, and a look at it takes longer than a step
+_STEPS_PER_CLOCK_CHECK = 64  # reading the thread's clock is a system call, slower than a step
 
 
-class RedactionFailed(Exception):  # noqa: N818 - states what is, as the store's outcomes do
-    """A text could not be gone through by a finder; the message names it, and nothing of the text."""
+class RedactionFailed(Exception):  # noqa: N818 - named after the state, as the store's errors are
+    """A finder failed on a text. The message names the finder and quotes nothing of the text."""
 
     def __init__(self, finder: str) -> None:
         super().__init__(f"Could not be redacted ({finder}), so nothing of it is stored")
@@ -29,43 +28,43 @@ class _Found(NamedTuple):
     finder: Finder
 
 
-class Finders:
-    """What is looked for, in the order in which one precedes another where both find the same."""
+class FinderSet:
+    """The finders of a pass; of equal matches the first finder wins."""
 
     def __init__(self, finders: Sequence[Finder]) -> None:
         self.each = tuple(finders)
         self.names = tuple(dict.fromkeys(finder.name for finder in finders))
         self.hint: Pattern | None = None
-        with suppress(ValueError):  # more than RE2 takes in one: then each looks for its own
+        with suppress(ValueError):  # too large for RE2: then each finder searches every text
             self.hint = Pattern("|".join(f"(?:{finder.hint})" for finder in finders))
 
 
-class Passage:
-    """One going through. `replaced` counts markers by name, `failed` texts that a finder could not go through.
+class RedactionPass:
+    """One pass over the texts of a call. `replaced`: markers by finder; `failed`: texts by finder that failed on them.
 
-    `until`: when, by the clock, all of it is to be over: a finder that takes longer fails. `fail_open`: what a failed
-    finder would have found stays; otherwise `RedactionFailed` is raised.
+    `deadline`: a finder fails if it is still running at this time of `clock`. `fail_open`: ignore failed finders
+    instead of raising `RedactionFailed`.
     """
 
-    def __init__(self, finders: Finders, until: float, clock: Callable[[], float], *, fail_open: bool) -> None:
+    def __init__(self, finders: FinderSet, deadline: float, clock: Callable[[], float], *, fail_open: bool) -> None:
         self.replaced: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.causes: dict[str, str] = {}
         self._finders = finders
-        self._until = until
+        self._deadline = deadline
         self._clock = clock
         self._fail_open = fail_open
 
     def redact(self, text: str) -> str:
-        """Return a text with markers in place of what was found. Raises `RedactionFailed`."""
+        """Return a text with its matches replaced by markers. Raises `RedactionFailed`."""
         encoded = text.encode(errors="surrogatepass")
-        if self._finders.hint and not self._finders.hint.is_in(encoded):
+        if self._finders.hint and not self._finders.hint.matches(encoded):
             return text
         found = [one for finder in self._finders.each for one in self._find(finder, encoded)]
         if not found:
             return text
         parts, end = [], 0
-        for one in _apart(found):
+        for one in _merge_overlaps(found):
             parts += [encoded[end : one.start], one.finder.marker.encode()]
             end = one.end
             self.replaced[one.finder.name] += 1
@@ -78,9 +77,9 @@ class Passage:
             for step, (start, end) in enumerate(finder.find(text)):
                 if end > start:
                     found.append(_Found(start, end, finder))
-                if step % _STEPS_A_LOOK == 0 and self._clock() > self._until:
-                    raise TimeoutError  # noqa: TRY301 - as any other failure of a finder
-        except Exception as error:  # noqa: BLE001 - whatever it was, the text has not been gone through
+                if step % _STEPS_PER_CLOCK_CHECK == 0 and self._clock() > self._deadline:
+                    raise TimeoutError  # noqa: TRY301 - handled like any other failure
+        except Exception as error:  # noqa: BLE001 - whatever the error, the text isn't redacted
             self.failed[finder.name] += 1
             self.causes[finder.name] = type(error).__name__
             if not self._fail_open:
@@ -89,8 +88,8 @@ class Passage:
         return found
 
 
-def _apart(found: list[_Found]) -> Iterator[_Found]:
-    """Yield what was found from left to right, what overlaps as one, by the finder that found the most."""
+def _merge_overlaps(found: list[_Found]) -> Iterator[_Found]:
+    """Yield matches from left to right, overlapping ones as one, of the finder with the longest match."""
     found.sort(key=lambda one: one.start)  # stable: the order of the finders decides between equals
     first = found[0]
     start, end, most = first.start, first.end, first

@@ -1,7 +1,7 @@
-"""Sessions that somebody's lock holds up while the store itself is well.
+"""Sessions whose writes another transaction's lock blocks while the store itself answers.
 
-Their writes go to the disk at once, and only the drain tries them, now and then: else each group of writes with such a
-session in it would wait for the lock anew.
+Their writes are spooled at once, and only the drain retries them, with pauses. Otherwise each group of writes with such
+a session in it would wait for the lock anew.
 """
 
 import threading
@@ -10,42 +10,44 @@ from collections.abc import Callable
 
 from logging_store.batches import Batch
 
-HOLD_S = 60.0  # without news from the drain, which may have been another process'
+BLOCK_S = 60.0  # if the drain doesn't report: another process may have delivered the records
 
 
-class HeldSessions:
-    """Which sessions are held up. Safe to use from any thread."""
+class BlockedSessions:
+    """The blocked sessions and folders of this process. Safe to use from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, str], tuple[float, float]] = {}  # -> held until, and when the drain tries again
+        self._blocked: dict[tuple[str, str], tuple[float, float]] = {}  # -> blocked until, drain retries at
 
-    def hold(self, batch: Batch, pause_s: float = 0) -> None:
-        """Keep back the sessions of a batch; the drain tries them after a pause."""
+    def block(self, batch: Batch, pause_s: float = 0) -> None:
+        """Block the sessions of a batch; the drain retries them after a pause."""
         now = self._clock()
         with self._lock:
             for session_id in batch.parent_ids():
-                self._held[batch.project, session_id] = now + pause_s + HOLD_S, now + pause_s
+                self._blocked[batch.project, session_id] = now + pause_s + BLOCK_S, now + pause_s
 
-    def release(self, batch: Batch) -> None:
-        """Let the sessions of a batch go: it was delivered."""
-        if self._held:
+    def unblock(self, batch: Batch) -> None:
+        """Unblock the sessions of a batch, which was delivered or erased."""
+        if self._blocked:
             with self._lock:
                 for session_id in batch.parent_ids():
-                    self._held.pop((batch.project, session_id), None)
+                    self._blocked.pop((batch.project, session_id), None)
 
-    def of(self, batch: Batch) -> set[str]:
-        """Return the sessions of a batch that are held up."""
-        if not self._held:  # read without the lock: almost every write passes here
+    def blocked_in(self, batch: Batch) -> set[str]:
+        """Return the ids of the blocked sessions of a batch."""
+        if not self._blocked:  # read without the lock: almost every write returns here
             return set()
         now = self._clock()
         with self._lock:
-            self._held = {key: times for key, times in self._held.items() if times[0] > now}
-            return {one for one in batch.parent_ids() if (batch.project, one) in self._held}
+            self._blocked = {key: times for key, times in self._blocked.items() if times[0] > now}
+            return {id_ for id_ in batch.parent_ids() if (batch.project, id_) in self._blocked}
 
-    def resting(self) -> dict[str, float]:
-        """Return the ids of the sessions that the drain leaves alone for now, and for how many seconds."""
+    def retry_delays(self) -> dict[str, float]:
+        """Return session id -> seconds until the drain retries it, of those whose pause isn't over."""
         now = self._clock()
         with self._lock:
-            return {session_id: again - now for (_, session_id), (_, again) in self._held.items() if again > now}
+            return {
+                session_id: retry_at - now for (_, session_id), (_, retry_at) in self._blocked.items() if retry_at > now
+            }

@@ -1,4 +1,4 @@
-"""A circuit breaker: while the store is away nobody waits for it but one probe, now and then."""
+"""A circuit breaker: while the store is away only a probe waits for it, now and then."""
 
 import random
 import threading
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class CircuitBreaker:
-    """Closed while the store answers. A failure opens it; after a pause one probe may try (half-open).
+    """Closed while the store answers. A failure opens it; after a pause it allows one probe (half-open).
 
-    Pauses have full jitter: each lasts between nothing and twice as long as the last could, up to `longest_s`.
+    Pauses have full jitter: each lasts between 0 and a limit that doubles with each failure, up to `longest_s`.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class CircuitBreaker:
     ) -> None:
         self._shortest_s, self._longest_s = shortest_s, longest_s
         self._clock, self._chance = clock, chance
-        self._on_change = on_change  # told 1 when it opens and -1 when it closes
+        self._on_change = on_change  # called with 1 when it opens, -1 when it closes
         self._lock = threading.Lock()
         self._failures = 0  # in a row
         self._probe_at = 0.0
@@ -33,11 +33,11 @@ class CircuitBreaker:
     def is_closed(self) -> bool:
         return self._failures == 0
 
-    def fail(self, error: Exception) -> bool:
-        """Take note of a failure. Return whether the store was thought to be well until now."""
+    def record_failure(self, error: Exception) -> bool:
+        """Open the breaker, or prolong its pause. Return whether it was closed."""
         with self._lock:
             was_closed = self.is_closed
-            if was_closed or self._probing:  # calls that were under way when it opened say nothing new
+            if was_closed or self._probing:  # calls that began before it opened tell nothing new
                 self._failures += 1
                 limit = min(self._longest_s, self._shortest_s * 2.0 ** min(self._failures, 30))
                 self._probe_at = self._clock() + limit * self._chance()
@@ -47,7 +47,7 @@ class CircuitBreaker:
                 self._on_change(1)
             return was_closed
 
-    def succeed(self) -> None:
+    def record_success(self) -> None:
         with self._lock:
             if not self.is_closed:
                 self._on_change(-1)
@@ -58,8 +58,8 @@ class CircuitBreaker:
     def seconds_to_probe(self) -> float:
         return max(0.0, self._probe_at - self._clock())
 
-    def may_probe(self) -> bool:
-        """Tell the one caller who may probe now that it may; it has to report `succeed` or `fail`."""
+    def try_probe(self) -> bool:
+        """Return True to one caller once a pause is over; it must then record success or failure."""
         with self._lock:
             if self.is_closed or self._probing or self._probe_at > self._clock():
                 return False

@@ -1,7 +1,7 @@
-"""Records that the store refused for good after they had been acknowledged: kept until a person decides.
+"""Dead letters: acknowledged records that the store rejected on delivery, kept until a person decides.
 
-One SQLite file for all processes of a machine. Each letter is a batch of one record with its parent, so that it can be
-sent again as it is.
+One SQLite file for all processes of a machine. A letter is a batch of one record with its parent, so that it can be
+retried as it is.
 """
 
 import hashlib
@@ -9,17 +9,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import apsw
 import jiter
 from pydantic_core import to_json
 
-from logging_store.batches import KEPT, Batch, Receipt
-from logging_store.errors import SpoolFull, StoreUnavailable
-from logging_store.spool.files import read_batch
+from logging_store.batches import ACKNOWLEDGED, Batch, Receipt, error_receipt
+from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
+from logging_store.spool.files import parse_batch
+from logging_store.spool.purge_target import PurgeTarget
+from logging_store.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -29,88 +31,82 @@ _PAGE = 100
 _SCHEMA = """
 create table if not exists dead_letters (
     number     integer primary key autoincrement,
-    digest     blob not null unique,    -- of the batch: a letter that is written again after a crash is the same
+    digest     blob not null unique,    -- of the batch: a letter written again after a crash is the same one
     project    text not null,
     session_id text not null,
     record_id  text not null,
-    kept_at    real not null,           -- seconds since the epoch, as refused_at
-    refused_at real not null,
+    spooled_at  real not null,           -- seconds since the epoch, as rejected_at
+    rejected_at real not null,
     receipt    text not null,           -- JSON
     batch      blob not null            -- JSON
 )
 """
-_COLUMNS = "number, project, session_id, record_id, kept_at, refused_at, receipt, batch"
+_COLUMNS = "number, project, session_id, record_id, spooled_at, rejected_at, receipt, batch"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A refused record. `receipt`: what the store said. Times in seconds since the epoch."""
+    """A rejected record. `receipt`: the store's, as JSON. Times are seconds since the epoch."""
 
     number: int
     project: str
     session_id: str
     record_id: str
-    kept_at: float
-    refused_at: float
+    spooled_at: float
+    rejected_at: float
     receipt: dict[str, Any]
     batch: Batch
 
 
-def left_out(receipt: Receipt) -> list[str]:
-    """Name what was not taken of a record that was kept: fields, and sessions of a folder's plan."""
-    refused = (each for each in receipt.planned if each["receipt"] not in KEPT and each.get("reason") != "erased")
-    return [*receipt.differs, *(f"session {each['session_number']}" for each in refused)]
-
-
-class Holder(Protocol):
-    """What shall be forgotten: see `Forgotten`."""
-
-    @property
-    def project(self) -> str: ...
-
-    def rest_of(self, batch: Batch) -> Batch: ...
+def unstored_parts(receipt: Receipt) -> list[str]:
+    """Return what was not stored of an acknowledged record: fields, and sessions of a folder's plan."""
+    rejected = (
+        each for each in receipt.planned if each["receipt"] not in ACKNOWLEDGED and each.get("reason") != "erased"
+    )
+    return [*receipt.differs, *(f"session {each['session_number']}" for each in rejected)]
 
 
 class DeadLetters:
-    """The dead letters of a spool's folder; the file is made with the first of them."""
+    """The dead letters of a spool's folder. The file is created with the first letter."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / _NAME
 
     def add(
-        self, batch: Batch, receipt: Receipt, kept_at: float, still_waits: Callable[[], bool] = lambda: True
+        self, batch: Batch, receipt: Receipt, spooled_at: float, is_spooled: Callable[[], bool] = lambda: True
     ) -> None:
-        """Keep a record that was refused; it is on the disk when this returns. Raises `SpoolFull` if it can't be.
+        """Add a rejected record; it is synced when this returns. Raises `SpoolFull` if it can't be written.
 
-        `still_waits`: whether it was not erased meanwhile; else it is not kept. An erasure cleans the files and then
-        looks here, where it waits for us: what it doesn't find in its file when we ask, it finds here.
+        `is_spooled`: called within the transaction; the letter is only kept if the record wasn't erased meanwhile. An
+        erasure purges the spool files first and this file last, where it waits for us: so it either removed the
+        record before `is_spooled` looked, or it finds the letter.
         """
-        record = (batch.stated() or list(batch.rows()))[0]
+        record = (batch.explicit_rows() or list(batch.rows()))[0]
         data = to_json(batch.to_json())
         try:
             with self._open() as connection:
                 connection.execute("begin exclusive")
                 connection.execute(
                     "insert into dead_letters"
-                    " (digest, project, session_id, record_id, kept_at, refused_at, receipt, batch)"
+                    " (digest, project, session_id, record_id, spooled_at, rejected_at, receipt, batch)"
                     " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (digest) do nothing",
                     (
                         hashlib.sha256(data).digest(),
                         batch.project,
                         record["session_id"] if "session_id" in record else record["id"],
                         record.get("id") or record.get("participant") or record["interaction_id"],
-                        kept_at,
+                        spooled_at,
                         time.time(),
                         receipt.model_dump_json(exclude_defaults=True),
                         data,
                     ),
                 )
-                connection.execute("commit" if still_waits() else "rollback")
+                connection.execute("commit" if is_spooled() else "rollback")
         except apsw.Error as error:
             raise SpoolFull(f"the dead letters can't be written: {error}") from error
 
     def count(self) -> int | None:
-        """Return how many there are; None if the file can't be read."""
+        """Return the number of letters; None if the file can't be read."""
         if not self._path.exists():
             return 0
         try:
@@ -122,7 +118,7 @@ class DeadLetters:
         return counted
 
     def list(self, limit: int = 100, after: int = 0) -> list[DeadLetter]:
-        """Return letters in the order of their numbers."""
+        """Return letters ordered by number, those after the number `after`."""
         if not self._path.exists():
             return []
         with self._open() as connection:
@@ -132,11 +128,11 @@ class DeadLetters:
             )
             return [
                 DeadLetter(
-                    *(number, project, session_id, record_id, kept_at, refused_at),
+                    *(number, project, session_id, record_id, spooled_at, rejected_at),
                     receipt=jiter.from_json(receipt.encode()),
-                    batch=read_batch(batch),
+                    batch=parse_batch(batch),
                 )
-                for number, project, session_id, record_id, kept_at, refused_at, receipt, batch in rows
+                for number, project, session_id, record_id, spooled_at, rejected_at, receipt, batch in rows
             ]
 
     def get(self, number: int) -> DeadLetter | None:
@@ -144,28 +140,28 @@ class DeadLetters:
         return found[0] if found and found[0].number == number else None
 
     def batches(self, project: str) -> Iterator[Batch]:
-        """Yield the letters' batches of a project."""
+        """Yield the batches of a project's letters."""
         after = 0
         while page := self.list(_PAGE, after):
             yield from (letter.batch for letter in page if letter.project == project)
             after = page[-1].number
 
-    def forget(self, what: Holder, *, dry_run: bool = False) -> int:
-        """Drop the records that were erased; return how many. Raises `StoreUnavailable` if that can't be done now."""
+    def purge(self, target: PurgeTarget, *, dry_run: bool = False) -> int:
+        """Remove erased records; return how many. Raises `StoreUnavailable` if the file can't be changed now."""
         if not self._path.exists():
             return 0
-        after = gone = 0
+        after = removed = 0
         try:
             while page := self.list(_PAGE, after):
                 for letter in page:
-                    if letter.project == what.project and _is_gone(letter.batch, what):
-                        gone += 1
+                    if letter.project == target.project and target.includes(letter.batch):
+                        removed += 1
                         if not dry_run:
                             self.remove(letter.number)
                 after = page[-1].number
         except apsw.Error as error:
-            raise StoreUnavailable(f"the dead letters can't be searched or removed, erase it again: {error}") from error
-        return gone
+            raise StoreUnavailable(f"the dead letters can't be changed now; erase again: {error}") from error
+        return removed
 
     def remove(self, number: int) -> None:
         with self._open() as connection:
@@ -176,7 +172,7 @@ class DeadLetters:
         connection = apsw.Connection(str(self._path))
         try:
             connection.set_busy_timeout(_BUSY_MS)
-            connection.execute("pragma secure_delete = on")  # what is forgotten can't be read any more
+            connection.execute("pragma secure_delete = on")  # removed letters can't be read any more
             connection.execute("pragma journal_mode = truncate")
             connection.execute("pragma synchronous = full")
             connection.execute(_SCHEMA)
@@ -185,7 +181,31 @@ class DeadLetters:
             connection.close()
 
 
-def _is_gone(letter: Batch, what: Holder) -> bool:
-    """Tell whether a letter's record is among what shall be forgotten; its parents stand or fall with it."""
-    rest = what.rest_of(letter)
-    return len(rest.stated()) < len(letter.stated()) or rest.count == 0
+def retry(store: Store, letters: DeadLetters, letter: DeadLetter) -> tuple[Receipt, bool]:
+    """Send a letter again; return its record's receipt, and whether the letter was removed.
+
+    A record of an erased session is removed, too. While the store is away the record is spooled again.
+    """
+    receipt = _send(store, letter)
+    removed = (receipt.acknowledged and not unstored_parts(receipt)) or receipt.reason == "erased"
+    if removed:
+        letters.remove(letter.number)
+    return receipt, removed
+
+
+def describe(receipt: Receipt, separator: str) -> str:
+    """Return a receipt in one line, the reason behind a separator: `conflict: prompt`."""
+    if missing := unstored_parts(receipt):
+        return f"{receipt.receipt} in part, not: {', '.join(missing)}"
+    why = receipt.reason or ", ".join(receipt.fields)
+    return f"{receipt.receipt}{separator}{why}" if why else receipt.receipt
+
+
+def _send(store: Store, letter: DeadLetter) -> Receipt:
+    try:
+        receipts = store.write(replace(letter.batch, late=True))
+    except (Invalid, Conflict) as error:
+        return error_receipt(error)
+    pairs = list(zip(letter.batch.rows(), receipts, strict=True))
+    # an implicit parent is stored even where the record itself is rejected
+    return next((receipt for row, receipt in pairs if not row.get("implicit")), pairs[0][1])

@@ -1,7 +1,7 @@
-"""All the files of a spool: this process' own, those of its siblings, and those that dead ones left.
+"""All files of a spool: this process's own, those of its siblings, and orphans of dead processes.
 
-Beside the files lie marks: `.lock` (who holds it owns the file) and `.broken` (the disk failed under the file; its
-entries are copied out of it, and it is never written again).
+Beside a file lie `.lock` (its holder owns the file) and, after the disk failed under the file, `.broken` (the file is
+never written again; its entries are copied to another file).
 """
 
 import logging
@@ -20,28 +20,28 @@ import apsw
 from logging_store.batches import Batch
 from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.spool import orphans
-from logging_store.spool.files import Depth, SpoolFile, read_batch, reading
+from logging_store.spool.files import Depth, SpoolFile, open_for_reading, parse_batch
 from logging_store.spool.locks import BROKEN, PREFIX, SUFFIX
 
 _log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
-_CLAIMED_SHARE = 0.75  # of the spool's size: past it, only what nobody claims is kept
+_CLAIMED_SHARE = 0.75  # of the spool's size; the rest is reserved for batches without claims
 
-# just made, and empty; or such that nobody can read it, ever
-_SAYS_NOTHING = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
+# a new file without tables, or one that nobody will ever read: no entry can be found in either
+_WITHOUT_ENTRIES = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the spool may take of its disk, in bytes: of its own, and what it leaves to others."""
+    """The most bytes that the spool takes of its disk, and the free bytes that it leaves to others."""
 
     max_bytes: int = 1 << 30
     min_free_bytes: int = 256 << 20
 
 
 class SpoolDirectory:
-    """The spool's folder, as one process uses it. It is made when it is first needed."""
+    """The spool's folder, as one process uses it. It is created at first use."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path = path
@@ -51,19 +51,19 @@ class SpoolDirectory:
         self._adopted: list[SpoolFile] = []
         self._unreadable: set[Path] = set()
 
-    def keep(self, batch: Batch) -> None:
-        """Put a batch on the disk. Raises `SpoolFull` past the limits, `StoreUnavailable` if the disk fails."""
+    def append(self, batch: Batch) -> None:
+        """Sync a batch to the disk. Raises `SpoolFull` past the limits, `StoreUnavailable` if the disk fails."""
         with self._lock:
             self.require_room(claimed=batch.is_claimed)
             for last in (False, True):
                 try:
-                    self._own_file().keep([batch])
+                    self._own_file().append([batch])
                 except apsw.FullError as error:
                     raise SpoolFull("the disk of the spool is full") from error
                 except apsw.BusyError as error:
-                    raise StoreUnavailable("somebody reads the spool's file for too long") from error
+                    raise StoreUnavailable("another process has locked the spool's file for too long") from error
                 except (apsw.Error, OSError) as error:
-                    # what this file holds is in doubt now; a new one may do
+                    # this file's content is in doubt now; a new file may work
                     self._abandon_own(error)
                     if last:
                         raise StoreUnavailable(f"the spool's disk fails: {error}") from error
@@ -71,7 +71,7 @@ class SpoolDirectory:
                     return
 
     def require_room(self, *, claimed: bool = False) -> None:
-        """Raise `SpoolFull` if nothing more may be kept; or nothing `claimed`, so that pages leave others room."""
+        """Raise `SpoolFull` past the limits. `claimed`: a lower limit, so that pages leave room for backends."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             free = shutil.disk_usage(self.path).free
@@ -82,31 +82,31 @@ class SpoolDirectory:
         if (used := self.used_bytes()) >= self.limits.max_bytes:
             raise SpoolFull(f"the spool holds {used >> 20} MB and may not hold more")
         if claimed and used >= self.limits.max_bytes * _CLAIMED_SHARE:
-            raise SpoolFull(f"the spool holds {used >> 20} MB, and what it may hold more is not for pages and users")
+            raise SpoolFull(f"the spool holds {used >> 20} MB; its remaining room is reserved for secret keys")
 
     def used_bytes(self) -> int:
         used = 0
         with suppress(FileNotFoundError), os.scandir(self.path) as files:
             for file in files:
-                with suppress(FileNotFoundError):  # drained and removed just now
+                with suppress(FileNotFoundError):  # drained and deleted just now
                     used += file.stat().st_size
         return used
 
-    def to_drain(self) -> Iterator[SpoolFile]:
-        """Yield the files that are this process' to drain, its own first."""
+    def drainable_files(self) -> Iterator[SpoolFile]:
+        """Yield the files that this process drains, its own first."""
         with self._lock:
             files = [self._own[1]] if self._own and self._own[0] == os.getpid() else []
             files += self._adopted
         yield from files
 
     def adopt_orphans(self) -> None:
-        """Take over the files whose owners have ended."""
+        """Take over the files of processes that ended."""
         for path in self.files():
-            if path in self._unreadable or any(path == file.path for file in self.to_drain()):
+            if path in self._unreadable or any(path == file.path for file in self.drainable_files()):
                 continue
             try:
                 broken = path.with_suffix(BROKEN).exists()
-                file = orphans.rescue(path) if broken else SpoolFile.adopt(path)
+                file = orphans.recover(path) if broken else SpoolFile.adopt(path)
             except (apsw.CorruptError, apsw.NotADBError) as error:
                 self._mark_unreadable(path, error)
             except (apsw.Error, OSError) as error:
@@ -115,66 +115,67 @@ class SpoolDirectory:
                 if file is not None:
                     with self._lock:
                         self._adopted.append(file)
-        orphans.remove_remains(self.path)
+        orphans.remove_leftovers(self.path)
 
-    def retire(self, file: SpoolFile) -> bool:
-        """Remove a file if it is empty; tell whether it was."""
+    def delete_if_empty(self, file: SpoolFile) -> bool:
+        """Delete a file if it is empty; return whether it was."""
         with self._lock:
             if not file.is_empty():
                 return False
-            self._let_go(file)
-            file.retire()
+            self._disown(file)
+            file.delete()
         return True
 
     def abandon(self, file: SpoolFile) -> None:
-        """Give up a file under which the disk failed; the next look for orphans works on a copy."""
+        """Abandon a file under which the disk failed; the next scan for orphans copies it."""
         with self._lock:
-            self._let_go(file)
+            self._disown(file)
             file.abandon()
 
-    def give_up(self, file: SpoolFile, error: Exception) -> None:
-        """Leave a file that can't be read for a person to look at, and harm no other."""
+    def quarantine(self, file: SpoolFile, error: Exception) -> None:
+        """Set a file aside that can't be read, for a person to inspect."""
         with self._lock:
-            self._let_go(file)
+            self._disown(file)
             file.close()
             self._mark_unreadable(file.path, error)
 
     def depth(self) -> Depth:
-        """Return how much waits on this machine, in the files of all processes."""
+        """Return how much is spooled on this machine, in the files of all processes."""
         depth = Depth()
         now = time.time()
 
         def measure(connection: apsw.Connection) -> Depth:
             entries, records, size, oldest = connection.execute(
-                "select count(*), coalesce(sum(records), 0), coalesce(sum(length(batch)), 0), min(kept_at) from entries"
+                "select count(*), coalesce(sum(records), 0), coalesce(sum(length(batch)), 0), min(spooled_at)"
+                " from entries"
             ).get
             return Depth(entries, records, size, max(0, now - oldest) if entries else 0)
 
-        for one in self._ask_each(measure):
-            depth += one
+        for each in self._query_files(measure):
+            depth += each
         return depth
 
-    def batches_of(self, project: str, session_id: str, *, surely: bool = False) -> list[Batch]:
-        """Return the batches that wait with something of a session in them, in the order of their arrival.
+    def batches_for(self, project: str, session_id: str, *, strict: bool = False) -> list[Batch]:
+        """Return the spooled batches with rows of a session or folder, in order of arrival.
 
-        `surely`: raise `StoreUnavailable` if a file can't be read now.
+        `strict`: raise `StoreUnavailable` if a file can't be read now.
         """
 
         def find(connection: apsw.Connection) -> list[tuple[float, Batch]]:
             rows = connection.execute(
-                "select kept_at, batch from entries"
+                "select spooled_at, batch from entries"
                 " where project = ? and seq in (select seq from entry_sessions where session_id = ?) order by seq",
                 (project, session_id),
             )
-            return [(kept_at, read_batch(batch)) for kept_at, batch in rows]
+            return [(spooled_at, parse_batch(batch)) for spooled_at, batch in rows]
 
-        found = [each for one in self._ask_each(find, surely=surely) for each in one]
+        found = [each for in_file in self._query_files(find, strict=strict) for each in in_file]
         return [batch for _, batch in sorted(found, key=lambda each: each[0])]
 
-    def sessions(self, project: str) -> set[str]:
-        """Return the ids of all sessions and folders of which something waits.
+    def parent_ids(self, project: str) -> set[str]:
+        """Return the ids of all sessions and folders with spooled rows.
 
-        Raises `StoreUnavailable` if a file can't be read now; one that nobody can read is left out.
+        Raises `StoreUnavailable` if a file can't be read now; corrupt files are left out.
         """
 
         def find(connection: apsw.Connection) -> list[str]:
@@ -183,55 +184,55 @@ class SpoolDirectory:
             )
             return [session_id for (session_id,) in rows]
 
-        return {session_id for found in self._ask_each(find, surely=True) for session_id in found}
+        return {session_id for found in self._query_files(find, strict=True) for session_id in found}
 
-    def batches(self, project: str, holding: bytes) -> Iterator[Batch]:
-        """Yield the batches of a project that wait, and that hold some bytes."""
+    def batches_containing(self, project: str, data: bytes) -> Iterator[Batch]:
+        """Yield the spooled batches of a project whose JSON contains some bytes."""
 
         def find(connection: apsw.Connection) -> list[bytes]:
             rows = connection.execute(
-                "select batch from entries where project = ? and instr(batch, ?)", (project, holding)
+                "select batch from entries where project = ? and instr(batch, ?)", (project, data)
             )
             return [batch for (batch,) in rows]
 
-        for found in self._ask_each(find):
-            yield from map(read_batch, found)
+        for found in self._query_files(find):
+            yield from map(parse_batch, found)
 
     def files(self) -> list[Path]:
         """Return the files of all processes."""
         return sorted(self.path.glob(f"{PREFIX}*{SUFFIX}"))
 
     def find_unreadable(self) -> list[Path]:
-        """Return the files that nobody can read: they are left for a person to look at."""
+        """Return the corrupt files, which are left for a person to inspect."""
         found: list[Path] = []
         for path in self.files():
             try:
-                with reading(path) as connection:
+                with open_for_reading(path) as connection:
                     connection.execute("select count(*) from entries").fetchall()
             except (apsw.CorruptError, apsw.NotADBError):
                 found.append(path)
             except apsw.Error:
-                continue  # in use, or about to be recovered
+                continue  # locked, or about to be recovered
         return found
 
     def close(self) -> None:
         with self._lock:
             for file in [*([self._own[1]] if self._own and self._own[0] == os.getpid() else []), *self._adopted]:
                 if file.is_empty():
-                    file.retire()
+                    file.delete()
                 else:
                     file.close()
             self._own, self._adopted = None, []
 
     def _own_file(self) -> SpoolFile:
         if self._own is not None and self._own[0] != os.getpid():
-            self._own, self._adopted = None, []  # what was open before a fork is the parent's
+            self._own, self._adopted = None, []  # files opened before a fork belong to the parent
         if self._own is None:
             self._own = (os.getpid(), SpoolFile.create(self.path))
         return self._own[1]
 
     def _abandon_own(self, error: Exception) -> None:
-        _log.error("spool: the disk failed, a new file is begun: %s", error)
+        _log.error("spool: the disk failed; writing to a new file: %s", error)
         if self._own:
             file = self._own[1]
             self._own = None
@@ -239,24 +240,24 @@ class SpoolDirectory:
 
     def _mark_unreadable(self, path: Path, error: Exception) -> None:
         self._unreadable.add(path)
-        _log.error("spool: %s can't be read and is left for a person to look at: %s", path, error)
+        _log.error("spool: %s is corrupt; inspect it by hand: %s", path, error)
 
-    def _let_go(self, file: SpoolFile) -> None:
+    def _disown(self, file: SpoolFile) -> None:
         if self._own and self._own[1] is file:
             self._own = None
         self._adopted = [adopted for adopted in self._adopted if adopted is not file]
 
-    def _ask_each(self, question: Callable[[apsw.Connection], _Answer], *, surely: bool = False) -> Iterator[_Answer]:
-        """Yield the answers of all files that can be read; `surely`: raise where one may hold what isn't told of."""
+    def _query_files(self, query: Callable[[apsw.Connection], _Answer], *, strict: bool = False) -> Iterator[_Answer]:
+        """Yield a query's answer from each readable file. `strict`: raise if a file with entries isn't readable."""
         for path in self.files():
             try:
-                with reading(path) as connection:
-                    answer = question(connection)
+                with open_for_reading(path) as connection:
+                    answer = query(connection)
             except apsw.Error as error:
-                if surely and path.exists() and not isinstance(error, _SAYS_NOTHING):
-                    raise StoreUnavailable(f"what waits in {path} can't be read now, try again: {error}") from error
+                if strict and path.exists() and not isinstance(error, _WITHOUT_ENTRIES):
+                    raise StoreUnavailable(f"{path} can't be read now; try again: {error}") from error
                 if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.SQLError):
-                    continue  # just made, just removed, or about to be recovered by who adopts it
+                    continue  # just created, just deleted, or about to be recovered by the process that adopts it
                 _log.warning("spool: %s can't be read now: %s", path, error)
             else:
                 yield answer

@@ -1,7 +1,7 @@
-"""Delivers what the spool holds, beside the live writes.
+"""Delivers spooled batches in the background, beside the live writes.
 
-A thread of each process empties the process' own file and those of dead siblings. While the store is away it only
-probes. Records are indifferent to order, so it doesn't matter what is delivered first, or twice.
+One thread per process drains the process's own file and adopted ones. While the store is away it only probes. Writes
+are idempotent and indifferent to order, so it doesn't matter what is delivered first, or twice.
 """
 
 import logging
@@ -13,24 +13,24 @@ from dataclasses import replace
 
 import apsw
 
-from logging_store.batches import Batch, Receipt, receipt_of
+from logging_store.batches import Batch, Receipt, error_receipt
 from logging_store.errors import Conflict, Invalid, Misconfigured, SpoolFull, StoreError, StoreUnavailable
-from logging_store.spool.blocked_sessions import HeldSessions
+from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.breaker import CircuitBreaker
-from logging_store.spool.dead_letters import DeadLetters, left_out
+from logging_store.spool.dead_letters import DeadLetters, unstored_parts
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import Entry, SpoolFile
 from logging_store.store import Store
 
 _log = logging.getLogger(__name__)
 
-RECORDS_A_CALL, BYTES_A_CALL = 1000, 8_000_000
-LOOK_FOR_ORPHANS_S = 3.0  # a dead worker's file waits no longer than this, and a jitter as long
-HELD_UP_S = 5.0  # an entry that only a lock holds up is tried again after about so long
+MAX_RECORDS_PER_CALL, MAX_BYTES_PER_CALL = 1000, 8_000_000
+ORPHAN_SCAN_S = 3.0  # plus a jitter of the same length: how long a dead worker's file waits for its adoption
+BLOCKED_RETRY_S = 5.0  # about how long until an entry is retried that only a lock blocks
 
 
 class Drain:
-    """What the delivering thread does. `revive` is called before each probe: see `Spool`."""
+    """The drain thread's work. `revive`: called before each probe, see `Spool`."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Drain:
         directory: SpoolDirectory,
         dead_letters: DeadLetters,
         breaker: CircuitBreaker,
-        held: HeldSessions,
+        blocked: BlockedSessions,
         *,
         revive: Callable[[], None] | None = None,
         on_delivered: Callable[[Receipt], None] = lambda _: None,
@@ -49,102 +49,102 @@ class Drain:
         self._breaker = breaker
         self._revive = revive
         self._on_delivered = on_delivered
-        self._held = held
-        self._look_at = 0.0
-        self._awake = threading.Event()
-        self._ended = threading.Event()
+        self._blocked = blocked
+        self._next_scan = 0.0
+        self._wakeup = threading.Event()
+        self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Deliver until `end` is called."""
-        while not self._ended.is_set():
+        """Deliver until `stop` is called."""
+        while not self._stopped.is_set():
             try:
                 pause = self.step()
-            except Exception:  # noqa: BLE001 - this thread is all that delivers: it tells, and goes on
-                _log.exception("spool: the drain met an unexpected error")
-                pause = LOOK_FOR_ORPHANS_S
-            self._awake.wait(pause)
-            self._awake.clear()
+            except Exception:  # noqa: BLE001 - nothing else delivers: log it and go on
+                _log.exception("spool: unexpected error in the drain")
+                pause = ORPHAN_SCAN_S
+            self._wakeup.wait(pause)
+            self._wakeup.clear()
 
     def wake(self) -> None:
-        self._awake.set()
+        self._wakeup.set()
 
-    def begin(self) -> None:
-        self._ended.clear()
+    def reset(self) -> None:
+        self._stopped.clear()
 
-    def end(self) -> None:
-        self._ended.set()
-        self._awake.set()
+    def stop(self) -> None:
+        self._stopped.set()
+        self._wakeup.set()
 
     def step(self) -> float:
-        """Do one thing; return after how many seconds to do the next."""
-        # also while the store is away: what a killed process left can only be read once it is adopted
-        if (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + LOOK_FOR_ORPHANS_S * (1 + random.random())  # noqa: S311 - jitter, not a secret
+        """Scan, probe or deliver once; return the pause until the next step, in seconds."""
+        # also while the store is away: only an adopted file's entries can be read
+        if (now := time.monotonic()) >= self._next_scan:
+            self._next_scan = now + ORPHAN_SCAN_S * (1 + random.random())  # noqa: S311 - jitter, not a secret
             self._directory.adopt_orphans()
         if not self._breaker.is_closed:
             return self._probe()
-        for file in self._directory.to_drain():
+        for file in self._directory.drainable_files():
             started = time.monotonic()
             try:
-                delivered = self._drain_some(file)
+                delivered = self._deliver_oldest(file)
             except apsw.IOError as error:
                 _log.error("spool: the disk failed under %s: %s", file.path, error)
                 self._directory.abandon(file)
                 continue
             except OSError as error:
-                _log.warning("spool: a file can't be removed now: %s", error)
+                _log.warning("spool: a file can't be deleted now: %s", error)
                 continue
             except (apsw.CorruptError, apsw.NotADBError, ValueError) as error:
-                self._directory.give_up(file, error)
+                self._directory.quarantine(file, error)
                 continue
             except (apsw.FullError, SpoolFull) as error:
-                # what was delivered can't be removed: it will be again, which changes nothing
-                _log.warning("spool: the disk has no room for what became of the records: %s", error)
-                return LOOK_FOR_ORPHANS_S
+                # the entries can't be removed and will be delivered again: writes are idempotent
+                _log.warning("spool: the disk is full, delivered records can't be removed: %s", error)
+                return ORPHAN_SCAN_S
             if delivered:
-                # as long a rest as it took, with full jitter: live writes keep half of the store at least
+                # on average a rest as long as the delivery, with jitter: live writes keep half of the store
                 return (time.monotonic() - started) * 2 * random.random()  # noqa: S311
-        return max(0.05, min([self._look_at - time.monotonic(), *self._held.resting().values()]))
+        return max(0.05, min([self._next_scan - time.monotonic(), *self._blocked.retry_delays().values()]))
 
     def _probe(self) -> float:
-        if not self._breaker.may_probe():
+        if not self._breaker.try_probe():
             return self._breaker.seconds_to_probe() + 0.01
         try:
             if self._revive is not None:
                 self._revive()
             self._store.ping()
         except StoreError as error:
-            self._breaker.fail(error)
+            self._breaker.record_failure(error)
             return self._breaker.seconds_to_probe()
         except BaseException as error:
-            self._breaker.fail(StoreUnavailable(f"the probe failed: {error}"))
+            self._breaker.record_failure(StoreUnavailable(f"the probe failed: {error}"))
             raise
-        self._breaker.succeed()
-        _log.warning("spool: the store answers again, delivering what waits")
+        self._breaker.record_success()
+        _log.warning("spool: the store answers again; delivering spooled records")
         return 0
 
-    def _drain_some(self, file: SpoolFile) -> bool:
-        """Deliver the oldest entries of a file; tell whether there were any."""
-        entries = file.oldest(RECORDS_A_CALL, BYTES_A_CALL, self._held.resting())
+    def _deliver_oldest(self, file: SpoolFile) -> bool:
+        """Deliver the oldest entries of a file; return whether there were any."""
+        entries = file.oldest(MAX_RECORDS_PER_CALL, MAX_BYTES_PER_CALL, self._blocked.retry_delays())
         if not entries:
-            self._directory.retire(file)
+            self._directory.delete_if_empty(file)
             return False
-        together = _together(entries)
+        mergeable = _mergeable(entries)
         try:
-            self._deliver(Batch.merge([entry.batch for entry in together]), file, together)
+            self._deliver(Batch.merge([entry.batch for entry in mergeable]), file, mergeable)
         except (StoreUnavailable, Misconfigured) as error:
-            self._part(file, together, error)
+            self._isolate(file, mergeable, error)
         else:
-            self._delivered(file, together)
+            self._remove(file, mergeable)
         return True
 
-    def _delivered(self, file: SpoolFile, entries: list[Entry]) -> None:
+    def _remove(self, file: SpoolFile, entries: list[Entry]) -> None:
         file.remove(entries)
         for entry in entries:
-            self._held.release(entry.batch)
+            self._blocked.unblock(entry.batch)
 
     def _deliver(self, batch: Batch, file: SpoolFile, entries: list[Entry]) -> None:
-        """Write a batch; halve it while data of some record fails it, until the bad one stands alone."""
+        """Write a batch. If one record's data fails it, bisect it until that record stands alone."""
         try:
             receipts = self._store.write(replace(batch, late=True))
         except (Invalid, Conflict) as error:
@@ -152,67 +152,67 @@ class Drain:
             for half in halves:
                 self._deliver(half, file, entries)
             if not halves:
-                self._on_delivered(receipt_of(error))
-                self._refused(batch, receipt_of(error), file, entries)
+                self._on_delivered(error_receipt(error))
+                self._add_dead_letter(batch, error_receipt(error), file, entries)
             return
         for row, receipt in zip(batch.rows(), receipts, strict=True):
             if row.get("implicit"):
-                continue  # a parent that only came along is no record of its own: its children's receipts tell
+                continue  # only its children's receipts count
             self._on_delivered(receipt)
-            # also what was taken in part: nobody but its dead letter tells of the rest
-            if not receipt.kept or left_out(receipt):
-                self._refused(batch.alone(row), receipt, file, entries)
+            # also a record that was stored in part: its dead letter keeps the rest
+            if not receipt.acknowledged or unstored_parts(receipt):
+                self._add_dead_letter(batch.single(row), receipt, file, entries)
 
-    def _refused(self, batch: Batch, receipt: Receipt, file: SpoolFile, entries: list[Entry]) -> None:
-        """Move a record to the dead letters, if it was not erased meanwhile, before its entry is removed."""
+    def _add_dead_letter(self, batch: Batch, receipt: Receipt, file: SpoolFile, entries: list[Entry]) -> None:
+        """Copy a record to the dead letters, unless it was erased meanwhile, before its entry is removed."""
         if receipt.reason == "erased":
-            return  # somebody asked for this session to be forgotten: then it is, here as well
+            return  # an erased record leaves no dead letter
         _log.error(
-            "spool: the store did not take all of a record that was spooled (%s): it is a dead letter", receipt.receipt
+            "spool: the store rejected a spooled record, or a part of it (%s); it is a dead letter now", receipt.receipt
         )
-        own = _holding(batch, entries)
-        kept_at = min(entry.kept_at for entry in own)
-        self._dead_letters.add(batch, receipt, kept_at, lambda: any(file.holds(entry) for entry in own))
+        sources = _source_entries(batch, entries)
+        spooled_at = min(entry.spooled_at for entry in sources)
+        self._dead_letters.add(batch, receipt, spooled_at, lambda: any(file.contains(entry) for entry in sources))
 
-    def _answers(self) -> bool:
+    def _store_answers(self) -> bool:
         try:
             self._store.ping()
         except StoreError:
             return False
         return True
 
-    def _part(self, file: SpoolFile, entries: list[Entry], error: StoreError) -> None:
-        """Find what among these is held up by itself, if the store is well, and set it aside."""
+    def _isolate(self, file: SpoolFile, entries: list[Entry], error: StoreError) -> None:
+        """Find the entries that a lock blocks, if the store answers otherwise, and retry them later."""
         if isinstance(error, SpoolFull):
-            raise error  # of the dead letters: no store is to blame
-        if not self._answers():
-            self._breaker.fail(error)
+            raise error  # from the dead letters: the store isn't the cause
+        if not self._store_answers():
+            self._breaker.record_failure(error)
             return
         if len(entries) > 1:
             for entry in entries:
                 try:
                     self._deliver(entry.batch, file, [entry])
                 except (StoreUnavailable, Misconfigured) as own_error:
-                    self._part(file, [entry], own_error)
+                    self._isolate(file, [entry], own_error)
                     if not self._breaker.is_closed:
                         return
                 else:
-                    self._delivered(file, [entry])
+                    self._remove(file, [entry])
             return
         (entry,) = entries
         if halves := entry.batch.halves():
             file.split(entry, halves)
             return
-        self._held.hold(entry.batch, HELD_UP_S * (0.5 + random.random()))  # noqa: S311
-        _log.warning("spool: a record is held up and tried again later: %s", error)
+        self._blocked.block(entry.batch, BLOCKED_RETRY_S * (0.5 + random.random()))  # noqa: S311
+        _log.warning("spool: a record is blocked and will be retried: %s", error)
 
 
-def _holding(batch: Batch, entries: list[Entry]) -> list[Entry]:
-    """Return the entries that a part of what they say together came from; all, if none holds its rows themselves."""
-    rows = {id(row) for row in batch.stated()}
+def _source_entries(batch: Batch, entries: list[Entry]) -> list[Entry]:
+    """Return the entries that a part of the merged batch came from; all, if none contains its very rows."""
+    rows = {id(row) for row in batch.explicit_rows()}
     return [entry for entry in entries if any(id(row) in rows for row in entry.batch.rows())] or entries
 
 
-def _together(entries: list[Entry]) -> list[Entry]:
-    """Return what may be delivered with the first entry."""
-    return [entry for entry in entries if entries[0].batch.fits(entry.batch)]
+def _mergeable(entries: list[Entry]) -> list[Entry]:
+    """Return the entries that can be delivered in one batch with the first."""
+    return [entry for entry in entries if entries[0].batch.can_merge(entry.batch)]

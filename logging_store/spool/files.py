@@ -1,7 +1,7 @@
-"""A file of batches that wait for the store: SQLite, written by one process, synced before anything is acknowledged.
+"""A spool file: an SQLite database of batches, written by one process and synced before any acknowledgement.
 
-Who holds the lock beside a file owns it. A lock goes with its process, so the file of a worker that died is adopted
-by whoever takes its lock next. A file lives as long as an outage: emptied, it is removed.
+The process that holds the lock beside a file owns it. Locks end with their process, so another worker adopts the file
+of one that died. An empty file is deleted, so a file lives as long as an outage.
 """
 
 import os
@@ -18,16 +18,16 @@ import jiter
 from pydantic_core import to_json
 
 from logging_store.batches import Batch
-from logging_store.spool.locks import BROKEN, journal_of, lock_of, new_name, sync_directory, take_lock
+from logging_store.spool.locks import BROKEN, journal_path, lock_path, reserve_path, sync_directory, try_lock
 
-_BUSY_MS = 5000  # `turnlog spool` and readers of other workers hold a file for milliseconds
+_BUSY_MS = 5000  # `turnlog spool` and readers of other workers lock a file for milliseconds
 _SCHEMA = """
 create table if not exists entries (
-    seq      integer primary key autoincrement,  -- a number is never used again: see Drain
-    project  text not null,
-    kept_at  real not null,     -- seconds since the epoch
-    records  integer not null,
-    batch    blob not null      -- JSON, as turnlog.write takes it
+    seq        integer primary key autoincrement,  -- never reused, so that a removed entry isn't mistaken for another
+    project    text not null,
+    spooled_at real not null,     -- seconds since the epoch
+    records    integer not null,
+    batch      blob not null      -- JSON: the argument of turnlog.write
 );
 create table if not exists entry_sessions (
     session_id text not null,   -- or the id of a folder
@@ -39,16 +39,16 @@ create table if not exists entry_sessions (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A batch in the spool. `kept_at`: seconds since the epoch."""
+    """A spooled batch. `seq`: its number within the file. `spooled_at`: seconds since the epoch."""
 
     seq: int
-    kept_at: float
+    spooled_at: float
     batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much waits. `oldest_s`: seconds that the oldest has waited."""
+    """How much is spooled. `oldest_s`: the age of the oldest entry, in seconds."""
 
     entries: int = 0
     records: int = 0
@@ -65,70 +65,70 @@ class Depth:
 
 
 class SpoolFile:
-    """One file, owned by this process until `close`. Safe to use from any thread.
+    """A file that this process owns until `close`. Safe to use from any thread.
 
-    Raises `apsw.FullError` when the disk is full: nothing was kept then, and the file is as it was. Raises
-    `apsw.IOError` when the disk fails: what the file holds is in doubt and it must not be written again.
+    Methods raise `apsw.FullError` when the disk is full: the file is unchanged then. They raise `apsw.IOError` when the
+    disk fails: the file's content is in doubt then, and it must not be written again.
     """
 
-    def __init__(self, path: Path, owned: int) -> None:
+    def __init__(self, path: Path, lock_fd: int) -> None:
         self.path = path
-        self._owned: int | None = owned  # the descriptor that holds the lock
+        self._lock_fd: int | None = lock_fd
         self._lock = threading.Lock()
         self._connection = apsw.Connection(str(path))
         self._connection.set_busy_timeout(_BUSY_MS)
-        self._connection.execute("pragma auto_vacuum = full")  # what was delivered takes no room
+        self._connection.execute("pragma auto_vacuum = full")  # delivered entries free their space
         _prepare(self._connection)
         with _transaction(self._connection):
             self._connection.execute(_SCHEMA)
 
     @classmethod
     def create(cls, directory: Path) -> Self:
-        path, owned = new_name(directory)
+        path, lock_fd = reserve_path(directory)
         try:
-            file = cls(path, owned)
+            file = cls(path, lock_fd)
             sync_directory(directory)
         except BaseException:
-            for left in (path, journal_of(path), lock_of(path)):
-                with suppress(OSError):  # then it is removed with the remains of others
-                    left.unlink(missing_ok=True)
-            os.close(owned)
+            for leftover in (path, journal_path(path), lock_path(path)):
+                with suppress(OSError):  # then `orphans.remove_leftovers` does it
+                    leftover.unlink(missing_ok=True)
+            os.close(lock_fd)
             raise
         return file
 
     @classmethod
     def adopt(cls, path: Path) -> Self | None:
-        """Return the file of a process that ended; None if its owner lives, or if it is gone."""
-        owned = take_lock(path)
-        if owned is None:
+        """Take over the file of a process that ended; return None if its owner lives, or if the file is gone."""
+        lock_fd = try_lock(path)
+        if lock_fd is None:
             return None
         try:
             if path.exists():
-                return cls(path, owned)
+                return cls(path, lock_fd)
         except BaseException:
-            os.close(owned)
+            os.close(lock_fd)
             raise
-        os.close(owned)
+        os.close(lock_fd)
         return None
 
-    def keep(self, batches: Sequence[Batch], kept_at: float | None = None) -> None:
-        """Append batches; they are on the disk when this returns."""
+    def append(self, batches: Sequence[Batch], spooled_at: float | None = None) -> None:
+        """Append batches; they are synced when this returns."""
         with self._lock, _transaction(self._connection):
-            _append(self._connection, batches, time.time() if kept_at is None else kept_at)
+            _append(self._connection, batches, time.time() if spooled_at is None else spooled_at)
 
-    def oldest(self, records: int, size: int, without: Collection[str] = ()) -> list[Entry]:
-        """Return the first entries without some sessions: the first, and more up to so many records and bytes."""
+    def oldest(self, max_records: int, max_bytes: int, exclude: Collection[str] = ()) -> list[Entry]:
+        """Return the oldest entries up to both limits, at least one. `exclude`: skip entries of these sessions."""
         found: list[Entry] = []
         with self._lock:
-            for seq, kept_at, of_entry, batch in self._connection.execute(
-                "select seq, kept_at, records, batch from entries where seq not in ("
+            for seq, spooled_at, records, batch in self._connection.execute(
+                "select seq, spooled_at, records, batch from entries where seq not in ("
                 "  select seq from entry_sessions where session_id in (select value from json_each(?))) order by seq",
-                (to_json(list(without)).decode(),),
+                (to_json(list(exclude)).decode(),),
             ):
-                records, size = records - of_entry, size - len(batch)
-                if found and (records < 0 or size < 0):
+                max_records, max_bytes = max_records - records, max_bytes - len(batch)
+                if found and (max_records < 0 or max_bytes < 0):
                     break
-                found.append(Entry(seq, kept_at, read_batch(batch)))
+                found.append(Entry(seq, spooled_at, parse_batch(batch)))
         return found
 
     def remove(self, entries: Sequence[Entry]) -> None:
@@ -136,12 +136,12 @@ class SpoolFile:
             _delete(self._connection, entries)
 
     def split(self, entry: Entry, parts: Sequence[Batch]) -> None:
-        """Put the parts of an entry in its place."""
+        """Replace an entry by several, unless it was removed meanwhile."""
         with self._lock:
-            replace(self._connection, entry, parts)
+            replace_entry(self._connection, entry, parts)
 
-    def holds(self, entry: Entry) -> bool:
-        """Tell whether an entry is still here: somebody else may have taken it away."""
+    def contains(self, entry: Entry) -> bool:
+        """Return whether an entry is still here: an erasure may have removed it."""
         with self._lock:
             found: int = self._connection.execute("select count(*) from entries where seq = ?", (entry.seq,)).get
         return found > 0
@@ -151,50 +151,50 @@ class SpoolFile:
             return not self._connection.execute("select exists (select 1 from entries)").get
 
     def close(self) -> None:
-        """Let go of the file; whoever comes next may adopt it."""
+        """Release the file for adoption by another process."""
         with self._lock:
             self._connection.close()
             self._unlock()
 
-    def retire(self) -> None:
-        """Remove the file, which is empty."""
+    def delete(self) -> None:
+        """Delete the file, which must be empty."""
         with self._lock:
             self._connection.close()
             try:
-                for left in (self.path, journal_of(self.path), lock_of(self.path)):
-                    left.unlink(missing_ok=True)
+                for leftover in (self.path, journal_path(self.path), lock_path(self.path)):
+                    leftover.unlink(missing_ok=True)
             finally:
-                self._unlock()  # what could not be removed is adopted, and removed then
+                self._unlock()  # a file that could not be deleted is adopted, and deleted then
 
     def abandon(self) -> None:
-        """Never write this file again, after the disk failed under it: whoever adopts it works on a copy."""
-        with suppress(OSError):  # on a disk that is out of order the mark may fail, too
+        """Mark the file as broken and release it: the process that adopts it works on a copy."""
+        with suppress(OSError):  # on a failing disk the mark may fail, too
             self.path.with_suffix(BROKEN).touch()
         self.close()
 
     def _unlock(self) -> None:
-        # once: by then the number may be another file's
-        owned, self._owned = self._owned, None
-        if owned is not None:
-            os.close(owned)
+        # only once: a closed descriptor's number may belong to another file
+        lock_fd, self._lock_fd = self._lock_fd, None
+        if lock_fd is not None:
+            os.close(lock_fd)
 
 
-def replace(connection: apsw.Connection, entry: Entry, parts: Sequence[Batch]) -> bool:
-    """Put parts of an entry in its place; tell whether it was there: somebody else may have taken it away."""
+def replace_entry(connection: apsw.Connection, entry: Entry, parts: Sequence[Batch]) -> bool:
+    """Replace an entry by any number of parts, unless it was removed meanwhile; return whether it was there."""
     with _transaction(connection):
-        was_there = _delete(connection, [entry]) > 0
-        if was_there:
-            _append(connection, parts, entry.kept_at)
-    return was_there
+        existed = _delete(connection, [entry]) > 0
+        if existed:
+            _append(connection, parts, entry.spooled_at)
+    return existed
 
 
-def read_batch(data: bytes) -> Batch:
+def parse_batch(data: bytes) -> Batch:
     return Batch(**jiter.from_json(data))
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[apsw.Connection]:
-    """Yield a file of any owner, to read from."""
+def open_for_reading(path: Path) -> Iterator[apsw.Connection]:
+    """Open a file of any process read-only."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(_BUSY_MS)
@@ -204,8 +204,8 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
 
 
 @contextmanager
-def changing(path: Path) -> Iterator[apsw.Connection]:
-    """Yield a file of any owner, to take something out of it: the owner waits for no longer than a transaction."""
+def open_for_writing(path: Path) -> Iterator[apsw.Connection]:
+    """Open a file of any process to remove entries; its owner waits for each transaction."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(_BUSY_MS)
@@ -216,25 +216,25 @@ def changing(path: Path) -> Iterator[apsw.Connection]:
 
 
 def _prepare(connection: apsw.Connection) -> None:
-    # a rollback journal, truncated and synced at each commit: other processes may read beside us, and a commit is on
+    # a rollback journal, truncated and synced at each commit: other processes may read meanwhile, and a commit is on
     # the disk when it returns
-    connection.execute("pragma secure_delete = on")  # what was delivered can't be read any more
+    connection.execute("pragma secure_delete = on")  # delivered and erased records can't be read any more
     connection.execute("pragma journal_mode = truncate")
     connection.execute("pragma synchronous = full")
 
 
-def _append(connection: apsw.Connection, batches: Sequence[Batch], kept_at: float) -> None:
+def _append(connection: apsw.Connection, batches: Sequence[Batch], spooled_at: float) -> None:
     for batch in batches:
         connection.execute(
-            "insert into entries (project, kept_at, records, batch) values (?, ?, ?, ?)",
-            (batch.project, kept_at, len(batch.stated()), to_json(batch.to_json())),
+            "insert into entries (project, spooled_at, records, batch) values (?, ?, ?, ?)",
+            (batch.project, spooled_at, len(batch.explicit_rows()), to_json(batch.to_json())),
         )
         seq = connection.last_insert_rowid()
         connection.executemany("insert into entry_sessions values (?, ?)", ((id_, seq) for id_ in batch.parent_ids()))
 
 
 def _delete(connection: apsw.Connection, entries: Sequence[Entry]) -> int:
-    """Delete entries; return how many were there."""
+    """Delete entries; return how many existed."""
     connection.executemany("delete from entry_sessions where seq = ?", ((entry.seq,) for entry in entries))
     before = connection.total_changes()
     connection.executemany("delete from entries where seq = ?", ((entry.seq,) for entry in entries))
@@ -248,7 +248,7 @@ def _transaction(connection: apsw.Connection) -> Iterator[None]:
         yield
         connection.execute("commit")
     except BaseException:
-        with suppress(apsw.Error):  # SQLite has rolled back by itself where it could
+        with suppress(apsw.Error):  # SQLite may have rolled back already
             if connection.in_transaction:
                 connection.execute("rollback")
         raise

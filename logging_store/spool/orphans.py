@@ -1,4 +1,4 @@
-"""What dead processes and failing disks leave in a spool's folder."""
+"""Recovers and removes what dead processes and failing disks leave in the spool's folder."""
 
 import os
 import shutil
@@ -12,54 +12,54 @@ from logging_store.spool.locks import (
     LOCK,
     PREFIX,
     SUFFIX,
-    journal_of,
-    lock_of,
-    new_name,
+    journal_path,
+    lock_path,
+    reserve_path,
     sync_directory,
-    take_lock,
+    try_lock,
 )
 
 
-def rescue(path: Path) -> SpoolFile | None:
-    """Return a copy of a broken file, recovered; the broken one is removed once the copy is on the disk."""
-    owned = take_lock(path)
-    if owned is None:
+def recover(path: Path) -> SpoolFile | None:
+    """Copy a broken file, remove it once the copy is synced, and return the copy; None if its owner lives."""
+    lock_fd = try_lock(path)
+    if lock_fd is None:
         return None
     try:
-        copy, copy_owned = new_name(path.parent)
-        with _removed_on_failure(copy, journal_of(copy), lock_of(copy)):
+        copy, copy_lock_fd = reserve_path(path.parent)
+        with _removed_on_failure(copy, journal_path(copy), lock_path(copy)):
             try:
-                # the journal first: without it a file in the middle of a commit looks whole
-                for source, target in ((journal_of(path), journal_of(copy)), (path, copy)):
+                # the journal first: without it a half-committed file looks complete
+                for source, target in ((journal_path(path), journal_path(copy)), (path, copy)):
                     if source.exists():
                         _copy_to_disk(source, target)
                 sync_directory(path.parent)
-                file = SpoolFile(copy, copy_owned)
+                file = SpoolFile(copy, copy_lock_fd)
             except BaseException:
-                os.close(copy_owned)
+                os.close(copy_lock_fd)
                 raise
         try:
-            for left in (path, journal_of(path), path.with_suffix(BROKEN), lock_of(path)):
-                left.unlink(missing_ok=True)
+            for leftover in (path, journal_path(path), path.with_suffix(BROKEN), lock_path(path)):
+                leftover.unlink(missing_ok=True)
         except OSError:
-            file.close()  # the copy is an orphan now; both will be delivered, which changes nothing
+            file.close()  # both are orphans now, and both are delivered: writes are idempotent
             raise
         return file
     finally:
-        os.close(owned)
+        os.close(lock_fd)
 
 
-def remove_remains(directory: Path) -> None:
-    """Remove what lies beside files that are gone."""
+def remove_leftovers(directory: Path) -> None:
+    """Remove locks, journals and marks of deleted files."""
     for lock in directory.glob(f"{PREFIX}*{LOCK}"):
         path = lock.with_suffix(SUFFIX)
-        if not path.exists() and (owned := take_lock(path)) is not None:
+        if not path.exists() and (lock_fd := try_lock(path)) is not None:
             try:
                 if not path.exists():
-                    for left in (journal_of(path), path.with_suffix(BROKEN), lock):
-                        left.unlink(missing_ok=True)
+                    for leftover in (journal_path(path), path.with_suffix(BROKEN), lock):
+                        leftover.unlink(missing_ok=True)
             finally:
-                os.close(owned)
+                os.close(lock_fd)
 
 
 def _copy_to_disk(source: Path, target: Path) -> None:

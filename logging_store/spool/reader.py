@@ -1,6 +1,7 @@
-"""Reads past the spool: what the store holds, with what waits on this machine in its place.
+"""Reads the store with the spooled records of this machine merged in.
 
-The spool is always looked at first: what is delivered in between is seen twice, and told apart by its id.
+Each read looks at the spool first and asks the store afterwards. A record that is delivered in between is then seen
+twice, and merged by its id; in the other order it could be missed.
 """
 
 from abc import ABC, abstractmethod
@@ -16,115 +17,121 @@ from logging_store.spool.directory import SpoolDirectory
 from logging_store.store import Store
 
 _Answer = TypeVar("_Answer")
-_Transcript = ops.TranscriptPage[ops.SessionName | None]
-_People = ops.ParticipantsAnswer[ops.SessionName | None]
-_Feedback = ops.FeedbackPage[ops.SessionName | None]
-_AT_ONCE = 1000
+_Transcript = ops.TranscriptPage[ops.SessionRef | None]
+_Participants = ops.ParticipantsPage[ops.SessionRef | None]
+_Feedback = ops.FeedbackPage[ops.SessionRef | None]
+_PAGE = 1000
 
 
 class SpoolReader(ABC):
-    """Reads `inner`, and shows what waits in `directory` as if it were there already, marked `spooled`."""
+    """Reads `inner` and merges in the records that are spooled in `directory`, marked `spooled`."""
 
     inner: Store
     directory: SpoolDirectory
     breaker: CircuitBreaker
 
     @abstractmethod
-    def _failed(self, error: Exception) -> None:
-        """Note that the store can't be reached."""
+    def _record_failure(self, error: Exception) -> None:
+        """Record that the store can't be reached."""
 
-    def _session(self, project: str, query: ops.OfSession) -> ops.Session | None:
-        batches = self.directory.batches_of(project, query["session_id"])
-        return self._ask(ops.SESSION, project, query) or _waiting_session(query["session_id"], batches)
+    def _session(self, project: str, query: ops.SessionQuery) -> ops.Session | None:
+        batches = self.directory.batches_for(project, query["session_id"])
+        return self._ask(ops.SESSION, project, query) or _spooled_session(query["session_id"], batches)
 
     def _transcript(self, project: str, query: ops.TranscriptQuery) -> _Transcript:
-        """Read a page; it isn't `complete` while the store is away, so that only what waits can be shown.
+        """Return a page of a transcript.
 
-        Nor is one of several while something waits, which may be delivered to a place between pages that were read.
+        It isn't `complete` while the store is away, since it has spooled interactions only. One of several pages isn't
+        either while interactions are spooled: they may be delivered to a position between two pages.
         """
         session_id = query["session_id"]
-        batches = self.directory.batches_of(project, session_id)
+        batches = self.directory.batches_for(project, session_id)
         try:
             page = self._ask(ops.TRANSCRIPT, project, query)
         except StoreUnavailable:
-            session = _waiting_session(session_id, batches)
+            session = _spooled_session(session_id, batches)
             if session is None:
                 raise
-            return _waiting_transcript(session, batches)
-        batches = self._reaching(project, session_id, batches, page["session"])
-        return self._with_waiting_turns(project, session_id, page, batches, begins=query.get("after") is None)
+            return _spooled_transcript(session, batches)
+        batches = self._drop_false_claims(project, session_id, batches, page["session"])
+        return self._merge_turns(project, session_id, page, batches, is_first=query.get("after") is None)
 
     def _conversation(self, project: str, query: ops.ConversationQuery) -> ops.Conversation[ops.Session | None]:
         session_id = query["session_id"]
-        batches = self.directory.batches_of(project, session_id)
+        batches = self.directory.batches_for(project, session_id)
         try:
             found = self._ask(ops.CONVERSATION, project, query)
         except StoreUnavailable:
-            session = _waiting_session(session_id, batches)
+            session = _spooled_session(session_id, batches)
             if session is None:
                 raise
             return {
                 "session": session,
                 "outline": None,
-                "transcript": _waiting_transcript(session, batches),
+                "transcript": _spooled_transcript(session, batches),
                 "participants": None,
                 "folder": None,
                 "feedback": None,
             }
-        session = found["session"] or _waiting_session(session_id, batches)
-        outline, page, people = found["outline"], found["transcript"], found["participants"]
-        if not batches or session is None or outline is None or page is None or people is None:
+        session = found["session"] or _spooled_session(session_id, batches)
+        outline, page, participants = found["outline"], found["transcript"], found["participants"]
+        if not batches or session is None or outline is None or page is None or participants is None:
             return found
-        batches = overlay.reaching(session_id, batches, session["owner"])
-        page = self._with_waiting_turns(project, session_id, page, batches, begins=outline["index"] == 0)
-        of_page: ops.FeedbackQuery = {
+        batches = overlay.drop_false_claims(session_id, batches, session["owner"])
+        page = self._merge_turns(project, session_id, page, batches, is_first=outline["index"] == 0)
+        feedback_query: ops.FeedbackQuery = {
             "session_id": session_id,
             "limit": query["feedback"],
             "interaction_ids": [row["interaction_id"] for row in page["interactions"]],
         }
         if "author" in query:
-            of_page["author"] = query["author"]
-        feedback = self._feedback(project, of_page)
-        people = _with_waiting_participants(session_id, people, batches)
-        return {**found, "session": session, "transcript": page, "participants": people, "feedback": feedback}
+            feedback_query["author"] = query["author"]
+        feedback = self._feedback(project, feedback_query)
+        return {
+            **found,
+            "session": session,
+            "transcript": page,
+            "participants": _merge_participants(session_id, participants, batches),
+            "feedback": feedback,
+        }
 
-    def _participants(self, project: str, query: ops.OfSession) -> _People:
+    def _participants(self, project: str, query: ops.SessionQuery) -> _Participants:
         session_id = query["session_id"]
-        batches = self.directory.batches_of(project, session_id)
+        batches = self.directory.batches_for(project, session_id)
         found = self._ask(ops.PARTICIPANTS, project, query)
-        return _with_waiting_participants(
-            session_id, found, self._reaching(project, session_id, batches, found["session"])
+        return _merge_participants(
+            session_id, found, self._drop_false_claims(project, session_id, batches, found["session"])
         )
 
     def _feedback(self, project: str, query: ops.FeedbackQuery) -> _Feedback:
-        """Read a page; what is new is added to the last one."""
+        """Return a page of feedback; spooled feedback that isn't stored yet is on the last page."""
         if "session_id" not in query:
             return self._ask(ops.FEEDBACK, project, query)
         session_id = query["session_id"]
-        batches = self.directory.batches_of(project, session_id)
+        batches = self.directory.batches_for(project, session_id)
         page = self._ask(ops.FEEDBACK, project, query)
-        batches = self._reaching(project, session_id, batches, page["session"])
-        session = page["session"] or overlay.session_row(session_id, batches)
-        waiting = overlay.feedback_of(session_id, batches, query.get("interaction_ids"), query.get("author"))
-        if not waiting or (session and session["erased_at"]):
+        batches = self._drop_false_claims(project, session_id, batches, page["session"])
+        session = page["session"] or overlay.spooled_session(session_id, batches)
+        spooled = overlay.spooled_feedback(session_id, batches, query.get("interaction_ids"), query.get("author"))
+        if not spooled or (session and session["erased_at"]):
             return {**page, "session": session}
-        rows = [overlay.later(row, waiting.get(overlay.place_of(row), row)) for row in page["feedback"]]
+        rows = [overlay.latest(row, spooled.get(overlay.feedback_key(row), row)) for row in page["feedback"]]
         if page["after"] is None:
-            of_these: ops.FeedbackQuery = {
+            stored_query: ops.FeedbackQuery = {
                 "session_id": session_id,
-                "limit": _AT_ONCE,
-                "interaction_ids": sorted({place[0] for place in waiting}),
+                "limit": _PAGE,
+                "interaction_ids": sorted({interaction_id for interaction_id, _, _ in spooled}),
             }
-            stored = ops.pages(lambda asked: self._ask(ops.FEEDBACK, project, asked), of_these)
-            known = {overlay.place_of(row) for each in stored for row in each["feedback"]}
-            rows += [row for place, row in waiting.items() if place not in known]
+            stored = ops.pages(lambda next_query: self._ask(ops.FEEDBACK, project, next_query), stored_query)
+            known = {overlay.feedback_key(row) for each in stored for row in each["feedback"]}
+            rows += [row for key, row in spooled.items() if key not in known]
         return {**page, "session": session, "feedback": rows}
 
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], project: str | None, query: ops.Q) -> ops.A:
         return self._read(lambda: self.inner.ask(operation, project, query))
 
     def _read(self, call: Callable[[], _Answer]) -> _Answer:
-        """Make a call that can't be kept for later: while the store is away it fails at once."""
+        """Make a call that can't be spooled; fail at once while the store is away."""
         if not self.breaker.is_closed:
             raise StoreUnavailable(f"the store is away: {self.breaker.reason}")
         try:
@@ -132,67 +139,67 @@ class SpoolReader(ABC):
         except StoreBusy:
             raise
         except StoreUnavailable as error:
-            self._failed(error)
+            self._record_failure(error)
             raise
 
-    def _reaching(
-        self, project: str, session_id: str, batches: list[Batch], stored: ops.SessionName | None
+    def _drop_false_claims(
+        self, project: str, session_id: str, batches: list[Batch], stored: ops.SessionRef | None
     ) -> list[Batch]:
-        """Return what waits of a session, and isn't claimed by somebody whose it is not."""
-        if not overlay.is_claimed(session_id, batches):
+        """Return batches without rows that claim the session for anybody but its owner."""
+        if not overlay.has_claims(session_id, batches):
             return batches
-        known = self._ask(ops.SESSION, project, ops.OfSession(session_id=session_id)) if stored else None
-        owner = known["owner"] if known else overlay.owner_of(session_id, batches)
-        return overlay.reaching(session_id, batches, owner)
+        known = self._ask(ops.SESSION, project, ops.SessionQuery(session_id=session_id)) if stored else None
+        owner = known["owner"] if known else overlay.spooled_owner(session_id, batches)
+        return overlay.drop_false_claims(session_id, batches, owner)
 
-    def _with_waiting_turns(
+    def _merge_turns(
         self,
         project: str,
         session_id: str,
         page: _Transcript,
         batches: list[Batch],
         *,
-        begins: bool,
+        is_first: bool,
     ) -> _Transcript:
-        """Return a page with what waits; the last one also has what is new. `begins`: it is the first one."""
-        waiting = overlay.interactions_of(session_id, batches)
-        session = page["session"] or overlay.session_row(session_id, batches)
-        if not waiting or (session and session["erased_at"]):
+        """Merge spooled interactions into a page; new ones are on the last page. `is_first`: it is the first page."""
+        spooled = overlay.spooled_interactions(session_id, batches)
+        session = page["session"] or overlay.spooled_session(session_id, batches)
+        if not spooled or (session and session["erased_at"]):
             return {**page, "session": session}
         rows = [
-            overlay.interaction_row(waiting[row["interaction_id"]], row) if row["interaction_id"] in waiting else row
+            overlay.merge_interaction(spooled[row["interaction_id"]], row) if row["interaction_id"] in spooled else row
             for row in page["interactions"]
         ]
         is_last = page["after"] is None
         if is_last:
             known = self._stored_ids(project, session_id)
-            new = (overlay.interaction_row(each) for id_, each in waiting.items() if id_ not in known)
-            rows = overlay.in_order([*rows, *new])
-        return {**page, "session": session, "interactions": rows, "complete": begins and is_last}
+            new = (overlay.merge_interaction(each) for id_, each in spooled.items() if id_ not in known)
+            rows = overlay.sort_transcript([*rows, *new])
+        return {**page, "session": session, "interactions": rows, "complete": is_first and is_last}
 
     def _stored_ids(self, project: str, session_id: str) -> set[str]:
         def read(query: ops.TranscriptQuery) -> _Transcript:
-            return ops.shortened(lambda asked: self.inner.ask(ops.TRANSCRIPT, project, asked), query)
+            return ops.read_shrinking(lambda smaller: self.inner.ask(ops.TRANSCRIPT, project, smaller), query)
 
-        stored = ops.pages(read, ops.TranscriptQuery(session_id=session_id, limit=_AT_ONCE))
+        stored = ops.pages(read, ops.TranscriptQuery(session_id=session_id, limit=_PAGE))
         return {row["interaction_id"] for page in stored for row in page["interactions"]}
 
 
-def _waiting_session(session_id: str, batches: list[Batch]) -> ops.Session | None:
-    owner = overlay.owner_of(session_id, batches)
-    return overlay.session_row(session_id, overlay.reaching(session_id, batches, owner))
+def _spooled_session(session_id: str, batches: list[Batch]) -> ops.Session | None:
+    owner = overlay.spooled_owner(session_id, batches)
+    return overlay.spooled_session(session_id, overlay.drop_false_claims(session_id, batches, owner))
 
 
-def _waiting_transcript(session: ops.Session, batches: list[Batch]) -> _Transcript:
+def _spooled_transcript(session: ops.Session, batches: list[Batch]) -> _Transcript:
     session_id = session["session_id"]
-    waiting = overlay.interactions_of(session_id, overlay.reaching(session_id, batches, session["owner"]))
-    rows = overlay.in_order(overlay.interaction_row(each) for each in waiting.values())
+    spooled = overlay.spooled_interactions(session_id, overlay.drop_false_claims(session_id, batches, session["owner"]))
+    rows = overlay.sort_transcript(overlay.merge_interaction(each) for each in spooled.values())
     return {"session": session, "interactions": rows, "after": None, "complete": False}
 
 
-def _with_waiting_participants(session_id: str, found: _People, batches: list[Batch]) -> _People:
-    session = found["session"] or overlay.session_row(session_id, batches)
+def _merge_participants(session_id: str, found: _Participants, batches: list[Batch]) -> _Participants:
+    session = found["session"] or overlay.spooled_session(session_id, batches)
     if session is None or session["erased_at"]:
         return {"session": session, "participants": []}
-    people = overlay.participants_of(session_id, batches, found["participants"])
-    return {"session": session, "participants": people}
+    participants = overlay.merge_participants(session_id, batches, found["participants"])
+    return {"session": session, "participants": participants}

@@ -1,1 +1,1 @@
-"""What runs beside the calls: retention, the index of the search, reports of erasures."""
+"""Background and scheduled work: the search index and retention."""

@@ -6,23 +6,23 @@ set local search_path = '';
 
 -- schemas/schema.sql
 -- Everything of Turnlog's is in the schema `turnlog`, so it installs beside whatever a database has. The comment marks
--- the schema as ours: one of that name that lacks it, and isn't empty, is somebody else's and is left alone.
+-- the schema as ours: a schema of that name without it that isn't empty belongs to others and is left alone.
 do $$
 declare
     mark constant text := 'Turnlog, the AI conversation log. Its migrations make what is in here.';
-    held constant oid := pg_catalog.to_regnamespace('turnlog');
+    existing constant oid := pg_catalog.to_regnamespace('turnlog');
 begin
-    if held is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
+    if existing is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
         raise exception using
             errcode = '42501',
             message = pg_catalog.format('The role %s may not create a schema in this database', current_user),
             hint = pg_catalog.format('Have the owner of the database run: create schema turnlog authorization %I;',
                                      current_user);
-    elsif held is null then
+    elsif existing is null then
         create schema turnlog;
-    elsif pg_catalog.obj_description(held, 'pg_namespace') is distinct from mark and exists (
+    elsif pg_catalog.obj_description(existing, 'pg_namespace') is distinct from mark and exists (
         select from pg_catalog.pg_depend as d
-         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held and d.deptype = 'n')
+         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = existing and d.deptype = 'n')
     then
         raise exception using
             errcode = '42P06',
@@ -31,7 +31,7 @@ begin
                 select pg_catalog.string_agg(o.name, ', ' order by o.name)
                   from (select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as name
                           from pg_catalog.pg_depend as d
-                         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held
+                         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = existing
                            and d.deptype = 'n'
                          order by 1 limit 5) as o),
             hint = case
@@ -49,7 +49,7 @@ $$;
 
 
 -- schemas/tables/migrations.sql
--- Which releases this database has, whoever brought them: `migrate`, `supabase db push` or a person with an editor.
+-- Applied releases, whether by `migrate`, by `supabase db push` or by hand in an SQL editor.
 create table if not exists turnlog.migrations (
     version    text        not null,
     applied_at timestamptz not null default statement_timestamp(),
@@ -68,11 +68,11 @@ create table if not exists turnlog.ai_session_folders (
     key               text,                             -- the caller's own id; the id derives from it
     name              text,
     user_id           text,
-    sessions_per_week integer,                          -- the plan: so many numbered sessions,
-    total_weeks       integer,                          --   for so long,
-    starts_on         date,                             --   dated from here on if it is known
+    sessions_per_week integer,                          -- the plan: numbered sessions per week,
+    total_weeks       integer,                          --   for how many weeks,
+    starts_on         date,                             --   and the first day, if it is known
     metadata          jsonb,
-    implicit          boolean     not null default false, -- born from a session, not yet created by name
+    implicit          boolean     not null default false, -- created for a session, not by a caller yet
     created_at        timestamptz not null,
     erased_at         timestamptz,                      -- when its name, user and metadata were last erased
     constraint ai_session_folders_pkey primary key (project, id),
@@ -85,7 +85,7 @@ create table if not exists turnlog.ai_session_folders (
     constraint ai_session_folders_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 
--- A second line of defence: identity already derives from the key.
+-- A second line of defence: ids derive from keys already.
 create unique index if not exists ai_session_folders_project_key_key
     on turnlog.ai_session_folders (project, key) where key is not null;
 create index if not exists ai_session_folders_user_idx
@@ -99,25 +99,25 @@ create table if not exists turnlog.ai_sessions (
     id             uuid        not null,
     key            text,                               -- the caller's own id; the id derives from it
     user_id        text,
-    claim          text,                               -- who opened it with a publishable key; else it is its user's
+    claim          text,                               -- the owner, if it was opened with a publishable key; else its user is
     title          text,
     folder_id      uuid,
     session_number integer,                            -- within its folder
     scheduled_on   date,
     status         text        not null default 'open',
-    implicit       boolean     not null default false, -- born from an interaction, not yet created by name
+    implicit       boolean     not null default false, -- created for an interaction, not by a caller yet
     tags           text[],
     metadata       jsonb,
     started_at     timestamptz,
     ended_at       timestamptz,
     created_at     timestamptz not null,               -- when the service first received it
     erased_at      timestamptz,                        -- set: a tombstone; all content is gone
-    edited         text[],                             -- fields changed by PATCH: later writes neither fill nor contradict them
+    edited         text[],                             -- fields changed by PATCH, which later writes neither fill nor contradict
     constraint ai_sessions_pkey primary key (project, id),
     constraint ai_sessions_folder_fkey foreign key (project, folder_id)
         references turnlog.ai_session_folders (project, id),
     constraint ai_sessions_project_check check (project <> ''),
-    -- Placeholders of a missing id are refused here as well, for who writes past the service.
+    -- Placeholders of missing ids are rejected here, too, for clients that bypass the service.
     constraint ai_sessions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
     constraint ai_sessions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 200),
     constraint ai_sessions_session_number_check check (
@@ -126,14 +126,14 @@ create table if not exists turnlog.ai_sessions (
     constraint ai_sessions_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 
--- A second line of defence: identity already derives from the key. Partial, so that the planner can't take one for
--- the primary key: on tables it knows nothing of yet, foreign keys were checked by reading a project's whole index.
+-- A second line of defence: ids derive from keys already. Partial, so that the planner can't use them in place of the
+-- primary key: on tables without statistics, foreign keys were checked by reading a project's whole index.
 create unique index if not exists ai_sessions_project_key_key
     on turnlog.ai_sessions (project, key) where key is not null;
 create unique index if not exists ai_sessions_folder_number_key
     on turnlog.ai_sessions (project, folder_id, session_number) where folder_id is not null;
 
--- Lists, newest first: of all, of a user, by status, of a folder, of sessions that nobody created by name.
+-- Lists, newest first: all, of a user, by status, of a folder, implicit ones.
 create index if not exists ai_sessions_newest_idx
     on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
 create index if not exists ai_sessions_user_newest_idx
@@ -152,32 +152,32 @@ create index if not exists ai_sessions_tags_idx
 
 
 -- schemas/tables/erased_users.sql
--- Users whose records were erased: what arrives late for them is refused.
+-- Users whose records were erased: late records of theirs are rejected.
 create table if not exists turnlog.ai_erased_users (
     project     text        not null,
-    user_hash   bytea       not null,               -- see turnlog.user_hash: the name is gone, too
-    erased_at   timestamptz not null,               -- what was received before and arrives later is refused
-    finished_at timestamptz,                        -- null: the erasure was cut, and goes on when it is asked for again
-    counts      jsonb       not null,               -- what it has taken away so far
+    user_hash   bytea       not null,               -- see turnlog.user_hash: the name is erased, too
+    erased_at   timestamptz not null,               -- records received before are rejected
+    finished_at timestamptz,                        -- null: in progress, or interrupted until the next call
+    counts      jsonb       not null,               -- what was erased so far
     constraint ai_erased_users_pkey primary key (project, user_hash)
 );
 
 
 -- schemas/tables/feedback.sql
--- Feedback: what people say of an interaction, which they may change their mind about.
+-- Feedback of people on an interaction, which they may change.
 create table if not exists turnlog.ai_feedback (
     project        text        not null,
     session_id     uuid        not null,
-    interaction_id uuid        not null,            -- which may arrive later: writes are indifferent to order
-    author         text        not null,            -- '': nobody has said who it is, as of the one who was talked to
-    name           text        not null,            -- what is judged: rating, score, note, or any of the caller's own
-    value          jsonb       not null,            -- a number, true or false, or a text
+    interaction_id uuid        not null,            -- it may arrive later: writes are indifferent to order
+    author         text        not null,            -- '': unknown, so the user of the session
+    name           text        not null,            -- rating, score, note, or any other name
+    value          jsonb       not null,            -- a number, a boolean or a text
     comment        text,
-    given_at       timestamptz not null,            -- of several statements the latest is what counts
-    created_at     timestamptz not null,            -- when the service first received any of them
+    given_at       timestamptz not null,            -- the latest one counts
+    created_at     timestamptz not null,            -- when the service first received any
     constraint ai_feedback_pkey primary key (project, session_id, interaction_id, author, name),
-    -- To the session, as all below it have: whoever writes or erases there holds its lock. Not to the interaction, which
-    -- may still wait somewhere when somebody already judges it.
+    -- To the session, as all of its children have: every write and erasure holds its lock. Not to the interaction, which
+    -- may still be spooled somewhere when its feedback arrives.
     constraint ai_feedback_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
     constraint ai_feedback_interaction_id_check check (interaction_id <> '00000000-0000-0000-0000-000000000000'),
@@ -199,10 +199,10 @@ create table if not exists turnlog.ai_interactions (
     id              uuid        not null,
     key             text,                           -- the caller's own id; the id derives from session and key
     prompt          jsonb,                          -- a text, or a list of messages
-    response        jsonb,                          -- the same
+    response        jsonb,                          -- a text, or a list of messages
     model           text,
     provider        text,
-    status          text,                           -- null: derived from error and response when read
+    status          text,                           -- null: derived from error and response on reading
     error           text,
     finish_reason   text,
     started_at      timestamptz,
@@ -218,7 +218,7 @@ create table if not exists turnlog.ai_interactions (
     tags            text[],
     metadata        jsonb,
     created_at      timestamptz not null,           -- when the service first received it
-    erased_at       timestamptz,                    -- set: what an erased user said in somebody else's session
+    erased_at       timestamptz,                    -- set: an erased user's interaction in another session
     constraint ai_interactions_pkey primary key (project, session_id, id),
     constraint ai_interactions_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
@@ -230,20 +230,20 @@ create table if not exists turnlog.ai_interactions (
     constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 
--- A second line of defence, as for sessions. A key of several parts may be longer than an index entry: it needs none.
+-- A second line of defence, as for sessions. A composite key may be longer than an index entry: it has none then.
 create unique index if not exists ai_interactions_session_key_key
     on turnlog.ai_interactions (project, session_id, key) where octet_length(key) <= 2000;
 
--- What is searched from the newest on; an overview goes along it in time.
+-- For the search, newest first, and for the overview.
 create index if not exists ai_interactions_newest_idx
     on turnlog.ai_interactions (project, (coalesce(started_at, created_at)) desc, session_id desc, id desc);
--- In the order of arrival, so writes go to its end, and one entry stands for the turns that a session got at once.
+-- In the order of arrival, so writes append to it, and one entry covers the interactions that a session got at once.
 create index if not exists ai_interactions_arrived_idx
     on turnlog.ai_interactions (project, created_at, session_id);
--- Tells both which sessions a model was used in and whether one session used it.
+-- Finds the sessions that used a model, and whether one session did.
 create index if not exists ai_interactions_model_idx
     on turnlog.ai_interactions (project, model, session_id) where model is not null;
--- Failures are few, and the rare ones are those that matter: found by themselves, no sample misses them.
+-- Failures are few, and rare ones matter most: with indexes of their own, no sample misses them.
 create index if not exists ai_interactions_failed_idx
     on turnlog.ai_interactions (project, session_id) where status = 'failed' or status is null and error <> '';
 create index if not exists ai_interactions_failed_began_idx
@@ -264,17 +264,17 @@ $$;
 
 
 -- schemas/tables/keys.sql
--- A key is looked up by its digest, whatever its project: on Citus this small table is a reference table.
+-- API keys. A key is looked up by its digest, whatever its project: on Citus this small table is a reference table.
 create table if not exists turnlog.ai_keys (
     project      text        not null,
     id           uuid        not null,
     family       uuid        not null,                  -- the first of the keys that replaced each other
     kind         text        not null,
-    digest       bytea       not null,                  -- SHA-256 of the key, which nobody keeps
-    hint         text        not null,                  -- its first characters, so that people tell keys apart
+    digest       bytea       not null,                  -- SHA-256 of the key, which isn't stored
+    hint         text        not null,                  -- its first characters, to tell keys apart
     name         text,
     scopes       text[]      not null,
-    origins      text[]      not null default '{}',     -- web pages that may use it; none for secret keys
+    origins      text[]      not null default '{}',     -- origins of pages that may use it; none for secret keys
     token_secret text        not null,                  -- signs the session tokens of its family
     created_at   timestamptz not null,
     expires_at   timestamptz,
@@ -294,13 +294,13 @@ create unique index if not exists ai_keys_digest_key on turnlog.ai_keys (digest)
 
 
 -- schemas/tables/participants.sql
--- Who takes part in a session.
+-- Participants of sessions.
 create table if not exists turnlog.ai_session_participants (
     project     text        not null,
     session_id  uuid        not null,
     participant text        not null,
     role        text,
-    state       text,                                   -- null: nobody has said, as of one whom an interaction names
+    state       text,                                   -- null: unknown, as of one that only an interaction names
     created_at  timestamptz not null,
     constraint ai_session_participants_pkey primary key (project, session_id, participant),
     constraint ai_session_participants_session_fkey foreign key (project, session_id)
@@ -314,11 +314,11 @@ create index if not exists ai_session_participants_participant_idx
 
 
 -- schemas/tables/projects.sql
--- What the service knows of a project.
+-- Settings of projects.
 create table if not exists turnlog.ai_projects (
     project   text  not null,
-    keep_days integer,                              -- null: as the service's own setting says
-    secret    bytea not null,                       -- signs reports, and hides the names of erased users
+    keep_days integer,                              -- null: the service's own setting
+    secret    bytea not null,                       -- keys the signatures of reports and the hashes of erased users
     constraint ai_projects_pkey primary key (project),
     constraint ai_projects_project_check check (project <> ''),
     constraint ai_projects_keep_days_check check (keep_days between 1 and 36500)
@@ -326,19 +326,19 @@ create table if not exists turnlog.ai_projects (
 
 
 -- schemas/tables/search.sql
--- In which sessions some bytes stand beside each other. It is made behind the writes, so it lacks what still waits in
--- ai_search_queue. A row is of some interactions of a session; there are several, and the same bytes may stand in many.
+-- The search index: which sequences of bytes a session's texts contain. It is built after the writes, so it lacks what is
+-- in ai_search_queue. A row covers some interactions of a session; several rows may have the same sequences.
 create table if not exists turnlog.ai_search (
     project    text      not null,
     session_id uuid      not null,
     part       uuid      not null,
-    grams      integer[] not null,                  -- see turnlog.grams; -1: anything, the text is too long
+    grams      integer[] not null,                  -- see turnlog.grams; -1: matches anything, the text is too long
     constraint ai_search_pkey primary key (project, session_id, part)
 );
 create index if not exists ai_search_grams_idx on turnlog.ai_search using gin (grams);
 
--- What waits to be indexed: the interactions that a write made or changed, a row for each of its sessions. Whatever says
--- something new adds a row, so what is being indexed meanwhile is indexed again.
+-- Interactions to be indexed: those that a write created or filled, one row per session. Each write adds a row, so what
+-- changes while it is being indexed is indexed again.
 create table if not exists turnlog.ai_search_queue (
     project    text   not null,
     session_id uuid   not null,
@@ -348,10 +348,10 @@ create table if not exists turnlog.ai_search_queue (
 );
 
 
--- schemas/rules/blank.sql
--- A condition in SQL: whether a text is no identity but what a missing one looks like, perhaps after string formatting.
--- Written into the statements below, since a call for each of a million rows takes six times as long.
-create or replace function turnlog.blank(expression text) returns text
+-- schemas/rules/blank_condition.sql
+-- Returns an SQL condition that is true where `expression` is null, blank, or a placeholder of a missing id ('null',
+-- 'undefined', the nil UUID). Callers inline it: a function call for each of a million rows takes six times as long.
+create or replace function turnlog.blank_condition(expression text) returns text
 language sql immutable
 set search_path = ''
 as $$
@@ -362,8 +362,8 @@ $$;
 
 
 -- schemas/rules/error_kind.sql
--- What errors of one kind have in common: an error's beginning on one line, without what differs each time: long numbers
--- and ids.
+-- Reduces an error to its kind: its beginning on one line, with ids and long numbers replaced, so that errors of one
+-- cause can be counted together. Returns null for an empty error.
 create or replace function turnlog.error_kind(error text) returns text
 language sql immutable parallel safe
 set search_path = ''
@@ -374,16 +374,16 @@ $$;
 
 
 -- schemas/rules/excerpt.sql
--- The beginning of what was said: a text, or the last message of a list that has one.
-create or replace function turnlog.excerpt(said jsonb, length integer) returns text
+-- Returns the first `length` characters of a prompt or a response: of the text, or of the last message that has a text.
+create or replace function turnlog.excerpt(content jsonb, length integer) returns text
 language sql immutable
 set search_path = ''
 as $$
-    select case jsonb_typeof(said)
-        when 'string' then left(said #>> '{}', length)
+    select case jsonb_typeof(content)
+        when 'string' then left(content #>> '{}', length)
         when 'array' then (
             select left(m.text, length)
-              from jsonb_array_elements(said) with ordinality as e (message, n)
+              from jsonb_array_elements(content) with ordinality as e (message, n)
              cross join lateral (
                    select case jsonb_typeof(e.message -> 'content')
                        when 'string' then e.message ->> 'content'
@@ -400,43 +400,44 @@ $$;
 
 
 -- schemas/rules/fill_rule.sql
--- The fill rule, for one record: which of the stated facts fill an empty field of the stored record, and
--- which contradict it. Tags and metadata gain entries: a new tag or a new metadata key fills; a metadata key
--- that holds another value contradicts, and is named 'metadata.KEY'. A turn that was erased takes nothing any more.
-create or replace function turnlog.fill_rule(stored jsonb, stated jsonb, out fills jsonb, out conflicts text[])
+-- The fill rule: compares an incoming record with the stored one. Returns `fills`, the fields that are empty in the
+-- stored record with their new values (null if there are none), and `conflicts`, the names of fields that contradict
+-- it. Tags and metadata gain entries: a new tag or metadata key fills; a metadata key with another value is a conflict,
+-- named 'metadata.KEY'. An erased interaction takes nothing: its only conflict is 'erased_at'.
+create or replace function turnlog.fill_rule(stored jsonb, incoming jsonb, out fills jsonb, out conflicts text[])
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
     field text;
     value jsonb;
-    held jsonb;
-    gained jsonb;
+    stored_value jsonb;
+    merged jsonb;
 begin
     if stored ->> 'erased_at' is not null and stored ? 'prompt' then
         conflicts := '{erased_at}';
         return;
     end if;
-    for field, value in select s.key, s.value from jsonb_each(stated) as s where s.value not in ('null', '[]', '{}') loop
-        held := nullif(stored -> field, 'null');
-        if held = value then
+    for field, value in select s.key, s.value from jsonb_each(incoming) as s where s.value not in ('null', '[]', '{}') loop
+        stored_value := nullif(stored -> field, 'null');
+        if stored_value = value then
             continue;
-        elsif held is null then
-            gained := value;
+        elsif stored_value is null then
+            merged := value;
         elsif field = 'tags' then
-            gained := held || coalesce(
+            merged := stored_value || coalesce(
                 (select jsonb_agg(t.tag order by t.n)
-                   from jsonb_array_elements(value) with ordinality as t (tag, n) where not held @> t.tag), '[]');
+                   from jsonb_array_elements(value) with ordinality as t (tag, n) where not stored_value @> t.tag), '[]');
         elsif field = 'metadata' then
-            gained := value || held;
+            merged := value || stored_value;
             conflicts := conflicts || array(
-                select 'metadata.' || m.key from jsonb_each(value) as m where held -> m.key <> m.value order by m.key);
+                select 'metadata.' || m.key from jsonb_each(value) as m where stored_value -> m.key <> m.value order by m.key);
         else
-            gained := held;
+            merged := stored_value;
             conflicts := conflicts || field;
         end if;
-        if gained is distinct from held then
-            fills := coalesce(fills, '{}') || jsonb_build_object(field, gained);
+        if merged is distinct from stored_value then
+            fills := coalesce(fills, '{}') || jsonb_build_object(field, merged);
         end if;
     end loop;
     conflicts := nullif(conflicts, '{}');
@@ -445,27 +446,27 @@ $$;
 
 
 -- schemas/rules/fold.sql
--- What texts and terms are compared by: small letters, full-width forms and ligatures as the plain ones, letters and
--- their accents composed, and without marks that nobody sees (soft hyphens, joiners, signs of direction).
-create or replace function turnlog.fold(said text) returns text
+-- Folds a text for comparison: lower case, compatibility forms (full-width letters, ligatures) replaced by plain ones,
+-- accents composed with their letters, and invisible characters (soft hyphens, joiners, direction marks) removed.
+create or replace function turnlog.fold(content text) returns text
 language plpgsql immutable parallel safe
 set search_path = ''
 as $$
 begin
-    return case when octet_length(said) = length(said) then lower(said)
+    return case when octet_length(content) = length(content) then lower(content)
         else replace(lower(case
-            when said ~ '[\u00AD\u061C\u200B-\u200F\u202A-\u202E\u2060\u2066-\u2069\uFE0E\uFE0F\uFEFF]'
-                then translate(normalize(said, nfkc),
+            when content ~ '[\u00AD\u061C\u200B-\u200F\u202A-\u202E\u2060\u2066-\u2069\uFE0E\uFE0F\uFEFF]'
+                then translate(normalize(content, nfkc),
                     U&'\00AD\061C\200B\200C\200D\200E\200F\202A\202B\202C\202D\202E\2060\2066\2067\2068\2069\FE0E\FE0F\FEFF', '')
-            when said is nfkc normalized then said -- mostly, and to look takes half as long
-            else normalize(said, nfkc) end), U&'\03C2', U&'\03C3') end; -- a final sigma is a sigma
+            when content is nfkc normalized then content -- usually, and the check takes half as long
+            else normalize(content, nfkc) end), U&'\03C2', U&'\03C3') end; -- a final sigma is a sigma
 end
 $$;
 
 
 -- schemas/rules/folder_rows.sql
--- Folders as callers see them, in the order of their ids' list; what is said of their sessions is derived here.
--- `opened` are the sessions that aren't locked any more, or that somebody logged under; `closed` are among them.
+-- Returns folders as the API shows them, as a list in the order of `ids`, with the statistics of their sessions.
+-- `opened` counts sessions that aren't locked or have interactions; `closed` counts those of them with that status.
 create or replace function turnlog.folder_rows(of_project text, ids uuid[]) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -477,7 +478,7 @@ begin
         with used as (
             select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
               from turnlog.ai_sessions as s
-              -- each by itself: a join was planned as all of them for each
+              -- one lookup each: a join was planned as a scan of all for each
              cross join lateral (
                     select count(*) as interactions,
                            max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at
@@ -512,23 +513,24 @@ $$;
 
 
 -- schemas/rules/grams.sql
--- All that stands in a folded text by three bytes of UTF-8, each as a number, once: one character of Chinese, two letters
--- of Arabic, three of English. So it serves any script, and needs no extension. Null of less than three bytes.
+-- Returns all distinct sequences of three bytes in a folded text's UTF-8, each as a number: one Chinese character, two
+-- Arabic letters, three English ones. So it serves any script without an extension. Null for a text of fewer than 3
+-- bytes.
 create or replace function turnlog.grams(folded text) returns integer[]
 language sql immutable parallel safe
 set search_path = ''
 as $$
     select array_agg(distinct_grams.gram)
-      from (select distinct get_byte(bytes.said, n) << 16 | get_byte(bytes.said, n + 1) << 8 | get_byte(bytes.said, n + 2) as gram
-              from (select convert_to(folded, 'UTF8') as said offset 0) as bytes, -- else it is converted for each byte
+      from (select distinct get_byte(bytes.text, n) << 16 | get_byte(bytes.text, n + 1) << 8 | get_byte(bytes.text, n + 2) as gram
+              from (select convert_to(folded, 'UTF8') as text offset 0) as bytes, -- `offset 0`: convert once, not for each byte
                    generate_series(0, octet_length(folded) - 3) as n) as distinct_grams
 $$;
 
 
--- schemas/rules/key_clash.sql
--- The receipt of a record whose natural key belongs to a row with another id. Identity derives from the key, so
--- this takes a row that was written past the service; the unique indexes stop it, and the caller is told which.
-create or replace function turnlog.key_clash(
+-- schemas/rules/key_conflict.sql
+-- Returns the conflict receipt of a session or an interaction whose key another row holds. Ids derive from keys, so the
+-- other row was written past the service; the unique indexes stop a second one, and the receipt names it in `held_by`.
+create or replace function turnlog.key_conflict(
     in_project text, session_key text, in_session uuid default null, interaction_key text default null)
 returns jsonb
 language plpgsql stable
@@ -536,10 +538,10 @@ set search_path = ''
 as $$
 begin
     return (
-        select case when session_holder.id is not null and session_holder.id is distinct from in_session
+        select case when holder.id is not null and holder.id is distinct from in_session
             then jsonb_build_object(
                 'receipt', 'conflict', 'constraint', 'ai_sessions_project_key_key', 'columns', array['project', 'key'],
-                'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', session_holder.id)
+                'attempted', jsonb_build_object('project', in_project, 'key', session_key), 'held_by', holder.id)
             else jsonb_build_object(
                 'receipt', 'conflict', 'constraint', 'ai_interactions_session_key_key',
                 'columns', array['project', 'session_id', 'key'],
@@ -548,14 +550,14 @@ begin
                              where i.project = in_project and i.session_id = in_session and i.key = interaction_key))
             end
         from (select 1) as one
-        left join turnlog.ai_sessions as session_holder
-            on session_holder.project = in_project and session_holder.key = session_key);
+        left join turnlog.ai_sessions as holder
+            on holder.project = in_project and holder.key = session_key);
 end
 $$;
 
 
 -- schemas/rules/key_row.sql
--- A key as its operators see it.
+-- Returns a key as its operators see it, without digest and token secret.
 create or replace function turnlog.key_row(of_key turnlog.ai_keys) returns jsonb
 language sql immutable
 set search_path = ''
@@ -566,30 +568,31 @@ $$;
 
 
 -- schemas/rules/plain_text.sql
--- The text of a prompt or a response. Of a list of messages: what they say, and the tools that they call with what.
-create or replace function turnlog.plain_text(said jsonb) returns text
-language plpgsql immutable parallel safe -- a tenth of what a call of SQL takes, where it is a text
+-- Returns the text of a prompt or a response. Of a list of messages: the texts of all messages, and the names and
+-- arguments of the tools that they call, one per line.
+create or replace function turnlog.plain_text(content jsonb) returns text
+language plpgsql immutable parallel safe -- for a text it takes a tenth of the time of an SQL function
 set search_path = ''
 as $$
 begin
-    if jsonb_typeof(said) = 'string' then
-        return said #>> '{}';
+    if jsonb_typeof(content) = 'string' then
+        return content #>> '{}';
     end if;
     return (
         select string_agg(case jsonb_typeof(part.value) when 'string' then part.value #>> '{}' else part.value::text end,
                           E'\n' order by message.n, part.kind, part.n)
-          from jsonb_array_elements(said) with ordinality as message (value, n)
+          from jsonb_array_elements(content) with ordinality as message (value, n)
          cross join lateral (
-               select 1 as kind, said.value, said.n
-                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as said (value, n)
+               select 1 as kind, content.value, content.n
+                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as content (value, n)
                union all
-               select 2, said.value, said.n
+               select 2, content.value, content.n
                  from jsonb_path_query(message.value, 'lax $.content[*].text ? (@.type() == "string")')
-                      with ordinality as said (value, n)
+                      with ordinality as content (value, n)
                union all
-               select 3, said.value, said.n
+               select 3, content.value, content.n
                  from jsonb_path_query(message.value, 'lax $.content[*].content ? (@.type() == "string")')
-                      with ordinality as said (value, n)
+                      with ordinality as content (value, n)
                union all
                select 4, called.value, called.n
                  from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.name') with ordinality as called (value, n)
@@ -601,9 +604,9 @@ end
 $$;
 
 
--- schemas/rules/session_clash.sql
--- The receipt of a session whose number or key belongs to a session with another id.
-create or replace function turnlog.session_clash(in_project text, stated turnlog.ai_sessions) returns jsonb
+-- schemas/rules/session_conflict.sql
+-- Returns the conflict receipt of a session whose number in its folder, or whose key, another session holds.
+create or replace function turnlog.session_conflict(in_project text, incoming turnlog.ai_sessions) returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
@@ -613,19 +616,19 @@ begin
             (select jsonb_build_object(
                         'receipt', 'conflict', 'constraint', 'ai_sessions_folder_number_key',
                         'columns', array['project', 'folder_id', 'session_number'],
-                        'attempted', jsonb_build_object('project', in_project, 'folder_id', stated.folder_id,
-                                                        'session_number', stated.session_number::text),
+                        'attempted', jsonb_build_object('project', in_project, 'folder_id', incoming.folder_id,
+                                                        'session_number', incoming.session_number::text),
                         'held_by', s.id)
                from turnlog.ai_sessions as s
-              where s.project = in_project and s.folder_id = stated.folder_id
-                and s.session_number = stated.session_number and s.id <> stated.id),
-            turnlog.key_clash(in_project, stated.key, stated.id)));
+              where s.project = in_project and s.folder_id = incoming.folder_id
+                and s.session_number = incoming.session_number and s.id <> incoming.id),
+            turnlog.key_conflict(in_project, incoming.key, incoming.id)));
 end
 $$;
 
 
 -- schemas/rules/session_rows.sql
--- Sessions as callers see them, in the order of their ids' list. Counts are derived here, never stored.
+-- Returns sessions as the API shows them, as a list in the order of `ids`. Counts are derived here and never stored.
 create or replace function turnlog.session_rows(of_project text, ids uuid[]) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -660,7 +663,7 @@ $$;
 
 
 -- schemas/rules/user_hash.sql
--- What is kept of an erased user's name: nobody can tell which it was, or try names, without the project's secret.
+-- Hashes the name of an erased user, which is all that stays of it. Without the project's secret nobody can guess it.
 create or replace function turnlog.user_hash(secret bytea, of_user text) returns bytea
 language sql immutable
 set search_path = ''
@@ -669,17 +672,46 @@ as $$
 $$;
 
 
--- schemas/write/add_parents.sql
--- The receipts of a batch's folders and sessions: those of a plan's sessions move into their folder's, and, if
--- `return_parents` asks for it, each of what was stated carries the folder or session as it is now.
-create or replace function turnlog.add_parents(in_project text, rows jsonb, folder_receipts jsonb, session_receipts jsonb)
+-- schemas/write/add_rejected.sql
+-- Inserts the receipts of rejected rows (kind -> position -> receipt) into the receipts of the other `rows`, each at
+-- its position. Returns the receipts of all rows.
+create or replace function turnlog.add_rejected(receipts jsonb, rejected jsonb, rows jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    kind text;
+    given jsonb;
+    of_refused jsonb;
+begin
+    for kind, of_refused in select r.key, r.value from jsonb_each(rejected) as r loop
+        given := coalesce(nullif(receipts -> kind, 'null'), '[]');
+        if jsonb_typeof(given) = 'string' then
+            given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));
+        end if;
+        receipts := receipts || jsonb_build_object(kind, (
+            select jsonb_agg(coalesce(of_refused -> place.n::text, given -> (place.nth - 1)::integer) order by place.n)
+              from (select n, count(*) filter (where not of_refused ? n::text) over (order by n) as nth
+                      from generate_series(1, jsonb_array_length(given)
+                                              + (select count(*) from jsonb_object_keys(of_refused))) as n) as place));
+    end loop;
+    return receipts;
+end
+$$;
+
+
+-- schemas/write/attach_parents.sql
+-- Completes the receipts of a batch's folders and sessions: moves the receipts of planned sessions into the receipts of
+-- their folders (`planned`), and adds each explicit `folder` or `session` as stored where `return_parents` asks for it.
+-- Returns {folders: [receipt ...], sessions: [receipt ...]}.
+create or replace function turnlog.attach_parents(in_project text, rows jsonb, folder_receipts jsonb, session_receipts jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
-    stated constant integer := coalesce((rows ->> 'stated')::integer, jsonb_array_length(sessions)); -- others are of plans
+    unplanned constant integer := coalesce((rows ->> 'unplanned')::integer, jsonb_array_length(sessions));
     return_parents constant boolean := coalesce(rows -> 'return_parents' = 'true', false);
 begin
     if jsonb_typeof(session_receipts) = 'string' then
@@ -690,22 +722,22 @@ begin
         'folders', (
             select coalesce(jsonb_agg(
                        f.value
-                       || case when stated_folder.value ? 'sessions'
+                       || case when folder_row.value ? 'sessions'
                                then jsonb_build_object('planned', coalesce(
                                    (select jsonb_agg((session_receipts -> (s.ordinality - 1)::integer)
                                                || jsonb_build_object('session_id', s.value -> 'id',
                                                                      'session_number', s.value -> 'session_number')
                                                order by s.ordinality)
                                       from jsonb_array_elements(sessions) with ordinality as s
-                                     where s.ordinality > stated
-                                       and (s.value ->> 'of_folder')::bigint = f.ordinality), '[]')) else '{}' end
-                       || case when return_parents and stated_folder.value -> 'implicit' is distinct from 'true'
+                                     where s.ordinality > unplanned
+                                       and (s.value ->> 'folder_position')::bigint = f.ordinality), '[]')) else '{}' end
+                       || case when return_parents and folder_row.value -> 'implicit' is distinct from 'true'
                                then jsonb_build_object('folder', turnlog.folder_rows(
-                                   in_project, array[(stated_folder.value ->> 'id')::uuid]) -> 0)
+                                   in_project, array[(folder_row.value ->> 'id')::uuid]) -> 0)
                                else '{}' end
                        order by f.ordinality), '[]')
               from jsonb_array_elements(folder_receipts) with ordinality as f
-             cross join lateral (select rows -> 'folders' -> (f.ordinality - 1)::integer as value) as stated_folder),
+             cross join lateral (select rows -> 'folders' -> (f.ordinality - 1)::integer as value) as folder_row),
         'sessions', (
             select coalesce(jsonb_agg(
                        r.value
@@ -716,13 +748,38 @@ begin
                        order by r.ordinality), '[]')
               from jsonb_array_elements(session_receipts) with ordinality as r
              cross join lateral (select sessions -> (r.ordinality - 1)::integer as value) as s
-             where r.ordinality <= stated));
+             where r.ordinality <= unplanned));
+end
+$$;
+
+
+-- schemas/write/drop_rejected.sql
+-- Returns a batch without the rejected rows (kind -> position -> receipt), with the positions in `numbers_taken` and
+-- the count `unplanned` adjusted. Planned sessions come after all rows that can be rejected.
+create or replace function turnlog.drop_rejected(rows jsonb, rejected jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return (
+        select rows || coalesce(jsonb_object_agg(r.key, (
+                   select coalesce(jsonb_agg(e.value order by e.ordinality), '[]')
+                     from jsonb_array_elements(rows -> r.key) with ordinality as e
+                    where not r.value ? e.ordinality::text)), '{}')
+          from jsonb_each(rejected) as r)
+        || case when rejected ? 'sessions' and rows ? 'numbers_taken' then jsonb_build_object(
+               'unplanned', (rows ->> 'unplanned')::integer - (select count(*) from jsonb_object_keys(rejected -> 'sessions')),
+               'numbers_taken', (
+                   select coalesce(jsonb_agg(u.position - (select count(*) from jsonb_object_keys(rejected -> 'sessions') as k
+                                                            where k::bigint < u.position) order by u.position), '[]')
+                     from (select p::bigint as position from jsonb_array_elements_text(rows -> 'numbers_taken') as p) as u
+                    where not rejected -> 'sessions' ? u.position::text)) else '{}' end;
 end
 $$;
 
 
 -- schemas/write/dry_run.sql
--- What writing a batch would do, as turnlog.write would say: it is written, and taken back.
+-- Returns the receipts that turnlog.write would return for a batch: it writes the batch and rolls it back.
 create or replace function turnlog.dry_run(batch jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -734,15 +791,17 @@ begin
         receipts := turnlog.write(batch);
         raise exception using errcode = 'TLDRY', message = 'only a dry run';
     exception when sqlstate 'TLDRY' then
-        return receipts; -- a variable outlives what is rolled back
+        return receipts; -- variables survive the rollback
     end;
 end
 $$;
 
 
 -- schemas/write/edit.sql
--- {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}} -> the session, a tombstone or null. The value
--- given replaces the one stored; null empties it. An edited field is the editor's: see ai_sessions.edited.
+-- Replaces fields that people edit; null empties a field. Edited fields are listed in ai_sessions.edited, and later
+-- writes neither fill nor contradict them.
+-- Takes {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}}. Returns the session, a
+-- tombstone or null.
 create or replace function turnlog.edit(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -764,30 +823,31 @@ $$;
 
 
 -- schemas/write/ensure_sessions.sql
--- Makes sure of every session that a batch names, and locks those that were there, in the order of their ids: no erase
--- and no other write slips under this one. `created`: those that this batch inserted, `present`: those that were there,
--- `refused`: session -> why it takes no records: it is erased, or it met another row's natural key. `plain`: all that the
--- batch says of its sessions is written with that.
+-- Inserts the sessions of a batch that don't exist and locks the others, in the order of their ids, so that neither an
+-- erasure nor another write can interleave.
+-- Returns `created`: ids that this batch inserted; `present`: ids that existed; `rejected`: id -> why it takes no
+-- records ('erased', or it met another row's natural key); `needs_no_fill`: the batch says nothing further about its
+-- sessions.
 create or replace function turnlog.ensure_sessions(
     in_project text, rows jsonb,
-    out created uuid[], out present uuid[], out refused jsonb, out plain boolean)
+    out created uuid[], out present uuid[], out rejected jsonb, out needs_no_fill boolean)
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     named uuid[];
-    known uuid[];
-    states boolean;   -- some session is stated for itself, not only brought along by a child
-    keyed boolean;    -- some session is said to have a key
-    said_once boolean;
-    keyless boolean := false; -- some session doesn't know its key
-    fresh constant turnlog.ai_sessions := jsonb_populate_record(null::turnlog.ai_sessions, jsonb_build_object(
+    existing uuid[];
+    has_explicit boolean;   -- a session has an explicit row, or one with a folder
+    has_key boolean;        -- a row has a key
+    each_once boolean;      -- each session has at most one row
+    lacks_key boolean := false; -- a stored session has no key yet
+    defaults constant turnlog.ai_sessions := jsonb_populate_record(null::turnlog.ai_sessions, jsonb_build_object(
         'project', in_project, 'status', 'open', 'implicit', false, 'created_at', statement_timestamp()));
 begin
-    select array_agg(distinct n.id), bool_or(n.states), bool_or(n.keyed),
-           count(distinct n.id) filter (where n.keyed is not null) = count(n.keyed)
-      into named, states, keyed, said_once
-      from (select s.id, s.implicit is not true or s.folder_id is not null as states, s.key is not null as keyed
+    select array_agg(distinct n.id), bool_or(n.has_explicit), bool_or(n.has_key),
+           count(distinct n.id) filter (where n.has_key is not null) = count(n.has_key)
+      into named, has_explicit, has_key, each_once
+      from (select s.id, s.implicit is not true or s.folder_id is not null as has_explicit, s.key is not null as has_key
               from jsonb_to_recordset(rows -> 'sessions') as s (id uuid, implicit boolean, folder_id uuid, key text)
             union all
             select i.session_id, null, null from jsonb_to_recordset(rows -> 'interactions') as i (session_id uuid)
@@ -796,57 +856,58 @@ begin
             union all
             select f.session_id, null, null from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid)) as n;
 
-    -- Mostly all are there, so a look comes first. Missing ones must be inserted before any is locked, or one batch could
-    -- hold what another waits for. Rows never go away, so what the look has seen is still there to be locked.
-    known := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
+    -- Usually all exist, so look them up first. Missing ones must be inserted before any is locked, or two batches could
+    -- deadlock. Rows are never deleted, so those found here can still be locked below.
+    existing := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
     created := '{}';
     present := '{}';
-    refused := '{}';
-    if cardinality(known) < cardinality(named) then
+    rejected := '{}';
+    if cardinality(existing) < cardinality(named) then
         with inserted as (
             insert into turnlog.ai_sessions
             select r.*
-              from turnlog.missing_sessions(rows, known) as m (facts)
-             cross join lateral jsonb_populate_record(fresh, m.facts) as r
+              from turnlog.missing_sessions(rows, existing) as m (facts)
+             cross join lateral jsonb_populate_record(defaults, m.facts) as r
              order by r.id
                 on conflict do nothing
             returning id, key
         )
         select coalesce(array_agg(i.id), '{}'), coalesce(bool_or(i.key is null), false)
-          into created, keyless
+          into created, lacks_key
           from inserted as i;
     end if;
 
-    -- what this batch inserted nobody else sees
+    -- rows that this batch inserted need no lock: nobody else sees them
     if cardinality(created) < cardinality(named) then
-        select coalesce(array_agg(s.id), '{}'), keyless or coalesce(bool_or(s.key is null), false),
+        select coalesce(array_agg(s.id), '{}'), lacks_key or coalesce(bool_or(s.key is null), false),
                coalesce(jsonb_object_agg(s.id, 'erased') filter (where s.erased_at is not null), '{}')
-          into present, keyless, refused
+          into present, lacks_key, rejected
           from (select s.id, s.key, s.erased_at
                   from turnlog.ai_sessions as s
                  where s.project = in_project and s.id = any (named) and s.id <> all (created)
                  order by s.id
                    for no key update) as s;
         if cardinality(created) + cardinality(present) < cardinality(named) then
-            refused := refused || (
-                select jsonb_object_agg(n.id, 'the session was refused')
+            rejected := rejected || (
+                select jsonb_object_agg(n.id, 'the session was rejected')
                   from unnest(named) as n (id)
                  where n.id <> all (created || present));
         end if;
     end if;
-    plain := refused = '{}' and (
-        coalesce(not states and not (keyed and keyless), true)
-        or said_once and present = '{}' and coalesce(rows -> 'unplaced' = '[]', true));
+    needs_no_fill := rejected = '{}' and (
+        coalesce(not has_explicit and not (has_key and lacks_key), true)
+        or each_once and present = '{}' and coalesce(rows -> 'numbers_taken' = '[]', true));
 end
 $$;
 
 
 -- schemas/write/fill_interactions.sql
--- Goes through a batch's interactions that were there already, or that it states more than once: the first statement of
--- each at once, then the others one after another, in order. Answers position -> receipt of all but those that the batch
--- created: of several about one the first whose key it got, since one with a key that another row has wasn't inserted.
+-- Compares a batch's interactions with the stored ones: those that existed, and repetitions within the batch. The first
+-- row of each interaction is compared set-wise, repetitions follow one by one, in order.
+-- Takes the sessions, ids and keys that the batch created. Returns position -> receipt for all rows but those that
+-- created an interaction. Of several rows of one id, the one whose key was inserted is the one that created it.
 create or replace function turnlog.fill_interactions(
-    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
+    in_project text, rows jsonb, rejected jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -854,14 +915,14 @@ as $$
 declare
     interactions constant jsonb := rows -> 'interactions';
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
-    first_ones bigint[];
-    others bigint[];
-    one bigint;
+    first_positions bigint[];
+    later_positions bigint[];
+    next_position bigint;
     receipts jsonb[];
 begin
-    -- by grouping: a join of two lists of unknown length is planned as a nested loop
+    -- group instead of joining: a join of two lists of unknown length is planned as a nested loop
     select array_agg(i.position) filter (where i.nth = 1), array_agg(i.position order by i.position) filter (where i.nth > 1)
-      into first_ones, others
+      into first_positions, later_positions
       from (select i.position, row_number() over (partition by i.session_id, i.id
                                                   order by i.is_created and i.key is distinct from i.created_key, i.position)
                                - i.is_created::integer as nth
@@ -876,22 +937,22 @@ begin
                     window same as (partition by i.session_id, i.id)) as i) as i
      where i.position is not null and i.nth > 0;
 
-    receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
-    foreach one in array coalesce(others, '{}') loop
-        -- by itself: to look it up in a large batch takes longer than to write it
-        receipts := array_append(receipts, jsonb_build_object(one, turnlog.fill_stored(
-            in_project, jsonb_build_object('sessions', sessions, 'interactions', jsonb_build_array(interactions -> (one - 1)::integer)),
-            refused, '{1}') -> '1'));
+    receipts := array[turnlog.fill_stored(in_project, rows, rejected, first_positions)];
+    foreach next_position in array coalesce(later_positions, '{}') loop
+        -- as a batch of one: a lookup in a large jsonb takes longer than the write
+        receipts := array_append(receipts, jsonb_build_object(next_position, turnlog.fill_stored(
+            in_project, jsonb_build_object('sessions', sessions, 'interactions', jsonb_build_array(interactions -> (next_position - 1)::integer)),
+            rejected, '{1}') -> '1'));
     end loop;
-    return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (given) cross join lateral jsonb_each(r.given) as e);
+    return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (one_map) cross join lateral jsonb_each(r.one_map) as e);
 end
 $$;
 
 
 -- schemas/write/fill_stored.sql
--- Fills in what a batch's statements at some positions, each about another interaction, say that isn't stored yet. One
--- that contradicts what is stored changes nothing, unless it asks for that. Answers position -> receipt.
-create or replace function turnlog.fill_stored(in_project text, rows jsonb, refused jsonb, positions bigint[]) returns jsonb
+-- Fills stored interactions from the batch's rows at some positions, each of another interaction. A row that
+-- contradicts the stored one changes nothing, unless its `on_conflict` is 'fill'. Returns position -> receipt.
+create or replace function turnlog.fill_stored(in_project text, rows jsonb, rejected jsonb, positions bigint[]) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -899,25 +960,25 @@ declare
     interactions constant jsonb := rows -> 'interactions';
     receipts jsonb;
 begin
-    with stated as materialized (
-        -- one look by primary key each, and an upsert below: a join would be planned by statistics, and those of an empty
-        -- table make it read the whole project
+    with incoming as materialized (
+        -- one lookup by primary key each, and an upsert below: a join would be planned by statistics, and those of an
+        -- empty table make it read the whole project
         select p.position, i.facts, (select h from turnlog.ai_interactions as h
                                       where h.project = in_project and h.session_id = (i.facts ->> 'session_id')::uuid
-                                        and h.id = (i.facts ->> 'id')::uuid) as held
+                                        and h.id = (i.facts ->> 'id')::uuid) as stored
           from unnest(positions) as p (position)
          cross join lateral (select interactions -> (p.position - 1)::integer as facts) as i
         offset 0
     ), compared as (
-        select s.position, s.facts, s.held, s.facts ->> 'on_conflict' as on_conflict,
-               -- mostly a call is only made again
-               (s.held).erased_at is null and jsonb_populate_record(s.held, s.facts - 'created_at') = s.held as is_same
-          from stated as s
-         where (s.held).id is not null
-           and not refused ? (s.facts ->> 'session_id') -- of a long one that is being erased some are left
+        select s.position, s.facts, s.stored, s.facts ->> 'on_conflict' as on_conflict,
+               -- usually the call is a retry
+               (s.stored).erased_at is null and jsonb_populate_record(s.stored, s.facts - 'created_at') = s.stored as is_same
+          from incoming as s
+         where (s.stored).id is not null
+           and not rejected ? (s.facts ->> 'session_id') -- a long session that is being erased still has some
         offset 0
-    ), judged as materialized (
-        select c.position, c.held,
+    ), decided as materialized (
+        select c.position, c.stored,
                case when c.on_conflict = 'fill' then rule.fills
                     when c.on_conflict = 'report' or rule.conflicts is not null then null
                     else rule.fills end as fills,
@@ -925,14 +986,14 @@ begin
                    select f from jsonb_object_keys(rule.fills) as f order by f) end, '{}') as differing
           from compared as c
          cross join lateral turnlog.fill_rule(
-               case when not c.is_same then to_jsonb(c.held) end,
+               case when not c.is_same then to_jsonb(c.stored) end,
                case when not c.is_same then to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
                    - '{project,session_id,id,created_at,erased_at}'::text[] end) as rule
     ), filled as (
-        insert into turnlog.ai_interactions as held
+        insert into turnlog.ai_interactions as stored
         select m.*
-          from judged as j
-         cross join lateral jsonb_populate_record(j.held, j.fills) as m
+          from decided as j
+         cross join lateral jsonb_populate_record(j.stored, j.fills) as m
          where j.fills is not null
             on conflict (project, session_id, id) do update
            set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
@@ -943,10 +1004,10 @@ begin
                 excluded.participant, excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
-        select in_project, (j.held).session_id, array_agg((j.held).id)
-          from judged as j
+        select in_project, (j.stored).session_id, array_agg((j.stored).id)
+          from decided as j
          where j.fills ?| '{prompt,response}'
-         group by (j.held).session_id
+         group by (j.stored).session_id
     )
     select jsonb_object_agg(s.position, case
                when j.fills is not null
@@ -958,27 +1019,27 @@ begin
                    then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
                when j.position is not null
                    then '{"receipt": "duplicate"}'
-               when refused ->> (s.facts ->> 'session_id') = 'erased'
+               when rejected ->> (s.facts ->> 'session_id') = 'erased'
                    then '{"receipt": "rejected", "reason": "erased"}'
-               -- with neither a row of its own nor an erased session it met another row's natural key
-               else turnlog.key_clash(in_project,
+               -- the row was neither stored nor erased, so another row holds its key
+               else turnlog.key_conflict(in_project,
                         (select p ->> 'key' from jsonb_array_elements(rows -> 'sessions') as p
                           where p ->> 'id' = s.facts ->> 'session_id' limit 1),
                         (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
            end)
       into receipts
-      from stated as s
-      left join judged as j on j.position = s.position;
+      from incoming as s
+      left join decided as j on j.position = s.position;
     return receipts;
 end
 $$;
 
 
 -- schemas/write/missing_sessions.sql
--- The facts with which a batch's sessions that aren't `known` yet begin: of several statements about one the first that
--- isn't implicit, then the first that knows its key. Of a session whose number is another's only its key is taken, where
--- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first; what
--- the others say of it isn't taken.
+-- Returns the rows with which to insert the sessions of a batch that aren't `known`. Of several rows of one session,
+-- the first explicit one counts, else the first with a key. Of a session whose number another one holds, only the key
+-- is taken, and only if the batch has a child of it. If several claim one session, a row without a claim wins (the
+-- service itself), then the first; rows with another claim are ignored.
 create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
 language plpgsql stable
 set search_path = ''
@@ -999,30 +1060,30 @@ begin
                   from rows from (jsonb_to_recordset(rows -> 'feedback')
                            as (session_id uuid, claim text, created_at text)) with ordinality as f) as c
          where c.session_id <> all (known)
-    ), stated as materialized (
+    ), incoming as materialized (
         select (s.value ->> 'id')::uuid as id, s.value, s.ordinality,
-               coalesce(rows -> 'unplaced' @> to_jsonb(s.ordinality), false) as is_unplaced
+               coalesce(rows -> 'numbers_taken' @> to_jsonb(s.ordinality), false) as number_is_taken
           from jsonb_array_elements(coalesce(rows -> 'sessions', '[]')) with ordinality as s
          where (s.value ->> 'id')::uuid <> all (known)
     ), claims as (
         select distinct on (c.session_id) c.session_id, c.claim
-          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
+          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from incoming as s
                 union all
                 select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
          order by c.session_id, c.claim is not null, c.nth, c.ordinality
     ), facts as (
         select distinct on (f.id) f.id, f.claim, f.facts
-          from (select s.id, s.value ->> 'claim' as claim, s.value - '{numbering,of_folder,place}'::text[] as facts,
+          from (select s.id, s.value ->> 'claim' as claim, s.value - '{numbering,folder_position,plan_index}'::text[] as facts,
                        s.ordinality
-                  from stated as s where not s.is_unplaced
+                  from incoming as s where not s.number_is_taken
                 union all
                 select s.id, s.value ->> 'claim', jsonb_build_object('id', s.id, 'implicit', true)
                              || case when s.value ? 'key' then jsonb_build_object('key', s.value -> 'key') else '{}' end
                              || case when s.value ? 'created_at'
                                      then jsonb_build_object('created_at', s.value -> 'created_at') else '{}' end,
                        s.ordinality
-                  from stated as s
-                 where s.is_unplaced and s.id in (select c.session_id from children as c)
+                  from incoming as s
+                 where s.number_is_taken and s.id in (select c.session_id from children as c)
                 union all
                 select c.session_id, c.claim, jsonb_build_object('id', c.session_id, 'implicit', true)
                              || case when c.created_at is null then '{}'
@@ -1040,10 +1101,10 @@ $$;
 
 
 -- schemas/write/number_sessions.sql
--- Gives the sessions of a batch their numbers, below folders that it has locked, so that nobody else can take one. The
--- batch's sessions are followed by those of its folders' plans. Answers what replaces the batch's own:
--- {sessions, stated: how many of them are not a plan's, participants, unplaced: [position ...] of the sessions whose
--- number another one has}.
+-- Assigns session numbers below folders that the batch has locked, so that nobody else can take one. `planned`: the
+-- sessions of the folders' plans, which are appended to the batch's own.
+-- Returns what replaces the batch's own rows: {sessions, participants, unplanned: how many of the sessions aren't
+-- planned ones, numbers_taken: [position ...] of the sessions whose number another session holds}.
 create or replace function turnlog.number_sessions(in_project text, rows jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -1056,7 +1117,7 @@ declare
     one record;
     number integer;
     holder uuid;
-    aliases jsonb := '{}';  -- id that derives from a number -> id of the session that has it
+    aliases jsonb := '{}';  -- id derived from a number -> id of the session that has the number
 begin
     select array_agg(s.id order by s.ordinality), array_agg(s.folder_id order by s.ordinality),
            array_agg(s.session_number order by s.ordinality)
@@ -1064,8 +1125,8 @@ begin
       from rows from (jsonb_to_recordset(sessions) as (id uuid, folder_id uuid, session_number integer))
            with ordinality as s;
 
-    -- Several sessions that want one number can only be written one after another: the caller parts the batch, as for
-    -- any record that it may not contain.
+    -- Several sessions that want one number can only be written one after another: this error makes the caller bisect the
+    -- batch.
     if exists (select from unnest(ids, folders, numbers) as s (id, folder_id, number)
                 where s.number is not null
                 group by s.folder_id, s.number having count(distinct s.id) > 1) then
@@ -1089,7 +1150,7 @@ begin
                 ids[one.at] := holder;
             end if;
         elsif not exists (
-            -- it has its number, or the batch states it again
+            -- it has a number already, or another row of the batch gives it one
             select from turnlog.ai_sessions as s
              where s.project = in_project and s.id = ids[one.at] and s.session_number is not null
             union all
@@ -1111,21 +1172,21 @@ begin
     end loop;
 
     return jsonb_build_object(
-        'stated', jsonb_array_length(sessions) - jsonb_array_length(planned),
+        'unplanned', jsonb_array_length(sessions) - jsonb_array_length(planned),
         'sessions', (
             select coalesce(jsonb_agg(s.value || jsonb_build_object('id', ids[s.ordinality])
                                       || case when numbers[s.ordinality] is null then '{}'
                                               else jsonb_build_object('session_number', numbers[s.ordinality]) end
                                       order by s.ordinality), '[]')
               from jsonb_array_elements(sessions) with ordinality as s),
-        -- who was stated with a session that another one's number names takes part in that one
+        -- participants named by a session's number take part in the session that has it
         'participants', (
             select coalesce(jsonb_agg(
                        p.value || case when p.value ->> 'numbering' = 'named' then jsonb_build_object('session_id',
                            coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id')) else '{}' end
                        order by p.ordinality), '[]')
               from jsonb_array_elements(coalesce(rows -> 'participants', '[]')) with ordinality as p),
-        'unplaced', (
+        'numbers_taken', (
             select coalesce(jsonb_agg(s.ordinality order by s.ordinality), '[]')
               from unnest(ids, folders, numbers) with ordinality as s (id, folder_id, number, ordinality)
              where s.number is not null
@@ -1136,39 +1197,38 @@ end
 $$;
 
 
--- schemas/write/refuse_erased.sql
--- The rows of a batch that waited in a spool and was received before its user was erased: kind -> position -> receipt.
--- A session that is said to be theirs, and that nobody has seen before, leaves a tombstone, so that whatever else of it
--- arrives, without their name on it, is rejected, too. Who only claims a session may claim somebody else's: what a user
--- claims leaves none, each row names its claimant; and what a token claims leaves none where some row of the batch names
--- the session without that claim.
+-- schemas/write/reject_erased.sql
+-- Rejects rows of a spooled batch that were received before their user was erased. Returns kind -> position -> receipt.
+-- An unknown session that the batch assigns to an erased user leaves a tombstone, so that its other rows, which don't
+-- name the user, are rejected as well. A mere claim may be false, so it leaves none: a user's claim is in each row
+-- anyway, and a token's claim only counts if no row of the batch names the session without it.
 --
--- These tombstones are locked before what the batch locks in its own order: two such batches may deadlock, and the one
+-- The tombstones are locked before the batch locks its own rows in order: two such batches may deadlock, and the one
 -- that fails is written again.
-create or replace function turnlog.refuse_erased(in_project text, rows jsonb) returns jsonb
+create or replace function turnlog.reject_erased(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
     secret constant bytea := (select p.secret from turnlog.ai_projects as p where p.project = in_project);
-    refused jsonb;
-    theirs uuid[];  -- sessions that the batch says are an erased user's, as of before
-    until jsonb;    -- of those that the service itself says it of: when the user was erased
+    rejected jsonb;
+    users_sessions uuid[];  -- sessions that the batch assigns to an erased user
+    erased_until jsonb;     -- session id -> when the user was erased, of those that the service itself assigned
     one uuid;
 begin
-    with stated as (
+    with incoming as (
         select k.kind, e.ordinality as position, (e.value ->> 'created_at')::timestamptz as received_at,
                case when k.kind <> 'folders' then coalesce(e.value ->> 'session_id', e.value ->> 'id')::uuid end as session_id,
                case when k.kind = 'folders' then (e.value ->> 'id')::uuid end as folder_id,
                e.value ->> case k.kind when 'feedback' then 'author' when 'folders' then 'user_id'
-                                       when 'sessions' then 'user_id' else 'participant' end as who,
+                                       when 'sessions' then 'user_id' else 'participant' end as person,
                case when e.value ->> 'claim' like 'user:%' then substr(e.value ->> 'claim', 6) end as claimant,
                e.value ->> 'claim' as claim
           from unnest(kinds) as k (kind)
          cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) with ordinality as e
     ), claims as (
-        select distinct s.session_id, s.claim from stated as s where s.session_id is not null and s.kind <> 'feedback'
+        select distinct s.session_id, s.claim from incoming as s where s.session_id is not null and s.kind <> 'feedback'
         union
         select (p.value ->> 'id')::uuid, null
           from jsonb_array_elements(coalesce(rows -> 'folders', '[]')) as f
@@ -1176,81 +1236,82 @@ begin
     ), disputed as materialized (
         select c.session_id from claims as c group by c.session_id having count(*) > 1
     ), named as (
-        -- with whom the store says that its session is
-        select s.*, (select held.user_id from turnlog.ai_sessions as held
-                      where held.project = in_project and held.id = s.session_id and s.kind <> 'feedback') as known
-          from stated as s
-    ), gone as materialized (
-        select w.who, e.erased_at
-          from (select n.who from named as n union select n.claimant from named as n
-                union select n.known from named as n) as w
+        -- `stored_user`: the user of the session
+        select s.*, (select stored.user_id from turnlog.ai_sessions as stored
+                      where stored.project = in_project and stored.id = s.session_id and s.kind <> 'feedback') as stored_user
+          from incoming as s
+    ), erased as materialized (
+        select w.person, e.erased_at
+          from (select n.person from named as n union select n.claimant from named as n
+                union select n.stored_user from named as n) as w
           join turnlog.ai_erased_users as e
-            on e.project = in_project and e.user_hash = turnlog.user_hash(secret, w.who)
-    ), judged as (
+            on e.project = in_project and e.user_hash = turnlog.user_hash(secret, w.person)
+    ), decided as (
         select n.kind, n.position, n.session_id,
-               exists (select from gone as g
-                        where g.who in (n.who, n.claimant, n.known) and n.received_at <= g.erased_at)
+               exists (select from erased as g
+                        where g.person in (n.person, n.claimant, n.stored_user) and n.received_at <= g.erased_at)
                or exists (select from turnlog.ai_session_folders as f
-                           where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_refused,
+                           where f.project = in_project and f.id = n.folder_id and n.received_at <= f.erased_at) as is_rejected,
                n.kind = 'sessions'
                and (n.claim is null
                     or n.claimant is null and n.session_id not in (select d.session_id from disputed as d))
-               and exists (select from gone as g where g.who = n.who and n.received_at <= g.erased_at) as is_theirs,
-               -- who claims a session doesn't say of somebody else's whose it is
-               (select max(g.erased_at) from gone as g
-                 where n.kind = 'sessions' and g.who = n.who and n.claim is null
-                   and n.received_at <= g.erased_at) as theirs_until
+               and exists (select from erased as g where g.person = n.person and n.received_at <= g.erased_at) as belongs_to_user,
+               -- a claim may be false, so it assigns nothing
+               (select max(g.erased_at) from erased as g
+                 where n.kind = 'sessions' and g.person = n.person and n.claim is null
+                   and n.received_at <= g.erased_at) as erased_until
           from named as n
     )
     select coalesce((select jsonb_object_agg(r.kind, r.receipts)
                        from (select j.kind, jsonb_object_agg(
                                         j.position, '{"receipt": "rejected", "reason": "erased"}'::jsonb) as receipts
-                               from judged as j where j.is_refused group by j.kind) as r), '{}'),
-           coalesce((select array_agg(distinct j.session_id order by j.session_id) from judged as j where j.is_theirs), '{}'),
-           (select jsonb_object_agg(j.session_id, j.theirs_until) from judged as j where j.theirs_until is not null)
-      into refused, theirs, until;
+                               from decided as j where j.is_rejected group by j.kind) as r), '{}'),
+           coalesce((select array_agg(distinct j.session_id order by j.session_id) from decided as j where j.belongs_to_user), '{}'),
+           (select jsonb_object_agg(j.session_id, j.erased_until) from decided as j where j.erased_until is not null)
+      into rejected, users_sessions, erased_until;
 
     insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
     select in_project, t.id, true, statement_timestamp(), statement_timestamp()
-      from unnest(theirs) as t (id)
+      from unnest(users_sessions) as t (id)
      order by t.id
         on conflict do nothing;
-    -- what of it came earlier, before anybody had said whose it is
+    -- earlier records of these sessions, stored before anything assigned a user
     for one in
         select s.id from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = any (theirs) and s.erased_at is null and s.user_id is null
-           and s.claim is null and s.created_at <= (until ->> s.id::text)::timestamptz
+         where s.project = in_project and s.id = any (users_sessions) and s.erased_at is null and s.user_id is null
+           and s.claim is null and s.created_at <= (erased_until ->> s.id::text)::timestamptz
          order by s.id
     loop
         perform turnlog.erase(jsonb_build_object('project', in_project, 'session_id', one));
     end loop;
-    return refused;
+    return rejected;
 end
 $$;
 
 
--- schemas/write/refuse_strangers.sql
--- The rows of a batch whose claim isn't their session's owner: kind -> position -> receipt.
-create or replace function turnlog.refuse_strangers(rows jsonb, owners jsonb) returns jsonb
+-- schemas/write/reject_false_claims.sql
+-- Rejects the rows of a batch whose claim isn't the owner of their session. `owners`: see turnlog.session_owners.
+-- Returns kind -> position -> receipt.
+create or replace function turnlog.reject_false_claims(rows jsonb, owners jsonb) returns jsonb
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
     return (
-        select coalesce(jsonb_object_agg(refused.kind, refused.receipts), '{}')
+        select coalesce(jsonb_object_agg(rejected.kind, rejected.receipts), '{}')
           from (select k.kind, jsonb_object_agg(
                            e.ordinality, '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb) as receipts
                   from unnest(array['sessions', 'participants', 'interactions', 'feedback']) as k (kind)
                  cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) with ordinality as e
                  where e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id')
-                 group by k.kind) as refused);
+                 group by k.kind) as rejected);
 end
 $$;
 
 
 -- schemas/write/session_owners.sql
--- Whose the sessions are that some row of a batch claims: session -> owner, '' for nobody's but the service's, null for
--- an erased one, which answers for itself. A session that isn't there is missing. An owner never changes.
+-- Returns session id -> owner for the sessions that rows of a batch claim: '' if only the service owns it, null for a
+-- tombstone, which is rejected anyway. Sessions that don't exist are missing. An owner never changes.
 create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -1270,99 +1331,47 @@ end
 $$;
 
 
--- schemas/write/with_refused.sql
--- The receipts of a batch, with those of the rows that were refused put in at their positions. `rows` are those that
--- the receipts are of.
-create or replace function turnlog.with_refused(receipts jsonb, refused jsonb, rows jsonb) returns jsonb
-language plpgsql immutable
-set search_path = ''
-as $$
-declare
-    kind text;
-    given jsonb;
-    of_refused jsonb;
-begin
-    for kind, of_refused in select r.key, r.value from jsonb_each(refused) as r loop
-        given := coalesce(nullif(receipts -> kind, 'null'), '[]');
-        if jsonb_typeof(given) = 'string' then
-            given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));
-        end if;
-        receipts := receipts || jsonb_build_object(kind, (
-            select jsonb_agg(coalesce(of_refused -> place.n::text, given -> (place.nth - 1)::integer) order by place.n)
-              from (select n, count(*) filter (where not of_refused ? n::text) over (order by n) as nth
-                      from generate_series(1, jsonb_array_length(given)
-                                              + (select count(*) from jsonb_object_keys(of_refused))) as n) as place));
-    end loop;
-    return receipts;
-end
-$$;
-
-
--- schemas/write/without_refused.sql
--- A batch without the rows that were refused: kind -> position -> receipt. What turnlog.number_sessions says by
--- positions of the sessions follows: a folder's plan states them behind all that can be refused.
-create or replace function turnlog.without_refused(rows jsonb, refused jsonb) returns jsonb
-language plpgsql immutable
-set search_path = ''
-as $$
-begin
-    return (
-        select rows || coalesce(jsonb_object_agg(r.key, (
-                   select coalesce(jsonb_agg(e.value order by e.ordinality), '[]')
-                     from jsonb_array_elements(rows -> r.key) with ordinality as e
-                    where not r.value ? e.ordinality::text)), '{}')
-          from jsonb_each(refused) as r)
-        || case when refused ? 'sessions' and rows ? 'unplaced' then jsonb_build_object(
-               'stated', (rows ->> 'stated')::integer - (select count(*) from jsonb_object_keys(refused -> 'sessions')),
-               'unplaced', (
-                   select coalesce(jsonb_agg(u.position - (select count(*) from jsonb_object_keys(refused -> 'sessions') as k
-                                                            where k::bigint < u.position) order by u.position), '[]')
-                     from (select p::bigint as position from jsonb_array_elements_text(rows -> 'unplaced') as p) as u
-                    where not refused -> 'sessions' ? u.position::text)) else '{}' end;
-end
-$$;
-
-
 -- schemas/write/write.sql
--- Writes a batch in one transaction: {project, folders, sessions, participants, interactions, feedback: [row ...] each,
--- return_parents?, late?, dry_run?}. Answers {folders, sessions, participants, interactions, feedback}: for each kind
--- either a list of receipts in the order of its rows, or one word, which is the receipt of each of them.
+-- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback: [row ...]
+-- each, return_parents?, late?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}: for each
+-- kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
 -- A receipt is {receipt: created | filled | duplicate | conflict | rejected, ...}.
 --
 -- A row holds values under its columns' names, and may hold more:
---   folders       `sessions`, its plan's: they are written unless the plan is refused, and their receipts are in the folder's
---   sessions      `implicit`: it only came along with a child; `numbering`: `next` gives it the lowest free number of its
---                 folder when it has none yet, `named` means whichever session has its number
---   interactions  `on_conflict`: `report` changes nothing that is there, `fill` fills what is empty though other facts
+--   folders       `sessions`: those of its plan; they are written unless the plan is a conflict, and their receipts are
+--                 in the folder's receipt
+--   sessions      `implicit`: no caller sent it, it is the parent of a child; `numbering`: `next` gives it the lowest free
+--                 number of its folder if it has none yet, `named` means the session that has this number
+--   interactions  `on_conflict`: `report` changes nothing that is stored, `fill` fills empty fields although others
 --                 contradict
---   any but folders  `claim`: the owner that its session must have; a session that isn't there becomes the claimant's
--- `return_parents`: receipts carry the folder or session as it is afterwards. `late`: the batch has waited in a spool,
--- and what was received before its user was erased is rejected. `dry_run`: says what it would do, and does nothing.
+--   any but folders  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
+-- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so
+-- rows received before their user was erased are rejected. `dry_run`: return the receipts and write nothing.
 --
--- It can't deadlock: folders are inserted and locked in the order of their ids, then missing sessions are inserted in
--- that order, then the others are locked in that order. Whoever writes or erases below a session holds its lock until
--- it commits, so what is read there afterwards stays true. Each step is a statement of its own, since each one sees
--- what committed before it.
+-- It can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
+-- then locks the others in that order. Every write and erasure holds the lock of its session until it commits, so what is
+-- read below the session afterwards stays true. Each step is a statement of its own, since a statement only sees what
+-- committed before it began.
 create or replace function turnlog.write(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 set timezone = 'UTC'
-set plan_cache_mode = 'force_generic_plan' -- planning anew took a third of a call
+set plan_cache_mode = 'force_generic_plan' -- planning each time took a third of a call
 set enable_seqscan = off -- a plan made while the tables were empty would still scan them when they are full
-set lock_timeout = '3s' -- who waits longer for a lock shall know that it is one, not that the store is away
+set lock_timeout = '3s' -- a longer wait raises 55P03: blocked by a lock, not an outage
 as $$
 declare
     in_project constant text := request ->> 'project';
     late constant boolean := coalesce((request ->> 'late')::boolean, false);
-    rows jsonb := request;           -- what isn't refused
-    claimed boolean;                 -- some row says whose its session must be
-    erased_refused jsonb := '{}';    -- kind -> position -> receipt
-    claims_refused jsonb := '{}';
-    races_refused jsonb := '{}';
-    folders jsonb := '{}';           -- what became of the folders, with what only they know of their sessions
-    erasures text;                   -- of which users, as of when `late` rows were checked
+    rows jsonb := request;           -- the rows that aren't rejected
+    claimed boolean;                 -- a row demands an owner
+    erased_rejected jsonb := '{}';   -- kind -> position -> receipt
+    claims_rejected jsonb := '{}';
+    races_rejected jsonb := '{}';
+    folders jsonb := '{}';           -- as turnlog.write_folders returns them
+    erasures text;                   -- a fingerprint of the erased users when `late` rows were checked
     parents record;
-    refused jsonb;
+    rejected jsonb;
     receipts jsonb;
 begin
     if in_project is null then
@@ -1376,13 +1385,13 @@ begin
           from turnlog.ai_erased_users as e where e.project = in_project;
     end if;
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
-        erased_refused := turnlog.refuse_erased(in_project, rows);
-        rows := turnlog.without_refused(rows, erased_refused);
+        erased_rejected := turnlog.reject_erased(in_project, rows);
+        rows := turnlog.drop_rejected(rows, erased_rejected);
     end if;
     claimed := rows @? '$.*[*].claim';
-    if claimed then -- before any lock: a stranger's rows don't make the owner wait
-        claims_refused := turnlog.refuse_strangers(rows, turnlog.session_owners(in_project, rows));
-        rows := turnlog.without_refused(rows, claims_refused);
+    if claimed then -- before any lock: false claims don't make the owner wait
+        claims_rejected := turnlog.reject_false_claims(rows, turnlog.session_owners(in_project, rows));
+        rows := turnlog.drop_rejected(rows, claims_rejected);
     end if;
     if jsonb_array_length(rows -> 'folders') > 0 or rows @? '$.sessions[*].folder_id' then
         folders := turnlog.write_folders(in_project, rows);
@@ -1392,31 +1401,31 @@ begin
     select e.* into parents from turnlog.ensure_sessions(in_project, rows) as e;
     if late and erasures <> (select format('%s %s', count(*), sum(extract(epoch from e.erased_at)))
                                from turnlog.ai_erased_users as e where e.project = in_project) then
-        raise exception using errcode = '55P03', message = 'a user was erased while this waited for a lock: write it again';
+        raise exception using errcode = '55P03', message = 'a user was erased while this batch waited for a lock: retry';
     end if;
-    if claimed then -- once more: of several who make one session, here or meanwhile, the first has it
-        races_refused := turnlog.refuse_strangers(rows, turnlog.session_owners(in_project, rows));
-        rows := turnlog.without_refused(rows, races_refused);
+    if claimed then -- again: of several that create one session, in this batch or meanwhile, the first owns it
+        races_rejected := turnlog.reject_false_claims(rows, turnlog.session_owners(in_project, rows));
+        rows := turnlog.drop_rejected(rows, races_rejected);
     end if;
 
-    -- participants before interactions: those state a role and a state, these only name who takes part
+    -- participants before interactions: they have a role and a state, while interactions only name them
     receipts := jsonb_build_object(
-        'sessions', case when parents.plain and parents.present = '{}' then '"created"'
-                         when parents.plain and parents.created = '{}' then '"duplicate"'
-                         else turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.refused) end,
+        'sessions', case when parents.needs_no_fill and parents.present = '{}' then '"created"'
+                         when parents.needs_no_fill and parents.created = '{}' then '"duplicate"'
+                         else turnlog.write_sessions(in_project, rows, parents.created, parents.present, parents.rejected) end,
         'participants', case when jsonb_array_length(rows -> 'participants') > 0
-                             then turnlog.write_participants(in_project, rows, parents.refused) end,
+                             then turnlog.write_participants(in_project, rows, parents.rejected) end,
         'interactions', case when jsonb_array_length(rows -> 'interactions') > 0
-                             then turnlog.write_interactions(in_project, rows, parents.refused) end,
+                             then turnlog.write_interactions(in_project, rows, parents.rejected) end,
         'feedback', case when jsonb_array_length(rows -> 'feedback') > 0
-                         then turnlog.write_feedback(in_project, rows, parents.refused) end);
+                         then turnlog.write_feedback(in_project, rows, parents.rejected) end);
     if folders <> '{}' or request -> 'return_parents' = 'true' then
-        receipts := receipts || turnlog.add_parents(
+        receipts := receipts || turnlog.attach_parents(
             in_project, rows, coalesce(folders -> 'receipts', '[]'), receipts -> 'sessions');
     end if;
-    foreach refused in array array[races_refused, claims_refused, erased_refused] loop
-        if refused <> '{}' then
-            receipts := turnlog.with_refused(receipts, refused, rows);
+    foreach rejected in array array[races_rejected, claims_rejected, erased_rejected] loop
+        if rejected <> '{}' then
+            receipts := turnlog.add_rejected(receipts, rejected, rows);
         end if;
     end loop;
     return receipts;
@@ -1425,73 +1434,72 @@ $$;
 
 
 -- schemas/write/write_feedback.sql
--- Writes a batch's feedback, below sessions that it has locked. Answers their receipts in order.
+-- Writes the feedback of a batch below sessions that it has locked. Returns the receipts in order.
 --
--- Of all that one author says of one interaction under one name the statement with the latest `given_at` is kept, and of
--- those of one moment the one whose value, then whose comment, is the greater text: so any order, doubling and delay
--- leave the same row. A receipt is `filled` where a statement took the place of another one, with the fields that are
--- different now, and `duplicate` where it says what is there, or, with the reason `older`, something that was said
--- before.
-create or replace function turnlog.write_feedback(in_project text, rows jsonb, refused jsonb) returns jsonb
+-- One row is stored per author, interaction and name: the one with the latest `given_at`; of equal times the one whose
+-- value, then whose comment, is the greater text. So any order, repetition and delay leave the same row. The receipt is
+-- `filled` if the feedback replaced another one, with the fields that changed; `duplicate` if it is stored already, or,
+-- with the reason `older`, if a later one is.
+create or replace function turnlog.write_feedback(in_project text, rows jsonb, rejected jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    stated record;
-    held turnlog.ai_feedback;
+    incoming record;
+    stored turnlog.ai_feedback;
     is_newer boolean;
     fields text[];
     receipts jsonb[] := '{}';
 begin
-    for stated in
+    for incoming in
         select f.*
           from jsonb_to_recordset(rows -> 'feedback') as f (
                session_id uuid, interaction_id uuid, author text, name text, value jsonb, comment text,
                given_at timestamptz, created_at timestamptz)
     loop
-        if refused ? stated.session_id::text then
+        if rejected ? incoming.session_id::text then
             receipts := array_append(receipts, jsonb_build_object(
-                'receipt', 'rejected', 'reason', refused -> stated.session_id::text));
+                'receipt', 'rejected', 'reason', rejected -> incoming.session_id::text));
             continue;
         end if;
 
-        stated.author := coalesce(stated.author, '');
-        stated.created_at := coalesce(stated.created_at, statement_timestamp());
-        stated.given_at := coalesce(stated.given_at, stated.created_at);
+        incoming.author := coalesce(incoming.author, '');
+        incoming.created_at := coalesce(incoming.created_at, statement_timestamp());
+        incoming.given_at := coalesce(incoming.given_at, incoming.created_at);
         insert into turnlog.ai_feedback
                (project, session_id, interaction_id, author, name, value, comment, given_at, created_at)
-        values (in_project, stated.session_id, stated.interaction_id, stated.author, stated.name, stated.value,
-                stated.comment, stated.given_at, stated.created_at)
+        values (in_project, incoming.session_id, incoming.interaction_id, incoming.author, incoming.name, incoming.value,
+                incoming.comment, incoming.given_at, incoming.created_at)
             on conflict do nothing;
         if found then
             receipts := array_append(receipts, '{"receipt": "created"}'::jsonb);
             continue;
         end if;
 
-        select f.* into held
+        select f.* into stored
           from turnlog.ai_feedback as f
-         where f.project = in_project and f.session_id = stated.session_id
-           and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
-        is_newer := (stated.given_at, stated.value::text collate "C", coalesce(stated.comment, '') collate "C")
-                  > (held.given_at, held.value::text collate "C", coalesce(held.comment, '') collate "C");
+         where f.project = in_project and f.session_id = incoming.session_id
+           and f.interaction_id = incoming.interaction_id and f.author = incoming.author and f.name = incoming.name;
+        is_newer := (incoming.given_at, incoming.value::text collate "C", coalesce(incoming.comment, '') collate "C")
+                  > (stored.given_at, stored.value::text collate "C", coalesce(stored.comment, '') collate "C");
         fields := array_remove(array[
-            case when is_newer and stated.value <> held.value then 'value' end,
-            case when is_newer and stated.comment is distinct from held.comment then 'comment' end], null);
+            case when is_newer and incoming.value <> stored.value then 'value' end,
+            case when is_newer and incoming.comment is distinct from stored.comment then 'comment' end], null);
         if is_newer then
             update turnlog.ai_feedback as f
-               set value = stated.value, comment = stated.comment, given_at = stated.given_at,
-                   created_at = least(held.created_at, stated.created_at)
-             where f.project = in_project and f.session_id = stated.session_id
-               and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
-        elsif stated.created_at < held.created_at then
+               set value = incoming.value, comment = incoming.comment, given_at = incoming.given_at,
+                   created_at = least(stored.created_at, incoming.created_at)
+             where f.project = in_project and f.session_id = incoming.session_id
+               and f.interaction_id = incoming.interaction_id and f.author = incoming.author and f.name = incoming.name;
+        elsif incoming.created_at < stored.created_at then
             update turnlog.ai_feedback as f
-               set created_at = stated.created_at
-             where f.project = in_project and f.session_id = stated.session_id
-               and f.interaction_id = stated.interaction_id and f.author = stated.author and f.name = stated.name;
+               set created_at = incoming.created_at
+             where f.project = in_project and f.session_id = incoming.session_id
+               and f.interaction_id = incoming.interaction_id and f.author = incoming.author and f.name = incoming.name;
         end if;
         receipts := array_append(receipts, case
             when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
-            when not is_newer and (stated.value <> held.value or stated.comment is distinct from held.comment)
+            when not is_newer and (incoming.value <> stored.value or incoming.comment is distinct from stored.comment)
                 then '{"receipt": "duplicate", "reason": "older"}'::jsonb
             else '{"receipt": "duplicate"}'::jsonb end);
     end loop;
@@ -1501,26 +1509,26 @@ $$;
 
 
 -- schemas/write/write_folders.sql
--- Writes a batch's folders, in the order of their ids, and locks them and those that its sessions are in. Answers
--- {receipts: [...], sessions: [...]}: the numbered sessions of the plans that were accepted, each with `of_folder`, the
--- position of its folder.
+-- Writes the folders of a batch in the order of their ids, and locks them and the folders of its sessions. Returns
+-- {receipts: [...], sessions: [...]}: the numbered sessions of accepted plans, each with `folder_position`, the
+-- position of its folder in the batch.
 create or replace function turnlog.write_folders(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     folders constant jsonb := coalesce(rows -> 'folders', '[]');
-    born uuid[];
-    stated record;
-    held turnlog.ai_session_folders;
+    inserted_ids uuid[];
+    incoming record;
+    stored turnlog.ai_session_folders;
     rule record;
     receipt jsonb;
     receipts jsonb := '[]';
     planned jsonb := '[]';
-    changed uuid[] := '{}';  -- folders of which something was filled
+    changed uuid[] := '{}';  -- folders that were filled
 begin
-    -- the missing ones first, in the order of their ids; then all are locked in that order, as sessions are
-    with stated as (
+    -- insert the missing ones in the order of their ids, then lock all in that order, as with sessions
+    with incoming as (
         select distinct on (f.id) f.*
           from rows from (jsonb_to_recordset(folders) as (
                    id uuid, key text, name text, user_id text, sessions_per_week integer, total_weeks integer,
@@ -1531,12 +1539,12 @@ begin
                (project, id, key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit, created_at)
         select in_project, s.id, s.key, s.name, s.user_id, s.sessions_per_week, s.total_weeks, s.starts_on, s.metadata,
                coalesce(s.implicit, false), coalesce(s.created_at, statement_timestamp())
-          from stated as s
+          from incoming as s
          order by s.id
             on conflict do nothing
         returning id
     )
-    select coalesce(array_agg(i.id), '{}') into born from inserted as i;
+    select coalesce(array_agg(i.id), '{}') into inserted_ids from inserted as i;
 
     perform from (
         select f.id
@@ -1549,7 +1557,7 @@ begin
          order by f.id
            for no key update) as locked;
 
-    for stated in
+    for incoming in
         select f.value as facts, (f.value ->> 'id')::uuid as id, coalesce((f.value ->> 'implicit')::boolean, false) as implicit,
                row_number() over (partition by f.value ->> 'id' order by coalesce((f.value ->> 'implicit')::boolean, false),
                                   f.value ->> 'key' is null, f.ordinality) as nth,
@@ -1557,26 +1565,26 @@ begin
           from jsonb_array_elements(folders) with ordinality as f
          order by nth, f.ordinality
     loop
-        select f.* into held from turnlog.ai_session_folders as f where f.project = in_project and f.id = stated.id;
-        if held.id is null then
+        select f.* into stored from turnlog.ai_session_folders as f where f.project = in_project and f.id = incoming.id;
+        if stored.id is null then
             receipt := (
                 select jsonb_build_object(
                            'receipt', 'conflict', 'constraint', 'ai_session_folders_project_key_key',
                            'columns', array['project', 'key'],
-                           'attempted', jsonb_build_object('project', in_project, 'key', stated.facts ->> 'key'),
+                           'attempted', jsonb_build_object('project', in_project, 'key', incoming.facts ->> 'key'),
                            'held_by', f.id)
                   from turnlog.ai_session_folders as f
-                 where f.project = in_project and f.key = stated.facts ->> 'key');
-        elsif stated.nth = 1 and stated.id = any (born) then
+                 where f.project = in_project and f.key = incoming.facts ->> 'key');
+        elsif incoming.nth = 1 and incoming.id = any (inserted_ids) then
             receipt := '{"receipt": "created"}';
         else
             select r.fills, r.conflicts into rule
               from turnlog.fill_rule(
-                   to_jsonb(held), stated.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
-            -- a plan may grow: what it had stays as it was
-            if (stated.facts ->> 'total_weeks')::integer > held.total_weeks then
+                   to_jsonb(stored), incoming.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
+            -- a plan may get longer; its sessions stay as they are
+            if (incoming.facts ->> 'total_weeks')::integer > stored.total_weeks then
                 rule.conflicts := nullif(array_remove(rule.conflicts, 'total_weeks'), '{}');
-                rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', stated.facts -> 'total_weeks');
+                rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', incoming.facts -> 'total_weeks');
             end if;
             if rule.conflicts is not null then
                 receipt := jsonb_build_object('receipt', 'conflict', 'fields', array(
@@ -1585,15 +1593,15 @@ begin
                 if rule.conflicts && '{sessions_per_week,total_weeks}' then
                     receipt := receipt || jsonb_build_object('reason', format(
                         'The plan has %s weeks of %s sessions; it may get longer, not shorter or denser',
-                        held.total_weeks, held.sessions_per_week));
+                        stored.total_weeks, stored.sessions_per_week));
                 end if;
-            elsif rule.fills is not null or held.implicit and not stated.implicit then
+            elsif rule.fills is not null or stored.implicit and not incoming.implicit then
                 update turnlog.ai_session_folders as f
                    set (key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit) = (
                        select m.key, m.name, m.user_id, m.sessions_per_week, m.total_weeks, m.starts_on, m.metadata,
-                              held.implicit and stated.implicit
-                         from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
-                 where f.project = in_project and f.id = stated.id;
+                              stored.implicit and incoming.implicit
+                         from jsonb_populate_record(stored, coalesce(rule.fills, '{}')) as m)
+                 where f.project = in_project and f.id = incoming.id;
                 receipt := jsonb_build_object('receipt', 'filled', 'fields', array(
                     select case when k.field in ('sessions_per_week', 'total_weeks', 'starts_on')
                                 then 'plan.' || k.field else k.field end
@@ -1602,22 +1610,21 @@ begin
                 receipt := '{"receipt": "duplicate"}';
             end if;
         end if;
-        receipts := receipts || jsonb_build_object('at', stated.ordinality, 'receipt', receipt);
+        receipts := receipts || jsonb_build_object('at', incoming.ordinality, 'receipt', receipt);
         if receipt ->> 'receipt' <> 'conflict' then
             planned := planned || (
-                select coalesce(jsonb_agg(p.value || jsonb_build_object('of_folder', stated.ordinality)), '[]')
-                  from jsonb_array_elements(coalesce(stated.facts -> 'sessions', '[]')) as p);
+                select coalesce(jsonb_agg(p.value || jsonb_build_object('folder_position', incoming.ordinality)), '[]')
+                  from jsonb_array_elements(coalesce(incoming.facts -> 'sessions', '[]')) as p);
         end if;
         if receipt ->> 'receipt' = 'filled' then
-            changed := changed || stated.id;
+            changed := changed || incoming.id;
         end if;
     end loop;
 
-    -- What the folders say of their planned sessions, now that all is known: whose they are and when they begin may be
-    -- said at another time than how many there are. Those that are there already gain it as well.
+    -- A folder's user and start may arrive later than its plan, so planned sessions that exist already are filled, too.
     planned := planned || (
         select coalesce(jsonb_agg(jsonb_build_object(
-                   'id', s.id, 'implicit', true, 'folder_id', s.folder_id, 'place', s.session_number - 1)), '[]')
+                   'id', s.id, 'implicit', true, 'folder_id', s.folder_id, 'plan_index', s.session_number - 1)), '[]')
           from turnlog.ai_session_folders as f
           join turnlog.ai_sessions as s on s.project = in_project and s.folder_id = f.id and s.erased_at is null
                                       and s.session_number <= f.sessions_per_week * f.total_weeks
@@ -1630,12 +1637,12 @@ begin
             select coalesce(jsonb_agg(
                        p.value || jsonb_build_object(
                            'user_id', f.user_id,
-                           'scheduled_on', f.starts_on + n.place / f.sessions_per_week * 7
-                                           + n.place % f.sessions_per_week * 7 / f.sessions_per_week)
+                           'scheduled_on', f.starts_on + n.plan_index / f.sessions_per_week * 7
+                                           + n.plan_index % f.sessions_per_week * 7 / f.sessions_per_week)
                        order by p.ordinality), '[]')
               from jsonb_array_elements(planned) with ordinality as p
-             cross join lateral (select coalesce((p.value ->> 'place')::integer,
-                                                 (p.value ->> 'session_number')::integer - 1) as place) as n
+             cross join lateral (select coalesce((p.value ->> 'plan_index')::integer,
+                                                 (p.value ->> 'session_number')::integer - 1) as plan_index) as n
               join turnlog.ai_session_folders as f
                 on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
 end
@@ -1643,29 +1650,29 @@ $$;
 
 
 -- schemas/write/write_interactions.sql
--- Writes a batch's interactions below sessions that it has locked, queues their texts for the search's index, and notes
--- who takes part. Those that are new go in by one statement. What is said of the others is gone through in order.
--- Answers their receipts in order, or the one word for all of them.
-create or replace function turnlog.write_interactions(in_project text, rows jsonb, refused jsonb)
+-- Writes the interactions of a batch below sessions that it has locked, queues their texts for the search index, and
+-- adds their participants. New ones are inserted by one statement; the others are compared with the stored ones.
+-- Returns the receipts in order, or 'created' for all of them.
+create or replace function turnlog.write_interactions(in_project text, rows jsonb, rejected jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     interactions constant jsonb := rows -> 'interactions';
-    fresh constant turnlog.ai_interactions := jsonb_populate_record(null::turnlog.ai_interactions, jsonb_build_object(
+    defaults constant turnlog.ai_interactions := jsonb_populate_record(null::turnlog.ai_interactions, jsonb_build_object(
         'project', in_project, 'created_at', statement_timestamp()));
     created_sessions uuid[];
     created_ids uuid[];
     created_keys text[];
-    participants boolean;    -- some interaction names who it is of
-    receipts jsonb := '{}';  -- position -> receipt, of those that were not new
+    participants boolean;    -- an interaction names a participant
+    receipts jsonb := '{}';  -- position -> receipt, without those that were created
 begin
     with inserted as (
         insert into turnlog.ai_interactions
         select i.*
-          from jsonb_populate_recordset(fresh, interactions) as i
-         where refused = '{}' or not refused ? i.session_id::text
+          from jsonb_populate_recordset(defaults, interactions) as i
+         where rejected = '{}' or not rejected ? i.session_id::text
             on conflict do nothing
         returning session_id, id, key, participant
     ), queued as (
@@ -1678,19 +1685,19 @@ begin
       from inserted as n;
 
     if cardinality(created_ids) < jsonb_array_length(interactions) then
-        receipts := turnlog.fill_interactions(in_project, rows, refused, created_sessions, created_ids, created_keys);
+        receipts := turnlog.fill_interactions(in_project, rows, rejected, created_sessions, created_ids, created_keys);
         participants := true;
     end if;
     if participants then
         insert into turnlog.ai_session_participants (project, session_id, participant, created_at)
         select in_project, named.session_id, named.participant, min(named.created_at)
-          from (select i.session_id, held.participant, coalesce(i.created_at, statement_timestamp()) as created_at
+          from (select i.session_id, stored.participant, coalesce(i.created_at, statement_timestamp()) as created_at
                   from jsonb_to_recordset(interactions)
                        as i (session_id uuid, id uuid, participant text, created_at timestamptz)
-                  join turnlog.ai_interactions as held
-                    on held.project = in_project and held.session_id = i.session_id and held.id = i.id
-                 where i.participant is not null and held.participant is not null
-                   and not refused ? i.session_id::text) as named
+                  join turnlog.ai_interactions as stored
+                    on stored.project = in_project and stored.session_id = i.session_id and stored.id = i.id
+                 where i.participant is not null and stored.participant is not null
+                   and not rejected ? i.session_id::text) as named
          group by named.session_id, named.participant
             on conflict do nothing;
     end if;
@@ -1704,56 +1711,56 @@ $$;
 
 
 -- schemas/write/write_participants.sql
--- Writes a batch's participants, below sessions that it has locked. Answers their receipts in order.
-create or replace function turnlog.write_participants(in_project text, rows jsonb, refused jsonb) returns jsonb
+-- Writes the participants of a batch below sessions that it has locked. Returns the receipts in order.
+create or replace function turnlog.write_participants(in_project text, rows jsonb, rejected jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    onward constant text[] := '{reserved,confirmed,joined,left}';
-    stated turnlog.ai_session_participants;
-    held turnlog.ai_session_participants;
+    states_in_order constant text[] := '{reserved,confirmed,joined,left}';
+    incoming turnlog.ai_session_participants;
+    stored turnlog.ai_session_participants;
     fields text[];
     receipt jsonb;
     receipts jsonb[] := '{}';
 begin
-    for stated in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, coalesce(rows -> 'participants', '[]')) as p loop
-        if refused ? stated.session_id::text then
+    for incoming in select p.* from jsonb_populate_recordset(null::turnlog.ai_session_participants, coalesce(rows -> 'participants', '[]')) as p loop
+        if rejected ? incoming.session_id::text then
             receipts := array_append(receipts, jsonb_build_object(
-                'receipt', 'rejected', 'reason', refused -> stated.session_id::text));
+                'receipt', 'rejected', 'reason', rejected -> incoming.session_id::text));
             continue;
         end if;
         insert into turnlog.ai_session_participants (project, session_id, participant, role, state, created_at)
-        values (in_project, stated.session_id, stated.participant, stated.role, stated.state,
-                coalesce(stated.created_at, statement_timestamp()))
+        values (in_project, incoming.session_id, incoming.participant, incoming.role, incoming.state,
+                coalesce(incoming.created_at, statement_timestamp()))
             on conflict do nothing;
         if found then
             receipts := array_append(receipts, '{"receipt": "created"}'::jsonb);
             continue;
         end if;
-        select p.* into held
+        select p.* into stored
           from turnlog.ai_session_participants as p
-         where p.project = in_project and p.session_id = stated.session_id and p.participant = stated.participant;
+         where p.project = in_project and p.session_id = incoming.session_id and p.participant = incoming.participant;
         fields := array_remove(array[
-            case when stated.role <> held.role then 'role' end,
-            case when array_position(onward, stated.state) < array_position(onward, held.state) then 'state' end], null);
+            case when incoming.role <> stored.role then 'role' end,
+            case when array_position(states_in_order, incoming.state) < array_position(states_in_order, stored.state) then 'state' end], null);
         if fields <> '{}' then
             receipt := jsonb_build_object('receipt', 'conflict', 'fields', fields);
             if 'state' = any (fields) then
                 receipt := receipt || jsonb_build_object('reason', format(
                     'A participant''s state moves only forward (reserved, confirmed, joined, left): it is %s, %s would be a step back',
-                    held.state, stated.state));
+                    stored.state, incoming.state));
             end if;
         else
             fields := array_remove(array[
-                case when held.role is null and stated.role is not null then 'role' end,
-                case when stated.state is distinct from held.state and stated.state is not null then 'state' end], null);
+                case when stored.role is null and incoming.role is not null then 'role' end,
+                case when incoming.state is distinct from stored.state and incoming.state is not null then 'state' end], null);
             if fields = '{}' then
                 receipt := '{"receipt": "duplicate"}';
             else
                 update turnlog.ai_session_participants as p
-                   set role = coalesce(held.role, stated.role), state = coalesce(stated.state, held.state)
-                 where p.project = in_project and p.session_id = stated.session_id and p.participant = stated.participant;
+                   set role = coalesce(stored.role, incoming.role), state = coalesce(incoming.state, stored.state)
+                 where p.project = in_project and p.session_id = incoming.session_id and p.participant = incoming.participant;
                 receipt := jsonb_build_object('receipt', 'filled', 'fields', fields);
             end if;
         end if;
@@ -1765,93 +1772,93 @@ $$;
 
 
 -- schemas/write/write_sessions.sql
--- What a batch says of sessions: what they lack is filled in, what contradicts them is a conflict. Those that came along
--- with a child state their key and nothing else. Answers their receipts in order.
+-- Fills the sessions that existed before the batch, or that it names several times, and reports contradictions. An
+-- implicit row only brings a key, or the fields of a plan. Returns the receipts in order.
 create or replace function turnlog.write_sessions(
-    in_project text, rows jsonb, created uuid[], present uuid[], refused jsonb)
+    in_project text, rows jsonb, created uuid[], present uuid[], rejected jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
-    unplaced constant jsonb := coalesce(rows -> 'unplaced', '[]');
-    one record;
-    held turnlog.ai_sessions;
+    numbers_taken constant jsonb := coalesce(rows -> 'numbers_taken', '[]');
+    incoming record;
+    stored turnlog.ai_sessions;
     rule record;
-    adopts boolean;         -- it creates by name what an interaction brought along
-    places bigint[] := '{}';
-    given jsonb[] := '{}';
+    makes_explicit boolean;         -- an explicit row for a session that was implicit
+    positions bigint[] := '{}';
+    found_receipts jsonb[] := '{}';
     receipts jsonb;         -- position -> receipt
 begin
-    for one in
+    for incoming in
         select s.value as facts, (s.value ->> 'id')::uuid as id, s.ordinality as at,
-               coalesce((s.value ->> 'implicit')::boolean, false) as implicit, s.value ? 'folder_id' as is_placed,
-               -- as turnlog.missing_sessions chooses the one that makes it
+               coalesce((s.value ->> 'implicit')::boolean, false) as implicit, s.value ? 'folder_id' as has_folder,
+               -- in the order in which turnlog.missing_sessions chooses the row that is inserted
                row_number() over (partition by s.value ->> 'id' order by s.value ->> 'claim' is not null,
                                   coalesce((s.value ->> 'implicit')::boolean, false), not s.value ? 'key', s.ordinality) as nth
           from jsonb_array_elements(sessions) with ordinality as s
          where (s.value -> 'implicit' is distinct from 'true' or s.value ? 'folder_id'
                 or s.value ? 'key')
-           and not unplaced @> to_jsonb(s.ordinality)
+           and not numbers_taken @> to_jsonb(s.ordinality)
          order by nth, s.ordinality
     loop
-        if one.nth = 1 and one.id = any (created) or refused ? one.id::text then
+        if incoming.nth = 1 and incoming.id = any (created) or rejected ? incoming.id::text then
             continue;
         end if;
-        select s.* into held from turnlog.ai_sessions as s where s.project = in_project and s.id = one.id;
-        if held.id is null or one.implicit and held.key is not null and not one.is_placed then
+        select s.* into stored from turnlog.ai_sessions as s where s.project = in_project and s.id = incoming.id;
+        if stored.id is null or incoming.implicit and stored.key is not null and not incoming.has_folder then
             continue;
         end if;
-        places := array_append(places, one.at);
-        adopts := held.implicit and not one.implicit;
+        positions := array_append(positions, incoming.at);
+        makes_explicit := stored.implicit and not incoming.implicit;
         select r.fills, r.conflicts
           into rule
           from turnlog.fill_rule(
-               -- `open` is no fact of its own, nor is what a session was born with that nobody has created yet
-               to_jsonb(held)
-                   - case when held.status = 'open' or held.implicit then 'status' else '' end
-                   - case when held.implicit and held.scheduled_on <> (one.facts ->> 'scheduled_on')::date
+               -- the status `open` never contradicts, nor does what an implicit session got from its plan
+               to_jsonb(stored)
+                   - case when stored.status = 'open' or stored.implicit then 'status' else '' end
+                   - case when stored.implicit and stored.scheduled_on <> (incoming.facts ->> 'scheduled_on')::date
                           then 'scheduled_on' else '' end
-                   - case when held.implicit and held.user_id <> one.facts ->> 'user_id' then 'user_id' else '' end,
-               to_jsonb(jsonb_populate_record(null::turnlog.ai_sessions, one.facts))
+                   - case when stored.implicit and stored.user_id <> incoming.facts ->> 'user_id' then 'user_id' else '' end,
+               to_jsonb(jsonb_populate_record(null::turnlog.ai_sessions, incoming.facts))
                    - '{project,id,claim,implicit,created_at,erased_at,edited}'::text[]
-                   - case when one.implicit or one.facts ->> 'status' = 'open' then 'status' else '' end
-                   -- a plan only says what nobody else has said
-                   - case when one.implicit and held.scheduled_on is not null then 'scheduled_on' else '' end
-                   - case when one.implicit and held.user_id is not null then 'user_id' else '' end
-                   - coalesce(held.edited, '{}')) as r;
+                   - case when incoming.implicit or incoming.facts ->> 'status' = 'open' then 'status' else '' end
+                   -- a plan only fills what is empty
+                   - case when incoming.implicit and stored.scheduled_on is not null then 'scheduled_on' else '' end
+                   - case when incoming.implicit and stored.user_id is not null then 'user_id' else '' end
+                   - coalesce(stored.edited, '{}')) as r;
         if rule.conflicts is not null then
-            given := array_append(given, jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
-        elsif rule.fills is null and not adopts then
-            given := array_append(given, '{"receipt": "duplicate"}'::jsonb);
+            found_receipts := array_append(found_receipts, jsonb_build_object('receipt', 'conflict', 'fields', rule.conflicts));
+        elsif rule.fills is null and not makes_explicit then
+            found_receipts := array_append(found_receipts, '{"receipt": "duplicate"}'::jsonb);
         else
             update turnlog.ai_sessions as s
                set (key, user_id, title, tags, metadata, started_at, ended_at, folder_id, session_number, scheduled_on,
                     status, implicit) = (
                    select m.key, m.user_id, m.title, m.tags, m.metadata, m.started_at, m.ended_at, m.folder_id,
                           m.session_number, m.scheduled_on,
-                          case when adopts and not coalesce(rule.fills ? 'status', false)
-                                    and 'status' <> all (coalesce(held.edited, '{}')) then 'open' else m.status end,
-                          m.implicit and not adopts
-                     from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
-             where s.project = in_project and s.id = one.id;
-            given := array_append(given, jsonb_build_object(
+                          case when makes_explicit and not coalesce(rule.fills ? 'status', false)
+                                    and 'status' <> all (coalesce(stored.edited, '{}')) then 'open' else m.status end,
+                          m.implicit and not makes_explicit
+                     from jsonb_populate_record(stored, coalesce(rule.fills, '{}')) as m)
+             where s.project = in_project and s.id = incoming.id;
+            found_receipts := array_append(found_receipts, jsonb_build_object(
                 'receipt', 'filled', 'fields', array(select f from jsonb_object_keys(rule.fills) as f order by f)));
         end if;
     end loop;
 
-    receipts := coalesce((select jsonb_object_agg(g.place, g.receipt) from unnest(places, given) as g (place, receipt)), '{}');
-    -- a record with neither a row of its own nor an erased session met another row's natural key
+    receipts := coalesce((select jsonb_object_agg(g.place, g.receipt) from unnest(positions, found_receipts) as g (place, receipt)), '{}');
+    -- a session that is neither stored nor erased met another row's key
     return (
         select coalesce(jsonb_agg(coalesce(
                    receipts -> s.ordinality::text,
-                   case when unplaced @> to_jsonb(s.ordinality)
-                            then turnlog.session_clash(in_project, jsonb_populate_record(null::turnlog.ai_sessions, s.value))
-                        when refused ->> (s.value ->> 'id') = 'erased' then '{"receipt": "rejected", "reason": "erased"}'
+                   case when numbers_taken @> to_jsonb(s.ordinality)
+                            then turnlog.session_conflict(in_project, jsonb_populate_record(null::turnlog.ai_sessions, s.value))
+                        when rejected ->> (s.value ->> 'id') = 'erased' then '{"receipt": "rejected", "reason": "erased"}'
                         when (s.value ->> 'id')::uuid = any (created) then '{"receipt": "created"}'
                         when (s.value ->> 'id')::uuid = any (present) then '{"receipt": "duplicate"}'
-                        else turnlog.session_clash(in_project, jsonb_populate_record(null::turnlog.ai_sessions, s.value))
+                        else turnlog.session_conflict(in_project, jsonb_populate_record(null::turnlog.ai_sessions, s.value))
                    end) order by s.ordinality), '[]')
           from jsonb_array_elements(sessions) with ordinality as s);
 end
@@ -1859,11 +1866,12 @@ $$;
 
 
 -- schemas/read/conversation.sql
--- {project, session_id, limit, feedback, owner?, author?, neighbours?, and at most one of interaction_id, after, before as of
--- turnlog.outline} -> {session, outline, transcript, participants, folder, feedback}: a page of a session and what stands beside
--- it, each as the function of its name answers. The transcript begins one interaction before the page, where there is one.
--- `folder` has `neighbours` sessions, from the one before this on; it is null without it, or without a folder. `feedback` is of
--- the page's interactions, at most so many. All but the session is null of a tombstone, and of one that isn't the `owner`'s.
+-- Returns a page of a session with everything that is shown beside it, each part as the function of its name returns
+-- it. Takes {project, session_id, limit, feedback, owner?, author?, neighbours?} and at most one of interaction_id,
+-- after, before as turnlog.outline does. Returns {session, outline, transcript, participants, folder, feedback}. The
+-- transcript begins one interaction before the page, if there is one. `folder` has up to `neighbours` sessions, from
+-- the one before this on; it is null without `neighbours` or without a folder. `feedback` is that on the page's
+-- interactions, at most so many. Everything but the session is null for a tombstone and if the owner isn't `owner`.
 create or replace function turnlog.conversation(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -1894,7 +1902,7 @@ begin
         'folder', case when request ->> 'neighbours' is not null and found_session ->> 'folder_id' is not null then
             turnlog.folder(jsonb_build_object(
                 'project', request -> 'project', 'folder_id', found_session -> 'folder_id', 'limit', request -> 'neighbours',
-                -- after all of the numbers before the one before
+                -- the cursor behind the session two numbers before
                 'after', case when number > 1 then jsonb_build_object(
                     'number', number - 2, 'session_id', 'ffffffff-ffff-ffff-ffff-ffffffffffff') end)) end,
         'feedback', turnlog.feedback(
@@ -1907,8 +1915,8 @@ $$;
 
 
 -- schemas/read/count_sessions.sql
--- {project, and the filters of turnlog.sessions} -> {sessions, complete}: how many sessions these let through, up to
--- 10,000, of the newest 5,000 where their interactions have to be looked into. Not `complete`: there may be more.
+-- Counts sessions up to 10,000; with filters on their interactions, only among the newest 5,000.
+-- Takes {project} and the filters of turnlog.sessions. Returns {sessions, complete: false if there may be more}.
 create or replace function turnlog.count_sessions(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -1939,10 +1947,10 @@ $$;
 
 
 -- schemas/read/feedback.sql
--- {project, session_id, limit, interaction_ids?, author?, after?} -> {session, feedback, after}: what was said of a session's
--- interactions, or of some of them, or by one author. {project, author, limit, after?} -> the same, with `session` null: what
--- somebody said in sessions that are not their own. In the order of the ids, which never change, with `after` {session_id,
--- interaction_id, author, name}, null at the end.
+-- Lists feedback in the order of its ids, which never change: {project, session_id, limit, interaction_ids?, author?,
+-- after?} lists that on a session's interactions, {project, author, limit, after?} an author's feedback in sessions of
+-- other users. Returns {session: null without session_id, feedback, after: {session_id, interaction_id, author, name}};
+-- `after` is null at the end.
 create or replace function turnlog.feedback(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -1966,7 +1974,7 @@ begin
     if of_session is null and by_author is null then
         raise exception using errcode = '22023', column = 'session_id', message = 'name a session or an author';
     end if;
-    -- one more than the page, to know whether there is a next one
+    -- one more than the page, to know whether another page follows
     if of_session is not null then
         page := array(
             select f
@@ -2008,8 +2016,8 @@ $$;
 
 
 -- schemas/read/folder.sql
--- {project, folder_id, limit, after?: {number, session_id}} -> {folder, sessions, after}: the folder, or null, and a
--- page of its sessions by their numbers, those without one last.
+-- Returns a folder and a page of its sessions by number, those without a number last.
+-- Takes {project, folder_id, limit, after?: {number, session_id}}. Returns {folder: or null, sessions, after}.
 create or replace function turnlog.folder(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2024,7 +2032,7 @@ declare
     ids uuid[];
     numbers integer[];
 begin
-    -- one more than the page, to know whether there is a next one
+    -- one more than the page, to know whether another page follows
     select array_agg(page.id), array_agg(page.number)
       into ids, numbers
       from (select s.id, coalesce(s.session_number, 2147483647) as number
@@ -2043,7 +2051,8 @@ $$;
 
 
 -- schemas/read/folders.sql
--- {project, limit, user_id?, after?: folder id} -> {folders, after}, in the order of their ids.
+-- Lists folders in the order of their ids. Takes {project, limit, user_id?, after?: folder id}. Returns {folders,
+-- after}.
 create or replace function turnlog.folders(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2071,13 +2080,13 @@ $$;
 
 
 -- schemas/read/gaps.sql
--- {project, session_id, ranges} -> {sessions, after: null}: that session, if there is one (perhaps a tombstone).
--- {project, limit, ranges, after?: session id} -> {sessions, after}: of the next `limit` sessions in the order of
--- their ids those that lack a turn or have one twice, so a page may be short or empty; `after` is null at the end.
+-- Finds missing and doubled turns. {project, session_id, ranges} returns {sessions: [that session, or none], after:
+-- null}. {project, limit, ranges, after?: session id} returns {sessions, after}: of the next `limit` sessions by id
+-- those with missing or doubled turns, so a page may be short or empty; `after` is null at the end.
 --
--- `first` and `last` are the lowest and the highest turn seen; `missing` counts the turns between them that no
--- interaction has, `counted` the interactions that have one. At most `ranges` of the `gaps` {from, to} and of the
--- `doubled` turns {turn, interactions} are listed, lowest first; `gap_count` and `doubled_count` say how many there are.
+-- `first` and `last` are the lowest and the highest turn; `missing` counts the turns between them that no interaction
+-- has, `counted` the interactions with a turn. At most `ranges` of the `gaps` {from, to} and of the `doubled` turns
+-- {turn, interactions} are listed, lowest first; `gap_count` and `doubled_count` are their total numbers.
 create or replace function turnlog.gaps(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2095,7 +2104,7 @@ begin
     if of_session is not null then
         ids := array[of_session];
     else
-        -- one more than the page, to know whether there is a next one
+        -- one more than the page, to know whether another page follows
         ids := array(
             select s.id
               from turnlog.ai_sessions as s
@@ -2151,11 +2160,13 @@ $$;
 
 
 -- schemas/read/outline.sql
--- {project, session_id, limit, and at most one of interaction_id, after, before: places as of turnlog.transcript} ->
--- {total, index, after, context, models, states}. `index`: how many interactions stand before the page that holds the
--- interaction, begins after a place, or ends before one; `after`: the place that turnlog.transcript takes to read that
--- page, null for the first; `context`: the same for a page that begins one interaction earlier. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
--- `models`: what was logged by model; what has tokens and no cost is summed up apart, so that somebody can estimate it.
+-- Locates a page of a transcript and sums up the whole transcript.
+-- Takes {project, session_id, limit} and at most one of interaction_id, after, before: cursors of turnlog.transcript.
+-- Returns {total, index, after, context, models, states}. `index`: how many interactions come before the page, which
+-- holds the interaction, begins after a cursor, or ends before one. `after`: the cursor with which turnlog.transcript
+-- reads the page, null for the first; `context`: the same for a page that begins one interaction earlier. The page of
+-- an interaction begins at a multiple of `limit`, so it stays the same. `models`: totals by model; tokens of
+-- interactions without a cost are summed separately, so that a caller can estimate their price.
 create or replace function turnlog.outline(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2222,25 +2233,27 @@ $$;
 
 
 -- schemas/read/overview.sql
--- {project, from, to, bucket_s, most, sample, most_failures, top, top_models, tiers} -> {interactions, failures,
--- sessions}: of the time from `from` to `to`, in buckets of so many seconds since 1970. Each is {share, …}: the share of the
--- time that was looked at (see turnlog.share), 1 for all; every count and sum is of that share.
+-- Returns statistics of a span of time in buckets of `bucket_s` seconds since 1970.
+-- Takes {project, from, to, bucket_s, most, sample, most_failures, top, top_models, tiers}. Returns {interactions,
+-- failures, sessions}. Each has a `share`: the fraction of the span that was read (see turnlog.sample_share), 1 for
+-- all; its counts and sums are of that fraction.
 --
 -- interactions: {share, total, buckets, models, users, folders}. total: {interactions, completed, failed, pending,
--- abandoned, input_tokens, output_tokens, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced` are those
--- that state a cost, `cost_usd` is its sum, `models` are how many there are; latencies are [p50, p95]. buckets: [{at, interactions,
--- latency_ms}]. models: [{model, provider, interactions, input_tokens, output_tokens, priced, cost_usd, sizes}], the
--- `top_models` most used ones. sizes: [{interactions, input_tokens, output_tokens}] of those that state tokens and no
--- cost, apart by size of the input, since prices differ by it: each between two neighbours of `tiers`. users: [{user_id,
--- interactions, sessions}] and folders: [{folder_id, key, name, interactions, sessions}], the `top` most active ones.
--- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}, the `top` most frequent ones, without what
--- differs each time, such as ids. sessions: {share, total, buckets: [{at, sessions}]}: those that began, unless they are locked.
+-- abandoned, input_tokens, output_tokens, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced`
+-- counts those with a cost, `cost_usd` is the sum of these, `models` is the number of models, latencies are [p50, p95].
+-- buckets: [{at, interactions, latency_ms}]. models: [{model, provider, interactions, input_tokens, output_tokens,
+-- priced, cost_usd, sizes}], the `top_models` most used ones. sizes: [{interactions, input_tokens, output_tokens}] of
+-- those with tokens and without a cost, grouped by input size between two neighbours of `tiers`, since prices depend on
+-- it. users: [{user_id, interactions, sessions}] and folders: [{folder_id, key, name, interactions, sessions}], the
+-- `top` most active ones.
+-- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}, the `top` most frequent kinds:
+-- see turnlog.error_kind. sessions: {share, total, buckets: [{at, sessions}]}: those that began, without locked ones.
 create or replace function turnlog.overview(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- slices of an index, never a whole table, whatever its statistics say
-set work_mem = '64MB' -- holds what is looked at, which is bounded; on the disk it would take twice as long
+set work_mem = '64MB' -- holds all rows read, which are bounded; on disk it would take twice as long
 set jit = off -- to compile it takes longer than to run it
 as $$
 declare
@@ -2254,15 +2267,15 @@ declare
     top constant integer := request ->> 'top';
     top_models constant integer := request ->> 'top_models';
     tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
-    -- about a thousand slices, as many in each bucket
+    -- about a thousand slices, equally many in each bucket
     buckets constant integer := ceil(extract(epoch from before - not_before) / (request ->> 'bucket_s')::integer);
     parts constant integer := buckets * ceil(1000.0 / buckets);
     of_interactions constant double precision :=
-        turnlog.share(in_project, 'interactions', not_before, before, parts, most, sample);
+        turnlog.sample_share(in_project, 'interactions', not_before, before, parts, most, sample);
     of_failures constant double precision :=
-        turnlog.share(in_project, 'failures', not_before, before, parts, most_failures, most_failures);
+        turnlog.sample_share(in_project, 'failures', not_before, before, parts, most_failures, most_failures);
     of_sessions constant double precision :=
-        turnlog.share(in_project, 'sessions', not_before, before, parts, most, sample);
+        turnlog.sample_share(in_project, 'sessions', not_before, before, parts, most, sample);
     interactions jsonb;
     failures jsonb;
     sessions jsonb;
@@ -2285,7 +2298,7 @@ begin
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
     ), met_sessions as materialized (
-        -- by its primary key, one look for each
+        -- one lookup by primary key each
         select m.session_id, m.interactions, (s.owner).user_id, (s.owner).folder_id, (s.owner).erased_at
           from (select m.session_id, count(*) as interactions from met as m group by m.session_id) as m
          cross join lateral (
@@ -2294,8 +2307,8 @@ begin
     ), owned as (
         select s.* from met_sessions as s where s.erased_at is null
     ), looked as materialized (
-        -- What is being erased has its tombstone first. Not a join, nor `not in`: of a large log the planner expects so many
-        -- that it would look through all sessions for each interaction. An array is made once, and mostly empty.
+        -- A session that is being erased is a tombstone already. Neither a join nor `not in`: for a large log the planner
+        -- expects so many that it would scan all sessions for each interaction. An array is built once, usually empty.
         select m.* from met as m
          where m.session_id <> all (array(select s.session_id from met_sessions as s where s.erased_at is not null))
     ), by_size as (
@@ -2372,7 +2385,7 @@ begin
                   and coalesce(i.started_at, i.created_at) >= slice.first
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
-         -- a look each, as with what is counted above: not those of a session that is being erased
+         -- one lookup each, as above: without sessions that are being erased
          where (select true from turnlog.ai_sessions as s
                  where s.project = in_project and s.id = i.session_id and s.erased_at is null limit 1)
     )
@@ -2411,8 +2424,8 @@ $$;
 
 
 -- schemas/read/participants.sql
--- {project, session_id} -> {session, participants}: who takes part, in the order of their arrival. `session` is null
--- if there is none.
+-- Lists a session's participants in order of arrival. Takes {project, session_id}. Returns {session: or null,
+-- participants}.
 create or replace function turnlog.participants(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2435,8 +2448,8 @@ $$;
 
 
 -- schemas/read/participations.sql
--- {project, user_id, limit, after?: session id} -> {sessions, after}: the sessions of others that a user takes part in,
--- in the order of their ids.
+-- Lists the sessions of other users in which a user takes part, in the order of their ids.
+-- Takes {project, user_id, limit, after?: session id}. Returns {sessions, after}.
 create or replace function turnlog.participations(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2465,10 +2478,11 @@ $$;
 
 
 -- schemas/read/recent.sql
--- {project, limit, model?, has_errors?, error?, from?, to?, after?: {at, session_id, interaction_id}} -> {interactions, after}:
--- those that arrived last, first, with the beginnings of their texts. With `from` or `to` those that began in this time, the
--- latest first by their started_at, or created_at where the caller gave none. `error`: of this kind, see
--- turnlog.error_kind. A page may be short; `after` is null at the end.
+-- Lists interactions of all sessions with the beginnings of their texts, in order of arrival, newest first. With `from`
+-- or `to`: those that began in that span, newest first by their started_at, or created_at without one. `error`: only
+-- those of this kind, see turnlog.error_kind.
+-- Takes {project, limit, model?, has_errors?, error?, from?, to?, after?: {at, session_id, interaction_id}}. Returns
+-- {interactions, after}. A page may be short; `after` is null at the end.
 create or replace function turnlog.recent(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2483,7 +2497,7 @@ declare
     failed constant text := case when coalesce((request ->> 'has_errors')::boolean, false)
         then ' and (i.status = ''failed'' or i.status is null and i.error <> '''')' else '' end;
     place_of constant text := 'jsonb_build_object(''at'', p.at, ''session_id'', p.session_id, ''interaction_id'', p.id)';
-    enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows looked at
+    enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows to scan
     walked text := 'i.project = $1 ->> ''project''';
     further text := '';
     page jsonb;
@@ -2496,7 +2510,7 @@ begin
         walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
     end if;
     if of_a_time then
-        walked := walked || ' and i.erased_at is null' || failed; -- those that failed have an index by this time
+        walked := walked || ' and i.erased_at is null' || failed; -- failures have an index by this time
     else
         further := failed;
     end if;
@@ -2507,7 +2521,7 @@ begin
         further := further || ' and turnlog.error_kind(i.error) = $1 ->> ''error''';
     end if;
     if request #>> '{after,session_id}' is not null then
-        -- the first two are the index's; within a session, what arrived at once is in the order of the ids
+        -- the first condition is the index's; within a session, interactions of one time are ordered by id
         walked := walked || format(
             ' and (%1$s, i.session_id) <= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)'
             ' and (%1$s, i.session_id, i.id) < (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid,'
@@ -2533,7 +2547,7 @@ begin
                        'latency_ms', i.latency_ms, 'input_tokens', i.input_tokens, 'output_tokens', i.output_tokens,
                        'erased_at', i.erased_at, 'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
               from shown as i
-              -- what is being erased has its tombstone first, and is gone from here with it
+              -- a session that is being erased is a tombstone already, so it disappears at once
               join turnlog.ai_sessions as s on s.project = i.project and s.id = i.session_id and s.erased_at is null
              where i.n <= $2),
            case when (select count(*) from shown) > $2$sql$
@@ -2545,505 +2559,11 @@ end
 $$;
 
 
--- schemas/read/search.sql
--- {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?, after?: {at,
--- session_id, interaction_id}} -> {interactions, after, complete, searched, matched, searched_to}: interactions that say all the
--- terms (or any, without terms), newest first by their started_at, or created_at where the caller gave none. `words`: as whole words only.
---
--- A call looks at `rows` interactions at most, for about `ms` milliseconds, so that none hangs (`first`
--- newest ones before it asks the index): it answers what it found
--- and where to go on, and `complete` is false if it ended so. With `order` match the best of `limit` * 10 matches at
--- most come first, among those that this call has found. `after` is null at the end.
-create or replace function turnlog.search(request jsonb) returns jsonb
-language plpgsql stable
-set search_path = ''
-set timezone = 'UTC'
-set plan_cache_mode = 'force_custom_plan' -- so that the filters given, and only those, choose the index
-set enable_seqscan = off -- newest first by an index, so that a call can stop anywhere
-set jit = off -- compiling takes longer than a page
-as $$
-declare
-    in_project constant text := request ->> 'project';
-    page_size constant integer := (request ->> 'limit')::integer;
-    most_rows constant integer := (request ->> 'rows')::integer;
-    ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
-    best_first constant boolean := request ->> 'order' = 'match';
-    window_size constant integer := 4000;  -- characters of a text that a hit carries, around the first term
-    most_hits constant integer := case when best_first then page_size * 10 else page_size end;
-    of_user constant text := request ->> 'user_id';
-    unclaimed constant boolean := coalesce((request ->> 'unclaimed')::boolean, false);
-    of_model constant text := request ->> 'model';
-    not_before constant timestamptz := request ->> 'from';
-    before constant timestamptz := request ->> 'to';
-    after_at timestamptz := request #>> '{after,at}';
-    after_session uuid := request #>> '{after,session_id}';
-    after_id uuid := request #>> '{after,interaction_id}';
-    first_look constant integer := coalesce((request ->> 'first')::integer, 0);
-    terms constant text[] := array(
-        select distinct turnlog.fold(t.term) from jsonb_array_elements_text(request -> 'terms') as t (term)
-         where turnlog.fold(t.term) <> '');
-    patterns constant text[] := array(
-        select '%' || replace(replace(replace(t.term, '\', '\\'), '%', '\%'), '_', '\_') || '%' from unnest(terms) as t (term)
-         order by length(t.term) desc);
-    -- scripts that don't part their words, and Korean, whose particles hang on them, have no border to be checked
-    unparted constant text := '[\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7AF\uF900-\uFAFF\U00020000-\U0003FFFF]';
-    as_words constant text[] := array(
-        select case when t.term ~ ('^' || unparted) then '' else '(?:^|[^[:alnum:]_])' end
-            || regexp_replace(t.term, '([^[:alnum:]_\s])', '\\\1', 'g')
-            || case when t.term ~ (unparted || '$') then '' else '(?:$|[^[:alnum:]_])' end
-          from unnest(terms) as t (term));
-    words_only constant boolean := coalesce((request ->> 'words')::boolean, false);
-    sought constant integer[] := array(
-        select distinct g.gram from unnest(terms) as t (term), unnest(turnlog.grams(t.term)) as g (gram));
-    most_sessions constant integer := 2000; -- what is in so many is read at once; more is looked through from the newest on
-    having_it uuid[];            -- sessions that can have it, by the index
-    among uuid[];                -- those that are looked through; null: all
-    looked record;
-    searched integer := 0;
-    found jsonb := '[]';         -- places
-    page_is_full boolean := false;
-    is_cut boolean := false;
-    goes_on boolean := false;
-    next_at timestamptz;         -- the last place that was looked at first
-    next_session uuid;
-    next_id uuid;
-    last_place jsonb;
-begin
-    if request ->> 'session_id' is not null then
-        -- none that the caller may not see: how much was looked at would tell of it
-        among := array(select s.id from turnlog.ai_sessions as s
-                        where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
-                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
-    elsif of_user is not null then
-        among := array(select s.id from turnlog.ai_sessions as s
-                        where s.project = in_project and s.user_id = of_user and s.erased_at is null
-                              and (not unclaimed or s.claim is null)
-                        limit most_sessions + 1);
-    end if;
-    if cardinality(among) > most_sessions then
-        among := null; -- a user of many sessions is told from the others below
-    end if;
-
-    -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
-    -- and the index is asked for what is older than those.
-    for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
-        if pass = 2 and among is null and sought <> '{}' then
-            having_it := array(select distinct q.session_id from turnlog.ai_search_queue as q
-                                where q.project = in_project limit most_sessions + 1);
-            if cardinality(having_it) <= most_sessions then
-                having_it := having_it || array(
-                    select distinct s.session_id from turnlog.ai_search as s
-                     where s.project = in_project and (s.grams @> sought or s.grams @> '{-1}')
-                     limit most_sessions + 1);
-            end if;
-            if cardinality(having_it) <= most_sessions then
-                among := having_it;
-            end if;
-        end if;
-        -- the filters stand in the list of what is read, not among the conditions: however few they leave, the clock is looked at
-        for looked in
-            select said.session_id, said.id, said.at,
-                   case when said.said is null or octet_length(said.said) = length(said.said) then lower(said.said)
-                        else turnlog.fold(said.said) end as folded
-              from (select place.session_id, place.id, place.at,
-                           case when place.erased_at is null and (of_model is null or place.model = of_model)
-                                 and (of_user is null and not unclaimed or exists (
-                                     select from turnlog.ai_sessions as s
-                                      where s.project = in_project and s.id = place.session_id
-                                        and (of_user is null or s.user_id = of_user)
-                                        and (not unclaimed or s.claim is null)))
-                                then concat_ws(E'\n',
-                                    case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
-                                         when 'array' then turnlog.plain_text(place.prompt) end,
-                                    case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
-                                         when 'array' then turnlog.plain_text(place.response) end)
-                           end as said
-                      from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
-                                   i.erased_at, i.model, i.prompt, i.response
-                              from turnlog.ai_interactions as i
-                             where i.project = in_project
-                               and (among is null or i.session_id = any (among))
-                               and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
-                               and (before is null or coalesce(i.started_at, i.created_at) < before)
-                               and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
-                                                        < (after_at, after_session, after_id))
-                             order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
-                             limit case pass when 1 then first_look end) as place
-                    offset 0) as said
-        loop
-            if page_is_full or is_cut then
-                goes_on := true;
-                exit;
-            end if;
-            searched := searched + 1;
-            if pass = 1 then
-                next_at := looked.at;
-                next_session := looked.session_id;
-                next_id := looked.id;
-            end if;
-            if looked.folded is not null and looked.folded like all (patterns)
-               and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
-                -- of a session that is being erased the rest is there still
-                if not exists (select from turnlog.ai_sessions as s
-                                where s.project = in_project and s.id = looked.session_id and s.erased_at is not null) then
-                    found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
-                        'score', case when best_first then (
-                            -- often said, as a word of its own, in a short text
-                            select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
-                                       + case when looked.folded ~ t.word then 5 else 0 end)
-                                   / ln(10 + length(looked.folded))
-                              from unnest(terms, as_words) as t (term, word)) end);
-                    page_is_full := jsonb_array_length(found) >= most_hits;
-                end if;
-            end if;
-            is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
-            if page_is_full or is_cut then
-                last_place := jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id);
-            end if;
-        end loop;
-        exit when goes_on or pass = 1 and searched < first_look;
-        after_at := next_at;
-        after_session := next_session;
-        after_id := next_id;
-    end loop;
-
-    return jsonb_build_object(
-        'interactions', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                       'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
-                       'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
-                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.said),
-                       'text', substr(here.said, 1 + here.starts, window_size))
-                       order by best.rank), '[]')
-              from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
-                      from rows from (jsonb_to_recordset(found)
-                               as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
-                           with ordinality as f (at, session_id, interaction_id, score, n)
-                     order by f.score desc nulls last, f.n
-                     limit page_size) as best
-              join turnlog.ai_interactions as i
-                on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
-              join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
-              left join lateral (
-                   -- What says more of the terms, and where the longest of those begins. Of a list of messages the last one
-                   -- goes before the answer, and that before the rest: instructions, and what was said in turns before.
-                   select side.field, side.said, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
-                     from (select turnlog.plain_text(i.prompt) as prompt, turnlog.plain_text(i.response) as response,
-                                  case jsonb_typeof(i.prompt) when 'array'
-                                      then turnlog.plain_text(jsonb_build_array(i.prompt -> -1)) end as last_one
-                          offset 0) as texts -- each is read once
-                    cross join lateral (
-                          values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
-                                  turnlog.fold(texts.last_one)),
-                                 ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
-                                 ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
-                                  turnlog.fold(texts.prompt))
-                          ) as side (field, rank, said, begins, folded)
-                    cross join lateral (
-                          select count(*) filter (where found.place > 0) as terms,
-                                 coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
-                            from (select length(t.term) as size,
-                                         case when words_only then regexp_instr(side.folded, t.word)
-                                              else position(t.term in side.folded) end as place
-                                    from unnest(terms, as_words) as t (term, word)) as found) as at
-                    where side.folded <> ''
-                    order by at.terms desc, side.rank
-                    limit 1) as here on true),
-        'after', case when goes_on then last_place end,
-        'complete', not (goes_on and is_cut),
-        'searched', searched,
-        'matched', jsonb_array_length(found),
-        'searched_to', last_place -> 'at');
-end
-$$;
-
-
--- schemas/read/session.sql
--- {project, session_id} -> the session, a tombstone (erased_at set) or null.
-create or replace function turnlog.session(request jsonb) returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-    return (
-        select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0);
-end
-$$;
-
-
--- schemas/read/session_candidates.sql
--- The sessions that one filter of a list's request lets through, or what is `walked` if that is given, if they are no more
--- than `most`; null if they are more, or no filter can tell. Of other projects, too: whoever asks looks at them once more.
-create or replace function turnlog.session_candidates(request jsonb, walked text, most integer) returns uuid[]
-language plpgsql stable
-set search_path = ''
-set enable_seqscan = off -- some entries of an index, never a whole table, whatever its statistics say
-set jit = off
-as $$
-declare
-    in_project constant text := request ->> 'project';
-    entries constant integer := most * 2; -- of interactions: a session mostly has several
-    found_ids uuid[];
-    counted bigint;
-begin
-    if walked is not null then
-        execute 'select array_agg(w.id) from (select s.id from turnlog.ai_sessions as s where ' || walked || ' limit $2) as w'
-           into found_ids using request, most + 1;
-        if coalesce(cardinality(found_ids), 0) <= most then
-            return coalesce(found_ids, '{}');
-        end if;
-    end if;
-    if request ->> 'tag' is not null then
-        select array_agg(t.id) into found_ids
-          from (select s.id from turnlog.ai_sessions as s where s.tags @> array[request ->> 'tag'] limit most + 1) as t;
-        if coalesce(cardinality(found_ids), 0) <= most then
-            return coalesce(found_ids, '{}');
-        end if;
-    end if;
-    if (request ->> 'has_errors')::boolean then
-        select array_agg(distinct e.session_id), count(*) into found_ids, counted
-          from (select i.session_id from turnlog.ai_interactions as i
-                 where i.project = in_project and (i.status = 'failed' or i.status is null and i.error <> '')
-                 limit entries + 1) as e;
-        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
-            return coalesce(found_ids, '{}');
-        end if;
-    end if;
-    if request ->> 'model' is not null then
-        select array_agg(distinct e.session_id), count(*) into found_ids, counted
-          from (select i.session_id from turnlog.ai_interactions as i
-                 where i.project = in_project and i.model = request ->> 'model'
-                 limit entries + 1) as e;
-        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
-            return coalesce(found_ids, '{}');
-        end if;
-    end if;
-    return null;
-end
-$$;
-
-
--- schemas/read/session_filters.sql
--- What a list's request asks of a session `s`, as SQL in which `$1` is the request. An index leads to what is `walked`, in the
--- order of the list; `further` is asked of each row that is looked at there. `looks`: whether that takes a look at the
--- session's interactions.
-create or replace function turnlog.session_filters(
-    request jsonb, out walked text, out further text, out looks boolean)
-language plpgsql immutable
-set search_path = ''
-as $$
-declare
-    at constant text := 'coalesce(s.started_at, s.created_at)';
-    -- one index alone: what a second one finds would have to be looked for in all that the first one does
-    led_by constant text := case
-        when request ->> 'folder_id' is not null then 'folder_id'
-        when request ->> 'user_id' is not null then 'user_id'
-        when (request ->> 'implicit')::boolean then 'implicit'
-        when request ->> 'status' is not null then 'status'
-        else '' end;
-    asked record;
-begin
-    walked := 's.project = $1 ->> ''project'' and s.erased_at is null';
-    if request ->> 'from' is not null then
-        walked := walked || format(' and %s >= ($1 ->> ''from'')::timestamptz', at);
-    end if;
-    if request ->> 'to' is not null then
-        walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
-    end if;
-    further := '';
-    looks := request ->> 'model' is not null or request ->> 'has_errors' is not null;
-    for asked in
-        select f.name, f.condition
-          from (values
-              ('folder_id', 's.folder_id = ($1 ->> ''folder_id'')::uuid'),
-              ('user_id', 's.user_id = $1 ->> ''user_id'''),
-              ('implicit', case when (request ->> 'implicit')::boolean then 's.implicit' else 'not s.implicit' end),
-              ('status', 's.status = $1 ->> ''status'''),
-              -- a plan's sessions are there before they begin
-              ('begun', 's.status ' || case when (request ->> 'begun')::boolean then '<>' else '=' end || ' ''locked'''),
-              ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
-              ('tag', 's.tags @> array[$1 ->> ''tag'']'),
-              ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
-              -- a look by the index each: joined, they were planned by reading all that the model said in the project
-              ('model', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
-                        ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
-              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
-                             ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
-                             ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
-          ) as f (name, condition)
-         where request ->> f.name is not null
-    loop
-        if asked.name = led_by then
-            walked := walked || ' and ' || asked.condition;
-        else
-            further := further || ' and ' || asked.condition;
-        end if;
-    end loop;
-end
-$$;
-
-
--- schemas/read/sessions.sql
--- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?, from?, to?,
--- sort?: newest | oldest | activity, after?: {at, session_id}} -> {sessions, after}. A session's time is its started_at, or
--- created_at where the caller gave none; by `activity` it is when its last interaction arrived, and those without any are
--- left out. `name` is a part of the title or the key. A page may be short; `after` is null at the end.
-create or replace function turnlog.sessions(request jsonb) returns jsonb
-language plpgsql stable
-set search_path = ''
-set timezone = 'UTC'
-set enable_seqscan = off -- a bounded number of rows, never a whole table, whatever its statistics say
-set jit = off -- compiling took longer than the work
-as $$
-declare
-    page_size constant integer := (request ->> 'limit')::integer;
-    by_activity constant boolean := coalesce(request ->> 'sort' = 'activity', false);
-    has_after constant boolean := request #>> '{after,session_id}' is not null;
-    backwards constant boolean := coalesce(request ->> 'sort' = 'oldest', false);
-    filters constant record := turnlog.session_filters(request);
-    -- where a place of the list stands against the one to go on from, and in which order it is walked
-    beyond constant text := case when has_after then format(
-        ' and (%%s, %%s) %s (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)',
-        case when backwards then '>' else '<' end) else '' end;
-    direction constant text := case when backwards then 'asc' else 'desc' end;
-    whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far that is
-    walk text;
-    page text;
-    looks integer[];
-    enough integer;
-    candidates uuid[];
-    ids uuid[];
-    times timestamptz[];
-    last_at timestamptz;
-    last_id uuid;
-begin
-    if by_activity then
-        -- entries of interactions; each session counts where its last one is, unless that is on an earlier page
-        looks := '{2000,8000}';
-        walk := 'select i.session_id as id, i.created_at as at from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
-                || format(beyond, 'i.created_at', 'i.session_id') || ' order by i.created_at desc, i.session_id desc limit $2';
-        page := 'select w.id, w.at from (select v.id, max(v.at) as at from (' || walk || ') as v group by v.id) as w'
-                || ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
-                || ' limit 1)'
-                || case when has_after then ' and (select true from turnlog.ai_interactions as i'
-                   ' where i.project = $1 ->> ''project'' and i.session_id = w.id'
-                   -- not by the index of arrivals, which would be read from its end
-                   ' and (i.created_at + interval ''0'', i.session_id)'
-                   ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid) limit 1) is null' else '' end;
-    else
-        looks := case when whole then '{2147483647}' when filters.looks then '{2000,10000}' else '{5000,30000}' end;
-        walk := 'select s.id, coalesce(s.started_at, s.created_at) as at, s.project, s.folder_id, s.user_id, s.implicit, s.status,'
-                ' s.claim, s.tags, s.title, s.key, s.started_at, s.created_at, s.erased_at from turnlog.ai_sessions as s where '
-                || filters.walked || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
-                || format(' order by coalesce(s.started_at, s.created_at) %1$s, s.id %1$s limit $2', direction);
-        page := 'select s.id, s.at from (' || walk || ') as s where true' || filters.further;
-    end if;
-
-    foreach enough in array looks loop
-        -- what one rare filter lets through is looked at as a whole before looking further
-        if enough <> looks[1] then
-            candidates := turnlog.session_candidates(
-                request, case when by_activity then filters.walked end, 2000);
-            if candidates is not null then
-                page := case when by_activity then
-                    'select w.id, w.at from (select i.session_id as id, max(i.created_at) as at from turnlog.ai_interactions as i'
-                    ' where i.project = $1 ->> ''project'' and i.session_id = any ($4) group by i.session_id) as w'
-                    ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
-                    || ' limit 1)' || format(beyond, 'w.at', 'w.id')
-                else
-                    'select s.id, coalesce(s.started_at, s.created_at) as at from turnlog.ai_sessions as s where s.id = any ($4) and '
-                    || filters.walked || filters.further || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
-                end;
-            end if;
-        end if;
-        -- one more than the page, to know whether there is a next one
-        execute 'select array_agg(p.id), array_agg(p.at) from (' || page
-                || format(' order by at %1$s, id %1$s limit $3) as p', direction)
-           into ids, times using request, enough, page_size + 1, candidates;
-        exit when cardinality(ids) > page_size or candidates is not null or whole;
-        execute format('select w.at, w.id from (%s) as w offset $2 - 1 limit 1', walk)
-           into last_at, last_id using request, enough;
-        exit when last_id is null;
-    end loop;
-
-    if cardinality(ids) > page_size then
-        last_at := times[page_size];
-        last_id := ids[page_size];
-    elsif candidates is not null then
-        last_id := null;
-    end if;
-    return jsonb_build_object(
-        'sessions', turnlog.session_rows(request ->> 'project', coalesce(ids[:page_size], '{}')),
-        'after', case when last_id is not null then jsonb_build_object('at', last_at, 'session_id', last_id) end);
-end
-$$;
-
-
--- schemas/read/sessions_by_id.sql
--- {project, limit, after?: session id, user_id?, tag?, status?, from?, to?} -> {sessions, after}: of the next `limit`
--- sessions in the order of their ids, or of a user's, those that the filters let through, so a page may be short or
--- empty; `after` is null at the end. An id never changes, so a walk meets each session that was there when it began
--- exactly once.
-create or replace function turnlog.sessions_by_id(request jsonb) returns jsonb
-language plpgsql stable
-set search_path = ''
-set timezone = 'UTC'
-set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
-as $$
-declare
-    in_project constant text := request ->> 'project';
-    page_size constant integer := (request ->> 'limit')::integer;
-    of_user constant text := request ->> 'user_id';
-    of_tag constant text := request ->> 'tag';
-    of_status constant text := request ->> 'status';
-    not_before constant timestamptz := request ->> 'from';
-    before constant timestamptz := request ->> 'to';
-    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
-    ids uuid[];
-    page uuid[];
-begin
-    -- one more than the page, to know whether there is a next one
-    if of_user is null then
-        ids := array(
-            select s.id
-              from turnlog.ai_sessions as s
-             where s.project = in_project and s.erased_at is null and s.id > after_id
-             order by s.id
-             limit page_size + 1);
-    else
-        -- by their own index, all of them and then sorted: one user's are few among a project's
-        ids := array(
-            select own.id
-              from (select s.id
-                      from turnlog.ai_sessions as s
-                     where s.project = in_project and s.user_id = of_user and s.erased_at is null
-                    offset 0) as own
-             where own.id > after_id
-             order by own.id
-             limit page_size + 1);
-    end if;
-    page := array(
-        select s.id
-          from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
-           and (of_user is null or s.user_id = of_user)
-           and (of_tag is null or s.tags @> array[of_tag])
-           and (of_status is null or s.status = of_status)
-           and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
-           and (before is null or coalesce(s.started_at, s.created_at) < before)
-         order by s.id);
-    return jsonb_build_object(
-        'sessions', turnlog.session_rows(in_project, page),
-        'after', case when cardinality(ids) > page_size then ids[page_size] end);
-end
-$$;
-
-
--- schemas/read/share.sql
--- The share of a span's time to look at: 1, all of it, where it has no more than about `most` rows, else what has about
--- `sample` of them. `of` says which rows: 'interactions', 'failures' or 'sessions'. Counts those of slices of the time that grow until
--- they hold a thousand, so it reads some thousands itself, however many there are.
-create or replace function turnlog.share(
+-- schemas/read/sample_share.sql
+-- Returns the fraction of a span to read: 1 if it has no more than about `most` rows, else the fraction with about
+-- `sample` rows. `of`: 'interactions', 'failures' or 'sessions'. It counts growing slices of the span until they hold a
+-- thousand rows, so it reads some thousands itself, however many there are.
+create or replace function turnlog.sample_share(
     in_project text, of text, not_before timestamptz, before timestamptz, parts integer, most integer, sample integer)
 returns double precision
 language plpgsql stable
@@ -3053,7 +2573,7 @@ as $$
 declare
     enough constant integer := 1000;
     tried double precision;
-    at_most integer := enough; -- the first count is of the whole span, and stops there: mostly there are no more
+    at_most integer := enough; -- the first count covers the whole span and stops here: usually there are no more
     counted bigint;
 begin
     foreach tried in array array[1, 1.0 / 65536, 1.0 / 2048, 1.0 / 64, 1.0 / 8, 1] loop
@@ -3100,10 +2620,507 @@ end
 $$;
 
 
+-- schemas/read/search.sql
+-- Finds interactions that contain all terms (any interaction, without terms), newest first by their started_at, or
+-- created_at without one. `words`: match whole words only.
+-- Takes {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?,
+-- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to}.
+--
+-- A call scans at most `rows` interactions, for about `ms` milliseconds, so that none hangs (the `first` newest ones
+-- before it uses the index). It returns what it found and where to go on; `complete` is false if it hit a limit. With
+-- `order` 'match' the best come first, of at most `limit` * 10 matches of this call. `after` is null at the end.
+create or replace function turnlog.search(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set plan_cache_mode = 'force_custom_plan' -- so that the filters given, and only those, choose the index
+set enable_seqscan = off -- newest first by an index, so that a call can stop anywhere
+set jit = off -- compiling takes longer than a page
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    most_rows constant integer := (request ->> 'rows')::integer;
+    ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
+    best_first constant boolean := request ->> 'order' = 'match';
+    window_size constant integer := 4000;  -- characters of the extract around the first term
+    most_hits constant integer := case when best_first then page_size * 10 else page_size end;
+    of_user constant text := request ->> 'user_id';
+    unclaimed constant boolean := coalesce((request ->> 'unclaimed')::boolean, false);
+    of_model constant text := request ->> 'model';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_at timestamptz := request #>> '{after,at}';
+    after_session uuid := request #>> '{after,session_id}';
+    after_id uuid := request #>> '{after,interaction_id}';
+    first_look constant integer := coalesce((request ->> 'first')::integer, 0);
+    terms constant text[] := array(
+        select distinct turnlog.fold(t.term) from jsonb_array_elements_text(request -> 'terms') as t (term)
+         where turnlog.fold(t.term) <> '');
+    patterns constant text[] := array(
+        select '%' || replace(replace(replace(t.term, '\', '\\'), '%', '\%'), '_', '\_') || '%' from unnest(terms) as t (term)
+         order by length(t.term) desc);
+    -- scripts without spaces, and Korean, whose particles are suffixes, have no word boundaries to check
+    unparted constant text := '[\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7AF\uF900-\uFAFF\U00020000-\U0003FFFF]';
+    as_words constant text[] := array(
+        select case when t.term ~ ('^' || unparted) then '' else '(?:^|[^[:alnum:]_])' end
+            || regexp_replace(t.term, '([^[:alnum:]_\s])', '\\\1', 'g')
+            || case when t.term ~ (unparted || '$') then '' else '(?:$|[^[:alnum:]_])' end
+          from unnest(terms) as t (term));
+    words_only constant boolean := coalesce((request ->> 'words')::boolean, false);
+    sought constant integer[] := array(
+        select distinct g.gram from unnest(terms) as t (term), unnest(turnlog.grams(t.term)) as g (gram));
+    most_sessions constant integer := 2000; -- up to this number they are read at once; beyond it, scan from the newest on
+    having_it uuid[];            -- sessions that may match, by the index
+    among uuid[];                -- the sessions to scan; null: all
+    looked record;
+    searched integer := 0;
+    found jsonb := '[]';         -- cursors of matches, with scores
+    page_is_full boolean := false;
+    is_cut boolean := false;
+    goes_on boolean := false;
+    next_at timestamptz;         -- the last position of the first pass
+    next_session uuid;
+    next_id uuid;
+    last_place jsonb;
+begin
+    if request ->> 'session_id' is not null then
+        -- only a session that the caller may read: the counts would reveal another one
+        among := array(select s.id from turnlog.ai_sessions as s
+                        where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
+                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
+    elsif of_user is not null then
+        among := array(select s.id from turnlog.ai_sessions as s
+                        where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                              and (not unclaimed or s.claim is null)
+                        limit most_sessions + 1);
+    end if;
+    if cardinality(among) > most_sessions then
+        among := null; -- too many: the scan below filters by user instead
+    end if;
+
+    -- Frequent terms occur among the newest interactions, where a scan is faster than the index. So pass 1 scans these, and
+    -- pass 2 uses the index for older ones.
+    for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
+        if pass = 2 and among is null and sought <> '{}' then
+            having_it := array(select distinct q.session_id from turnlog.ai_search_queue as q
+                                where q.project = in_project limit most_sessions + 1);
+            if cardinality(having_it) <= most_sessions then
+                having_it := having_it || array(
+                    select distinct s.session_id from turnlog.ai_search as s
+                     where s.project = in_project and (s.grams @> sought or s.grams @> '{-1}')
+                     limit most_sessions + 1);
+            end if;
+            if cardinality(having_it) <= most_sessions then
+                among := having_it;
+            end if;
+        end if;
+        -- the filters are in the select list, not in the where clause: so the clock is checked however few rows they leave
+        for looked in
+            select scanned.session_id, scanned.id, scanned.at,
+                   case when scanned.content is null or octet_length(scanned.content) = length(scanned.content) then lower(scanned.content)
+                        else turnlog.fold(scanned.content) end as folded
+              from (select place.session_id, place.id, place.at,
+                           case when place.erased_at is null and (of_model is null or place.model = of_model)
+                                 and (of_user is null and not unclaimed or exists (
+                                     select from turnlog.ai_sessions as s
+                                      where s.project = in_project and s.id = place.session_id
+                                        and (of_user is null or s.user_id = of_user)
+                                        and (not unclaimed or s.claim is null)))
+                                then concat_ws(E'\n',
+                                    case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
+                                         when 'array' then turnlog.plain_text(place.prompt) end,
+                                    case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
+                                         when 'array' then turnlog.plain_text(place.response) end)
+                           end as content
+                      from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
+                                   i.erased_at, i.model, i.prompt, i.response
+                              from turnlog.ai_interactions as i
+                             where i.project = in_project
+                               and (among is null or i.session_id = any (among))
+                               and (not_before is null or coalesce(i.started_at, i.created_at) >= not_before)
+                               and (before is null or coalesce(i.started_at, i.created_at) < before)
+                               and (after_at is null or (coalesce(i.started_at, i.created_at), i.session_id, i.id)
+                                                        < (after_at, after_session, after_id))
+                             order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
+                             limit case pass when 1 then first_look end) as place
+                    offset 0) as scanned
+        loop
+            if page_is_full or is_cut then
+                goes_on := true;
+                exit;
+            end if;
+            searched := searched + 1;
+            if pass = 1 then
+                next_at := looked.at;
+                next_session := looked.session_id;
+                next_id := looked.id;
+            end if;
+            if looked.folded is not null and looked.folded like all (patterns)
+               and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
+                -- a session that is being erased may still have interactions
+                if not exists (select from turnlog.ai_sessions as s
+                                where s.project = in_project and s.id = looked.session_id and s.erased_at is not null) then
+                    found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
+                        'score', case when best_first then (
+                            -- frequent, as a whole word, in a short text
+                            select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
+                                       + case when looked.folded ~ t.word then 5 else 0 end)
+                                   / ln(10 + length(looked.folded))
+                              from unnest(terms, as_words) as t (term, word)) end);
+                    page_is_full := jsonb_array_length(found) >= most_hits;
+                end if;
+            end if;
+            is_cut := searched >= most_rows or searched % 200 = 0 and clock_timestamp() > ends_at;
+            if page_is_full or is_cut then
+                last_place := jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id);
+            end if;
+        end loop;
+        exit when goes_on or pass = 1 and searched < first_look;
+        after_at := next_at;
+        after_session := next_session;
+        after_id := next_id;
+    end loop;
+
+    return jsonb_build_object(
+        'interactions', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
+                       'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
+                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.content),
+                       'text', substr(here.content, 1 + here.starts, window_size))
+                       order by best.rank), '[]')
+              from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
+                      from rows from (jsonb_to_recordset(found)
+                               as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
+                           with ordinality as f (at, session_id, interaction_id, score, n)
+                     order by f.score desc nulls last, f.n
+                     limit page_size) as best
+              join turnlog.ai_interactions as i
+                on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
+              join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
+              left join lateral (
+                   -- The field with more of the terms, from the first occurrence of the longest one on. Of equal fields the last
+                   -- message of the prompt comes first, then the response, then the earlier messages: instructions and history.
+                   select side.field, side.content, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
+                     from (select turnlog.plain_text(i.prompt) as prompt, turnlog.plain_text(i.response) as response,
+                                  case jsonb_typeof(i.prompt) when 'array'
+                                      then turnlog.plain_text(jsonb_build_array(i.prompt -> -1)) end as last_one
+                          offset 0) as texts -- read each once
+                    cross join lateral (
+                          values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
+                                  turnlog.fold(texts.last_one)),
+                                 ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
+                                 ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
+                                  turnlog.fold(texts.prompt))
+                          ) as side (field, rank, content, begins, folded)
+                    cross join lateral (
+                          select count(*) filter (where found.place > 0) as terms,
+                                 coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
+                            from (select length(t.term) as size,
+                                         case when words_only then regexp_instr(side.folded, t.word)
+                                              else position(t.term in side.folded) end as place
+                                    from unnest(terms, as_words) as t (term, word)) as found) as at
+                    where side.folded <> ''
+                    order by at.terms desc, side.rank
+                    limit 1) as here on true),
+        'after', case when goes_on then last_place end,
+        'complete', not (goes_on and is_cut),
+        'searched', searched,
+        'matched', jsonb_array_length(found),
+        'searched_to', last_place -> 'at');
+end
+$$;
+
+
+-- schemas/read/session.sql
+-- Returns a session, a tombstone (erased_at is set) or null. Takes {project, session_id}.
+create or replace function turnlog.session(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return (
+        select turnlog.session_rows(request ->> 'project', array[(request ->> 'session_id')::uuid]) -> 0);
+end
+$$;
+
+
+-- schemas/read/session_candidates.sql
+-- Returns the ids of sessions that match one selective filter of a list's request, or the condition `walked` if it is
+-- given; null if they are more than `most`, or if no filter is selective. They may belong to other projects: callers
+-- check the project and the other filters.
+create or replace function turnlog.session_candidates(request jsonb, walked text, most integer) returns uuid[]
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- some entries of an index, never a whole table, whatever its statistics say
+set jit = off
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    entries constant integer := most * 2; -- of interactions: most sessions have several
+    found_ids uuid[];
+    counted bigint;
+begin
+    if walked is not null then
+        execute 'select array_agg(w.id) from (select s.id from turnlog.ai_sessions as s where ' || walked || ' limit $2) as w'
+           into found_ids using request, most + 1;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ->> 'tag' is not null then
+        select array_agg(t.id) into found_ids
+          from (select s.id from turnlog.ai_sessions as s where s.tags @> array[request ->> 'tag'] limit most + 1) as t;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if (request ->> 'has_errors')::boolean then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select i.session_id from turnlog.ai_interactions as i
+                 where i.project = in_project and (i.status = 'failed' or i.status is null and i.error <> '')
+                 limit entries + 1) as e;
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ->> 'model' is not null then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select i.session_id from turnlog.ai_interactions as i
+                 where i.project = in_project and i.model = request ->> 'model'
+                 limit entries + 1) as e;
+        if counted <= entries and coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    return null;
+end
+$$;
+
+
+-- schemas/read/session_filters.sql
+-- Returns the filters of a list's request as SQL on a session `s`, in which `$1` is the request. `walked`: conditions
+-- that an index satisfies in the order of the list; `further`: conditions on each row found there; `looks`: whether
+-- these read the session's interactions.
+create or replace function turnlog.session_filters(
+    request jsonb, out walked text, out further text, out looks boolean)
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    at constant text := 'coalesce(s.started_at, s.created_at)';
+    -- one index only: matches of a second one would have to be intersected with all matches of the first
+    led_by constant text := case
+        when request ->> 'folder_id' is not null then 'folder_id'
+        when request ->> 'user_id' is not null then 'user_id'
+        when (request ->> 'implicit')::boolean then 'implicit'
+        when request ->> 'status' is not null then 'status'
+        else '' end;
+    asked record;
+begin
+    walked := 's.project = $1 ->> ''project'' and s.erased_at is null';
+    if request ->> 'from' is not null then
+        walked := walked || format(' and %s >= ($1 ->> ''from'')::timestamptz', at);
+    end if;
+    if request ->> 'to' is not null then
+        walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
+    end if;
+    further := '';
+    looks := request ->> 'model' is not null or request ->> 'has_errors' is not null;
+    for asked in
+        select f.name, f.condition
+          from (values
+              ('folder_id', 's.folder_id = ($1 ->> ''folder_id'')::uuid'),
+              ('user_id', 's.user_id = $1 ->> ''user_id'''),
+              ('implicit', case when (request ->> 'implicit')::boolean then 's.implicit' else 'not s.implicit' end),
+              ('status', 's.status = $1 ->> ''status'''),
+              -- planned sessions exist before they begin
+              ('begun', 's.status ' || case when (request ->> 'begun')::boolean then '<>' else '=' end || ' ''locked'''),
+              ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
+              ('tag', 's.tags @> array[$1 ->> ''tag'']'),
+              ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
+              -- one index lookup per session: a join was planned as a scan of all interactions of the model
+              ('model', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
+                        ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
+              ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
+                             ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
+                             ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
+          ) as f (name, condition)
+         where request ->> f.name is not null
+    loop
+        if asked.name = led_by then
+            walked := walked || ' and ' || asked.condition;
+        else
+            further := further || ' and ' || asked.condition;
+        end if;
+    end loop;
+end
+$$;
+
+
+-- schemas/read/sessions.sql
+-- Lists sessions by time, or by `activity`, the arrival of the last interaction; sessions without any are left out
+-- then. A session's time is its started_at, or created_at without one. `name`: a part of the title or the key. Takes
+-- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?,
+-- from?, to?, sort?: newest | oldest | activity, after?: {at, session_id}}. Returns {sessions, after}. A page may be
+-- short; `after` is null at the end.
+create or replace function turnlog.sessions(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- a bounded number of rows, never a whole table, whatever its statistics say
+set jit = off -- compiling took longer than the work
+as $$
+declare
+    page_size constant integer := (request ->> 'limit')::integer;
+    by_activity constant boolean := coalesce(request ->> 'sort' = 'activity', false);
+    has_after constant boolean := request #>> '{after,session_id}' is not null;
+    backwards constant boolean := coalesce(request ->> 'sort' = 'oldest', false);
+    filters constant record := turnlog.session_filters(request);
+    -- a condition on rows behind the cursor, and the order of the list
+    beyond constant text := case when has_after then format(
+        ' and (%%s, %%s) %s (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)',
+        case when backwards then '>' else '<' end) else '' end;
+    direction constant text := case when backwards then 'asc' else 'desc' end;
+    whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far back it is
+    walk text;
+    page text;
+    looks integer[];
+    enough integer;
+    candidates uuid[];
+    ids uuid[];
+    times timestamptz[];
+    last_at timestamptz;
+    last_id uuid;
+begin
+    if by_activity then
+        -- walk interactions; a session's position is that of its last one, unless it was on an earlier page
+        looks := '{2000,8000}';
+        walk := 'select i.session_id as id, i.created_at as at from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
+                || format(beyond, 'i.created_at', 'i.session_id') || ' order by i.created_at desc, i.session_id desc limit $2';
+        page := 'select w.id, w.at from (select v.id, max(v.at) as at from (' || walk || ') as v group by v.id) as w'
+                || ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
+                || ' limit 1)'
+                || case when has_after then ' and (select true from turnlog.ai_interactions as i'
+                   ' where i.project = $1 ->> ''project'' and i.session_id = w.id'
+                   -- `+ interval` keeps the planner from the index of arrivals, which it would read from its end
+                   ' and (i.created_at + interval ''0'', i.session_id)'
+                   ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid) limit 1) is null' else '' end;
+    else
+        looks := case when whole then '{2147483647}' when filters.looks then '{2000,10000}' else '{5000,30000}' end;
+        walk := 'select s.id, coalesce(s.started_at, s.created_at) as at, s.project, s.folder_id, s.user_id, s.implicit, s.status,'
+                ' s.claim, s.tags, s.title, s.key, s.started_at, s.created_at, s.erased_at from turnlog.ai_sessions as s where '
+                || filters.walked || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                || format(' order by coalesce(s.started_at, s.created_at) %1$s, s.id %1$s limit $2', direction);
+        page := 'select s.id, s.at from (' || walk || ') as s where true' || filters.further;
+    end if;
+
+    foreach enough in array looks loop
+        -- if a filter is selective, check all of its matches before walking further
+        if enough <> looks[1] then
+            candidates := turnlog.session_candidates(
+                request, case when by_activity then filters.walked end, 2000);
+            if candidates is not null then
+                page := case when by_activity then
+                    'select w.id, w.at from (select i.session_id as id, max(i.created_at) as at from turnlog.ai_interactions as i'
+                    ' where i.project = $1 ->> ''project'' and i.session_id = any ($4) group by i.session_id) as w'
+                    ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
+                    || ' limit 1)' || format(beyond, 'w.at', 'w.id')
+                else
+                    'select s.id, coalesce(s.started_at, s.created_at) as at from turnlog.ai_sessions as s where s.id = any ($4) and '
+                    || filters.walked || filters.further || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                end;
+            end if;
+        end if;
+        -- one more than the page, to know whether another page follows
+        execute 'select array_agg(p.id), array_agg(p.at) from (' || page
+                || format(' order by at %1$s, id %1$s limit $3) as p', direction)
+           into ids, times using request, enough, page_size + 1, candidates;
+        exit when cardinality(ids) > page_size or candidates is not null or whole;
+        execute format('select w.at, w.id from (%s) as w offset $2 - 1 limit 1', walk)
+           into last_at, last_id using request, enough;
+        exit when last_id is null;
+    end loop;
+
+    if cardinality(ids) > page_size then
+        last_at := times[page_size];
+        last_id := ids[page_size];
+    elsif candidates is not null then
+        last_id := null;
+    end if;
+    return jsonb_build_object(
+        'sessions', turnlog.session_rows(request ->> 'project', coalesce(ids[:page_size], '{}')),
+        'after', case when last_id is not null then jsonb_build_object('at', last_at, 'session_id', last_id) end);
+end
+$$;
+
+
+-- schemas/read/sessions_by_id.sql
+-- Lists sessions in the order of their ids, which never change, so paging returns each session that existed at its
+-- start exactly once. A page has those of the next `limit` sessions (or of a user's) that match the filters, so it may
+-- be short or empty.
+-- Takes {project, limit, after?: session id, user_id?, tag?, status?, from?, to?}. Returns {sessions, after}; `after`
+-- is null at the end.
+create or replace function turnlog.sessions_by_id(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    of_user constant text := request ->> 'user_id';
+    of_tag constant text := request ->> 'tag';
+    of_status constant text := request ->> 'status';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    ids uuid[];
+    page uuid[];
+begin
+    -- one more than the page, to know whether another page follows
+    if of_user is null then
+        ids := array(
+            select s.id
+              from turnlog.ai_sessions as s
+             where s.project = in_project and s.erased_at is null and s.id > after_id
+             order by s.id
+             limit page_size + 1);
+    else
+        -- by the user's index, then sorted: a user has few of a project's sessions
+        ids := array(
+            select own.id
+              from (select s.id
+                      from turnlog.ai_sessions as s
+                     where s.project = in_project and s.user_id = of_user and s.erased_at is null
+                    offset 0) as own
+             where own.id > after_id
+             order by own.id
+             limit page_size + 1);
+    end if;
+    page := array(
+        select s.id
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
+           and (of_user is null or s.user_id = of_user)
+           and (of_tag is null or s.tags @> array[of_tag])
+           and (of_status is null or s.status = of_status)
+           and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
+           and (before is null or coalesce(s.started_at, s.created_at) < before)
+         order by s.id);
+    return jsonb_build_object(
+        'sessions', turnlog.session_rows(in_project, page),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+
+
 -- schemas/read/slices.sql
--- Slices of a span: `parts` equal parts of it, and of each a piece that is `share` of its length. Where in its part a
--- piece lies differs from part to part, so that what happens each hour isn't always met or always missed; it is the
--- same with each look. A share of 1 is the whole span, in one slice.
+-- Returns slices of a span: one in each of `parts` equal parts, each a `share` of its part. Their positions within the
+-- parts differ, so that what happens every hour isn't always met or always missed, and they are the same at each call.
+-- A share of 1 returns the whole span as one slice.
 create or replace function turnlog.slices(
     not_before timestamptz, before timestamptz, parts integer, share double precision,
     out first timestamptz, out last timestamptz)
@@ -3124,10 +3141,10 @@ $$;
 
 
 -- schemas/read/transcript.sql
--- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after, complete}: the
--- transcript, by the callers' own turn where they count them, then by time, then by id; or by id alone, so that an
--- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
--- `spooled` and `complete` are for what the service knows of its own disk.
+-- Returns a page of a transcript, ordered by turn (those without one last), then time, then id; with `by` 'id' by id
+-- alone, so that an interaction that gains a turn or a time between two pages keeps its position.
+-- Takes {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'}. Returns {session: or null,
+-- interactions, after, complete}. The spool changes `spooled` and `complete` where records are on its disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3153,7 +3170,7 @@ begin
                     where i.project = in_project and i.session_id = of_session) as o
              where after_id is null or (o.turn, o.at, o.id) > (after_turn, after_at, after_id)
              order by n
-             limit page_size + 1 -- to know whether there is a next one
+             limit page_size + 1 -- to know whether another page follows
         )
         select jsonb_build_object(
             'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
@@ -3189,9 +3206,10 @@ $$;
 
 
 -- schemas/erase/count_user.sql
--- {project, user_id, limit, after?} -> {sessions, interactions, participants, feedback, participations, turns, folders, after}: counts
--- what there is of a user, `limit` sessions with each call: first their own, then others' that they take part in, and with
--- the last of those their folders, and what they said of others' sessions. The sum of all calls counts; `after` is null at the end.
+-- Counts the data of a user, `limit` sessions per call: first the user's own sessions, then others' sessions in which
+-- the user takes part, and with the last page of those the user's folders and feedback on others' sessions. Sum up all
+-- pages. Takes {project, user_id, limit, after?}. Returns {sessions, interactions, participants, feedback,
+-- participations, turns, folders, after}; `after` is null on the last page.
 create or replace function turnlog.count_user(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3258,11 +3276,12 @@ $$;
 
 
 -- schemas/erase/erase.sql
--- {project, session_id, most?, dry_run?, ensure?} -> {session_id, erased_at, interactions, participants, feedback, left, proof} or
--- null. The session's row stays as a tombstone without content, so that no late replay can bring it back; its number in
--- its folder stays taken. With `most` so many interactions go with each call: nobody reads or adds to the others any more,
--- and it is asked again while some are `left`. Asking again changes nothing. `dry_run` only counts. `ensure` leaves a tombstone also of a
--- session that isn't there. `proof` is a query that counts what is left of it.
+-- Erases a session's content, up to `most` interactions per call; call it again while `left`. The row stays as a
+-- tombstone without content, so that no late delivery brings the session back, and its number in the folder stays
+-- taken. A further call changes nothing. `dry_run` only counts. `ensure` leaves a tombstone even if there is no such
+-- session. Takes {project, session_id, most?, dry_run?, ensure?}. Returns null, or {session_id, erased_at,
+-- interactions, participants, feedback, folder_id, session_number, left, proof}; `proof` is a query that counts what
+-- remains.
 create or replace function turnlog.erase(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3274,41 +3293,41 @@ declare
     in_project constant text := request ->> 'project';
     of_session constant uuid := request ->> 'session_id';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
-    ensured constant boolean := coalesce((request ->> 'ensure')::boolean, false);
+    ensure constant boolean := coalesce((request ->> 'ensure')::boolean, false);
     most constant integer := request ->> 'most';
-    held turnlog.ai_sessions;
-    gone_at timestamptz;
-    gone_interactions bigint;
-    gone_participants bigint;
-    gone_feedback bigint;
+    stored turnlog.ai_sessions;
+    tombstone_at timestamptz;
+    interaction_count bigint;
+    participant_count bigint;
+    feedback_count bigint;
 begin
     if dry_run then
-        select s.* into held from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session;
-        if held.id is null and not ensured then
+        select s.* into stored from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session;
+        if stored.id is null and not ensure then
             return null;
         end if;
-        gone_at := held.erased_at;
-        select count(*) into gone_interactions
+        tombstone_at := stored.erased_at;
+        select count(*) into interaction_count
           from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session;
-        select count(*) into gone_participants
+        select count(*) into participant_count
           from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
-        select count(*) into gone_feedback
+        select count(*) into feedback_count
           from turnlog.ai_feedback as f where f.project = in_project and f.session_id = of_session;
     else
-        if ensured then
+        if ensure then
             insert into turnlog.ai_sessions (project, id, implicit, created_at)
             values (in_project, of_session, true, statement_timestamp())
                 on conflict do nothing;
         end if;
-        -- the lock comes first, in a statement of its own: the delete below then sees every append that won
-        select s.* into held
+        -- lock first, by a statement of its own: the deletes below then see every write that committed before
+        select s.* into stored
           from turnlog.ai_sessions as s
          where s.project = in_project and s.id = of_session
            for update;
         if not found then
             return null;
         end if;
-        gone_at := coalesce(held.erased_at, statement_timestamp());
+        tombstone_at := coalesce(stored.erased_at, statement_timestamp());
 
         if most is null then
             delete from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session;
@@ -3318,23 +3337,23 @@ begin
                    select d.ctid from turnlog.ai_interactions as d
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
-        get diagnostics gone_interactions = row_count;
+        get diagnostics interaction_count = row_count;
         delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
-        get diagnostics gone_participants = row_count;
+        get diagnostics participant_count = row_count;
         delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = of_session;
-        get diagnostics gone_feedback = row_count;
+        get diagnostics feedback_count = row_count;
         update turnlog.ai_sessions as s
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
-               started_at = null, ended_at = null, scheduled_on = null, erased_at = gone_at
+               started_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
-        perform turnlog.queue_session(in_project, of_session);
+        perform turnlog.requeue_session(in_project, of_session);
     end if;
 
     return jsonb_build_object(
-        'session_id', of_session, 'erased_at', gone_at, 'interactions', gone_interactions,
-        'participants', gone_participants, 'feedback', gone_feedback,
-        'left', not dry_run and coalesce(gone_interactions = most, false),
-        'folder_id', held.folder_id, 'session_number', held.session_number,
+        'session_id', of_session, 'erased_at', tombstone_at, 'interactions', interaction_count,
+        'participants', participant_count, 'feedback', feedback_count,
+        'left', not dry_run and coalesce(interaction_count = most, false),
+        'folder_id', stored.folder_id, 'session_number', stored.session_number,
         'proof', format(
             'select (select count(*) from turnlog.ai_interactions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
@@ -3346,10 +3365,10 @@ end
 $$;
 
 
--- schemas/erase/erase_some.sql
--- Erases the content of some sessions, up to `most` interactions of all of them: those that are empty then become
--- tombstones, the others go on with the next call.
-create or replace function turnlog.erase_some(
+-- schemas/erase/erase_sessions.sql
+-- Erases the content of some sessions, up to `most` interactions altogether. Returns `erased`, the ids of the sessions
+-- that are empty now and became tombstones, and how many interactions and participants were deleted.
+create or replace function turnlog.erase_sessions(
     in_project text, ids uuid[], most integer,
     out erased uuid[], out interactions bigint, out participants bigint)
 language plpgsql volatile
@@ -3357,22 +3376,22 @@ set search_path = ''
 set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
 as $$
 declare
-    touched uuid[];  -- sessions of which interactions went
+    touched uuid[];  -- sessions whose interactions were deleted
 begin
-    -- in the order in which writers lock them; the statements below then see every append that won
+    -- in the order of all writers; the statements below then see every write that committed before
     perform from (
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids)
          order by s.id
            for update) as locked;
-    with gone as (
+    with deleted as (
         delete from turnlog.ai_interactions as i
          where i.project = in_project collate "C" and i.ctid = any (array(
                select d.ctid from turnlog.ai_interactions as d
                 where d.project = in_project and d.session_id = any (ids) limit most))
         returning i.session_id
     )
-    select count(*), coalesce(array_agg(distinct g.session_id), '{}') into interactions, touched from gone as g;
+    select count(*), coalesce(array_agg(distinct g.session_id), '{}') into interactions, touched from deleted as g;
     erased := array(
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids) and s.erased_at is null
@@ -3386,24 +3405,25 @@ begin
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
-    perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
+    perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
 end
 $$;
 
 
 -- schemas/erase/erase_user.sql
--- {project, user_id, most, begin?, waiting?, stated?, dry_run?, among?, limit?, after?} -> {erased_at, sessions, interactions, participants,
--- feedback, participations, turns, folders, session_ids, left, proof}: takes a part of what there is of a user away, up to `most`
--- interactions, and is asked again while there is something `left`. The counts are those of all calls since the one
--- that said `begin`, also where that was another that was cut.
+-- Erases a user's data, up to `most` interactions per call; call it again while `left`. The counts are totals since the
+-- call with `begin`, also if an earlier erasure was interrupted.
+-- Takes {project, user_id, most, begin?, spooled_sessions?, trusted_sessions?, dry_run?, among?, limit?, after?}.
+-- Returns {erased_at, sessions, interactions, participants, feedback, participations, turns, folders, session_ids,
+-- left, proof}.
 --
--- A user's sessions are erased as by turnlog.erase. In other people's sessions they take no part any more, what they said
--- of interactions there goes, and of the interactions that name them the texts are replaced: ids, times and numbers are the conversation's and stay. Their
--- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
--- `waiting`: sessions of which somebody who may has said that they are this user's, and it didn't arrive yet; `stated`:
--- those of which the service itself says so, not only who claims them.
--- `session_ids`: those that this call made tombstones; in a dry run those `among` some that are the user's.
--- `dry_run` counts, and takes `limit` and `after` as turnlog.count_user does.
+-- The user's own sessions are erased as by turnlog.erase. In other sessions the user no longer takes part, the user's
+-- feedback is deleted, and the texts of the user's interactions are replaced; their ids, times and numbers belong to
+-- the conversation and stay. The user's folders stay without name, key, user and metadata, since tombstones have
+-- numbers in them.
+-- `spooled_sessions`: those that spooled records assign to the user; `trusted_sessions`: those of them that the service
+-- itself assigned, not only a claim. `session_ids`: sessions that became tombstones in this call; in a dry run, those
+-- `among` some that are the user's. `dry_run` counts, with `limit` and `after` as in turnlog.count_user.
 create or replace function turnlog.erase_user(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3425,16 +3445,16 @@ declare
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' as remaining', in_project, of_user);
     hash bytea;
-    held turnlog.ai_erased_users;
+    marker turnlog.ai_erased_users;
     ids uuid[];
     folder_ids uuid[];
-    waiting uuid[] := '{}';
+    spooled_sessions uuid[] := '{}';
     step record;
-    gone bigint;
-    judged bigint;  -- what is said of the sessions that go
-    touched uuid[];  -- sessions of which turns were blanked
-    found_some boolean := true;
-    gone_now jsonb := '{}';
+    affected bigint;
+    feedback_before bigint;  -- feedback on the sessions being erased
+    touched uuid[];  -- sessions whose interactions were blanked
+    has_more boolean := true;
+    removed jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
         ids := array(
@@ -3445,7 +3465,7 @@ begin
         return none || turnlog.count_user(request) || jsonb_build_object(
             'erased_at', null, 'left', false, 'proof', proof, 'session_ids', ids);
     end if;
-    perform turnlog.report_key(request); -- makes the secret that the hash needs
+    perform turnlog.report_key(request); -- creates the secret that the hash needs
     hash := turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project), of_user);
     if (request ->> 'begin')::boolean then
         insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, counts)
@@ -3453,41 +3473,41 @@ begin
             on conflict (project, user_hash) do update
            set erased_at = excluded.erased_at, finished_at = null,
                counts = case when e.finished_at is null then e.counts else '{}' end;
-        waiting := array(
-            select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
+        spooled_sessions := array(
+            select w::uuid from jsonb_array_elements_text(coalesce(request -> 'spooled_sessions', '[]')) as w order by 1);
         insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
         select in_project, w.id, true, statement_timestamp(), statement_timestamp()
-          from unnest(waiting) as w (id)
+          from unnest(spooled_sessions) as w (id)
             on conflict do nothing;
-        -- those are found below, also when this call is cut; who claims a session doesn't say of others' whose they are
+        -- step 1 finds them as the user's, in later calls, too; a session with a claim isn't reassigned
         update turnlog.ai_sessions as s
            set user_id = of_user
          where s.project = in_project and s.user_id is null and s.claim is null and s.erased_at is null
-           and s.id = any (array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'stated', '[]')) as w));
+           and s.id = any (array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'trusted_sessions', '[]')) as w));
     end if;
-    -- one call at a time, so that each counts what it took away
-    select e.* into held from turnlog.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
+    -- one call at a time, so that the counts are right
+    select e.* into marker from turnlog.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
 
-    -- 1. Their sessions.
+    -- 1. The user's own sessions.
     ids := array(
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.user_id = of_user and s.erased_at is null
          limit 200);
     if ids <> '{}' then
-        perform from (  -- in the order of all: what is counted is then what goes
+        perform from (  -- in the order of all writers; nothing changes between counting and deleting
             select s.id from turnlog.ai_sessions as s
              where s.project = in_project and s.id = any (ids)
              order by s.id
                for update) as locked;
-        select count(*) into judged from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (ids);
-        select e.* into step from turnlog.erase_some(in_project, ids, most) as e;
-        judged := judged - (select count(*) from turnlog.ai_feedback as f
+        select count(*) into feedback_before from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (ids);
+        select e.* into step from turnlog.erase_sessions(in_project, ids, most) as e;
+        feedback_before := feedback_before - (select count(*) from turnlog.ai_feedback as f
                              where f.project = in_project and f.session_id = any (ids));
-        gone_now := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
-                                       'participants', step.participants, 'feedback', judged);
+        removed := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
+                                       'participants', step.participants, 'feedback', feedback_before);
         ids := step.erased;
     else
-        -- 2. What they said, and that they took part, in other people's.
+        -- 2. The user's interactions and participations in other sessions.
         ids := array(
             select p.session_id from turnlog.ai_session_participants as p
              where p.project = in_project and p.participant = of_user
@@ -3508,19 +3528,19 @@ begin
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
                 returning i.session_id
             )
-            select count(*), array_agg(distinct b.session_id) into gone, touched from blanked as b;
-            perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
-            gone_now := jsonb_build_object('turns', gone);
+            select count(*), array_agg(distinct b.session_id) into affected, touched from blanked as b;
+            perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
+            removed := jsonb_build_object('turns', affected);
             delete from turnlog.ai_session_participants as p
              where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
                and not exists (select from turnlog.ai_interactions as i
                                 where i.project = in_project and i.session_id = p.session_id
                                   and i.participant = of_user);
-            get diagnostics gone = row_count;
-            gone_now := gone_now || jsonb_build_object('participations', gone);
+            get diagnostics affected = row_count;
+            removed := removed || jsonb_build_object('participations', affected);
             ids := '{}';
         elsif exists (select from turnlog.ai_feedback as f where f.project = in_project and f.author = of_user) then
-            -- 3. What they said of other people's interactions.
+            -- 3. The user's feedback in other sessions.
             ids := array(
                 select distinct f.session_id from (
                     select f.session_id from turnlog.ai_feedback as f
@@ -3536,11 +3556,11 @@ begin
              where f.project = in_project collate "C" and f.ctid = any (array(
                    select d.ctid from turnlog.ai_feedback as d
                     where d.project = in_project and d.author = of_user and d.session_id = any (ids) limit most));
-            get diagnostics gone = row_count;
-            gone_now := jsonb_build_object('feedback', gone);
+            get diagnostics affected = row_count;
+            removed := jsonb_build_object('feedback', affected);
             ids := '{}';
         else
-            -- 4. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
+            -- 4. The user's folders, locked first by a statement of its own: a concurrent fill moves the row
             folder_ids := array(
                 select f.id from turnlog.ai_session_folders as f
                  where f.project = in_project and f.user_id = of_user
@@ -3550,8 +3570,8 @@ begin
             update turnlog.ai_session_folders as f
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
              where f.project = in_project and f.id = any (folder_ids);
-            gone_now := jsonb_build_object('folders', cardinality(folder_ids));
-            found_some := folder_ids <> '{}';
+            removed := jsonb_build_object('folders', cardinality(folder_ids));
+            has_more := folder_ids <> '{}';
         end if;
     end if;
 
@@ -3561,24 +3581,24 @@ begin
                  from (select c.key, sum(c.value::bigint) as value
                          from (select * from jsonb_each_text(e.counts)
                                union all
-                               select * from jsonb_each_text(gone_now)) as c
+                               select * from jsonb_each_text(removed)) as c
                         group by c.key) as n),
-           finished_at = case when not found_some then statement_timestamp() end
+           finished_at = case when not has_more then statement_timestamp() end
      where e.project = in_project and e.user_hash = hash
-    returning e.* into held;
-    return none || held.counts || jsonb_build_object(
-            'erased_at', held.erased_at, 'left', found_some, 'proof', proof,
+    returning e.* into marker;
+    return none || marker.counts || jsonb_build_object(
+            'erased_at', marker.erased_at, 'left', has_more, 'proof', proof,
             'session_ids', ids || array(
                 select s.id from turnlog.ai_sessions as s
-                 where s.project = in_project and s.id = any (waiting) and s.id <> all (ids) and s.erased_at is not null));
+                 where s.project = in_project and s.id = any (spooled_sessions) and s.id <> all (ids) and s.erased_at is not null));
 end
 $$;
 
 
 -- schemas/erase/expirable.sql
--- {project, before, limit, after?: session id, except?} -> {session_ids, interactions, after}: of the next `limit`
--- sessions in the order of their ids those that are idle since `before`, and how many interactions they have. `except`:
--- the ids of sessions and folders of which something waits in a spool; see turnlog.idle.
+-- Finds idle sessions: of the next `limit` sessions by id, those that turnlog.idle_sessions returns. `except`: ids of
+-- sessions and folders with spooled records.
+-- Takes {project, before, limit, after?: session id, except?}. Returns {session_ids, interactions, after}.
 create or replace function turnlog.expirable(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3589,7 +3609,7 @@ declare
     in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
-    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
+    in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     idle uuid[];
 begin
@@ -3599,7 +3619,7 @@ begin
          where s.project = in_project and s.erased_at is null and s.id > after_id
          order by s.id
          limit page_size + 1);
-    idle := turnlog.idle(in_project, ids[:page_size], (request ->> 'before')::timestamptz, waiting);
+    idle := turnlog.idle_sessions(in_project, ids[:page_size], (request ->> 'before')::timestamptz, in_use);
     return jsonb_build_object(
         'session_ids', idle,
         'interactions', (select count(*) from turnlog.ai_interactions as i
@@ -3610,9 +3630,9 @@ $$;
 
 
 -- schemas/erase/expire.sql
--- {project, before, session_ids, most, wait?, except?} -> {session_ids, interactions, held, left}: erases those of some
--- sessions that still are idle since `before`, up to `most` interactions, and is asked again while some are `left`. Those that
--- somebody has a lock on are `held`, or with `wait` waited for.
+-- Erases those of some sessions that are still idle since `before`, up to `most` interactions per call; call it again
+-- while `left`. Sessions that another transaction has locked are skipped and returned in `locked`; `wait` waits for
+-- them. Takes {project, before, session_ids, most, wait?, except?}. Returns {session_ids, interactions, locked, left}.
 create or replace function turnlog.expire(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3623,12 +3643,12 @@ as $$
 declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
-    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
+    in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[] := wanted;
-    held uuid[];
+    locked_ids uuid[];
     step record;
 begin
-    -- locked in the order in which writers lock them, and looked at once more: nothing can arrive from now on
+    -- lock in the order of all writers, then check again: nothing can arrive from now on
     if (request ->> 'wait')::boolean then
         perform from (
             select s.id from turnlog.ai_sessions as s
@@ -3642,19 +3662,20 @@ begin
              order by s.id
                for update skip locked);
     end if;
-    held := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
-    ids := turnlog.idle(in_project, ids, (request ->> 'before')::timestamptz, waiting);
-    select e.* into step from turnlog.erase_some(in_project, ids, (request ->> 'most')::integer) as e;
-    return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'held', held,
+    locked_ids := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
+    ids := turnlog.idle_sessions(in_project, ids, (request ->> 'before')::timestamptz, in_use);
+    select e.* into step from turnlog.erase_sessions(in_project, ids, (request ->> 'most')::integer) as e;
+    return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'locked', locked_ids,
                               'left', cardinality(ids) > cardinality(step.erased));
 end
 $$;
 
 
 -- schemas/erase/expire_folders.sql
--- {project, before, limit, after?: folder id, dry_run?, except?} -> {folders, after}: of the next `limit` folders in the
--- order of their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but
--- erased ones; in a dry run also with those that would be. `except` as in turnlog.expirable.
+-- Clears name, key, user and metadata of folders that are older than `before` and have only erased sessions: of the
+-- next `limit` folders by id. A dry run also counts those whose sessions would be erased. `except` as in
+-- turnlog.expirable. Takes {project, before, limit, after?: folder id, dry_run?, except?}. Returns {folders: how many,
+-- after}.
 create or replace function turnlog.expire_folders(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3667,7 +3688,7 @@ declare
     before constant timestamptz := request ->> 'before';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
-    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
+    in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     folder record;
     found_ids uuid[] := '{}';
@@ -3677,7 +3698,7 @@ begin
          where f.project = in_project and f.id > after_id
          order by f.id
          limit page_size + 1);
-    -- who adds a session to a folder holds its lock
+    -- writers that add a session hold the lock of its folder
     if not dry_run then
         perform from (
             select f.id from turnlog.ai_session_folders as f
@@ -3691,10 +3712,10 @@ begin
           from turnlog.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
-           and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
+           and not exists (select from unnest(in_use) as w (id) where w.id = f.id)
     loop
         if folder.live = '{}' or dry_run
-           and cardinality(folder.live) = cardinality(turnlog.idle(in_project, folder.live, before, waiting)) then
+           and cardinality(folder.live) = cardinality(turnlog.idle_sessions(in_project, folder.live, before, in_use)) then
             found_ids := found_ids || folder.id;
         end if;
     end loop;
@@ -3709,62 +3730,12 @@ end
 $$;
 
 
--- schemas/erase/forget_project.sql
--- {project, limit} -> {sessions, interactions, left}: takes up to `limit` interactions of a self-test's project away
--- for good, and after the last of them up to `limit` sessions, with no tombstone; `left` counts the rows that are there
--- afterwards. Refuses any other project: what people log is erased by turnlog.erase only.
-create or replace function turnlog.forget_project(request jsonb) returns jsonb
-language plpgsql volatile
-set search_path = ''
-set enable_seqscan = off -- a self-test's rows were never analysed: a plan by statistics would read everyone's
-as $$
-declare
-    in_project constant text := coalesce(request ->> 'project', '');
-    most constant integer := request ->> 'limit';
-    gone_interactions bigint;
-    gone_sessions bigint := 0;
-begin
-    if in_project !~ '^selftest-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-        raise exception using errcode = '22023', column = 'project',
-            message = format('only the project of a self-test can be forgotten, not %L', in_project);
-    end if;
-
-    -- by address, found first: joined, a plan without statistics compared each row with each
-    delete from turnlog.ai_interactions as i
-     where i.project = in_project collate "C" and i.ctid = any (array(
-           select d.ctid from turnlog.ai_interactions as d where d.project = in_project limit most));
-    get diagnostics gone_interactions = row_count;
-
-    if gone_interactions < most then
-        delete from turnlog.ai_search_queue as q where q.project = in_project;
-        delete from turnlog.ai_search as s where s.project = in_project;
-        delete from turnlog.ai_feedback as f where f.project = in_project;
-        delete from turnlog.ai_session_participants as p where p.project = in_project;
-        delete from turnlog.ai_sessions as s
-         where s.project = in_project collate "C" and s.ctid = any (array(
-               select d.ctid from turnlog.ai_sessions as d where d.project = in_project limit most));
-        get diagnostics gone_sessions = row_count;
-        delete from turnlog.ai_session_folders as f
-         where f.project = in_project and not exists (select from turnlog.ai_sessions as s where s.project = in_project);
-        delete from turnlog.ai_erased_users as e where e.project = in_project;
-        delete from turnlog.ai_projects as p where p.project = in_project;
-    end if;
-
-    return jsonb_build_object(
-        'interactions', gone_interactions, 'sessions', gone_sessions,
-        'left', (select count(*) from turnlog.ai_interactions as i where i.project = in_project)
-              + (select count(*) from turnlog.ai_sessions as s where s.project = in_project)
-              + (select count(*) from turnlog.ai_session_folders as f where f.project = in_project));
-end
-$$;
-
-
--- schemas/erase/idle.sql
--- Of some sessions those of which nothing has arrived since a time, and that aren't scheduled for later. What counts is
--- the service's own clock, not the times that callers state. `waiting`: sessions and folders of which something is on its
--- way: it may name a session by its number, so all of such a folder are in use.
-create or replace function turnlog.idle(
-    in_project text, ids uuid[], before timestamptz, waiting uuid[]) returns uuid[]
+-- schemas/erase/idle_sessions.sql
+-- Returns those of some sessions that are idle since `before`: nothing of them was received since, by the service's
+-- clock, and they aren't scheduled for later. `in_use`: sessions and folders with spooled records. Such records may
+-- name a session by its number, so all sessions of such a folder count as in use.
+create or replace function turnlog.idle_sessions(
+    in_project text, ids uuid[], before timestamptz, in_use uuid[]) returns uuid[]
 language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
@@ -3775,8 +3746,8 @@ begin
           from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids) and s.erased_at is null and s.created_at < before
            and coalesce(s.scheduled_on < before::date, true)
-           and not exists (select from unnest(waiting) as w (id) where w.id = s.id)
-           and not exists (select from unnest(waiting) as w (id) where w.id = s.folder_id)
+           and not exists (select from unnest(in_use) as w (id) where w.id = s.id)
+           and not exists (select from unnest(in_use) as w (id) where w.id = s.folder_id)
            and not exists (select from turnlog.ai_interactions as i
                             where i.project = in_project and i.session_id = s.id and i.created_at >= before)
            and not exists (select from turnlog.ai_session_participants as p
@@ -3787,18 +3758,69 @@ end
 $$;
 
 
+-- schemas/erase/purge_project.sql
+-- Deletes a selftest's project without tombstones: up to `limit` interactions per call, then up to `limit` sessions.
+-- Raises 22023 for any other project: what people log is only erased by turnlog.erase.
+-- Takes {project, limit}. Returns {sessions, interactions, left: remaining rows}.
+create or replace function turnlog.purge_project(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- a self-test's rows were never analysed: a plan by statistics would read everyone's
+as $$
+declare
+    in_project constant text := coalesce(request ->> 'project', '');
+    most constant integer := request ->> 'limit';
+    interaction_count bigint;
+    session_count bigint := 0;
+begin
+    if in_project !~ '^selftest-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        raise exception using errcode = '22023', column = 'project',
+            message = format('only a selftest''s project can be purged, not %L', in_project);
+    end if;
+
+    -- by row address: without statistics a join was planned as a comparison of each row with each
+    delete from turnlog.ai_interactions as i
+     where i.project = in_project collate "C" and i.ctid = any (array(
+           select d.ctid from turnlog.ai_interactions as d where d.project = in_project limit most));
+    get diagnostics interaction_count = row_count;
+
+    if interaction_count < most then
+        delete from turnlog.ai_search_queue as q where q.project = in_project;
+        delete from turnlog.ai_search as s where s.project = in_project;
+        delete from turnlog.ai_feedback as f where f.project = in_project;
+        delete from turnlog.ai_session_participants as p where p.project = in_project;
+        delete from turnlog.ai_sessions as s
+         where s.project = in_project collate "C" and s.ctid = any (array(
+               select d.ctid from turnlog.ai_sessions as d where d.project = in_project limit most));
+        get diagnostics session_count = row_count;
+        delete from turnlog.ai_session_folders as f
+         where f.project = in_project and not exists (select from turnlog.ai_sessions as s where s.project = in_project);
+        delete from turnlog.ai_erased_users as e where e.project = in_project;
+        delete from turnlog.ai_projects as p where p.project = in_project;
+    end if;
+
+    return jsonb_build_object(
+        'interactions', interaction_count, 'sessions', session_count,
+        'left', (select count(*) from turnlog.ai_interactions as i where i.project = in_project)
+              + (select count(*) from turnlog.ai_sessions as s where s.project = in_project)
+              + (select count(*) from turnlog.ai_session_folders as f where f.project = in_project));
+end
+$$;
+
+
 -- schemas/admin/create_key.sql
--- {key: {project, id, kind, digest: hex, hint, name?, scopes, origins, token_secret, expires_at?}, first?} -> the key;
--- null if it was to be the `first` of all keys and isn't.
+-- Creates a key. With `first` only if there is no key at all.
+-- Takes {key: {project, id, kind, digest: hex, hint, name?, scopes, origins, token_secret, expires_at?}, first?}.
+-- Returns the key, or null.
 create or replace function turnlog.create_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    made turnlog.ai_keys;
+    created turnlog.ai_keys;
 begin
     if coalesce((request ->> 'first')::boolean, false) then
-        lock table turnlog.ai_keys in share row exclusive mode; -- services that start together make one key, not each
+        lock table turnlog.ai_keys in share row exclusive mode; -- services that start together create one key
         if exists (select from turnlog.ai_keys) then
             return null;
         end if;
@@ -3809,15 +3831,16 @@ begin
            k ->> 'hint', k ->> 'name', array(select jsonb_array_elements_text(k -> 'scopes')),
            array(select jsonb_array_elements_text(k -> 'origins')), k ->> 'token_secret', statement_timestamp(),
            (k ->> 'expires_at')::timestamptz
-      from (select request -> 'key' as k) as stated
-    returning * into made;
-    return turnlog.key_row(made);
+      from (select request -> 'key' as k) as given
+    returning * into created;
+    return turnlog.key_row(created);
 end
 $$;
 
 
 -- schemas/admin/key.sql
--- {digest: hex} -> the key with its token_secret, whatever its state, or null. Notes its last use, to the minute.
+-- Looks up a key by its digest and records its last use, to the minute.
+-- Takes {digest: hex}. Returns the key with its token_secret, even if it is revoked or expired, or null.
 create or replace function turnlog.key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3832,7 +3855,7 @@ begin
     end if;
     if found_key.revoked_at is null and not current_setting('transaction_read_only')::boolean
        and coalesce(found_key.last_used_at < statement_timestamp() - interval '1 minute', true) then
-        -- who is noting it already does it for all: nobody waits for a note
+        -- a concurrent call already records it: nobody waits for that
         update turnlog.ai_keys as k
            set last_used_at = statement_timestamp()
          where (k.project, k.id) in (select l.project, l.id from turnlog.ai_keys as l
@@ -3845,7 +3868,7 @@ $$;
 
 
 -- schemas/admin/keys.sql
--- {project?} -> {keys: [...]}, the oldest first.
+-- Lists the keys of a project, or of all, oldest first. Takes {project?}. Returns {keys: [...]}.
 create or replace function turnlog.keys(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3862,7 +3885,8 @@ $$;
 
 
 -- schemas/admin/origins.sql
--- {} -> {origins: [...]}: of the pages that may use some key. All at once, so that who asks for one costs no look-up.
+-- Lists the origins of all pages that may use a key, so that a preflight request needs no lookup. Takes {}. Returns
+-- {origins: [...]}.
 create or replace function turnlog.origins(request jsonb default '{}') returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3878,12 +3902,13 @@ $$;
 
 
 -- schemas/admin/ping.sql
+-- Returns the schema's version and the server's settings on which durability depends. Takes {}.
 create or replace function turnlog.ping(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema', '20261128000000', -- the release's migration; a role that rows are hidden from is told, too
+        'schema', '20261128000000', -- the version of the release's migration
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -3895,7 +3920,7 @@ $$;
 
 
 -- schemas/admin/projects.sql
--- {project?} -> {projects: [{project, keep_days, now}]}: those of which something is stored, or said here.
+-- Lists the projects with records, keys or settings. Takes {project?}. Returns {projects: [{project, keep_days, now}]}.
 create or replace function turnlog.projects(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3904,14 +3929,14 @@ set enable_seqscan = off -- a look for each project, never a whole table
 as $$
 declare
     now constant timestamptz := statement_timestamp();
-    one text;
+    previous text;
     named text[] := '{}';
 begin
     loop
-        one := (select s.project from turnlog.ai_sessions as s
-                 where one is null or s.project > one order by s.project limit 1);
-        exit when one is null;
-        named := named || one;
+        previous := (select s.project from turnlog.ai_sessions as s
+                 where previous is null or s.project > previous order by s.project limit 1);
+        exit when previous is null;
+        named := named || previous;
     end loop;
     named := named || array(select p.project from turnlog.ai_projects as p)
                    || array(select k.project from turnlog.ai_keys as k);
@@ -3927,7 +3952,7 @@ $$;
 
 
 -- schemas/admin/report_key.sql
--- {project} -> {key}: what the project's reports are signed with, in hexadecimal digits; made when it is first asked for.
+-- Returns the key that signs a project's reports, created at its first use. Takes {project}. Returns {key: hex}.
 create or replace function turnlog.report_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3945,7 +3970,7 @@ $$;
 
 
 -- schemas/admin/revoke_key.sql
--- {id} -> the key, which opens nothing from now on, or null. Asking again changes nothing.
+-- Revokes a key; a further call changes nothing. Takes {id}. Returns the key, or null.
 create or replace function turnlog.revoke_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3964,8 +3989,8 @@ $$;
 
 
 -- schemas/admin/rotate_key.sql
--- {id, overlap_s, key: {id, digest: hex, hint}} -> {key, replaced}: a new key that may what the old one may, which ends
--- when the overlap does. null if there is none, or if it opens nothing any more.
+-- Creates a key with the rights of another one, which expires after `overlap_s` seconds.
+-- Takes {id, overlap_s, key: {id, digest: hex, hint}}. Returns {key, replaced}, or null if there is no such active key.
 create or replace function turnlog.rotate_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3973,7 +3998,7 @@ as $$
 declare
     ends_at constant timestamptz := statement_timestamp() + make_interval(secs => (request ->> 'overlap_s')::float8);
     replaced turnlog.ai_keys;
-    made turnlog.ai_keys;
+    created turnlog.ai_keys;
 begin
     select k.* into replaced from turnlog.ai_keys as k where k.id = (request ->> 'id')::uuid for update;
     if replaced.id is null or replaced.revoked_at is not null or replaced.expires_at <= statement_timestamp() then
@@ -3984,24 +4009,25 @@ begin
     values (replaced.project, (request #>> '{key,id}')::uuid, replaced.family, replaced.kind,
             decode(request #>> '{key,digest}', 'hex'), request #>> '{key,hint}', replaced.name, replaced.scopes,
             replaced.origins, replaced.token_secret, statement_timestamp(), replaced.expires_at)
-    returning * into made;
+    returning * into created;
     update turnlog.ai_keys as k
        set expires_at = least(k.expires_at, ends_at)
      where k.project = replaced.project and k.id = replaced.id
     returning k.* into replaced;
-    return jsonb_build_object('key', turnlog.key_row(made), 'replaced', turnlog.key_row(replaced));
+    return jsonb_build_object('key', turnlog.key_row(created), 'replaced', turnlog.key_row(replaced));
 end
 $$;
 
 
 -- schemas/admin/set_project.sql
--- {project, keep_days?} -> {project, keep_days}: says how long a project is kept; null: as the service's own setting says.
+-- Sets for how many days a project is kept; null for the service's own setting.
+-- Takes {project, keep_days?}. Returns {project, keep_days}.
 create or replace function turnlog.set_project(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
-    perform turnlog.report_key(request); -- which makes the row
+    perform turnlog.report_key(request); -- it inserts the project's row
     update turnlog.ai_projects as p
        set keep_days = (request ->> 'keep_days')::integer
      where p.project = request ->> 'project';
@@ -4011,9 +4037,9 @@ $$;
 
 
 -- schemas/search/index_pending.sql
--- {ms} -> {indexed, left}: indexes what waits, for about so many milliseconds; `left` tells whether there is more.
--- Several may do so at once: each takes what no other has. It waits for nobody, so that it can't be part of a deadlock.
--- Who writes what is being indexed waits for it: so the clock is looked at with each text, and few bytes are taken on at once.
+-- Indexes pending interactions for about `ms` milliseconds. Takes {ms}. Returns {indexed, left: more are pending}.
+-- Several may run at once: each takes rows that no other has locked, and waits for nobody, so it can't deadlock.
+-- Writers of the rows being indexed wait, so it checks the clock after each text and takes few bytes at once.
 create or replace function turnlog.index_pending(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -4021,45 +4047,45 @@ set enable_seqscan = off
 as $$
 declare
     ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
-    at_once constant integer := 100;       -- interactions; of one session they are indexed as one text
+    at_once constant integer := 100;       -- interactions; those of one session are indexed as one text
     bytes_at_once constant integer := 25000;
-    short constant integer := 5000;        -- bytes of a text that is indexed with others
-    longest constant integer := 50000;     -- bytes of a text that is indexed: about 0.1 s on a busy core
-    unread constant integer := 500000;     -- bytes as stored, of more the text isn't even read
-    in_project text;                       -- of one project at a time: what waits of another may be on another machine
-    taken turnlog.ai_search_queue[];
+    short constant integer := 5000;        -- bytes; a longer text is indexed by itself
+    longest constant integer := 50000;     -- bytes; indexing takes about 0.1 s on a busy core, a longer text matches anything
+    unread constant integer := 500000;     -- bytes as stored; a longer text isn't even read
+    in_project text;                       -- one project at a time: the queue of another may be on another machine
+    claimed turnlog.ai_search_queue[];
     one record;
-    done_sessions uuid[];
-    done_parts uuid[];
-    done_ids uuid[];
-    said text;                             -- '': nothing; null: too long
+    indexed_sessions uuid[];
+    indexed_parts uuid[];
+    indexed_ids uuid[];
+    content text;                             -- '': nothing to index; null: too long
     texts text[];
     bytes integer;
     indexed integer := 0;
 begin
     loop
-        if in_project is null or coalesce(cardinality(taken), 0) = 0 then
+        if in_project is null or coalesce(cardinality(claimed), 0) = 0 then
             in_project := (select q.project from turnlog.ai_search_queue as q
                             where in_project is null or q.project > in_project
                             order by q.project limit 1);
             exit when in_project is null;
         end if;
-        taken := array(
+        claimed := array(
             select q from turnlog.ai_search_queue as q
              where q.project = in_project
              order by q.session_id, q.part
              limit at_once
                for update skip locked);
-        continue when cardinality(taken) = 0;
+        continue when cardinality(claimed) = 0;
 
         texts := '{}';
         bytes := 0;
-        done_sessions := '{}';
-        done_parts := '{}';
-        done_ids := '{}';
+        indexed_sessions := '{}';
+        indexed_parts := '{}';
+        indexed_ids := '{}';
         for one in
             select t.session_id, t.part, i.id
-              from unnest(taken) with ordinality as t
+              from unnest(claimed) with ordinality as t
              cross join lateral unnest(t.ids) with ordinality as i (id, n)
              order by t.ordinality, i.n
              limit at_once
@@ -4067,38 +4093,38 @@ begin
             exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
             select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
                         then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
-              into said
+              into content
               from turnlog.ai_interactions as i
              where i.project = in_project and i.session_id = one.session_id and i.id = one.id
                    and not exists (select from turnlog.ai_sessions as s
                                     where s.project = in_project and s.id = i.session_id and s.erased_at is not null);
             if not found then
-                said := '';
-            elsif octet_length(said) > longest then
-                said := null;
+                content := '';
+            elsif octet_length(content) > longest then
+                content := null;
             else
-                said := turnlog.fold(said);
-                bytes := bytes + coalesce(octet_length(said), 0);
+                content := turnlog.fold(content);
+                bytes := bytes + coalesce(octet_length(content), 0);
             end if;
-            texts := array_append(texts, said);
-            done_sessions := done_sessions || one.session_id;
-            done_parts := done_parts || one.part;
-            done_ids := done_ids || one.id;
+            texts := array_append(texts, content);
+            indexed_sessions := indexed_sessions || one.session_id;
+            indexed_parts := indexed_parts || one.part;
+            indexed_ids := indexed_ids || one.id;
         end loop;
 
         insert into turnlog.ai_search (project, session_id, part, grams)
         select in_project, parts.session_id, gen_random_uuid(),
-               case when parts.said is null then '{-1}' else turnlog.grams(parts.said) end
-          from (select t.session_id, string_agg(t.said, E'\n') as said
-                  from unnest(done_sessions, done_ids, texts) as t (session_id, id, said)
-                 where t.said is null or t.said <> ''
-                 group by t.session_id, t.said is null, case when octet_length(t.said) > short then t.id end) as parts
-         where parts.said is null or octet_length(parts.said) >= 3;
+               case when parts.content is null then '{-1}' else turnlog.grams(parts.content) end
+          from (select t.session_id, string_agg(t.content, E'\n') as content
+                  from unnest(indexed_sessions, indexed_ids, texts) as t (session_id, id, content)
+                 where t.content is null or t.content <> ''
+                 group by t.session_id, t.content is null, case when octet_length(t.content) > short then t.id end) as parts
+         where parts.content is null or octet_length(parts.content) >= 3;
 
-        -- by how many of a row's ids are done: an id may stand in rows of other sessions, too
+        -- ids of a queue row are indexed in order, so their number tells which remain
         with done as (
             select d.session_id, d.part, count(*)::integer as count
-              from unnest(done_sessions, done_parts) as d (session_id, part)
+              from unnest(indexed_sessions, indexed_parts) as d (session_id, part)
              group by d.session_id, d.part
         ), gone as (
             delete from turnlog.ai_search_queue as q
@@ -4111,7 +4137,7 @@ begin
           from done
          where q.project = in_project and q.session_id = done.session_id and q.part = done.part
            and cardinality(q.ids) > done.count;
-        indexed := indexed + cardinality(done_ids);
+        indexed := indexed + cardinality(indexed_ids);
         exit when clock_timestamp() > ends_at;
     end loop;
     return jsonb_build_object('indexed', indexed, 'left', exists (select q.project from turnlog.ai_search_queue as q));
@@ -4119,45 +4145,11 @@ end
 $$;
 
 
--- schemas/search/queue_session.sql
--- Takes a session out of the index and queues what is left of it, unless it is erased. The queue goes first: whoever is
--- indexing it has committed when that is through. What is left is looked up last, so that nothing is missed that came
--- meanwhile. Of a long session the index says that it may hold anything: to queue it all with each step of an erasure would take ever longer.
-create or replace function turnlog.queue_session(in_project text, of_session uuid) returns void
-language plpgsql volatile
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-    most constant integer := 1000; -- interactions that are queued
-    ids uuid[];
-begin
-    delete from turnlog.ai_search_queue as q where q.project = in_project and q.session_id = of_session;
-    delete from turnlog.ai_search as s where s.project = in_project and s.session_id = of_session;
-    if exists (select from turnlog.ai_sessions as s
-                where s.project = in_project and s.id = of_session and s.erased_at is not null) then
-        return;
-    end if;
-    ids := array(
-        select i.id from turnlog.ai_interactions as i
-         where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
-         order by i.id
-         limit most + 1);
-    if cardinality(ids) > most then
-        insert into turnlog.ai_search (project, session_id, part, grams)
-        values (in_project, of_session, gen_random_uuid(), '{-1}');
-    elsif cardinality(ids) > 0 then
-        insert into turnlog.ai_search_queue (project, session_id, ids) values (in_project, of_session, ids);
-    end if;
-end
-$$;
-
-
 -- schemas/search/reindex.sql
--- {limit, after?: {project, session_id, id}} -> {queued, after}: queues the next `limit` interactions of all projects, in
--- the order of their addresses, and takes what was indexed of their sessions away, also of such that aren't there any more.
--- `after` is null at the end. While a session is only queued in part, the index says that it may hold anything.
--- What is queued is looked up last, so that nothing is missed that was written, or even indexed, meanwhile.
+-- Queues the next `limit` interactions of all projects for the index, in the order of their ids, and removes the index
+-- rows of their sessions, also of sessions that no longer exist. A session that is only queued in part is marked as
+-- matching anything. The interactions are read last, so that none written or indexed meanwhile is missed. Takes {limit,
+-- after?: {project, session_id, id}}. Returns {queued, after}; `after` is null at the end.
 create or replace function turnlog.reindex(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -4167,7 +4159,7 @@ set lock_timeout = '3s'
 as $$
 declare
     page_size constant integer := (request ->> 'limit')::integer;
-    in_part constant uuid := '00000000-0000-0000-0000-000000000000'; -- the part that says so
+    partial constant uuid := '00000000-0000-0000-0000-000000000000'; -- this part marks a session that is only queued in part
     after_project constant text := request #>> '{after,project}';
     after_session constant uuid := request #>> '{after,session_id}';
     after_id constant uuid := request #>> '{after,id}';
@@ -4192,7 +4184,7 @@ begin
      where (after_id is null or (q.project, q.session_id) > (after_project, after_session))
            and (not goes_on or (q.project, q.session_id) <= (last_project, last_session));
     delete from turnlog.ai_search as s
-     where s.project = after_project and s.session_id = after_session and s.part = in_part;
+     where s.project = after_project and s.session_id = after_session and s.part = partial;
     delete from turnlog.ai_search as s
      where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
            and (not goes_on or (s.project, s.session_id) <= (last_project, last_session));
@@ -4209,7 +4201,7 @@ begin
     select coalesce(sum(cardinality(n.ids)), 0) into queued from inserted as n;
     if goes_on then
         insert into turnlog.ai_search (project, session_id, part, grams)
-        values (last_project, last_session, in_part, '{-1}')
+        values (last_project, last_session, partial, '{-1}')
             on conflict (project, session_id, part) do nothing;
     end if;
     return jsonb_build_object('queued', queued, 'after', case when goes_on then jsonb_build_object(
@@ -4218,11 +4210,46 @@ end
 $$;
 
 
+-- schemas/search/requeue_session.sql
+-- Removes a session from the search index and queues its interactions again, unless it is erased. The queue's rows are
+-- deleted first: a process that indexes them has committed then. The interactions are read last, so that none written
+-- meanwhile is missed. A session with very many interactions is marked as matching anything instead: queueing it all at
+-- each step of an erasure would take ever longer.
+create or replace function turnlog.requeue_session(in_project text, of_session uuid) returns void
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    most constant integer := 1000; -- interactions; a longer session isn't queued
+    ids uuid[];
+begin
+    delete from turnlog.ai_search_queue as q where q.project = in_project and q.session_id = of_session;
+    delete from turnlog.ai_search as s where s.project = in_project and s.session_id = of_session;
+    if exists (select from turnlog.ai_sessions as s
+                where s.project = in_project and s.id = of_session and s.erased_at is not null) then
+        return;
+    end if;
+    ids := array(
+        select i.id from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
+         order by i.id
+         limit most + 1);
+    if cardinality(ids) > most then
+        insert into turnlog.ai_search (project, session_id, part, grams)
+        values (in_project, of_session, gen_random_uuid(), '{-1}');
+    elsif cardinality(ids) > 0 then
+        insert into turnlog.ai_search_queue (project, session_id, ids) values (in_project, of_session, ids);
+    end if;
+end
+$$;
+
+
 -- schemas/doctor/access.sql
--- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions, public.turnlog among them:
--- caller: {name, is_owner, is_superuser, bypasses_rls}; roles: those of Supabase that are there, with what they are;
--- granted: rights that were given to others than the owner, service_role and the caller; reached: what anon and
--- authenticated can do, however they come by it; lacking: what service_role and the caller can't do, and need.
+-- Reports who may use these tables and Turnlog's functions, public.turnlog among them. Takes {tables: [name ...]}.
+-- Returns caller: {name, is_owner, is_superuser, bypasses_rls}; roles: Supabase's roles that exist, with their
+-- attributes; granted: rights of others than the owner, service_role and the caller; reached: what anon and
+-- authenticated can do, however they come by it; lacking: rights that service_role or the caller need and don't have.
 create or replace function turnlog.access(request jsonb) returns jsonb
 language sql stable
 set search_path = ''
@@ -4314,12 +4341,12 @@ $$;
 
 
 -- schemas/doctor/catalogue.sql
--- {tables?: [name ...]} -> the shape of these tables of Turnlog's (of all there are, if none are named) and of
--- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions, comments}, each name ->
--- definition. Where Supabase's role for services is, public.turnlog is one of them, and so is any other function that
--- Supabase's API could take for it. Comments are those that mark what is ours.
--- The same on every version of PostgreSQL: not-null constraints, which have names of their own since 18, are told
--- with their columns, and a function's text is a hash that line ends don't change.
+-- Describes the schema for comparison: {tables, columns, constraints, indexes, triggers, policies, functions,
+-- comments}, each name -> definition. Takes {tables?: [name ...]}; all tables by default. Where Supabase's service_role
+-- exists, public.turnlog belongs to it, and so does any other function that Supabase's API could take for it. The
+-- comments are those that mark what is ours.
+-- The result is the same on every version of PostgreSQL: not-null constraints, which have names since 18, are part of
+-- their columns, and a function's text is a hash that doesn't depend on line ends.
 create or replace function turnlog.catalogue(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''
@@ -4408,10 +4435,11 @@ $$;
 
 
 -- schemas/doctor/identities.sql
--- {foreign: [{table, columns, references, referenced}], keys: [{table, columns, required}], names: [{table, column}]} ->
--- what is wrong with the rows of Turnlog's own tables, whatever their constraints say: {orphans: [{table, references,
--- rows, examples}], incomplete: [{table, columns, rows}], repeated: [{table, columns, values, examples}],
--- placeholders: [{table, column, rows}], undead: rows that an erased session still has}. Only what is found is listed.
+-- Finds rows of Turnlog's tables that break their identity, whatever the constraints say.
+-- Takes {foreign: [{table, columns, references, referenced}], keys: [{table, columns, required}], names: [{table,
+-- column}]}. Returns {orphans: [{table, references, rows, examples}], incomplete: [{table, columns, rows}], repeated:
+-- [{table, columns, values, examples}], placeholders: [{table, column, rows}], undead: interactions of erased
+-- sessions}; only findings are listed.
 create or replace function turnlog.identities(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -4462,7 +4490,7 @@ begin
         execute format(
             'select count(*) from turnlog.%1$I as c where c.%2$I is not null and %3$s',
             entry ->> 'table', entry ->> 'column',
-            turnlog.blank(format('c.%I::text', entry ->> 'column')))
+            turnlog.blank_condition(format('c.%I::text', entry ->> 'column')))
            into found;
         if found > 0 then
             answer := jsonb_insert(answer, '{placeholders,-1}', entry || jsonb_build_object('rows', found), true);
@@ -4479,8 +4507,9 @@ $$;
 
 
 -- schemas/doctor/settings.sql
--- {settings: [name ...]} -> {now: seconds since the epoch, database, login, settings: {name: {value, source}}, overrides:
--- [{role, database, setting, value}]}: what holds for the caller, and what is set for this database or the roles that write.
+-- Returns the settings in force for the caller, and those set for this database or for the roles that write. Takes
+-- {settings: [name ...]}. Returns {now: seconds since the epoch, database, login, settings: {name: {value, source}},
+-- overrides: [{role, database, setting, value}]}.
 create or replace function turnlog.settings(request jsonb) returns jsonb
 language sql volatile -- of two calls in one statement the second is later
 set search_path = ''
@@ -4508,8 +4537,8 @@ $$;
 
 
 -- schemas/access.sql
--- Nobody but the service: row-level security without policies, all rights revoked. On Supabase the service is
--- service_role; elsewhere it is the role that owns these tables.
+-- Only the service has access: row-level security is on without policies, and all rights are revoked. On Supabase the
+-- service is service_role; elsewhere it is the role that owns these tables.
 do $$
 declare
     object text;
@@ -4549,22 +4578,22 @@ $$;
 
 
 -- schemas/api.sql
--- What Supabase's API calls: the one object outside the schema `turnlog`, and only where Supabase's role for services is.
--- An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
+-- The function that Supabase's API calls: the only object outside the schema `turnlog`, created only where service_role
+-- exists. An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
 do $$
 declare
     mark constant text := 'Turnlog''s door for Supabase''s API: see the schema turnlog.';
-    held constant oid := pg_catalog.to_regprocedure('public.turnlog(text, jsonb)');
+    existing constant oid := pg_catalog.to_regprocedure('public.turnlog(text, jsonb)');
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
         return;
     end if;
-    if held is not null and pg_catalog.obj_description(held, 'pg_proc') is distinct from mark then
+    if existing is not null and pg_catalog.obj_description(existing, 'pg_proc') is distinct from mark then
         raise exception using
             errcode = '42723',
             message = 'The function public.turnlog(text, jsonb) of this database is not marked as Turnlog''s',
             hint = case
-                when pg_catalog.pg_get_functiondef(held) not like '%turnlog.%I($1)%'
+                when pg_catalog.pg_get_functiondef(existing) not like '%turnlog.%I($1)%'
                     then 'Supabase''s API reaches Turnlog under this name. Rename yours: '
                          'alter function public.turnlog(text, jsonb) rename to …'
                 else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '

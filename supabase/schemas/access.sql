@@ -1,5 +1,5 @@
--- Nobody but the service: row-level security without policies, all rights revoked. On Supabase the service is
--- service_role; elsewhere it is the role that owns these tables.
+-- Only the service has access: row-level security is on without policies, and all rights are revoked. On Supabase the
+-- service is service_role; elsewhere it is the role that owns these tables.
 do $$
 declare
     object text;

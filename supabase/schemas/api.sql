@@ -1,19 +1,19 @@
--- What Supabase's API calls: the one object outside the schema `turnlog`, and only where Supabase's role for services is.
--- An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
+-- The function that Supabase's API calls: the only object outside the schema `turnlog`, created only where service_role
+-- exists. An operation is a function of the schema that takes one `request`. The comment marks the function as ours.
 do $$
 declare
     mark constant text := 'Turnlog''s door for Supabase''s API: see the schema turnlog.';
-    held constant oid := pg_catalog.to_regprocedure('public.turnlog(text, jsonb)');
+    existing constant oid := pg_catalog.to_regprocedure('public.turnlog(text, jsonb)');
 begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
         return;
     end if;
-    if held is not null and pg_catalog.obj_description(held, 'pg_proc') is distinct from mark then
+    if existing is not null and pg_catalog.obj_description(existing, 'pg_proc') is distinct from mark then
         raise exception using
             errcode = '42723',
             message = 'The function public.turnlog(text, jsonb) of this database is not marked as Turnlog''s',
             hint = case
-                when pg_catalog.pg_get_functiondef(held) not like '%turnlog.%I($1)%'
+                when pg_catalog.pg_get_functiondef(existing) not like '%turnlog.%I($1)%'
                     then 'Supabase''s API reaches Turnlog under this name. Rename yours: '
                          'alter function public.turnlog(text, jsonb) rename to …'
                 else pg_catalog.format('If this is Turnlog''s, restored without its comments, mark it: '

@@ -1,21 +1,21 @@
 -- Everything of Turnlog's is in the schema `turnlog`, so it installs beside whatever a database has. The comment marks
--- the schema as ours: one of that name that lacks it, and isn't empty, is somebody else's and is left alone.
+-- the schema as ours: a schema of that name without it that isn't empty belongs to others and is left alone.
 do $$
 declare
     mark constant text := 'Turnlog, the AI conversation log. Its migrations make what is in here.';
-    held constant oid := pg_catalog.to_regnamespace('turnlog');
+    existing constant oid := pg_catalog.to_regnamespace('turnlog');
 begin
-    if held is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
+    if existing is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
         raise exception using
             errcode = '42501',
             message = pg_catalog.format('The role %s may not create a schema in this database', current_user),
             hint = pg_catalog.format('Have the owner of the database run: create schema turnlog authorization %I;',
                                      current_user);
-    elsif held is null then
+    elsif existing is null then
         create schema turnlog;
-    elsif pg_catalog.obj_description(held, 'pg_namespace') is distinct from mark and exists (
+    elsif pg_catalog.obj_description(existing, 'pg_namespace') is distinct from mark and exists (
         select from pg_catalog.pg_depend as d
-         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held and d.deptype = 'n')
+         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = existing and d.deptype = 'n')
     then
         raise exception using
             errcode = '42P06',
@@ -24,7 +24,7 @@ begin
                 select pg_catalog.string_agg(o.name, ', ' order by o.name)
                   from (select pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) as name
                           from pg_catalog.pg_depend as d
-                         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = held
+                         where d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid = existing
                            and d.deptype = 'n'
                          order by 1 limit 5) as o),
             hint = case

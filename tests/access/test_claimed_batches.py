@@ -11,8 +11,8 @@ import pytest
 from logging_store import operations as ops
 from logging_store.batches import Batch, BatchReceipts, Row
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import ask
 
 NOW = "2026-11-21T10:00:00+00:00"
 FOREIGN = "The session is somebody else's"
@@ -126,7 +126,7 @@ def test_a_dry_run_answers_the_same_and_stores_nothing(store: Store) -> None:
 def test_a_split_batch_keeps_its_claims() -> None:
     one, other = new(), new()
     batch = Batch(PROJECT, [session(one, MINE), session(other, YOURS)], [said(one, "a", MINE), said(other, "b", YOURS)])
-    for part in (*batch.halves(), batch.alone(batch.interactions[0]), batch.part({other}), batch.rest({other})):
+    for part in (*batch.halves(), batch.single(batch.interactions[0]), batch.select({other}), batch.exclude({other})):
         assert all("claim" in row for row in part.rows())
 
 
@@ -144,9 +144,9 @@ def test_in_parts_the_first_has_it_too(store: Store, part: str, claims: tuple[st
     batch = of_both(*claims)
     row = batch.interactions[0]
     parts = {
-        "alone": batch.alone(row),
+        "alone": batch.single(row),
         "halves": batch.halves()[0],
-        "only": batch.only(lambda _, each: each is row),
+        "only": batch.filter(lambda _, each: each is row),
     }
     assert outcomes(store.write(parts[part]))[1] == ["created"]
     found = ask(store, ops.SESSION, PROJECT, {"session_id": row["session_id"]})

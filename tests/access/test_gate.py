@@ -20,7 +20,7 @@ from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import KEYLESS, problem, same_problem
-from tests.asking import ask, operations_asked
+from tests.store_calls import ask, record_operations
 from tests.test_problems import FailingStore
 
 OPERATOR = "0123456789abcdef0123456789abcdef"
@@ -240,7 +240,7 @@ def test_a_refusal_can_be_read_by_the_page_that_asked(guarded: Flask, registry: 
 def test_strangers_make_the_store_answer_once_whatever_pages_they_name(
     store: FunctionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = operations_asked(store, monkeypatch)
+    asked = record_operations(store, monkeypatch)
     client = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store).test_client()
     for n in range(300):
         client.get("/livez", headers={"Origin": f"https://{n}.example"})

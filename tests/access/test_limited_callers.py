@@ -16,8 +16,8 @@ from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
-from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
+from tests.store_calls import ask
 
 ELSEWHERE = {"REMOTE_ADDR": "203.0.113.9"}
 GUESSES = ["turnlog_sk_9SXNAYfTtMB7spSzVNPckDMh4YcTJ9", "turnlog_pk_", "turnlog_nothing", "guess", "a.b.c"]

@@ -99,7 +99,7 @@ def test_a_session_that_a_backend_created_for_a_user_is_theirs(ada: Calls, bob: 
 def test_a_user_speaks_for_nobody_else(ada: Calls) -> None:
     answer = ada.open_session(None, session_id="x", user_id="bob")
     assert problem(answer, 422)["fields"] == [
-        {"path": "$.user_id", "detail": "Must be the user who calls, or left out"}
+        {"path": "$.user_id", "detail": "Must be the signed-in user, or left out"}
     ]
     assert ada.open_session(None, session_id="x", user_id=USER).status_code == 201
 

@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 from app import create_app
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
-from tests.asking import operations_asked
 from tests.issuers import USER, claims, signed_with_text
+from tests.store_calls import record_operations
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 SIGNED_WITH = "the secret that users' tokens are signed with"
@@ -99,7 +99,7 @@ def test_a_user_sees_her_own_sessions_and_no_others(
     listed = client.get("/sessions").text
     assert "hers" in listed
     assert "his" not in listed.replace("this", "")
-    asked = operations_asked(store, monkeypatch)
+    asked = record_operations(store, monkeypatch)
     assert client.get("/sessions/hers").status_code == HTTPStatus.OK
     assert client.get("/sessions/his").status_code == HTTPStatus.NOT_FOUND
     assert asked == ["conversation"] * 2

@@ -17,7 +17,7 @@ from conversation.archive.importing import Importer
 from logging_store.batches import Receipt
 from logging_store.records.identity import Identity
 from logging_store.records.models import Record
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 from tests.archive.test_documents import Dripping
 
 Row = Any
@@ -80,8 +80,8 @@ class Repository(ConversationRepository):
         return {"interactions": rows, "after": str(ids.stop) if ids.stop < self._interactions else None}
 
 
-def _keep(records: Sequence[Record]) -> list[Kept]:
-    return [Kept(Receipt(receipt="created"), Identity("", None)) for _ in records]
+def _keep(records: Sequence[Record]) -> list[WriteResult]:
+    return [WriteResult(Receipt(receipt="created"), Identity("", None)) for _ in records]
 
 
 def _ignore(*_: Any) -> None:

@@ -40,7 +40,7 @@ def keys(result: Result) -> list[str]:
 
 @pytest.fixture
 def some_sessions(repository: ConversationRepository) -> None:
-    repository.keep(
+    repository.write(
         [
             session(session_id="a", user_id="ada", tags=["x"], started_at="2026-01-01T00:00:00Z"),
             session(session_id="b", user_id="bob", tags=["x", "y"], started_at="2026-02-01T00:00:00Z"),
@@ -105,7 +105,7 @@ def test_fine_tuning_lines_have_messages_and_nothing_else(flask: Flask, reposito
     system = {"role": "system", "content": "S"}
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
     answer = {"role": "assistant", "content": "42", "said_at": "2026-11-21T06:30:00Z"}
-    repository.keep(
+    repository.write(
         [
             interaction(session_id="a", turn=1, prompt=[system, {"role": "user", "content": "q"}]),
             interaction(session_id="a", turn=2, prompt="r", response=[call, {"role": "tool", "content": "T"}, answer]),
@@ -145,7 +145,7 @@ def test_a_table_has_each_cell_as_it_was(flask: Flask, repository: ConversationR
                     response=[{"role": "a", "content": text}], metadata={"text": text})
         for n, text in enumerate(odd)
     ]  # fmt: skip
-    repository.keep([session(session_id="Größe", user_id="ada", title="T;i"), *logged])
+    repository.write([session(session_id="Größe", user_id="ada", title="T;i"), *logged])
     result = flask("export", "--format", "csv")
     assert result.exit_code == 0
     rows = list(csv.DictReader(io.StringIO(result.stdout_bytes.decode(), newline="")))
@@ -160,9 +160,9 @@ def test_a_table_has_each_cell_as_it_was(flask: Flask, repository: ConversationR
 
 
 def test_folders_come_with_the_sessions_that_are_let_through(flask: Flask, repository: ConversationRepository) -> None:
-    repository.keep([Folder(folder_id=name) for name in ("f1", "f2", "f3")])
-    repository.keep([session(folder_id="f1", session_number=n, user_id="ada") for n in (1, 2)])
-    repository.keep([session(folder_id="f2", session_number=1, user_id="bob")])
+    repository.write([Folder(folder_id=name) for name in ("f1", "f2", "f3")])
+    repository.write([session(folder_id="f1", session_number=n, user_id="ada") for n in (1, 2)])
+    repository.write([session(folder_id="f2", session_number=1, user_id="bob")])
 
     def folders(*options: str) -> list[str]:
         return sorted(line["key"] for line in lines(flask("export", *options)) if line["record"] == "folder")
@@ -189,7 +189,7 @@ def test_existing_records_are_exported_once_while_others_write(
                 return
             # a session that gains a start and an interaction that gains a turn change their places in the lists
             name = names[n * 7 % 40]
-            writers.keep(
+            writers.write(
                 [
                     session(session_id=name, started_at=f"202{n % 9}-01-{1 + n % 28:02d}T00:00:00Z"),
                     interaction(session_id=name, interaction_id=f"i{n * 4 % 15}", prompt="p", turn=n * 11 % 17),
@@ -222,7 +222,7 @@ def test_an_interaction_that_gains_a_turn_between_two_pages_is_met_once(
 
         counted = 0
 
-        def transcript(self, name: str, query: ops.TranscriptPart) -> ops.TranscriptPage[ops.SessionName]:
+        def transcript(self, name: str, query: ops.TranscriptOptions) -> ops.TranscriptPage[ops.SessionRef]:
             page = super().transcript(name, query)
             for n in (self.counted, 11 - self.counted):
                 self.log([interaction(session_id=name, interaction_id=f"i{n}", prompt="p", turn=12 - self.counted)])

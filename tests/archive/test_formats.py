@@ -25,8 +25,8 @@ def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
     records = [each.record for each in found if isinstance(each, ParsedRecord)]
     assert len(records) == len(found), found
     return (
-        [each.facts() for each in records if isinstance(each, Session)],
-        [each.facts() for each in records if isinstance(each, Interaction)],
+        [each.json_fields() for each in records if isinstance(each, Session)],
+        [each.json_fields() for each in records if isinstance(each, Interaction)],
     )
 
 
@@ -175,7 +175,7 @@ def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
         "Needs messages, a list with at least one message",
         "$.messages[1]: A message needs a role, which is a text",
         "$.choices[0]: A choice needs a message",
-        "Its id 'undefined' can't be used: Looks like a missing id turned into text; leave it out instead",
+        "Its id 'undefined' can't be used: Looks like a missing id converted to text; leave it out instead",
         "$.id: Must be a text or a number",
         f"Its id {'y' * 50!r} can't be used: String should have at most 200 characters",
     ]
@@ -193,4 +193,4 @@ def test_only_the_invalid_part_is_rejected() -> None:
     assert json.loads(refused.text or "") == turn("x", 1, prompt="a", response="b\0c")
     assert isinstance(session, ParsedRecord)
     assert isinstance(kept, ParsedRecord)
-    assert kept.record.facts() == turn("x", 2, prompt="d")
+    assert kept.record.json_fields() == turn("x", 2, prompt="d")

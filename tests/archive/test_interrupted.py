@@ -21,7 +21,7 @@ from logging_store.batches import Receipt
 from logging_store.errors import Misconfigured, StoreUnavailable
 from logging_store.records.identity import Identity
 from logging_store.records.models import Record, Session
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 from tests.archive import dialogues
 from tests.archive.conftest import Flask, counted, flask_of, stored_rows
 from tests.conftest import Backend
@@ -152,12 +152,12 @@ class Fickle:
         self._calls = 0
         self._away = away
 
-    def __call__(self, records: Sequence[Record]) -> list[Kept]:
+    def __call__(self, records: Sequence[Record]) -> list[WriteResult]:
         self._calls += 1
         if self._calls in self._away:
             raise StoreUnavailable
         self.kept += [each.session_id for each in records if isinstance(each, Session)]
-        return [Kept(Receipt(receipt="created"), Identity("", None)) for _ in records]
+        return [WriteResult(Receipt(receipt="created"), Identity("", None)) for _ in records]
 
 
 def entries(count: int) -> Iterator[Entry]:
@@ -206,10 +206,10 @@ def test_misconfiguration_is_not_retried() -> None:
 def test_a_batch_in_flight_is_counted_after_an_interrupt() -> None:
     writing, finish = threading.Event(), threading.Event()
 
-    def keep(records: Sequence[Record]) -> list[Kept]:
+    def keep(records: Sequence[Record]) -> list[WriteResult]:
         writing.set()
         assert finish.wait(60)
-        return [Kept(Receipt(receipt="created"), Identity("", None)) for _ in records]
+        return [WriteResult(Receipt(receipt="created"), Identity("", None)) for _ in records]
 
     def interrupted() -> Iterator[Entry]:
         yield from entries(500)

@@ -58,7 +58,9 @@ def entries(*lines: Json) -> list[Entry]:
 
 
 def facts(found: list[Entry], model: type[Session] | type[Interaction]) -> list[Json]:
-    return [each.record.facts() for each in found if isinstance(each, ParsedRecord) and isinstance(each.record, model)]
+    return [
+        each.record.json_fields() for each in found if isinstance(each, ParsedRecord) and isinstance(each.record, model)
+    ]
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -82,7 +84,9 @@ def test_nothing_of_any_conversation_is_dropped(lines: list[Json]) -> None:
     assert not [each for each in found if isinstance(each, RejectedEntry)]
     for number, line in enumerate(lines, start=1):
         records = [
-            each.record.facts() for each in found if isinstance(each, ParsedRecord) and each.location.number == number
+            each.record.json_fields()
+            for each in found
+            if isinstance(each, ParsedRecord) and each.location.number == number
         ]
         expected = Counter(leaves(extended_json.plain(line)))
         kept = Counter(leaves(records))

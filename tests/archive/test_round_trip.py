@@ -122,7 +122,7 @@ def test_an_exported_log_is_restored_to_the_byte(
     empty(backend)
     empty(other)
     file = tmp_path / "log.jsonl"
-    kept = [record for record, kept in zip(records, repository.keep(records), strict=True) if kept.receipt.stored]
+    kept = [record for record, kept in zip(records, repository.write(records), strict=True) if kept.receipt.stored]
     if changes and any(isinstance(each, Session) and each.session_id == "chat" for each in kept):
         repository.edit("chat", changes)
     assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
@@ -141,7 +141,7 @@ STATED: list[InteractionStatus] = ["pending", "completed", "failed", "abandoned"
 def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_path: Path) -> None:
     log = ConversationRepository(backend.open(), PROJECT)
     long_key = {f"part {n}": "x" * 40 for n in range(8)}
-    log.keep(
+    log.write(
         [
             Folder(folder_id="therapy", plan=Plan(sessions_per_week=2, total_weeks=1)),
             Folder(folder_id="empty", name="Nothing in it"),
@@ -172,7 +172,7 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
     restored = ConversationRepository(other.open(), PROJECT)
     said = {row["name"]: row for row in restored.feedback("chat", {"limit": 10})["feedback"]}
     assert (said["rating"]["interaction_key"], said["note"]["interaction_key"]) == ("1", None)
-    (keyed,) = restored.keep([Interaction(key=long_key, error="broken")])
+    (keyed,) = restored.write([Interaction(key=long_key, error="broken")])
     assert keyed.receipt.receipt == "duplicate"
 
 

@@ -154,7 +154,7 @@ def test_its_addresses_are_nobodys() -> None:
 
 
 def test_what_is_there_is_left_alone(operator: Operator, repository: ConversationRepository) -> None:
-    repository.keep([Session(session_id="mine")])
+    repository.write([Session(session_id="mine")])
     refused = operator.run("demo", "--here")
     assert (refused.exit_code, "has conversations already" in refused.output) == (1, True)
     elsewhere = operator.run("demo", "--here", "--project", "beside")
@@ -163,13 +163,13 @@ def test_what_is_there_is_left_alone(operator: Operator, repository: Conversatio
 
 
 def test_a_folder_alone_is_something_already(operator: Operator, repository: ConversationRepository) -> None:
-    repository.keep([Folder(folder_id="mine")])
+    repository.write([Folder(folder_id="mine")])
     assert operator.run("demo", "--here").exit_code == 1
 
 
 def test_a_record_that_can_not_be_kept_is_an_error(operator: Operator, repository: ConversationRepository) -> None:
     key = next(session["key"] for session in recorded("session") if "key" in session)
-    repository.keep([Session(session_id=key)])
+    repository.write([Session(session_id=key)])
     repository.erase(key)
     result = operator.run("demo", "--here")
     assert (result.exit_code, "A record of the demo can't be stored" in result.output) == (1, True)

@@ -137,7 +137,7 @@ def test_each_write_is_answered_in_time_and_kept_once(cell: Cell, fault: str, wh
             assert told == "spooled"
             waits = {
                 row["key"]
-                for batch in cell.spool.directory.batches_of(PROJECT, kept.session.id)
+                for batch in cell.spool.directory.batches_for(PROJECT, kept.session.id)
                 for row in batch.interactions
             }
             assert key in waits | cell.stored(session).keys(), "spooled, but it neither waits nor is stored"

@@ -23,8 +23,8 @@ from logging_store.records.models import Interaction, Session, SessionChanges
 from logging_store.repository import ConversationRepository
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.conftest import PROJECT
-from tests.spool.away import Removable
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore
 from tests.traffic import RECEIVED, Statement, as_batch
 
 OPS = int(os.environ.get("TURNLOG_REPLAY_OPS", "10000"))
@@ -47,17 +47,17 @@ class Stack:
 
     def __init__(self, database: str, folder: Path) -> None:
         self.database = database
-        self.removable = Removable(PostgresStore(database, deadline_s=30))
+        self.flaky = FlakyStore(PostgresStore(database, deadline_s=30))
         breaker = CircuitBreaker(shortest_s=0.01, longest_s=0.05)
-        self.spool = Spool(self.removable, folder, Limits(min_free_bytes=0), breaker=breaker)
-        self.store = GroupCommit(self.spool, patience_s=60)
+        self.spool = Spool(self.flaky, folder, Limits(min_free_bytes=0), breaker=breaker)
+        self.store = GroupCommit(self.spool, max_wait_s=60)
         self.told: Counter[str] = Counter()
 
     def write(self, stated: Sequence[Statement], received: datetime = RECEIVED) -> None:
         self.told.update(receipt.receipt for receipt in self.store.write(as_batch(stated, lambda: received)))
 
     def settle(self) -> None:
-        self.removable.away = None
+        self.flaky.away = None
         eventually(lambda: self.spool.breaker.is_closed, "the store is back", patience_s=60)
         eventually(lambda: self.spool.directory.depth().entries == 0, "the spool is delivered", patience_s=600)
 
@@ -79,7 +79,7 @@ def stack(database: str, tmp_path: Path) -> Iterator[Stack]:
     stack = Stack(database, tmp_path / "spool")
     yield stack
     stack.store.close()
-    stack.removable.inner.close()
+    stack.flaky.inner.close()
 
 
 def statements(dice: random.Random, *, contradicting: bool) -> Iterator[Statement]:
@@ -122,7 +122,7 @@ def replay(stack: Stack, stated: list[Statement], dice: random.Random, received:
     again = stated * TIMES_REPLAYED
     dice.shuffle(again)
     for nth, batch in enumerate(in_batches(again)):
-        stack.removable.away = StoreUnavailable("away") if nth % AWAY_EVERY == 0 else None
+        stack.flaky.away = StoreUnavailable("away") if nth % AWAY_EVERY == 0 else None
         stack.write(batch, received)
     stack.settle()
 

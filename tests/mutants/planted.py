@@ -1,9 +1,9 @@
-"""Bugs that would break the promise, and the test that has to notice each."""
+"""Bugs that would break a promise, and the test that must notice each."""
 
 from dataclasses import dataclass
 
 SPOOL = "tests/spool/test_spool.py"
-ON_DISK = "tests/spool/test_on_disk.py"
+FSYNC = "tests/spool/test_fsync.py"
 GROUP = "tests/test_group_commit.py"
 CONFORMANCE = "tests/test_store_conformance.py"
 CELLS = "tests/faults/test_postgrest_cells.py"
@@ -27,23 +27,23 @@ PLANTED = [
     PlantedBug(
         "a write is acknowledged before it is in the spool",
         "logging_store/spool/__init__.py",
-        "        self.directory.keep(batch)\n",
-        "        threading.Timer(0.5, self.directory.keep, [batch]).start()\n",
-        f"{SPOOL}::test_what_was_kept_is_on_the_disk_when_the_receipt_says_so",
+        "        self.directory.append(batch)\n",
+        "        threading.Timer(0.5, self.directory.append, [batch]).start()\n",
+        f"{SPOOL}::test_a_spooled_batch_is_on_the_disk_when_its_receipts_are_returned",
     ),
     PlantedBug(
         "a write is acknowledged before it is synced",
         "logging_store/spool/files.py",
         "pragma synchronous = full",
         "pragma synchronous = off",
-        f"{ON_DISK}::test_what_is_spooled_is_synced_when_keep_returns",
+        f"{FSYNC}::test_a_batch_is_synced_when_append_returns",
     ),
     PlantedBug(
         "a dead letter isn't synced",
         "logging_store/spool/dead_letters.py",
         "pragma synchronous = full",
         "pragma synchronous = off",
-        f"{ON_DISK}::test_a_dead_letter_is_synced_when_it_is_told",
+        f"{FSYNC}::test_a_dead_letter_is_synced_when_add_returns",
     ),
     PlantedBug(
         "a batch locks its sessions in any order",
@@ -55,8 +55,8 @@ PLANTED = [
     PlantedBug(
         "a write overwrites what is filled",
         FILL_RULE,
-        "            gained := held;\n            conflicts := conflicts || field;",
-        "            gained := value;",
+        "            merged := stored_value;\n            conflicts := conflicts || field;",
+        "            merged := value;",
         f"{CONFORMANCE}::test_a_contradiction_names_its_fields_and_changes_nothing[postgres]",
     ),
     PlantedBug(
@@ -65,7 +65,7 @@ PLANTED = [
         "            self.require_room(claimed=batch.is_claimed)\n            for last",
         "            with suppress(SpoolFull):\n                self.require_room()\n"
         "            if self.used_bytes() >= self.limits.max_bytes:\n                return\n            for last",
-        f"{SPOOL}::test_past_its_quota_the_spool_refuses_and_drops_nothing",
+        f"{SPOOL}::test_past_its_limits_the_spool_refuses_and_drops_nothing",
     ),
     PlantedBug(
         "a full spool drops its oldest",
@@ -74,35 +74,35 @@ PLANTED = [
         "            if self.used_bytes() >= self.limits.max_bytes - 50_000 and self._own:\n"
         "                self._own[1].remove(self._own[1].oldest(1, 1))\n"
         "            self.require_room()\n            for last",
-        f"{SPOOL}::test_past_its_quota_the_spool_refuses_and_drops_nothing",
+        f"{SPOOL}::test_past_its_limits_the_spool_refuses_and_drops_nothing",
     ),
     PlantedBug(
         "a bad record takes the others of its batch along",
         "logging_store/spool/drain.py",
         "            halves = batch.halves()\n",
         "            halves: tuple[Batch, ...] = ()\n",
-        f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
+        f"{SPOOL}::test_a_rejected_record_becomes_a_dead_letter_and_fails_no_other",
     ),
     PlantedBug(
         "a bad record takes the others of its group along",
         "logging_store/group_commit.py",
         "            if len(parts) == 1:\n",
         "            if parts:\n",
-        f"{GROUP}::test_bad_data_harms_only_its_own_caller",
+        f"{GROUP}::test_invalid_data_only_fails_its_own_call",
     ),
     PlantedBug(
         "what is delivered is noted before it is",
         "logging_store/spool/drain.py",
-        "        together = _together(entries)\n",
-        "        together = _together(entries)\n        file.remove(together)\n",
-        f"{SPOOL}::test_what_could_not_be_delivered_goes_on_waiting",
+        "        mergeable = _mergeable(entries)\n",
+        "        mergeable = _mergeable(entries)\n        file.remove(mergeable)\n",
+        f"{SPOOL}::test_an_undelivered_entry_stays_in_the_file",
     ),
     PlantedBug(
         "the file of a living worker is adopted",
         "logging_store/spool/locks.py",
         "    except (BlockingIOError, FileNotFoundError):\n        pass\n",
         "    except (BlockingIOError, FileNotFoundError):\n        return descriptor\n",
-        f"{SPOOL}::test_the_file_of_a_living_process_is_left_to_it",
+        f"{SPOOL}::test_the_file_of_a_living_process_is_not_adopted",
     ),
     PlantedBug(
         "the breaker never closes",
@@ -114,21 +114,22 @@ PLANTED = [
     PlantedBug(
         "what is refused for good is forgotten",
         "logging_store/spool/drain.py",
-        "        self._dead_letters.add(batch, receipt, kept_at, lambda: any(file.holds(entry) for entry in own))\n",
+        "        self._dead_letters.add("
+        "batch, receipt, spooled_at, lambda: any(file.contains(entry) for entry in sources))\n",
         "",
-        f"{SPOOL}::test_what_is_refused_for_good_becomes_a_dead_letter_and_harms_no_other",
+        f"{SPOOL}::test_a_rejected_record_becomes_a_dead_letter_and_fails_no_other",
     ),
     PlantedBug(
         "receipts are given to the wrong callers",
         "logging_store/group_commit.py",
         "            for call, own in zip(group, receipts",
         "            for call, own in zip(reversed(group), receipts",
-        f"{GROUP}::test_writes_that_wait_become_one_group",
+        f"{GROUP}::test_queued_writes_become_one_group",
     ),
     PlantedBug(
         "who waits behind a hanging write is refused",
         "conversation/stack.py",
-        ", overflow=spool.keep, ",
+        ", overflow=spool.enqueue, ",
         ", ",
         f"{CELLS}::test_each_write_is_answered_in_time_and_kept_once[a stall-before-passing]",
     ),

@@ -1,6 +1,6 @@
 """Runs tests again and again in forks of one process that has imported the libraries, but nothing of the tree.
 
-Takes a JSON line on stdin, `{"arguments": [...], "within_s": n, "said": path}`, and answers with pytest's exit status
+Takes a JSON line on stdin, `{"arguments": [...], "within_s": n, "output_path": path}`, and prints pytest's exit status
 in a line on stdout; 124 for a run that didn't end in time.
 """
 
@@ -31,13 +31,13 @@ class _Hasty:
             os._exit(NOTICED)
 
 
-def run(arguments: list[str], within_s: float, said: str) -> int:
+def run(arguments: list[str], within_s: float, output_path: str) -> int:
     child = os.fork()
     if child == 0:
         status = NO_END
         try:
             os.setsid()
-            with Path(said).open("w") as out:
+            with Path(output_path).open("w") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
             status = int(importlib.import_module("pytest").main(arguments, plugins=[_Hasty()]))

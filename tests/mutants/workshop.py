@@ -44,18 +44,19 @@ class Workshop:
             self._make_migration(file)
 
     def complaint(self, tests: Sequence[str], within_s: float) -> str | None:
-        """Run tests until one fails, or doesn't end; return what was said then, or None if all is well."""
-        said = self.tree / "said"
+        """Run tests until one fails, or doesn't end; return its output, or None if all is well."""
+        output = self.tree / "pytest-output"
         arguments = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-p", "no:schemathesis",
             # the runner has imported libraries before pytest could rewrite their assertions
             "-W", "ignore::pytest.PytestAssertRewriteWarning",
                      f"--timeout={TEST_S}", *tests]  # fmt: skip
         assert self.runner.stdin is not None
         assert self.runner.stdout is not None
-        self.runner.stdin.write(json.dumps({"arguments": arguments, "within_s": within_s, "said": str(said)}) + "\n")
+        request = {"arguments": arguments, "within_s": within_s, "output_path": str(output)}
+        self.runner.stdin.write(json.dumps(request) + "\n")
         self.runner.stdin.flush()
         status = int(self.runner.stdout.readline())
-        return f"{said.read_text()}\npytest ended with {status}" if status else None
+        return f"{output.read_text()}\npytest ended with {status}" if status else None
 
     def _make_migration(self, file: str) -> None:
         """Let a changed file of `supabase/schemas` reach the migration, which is what databases are made with."""

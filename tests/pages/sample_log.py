@@ -65,7 +65,7 @@ def leave_dead_letters(directory: Path, *titles: str) -> None:
     for title in titles:
         session = {"id": identity.new_id(), "title": title, "created_at": at(90)}
         refused = Receipt(receipt="conflict", fields=("title",), reason=f"Contradicts what is stored: {title}")
-        letters.add(Batch("default", sessions=[session]), refused, kept_at=NOW.timestamp() - 5400)
+        letters.add(Batch("default", sessions=[session]), refused, spooled_at=NOW.timestamp() - 5400)
 
 
 def at(minutes: float) -> str:

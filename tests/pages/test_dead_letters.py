@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
-from logging_store.addressing import Addresser
 from logging_store.batches import Receipt
 from logging_store.records.models import Interaction
+from logging_store.row_builder import RowBuilder
 from logging_store.spool import DeadLetters
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log, transcript
@@ -39,10 +39,10 @@ def letters(app: Flask) -> DeadLetters:
 
 
 def refused(letters: DeadLetters, name: str, project: str = "default", **fields: str) -> None:
-    addresser = Addresser(project, datetime(2026, 11, 20, tzinfo=UTC))
+    builder = RowBuilder(project, datetime(2026, 11, 20, tzinfo=UTC))
     record = Interaction.model_validate({"session_id": "s", "interaction_id": name, "prompt": f"Said {name}"} | fields)
     receipt = Receipt(receipt="rejected", reason="no good", fields=("prompt",))
-    letters.add(addresser.batch(addresser.address([record])), receipt, kept_at=1_795_000_000)
+    letters.add(builder.batch(builder.build([record])), receipt, spooled_at=1_795_000_000)
 
 
 def shown(page: BeautifulSoup) -> list[str]:

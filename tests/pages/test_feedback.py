@@ -16,7 +16,7 @@ from conversation.pages import feedback_page as form_module
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
-from logging_store.records.restored import RestoredFeedback
+from logging_store.records.models import RestoredFeedback
 from logging_store.repository import ConversationRepository
 from tests.api import create, log
 from tests.pages.html import page_of, texts
@@ -85,7 +85,7 @@ def test_feedback_older_than_the_stored_one_is_not_called_saved(conversed: Flask
         "session_id": "s", "interaction_id": "one", "author": "machine", "name": "rating", "value": True,
         "given_at": "2099-01-01T00:00:00Z", "created_at": "2026-11-21T10:00:00Z",
     }  # fmt: skip
-    ConversationRepository(store, "default").keep([RestoredFeedback.model_validate(later)])
+    ConversationRepository(store, "default").write([RestoredFeedback.model_validate(later)])
     answer = send(conversed, rating="down", score="3")
     assert "message=feedback-older" in answer.location
     page = page_of(conversed.get(answer.location))

@@ -11,6 +11,7 @@ from app import create_app
 from conversation.pages.health_page import shown
 from conversation.settings import Settings
 from logging_store import errors
+from logging_store.operations import ServerSettings
 from logging_store.store import Backlog, Store
 from tests.api import KEYLESS, log
 from tests.pages.html import page_of, texts
@@ -36,7 +37,7 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ServerSettings:
         raise self._error
 
     def backlog(self) -> Backlog:

@@ -16,8 +16,8 @@ from logging_store.records import identity
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from tests.api import KEYLESS, create, log
-from tests.asking import operations_asked
 from tests.pages.html import link, page_of, texts
+from tests.store_calls import record_operations
 
 AT = "2026-11-21T10:00:0{}Z"
 
@@ -44,9 +44,9 @@ def test_it_takes_one_call_of_the_store(
     log(conversed, session_id="planned", interaction_id="one", prompt="Hello", participant="ada")
     judged = {"session_id": "planned", "interaction_id": "one", "name": "score", "value": 4}
     assert conversed.post("/v1/feedback", json=judged).status_code == 201
-    asked = operations_asked(store, monkeypatch)
+    asked = record_operations(store, monkeypatch)
     spool = Spool(store, tmp_path / "spool", Limits(min_free_bytes=0))
-    client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, patience_s=10)).test_client()
+    client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, max_wait_s=10)).test_client()
     page = page_of(client.get("/sessions/planned"))
     assert asked == ["conversation"]
     assert texts(page, ".bubble .who") == ["ada"]

@@ -1,4 +1,4 @@
-"""What races need: the crew, a stand-in for Supabase in a process of its own, and a count of what was healed unseen."""
+"""Fixtures for races: the crew, a stand-in for Supabase in its own process, and a count of retried transactions."""
 
 import os
 import random

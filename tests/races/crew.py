@@ -123,7 +123,7 @@ def _serve(number: int, pipe: Connection, barriers: dict[int, Barrier]) -> None:
         everybody = barriers[race.processes]
         try:
             answer: list[list[Any]] | str = _take_part(race, number, everybody)
-        except Exception:  # noqa: BLE001 - told to whoever started the race
+        except Exception:  # noqa: BLE001 - reported to the process that started the race
             everybody.abort()
             answer = traceback.format_exc()
         pipe.send(answer)

@@ -1,4 +1,4 @@
-"""Whoever comes first, the same row results; and where two contradict each other, exactly one is told so."""
+"""Concurrent writes give the same row in any order; of contradicting ones exactly one wins."""
 
 from collections import Counter
 from typing import Any
@@ -14,7 +14,7 @@ SESSIONS = "select to_jsonb(s) - '{id,key,created_at}'::text[] from turnlog.ai_s
 INTERACTIONS = "select to_jsonb(i) - '{id,session_id,created_at}'::text[] from turnlog.ai_interactions i"
 
 
-def receipt_of(store: Store, said: Session | Interaction) -> tuple[str, tuple[str, ...]]:
+def error_receipt(store: Store, said: Session | Interaction) -> tuple[str, tuple[str, ...]]:
     repository = ConversationRepository(store, PROJECT)
     kept = repository.ensure_session(said) if isinstance(said, Session) else repository.log([said])[0]
     return kept.receipt.receipt, kept.receipt.fields
@@ -28,7 +28,7 @@ def create_or_log(store: Store, turn: Turn) -> Any:
         Interaction(session_id=name, interaction_id="one", prompt="Hello"),
         Interaction(session_id=name, interaction_id="two", prompt="Hello again"),
     ]
-    return receipt_of(store, said[turn.lane])
+    return error_receipt(store, said[turn.lane])
 
 
 def test_create_and_log_give_the_same_row_in_either_order(arena: Arena) -> None:
@@ -55,7 +55,7 @@ def prompt_or_response(store: Store, turn: Turn) -> Any:
         Interaction.model_validate({**name, "response": "Hi", "status": "completed", "cost_usd": 1e-7}),
         Interaction.model_validate({**name, "prompt": "Hello", "tags": ["t"], "started_at": "2026-11-21T06:30:00Z"}),
     ]
-    return receipt_of(store, said[turn.lane])
+    return error_receipt(store, said[turn.lane])
 
 
 def test_a_prompt_and_its_response_give_the_same_row_in_either_order(arena: Arena) -> None:
@@ -78,12 +78,12 @@ def test_a_prompt_and_its_response_give_the_same_row_in_either_order(arena: Aren
 def contradict(store: Store, turn: Turn) -> Any:
     name = f"chat {turn.round}"
     if turn.round % 2:
-        return receipt_of(store, Session(session_id=name, title=f"Title {turn.lane}", metadata={"by": turn.lane}))
+        return error_receipt(store, Session(session_id=name, title=f"Title {turn.lane}", metadata={"by": turn.lane}))
     said = Interaction(session_id=name, interaction_id="one", prompt=f"Prompt {turn.lane}", metadata={"by": turn.lane})
-    return receipt_of(store, said)
+    return error_receipt(store, said)
 
 
-def test_of_those_who_contradict_each_other_one_wins_and_the_others_are_told(arena: Arena) -> None:
+def test_of_contradicting_writes_one_wins_and_the_others_get_a_conflict(arena: Arena) -> None:
     rounds = arena.race(contradict, rounds=100, processes=4, threads=2)
 
     titles = dict(
@@ -102,6 +102,6 @@ def test_of_those_who_contradict_each_other_one_wins_and_the_others_are_told(are
         (winner,) = [lane for lane, outcome in enumerate(outcomes) if outcome == ("created", ())]
         winners.add(winner)
         assert kept[f"chat {number}"] == [f"{kind.capitalize()} {winner}", {"by": winner}]
-        told = [outcome for lane, outcome in enumerate(outcomes) if lane != winner]
-        assert told == [("conflict", (kind, "metadata.by"))] * 7
+        losers = [outcome for lane, outcome in enumerate(outcomes) if lane != winner]
+        assert losers == [("conflict", (kind, "metadata.by"))] * 7
     assert len(winners) > 1, "the race was always won by the same lane"

@@ -1,4 +1,4 @@
-"""Erasing races appending: what is stored is erased with the session, what comes later is refused, nothing slips by."""
+"""Erasing races appending: what is stored is erased with the session, later records are rejected."""
 
 import os
 from collections import Counter
@@ -34,10 +34,10 @@ def append_or_erase(store: Store, turn: Turn) -> Any:
     return receipts, repository.erase(name)
 
 
-def test_an_append_that_races_an_erase_is_stored_and_erased_or_refused(arena: Arena) -> None:
+def test_an_append_that_races_an_erasure_is_stored_and_erased_or_rejected(arena: Arena) -> None:
     rounds = arena.race(append_or_erase, rounds=ROUNDS, processes=4, threads=2)
 
-    told: Counter[tuple[str, str | None]] = Counter()
+    totals: Counter[tuple[str, str | None]] = Counter()
     for number, outcomes in enumerate(rounds):
         of_round = Counter(receipt for receipts, _ in outcomes for receipt in receipts)
         reports = [report for _, report in outcomes if report is not None]
@@ -46,8 +46,8 @@ def test_an_append_that_races_an_erase_is_stored_and_erased_or_refused(arena: Ar
         assert sum(report["interactions"] for report in reports) == of_round["created", None], f"round {number}"
         assert len(reports) == 2
         assert len({report["erased_at"] for report in reports}) == 1
-        told += of_round
-    assert min(told["created", None], told["rejected", "erased"]) > ROUNDS, f"hardly a race: {told}"
+        totals += of_round
+    assert min(totals["created", None], totals["rejected", "erased"]) > ROUNDS, f"hardly a race: {totals}"
 
     assert arena.rows("select count(*) from turnlog.ai_sessions where erased_at is not null") == [(ROUNDS,)]
     assert arena.rows(
@@ -63,4 +63,4 @@ def test_an_append_that_races_an_erase_is_stored_and_erased_or_refused(arena: Ar
           "metadata": None, "started_at": None, "ended_at": None, "edited": None, "claim": None, "folder_id": None,
           "session_number": None, "scheduled_on": None},)
     ]  # fmt: skip
-    assert arena.rows("select count(*) from turnlog.ai_interactions") == [(told.total(),)]
+    assert arena.rows("select count(*) from turnlog.ai_interactions") == [(totals.total(),)]

@@ -1,11 +1,11 @@
-"""Many make the first write to one session at the same moment: one row each, and one of them made it."""
+"""Concurrent first writes to one session create one row each."""
 
 from collections import Counter
 from typing import Any
 
 from logging_store.records import identity
 from logging_store.records.models import Interaction, Session
-from logging_store.repository import ConversationRepository, Kept
+from logging_store.repository import ConversationRepository, WriteResult
 from logging_store.store import Store
 from tests.conftest import PROJECT
 from tests.races.conftest import Arena
@@ -15,7 +15,7 @@ INTERACTIONS = 12  # of a session; several lanes log each
 KEYS = 5  # sessions that are born in one round
 
 
-def receipt(kept: Kept) -> tuple[str, str, tuple[str, ...]]:
+def receipt(kept: WriteResult) -> tuple[str, str, tuple[str, ...]]:
     """Return who it is about, and what became of it."""
     return (kept.interaction or kept.session).id, kept.receipt.receipt, kept.receipt.fields
 
@@ -47,7 +47,7 @@ def test_64_threads_in_4_processes_make_their_first_write_to_one_session(arena: 
         assert of_creates.total() == creates
         assert of_creates - Counter(duplicate=creates) <= Counter(created=1, filled=creates), of_creates
         assert of_creates["created"] <= 1
-        # the twelve interactions: made once each, and everybody else is told so
+        # the twelve interactions: created once each, duplicates for everybody else
         assert len(by_id) == len({lane % INTERACTIONS for lane in range(64) if lane % 4 != 1})
         for became in by_id.values():
             assert became["created"] == 1

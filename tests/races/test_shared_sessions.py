@@ -1,4 +1,4 @@
-"""Batches that share their sessions, named in any order: none waits for another in a circle, and every row arrives."""
+"""Concurrent batches that share sessions in any order never deadlock, and every row is stored."""
 
 from collections import Counter
 from typing import Any
@@ -34,7 +34,7 @@ def write(store: Store, turn: Turn, keys: list[str]) -> list[str]:
     turn.dice.shuffle(said)
     turn.dice.shuffle(parents)
     receipts = store.write(Batch(PROJECT, sessions=parents, interactions=said))
-    assert all(receipt.kept for receipt in receipts)
+    assert all(receipt.acknowledged for receipt in receipts)
     return [receipt.receipt for receipt in receipts.interactions]
 
 
@@ -51,9 +51,9 @@ def batch_over_new_sessions(store: Store, turn: Turn) -> list[str]:
 
 
 def assert_every_row_is_there(arena: Arena, rounds: list[list[list[str]]], titles: set[str]) -> None:
-    told = Counter(receipt for outcomes in rounds for batch in outcomes for receipt in batch)
+    counts = Counter(receipt for outcomes in rounds for batch in outcomes for receipt in batch)
     own, shared = PROCESSES * BATCHES * (BATCH - 1), BATCHES
-    assert told == Counter(created=own + shared, duplicate=shared * (PROCESSES - 1))
+    assert counts == Counter(created=own + shared, duplicate=shared * (PROCESSES - 1))
     stored = arena.rows(
         "select s.key, i.key, i.prompt from turnlog.ai_interactions i join turnlog.ai_sessions s on s.id = i.session_id"
     )

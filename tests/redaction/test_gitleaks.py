@@ -1,4 +1,4 @@
-"""The rules of a gitleaks.toml mean here what they mean there, as far as they speak of texts."""
+"""The rules of a gitleaks.toml work as in gitleaks, as far as they concern texts."""
 
 from pathlib import Path
 
@@ -76,31 +76,31 @@ def write(folder: Path, rules: str) -> Path:
         ("\u00fc acme-a1b2c3d4e5 \u00fc", ["acme-a1b2c3d4e5"]),
     ],
 )
-def test_rules_are_tried_as_gitleaks_tries_them(finder: Gitleaks, text: str, secrets: list[str]) -> None:
+def test_rules_match_as_in_gitleaks(finder: Gitleaks, text: str, secrets: list[str]) -> None:
     encoded = text.encode()
     assert [encoded[start:end].decode() for start, end in finder.find(encoded) if end > start] == secrets
-    assert Pattern(finder.hint).is_in(encoded) or not secrets
+    assert Pattern(finder.hint).matches(encoded) or not secrets
 
 
 def test_a_rule_without_keywords_is_tried_in_every_text(tmp_path: Path) -> None:
     finder = Gitleaks(write(tmp_path, """[[rules]]\nid = "any"\nregex = "zz[0-9]{4}"\n"""))
     assert [span for span in finder.find(b"a zz1234") if span.end > span.start] == [(2, 8)]
-    assert Pattern(finder.hint).is_in(b"a")
+    assert Pattern(finder.hint).matches(b"a")
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "message"),
     [
         ("title = 1", "has no rules"),
-        ("[[rules]\n", "can't be used|no gitleaks.toml"),
-        ('[[rules]]\nid = "x"\nregex = "(?=x)"\n', "no gitleaks.toml .* perl operator"),
+        ("[[rules]\n", "can't be used|isn't a gitleaks.toml"),
+        ('[[rules]]\nid = "x"\nregex = "(?=x)"\n', "isn't a gitleaks.toml .* perl operator"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_said_to_be(tmp_path: Path, rules: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_invalid_file_is_reported(tmp_path: Path, rules: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Gitleaks(write(tmp_path, rules))
 
 
-def test_a_file_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="can't be read"):
         Gitleaks(tmp_path / "missing.toml")

@@ -1,4 +1,4 @@
-"""What the settings take for redaction, and the sentence for what they don't."""
+"""The settings of the redaction, and the errors of invalid ones."""
 
 import subprocess
 import sys
@@ -13,13 +13,13 @@ from logging_store.errors import Misconfigured
 GITLEAKS = """[[rules]]\nid = "acme"\nregex = "acme-[0-9]{4}"\nkeywords = ["acme"]\n"""
 
 
-def test_nothing_is_redacted_unless_it_is_asked_for() -> None:
+def test_nothing_is_redacted_by_default() -> None:
     settings = Settings.from_mapping({})
     assert settings.redacted == ()
     assert create_redaction(settings) is None
 
 
-def test_names_and_patterns_are_what_is_redacted() -> None:
+def test_the_settings_name_finders_and_patterns() -> None:
     settings = Settings.from_mapping({"TURNLOG_REDACT": " mail, card,mail", "TURNLOG_REDACT_PATTERNS": '{"x": "x+"}'})
     redaction = create_redaction(settings)
     assert redaction is not None
@@ -32,12 +32,12 @@ def test_rules_of_gitleaks_are_added_to_the_secrets(tmp_path: Path) -> None:
     redaction = create_redaction(Settings.from_mapping(mapping))
     assert redaction is not None
     row = {"prompt": "acme-1234 and turnlog_sk_0123456789abcdef"}
-    assert redaction.rows([row]).replaced == {"secrets": 2}
+    assert redaction.redact_rows([row]).replaced == {"secrets": 2}
     assert row == {"prompt": "[secret] and [secret]"}
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "message"),
     [
         ({"TURNLOG_REDACT": "mail,iban"}, "TURNLOG_REDACT: iban is nothing that can be redacted by name; there are: "),
         ({"TURNLOG_REDACT_PATTERNS": "x+"}, "TURNLOG_REDACT_PATTERNS: must be a JSON object"),
@@ -58,20 +58,20 @@ def test_rules_of_gitleaks_are_added_to_the_secrets(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_meant_is_one_sentence(mapping: dict[str, str], said: str) -> None:
+def test_an_invalid_setting_is_reported_in_one_sentence(mapping: dict[str, str], message: str) -> None:
     with pytest.raises(Misconfigured) as caught:
         Settings.from_mapping(mapping)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_without_rules_is_one_sentence() -> None:
+def test_a_file_without_rules_is_reported_in_one_sentence() -> None:
     settings = Settings.from_mapping({"TURNLOG_REDACT": "secrets", "TURNLOG_REDACT_GITLEAKS": __file__})
-    with pytest.raises(Misconfigured, match=r"^TURNLOG_REDACT_GITLEAKS: .* is no gitleaks\.toml"):
+    with pytest.raises(Misconfigured, match=r"^TURNLOG_REDACT_GITLEAKS: .* isn't a gitleaks\.toml"):
         create_redaction(settings)
 
 
-def test_unless_something_is_redacted_nothing_is_loaded_for_it() -> None:
+def test_without_redaction_no_finder_is_loaded() -> None:
     code = "import app, sys; app.create_app(app.Settings.from_mapping({})); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert {"re2", "phonenumbers"} & set(run.stdout.split()) == set()

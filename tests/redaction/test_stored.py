@@ -1,4 +1,4 @@
-"""Nothing that is to be replaced reaches the store, whichever way it comes."""
+"""No unredacted text reaches the store, whichever way it comes."""
 
 import json
 import logging
@@ -19,8 +19,8 @@ from conversation.settings import Settings
 from logging_store.errors import Invalid
 from logging_store.metrics.ledger import Ledger
 from logging_store.records.models import Interaction, SessionChanges
-from logging_store.redaction import Redaction, row_texts
-from logging_store.redaction.by_name import finders
+from logging_store.redaction import Redaction, row_fields
+from logging_store.redaction.finder_factory import create_finders
 from logging_store.redaction.finders import Custom, Mail
 from logging_store.redaction.linear_regex import Span
 from logging_store.repository import ConversationRepository
@@ -62,7 +62,7 @@ def everything(database: str) -> str:
         )
 
 
-def test_what_is_found_is_replaced_in_every_field_that_people_write(redacting: FlaskClient, backend: Backend) -> None:
+def test_matches_are_replaced_in_every_field_that_people_write(redacting: FlaskClient, backend: Backend) -> None:
     create(
         redacting,
         session_id="s",
@@ -88,19 +88,19 @@ def test_what_is_found_is_replaced_in_every_field_that_people_write(redacting: F
     assert (session["title"], session["tags"]) == (f"again {STORED}", ["[mail]", "[card]"])
     stored = everything(backend.database)
     assert stored.count(STORED) >= 11
-    for told in (MAIL, "1111 1111", "247 8880", "203.0.113.7", "123456,", "0123456789abcdef"):
-        assert told not in stored, told
+    for original in (MAIL, "1111 1111", "247 8880", "203.0.113.7", "123456,", "0123456789abcdef"):
+        assert original not in stored, original
 
 
 @pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 4111111111111111.5, -4111111111111111.0])
-def test_a_number_that_is_found_is_replaced_however_it_is_written(redacting: FlaskClient, number: float) -> None:
+def test_a_card_number_is_replaced_in_any_number_format(redacting: FlaskClient, number: float) -> None:
     log(redacting, session_id="s", prompt="x", metadata={"card": number, "seconds": 0.25, "far": 1e300})
     (turn,) = transcript(redacting, "s")
     sign = "-" if number < 0 else ""
     assert turn["metadata"] == {"card": f"{sign}[card]", "seconds": 0.25, "far": 1e300}
 
 
-def test_messages_are_gone_through_but_not_what_links_them(redacting: FlaskClient) -> None:
+def test_messages_are_redacted_except_their_links(redacting: FlaskClient) -> None:
     arguments = json.dumps({"to": MAIL})
     call = {"id": MAIL, "type": "function", "function": {"name": "send", "arguments": arguments}}
     parts = [
@@ -131,7 +131,7 @@ def test_messages_are_gone_through_but_not_what_links_them(redacting: FlaskClien
     ]
 
 
-def test_what_names_a_record_stays(redacting: FlaskClient) -> None:
+def test_names_of_records_are_not_redacted(redacting: FlaskClient) -> None:
     log(redacting, session_id=MAIL, interaction_id=CARD, prompt="x", participant=MAIL, model="m@x.org")
     create(redacting, session_id=MAIL, user_id=MAIL)
     (turn,) = transcript(redacting, MAIL)
@@ -140,17 +140,17 @@ def test_what_names_a_record_stays(redacting: FlaskClient) -> None:
 
 
 def test_messages_of_chats_keep_their_ids(redacting: FlaskClient) -> None:
-    assert {OWN_ID, REPLIES_TO} == row_texts.IN_METADATA
-    said = [
+    assert {OWN_ID, REPLIES_TO} == row_fields.METADATA_LINKS
+    sent = [
         {"role": "user", "content": MAIL, "message_id": "u@x.org"},
         {"role": "assistant", "content": "ok", "message_id": MAIL},
     ]
-    redacting.post("/conversation/start", json={"conversation_id": "c", "messages": said})
-    told = redacting.get("/conversation/c").get_json()["messages"]
-    assert [(each["message_id"], each["content"]) for each in told] == [("u@x.org", "[mail]"), (MAIL, "ok")]
+    redacting.post("/conversation/start", json={"conversation_id": "c", "messages": sent})
+    stored = redacting.get("/conversation/c").get_json()["messages"]
+    assert [(each["message_id"], each["content"]) for each in stored] == [("u@x.org", "[mail]"), (MAIL, "ok")]
 
 
-def test_a_repeat_is_a_duplicate_and_another_address_of_the_same_kind_too(redacting: FlaskClient) -> None:
+def test_a_repeat_is_a_duplicate_and_so_is_another_match_of_the_same_kind(redacting: FlaskClient) -> None:
     turn = {"session_id": "s", "interaction_id": "1"}
     assert log(redacting, **turn, prompt=f"to {MAIL}").get_json()["receipt"] == "created"
     assert log(redacting, **turn, prompt=f"to {MAIL}").get_json()["receipt"] == "duplicate"
@@ -161,7 +161,7 @@ def test_a_repeat_is_a_duplicate_and_another_address_of_the_same_kind_too(redact
     assert plan.get_json()["counts"] == {"nothing": 1}
 
 
-def test_what_was_replaced_is_counted_by_name_and_kept_nowhere(redacting: FlaskClient) -> None:
+def test_replacements_are_counted_and_the_originals_are_not_stored(redacting: FlaskClient) -> None:
     log(redacting, session_id="s", prompt=SAID, response=MAIL)
     redacting.post("/v1/interactions?dry_run=true", json={"session_id": "s", "prompt": MAIL})
     counted = [line for line in redacting.get("/metrics").text.splitlines() if line.startswith("turnlog_redact")]
@@ -194,7 +194,7 @@ def test_an_import_is_redacted_and_the_ledger_compares_what_would_be_stored(
 
     line = {"session_id": "s", "interaction_id": "1", "prompt": SAID}
     file.write_text(json.dumps(line | {"receipt": "created"}))
-    redaction = Redaction(list(finders(["mail"], {}, phone_regions=())))
+    redaction = Redaction(list(create_finders(["mail"], {}, phone_regions=())))
     repository = ConversationRepository(store, PROJECT, redaction=redaction)
     repository.log([Interaction.model_validate(line)])
     assert comparing.compare(repository, file).stored == 1
@@ -206,27 +206,27 @@ def failing(store: Store, *, fail_open: bool) -> ConversationRepository:
     return ConversationRepository(store, PROJECT, redaction=redaction)
 
 
-def test_closed_a_record_that_cannot_be_redacted_is_refused_alone(
+def test_failing_closed_only_rejects_the_record_that_cannot_be_redacted(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     repository = failing(store, fail_open=False)
     logger = logging.getLogger("turnlog.redaction")
     logger.addHandler(caplog.handler)
     try:
-        told = repository.log(
-            [Interaction(session_id="s", prompt=said) for said in ("one", f"unbearable {MAIL}", f"three {MAIL}")]
+        results = repository.log(
+            [Interaction(session_id="s", prompt=text) for text in ("one", f"unbearable {MAIL}", f"three {MAIL}")]
         )
     finally:
         logger.removeHandler(caplog.handler)
-    assert [kept.receipt.receipt for kept in told] == ["created", "rejected", "created"]
-    assert told[1].receipt.fields == ("prompt",)
-    assert "redacted (failing)" in (told[1].receipt.reason or "")
+    assert [kept.receipt.receipt for kept in results] == ["created", "rejected", "created"]
+    assert results[1].receipt.fields == ("prompt",)
+    assert "redacted (failing)" in (results[1].receipt.reason or "")
     prompts = [row["prompt"] for row in repository.transcript("s", {"limit": 10})["interactions"]]
     assert prompts == ["one", "three [mail]"]
     totals = repository.ledger.totals()
     assert (totals["received"], totals["rejected"], totals["not_redacted_failing"]) == (3, 1, 1)
     assert "RuntimeError" in caplog.text
-    assert "refused" in caplog.text
+    assert "rejected" in caplog.text
     assert "unbearable" not in caplog.text
     (planned,) = repository.dry_run([Interaction(session_id="s", prompt="unbearable")])
     assert planned.receipt.receipt == "rejected"
@@ -235,7 +235,7 @@ def test_closed_a_record_that_cannot_be_redacted_is_refused_alone(
     assert caught.value.field == "title"
 
 
-def test_open_it_is_stored_as_it_was_sent_and_counted(store: Store) -> None:
+def test_failing_open_stores_the_record_unredacted_and_counts_it(store: Store) -> None:
     repository = failing(store, fail_open=True)
     (kept,) = repository.log([Interaction(session_id="s", prompt=f"unbearable {MAIL}")])
     assert kept.receipt.receipt == "created"
@@ -244,7 +244,7 @@ def test_open_it_is_stored_as_it_was_sent_and_counted(store: Store) -> None:
     assert repository.ledger.totals()["not_redacted_failing"] == 1
 
 
-def test_over_http_a_refusal_names_the_field_and_what_failed(store: Store) -> None:
+def test_over_http_the_error_names_the_field_and_the_finder(store: Store) -> None:
     app = create_app(Settings.from_mapping(KEYLESS | {"TURNLOG_REDACT": "mail"}), store)
     app.extensions["conversation_repository"] = failing(store, fail_open=False)
     client = app.test_client()
@@ -257,62 +257,66 @@ def test_over_http_a_refusal_names_the_field_and_what_failed(store: Store) -> No
     assert problem(client.patch("/v1/sessions/s", json={"title": "unbearable"}), 422)["fields"][0]["path"] == "$.title"
 
 
-def test_a_text_that_takes_too_long_is_a_failure_and_not_a_wait() -> None:
+def test_a_text_that_takes_too_long_fails() -> None:
     seconds = iter(range(1_000_000))
     # each of its matches is looked for up to the end of the text
     slow = Redaction([Custom("slow", "a.*b|a")], clock=lambda: next(seconds), budget_s=20)
     patient: dict[str, Any] = {"prompt": "a" * 900}
-    assert slow.rows([patient]).replaced == {"slow": 900}
+    assert slow.redact_rows([patient]).replaced == {"slow": 900}
     long: dict[str, Any] = {"prompt": "a" * 5000}
-    redacted = slow.rows([long])
+    redacted = slow.redact_rows([long])
     assert redacted.failed == {"slow": 1}
-    assert redacted.refused[0].receipt == "rejected"
+    assert redacted.rejected[0].receipt == "rejected"
 
 
-def test_overlapping_finds_leave_one_marker() -> None:
-    redaction = Redaction([Custom("number", "[0-9]{4}"), *finders(["secrets", "mail", "card"], {}, phone_regions=())])
+def test_overlapping_matches_become_one_marker() -> None:
+    redaction = Redaction(
+        [Custom("number", "[0-9]{4}"), *create_finders(["secrets", "mail", "card"], {}, phone_regions=())]
+    )
     row: dict[str, Any] = {"prompt": f"{CARD}, token=a1{MAIL} and 1234"}
-    replaced = redaction.rows([row]).replaced
+    replaced = redaction.redact_rows([row]).replaced
     assert row["prompt"] == "[card], token=[secret] and [number]"
     assert replaced == {"card": 1, "secrets": 1, "number": 1}
 
 
-def test_names_that_become_one_are_numbered_and_none_is_lost() -> None:
+def test_names_that_become_equal_are_numbered() -> None:
     redaction = Redaction([Custom("x", "[abc]")])
     row: dict[str, Any] = {"metadata": {"a": 1, "b": 2, "[x]": 3, "[x] 2": 4, "c": 5}}
-    redaction.rows([row])
+    redaction.redact_rows([row])
     assert row["metadata"] == {"[x] 3": 1, "[x] 4": 2, "[x]": 3, "[x] 2": 4, "[x] 5": 5}
 
 
 @given(names=st.dictionaries(st.text(alphabet="ab[x] 2", max_size=6), st.integers(), max_size=12))
-def test_no_entry_is_ever_lost(names: dict[str, int]) -> None:
+def test_no_entry_is_lost(names: dict[str, int]) -> None:
     row: dict[str, Any] = {"metadata": dict(names)}
-    Redaction([Custom("x", "[ab]")]).rows([row])
+    Redaction([Custom("x", "[ab]")]).redact_rows([row])
     assert sorted(row["metadata"].values()) == sorted(names.values())
 
 
 @given(text=st.text())
-def test_any_text_is_gone_through_and_what_is_left_stays(text: str) -> None:
-    redaction = Redaction(list(finders(["secrets", "mail", "card", "ip", "phone"], {}, phone_regions=["US", "DE"])))
+def test_any_text_is_redacted_and_the_rest_stays(text: str) -> None:
+    redaction = Redaction(
+        list(create_finders(["secrets", "mail", "card", "ip", "phone"], {}, phone_regions=["US", "DE"]))
+    )
     row: dict[str, Any] = {"prompt": f"{text} {MAIL} {text}"}
-    redacted = redaction.rows([row])
+    redacted = redaction.redact_rows([row])
     assert not redacted.failed
     assert MAIL not in row["prompt"]
     again: dict[str, Any] = {"prompt": f"{text} {MAIL} {text}"}
-    redaction.rows([again])
+    redaction.redact_rows([again])
     assert again == row
 
 
-def test_a_ledger_counts_names_of_its_own() -> None:
+def test_a_ledger_counts_custom_names() -> None:
     ledger = Ledger(redacted=("mail", "badge"))
     ledger.redacted({"mail": 2}, {"badge": 1})
     totals = ledger.totals()
     assert (totals["redacted_mail"], totals["redacted_badge"], totals["not_redacted_badge"]) == (2, 0, 1)
 
 
-def test_feedback_is_redacted_and_said_again_a_duplicate(redacting: FlaskClient, backend: Backend) -> None:
-    said = {"session_id": "s", "interaction_id": "1", "value": SAID, "comment": f"Mail {MAIL}", "given_at": AT}
-    receipts = [redacting.post("/v1/feedback", json=said).get_json()["receipt"] for _ in range(2)]
+def test_feedback_is_redacted_and_a_repeat_is_a_duplicate(redacting: FlaskClient, backend: Backend) -> None:
+    body = {"session_id": "s", "interaction_id": "1", "value": SAID, "comment": f"Mail {MAIL}", "given_at": AT}
+    receipts = [redacting.post("/v1/feedback", json=body).get_json()["receipt"] for _ in range(2)]
     assert receipts == ["created", "duplicate"]
     (row,) = redacting.get("/v1/sessions/s/feedback").get_json()["feedback"]
     assert (row["value"], row["comment"]) == (STORED, "Mail [mail]")

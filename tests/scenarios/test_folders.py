@@ -19,8 +19,8 @@ PLAN = Plan.model_validate({"sessions_per_week": 2, "total_weeks": 3, "starts_on
 
 def test_a_plan_makes_the_whole_period_at_once(repository: ConversationRepository) -> None:
     folder = Folder(folder_id="ann", name="Ann", user_id="therapist", plan=PLAN)
-    first = repository.keep([folder], return_parents=True)[0]
-    again = repository.keep([folder], return_parents=True)[0]
+    first = repository.write([folder], return_parents=True)[0]
+    again = repository.write([folder], return_parents=True)[0]
     assert (first.receipt.receipt, again.receipt.receipt) == ("created", "duplicate")
     assert [each["receipt"] for each in first.receipt.planned] == ["created"] * 6
     assert [each["receipt"] for each in again.receipt.planned] == ["duplicate"] * 6
@@ -40,7 +40,7 @@ def test_fifty_at_once_get_fifty_numbers(backend: Backend) -> None:
     repositories = [ConversationRepository(backend.open(), PROJECT) for _ in range(2)]
 
     def open_next(n: int) -> int:
-        (kept,) = repositories[n % 2].keep([Session(folder_id="ann")], next_number=True, return_parents=True)
+        (kept,) = repositories[n % 2].write([Session(folder_id="ann")], next_number=True, return_parents=True)
         assert kept.receipt.session is not None
         return int(kept.receipt.session["session_number"])
 
@@ -66,9 +66,9 @@ def test_a_number_that_another_session_has(repository: ConversationRepository) -
 
 @pytest.mark.parametrize("weeks", [2, 5])
 def test_a_plan_may_get_longer_not_shorter(repository: ConversationRepository, weeks: int) -> None:
-    repository.keep([Folder(folder_id="ann", plan=PLAN)])
+    repository.write([Folder(folder_id="ann", plan=PLAN)])
     changed = Folder(folder_id="ann", plan=PLAN.model_copy(update={"total_weeks": weeks}))
-    (kept,) = repository.keep([changed])
+    (kept,) = repository.write([changed])
     page = repository.folder("ann", {"limit": 100})
     if weeks > 3:
         assert (kept.receipt.receipt, kept.receipt.fields) == ("filled", ("plan.total_weeks",))
@@ -81,7 +81,7 @@ def test_a_plan_may_get_longer_not_shorter(repository: ConversationRepository, w
 
 def test_a_plan_takes_in_what_has_its_number(repository: ConversationRepository) -> None:
     mine = repository.ensure_session(Session(session_id="mine", folder_id="ann", session_number=2))
-    (kept,) = repository.keep([Folder(folder_id="ann", plan=PLAN)])
+    (kept,) = repository.write([Folder(folder_id="ann", plan=PLAN)])
     assert kept.receipt.receipt == "filled"
     assert [each["receipt"] for each in kept.receipt.planned] == ["created", "filled", *["created"] * 4]
     assert kept.receipt.planned[1]["session_id"] == mine.session.id

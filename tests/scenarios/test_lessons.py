@@ -290,7 +290,7 @@ def test_a_call_that_may_be_meant_to_be_planned_writes_nothing(client: FlaskClie
 
 def test_eight_generators_race_for_the_same_lessons(backend: Backend) -> None:
     """Every receipt is true, and every key has one row: one of those that were tried."""
-    stores = [backend.open(), GroupCommit(backend.open(), patience_s=30)]
+    stores = [backend.open(), GroupCommit(backend.open(), max_wait_s=30)]
     clients = [create_app(Settings.from_mapping(KEYLESS), stores[n % 2]).test_client() for n in range(8)]
     start = threading.Barrier(len(clients))
 

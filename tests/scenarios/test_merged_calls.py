@@ -37,7 +37,7 @@ def together(store: Store, *calls: list[Record]) -> list[Told]:
     taker = Taker()
     for call in calls:
         with pytest.raises(NotWritten):
-            ConversationRepository(taker, PROJECT).keep(call, return_parents=True)
+            ConversationRepository(taker, PROJECT).write(call, return_parents=True)
     waiting = [group_commit._Call(batch) for batch in taker.batches]  # noqa: SLF001
     # without threads, so that it is the same group each time
     group_commit.GroupCommit(store, 5)._write(waiting, float("inf"))  # noqa: SLF001
@@ -105,9 +105,9 @@ def test_a_longer_plan_and_a_late_user_reach_every_planned_session(
         stated = {"sessions_per_week": 1, "total_weeks": weeks, **more}
         return Folder.model_validate({"folder_id": "f", "plan": stated})
 
-    repository.keep([plan(2, starts_on="2026-01-05")])
-    repository.keep([Folder(folder_id="f", user_id="u")])
-    repository.keep([plan(3)])
+    repository.write([plan(2, starts_on="2026-01-05")])
+    repository.write([Folder(folder_id="f", user_id="u")])
+    repository.write([plan(3)])
     rows = repository.folder("f", {"limit": 9})["sessions"]
     assert [(row["scheduled_on"], row["user_id"]) for row in rows] == [
         ("2026-01-05", "u"),
@@ -120,10 +120,10 @@ def test_who_opens_a_planned_session_says_when_it_is(repository: ConversationRep
     plan = Folder.model_validate(
         {"folder_id": "f", "plan": {"sessions_per_week": 1, "total_weeks": 2, "starts_on": "2026-01-05"}}
     )
-    repository.keep([plan])
+    repository.write([plan])
     opened = Session.model_validate({"folder_id": "f", "session_number": 1, "scheduled_on": "2026-01-06"})
     kept = repository.ensure_session(opened)
     assert (kept.receipt.receipt, kept.receipt.fields) == ("filled", ("scheduled_on",))
-    (again,) = repository.keep([plan])
+    (again,) = repository.write([plan])
     assert [each["receipt"] for each in again.receipt.planned] == ["duplicate", "duplicate"]
     assert repository.session(kept.session.id)["scheduled_on"] == "2026-01-06"

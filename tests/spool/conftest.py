@@ -1,4 +1,4 @@
-"""A spool in front of a real store that can be taken away."""
+"""A spool in front of a real store that can be made unavailable."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from conversation.settings import Settings
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.api import KEYLESS
-from tests.spool.away import Removable
+from tests.spool.flaky_store import FlakyStore
 
 PATIENCE_S = float(os.environ.get("TURNLOG_TEST_PATIENCE_S", "30"))
 
@@ -29,15 +29,15 @@ def eventually(look: Callable[[], bool], what: str, patience_s: float = PATIENCE
 
 
 @pytest.fixture
-def inner(database: str) -> Iterator[Removable]:
+def inner(database: str) -> Iterator[FlakyStore]:
     store = PostgresStore(database, deadline_s=5)
-    yield Removable(store)
+    yield FlakyStore(store)
     store.close()
 
 
 @pytest.fixture
-def open_spool(inner: Removable, tmp_path: Path) -> Iterator[Callable[..., Spool]]:
-    """Return a way to open a spool over the store, as each process has its own; without pauses between probes."""
+def open_spool(inner: FlakyStore, tmp_path: Path) -> Iterator[Callable[..., Spool]]:
+    """Return a function that opens a spool over the store, as each process does; without pauses between probes."""
     with ExitStack() as closing:
 
         def open_(limits: Limits | None = None, folder: Path = tmp_path / "spool" / "embedded") -> Spool:
@@ -60,7 +60,7 @@ def spool(open_spool: Callable[..., Spool]) -> Spool:
 
 @pytest.fixture
 def prompts(database: str) -> Callable[[], list[str]]:
-    """Return a way to read every prompt that the database holds."""
+    """Return a function that reads all prompts from the database."""
 
     def read() -> list[str]:
         with psycopg.connect(database) as connection:

@@ -29,8 +29,10 @@ import apsw
 
 from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.errors import StoreUnavailable
+from logging_store.operations import ServerSettings
+from logging_store.postgres.migrations import SCHEMA_VERSION
 from logging_store.spool import CircuitBreaker, Limits, Spool, drain
-from tests.spool.away import said
+from tests.spool.flaky_store import batch_of
 
 Wrong = Literal["kill", "power", "error", "dead", "full"]
 
@@ -131,10 +133,19 @@ class FileStore:
             [Receipt(receipt="created")] * len(batch.sessions), [Receipt(receipt="created")] * len(batch.interactions)
         )
 
-    def ping(self) -> dict[str, Any]:
+    def ping(self) -> ServerSettings:
         if self.away:
             raise StoreUnavailable
-        return {}
+        return {
+            "schema": SCHEMA_VERSION,
+            "server_version": "18.0",
+            "read_only": False,
+            "fsync": "on",
+            "synchronous_commit": "on",
+            "full_page_writes": "on",
+            "transaction_isolation": "read committed",
+            "rows_hidden": False,
+        }
 
     def _crash_point(self) -> None:
         with contextlib.suppress(apsw.Error), self._points.lock:  # a disk fails in the spool, not in the store
@@ -150,7 +161,7 @@ class FileStore:
 
 def run(folder: Path, scenario: dict[str, Any]) -> None:
     """Write while the store is away, let it come back, and wait until all is delivered; note what is acknowledged."""
-    drain.LOOK_FOR_ORPHANS_S = 0.02
+    drain.ORPHAN_SCAN_S = 0.02
     if scenario["largest_file"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (scenario["largest_file"], resource.RLIM_INFINITY))
     points = Points(scenario["at"], scenario["wrong"])
@@ -164,7 +175,10 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
             prompt = f"{scenario['name']}-{n}"
             with contextlib.suppress(StoreUnavailable):
                 text = scenario["filler"] * "x"
-                if {receipt.receipt for receipt in spool.write(said(prompt, response=text))} <= {"spooled", "created"}:
+                if {receipt.receipt for receipt in spool.write(batch_of(prompt, response=text))} <= {
+                    "spooled",
+                    "created",
+                }:
                     acknowledged.write(f"{prompt}\n".encode())
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     store.away = False

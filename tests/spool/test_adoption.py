@@ -1,4 +1,4 @@
-"""What a process adopted is its to deliver until it is delivered."""
+"""A process delivers the files that it adopted."""
 
 import fcntl
 import os
@@ -9,37 +9,35 @@ import pytest
 
 from logging_store.spool import Limits, Spool, SpoolDirectory
 from logging_store.spool.files import SpoolFile
-from logging_store.spool.locks import lock_of, take_lock
-from tests.spool.away import Removable, said
+from logging_store.spool.locks import lock_path, try_lock
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore, batch_of
 
 LIMITS = Limits(min_free_bytes=0)
 
 
-def test_an_adopted_file_is_not_forgotten_when_the_process_begins_one_of_its_own(tmp_path: Path) -> None:
+def test_an_adopted_file_is_still_drained_when_the_process_creates_its_own(tmp_path: Path) -> None:
     dead = SpoolDirectory(tmp_path, LIMITS)
-    dead.keep(said("from the dead"))
+    dead.append(batch_of("from the dead"))
     dead.close()
     heir = SpoolDirectory(tmp_path, LIMITS)
     heir.adopt_orphans()
-    heir.keep(said("of its own"))
-    assert len(list(heir.to_drain())) == 2
+    heir.append(batch_of("of its own"))
+    assert len(list(heir.drainable_files())) == 2
     heir.close()
 
 
-def test_a_lock_that_lost_its_file_is_removed_unless_somebody_holds_it(tmp_path: Path) -> None:
+def test_a_lock_without_a_file_is_removed_unless_a_process_holds_it(tmp_path: Path) -> None:
     left, held = tmp_path / "spool-left.sqlite3", tmp_path / "spool-held.sqlite3"
-    lock_of(left).touch()
-    owned = take_lock(held)
+    lock_path(left).touch()
+    owned = try_lock(held)
     assert owned is not None
     SpoolDirectory(tmp_path, LIMITS).adopt_orphans()
-    assert [path for path in (left, held) if lock_of(path).exists()] == [held]
+    assert [path for path in (left, held) if lock_path(path).exists()] == [held]
     os.close(owned)
 
 
-def test_a_file_that_cannot_be_read_is_left_for_a_person_and_told_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_corrupt_file_is_left_alone_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     unreadable = tmp_path / "spool-unreadable.sqlite3"
     unreadable.write_bytes(b"not a database, " * 100)
     directory = SpoolDirectory(tmp_path, LIMITS)
@@ -50,39 +48,39 @@ def test_a_file_that_cannot_be_read_is_left_for_a_person_and_told_once(
     assert (directory.depth().entries, directory.depth().bytes, directory.depth().oldest_s) == (0, 0, 0)
 
 
-def test_a_lock_whose_name_was_taken_away_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unlinked_lock_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "spool-new.sqlite3"
     lock = fcntl.flock
 
     def lock_after_somebody_tidied_up(descriptor: int, operation: int) -> None:
-        lock_of(path).unlink()
+        lock_path(path).unlink()
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", lock_after_somebody_tidied_up)
-    assert take_lock(path) is None
+    assert try_lock(path) is None
     monkeypatch.undo()
-    owned = take_lock(path)
+    owned = try_lock(path)
     assert owned is not None
-    assert take_lock(path) is None, "now it is held"
+    assert try_lock(path) is None, "now it is held"
     os.close(owned)
 
 
-def test_a_file_that_is_let_go_twice_unlocks_no_other(tmp_path: Path) -> None:
+def test_closing_a_file_twice_unlocks_no_other(tmp_path: Path) -> None:
     file = SpoolFile.create(tmp_path)
     file.abandon()
     other = SpoolFile.create(tmp_path)  # the numbers of the first file's descriptors are free again
     file.abandon()
     file.close()
-    assert take_lock(other.path) is None
-    other.retire()
+    assert try_lock(other.path) is None
+    other.delete()
 
 
-def test_a_damaged_file_keeps_back_no_other(tmp_path: Path, inner: Removable, prompts: Callable[[], list[str]]) -> None:
+def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, prompts: Callable[[], list[str]]) -> None:
     damaged, healthy = (SpoolDirectory(tmp_path, LIMITS) for _ in range(2))
     for n in range(40):
-        damaged.keep(said(f"damaged {n}", response="x" * 2000))
+        damaged.append(batch_of(f"damaged {n}", response="x" * 2000))
     damaged.close()
-    healthy.keep(said("healthy"))
+    healthy.append(batch_of("healthy"))
     healthy.close()
     first, _ = sorted(tmp_path.glob("spool-*.sqlite3"))
     content = bytearray(first.read_bytes())
@@ -92,15 +90,15 @@ def test_a_damaged_file_keeps_back_no_other(tmp_path: Path, inner: Removable, pr
     spool = Spool(inner, tmp_path, LIMITS)
     spool.start()
     eventually(lambda: "healthy" in prompts(), "the healthy one is delivered")
-    eventually(lambda: spool.backlog().unreadable_files == 1, "the damaged one is told of")
+    eventually(lambda: spool.backlog().unreadable_files == 1, "the damaged file is reported")
     assert first.exists()
     spool.close()
 
 
-def test_what_was_delivered_takes_no_room_and_cannot_be_read_from_the_file(tmp_path: Path) -> None:
+def test_delivered_entries_free_their_space_and_cannot_be_recovered(tmp_path: Path) -> None:
     file = SpoolFile.create(tmp_path)
     for n in range(50):
-        file.keep([said(f"a secret {n}", response="x" * 5000)])
+        file.append([batch_of(f"a secret {n}", response="x" * 5000)])
     full = file.path.stat().st_size
     assert b"a secret 7" in file.path.read_bytes()
     file.remove(file.oldest(49, 1 << 30))

@@ -28,13 +28,13 @@ from logging_store.batches import Batch, BatchReceipts
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.records.models import Interaction, Session
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirectory
-from logging_store.spool.blocked_sessions import HeldSessions
+from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.drain import Drain
 from logging_store.store import Store
-from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.model import Model
-from tests.statements import completions, creates, logged
+from tests.store_calls import ask
+from tests.strategies import completions, creates, logged
 from tests.traffic import RECEIVED, Row, Statement, as_batch
 
 pytestmark = pytest.mark.slow
@@ -91,7 +91,7 @@ class Waiting:
     def __init__(self, store: Store, path: Path) -> None:
         self.directory = SpoolDirectory(path, Limits(min_free_bytes=0))
         self.dead_letters = DeadLetters(path)
-        self._drain = Drain(store, self.directory, self.dead_letters, CircuitBreaker(), HeldSessions())
+        self._drain = Drain(store, self.directory, self.dead_letters, CircuitBreaker(), BlockedSessions())
 
     def deliver(self) -> None:
         while self.directory.depth().entries:
@@ -115,23 +115,25 @@ def agree(rows: Sequence[Row]) -> bool:
     return True
 
 
-def told_in_order(model: Model, written: Sequence[tuple[Batch, BatchReceipts]], said: dict[str, Statement]) -> None:
+def told_in_order(
+    model: Model, written: Sequence[tuple[Batch, BatchReceipts]], statements: dict[str, Statement]
+) -> None:
     """Let the model hear what arrived as it arrived; each receipt has to be the model's."""
     for batch, receipts in written:
         creates_told = [each for each in zip(batch.sessions, receipts.sessions, strict=True) if not each[0]["implicit"]]
         # what is in one batch arrives at once; then a create that states the key is weighed first
-        for row, told in sorted(creates_told, key=lambda each: "key" not in each[0]):
-            stated = said[fact(row)]
+        for row, receipt in sorted(creates_told, key=lambda each: "key" not in each[0]):
+            stated = statements[fact(row)]
             assert isinstance(stated, Session)
-            assert (told.receipt, frozenset(told.fields)) == model.create(stated)
+            assert (receipt.receipt, frozenset(receipt.fields)) == model.create(stated)
         for row in batch.sessions:
             if row["implicit"]:
-                model.bring_along(row.get("key", row["id"]))
-        for row, told in zip(batch.interactions, receipts.interactions, strict=True):
-            stated = said[fact(row)]
+                model.ensure_session(row.get("key", row["id"]))
+        for row, receipt in zip(batch.interactions, receipts.interactions, strict=True):
+            stated = statements[fact(row)]
             assert isinstance(stated, Interaction)
             (expected,) = model.log([stated.model_copy(update={"session_id": row["session_id"]})])
-            assert (told.receipt, frozenset(told.fields)) == expected
+            assert (receipt.receipt, frozenset(receipt.fields)) == expected
 
 
 def seen(row: Row, *, tags_ordered: bool) -> Row:
@@ -144,7 +146,7 @@ def seen(row: Row, *, tags_ordered: bool) -> Row:
 
 def of_store(store: Store, model: Model, *, tags_ordered: bool) -> dict[str, Row]:
     rows = {}
-    for session_id in model.held:
+    for session_id in model.sessions:
         page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session_id, "limit": 1000})
         session = ask(store, ops.SESSION, PROJECT, {"session_id": session_id})
         assert session is not None
@@ -157,7 +159,7 @@ def of_store(store: Store, model: Model, *, tags_ordered: bool) -> dict[str, Row
 
 def of_model(model: Model, *, tags_ordered: bool) -> dict[str, Row]:
     rows = {}
-    for session in model.held.values():
+    for session in model.sessions.values():
         for row in (model.view(session), *model.transcript(session)):
             rows[row.get("interaction_id", row["session_id"]) + row["session_id"]] = seen(
                 row, tags_ordered=tags_ordered
@@ -173,7 +175,7 @@ def carry_out(plan: Sequence[Act], store: Store, folder: Path) -> set[str]:
         if act.spool is None:
             store.write(batch)
         else:
-            spools[act.spool].directory.keep(batch)
+            spools[act.spool].directory.append(batch)
         if act.delivers is not None:
             spools[act.delivers].deliver()
     for spool in spools:
@@ -191,7 +193,7 @@ def refused(written: Sequence[tuple[Batch, BatchReceipts]]) -> set[str]:
         fact(row)
         for batch, receipts in written
         for row, receipt in zip((*batch.sessions, *batch.interactions), receipts, strict=True)
-        if not receipt.kept
+        if not receipt.acknowledged
     }
 
 
@@ -211,7 +213,7 @@ def in_a_single_pass(stated: Sequence[Statement]) -> tuple[Model, set[str]]:
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
-def test_the_order_of_arrival_changes_nothing_that_agrees(
+def test_records_that_agree_give_the_same_rows_in_any_order(
     database: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     tally: Counter[str] = Counter()
@@ -233,11 +235,11 @@ def test_the_order_of_arrival_changes_nothing_that_agrees(
         letters = carry_out(plan, arrivals, tmp_path / uuid.uuid4().hex)
 
         stated = [each for act in plan for each in act.stated]
-        said = {
+        statements = {
             fact((batch.interactions or batch.sessions)[0]): each for each in stated for batch in [as_batch([each])]
         }
         as_arrived = Model(PROJECT, lambda: RECEIVED)
-        told_in_order(as_arrived, arrivals.written, said)
+        told_in_order(as_arrived, arrivals.written, statements)
         assert of_store(store, as_arrived, tags_ordered=True) == of_model(as_arrived, tags_ordered=True)
 
         single_pass, agreed = in_a_single_pass(sorted(stated, key=str))
@@ -248,17 +250,17 @@ def test_the_order_of_arrival_changes_nothing_that_agrees(
             assert stored[name] == expected[name]
 
         turned_away = refused(arrivals.written)
-        told = {
+        rejected = {
             fact((batch.interactions or batch.sessions)[0])
             for act in plan
             if act.spool is None
             for each in act.stated
             for batch in [as_batch([each])]
         }
-        assert turned_away - told <= letters <= turned_away, "told to its caller, or a dead letter"
+        assert turned_away - rejected <= letters <= turned_away, "told to its caller, or a dead letter"
         tally.update(
             agreed=len(agreed), contradicted=len(expected) - len(agreed), letters=len(letters),
-            direct=len(told), spooled=sum(act.spool is not None for act in plan),
+            direct=len(rejected), spooled=sum(act.spool is not None for act in plan),
         )  # fmt: skip
 
     try:

@@ -1,4 +1,4 @@
-"""What callers and operators see while the store is away: 202, what waits marked as such, degraded, full."""
+"""What callers and operators see while the store is away: 202, spooled records marked as such, degraded, full."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Limits, Spool
 from tests.api import KEYLESS, log, problem, transcript
-from tests.spool.away import Removable
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
 
 
-def test_every_way_to_write_answers_202_and_says_spooled(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_every_way_to_write_answers_202_and_says_spooled(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     inner.away = AWAY
     one = log(client, session_id="s", interaction_id="i", prompt="Hello")
     assert (one.status_code, one.get_json()["receipt"], one.get_json()["interaction_key"]) == (202, "spooled", "i")
@@ -40,7 +40,9 @@ def test_every_way_to_write_answers_202_and_says_spooled(client: FlaskClient, sp
     assert client.get("/v1/sessions/s").get_json()["title"] == "T"
 
 
-def test_what_waits_is_shown_in_its_session_and_marked(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_spooled_records_are_shown_in_their_session_and_marked(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
+) -> None:
     log(client, session_id="s", interaction_id="1", prompt="stored", turn=1)
     log(client, session_id="s", interaction_id="3", prompt="half", turn=3)
     inner.away = AWAY
@@ -85,7 +87,7 @@ def transcript_is_complete(client: FlaskClient) -> bool:
     return answer.status_code == 200 and answer.get_json()["complete"]
 
 
-def test_paging_shows_a_waiting_record_once(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_paging_shows_a_spooled_record_once(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     for turn in range(5):
         log(client, session_id="s", interaction_id=str(turn), prompt=f"Said {turn}", turn=turn)
     inner.refuses = lambda _: StoreUnavailable("not now")
@@ -109,7 +111,9 @@ def test_paging_shows_a_waiting_record_once(client: FlaskClient, spool: Spool, i
     ]
 
 
-def test_readiness_tells_writable_degraded_and_full_apart(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_readiness_distinguishes_writable_degraded_and_full(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
+) -> None:
     assert client.get("/readyz").get_json()["status"] == "writable"
     inner.away = AWAY
     log(client, session_id="s", prompt="Hello")
@@ -126,8 +130,8 @@ def test_readiness_tells_writable_degraded_and_full_apart(client: FlaskClient, s
     assert client.get("/readyz").get_json()["status"] == "writable"
 
 
-def test_erasing_a_session_reaches_its_dead_letters(
-    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+def test_erasing_a_session_removes_its_dead_letters(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, tmp_path: Path
 ) -> None:
     inner.away = AWAY
     log(client, session_id="s", prompt="a secret")
@@ -143,7 +147,7 @@ def test_erasing_a_session_reaches_its_dead_letters(
     assert not any(b"a secret" in file.read_bytes() for file in tmp_path.rglob("*.sqlite3"))
 
 
-def test_dead_letters_that_cannot_be_read_are_told_of(client: FlaskClient, spool: Spool) -> None:
+def test_unreadable_dead_letters_are_reported(client: FlaskClient, spool: Spool) -> None:
     spool.directory.require_room()  # which makes the folder
     (spool.directory.path / "dead-letters.sqlite3").write_bytes(b"not a database, " * 100)
     ready = client.get("/readyz")
@@ -151,7 +155,7 @@ def test_dead_letters_that_cannot_be_read_are_told_of(client: FlaskClient, spool
     assert "turnlog_dead_letters NaN" in client.get("/metrics").text
 
 
-def test_every_record_is_in_the_ledger(spool: Spool, inner: Removable, tmp_path: Path) -> None:
+def test_every_record_is_counted_in_the_ledger(spool: Spool, inner: FlakyStore, tmp_path: Path) -> None:
     counts = Ledger()
     app = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)} | KEYLESS), spool)
     app.extensions["conversation_repository"] = ConversationRepository(spool, "default", ledger=counts)
@@ -167,25 +171,25 @@ def test_every_record_is_in_the_ledger(spool: Spool, inner: Removable, tmp_path:
     spool.directory.limits = Limits(min_free_bytes=1 << 60)
     log(client, prompt="kept nowhere")  # failed
 
-    told = {
+    metrics = {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
         for line in client.get("/metrics").text.splitlines()
         if not line.startswith("#")
     }
-    outcomes = {name: told[f'turnlog_records_total{{outcome="{name}"}}'] for name in (
+    outcomes = {name: metrics[f'turnlog_records_total{{outcome="{name}"}}'] for name in (
         "created", "filled", "duplicate", "conflict", "rejected", "spooled", "failed")}  # fmt: skip
     assert outcomes == {
         "created": 2, "filled": 1, "duplicate": 1, "conflict": 1, "rejected": 2, "spooled": 1, "failed": 1,
     }  # fmt: skip
-    assert told["turnlog_records_received_total"] == sum(outcomes.values())
-    assert told["turnlog_records_in_flight"] == 0
-    assert told["turnlog_spool_records"] == 1
-    assert told["turnlog_write_seconds_count"] == 7
-    assert told['turnlog_write_seconds_bucket{le="+Inf"}'] == 7
+    assert metrics["turnlog_records_received_total"] == sum(outcomes.values())
+    assert metrics["turnlog_records_in_flight"] == 0
+    assert metrics["turnlog_spool_records"] == 1
+    assert metrics["turnlog_write_seconds_count"] == 7
+    assert metrics['turnlog_write_seconds_bucket{le="+Inf"}'] == 7
 
 
-def test_operators_see_send_again_and_discard_dead_letters(
-    app: Flask, client: FlaskClient, spool: Spool, inner: Removable
+def test_operators_list_retry_and_discard_dead_letters(
+    app: Flask, client: FlaskClient, spool: Spool, inner: FlakyStore
 ) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         result = app.test_cli_runner().invoke(args=["spool", *arguments])
@@ -206,8 +210,8 @@ def test_operators_see_send_again_and_discard_dead_letters(
     assert "rejected: no good" in listed
     assert '"prompt": "Said 1"' in run("show", "2")[1]
     assert run("show", "99")[0] == 1
-    code, told = run("retry", "1")
-    assert (code, "rejected  no good" in told) == (1, True)
+    code, output = run("retry", "1")
+    assert (code, "rejected  no good" in output) == (1, True)
     assert run("retry")[0] == 2
     assert run("discard", "3")[0] == 2
     assert "Said 2" in run("show", "3")[1], "it is still there"
@@ -227,8 +231,8 @@ REFUSED_LATER = {
 
 
 @pytest.mark.parametrize("kind", REFUSED_LATER)
-def test_a_dead_letter_of_any_kind_stays_until_its_record_is_kept(
-    app: Flask, client: FlaskClient, spool: Spool, inner: Removable, kind: str
+def test_a_dead_letter_of_any_kind_stays_until_its_record_is_stored(
+    app: Flask, client: FlaskClient, spool: Spool, inner: FlakyStore, kind: str
 ) -> None:
     path, named, stored, refused = REFUSED_LATER[kind]
     client.post("/v1/sessions", json={"session_id": "s"})
@@ -244,8 +248,8 @@ def test_a_dead_letter_of_any_kind_stays_until_its_record_is_kept(
     assert [letter.receipt["fields"] for letter in spool.dead_letters.list()] == [list(refused)]
 
 
-def test_a_parent_that_is_refused_gets_no_letter_beside_its_children(
-    client: FlaskClient, spool: Spool, inner: Removable
+def test_a_rejected_parent_gets_no_dead_letter_besides_its_children(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
 ) -> None:
     client.post("/v1/sessions", json={"session_id": "first", "folder_id": "f", "session_number": 3})
     inner.away = AWAY
@@ -254,13 +258,13 @@ def test_a_parent_that_is_refused_gets_no_letter_beside_its_children(
         log(client, session_id="second", interaction_id=f"i{n}", prompt="Hello")
     inner.away = None
     delivered(spool)
-    letters = [[row["key"] for row in letter.batch.stated()] for letter in spool.dead_letters.list()]
+    letters = [[row["key"] for row in letter.batch.explicit_rows()] for letter in spool.dead_letters.list()]
     assert letters == [["second"]]
     assert [row["key"] for row in transcript(client, "second")] == ["i0", "i1", "i2"]
 
 
-def test_a_plan_that_is_taken_in_part_leaves_a_letter(
-    app: Flask, client: FlaskClient, spool: Spool, inner: Removable
+def test_a_plan_that_is_stored_in_part_leaves_a_dead_letter(
+    app: Flask, client: FlaskClient, spool: Spool, inner: FlakyStore
 ) -> None:
     # the session that derives from a number of the plan is in another folder
     second = identity.numbered_session("default", identity.folder("default", "p").id, 2).id
@@ -280,7 +284,7 @@ def test_a_plan_that_is_taken_in_part_leaves_a_letter(
     assert spool.dead_letters.count() == 1
 
 
-def test_a_waiting_session_shows_its_status(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_a_spooled_session_shows_its_status(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     inner.refuses = lambda _: StoreUnavailable("not now")
     ids = [
         client.post("/v1/sessions", json={"session_id": name} | more).get_json()["session_id"]

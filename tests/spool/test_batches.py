@@ -1,4 +1,4 @@
-"""Batches with keys of several parts while the store is away: the same rows come of them, later."""
+"""Batches with composite keys while the store is away give the same rows later."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import log, problem
-from tests.spool.away import Removable
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
 
@@ -26,7 +26,7 @@ def send(client: FlaskClient, on_conflict: str, *items: dict[str, Any]) -> dict[
     return answered
 
 
-def come_back(spool: Spool, inner: Removable) -> None:
+def come_back(spool: Spool, inner: FlakyStore) -> None:
     inner.away = None
     eventually(lambda: spool.breaker.is_closed and spool.directory.depth().entries == 0, "delivered")
 
@@ -44,8 +44,8 @@ def incomplete(item: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("on_conflict", ["keep", "report", "fill"])
-def test_what_waited_gives_the_rows_that_it_would_have_given_at_once(
-    client: FlaskClient, spool: Spool, inner: Removable, database: str, on_conflict: str
+def test_a_delivered_batch_gives_the_same_rows_as_a_direct_write(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, database: str, on_conflict: str
 ) -> None:
     stored = [lesson(slot, "Fractions") for slot in (1, 2, 3)]
     batch = [
@@ -65,13 +65,13 @@ def test_what_waited_gives_the_rows_that_it_would_have_given_at_once(
     assert send(client, on_conflict, *batch)["counts"] == {"spooled": 4}
     come_back(spool, inner)
     assert rows(database) == expected
-    told = {letter.batch.interactions[0]["key"]: letter.receipt["receipt"] for letter in spool.dead_letters.list()}
+    outcomes = {letter.batch.interactions[0]["key"]: letter.receipt["receipt"] for letter in spool.dead_letters.list()}
     keys = [f'{{"school":"Elm","slot":{slot}}}' for slot in (1, 2, 3, 4)]
-    assert told == {key: item["receipt"] for key, item in zip(keys, at_once, strict=True) if incomplete(item)}
+    assert outcomes == {key: item["receipt"] for key, item in zip(keys, at_once, strict=True) if incomplete(item)}
 
 
-def test_a_dead_letter_tells_what_differs(
-    app: Flask, client: FlaskClient, spool: Spool, inner: Removable, database: str
+def test_a_dead_letter_names_the_fields_that_differ(
+    app: Flask, client: FlaskClient, spool: Spool, inner: FlakyStore, database: str
 ) -> None:
     send(client, "keep", *(lesson(slot, "Fractions") for slot in (1, 2, 3)))
     inner.away = AWAY
@@ -94,8 +94,8 @@ def test_a_dead_letter_tells_what_differs(
     ]
 
 
-def test_twins_are_told_of_each_other_while_the_store_is_away(
-    client: FlaskClient, spool: Spool, inner: Removable, database: str
+def test_repeated_keys_are_reported_during_an_outage(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, database: str
 ) -> None:
     inner.away = AWAY
     answered = send(client, "keep", lesson(1, "Fractions"), lesson(1, "Fractions"), lesson(1, "Decimals"))
@@ -109,7 +109,7 @@ def test_twins_are_told_of_each_other_while_the_store_is_away(
     assert spool.dead_letters.count() == 0
 
 
-def test_a_plan_is_not_kept_for_later(client: FlaskClient, spool: Spool, inner: Removable, database: str) -> None:
+def test_a_dry_run_is_not_spooled(client: FlaskClient, spool: Spool, inner: FlakyStore, database: str) -> None:
     for away in (None, AWAY):
         inner.away = away
         counted = client.application.extensions["conversation_repository"].ledger.totals()

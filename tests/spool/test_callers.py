@@ -1,4 +1,4 @@
-"""Who calls can be proven while the store is away; who was never seen can't, and is told so."""
+"""Known callers are authenticated while the store is away; unknown ones get 503."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +15,15 @@ from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Limits, Spool
 from tests.access.conftest import ORIGIN, Calls
 from tests.api import problem
-from tests.spool.away import Removable
 from tests.spool.conftest import delivered
+from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
 CLAIM = "0123456789abcdef"
 
 
 @pytest.fixture
-def registry(inner: Removable) -> KeyRegistry:
+def registry(inner: FlakyStore) -> KeyRegistry:
     assert isinstance(inner.inner, FunctionStore)
     return KeyRegistry(inner.inner)
 
@@ -55,7 +55,7 @@ def opened(browser: Calls, name: str, status: int, claim: str = CLAIM) -> str:
     return token
 
 
-def test_a_known_caller_is_spooled(browser: Calls, backend: Calls, inner: Removable, spool: Spool) -> None:
+def test_a_known_caller_is_spooled(browser: Calls, backend: Calls, inner: FlakyStore, spool: Spool) -> None:
     token = opened(browser, "before", 201)
     assert backend("GET", "/v1/sessions").status_code == 200
     inner.away = AWAY
@@ -74,21 +74,21 @@ def test_a_known_caller_is_spooled(browser: Calls, backend: Calls, inner: Remova
     assert browser.open_session("another claim, of 16+", session_id="meanwhile").status_code == 409
 
 
-def test_who_was_never_seen_is_told_to_come_again(browser: Calls, backend: Calls, inner: Removable) -> None:
+def test_an_unknown_caller_gets_503_during_an_outage(browser: Calls, backend: Calls, inner: FlakyStore) -> None:
     inner.away = AWAY
     for answer in (browser.open_session(), backend.log(prompt="Hello")):
         assert problem(answer, 503)["retry_after"] > 0
 
 
-def test_a_typing_error_is_told_without_the_store(guarded: Flask, inner: Removable) -> None:
+def test_a_mistyped_key_is_reported_without_the_store(guarded: Flask, inner: FlakyStore) -> None:
     inner.away = AWAY
     mistyped = api_keys.make("secret")[:-1] + "-"
     assert Calls(guarded.test_client(), mistyped, {}).log(prompt="Hello").status_code == 401
     assert inner.asked == 0
 
 
-def test_a_service_that_starts_in_an_outage_knows_its_callers(
-    browser: Calls, inner: Removable, open_spool: Callable[..., Spool], tmp_path: Path, publishable_key: NewKey
+def test_a_service_that_starts_during_an_outage_knows_its_callers(
+    browser: Calls, inner: FlakyStore, open_spool: Callable[..., Spool], tmp_path: Path, publishable_key: NewKey
 ) -> None:
     token = opened(browser, "s", 201)
     inner.away = AWAY
@@ -100,8 +100,8 @@ def test_a_service_that_starts_in_an_outage_knows_its_callers(
     assert publishable_key.text.encode() not in known.read_bytes()
 
 
-def test_pages_leave_the_backend_its_share_of_the_spool(
-    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path, registry: KeyRegistry, publishable_key: NewKey
+def test_pages_leave_backends_a_share_of_the_spool(
+    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path, registry: KeyRegistry, publishable_key: NewKey
 ) -> None:
     spool = open_spool(Limits(max_bytes=8 << 20, min_free_bytes=0))
     client = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), spool).test_client()
@@ -122,8 +122,8 @@ def test_pages_leave_the_backend_its_share_of_the_spool(
     assert len(backend("GET", "/v1/sessions/pages/interactions").get_json()["interactions"]) == refused
 
 
-def test_a_page_of_a_known_key_may_call_a_service_that_starts_in_an_outage(
-    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path, publishable_key: NewKey
+def test_a_page_with_a_known_key_may_call_a_service_that_starts_during_an_outage(
+    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path, publishable_key: NewKey
 ) -> None:
     settings = Settings.from_mapping({"DATA_DIR": str(tmp_path)})
     question = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
@@ -139,8 +139,8 @@ def test_a_page_of_a_known_key_may_call_a_service_that_starts_in_an_outage(
     assert answers() == (ORIGIN, 202)  # another worker, or the service started again
 
 
-def test_what_was_appended_to_somebody_elses_session_in_an_outage_is_refused_when_it_arrives(
-    browser: Calls, backend: Calls, inner: Removable, spool: Spool
+def test_a_spooled_record_with_a_false_claim_is_rejected_on_delivery(
+    browser: Calls, backend: Calls, inner: FlakyStore, spool: Spool
 ) -> None:
     opened(browser, "warm", 201)
     backend.log(session_id="theirs", prompt="of the backend")
@@ -156,7 +156,7 @@ def test_what_was_appended_to_somebody_elses_session_in_an_outage_is_refused_whe
     assert [row["prompt"] for letter in letters for row in letter.batch.interactions] == ["forged"]
 
 
-def test_a_revoked_key_stops_when_its_proof_is_no_longer_fresh(
+def test_a_revoked_key_stops_when_its_cache_entry_expires(
     browser: Calls, registry: KeyRegistry, publishable_key: NewKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = opened(browser, "s", 201)
@@ -167,8 +167,8 @@ def test_a_revoked_key_stops_when_its_proof_is_no_longer_fresh(
     assert max(10, cached_lookup.STALE_OK_S) + 5 <= 30  # and a look-up, which a deadline ends
 
 
-def test_a_revoked_key_stays_revoked_in_an_outage(
-    browser: Calls, registry: KeyRegistry, publishable_key: NewKey, inner: Removable, monkeypatch: pytest.MonkeyPatch
+def test_a_revoked_key_stays_revoked_during_an_outage(
+    browser: Calls, registry: KeyRegistry, publishable_key: NewKey, inner: FlakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = opened(browser, "s", 201)
     registry.revoke(publishable_key.key)

@@ -1,4 +1,4 @@
-"""A chat while the store is away: 202, what waits is shown, and what is delivered is the same."""
+"""A chat while the store is away: 202, spooled messages are shown, and the same messages are delivered."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,8 +12,8 @@ from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import KEYLESS
-from tests.spool.away import Removable
 from tests.spool.conftest import eventually
+from tests.spool.flaky_store import FlakyStore
 
 SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -23,7 +23,7 @@ def client(open_spool: Callable[..., Spool]) -> FlaskClient:
     return create_app(Settings.from_mapping(KEYLESS), open_spool()).test_client()
 
 
-def test_a_chat_goes_on_while_the_store_is_away(client: FlaskClient, inner: Removable) -> None:
+def test_a_chat_continues_while_the_store_is_away(client: FlaskClient, inner: FlakyStore) -> None:
     inner.away = StoreUnavailable("nobody answers")
     started = client.post("/conversation/start", json={"conversationId": "c", "userId": "ada", "messages": SAID})
     body = started.get_json()
@@ -31,13 +31,13 @@ def test_a_chat_goes_on_while_the_store_is_away(client: FlaskClient, inner: Remo
     assert [message["receipt"] for message in body["messages"]] == ["spooled", "spooled"]
     assert (body["conversation"]["userId"], body["conversation"]["status"]) == ("ada", None)
     answer = {"role": "assistant", "content": "2", "reply_to": "u"}
-    said = client.post("/conversation/c/message", json=answer)
-    assert (said.status_code, said.get_json()["receipt"]) == (202, "spooled")
+    logged = client.post("/conversation/c/message", json=answer)
+    assert (logged.status_code, logged.get_json()["receipt"]) == (202, "spooled")
 
     page = client.get("/conversation/c").get_json()
     assert page["complete"] is False
-    told = [(message["role"], message["content"], message["spooled"]) for message in page["messages"]]
-    assert told == [("user", "Hi", True), ("assistant", "Hello", True), ("assistant", "2", True)]
+    shown = [(message["role"], message["content"], message["spooled"]) for message in page["messages"]]
+    assert shown == [("user", "Hi", True), ("assistant", "Hello", True), ("assistant", "2", True)]
 
     inner.away = None
     eventually(lambda: client.get("/conversation/c").status_code == 200 and delivered(client), "delivered")

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with the disk, at whichever operation: what was acknowledged is delivered, and nothing else."""
+"""Any disk operation may fail: every acknowledged record is delivered, and no other."""
 
 import json
 import random
@@ -70,7 +70,7 @@ def folders(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("wrong", ["kill", "power", "error", "full", "dead"])
-def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, folders: Path, wrong: str) -> None:
+def test_every_disk_operation_may_fail(runner: Runner, folders: Path, wrong: str) -> None:
     reached = 0
     for at in count(1):
         folder = folders / str(at)
@@ -91,7 +91,7 @@ def test_every_operation_on_the_disk_may_go_wrong(runner: Runner, folders: Path,
 
 
 @pytest.mark.parametrize("wrong", ["kill", "power"])
-def test_a_recovery_may_be_ended_too(runner: Runner, folders: Path, wrong: str) -> None:
+def test_a_recovery_may_be_interrupted_too(runner: Runner, folders: Path, wrong: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed: {seed}")  # noqa: T201 - pytest shows it when the test fails
     dice = random.Random(seed)
@@ -105,7 +105,7 @@ def test_a_recovery_may_be_ended_too(runner: Runner, folders: Path, wrong: str) 
         assert_kept(folder, f"{wrong} at {at} and in recovery")
 
 
-def test_no_file_may_grow_any_further(runner: Runner, folders: Path) -> None:
+def test_no_file_can_grow_on_a_full_disk(runner: Runner, folders: Path) -> None:
     acknowledged = set()
     for pages in range(1, 24):
         folder = folders / str(pages)

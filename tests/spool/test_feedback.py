@@ -1,4 +1,4 @@
-"""Feedback while the store is away, and however late it arrives."""
+"""Feedback while the store is away, however late it is delivered."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ from logging_store import operations as ops
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import create, in_path, log, problem
-from tests.asking import ask
-from tests.spool.away import Removable
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import FlakyStore
+from tests.store_calls import ask
 
 AWAY = StoreUnavailable("nobody answers")
 NOT_NOW = StoreUnavailable("not now")
@@ -33,7 +33,9 @@ def read(client: FlaskClient) -> list[tuple[str | None, object, bool]]:
     return [(row["author"], row["value"], row["spooled"]) for row in answer.get_json()["feedback"]]
 
 
-def test_it_is_kept_and_delivered_and_the_latest_counts(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_feedback_is_spooled_and_delivered_and_the_latest_counts(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
+) -> None:
     assert give(client, 1, given_at="2025-11-21T12:00:00Z") == "created"
     inner.away = AWAY
     assert give(client, 2, given_at="2025-11-21T13:00:00Z") == "spooled"
@@ -46,14 +48,14 @@ def test_it_is_kept_and_delivered_and_the_latest_counts(client: FlaskClient, spo
 
 
 @pytest.fixture
-def nothing_is_delivered(inner: Removable, spool: Spool) -> Callable[[], None]:
+def nothing_is_delivered(inner: FlakyStore, spool: Spool) -> Callable[[], None]:
     """Let writes wait though the store answers; return a way to wait until it is known that it does."""
     inner.refuses = lambda _: NOT_NOW
     return lambda: eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
 
 
-def test_what_waits_is_shown(
-    client: FlaskClient, spool: Spool, inner: Removable, nothing_is_delivered: Callable[[], None]
+def test_spooled_feedback_is_shown(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, nothing_is_delivered: Callable[[], None]
 ) -> None:
     inner.refuses = lambda _: None
     give(client, 1, author="bob", given_at="2025-11-21T12:00:00Z")
@@ -75,7 +77,7 @@ def test_what_waits_is_shown(
     assert read(client) == [(author, value, False) for author, value, _ in waiting]
 
 
-def test_what_waits_is_shown_of_one_author(
+def test_spooled_feedback_of_one_author_is_shown(
     client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None]
 ) -> None:
     for author in ("ada", "bob"):
@@ -86,15 +88,17 @@ def test_what_waits_is_shown_of_one_author(
     assert [(row["author"], row["spooled"]) for row in found] == [("ada", True)]
 
 
-def test_what_only_waits_makes_its_session_seen(client: FlaskClient, nothing_is_delivered: Callable[[], None]) -> None:
+def test_spooled_feedback_makes_its_session_visible(
+    client: FlaskClient, nothing_is_delivered: Callable[[], None]
+) -> None:
     give(client, True)
     nothing_is_delivered()
     assert read(client) == [(None, True, True)]
     assert client.get(in_path("chat")).get_json()["implicit"] is True
 
 
-def test_it_is_erased_with_its_session_and_with_its_author(
-    client: FlaskClient, inner: Removable, spool: Spool, nothing_is_delivered: Callable[[], None], database: str
+def test_feedback_is_erased_with_its_session_and_with_its_author(
+    client: FlaskClient, inner: FlakyStore, spool: Spool, nothing_is_delivered: Callable[[], None], database: str
 ) -> None:
     inner.refuses = lambda _: None
     create(client, session_id="chat", user_id="bob")
@@ -112,8 +116,8 @@ def test_it_is_erased_with_its_session_and_with_its_author(
     assert spool.dead_letters.count() == 0
 
 
-def test_what_is_refused_for_good_is_a_dead_letter_that_names_its_interaction(
-    client: FlaskClient, inner: Removable, spool: Spool
+def test_rejected_feedback_is_a_dead_letter_that_names_its_interaction(
+    client: FlaskClient, inner: FlakyStore, spool: Spool
 ) -> None:
     inner.away = AWAY
     give(client, 1)

@@ -1,16 +1,18 @@
-"""What people see on the pages while the store is away: what waits on this machine, marked, and sentences."""
+"""The pages while the store is away: spooled records, marked, and explanations."""
 
 from flask.testing import FlaskClient
 
 from logging_store.errors import StoreUnavailable
 from tests.api import log
 from tests.pages.html import page_of, texts
-from tests.spool.away import Removable
+from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
 
 
-def test_a_conversation_shows_what_waits_and_says_that_it_lacks_the_rest(client: FlaskClient, inner: Removable) -> None:
+def test_a_conversation_shows_spooled_turns_and_says_that_it_is_incomplete(
+    client: FlaskClient, inner: FlakyStore
+) -> None:
     log(client, session_id="s", interaction_id="1", prompt="stored", turn=1)
     inner.away = AWAY
     log(client, session_id="s", interaction_id="2", prompt="waiting", response="too", turn=2)
@@ -20,7 +22,7 @@ def test_a_conversation_shows_what_waits_and_says_that_it_lacks_the_rest(client:
     assert "may be incomplete" in texts(page, "[role=alert]")[0]
 
 
-def test_what_can_not_be_read_now_is_told_to_a_reader(client: FlaskClient, inner: Removable) -> None:
+def test_a_reader_is_told_what_cannot_be_read_now(client: FlaskClient, inner: FlakyStore) -> None:
     log(client, session_id="s", prompt="stored")
     inner.away = AWAY
     for path in ("/sessions/s", "/sessions", "/search?q=stored", "/live", "/folders"):

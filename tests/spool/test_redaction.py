@@ -1,4 +1,4 @@
-"""Neither the spool nor a dead letter ever holds what is to be replaced."""
+"""The spool and the dead letters only contain redacted texts."""
 
 from pathlib import Path
 
@@ -7,14 +7,16 @@ from conversation.settings import Settings
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.spool import Spool
 from tests.api import KEYLESS, create, log, transcript
-from tests.spool.away import Removable
 from tests.spool.conftest import delivered
+from tests.spool.flaky_store import FlakyStore
 
 MAIL = "ada@example.com"
 SAID, STORED = f"I am {MAIL}", "I am [mail]"
 
 
-def test_the_spool_and_the_dead_letters_hold_what_is_redacted(inner: Removable, spool: Spool, tmp_path: Path) -> None:
+def test_the_spool_and_the_dead_letters_only_have_redacted_texts(
+    inner: FlakyStore, spool: Spool, tmp_path: Path
+) -> None:
     settings = Settings.from_mapping(KEYLESS | {"TURNLOG_REDACT": "mail", "DATA_DIR": str(tmp_path)})
     client = create_app(settings, spool).test_client()
     inner.away = StoreUnavailable("nobody answers")

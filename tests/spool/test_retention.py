@@ -1,4 +1,4 @@
-"""Nothing expires of which something waits in this machine's spool, whatever it is known by there."""
+"""Sessions and folders with spooled records don't expire, whatever name the records use."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,14 +13,14 @@ from logging_store.records.models import Folder, Interaction, Plan, Session
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Spool
 from logging_store.upkeep.retention import Expired, Retention
-from tests.spool.away import PROJECT, Removable
 from tests.spool.conftest import delivered
+from tests.spool.flaky_store import PROJECT, FlakyStore
 
 NOT_NOW = StoreUnavailable("not now")
 
 
 @pytest.fixture
-def past(inner: Removable) -> ConversationRepository:
+def past(inner: FlakyStore) -> ConversationRepository:
     """Return the log as it was written long ago."""
     return ConversationRepository(inner.inner, PROJECT, lambda: datetime.now(UTC) - timedelta(days=100))
 
@@ -31,13 +31,13 @@ def now(spool: Spool) -> ConversationRepository:
 
 
 @pytest.fixture
-def expire(spool: Spool, inner: Removable) -> Callable[[], list[Expired]]:
+def expire(spool: Spool, inner: FlakyStore) -> Callable[[], list[Expired]]:
     """Return a way to expire what is older than 90 days, and its steps: those that it would take, and those it took."""
 
     def run() -> list[Expired]:
         assert isinstance(inner.inner, FunctionStore)
-        retention = Retention(inner.inner, spool.directory.sessions)
-        retention.keep(PROJECT, 90)
+        retention = Retention(inner.inner, spool.directory.parent_ids)
+        retention.set_keep_days(PROJECT, 90)
         (project,) = retention.projects(PROJECT)
         steps = [step for dry_run in (True, False) for step in retention.expire(project, 90, dry_run=dry_run)]
         return [step for step in steps if any(step)]
@@ -50,15 +50,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("logging_store.spool.files._BUSY_MS", 10)
 
 
-def come_back(spool: Spool, inner: Removable) -> None:
+def come_back(spool: Spool, inner: FlakyStore) -> None:
     inner.refuses = lambda _: None
     delivered(spool)
     assert spool.dead_letters.count() == 0
 
 
-def test_a_folder_of_which_something_waits_does_not_expire(
+def test_a_folder_with_spooled_records_does_not_expire(
     spool: Spool,
-    inner: Removable,
+    inner: FlakyStore,
     past: ConversationRepository,
     now: ConversationRepository,
     expire: Callable[[], list[Expired]],
@@ -74,9 +74,9 @@ def test_a_folder_of_which_something_waits_does_not_expire(
     assert (found["folder"]["name"], found["folder"]["metadata"], len(found["sessions"])) == ("Old", {"a": 1}, 2)
 
 
-def test_a_session_of_which_something_waits_under_its_number_does_not_expire(
+def test_a_session_with_spooled_records_under_its_number_does_not_expire(
     spool: Spool,
-    inner: Removable,
+    inner: FlakyStore,
     past: ConversationRepository,
     now: ConversationRepository,
     expire: Callable[[], list[Expired]],
@@ -92,7 +92,7 @@ def test_a_session_of_which_something_waits_under_its_number_does_not_expire(
 
 
 def test_a_folder_whose_session_is_in_use_is_not_counted_either(
-    inner: Removable,
+    inner: FlakyStore,
     past: ConversationRepository,
     now: ConversationRepository,
     expire: Callable[[], list[Expired]],
@@ -104,9 +104,9 @@ def test_a_folder_whose_session_is_in_use_is_not_counted_either(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_while_it_is_not_known_what_waits_nothing_expires(
+def test_nothing_expires_while_the_spool_cannot_be_read(
     spool: Spool,
-    inner: Removable,
+    inner: FlakyStore,
     past: ConversationRepository,
     now: ConversationRepository,
     expire: Callable[[], list[Expired]],
@@ -124,7 +124,7 @@ def test_while_it_is_not_known_what_waits_nothing_expires(
     assert expire() == [Expired(sessions=1, interactions=1)] * 2
 
 
-def test_a_file_that_nobody_can_read_holds_nothing_up(
+def test_a_corrupt_file_stops_no_expiry(
     spool: Spool, past: ConversationRepository, expire: Callable[[], list[Expired]]
 ) -> None:
     past.log([Interaction(session_id="s", prompt="Hello")])

@@ -18,7 +18,7 @@ from logging_store.records import identity
 from logging_store.records.json_values import JsonObject
 from logging_store.records.models import Session, Title
 from logging_store.records.values import Identifier, Name
-from logging_store.repository import Kept
+from logging_store.repository import WriteResult
 
 blueprint = Blueprint("chats", __name__)
 
@@ -56,7 +56,7 @@ def start_conversation() -> Response:
     name = stated.conversation_id or identity.new_id()
     placed = place(messages, lambda position: f"start-{position}" if stated.conversation_id else identity.new_id())
     session = Session(session_id=name, user_id=stated.user_id, title=stated.title, metadata=stated.metadata)
-    started, *said = http.repository(creating_session=True).keep(
+    started, *said = http.repository(creating_session=True).write(
         [session, *(each.record(name) for each in placed)], return_parents=True
     )
 
@@ -64,7 +64,7 @@ def start_conversation() -> Response:
     ids = {"conversation_id": name, "session_id": started.session.id}
     receipts = [_receipt(each, kept, camel=camel) for each, kept in zip(placed, said, strict=True)]
     everything = [kept.receipt for kept in (started, *said)]
-    if not all(receipt.kept for receipt in everything):
+    if not all(receipt.acknowledged for receipt in everything):
         wrong = _wrong(stated, started.receipt, camel=camel) + [
             field
             for position, (each, kept) in enumerate(zip(placed, said, strict=True))
@@ -101,7 +101,7 @@ def add_message(session: str) -> Response:
     camel = message.camel
     ids = {"conversation_id": session, "session_id": kept.session.id}
     told = _receipt(placed, kept, camel=camel)
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         receipt = kept.receipt.model_copy(update={"fields": tuple(told["fields"])})
         return problems.refused(receipt, spell(ids | {"message_id": _id_of(placed, kept)}, camel=camel))
     return http.answer(http.status_of(kept.receipt), spell({"success": True, **ids}, camel=camel) | told)
@@ -154,7 +154,7 @@ def _view(stated: Start, receipt: Receipt) -> dict[str, Any]:
     return {name: known.get(name) for name in names if name not in {"conversation_id", "session_id"}}
 
 
-def _id_of(placed: Placed, kept: Kept) -> str:
+def _id_of(placed: Placed, kept: WriteResult) -> str:
     if placed.message.message_id:
         return placed.message.message_id
     if not placed.answers or kept.interaction is None:
@@ -162,7 +162,7 @@ def _id_of(placed: Placed, kept: Kept) -> str:
     return answer_id(http.repository().project, kept.session.id, kept.interaction.id)
 
 
-def _receipt(placed: Placed, kept: Kept, *, camel: bool) -> dict[str, Any]:
+def _receipt(placed: Placed, kept: WriteResult, *, camel: bool) -> dict[str, Any]:
     receipt = {
         "message_id": _id_of(placed, kept),
         "receipt": kept.receipt.receipt,
@@ -180,7 +180,7 @@ def _wrong(
     stated: Start | Message, receipt: Receipt, path: tuple[str | int, ...] = (), *, camel: bool
 ) -> list[dict[str, str]]:
     """Return what is wrong with which fields; `path`: where in the body they stand."""
-    if receipt.kept:
+    if receipt.acknowledged:
         return []
     detail = receipt.reason or "Another value is stored"
     names = _fields(stated, receipt, camel=camel)
@@ -189,7 +189,7 @@ def _wrong(
 
 def _refused(receipts: list[Receipt], wrong: list[dict[str, str]], more: dict[str, Any]) -> Response:
     """Answer for a conversation of which something was not kept; the rest was, and its receipts say so."""
-    refused = [receipt for receipt in receipts if not receipt.kept]
+    refused = [receipt for receipt in receipts if not receipt.acknowledged]
     if any(receipt.reason == "erased" for receipt in refused):
         return problems.problem("session-erased", "The conversation was erased; nothing can be added to it", **more)
     conflict = any(receipt.receipt == "conflict" for receipt in refused)

@@ -27,7 +27,7 @@ _SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": [â
 def create_session() -> Response:
     stated = http.read_record(Session)
     kept = http.repository(creating_session=True).ensure_session(stated)
-    if not kept.receipt.kept:
+    if not kept.receipt.acknowledged:
         return problems.refused(kept.receipt, session_ids(kept))
     answer = jsonify(
         session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt, **http.session_token(kept)
@@ -50,7 +50,7 @@ def create_session() -> Response:
 def log_interaction() -> Response:
     stated = http.read_record(Interaction, _SEVERAL)
     (kept,) = http.repository().log([stated])
-    if not kept.receipt.kept or kept.interaction is None:
+    if not kept.receipt.acknowledged or kept.interaction is None:
         return problems.refused(kept.receipt, interaction_ids(kept))
     answer = jsonify(
         session_id=stated.session_id or kept.session.id,

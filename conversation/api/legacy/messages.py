@@ -63,7 +63,7 @@ class Message(Spelled):
         Annotated[
             Any,
             AfterValidator(_text_or_parts),
-            json_schema.ShapedAs(json_schema.Parts),
+            json_schema.DocumentedAs(json_schema.Parts),
             Field(description="A text, or a list of parts."),
         ]
         | None

@@ -59,7 +59,7 @@
  */
 /**
  * What somebody says of an interaction, as in `POST /v1/feedback`, in camelCase.
- * @typedef {object} Judgement
+ * @typedef {object} FeedbackInput
  * @property {boolean | number | string} value
  * @property {string} [name] what is judged; of what one author says under one name the latest counts. "rating" if left out
  * @property {string} [comment]
@@ -253,7 +253,7 @@ export class Turnlog {
 
   /**
    * Says something of an interaction of this session, or says it otherwise. Settles as `interaction` does.
-   * @param {Judgement & {interactionId: string}} judgement
+   * @param {FeedbackInput & {interactionId: string}} judgement
    * @returns {Promise<Receipt>}
    */
   feedback(judgement) {
@@ -600,10 +600,10 @@ class Turn {
   #text = "";
   #over = false;
   /** @type {(fields: Fields) => Promise<Receipt>} */ #say;
-  /** @type {(judgement: Judgement) => Promise<Receipt>} */ #judge;
+  /** @type {(judgement: FeedbackInput) => Promise<Receipt>} */ #judge;
 
   /** @param {string} interactionId @param {Promise<Receipt>} logged @param {(fields: Fields) => Promise<Receipt>} say
-   *  @param {(judgement: Judgement) => Promise<Receipt>} judge */
+   *  @param {(judgement: FeedbackInput) => Promise<Receipt>} judge */
   constructor(interactionId, logged, say, judge) {
     this.interactionId = interactionId;
     /** The receipt of the prompt. */
@@ -612,7 +612,7 @@ class Turn {
     this.#judge = judge;
   }
 
-  /** Says something of this interaction, whether it is over or not. @param {Judgement} judgement */
+  /** Says something of this interaction, whether it is over or not. @param {FeedbackInput} judgement */
   feedback(judgement) {
     return this.#judge(judgement);
   }

@@ -17,8 +17,8 @@ from conversation.archive.dialogues import describe_errors, to_text, without
 from conversation.archive.entries import Document, Entry, ParsedRecord, RejectedEntry
 from conversation.archive.exporting import ExportItem
 from logging_store import operations as ops
-from logging_store.records.models import Record
-from logging_store.records.restored import (
+from logging_store.records.models import (
+    Record,
     RestoredFeedback,
     RestoredFolder,
     RestoredInteraction,

@@ -99,7 +99,7 @@ def _with_facts(parsed: ParsedRecord, facts: dict[str, tuple[str, Callable[[Any]
                 continue  # reported when the row was read
             del holders[0][column]
     metadata["messages"] = [each for each in asides if each.keys() != {"role"}]
-    fields = interaction.facts("metadata") | found | ({"metadata": metadata} if metadata["messages"] else {})
+    fields = interaction.json_fields("metadata") | found | ({"metadata": metadata} if metadata["messages"] else {})
     try:
         return ParsedRecord(parsed.location, Interaction.model_validate(fields))
     except ValidationError:

@@ -1,14 +1,15 @@
--- {key: {project, id, kind, digest: hex, hint, name?, scopes, origins, token_secret, expires_at?}, first?} -> the key;
--- null if it was to be the `first` of all keys and isn't.
+-- Creates a key. With `first` only if there is no key at all.
+-- Takes {key: {project, id, kind, digest: hex, hint, name?, scopes, origins, token_secret, expires_at?}, first?}.
+-- Returns the key, or null.
 create or replace function turnlog.create_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    made turnlog.ai_keys;
+    created turnlog.ai_keys;
 begin
     if coalesce((request ->> 'first')::boolean, false) then
-        lock table turnlog.ai_keys in share row exclusive mode; -- services that start together make one key, not each
+        lock table turnlog.ai_keys in share row exclusive mode; -- services that start together create one key
         if exists (select from turnlog.ai_keys) then
             return null;
         end if;
@@ -19,8 +20,8 @@ begin
            k ->> 'hint', k ->> 'name', array(select jsonb_array_elements_text(k -> 'scopes')),
            array(select jsonb_array_elements_text(k -> 'origins')), k ->> 'token_secret', statement_timestamp(),
            (k ->> 'expires_at')::timestamptz
-      from (select request -> 'key' as k) as stated
-    returning * into made;
-    return turnlog.key_row(made);
+      from (select request -> 'key' as k) as given
+    returning * into created;
+    return turnlog.key_row(created);
 end
 $$;

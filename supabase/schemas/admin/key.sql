@@ -1,4 +1,5 @@
--- {digest: hex} -> the key with its token_secret, whatever its state, or null. Notes its last use, to the minute.
+-- Looks up a key by its digest and records its last use, to the minute.
+-- Takes {digest: hex}. Returns the key with its token_secret, even if it is revoked or expired, or null.
 create or replace function turnlog.key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -13,7 +14,7 @@ begin
     end if;
     if found_key.revoked_at is null and not current_setting('transaction_read_only')::boolean
        and coalesce(found_key.last_used_at < statement_timestamp() - interval '1 minute', true) then
-        -- who is noting it already does it for all: nobody waits for a note
+        -- a concurrent call already records it: nobody waits for that
         update turnlog.ai_keys as k
            set last_used_at = statement_timestamp()
          where (k.project, k.id) in (select l.project, l.id from turnlog.ai_keys as l

@@ -1,4 +1,4 @@
--- {project?} -> {keys: [...]}, the oldest first.
+-- Lists the keys of a project, or of all, oldest first. Takes {project?}. Returns {keys: [...]}.
 create or replace function turnlog.keys(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

@@ -1,4 +1,5 @@
--- {} -> {origins: [...]}: of the pages that may use some key. All at once, so that who asks for one costs no look-up.
+-- Lists the origins of all pages that may use a key, so that a preflight request needs no lookup. Takes {}. Returns
+-- {origins: [...]}.
 create or replace function turnlog.origins(request jsonb default '{}') returns jsonb
 language plpgsql stable
 set search_path = ''

@@ -1,9 +1,10 @@
+-- Returns the schema's version and the server's settings on which durability depends. Takes {}.
 create or replace function turnlog.ping(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema', '20261128000000', -- the release's migration; a role that rows are hidden from is told, too
+        'schema', '20261128000000', -- the version of the release's migration
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),

@@ -1,4 +1,4 @@
--- {project?} -> {projects: [{project, keep_days, now}]}: those of which something is stored, or said here.
+-- Lists the projects with records, keys or settings. Takes {project?}. Returns {projects: [{project, keep_days, now}]}.
 create or replace function turnlog.projects(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -7,14 +7,14 @@ set enable_seqscan = off -- a look for each project, never a whole table
 as $$
 declare
     now constant timestamptz := statement_timestamp();
-    one text;
+    previous text;
     named text[] := '{}';
 begin
     loop
-        one := (select s.project from turnlog.ai_sessions as s
-                 where one is null or s.project > one order by s.project limit 1);
-        exit when one is null;
-        named := named || one;
+        previous := (select s.project from turnlog.ai_sessions as s
+                 where previous is null or s.project > previous order by s.project limit 1);
+        exit when previous is null;
+        named := named || previous;
     end loop;
     named := named || array(select p.project from turnlog.ai_projects as p)
                    || array(select k.project from turnlog.ai_keys as k);

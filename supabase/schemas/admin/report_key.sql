@@ -1,4 +1,4 @@
--- {project} -> {key}: what the project's reports are signed with, in hexadecimal digits; made when it is first asked for.
+-- Returns the key that signs a project's reports, created at its first use. Takes {project}. Returns {key: hex}.
 create or replace function turnlog.report_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''

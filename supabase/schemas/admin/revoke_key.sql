@@ -1,4 +1,4 @@
--- {id} -> the key, which opens nothing from now on, or null. Asking again changes nothing.
+-- Revokes a key; a further call changes nothing. Takes {id}. Returns the key, or null.
 create or replace function turnlog.revoke_key(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''

@@ -1,7 +1,7 @@
--- {tables: [name ...]} -> who may do what with these tables and Turnlog's functions, public.turnlog among them:
--- caller: {name, is_owner, is_superuser, bypasses_rls}; roles: those of Supabase that are there, with what they are;
--- granted: rights that were given to others than the owner, service_role and the caller; reached: what anon and
--- authenticated can do, however they come by it; lacking: what service_role and the caller can't do, and need.
+-- Reports who may use these tables and Turnlog's functions, public.turnlog among them. Takes {tables: [name ...]}.
+-- Returns caller: {name, is_owner, is_superuser, bypasses_rls}; roles: Supabase's roles that exist, with their
+-- attributes; granted: rights of others than the owner, service_role and the caller; reached: what anon and
+-- authenticated can do, however they come by it; lacking: rights that service_role or the caller need and don't have.
 create or replace function turnlog.access(request jsonb) returns jsonb
 language sql stable
 set search_path = ''

@@ -1,9 +1,9 @@
--- {tables?: [name ...]} -> the shape of these tables of Turnlog's (of all there are, if none are named) and of
--- Turnlog's functions: {tables, columns, constraints, indexes, triggers, policies, functions, comments}, each name ->
--- definition. Where Supabase's role for services is, public.turnlog is one of them, and so is any other function that
--- Supabase's API could take for it. Comments are those that mark what is ours.
--- The same on every version of PostgreSQL: not-null constraints, which have names of their own since 18, are told
--- with their columns, and a function's text is a hash that line ends don't change.
+-- Describes the schema for comparison: {tables, columns, constraints, indexes, triggers, policies, functions,
+-- comments}, each name -> definition. Takes {tables?: [name ...]}; all tables by default. Where Supabase's service_role
+-- exists, public.turnlog belongs to it, and so does any other function that Supabase's API could take for it. The
+-- comments are those that mark what is ours.
+-- The result is the same on every version of PostgreSQL: not-null constraints, which have names since 18, are part of
+-- their columns, and a function's text is a hash that doesn't depend on line ends.
 create or replace function turnlog.catalogue(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''

@@ -1,7 +1,8 @@
--- {foreign: [{table, columns, references, referenced}], keys: [{table, columns, required}], names: [{table, column}]} ->
--- what is wrong with the rows of Turnlog's own tables, whatever their constraints say: {orphans: [{table, references,
--- rows, examples}], incomplete: [{table, columns, rows}], repeated: [{table, columns, values, examples}],
--- placeholders: [{table, column, rows}], undead: rows that an erased session still has}. Only what is found is listed.
+-- Finds rows of Turnlog's tables that break their identity, whatever the constraints say.
+-- Takes {foreign: [{table, columns, references, referenced}], keys: [{table, columns, required}], names: [{table,
+-- column}]}. Returns {orphans: [{table, references, rows, examples}], incomplete: [{table, columns, rows}], repeated:
+-- [{table, columns, values, examples}], placeholders: [{table, column, rows}], undead: interactions of erased
+-- sessions}; only findings are listed.
 create or replace function turnlog.identities(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -52,7 +53,7 @@ begin
         execute format(
             'select count(*) from turnlog.%1$I as c where c.%2$I is not null and %3$s',
             entry ->> 'table', entry ->> 'column',
-            turnlog.blank(format('c.%I::text', entry ->> 'column')))
+            turnlog.blank_condition(format('c.%I::text', entry ->> 'column')))
            into found;
         if found > 0 then
             answer := jsonb_insert(answer, '{placeholders,-1}', entry || jsonb_build_object('rows', found), true);

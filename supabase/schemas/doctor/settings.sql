@@ -1,5 +1,6 @@
--- {settings: [name ...]} -> {now: seconds since the epoch, database, login, settings: {name: {value, source}}, overrides:
--- [{role, database, setting, value}]}: what holds for the caller, and what is set for this database or the roles that write.
+-- Returns the settings in force for the caller, and those set for this database or for the roles that write. Takes
+-- {settings: [name ...]}. Returns {now: seconds since the epoch, database, login, settings: {name: {value, source}},
+-- overrides: [{role, database, setting, value}]}.
 create or replace function turnlog.settings(request jsonb) returns jsonb
 language sql volatile -- of two calls in one statement the second is later
 set search_path = ''

@@ -1,6 +1,7 @@
--- {project, user_id, limit, after?} -> {sessions, interactions, participants, feedback, participations, turns, folders, after}: counts
--- what there is of a user, `limit` sessions with each call: first their own, then others' that they take part in, and with
--- the last of those their folders, and what they said of others' sessions. The sum of all calls counts; `after` is null at the end.
+-- Counts the data of a user, `limit` sessions per call: first the user's own sessions, then others' sessions in which
+-- the user takes part, and with the last page of those the user's folders and feedback on others' sessions. Sum up all
+-- pages. Takes {project, user_id, limit, after?}. Returns {sessions, interactions, participants, feedback,
+-- participations, turns, folders, after}; `after` is null on the last page.
 create or replace function turnlog.count_user(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

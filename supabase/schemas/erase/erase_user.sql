@@ -1,15 +1,16 @@
--- {project, user_id, most, begin?, waiting?, stated?, dry_run?, among?, limit?, after?} -> {erased_at, sessions, interactions, participants,
--- feedback, participations, turns, folders, session_ids, left, proof}: takes a part of what there is of a user away, up to `most`
--- interactions, and is asked again while there is something `left`. The counts are those of all calls since the one
--- that said `begin`, also where that was another that was cut.
+-- Erases a user's data, up to `most` interactions per call; call it again while `left`. The counts are totals since the
+-- call with `begin`, also if an earlier erasure was interrupted.
+-- Takes {project, user_id, most, begin?, spooled_sessions?, trusted_sessions?, dry_run?, among?, limit?, after?}.
+-- Returns {erased_at, sessions, interactions, participants, feedback, participations, turns, folders, session_ids,
+-- left, proof}.
 --
--- A user's sessions are erased as by turnlog.erase. In other people's sessions they take no part any more, what they said
--- of interactions there goes, and of the interactions that name them the texts are replaced: ids, times and numbers are the conversation's and stay. Their
--- folders stay, since tombstones have numbers in them, without name, key, user and metadata.
--- `waiting`: sessions of which somebody who may has said that they are this user's, and it didn't arrive yet; `stated`:
--- those of which the service itself says so, not only who claims them.
--- `session_ids`: those that this call made tombstones; in a dry run those `among` some that are the user's.
--- `dry_run` counts, and takes `limit` and `after` as turnlog.count_user does.
+-- The user's own sessions are erased as by turnlog.erase. In other sessions the user no longer takes part, the user's
+-- feedback is deleted, and the texts of the user's interactions are replaced; their ids, times and numbers belong to
+-- the conversation and stay. The user's folders stay without name, key, user and metadata, since tombstones have
+-- numbers in them.
+-- `spooled_sessions`: those that spooled records assign to the user; `trusted_sessions`: those of them that the service
+-- itself assigned, not only a claim. `session_ids`: sessions that became tombstones in this call; in a dry run, those
+-- `among` some that are the user's. `dry_run` counts, with `limit` and `after` as in turnlog.count_user.
 create or replace function turnlog.erase_user(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -31,16 +32,16 @@ declare
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' as remaining', in_project, of_user);
     hash bytea;
-    held turnlog.ai_erased_users;
+    marker turnlog.ai_erased_users;
     ids uuid[];
     folder_ids uuid[];
-    waiting uuid[] := '{}';
+    spooled_sessions uuid[] := '{}';
     step record;
-    gone bigint;
-    judged bigint;  -- what is said of the sessions that go
-    touched uuid[];  -- sessions of which turns were blanked
-    found_some boolean := true;
-    gone_now jsonb := '{}';
+    affected bigint;
+    feedback_before bigint;  -- feedback on the sessions being erased
+    touched uuid[];  -- sessions whose interactions were blanked
+    has_more boolean := true;
+    removed jsonb := '{}';
 begin
     if coalesce((request ->> 'dry_run')::boolean, false) then
         ids := array(
@@ -51,7 +52,7 @@ begin
         return none || turnlog.count_user(request) || jsonb_build_object(
             'erased_at', null, 'left', false, 'proof', proof, 'session_ids', ids);
     end if;
-    perform turnlog.report_key(request); -- makes the secret that the hash needs
+    perform turnlog.report_key(request); -- creates the secret that the hash needs
     hash := turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project), of_user);
     if (request ->> 'begin')::boolean then
         insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, counts)
@@ -59,41 +60,41 @@ begin
             on conflict (project, user_hash) do update
            set erased_at = excluded.erased_at, finished_at = null,
                counts = case when e.finished_at is null then e.counts else '{}' end;
-        waiting := array(
-            select w::uuid from jsonb_array_elements_text(coalesce(request -> 'waiting', '[]')) as w order by 1);
+        spooled_sessions := array(
+            select w::uuid from jsonb_array_elements_text(coalesce(request -> 'spooled_sessions', '[]')) as w order by 1);
         insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
         select in_project, w.id, true, statement_timestamp(), statement_timestamp()
-          from unnest(waiting) as w (id)
+          from unnest(spooled_sessions) as w (id)
             on conflict do nothing;
-        -- those are found below, also when this call is cut; who claims a session doesn't say of others' whose they are
+        -- step 1 finds them as the user's, in later calls, too; a session with a claim isn't reassigned
         update turnlog.ai_sessions as s
            set user_id = of_user
          where s.project = in_project and s.user_id is null and s.claim is null and s.erased_at is null
-           and s.id = any (array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'stated', '[]')) as w));
+           and s.id = any (array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'trusted_sessions', '[]')) as w));
     end if;
-    -- one call at a time, so that each counts what it took away
-    select e.* into held from turnlog.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
+    -- one call at a time, so that the counts are right
+    select e.* into marker from turnlog.ai_erased_users as e where e.project = in_project and e.user_hash = hash for update;
 
-    -- 1. Their sessions.
+    -- 1. The user's own sessions.
     ids := array(
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.user_id = of_user and s.erased_at is null
          limit 200);
     if ids <> '{}' then
-        perform from (  -- in the order of all: what is counted is then what goes
+        perform from (  -- in the order of all writers; nothing changes between counting and deleting
             select s.id from turnlog.ai_sessions as s
              where s.project = in_project and s.id = any (ids)
              order by s.id
                for update) as locked;
-        select count(*) into judged from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (ids);
-        select e.* into step from turnlog.erase_some(in_project, ids, most) as e;
-        judged := judged - (select count(*) from turnlog.ai_feedback as f
+        select count(*) into feedback_before from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (ids);
+        select e.* into step from turnlog.erase_sessions(in_project, ids, most) as e;
+        feedback_before := feedback_before - (select count(*) from turnlog.ai_feedback as f
                              where f.project = in_project and f.session_id = any (ids));
-        gone_now := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
-                                       'participants', step.participants, 'feedback', judged);
+        removed := jsonb_build_object('sessions', cardinality(step.erased), 'interactions', step.interactions,
+                                       'participants', step.participants, 'feedback', feedback_before);
         ids := step.erased;
     else
-        -- 2. What they said, and that they took part, in other people's.
+        -- 2. The user's interactions and participations in other sessions.
         ids := array(
             select p.session_id from turnlog.ai_session_participants as p
              where p.project = in_project and p.participant = of_user
@@ -114,19 +115,19 @@ begin
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
                 returning i.session_id
             )
-            select count(*), array_agg(distinct b.session_id) into gone, touched from blanked as b;
-            perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
-            gone_now := jsonb_build_object('turns', gone);
+            select count(*), array_agg(distinct b.session_id) into affected, touched from blanked as b;
+            perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
+            removed := jsonb_build_object('turns', affected);
             delete from turnlog.ai_session_participants as p
              where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
                and not exists (select from turnlog.ai_interactions as i
                                 where i.project = in_project and i.session_id = p.session_id
                                   and i.participant = of_user);
-            get diagnostics gone = row_count;
-            gone_now := gone_now || jsonb_build_object('participations', gone);
+            get diagnostics affected = row_count;
+            removed := removed || jsonb_build_object('participations', affected);
             ids := '{}';
         elsif exists (select from turnlog.ai_feedback as f where f.project = in_project and f.author = of_user) then
-            -- 3. What they said of other people's interactions.
+            -- 3. The user's feedback in other sessions.
             ids := array(
                 select distinct f.session_id from (
                     select f.session_id from turnlog.ai_feedback as f
@@ -142,11 +143,11 @@ begin
              where f.project = in_project collate "C" and f.ctid = any (array(
                    select d.ctid from turnlog.ai_feedback as d
                     where d.project = in_project and d.author = of_user and d.session_id = any (ids) limit most));
-            get diagnostics gone = row_count;
-            gone_now := jsonb_build_object('feedback', gone);
+            get diagnostics affected = row_count;
+            removed := jsonb_build_object('feedback', affected);
             ids := '{}';
         else
-            -- 4. Their folders; locked first, in a statement of its own: who fills one meanwhile moves its row
+            -- 4. The user's folders, locked first by a statement of its own: a concurrent fill moves the row
             folder_ids := array(
                 select f.id from turnlog.ai_session_folders as f
                  where f.project = in_project and f.user_id = of_user
@@ -156,8 +157,8 @@ begin
             update turnlog.ai_session_folders as f
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
              where f.project = in_project and f.id = any (folder_ids);
-            gone_now := jsonb_build_object('folders', cardinality(folder_ids));
-            found_some := folder_ids <> '{}';
+            removed := jsonb_build_object('folders', cardinality(folder_ids));
+            has_more := folder_ids <> '{}';
         end if;
     end if;
 
@@ -167,15 +168,15 @@ begin
                  from (select c.key, sum(c.value::bigint) as value
                          from (select * from jsonb_each_text(e.counts)
                                union all
-                               select * from jsonb_each_text(gone_now)) as c
+                               select * from jsonb_each_text(removed)) as c
                         group by c.key) as n),
-           finished_at = case when not found_some then statement_timestamp() end
+           finished_at = case when not has_more then statement_timestamp() end
      where e.project = in_project and e.user_hash = hash
-    returning e.* into held;
-    return none || held.counts || jsonb_build_object(
-            'erased_at', held.erased_at, 'left', found_some, 'proof', proof,
+    returning e.* into marker;
+    return none || marker.counts || jsonb_build_object(
+            'erased_at', marker.erased_at, 'left', has_more, 'proof', proof,
             'session_ids', ids || array(
                 select s.id from turnlog.ai_sessions as s
-                 where s.project = in_project and s.id = any (waiting) and s.id <> all (ids) and s.erased_at is not null));
+                 where s.project = in_project and s.id = any (spooled_sessions) and s.id <> all (ids) and s.erased_at is not null));
 end
 $$;

@@ -1,6 +1,7 @@
--- {project, before, limit, after?: folder id, dry_run?, except?} -> {folders, after}: of the next `limit` folders in the
--- order of their ids how many were cleared of name, key, user and metadata: those older than `before` with no session but
--- erased ones; in a dry run also with those that would be. `except` as in turnlog.expirable.
+-- Clears name, key, user and metadata of folders that are older than `before` and have only erased sessions: of the
+-- next `limit` folders by id. A dry run also counts those whose sessions would be erased. `except` as in
+-- turnlog.expirable. Takes {project, before, limit, after?: folder id, dry_run?, except?}. Returns {folders: how many,
+-- after}.
 create or replace function turnlog.expire_folders(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -13,7 +14,7 @@ declare
     before constant timestamptz := request ->> 'before';
     dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
-    waiting constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
+    in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
     ids uuid[];
     folder record;
     found_ids uuid[] := '{}';
@@ -23,7 +24,7 @@ begin
          where f.project = in_project and f.id > after_id
          order by f.id
          limit page_size + 1);
-    -- who adds a session to a folder holds its lock
+    -- writers that add a session hold the lock of its folder
     if not dry_run then
         perform from (
             select f.id from turnlog.ai_session_folders as f
@@ -37,10 +38,10 @@ begin
           from turnlog.ai_session_folders as f
          where f.project = in_project and f.id = any (ids[:page_size])
            and f.created_at < before and num_nonnulls(f.key, f.name, f.user_id, f.metadata) > 0
-           and not exists (select from unnest(waiting) as w (id) where w.id = f.id)
+           and not exists (select from unnest(in_use) as w (id) where w.id = f.id)
     loop
         if folder.live = '{}' or dry_run
-           and cardinality(folder.live) = cardinality(turnlog.idle(in_project, folder.live, before, waiting)) then
+           and cardinality(folder.live) = cardinality(turnlog.idle_sessions(in_project, folder.live, before, in_use)) then
             found_ids := found_ids || folder.id;
         end if;
     end loop;

@@ -1,8 +1,9 @@
--- {project, session_id, limit, feedback, owner?, author?, neighbours?, and at most one of interaction_id, after, before as of
--- turnlog.outline} -> {session, outline, transcript, participants, folder, feedback}: a page of a session and what stands beside
--- it, each as the function of its name answers. The transcript begins one interaction before the page, where there is one.
--- `folder` has `neighbours` sessions, from the one before this on; it is null without it, or without a folder. `feedback` is of
--- the page's interactions, at most so many. All but the session is null of a tombstone, and of one that isn't the `owner`'s.
+-- Returns a page of a session with everything that is shown beside it, each part as the function of its name returns
+-- it. Takes {project, session_id, limit, feedback, owner?, author?, neighbours?} and at most one of interaction_id,
+-- after, before as turnlog.outline does. Returns {session, outline, transcript, participants, folder, feedback}. The
+-- transcript begins one interaction before the page, if there is one. `folder` has up to `neighbours` sessions, from
+-- the one before this on; it is null without `neighbours` or without a folder. `feedback` is that on the page's
+-- interactions, at most so many. Everything but the session is null for a tombstone and if the owner isn't `owner`.
 create or replace function turnlog.conversation(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -33,7 +34,7 @@ begin
         'folder', case when request ->> 'neighbours' is not null and found_session ->> 'folder_id' is not null then
             turnlog.folder(jsonb_build_object(
                 'project', request -> 'project', 'folder_id', found_session -> 'folder_id', 'limit', request -> 'neighbours',
-                -- after all of the numbers before the one before
+                -- the cursor behind the session two numbers before
                 'after', case when number > 1 then jsonb_build_object(
                     'number', number - 2, 'session_id', 'ffffffff-ffff-ffff-ffff-ffffffffffff') end)) end,
         'feedback', turnlog.feedback(

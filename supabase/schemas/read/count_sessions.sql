@@ -1,5 +1,5 @@
--- {project, and the filters of turnlog.sessions} -> {sessions, complete}: how many sessions these let through, up to
--- 10,000, of the newest 5,000 where their interactions have to be looked into. Not `complete`: there may be more.
+-- Counts sessions up to 10,000; with filters on their interactions, only among the newest 5,000.
+-- Takes {project} and the filters of turnlog.sessions. Returns {sessions, complete: false if there may be more}.
 create or replace function turnlog.count_sessions(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

@@ -1,7 +1,7 @@
--- {project, session_id, limit, interaction_ids?, author?, after?} -> {session, feedback, after}: what was said of a session's
--- interactions, or of some of them, or by one author. {project, author, limit, after?} -> the same, with `session` null: what
--- somebody said in sessions that are not their own. In the order of the ids, which never change, with `after` {session_id,
--- interaction_id, author, name}, null at the end.
+-- Lists feedback in the order of its ids, which never change: {project, session_id, limit, interaction_ids?, author?,
+-- after?} lists that on a session's interactions, {project, author, limit, after?} an author's feedback in sessions of
+-- other users. Returns {session: null without session_id, feedback, after: {session_id, interaction_id, author, name}};
+-- `after` is null at the end.
 create or replace function turnlog.feedback(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -25,7 +25,7 @@ begin
     if of_session is null and by_author is null then
         raise exception using errcode = '22023', column = 'session_id', message = 'name a session or an author';
     end if;
-    -- one more than the page, to know whether there is a next one
+    -- one more than the page, to know whether another page follows
     if of_session is not null then
         page := array(
             select f

@@ -1,5 +1,5 @@
--- {project, folder_id, limit, after?: {number, session_id}} -> {folder, sessions, after}: the folder, or null, and a
--- page of its sessions by their numbers, those without one last.
+-- Returns a folder and a page of its sessions by number, those without a number last.
+-- Takes {project, folder_id, limit, after?: {number, session_id}}. Returns {folder: or null, sessions, after}.
 create or replace function turnlog.folder(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -14,7 +14,7 @@ declare
     ids uuid[];
     numbers integer[];
 begin
-    -- one more than the page, to know whether there is a next one
+    -- one more than the page, to know whether another page follows
     select array_agg(page.id), array_agg(page.number)
       into ids, numbers
       from (select s.id, coalesce(s.session_number, 2147483647) as number

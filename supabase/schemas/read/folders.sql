@@ -1,4 +1,5 @@
--- {project, limit, user_id?, after?: folder id} -> {folders, after}, in the order of their ids.
+-- Lists folders in the order of their ids. Takes {project, limit, user_id?, after?: folder id}. Returns {folders,
+-- after}.
 create or replace function turnlog.folders(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

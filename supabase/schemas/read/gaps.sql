@@ -1,10 +1,10 @@
--- {project, session_id, ranges} -> {sessions, after: null}: that session, if there is one (perhaps a tombstone).
--- {project, limit, ranges, after?: session id} -> {sessions, after}: of the next `limit` sessions in the order of
--- their ids those that lack a turn or have one twice, so a page may be short or empty; `after` is null at the end.
+-- Finds missing and doubled turns. {project, session_id, ranges} returns {sessions: [that session, or none], after:
+-- null}. {project, limit, ranges, after?: session id} returns {sessions, after}: of the next `limit` sessions by id
+-- those with missing or doubled turns, so a page may be short or empty; `after` is null at the end.
 --
--- `first` and `last` are the lowest and the highest turn seen; `missing` counts the turns between them that no
--- interaction has, `counted` the interactions that have one. At most `ranges` of the `gaps` {from, to} and of the
--- `doubled` turns {turn, interactions} are listed, lowest first; `gap_count` and `doubled_count` say how many there are.
+-- `first` and `last` are the lowest and the highest turn; `missing` counts the turns between them that no interaction
+-- has, `counted` the interactions with a turn. At most `ranges` of the `gaps` {from, to} and of the `doubled` turns
+-- {turn, interactions} are listed, lowest first; `gap_count` and `doubled_count` are their total numbers.
 create or replace function turnlog.gaps(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -22,7 +22,7 @@ begin
     if of_session is not null then
         ids := array[of_session];
     else
-        -- one more than the page, to know whether there is a next one
+        -- one more than the page, to know whether another page follows
         ids := array(
             select s.id
               from turnlog.ai_sessions as s

@@ -1,8 +1,10 @@
--- {project, session_id, limit, and at most one of interaction_id, after, before: places as of turnlog.transcript} ->
--- {total, index, after, context, models, states}. `index`: how many interactions stand before the page that holds the
--- interaction, begins after a place, or ends before one; `after`: the place that turnlog.transcript takes to read that
--- page, null for the first; `context`: the same for a page that begins one interaction earlier. An interaction's page begins at a multiple of `limit`, so that it stays the same page.
--- `models`: what was logged by model; what has tokens and no cost is summed up apart, so that somebody can estimate it.
+-- Locates a page of a transcript and sums up the whole transcript.
+-- Takes {project, session_id, limit} and at most one of interaction_id, after, before: cursors of turnlog.transcript.
+-- Returns {total, index, after, context, models, states}. `index`: how many interactions come before the page, which
+-- holds the interaction, begins after a cursor, or ends before one. `after`: the cursor with which turnlog.transcript
+-- reads the page, null for the first; `context`: the same for a page that begins one interaction earlier. The page of
+-- an interaction begins at a multiple of `limit`, so it stays the same. `models`: totals by model; tokens of
+-- interactions without a cost are summed separately, so that a caller can estimate their price.
 create or replace function turnlog.outline(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

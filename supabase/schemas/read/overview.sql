@@ -1,22 +1,24 @@
--- {project, from, to, bucket_s, most, sample, most_failures, top, top_models, tiers} -> {interactions, failures,
--- sessions}: of the time from `from` to `to`, in buckets of so many seconds since 1970. Each is {share, …}: the share of the
--- time that was looked at (see turnlog.share), 1 for all; every count and sum is of that share.
+-- Returns statistics of a span of time in buckets of `bucket_s` seconds since 1970.
+-- Takes {project, from, to, bucket_s, most, sample, most_failures, top, top_models, tiers}. Returns {interactions,
+-- failures, sessions}. Each has a `share`: the fraction of the span that was read (see turnlog.sample_share), 1 for
+-- all; its counts and sums are of that fraction.
 --
 -- interactions: {share, total, buckets, models, users, folders}. total: {interactions, completed, failed, pending,
--- abandoned, input_tokens, output_tokens, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced` are those
--- that state a cost, `cost_usd` is its sum, `models` are how many there are; latencies are [p50, p95]. buckets: [{at, interactions,
--- latency_ms}]. models: [{model, provider, interactions, input_tokens, output_tokens, priced, cost_usd, sizes}], the
--- `top_models` most used ones. sizes: [{interactions, input_tokens, output_tokens}] of those that state tokens and no
--- cost, apart by size of the input, since prices differ by it: each between two neighbours of `tiers`. users: [{user_id,
--- interactions, sessions}] and folders: [{folder_id, key, name, interactions, sessions}], the `top` most active ones.
--- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}, the `top` most frequent ones, without what
--- differs each time, such as ids. sessions: {share, total, buckets: [{at, sessions}]}: those that began, unless they are locked.
+-- abandoned, input_tokens, output_tokens, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced`
+-- counts those with a cost, `cost_usd` is the sum of these, `models` is the number of models, latencies are [p50, p95].
+-- buckets: [{at, interactions, latency_ms}]. models: [{model, provider, interactions, input_tokens, output_tokens,
+-- priced, cost_usd, sizes}], the `top_models` most used ones. sizes: [{interactions, input_tokens, output_tokens}] of
+-- those with tokens and without a cost, grouped by input size between two neighbours of `tiers`, since prices depend on
+-- it. users: [{user_id, interactions, sessions}] and folders: [{folder_id, key, name, interactions, sessions}], the
+-- `top` most active ones.
+-- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}, the `top` most frequent kinds:
+-- see turnlog.error_kind. sessions: {share, total, buckets: [{at, sessions}]}: those that began, without locked ones.
 create or replace function turnlog.overview(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- slices of an index, never a whole table, whatever its statistics say
-set work_mem = '64MB' -- holds what is looked at, which is bounded; on the disk it would take twice as long
+set work_mem = '64MB' -- holds all rows read, which are bounded; on disk it would take twice as long
 set jit = off -- to compile it takes longer than to run it
 as $$
 declare
@@ -30,15 +32,15 @@ declare
     top constant integer := request ->> 'top';
     top_models constant integer := request ->> 'top_models';
     tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
-    -- about a thousand slices, as many in each bucket
+    -- about a thousand slices, equally many in each bucket
     buckets constant integer := ceil(extract(epoch from before - not_before) / (request ->> 'bucket_s')::integer);
     parts constant integer := buckets * ceil(1000.0 / buckets);
     of_interactions constant double precision :=
-        turnlog.share(in_project, 'interactions', not_before, before, parts, most, sample);
+        turnlog.sample_share(in_project, 'interactions', not_before, before, parts, most, sample);
     of_failures constant double precision :=
-        turnlog.share(in_project, 'failures', not_before, before, parts, most_failures, most_failures);
+        turnlog.sample_share(in_project, 'failures', not_before, before, parts, most_failures, most_failures);
     of_sessions constant double precision :=
-        turnlog.share(in_project, 'sessions', not_before, before, parts, most, sample);
+        turnlog.sample_share(in_project, 'sessions', not_before, before, parts, most, sample);
     interactions jsonb;
     failures jsonb;
     sessions jsonb;
@@ -61,7 +63,7 @@ begin
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
     ), met_sessions as materialized (
-        -- by its primary key, one look for each
+        -- one lookup by primary key each
         select m.session_id, m.interactions, (s.owner).user_id, (s.owner).folder_id, (s.owner).erased_at
           from (select m.session_id, count(*) as interactions from met as m group by m.session_id) as m
          cross join lateral (
@@ -70,8 +72,8 @@ begin
     ), owned as (
         select s.* from met_sessions as s where s.erased_at is null
     ), looked as materialized (
-        -- What is being erased has its tombstone first. Not a join, nor `not in`: of a large log the planner expects so many
-        -- that it would look through all sessions for each interaction. An array is made once, and mostly empty.
+        -- A session that is being erased is a tombstone already. Neither a join nor `not in`: for a large log the planner
+        -- expects so many that it would scan all sessions for each interaction. An array is built once, usually empty.
         select m.* from met as m
          where m.session_id <> all (array(select s.session_id from met_sessions as s where s.erased_at is not null))
     ), by_size as (
@@ -148,7 +150,7 @@ begin
                   and coalesce(i.started_at, i.created_at) >= slice.first
                   and coalesce(i.started_at, i.created_at) < slice.last
                offset 0) as i
-         -- a look each, as with what is counted above: not those of a session that is being erased
+         -- one lookup each, as above: without sessions that are being erased
          where (select true from turnlog.ai_sessions as s
                  where s.project = in_project and s.id = i.session_id and s.erased_at is null limit 1)
     )

@@ -1,5 +1,5 @@
--- {project, session_id} -> {session, participants}: who takes part, in the order of their arrival. `session` is null
--- if there is none.
+-- Lists a session's participants in order of arrival. Takes {project, session_id}. Returns {session: or null,
+-- participants}.
 create or replace function turnlog.participants(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

@@ -1,5 +1,5 @@
--- {project, user_id, limit, after?: session id} -> {sessions, after}: the sessions of others that a user takes part in,
--- in the order of their ids.
+-- Lists the sessions of other users in which a user takes part, in the order of their ids.
+-- Takes {project, user_id, limit, after?: session id}. Returns {sessions, after}.
 create or replace function turnlog.participations(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

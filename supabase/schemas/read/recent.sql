@@ -1,7 +1,8 @@
--- {project, limit, model?, has_errors?, error?, from?, to?, after?: {at, session_id, interaction_id}} -> {interactions, after}:
--- those that arrived last, first, with the beginnings of their texts. With `from` or `to` those that began in this time, the
--- latest first by their started_at, or created_at where the caller gave none. `error`: of this kind, see
--- turnlog.error_kind. A page may be short; `after` is null at the end.
+-- Lists interactions of all sessions with the beginnings of their texts, in order of arrival, newest first. With `from`
+-- or `to`: those that began in that span, newest first by their started_at, or created_at without one. `error`: only
+-- those of this kind, see turnlog.error_kind.
+-- Takes {project, limit, model?, has_errors?, error?, from?, to?, after?: {at, session_id, interaction_id}}. Returns
+-- {interactions, after}. A page may be short; `after` is null at the end.
 create or replace function turnlog.recent(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -16,7 +17,7 @@ declare
     failed constant text := case when coalesce((request ->> 'has_errors')::boolean, false)
         then ' and (i.status = ''failed'' or i.status is null and i.error <> '''')' else '' end;
     place_of constant text := 'jsonb_build_object(''at'', p.at, ''session_id'', p.session_id, ''interaction_id'', p.id)';
-    enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows looked at
+    enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows to scan
     walked text := 'i.project = $1 ->> ''project''';
     further text := '';
     page jsonb;
@@ -29,7 +30,7 @@ begin
         walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
     end if;
     if of_a_time then
-        walked := walked || ' and i.erased_at is null' || failed; -- those that failed have an index by this time
+        walked := walked || ' and i.erased_at is null' || failed; -- failures have an index by this time
     else
         further := failed;
     end if;
@@ -40,7 +41,7 @@ begin
         further := further || ' and turnlog.error_kind(i.error) = $1 ->> ''error''';
     end if;
     if request #>> '{after,session_id}' is not null then
-        -- the first two are the index's; within a session, what arrived at once is in the order of the ids
+        -- the first condition is the index's; within a session, interactions of one time are ordered by id
         walked := walked || format(
             ' and (%1$s, i.session_id) <= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)'
             ' and (%1$s, i.session_id, i.id) < (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid,'
@@ -66,7 +67,7 @@ begin
                        'latency_ms', i.latency_ms, 'input_tokens', i.input_tokens, 'output_tokens', i.output_tokens,
                        'erased_at', i.erased_at, 'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
               from shown as i
-              -- what is being erased has its tombstone first, and is gone from here with it
+              -- a session that is being erased is a tombstone already, so it disappears at once
               join turnlog.ai_sessions as s on s.project = i.project and s.id = i.session_id and s.erased_at is null
              where i.n <= $2),
            case when (select count(*) from shown) > $2$sql$

@@ -1,11 +1,11 @@
--- {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?, after?: {at,
--- session_id, interaction_id}} -> {interactions, after, complete, searched, matched, searched_to}: interactions that say all the
--- terms (or any, without terms), newest first by their started_at, or created_at where the caller gave none. `words`: as whole words only.
+-- Finds interactions that contain all terms (any interaction, without terms), newest first by their started_at, or
+-- created_at without one. `words`: match whole words only.
+-- Takes {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?,
+-- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to}.
 --
--- A call looks at `rows` interactions at most, for about `ms` milliseconds, so that none hangs (`first`
--- newest ones before it asks the index): it answers what it found
--- and where to go on, and `complete` is false if it ended so. With `order` match the best of `limit` * 10 matches at
--- most come first, among those that this call has found. `after` is null at the end.
+-- A call scans at most `rows` interactions, for about `ms` milliseconds, so that none hangs (the `first` newest ones
+-- before it uses the index). It returns what it found and where to go on; `complete` is false if it hit a limit. With
+-- `order` 'match' the best come first, of at most `limit` * 10 matches of this call. `after` is null at the end.
 create or replace function turnlog.search(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -20,7 +20,7 @@ declare
     most_rows constant integer := (request ->> 'rows')::integer;
     ends_at constant timestamptz := clock_timestamp() + make_interval(secs => (request ->> 'ms')::double precision / 1000);
     best_first constant boolean := request ->> 'order' = 'match';
-    window_size constant integer := 4000;  -- characters of a text that a hit carries, around the first term
+    window_size constant integer := 4000;  -- characters of the extract around the first term
     most_hits constant integer := case when best_first then page_size * 10 else page_size end;
     of_user constant text := request ->> 'user_id';
     unclaimed constant boolean := coalesce((request ->> 'unclaimed')::boolean, false);
@@ -37,7 +37,7 @@ declare
     patterns constant text[] := array(
         select '%' || replace(replace(replace(t.term, '\', '\\'), '%', '\%'), '_', '\_') || '%' from unnest(terms) as t (term)
          order by length(t.term) desc);
-    -- scripts that don't part their words, and Korean, whose particles hang on them, have no border to be checked
+    -- scripts without spaces, and Korean, whose particles are suffixes, have no word boundaries to check
     unparted constant text := '[\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7AF\uF900-\uFAFF\U00020000-\U0003FFFF]';
     as_words constant text[] := array(
         select case when t.term ~ ('^' || unparted) then '' else '(?:^|[^[:alnum:]_])' end
@@ -47,22 +47,22 @@ declare
     words_only constant boolean := coalesce((request ->> 'words')::boolean, false);
     sought constant integer[] := array(
         select distinct g.gram from unnest(terms) as t (term), unnest(turnlog.grams(t.term)) as g (gram));
-    most_sessions constant integer := 2000; -- what is in so many is read at once; more is looked through from the newest on
-    having_it uuid[];            -- sessions that can have it, by the index
-    among uuid[];                -- those that are looked through; null: all
+    most_sessions constant integer := 2000; -- up to this number they are read at once; beyond it, scan from the newest on
+    having_it uuid[];            -- sessions that may match, by the index
+    among uuid[];                -- the sessions to scan; null: all
     looked record;
     searched integer := 0;
-    found jsonb := '[]';         -- places
+    found jsonb := '[]';         -- cursors of matches, with scores
     page_is_full boolean := false;
     is_cut boolean := false;
     goes_on boolean := false;
-    next_at timestamptz;         -- the last place that was looked at first
+    next_at timestamptz;         -- the last position of the first pass
     next_session uuid;
     next_id uuid;
     last_place jsonb;
 begin
     if request ->> 'session_id' is not null then
-        -- none that the caller may not see: how much was looked at would tell of it
+        -- only a session that the caller may read: the counts would reveal another one
         among := array(select s.id from turnlog.ai_sessions as s
                         where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
                               and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
@@ -73,11 +73,11 @@ begin
                         limit most_sessions + 1);
     end if;
     if cardinality(among) > most_sessions then
-        among := null; -- a user of many sessions is told from the others below
+        among := null; -- too many: the scan below filters by user instead
     end if;
 
-    -- What is said often is among the newest; to find by the index all who said it would take longer. So they come first,
-    -- and the index is asked for what is older than those.
+    -- Frequent terms occur among the newest interactions, where a scan is faster than the index. So pass 1 scans these, and
+    -- pass 2 uses the index for older ones.
     for pass in case when among is null and sought <> '{}' and first_look > 0 then 1 else 2 end .. 2 loop
         if pass = 2 and among is null and sought <> '{}' then
             having_it := array(select distinct q.session_id from turnlog.ai_search_queue as q
@@ -92,11 +92,11 @@ begin
                 among := having_it;
             end if;
         end if;
-        -- the filters stand in the list of what is read, not among the conditions: however few they leave, the clock is looked at
+        -- the filters are in the select list, not in the where clause: so the clock is checked however few rows they leave
         for looked in
-            select said.session_id, said.id, said.at,
-                   case when said.said is null or octet_length(said.said) = length(said.said) then lower(said.said)
-                        else turnlog.fold(said.said) end as folded
+            select scanned.session_id, scanned.id, scanned.at,
+                   case when scanned.content is null or octet_length(scanned.content) = length(scanned.content) then lower(scanned.content)
+                        else turnlog.fold(scanned.content) end as folded
               from (select place.session_id, place.id, place.at,
                            case when place.erased_at is null and (of_model is null or place.model = of_model)
                                  and (of_user is null and not unclaimed or exists (
@@ -109,7 +109,7 @@ begin
                                          when 'array' then turnlog.plain_text(place.prompt) end,
                                     case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
                                          when 'array' then turnlog.plain_text(place.response) end)
-                           end as said
+                           end as content
                       from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
                                    i.erased_at, i.model, i.prompt, i.response
                               from turnlog.ai_interactions as i
@@ -121,7 +121,7 @@ begin
                                                         < (after_at, after_session, after_id))
                              order by coalesce(i.started_at, i.created_at) desc, i.session_id desc, i.id desc
                              limit case pass when 1 then first_look end) as place
-                    offset 0) as said
+                    offset 0) as scanned
         loop
             if page_is_full or is_cut then
                 goes_on := true;
@@ -135,12 +135,12 @@ begin
             end if;
             if looked.folded is not null and looked.folded like all (patterns)
                and (not words_only or not exists (select from unnest(as_words) as w (word) where looked.folded !~ w.word)) then
-                -- of a session that is being erased the rest is there still
+                -- a session that is being erased may still have interactions
                 if not exists (select from turnlog.ai_sessions as s
                                 where s.project = in_project and s.id = looked.session_id and s.erased_at is not null) then
                     found := found || jsonb_build_object('at', looked.at, 'session_id', looked.session_id, 'interaction_id', looked.id,
                         'score', case when best_first then (
-                            -- often said, as a word of its own, in a short text
+                            -- frequent, as a whole word, in a short text
                             select sum(least(5, (length(looked.folded) - length(replace(looked.folded, t.term, ''))) / length(t.term))
                                        + case when looked.folded ~ t.word then 5 else 0 end)
                                    / ln(10 + length(looked.folded))
@@ -164,8 +164,8 @@ begin
             select coalesce(jsonb_agg(jsonb_build_object(
                        'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
                        'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
-                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.said),
-                       'text', substr(here.said, 1 + here.starts, window_size))
+                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.content),
+                       'text', substr(here.content, 1 + here.starts, window_size))
                        order by best.rank), '[]')
               from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
                       from rows from (jsonb_to_recordset(found)
@@ -177,20 +177,20 @@ begin
                 on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
               join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
               left join lateral (
-                   -- What says more of the terms, and where the longest of those begins. Of a list of messages the last one
-                   -- goes before the answer, and that before the rest: instructions, and what was said in turns before.
-                   select side.field, side.said, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
+                   -- The field with more of the terms, from the first occurrence of the longest one on. Of equal fields the last
+                   -- message of the prompt comes first, then the response, then the earlier messages: instructions and history.
+                   select side.field, side.content, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
                      from (select turnlog.plain_text(i.prompt) as prompt, turnlog.plain_text(i.response) as response,
                                   case jsonb_typeof(i.prompt) when 'array'
                                       then turnlog.plain_text(jsonb_build_array(i.prompt -> -1)) end as last_one
-                          offset 0) as texts -- each is read once
+                          offset 0) as texts -- read each once
                     cross join lateral (
                           values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
                                   turnlog.fold(texts.last_one)),
                                  ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
                                  ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
                                   turnlog.fold(texts.prompt))
-                          ) as side (field, rank, said, begins, folded)
+                          ) as side (field, rank, content, begins, folded)
                     cross join lateral (
                           select count(*) filter (where found.place > 0) as terms,
                                  coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place

@@ -1,4 +1,4 @@
--- {project, session_id} -> the session, a tombstone (erased_at set) or null.
+-- Returns a session, a tombstone (erased_at is set) or null. Takes {project, session_id}.
 create or replace function turnlog.session(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

@@ -1,5 +1,6 @@
--- The sessions that one filter of a list's request lets through, or what is `walked` if that is given, if they are no more
--- than `most`; null if they are more, or no filter can tell. Of other projects, too: whoever asks looks at them once more.
+-- Returns the ids of sessions that match one selective filter of a list's request, or the condition `walked` if it is
+-- given; null if they are more than `most`, or if no filter is selective. They may belong to other projects: callers
+-- check the project and the other filters.
 create or replace function turnlog.session_candidates(request jsonb, walked text, most integer) returns uuid[]
 language plpgsql stable
 set search_path = ''
@@ -8,7 +9,7 @@ set jit = off
 as $$
 declare
     in_project constant text := request ->> 'project';
-    entries constant integer := most * 2; -- of interactions: a session mostly has several
+    entries constant integer := most * 2; -- of interactions: most sessions have several
     found_ids uuid[];
     counted bigint;
 begin

@@ -1,6 +1,6 @@
--- What a list's request asks of a session `s`, as SQL in which `$1` is the request. An index leads to what is `walked`, in the
--- order of the list; `further` is asked of each row that is looked at there. `looks`: whether that takes a look at the
--- session's interactions.
+-- Returns the filters of a list's request as SQL on a session `s`, in which `$1` is the request. `walked`: conditions
+-- that an index satisfies in the order of the list; `further`: conditions on each row found there; `looks`: whether
+-- these read the session's interactions.
 create or replace function turnlog.session_filters(
     request jsonb, out walked text, out further text, out looks boolean)
 language plpgsql immutable
@@ -8,7 +8,7 @@ set search_path = ''
 as $$
 declare
     at constant text := 'coalesce(s.started_at, s.created_at)';
-    -- one index alone: what a second one finds would have to be looked for in all that the first one does
+    -- one index only: matches of a second one would have to be intersected with all matches of the first
     led_by constant text := case
         when request ->> 'folder_id' is not null then 'folder_id'
         when request ->> 'user_id' is not null then 'user_id'
@@ -33,12 +33,12 @@ begin
               ('user_id', 's.user_id = $1 ->> ''user_id'''),
               ('implicit', case when (request ->> 'implicit')::boolean then 's.implicit' else 'not s.implicit' end),
               ('status', 's.status = $1 ->> ''status'''),
-              -- a plan's sessions are there before they begin
+              -- planned sessions exist before they begin
               ('begun', 's.status ' || case when (request ->> 'begun')::boolean then '<>' else '=' end || ' ''locked'''),
               ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
               ('tag', 's.tags @> array[$1 ->> ''tag'']'),
               ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
-              -- a look by the index each: joined, they were planned by reading all that the model said in the project
+              -- one index lookup per session: a join was planned as a scan of all interactions of the model
               ('model', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                         ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
               ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''

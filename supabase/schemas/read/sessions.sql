@@ -1,7 +1,8 @@
--- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?, from?, to?,
--- sort?: newest | oldest | activity, after?: {at, session_id}} -> {sessions, after}. A session's time is its started_at, or
--- created_at where the caller gave none; by `activity` it is when its last interaction arrived, and those without any are
--- left out. `name` is a part of the title or the key. A page may be short; `after` is null at the end.
+-- Lists sessions by time, or by `activity`, the arrival of the last interaction; sessions without any are left out
+-- then. A session's time is its started_at, or created_at without one. `name`: a part of the title or the key. Takes
+-- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?,
+-- from?, to?, sort?: newest | oldest | activity, after?: {at, session_id}}. Returns {sessions, after}. A page may be
+-- short; `after` is null at the end.
 create or replace function turnlog.sessions(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -15,12 +16,12 @@ declare
     has_after constant boolean := request #>> '{after,session_id}' is not null;
     backwards constant boolean := coalesce(request ->> 'sort' = 'oldest', false);
     filters constant record := turnlog.session_filters(request);
-    -- where a place of the list stands against the one to go on from, and in which order it is walked
+    -- a condition on rows behind the cursor, and the order of the list
     beyond constant text := case when has_after then format(
         ' and (%%s, %%s) %s (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)',
         case when backwards then '>' else '<' end) else '' end;
     direction constant text := case when backwards then 'asc' else 'desc' end;
-    whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far that is
+    whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far back it is
     walk text;
     page text;
     looks integer[];
@@ -32,7 +33,7 @@ declare
     last_id uuid;
 begin
     if by_activity then
-        -- entries of interactions; each session counts where its last one is, unless that is on an earlier page
+        -- walk interactions; a session's position is that of its last one, unless it was on an earlier page
         looks := '{2000,8000}';
         walk := 'select i.session_id as id, i.created_at as at from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                 || format(beyond, 'i.created_at', 'i.session_id') || ' order by i.created_at desc, i.session_id desc limit $2';
@@ -41,7 +42,7 @@ begin
                 || ' limit 1)'
                 || case when has_after then ' and (select true from turnlog.ai_interactions as i'
                    ' where i.project = $1 ->> ''project'' and i.session_id = w.id'
-                   -- not by the index of arrivals, which would be read from its end
+                   -- `+ interval` keeps the planner from the index of arrivals, which it would read from its end
                    ' and (i.created_at + interval ''0'', i.session_id)'
                    ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid) limit 1) is null' else '' end;
     else
@@ -54,7 +55,7 @@ begin
     end if;
 
     foreach enough in array looks loop
-        -- what one rare filter lets through is looked at as a whole before looking further
+        -- if a filter is selective, check all of its matches before walking further
         if enough <> looks[1] then
             candidates := turnlog.session_candidates(
                 request, case when by_activity then filters.walked end, 2000);
@@ -70,7 +71,7 @@ begin
                 end;
             end if;
         end if;
-        -- one more than the page, to know whether there is a next one
+        -- one more than the page, to know whether another page follows
         execute 'select array_agg(p.id), array_agg(p.at) from (' || page
                 || format(' order by at %1$s, id %1$s limit $3) as p', direction)
            into ids, times using request, enough, page_size + 1, candidates;

@@ -1,7 +1,8 @@
--- {project, limit, after?: session id, user_id?, tag?, status?, from?, to?} -> {sessions, after}: of the next `limit`
--- sessions in the order of their ids, or of a user's, those that the filters let through, so a page may be short or
--- empty; `after` is null at the end. An id never changes, so a walk meets each session that was there when it began
--- exactly once.
+-- Lists sessions in the order of their ids, which never change, so paging returns each session that existed at its
+-- start exactly once. A page has those of the next `limit` sessions (or of a user's) that match the filters, so it may
+-- be short or empty.
+-- Takes {project, limit, after?: session id, user_id?, tag?, status?, from?, to?}. Returns {sessions, after}; `after`
+-- is null at the end.
 create or replace function turnlog.sessions_by_id(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -20,7 +21,7 @@ declare
     ids uuid[];
     page uuid[];
 begin
-    -- one more than the page, to know whether there is a next one
+    -- one more than the page, to know whether another page follows
     if of_user is null then
         ids := array(
             select s.id
@@ -29,7 +30,7 @@ begin
              order by s.id
              limit page_size + 1);
     else
-        -- by their own index, all of them and then sorted: one user's are few among a project's
+        -- by the user's index, then sorted: a user has few of a project's sessions
         ids := array(
             select own.id
               from (select s.id

@@ -1,6 +1,6 @@
--- Slices of a span: `parts` equal parts of it, and of each a piece that is `share` of its length. Where in its part a
--- piece lies differs from part to part, so that what happens each hour isn't always met or always missed; it is the
--- same with each look. A share of 1 is the whole span, in one slice.
+-- Returns slices of a span: one in each of `parts` equal parts, each a `share` of its part. Their positions within the
+-- parts differ, so that what happens every hour isn't always met or always missed, and they are the same at each call.
+-- A share of 1 returns the whole span as one slice.
 create or replace function turnlog.slices(
     not_before timestamptz, before timestamptz, parts integer, share double precision,
     out first timestamptz, out last timestamptz)

@@ -1,7 +1,7 @@
--- {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'} -> {session, interactions, after, complete}: the
--- transcript, by the callers' own turn where they count them, then by time, then by id; or by id alone, so that an
--- interaction that gains a turn or a time between two pages keeps its place. `session` is null if there is none.
--- `spooled` and `complete` are for what the service knows of its own disk.
+-- Returns a page of a transcript, ordered by turn (those without one last), then time, then id; with `by` 'id' by id
+-- alone, so that an interaction that gains a turn or a time between two pages keeps its position.
+-- Takes {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'}. Returns {session: or null,
+-- interactions, after, complete}. The spool changes `spooled` and `complete` where records are on its disk.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -27,7 +27,7 @@ begin
                     where i.project = in_project and i.session_id = of_session) as o
              where after_id is null or (o.turn, o.at, o.id) > (after_turn, after_at, after_id)
              order by n
-             limit page_size + 1 -- to know whether there is a next one
+             limit page_size + 1 -- to know whether another page follows
         )
         select jsonb_build_object(
             'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)

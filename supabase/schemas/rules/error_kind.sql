@@ -1,5 +1,5 @@
--- What errors of one kind have in common: an error's beginning on one line, without what differs each time: long numbers
--- and ids.
+-- Reduces an error to its kind: its beginning on one line, with ids and long numbers replaced, so that errors of one
+-- cause can be counted together. Returns null for an empty error.
 create or replace function turnlog.error_kind(error text) returns text
 language sql immutable parallel safe
 set search_path = ''

@@ -1,13 +1,13 @@
--- The beginning of what was said: a text, or the last message of a list that has one.
-create or replace function turnlog.excerpt(said jsonb, length integer) returns text
+-- Returns the first `length` characters of a prompt or a response: of the text, or of the last message that has a text.
+create or replace function turnlog.excerpt(content jsonb, length integer) returns text
 language sql immutable
 set search_path = ''
 as $$
-    select case jsonb_typeof(said)
-        when 'string' then left(said #>> '{}', length)
+    select case jsonb_typeof(content)
+        when 'string' then left(content #>> '{}', length)
         when 'array' then (
             select left(m.text, length)
-              from jsonb_array_elements(said) with ordinality as e (message, n)
+              from jsonb_array_elements(content) with ordinality as e (message, n)
              cross join lateral (
                    select case jsonb_typeof(e.message -> 'content')
                        when 'string' then e.message ->> 'content'

@@ -1,40 +1,41 @@
--- The fill rule, for one record: which of the stated facts fill an empty field of the stored record, and
--- which contradict it. Tags and metadata gain entries: a new tag or a new metadata key fills; a metadata key
--- that holds another value contradicts, and is named 'metadata.KEY'. A turn that was erased takes nothing any more.
-create or replace function turnlog.fill_rule(stored jsonb, stated jsonb, out fills jsonb, out conflicts text[])
+-- The fill rule: compares an incoming record with the stored one. Returns `fills`, the fields that are empty in the
+-- stored record with their new values (null if there are none), and `conflicts`, the names of fields that contradict
+-- it. Tags and metadata gain entries: a new tag or metadata key fills; a metadata key with another value is a conflict,
+-- named 'metadata.KEY'. An erased interaction takes nothing: its only conflict is 'erased_at'.
+create or replace function turnlog.fill_rule(stored jsonb, incoming jsonb, out fills jsonb, out conflicts text[])
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
     field text;
     value jsonb;
-    held jsonb;
-    gained jsonb;
+    stored_value jsonb;
+    merged jsonb;
 begin
     if stored ->> 'erased_at' is not null and stored ? 'prompt' then
         conflicts := '{erased_at}';
         return;
     end if;
-    for field, value in select s.key, s.value from jsonb_each(stated) as s where s.value not in ('null', '[]', '{}') loop
-        held := nullif(stored -> field, 'null');
-        if held = value then
+    for field, value in select s.key, s.value from jsonb_each(incoming) as s where s.value not in ('null', '[]', '{}') loop
+        stored_value := nullif(stored -> field, 'null');
+        if stored_value = value then
             continue;
-        elsif held is null then
-            gained := value;
+        elsif stored_value is null then
+            merged := value;
         elsif field = 'tags' then
-            gained := held || coalesce(
+            merged := stored_value || coalesce(
                 (select jsonb_agg(t.tag order by t.n)
-                   from jsonb_array_elements(value) with ordinality as t (tag, n) where not held @> t.tag), '[]');
+                   from jsonb_array_elements(value) with ordinality as t (tag, n) where not stored_value @> t.tag), '[]');
         elsif field = 'metadata' then
-            gained := value || held;
+            merged := value || stored_value;
             conflicts := conflicts || array(
-                select 'metadata.' || m.key from jsonb_each(value) as m where held -> m.key <> m.value order by m.key);
+                select 'metadata.' || m.key from jsonb_each(value) as m where stored_value -> m.key <> m.value order by m.key);
         else
-            gained := held;
+            merged := stored_value;
             conflicts := conflicts || field;
         end if;
-        if gained is distinct from held then
-            fills := coalesce(fills, '{}') || jsonb_build_object(field, gained);
+        if merged is distinct from stored_value then
+            fills := coalesce(fills, '{}') || jsonb_build_object(field, merged);
         end if;
     end loop;
     conflicts := nullif(conflicts, '{}');

@@ -1,5 +1,5 @@
--- Folders as callers see them, in the order of their ids' list; what is said of their sessions is derived here.
--- `opened` are the sessions that aren't locked any more, or that somebody logged under; `closed` are among them.
+-- Returns folders as the API shows them, as a list in the order of `ids`, with the statistics of their sessions.
+-- `opened` counts sessions that aren't locked or have interactions; `closed` counts those of them with that status.
 create or replace function turnlog.folder_rows(of_project text, ids uuid[]) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -11,7 +11,7 @@ begin
         with used as (
             select s.folder_id, s.id, s.status, i.interactions, i.last_activity_at
               from turnlog.ai_sessions as s
-              -- each by itself: a join was planned as all of them for each
+              -- one lookup each: a join was planned as a scan of all for each
              cross join lateral (
                     select count(*) as interactions,
                            max(coalesce(c.completed_at, c.started_at, c.created_at)) as last_activity_at

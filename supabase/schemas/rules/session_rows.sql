@@ -1,4 +1,4 @@
--- Sessions as callers see them, in the order of their ids' list. Counts are derived here, never stored.
+-- Returns sessions as the API shows them, as a list in the order of `ids`. Counts are derived here and never stored.
 create or replace function turnlog.session_rows(of_project text, ids uuid[]) returns jsonb
 language plpgsql stable
 set search_path = ''

@@ -1,4 +1,4 @@
--- What is kept of an erased user's name: nobody can tell which it was, or try names, without the project's secret.
+-- Hashes the name of an erased user, which is all that stays of it. Without the project's secret nobody can guess it.
 create or replace function turnlog.user_hash(secret bytea, of_user text) returns bytea
 language sql immutable
 set search_path = ''

@@ -1,7 +1,7 @@
--- {limit, after?: {project, session_id, id}} -> {queued, after}: queues the next `limit` interactions of all projects, in
--- the order of their addresses, and takes what was indexed of their sessions away, also of such that aren't there any more.
--- `after` is null at the end. While a session is only queued in part, the index says that it may hold anything.
--- What is queued is looked up last, so that nothing is missed that was written, or even indexed, meanwhile.
+-- Queues the next `limit` interactions of all projects for the index, in the order of their ids, and removes the index
+-- rows of their sessions, also of sessions that no longer exist. A session that is only queued in part is marked as
+-- matching anything. The interactions are read last, so that none written or indexed meanwhile is missed. Takes {limit,
+-- after?: {project, session_id, id}}. Returns {queued, after}; `after` is null at the end.
 create or replace function turnlog.reindex(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -11,7 +11,7 @@ set lock_timeout = '3s'
 as $$
 declare
     page_size constant integer := (request ->> 'limit')::integer;
-    in_part constant uuid := '00000000-0000-0000-0000-000000000000'; -- the part that says so
+    partial constant uuid := '00000000-0000-0000-0000-000000000000'; -- this part marks a session that is only queued in part
     after_project constant text := request #>> '{after,project}';
     after_session constant uuid := request #>> '{after,session_id}';
     after_id constant uuid := request #>> '{after,id}';
@@ -36,7 +36,7 @@ begin
      where (after_id is null or (q.project, q.session_id) > (after_project, after_session))
            and (not goes_on or (q.project, q.session_id) <= (last_project, last_session));
     delete from turnlog.ai_search as s
-     where s.project = after_project and s.session_id = after_session and s.part = in_part;
+     where s.project = after_project and s.session_id = after_session and s.part = partial;
     delete from turnlog.ai_search as s
      where (after_id is null or (s.project, s.session_id) > (after_project, after_session))
            and (not goes_on or (s.project, s.session_id) <= (last_project, last_session));
@@ -53,7 +53,7 @@ begin
     select coalesce(sum(cardinality(n.ids)), 0) into queued from inserted as n;
     if goes_on then
         insert into turnlog.ai_search (project, session_id, part, grams)
-        values (last_project, last_session, in_part, '{-1}')
+        values (last_project, last_session, partial, '{-1}')
             on conflict (project, session_id, part) do nothing;
     end if;
     return jsonb_build_object('queued', queued, 'after', case when goes_on then jsonb_build_object(

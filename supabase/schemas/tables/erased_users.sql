@@ -1,9 +1,9 @@
--- Users whose records were erased: what arrives late for them is refused.
+-- Users whose records were erased: late records of theirs are rejected.
 create table if not exists turnlog.ai_erased_users (
     project     text        not null,
-    user_hash   bytea       not null,               -- see turnlog.user_hash: the name is gone, too
-    erased_at   timestamptz not null,               -- what was received before and arrives later is refused
-    finished_at timestamptz,                        -- null: the erasure was cut, and goes on when it is asked for again
-    counts      jsonb       not null,               -- what it has taken away so far
+    user_hash   bytea       not null,               -- see turnlog.user_hash: the name is erased, too
+    erased_at   timestamptz not null,               -- records received before are rejected
+    finished_at timestamptz,                        -- null: in progress, or interrupted until the next call
+    counts      jsonb       not null,               -- what was erased so far
     constraint ai_erased_users_pkey primary key (project, user_hash)
 );

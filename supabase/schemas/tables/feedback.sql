@@ -1,17 +1,17 @@
--- Feedback: what people say of an interaction, which they may change their mind about.
+-- Feedback of people on an interaction, which they may change.
 create table if not exists turnlog.ai_feedback (
     project        text        not null,
     session_id     uuid        not null,
-    interaction_id uuid        not null,            -- which may arrive later: writes are indifferent to order
-    author         text        not null,            -- '': nobody has said who it is, as of the one who was talked to
-    name           text        not null,            -- what is judged: rating, score, note, or any of the caller's own
-    value          jsonb       not null,            -- a number, true or false, or a text
+    interaction_id uuid        not null,            -- it may arrive later: writes are indifferent to order
+    author         text        not null,            -- '': unknown, so the user of the session
+    name           text        not null,            -- rating, score, note, or any other name
+    value          jsonb       not null,            -- a number, a boolean or a text
     comment        text,
-    given_at       timestamptz not null,            -- of several statements the latest is what counts
-    created_at     timestamptz not null,            -- when the service first received any of them
+    given_at       timestamptz not null,            -- the latest one counts
+    created_at     timestamptz not null,            -- when the service first received any
     constraint ai_feedback_pkey primary key (project, session_id, interaction_id, author, name),
-    -- To the session, as all below it have: whoever writes or erases there holds its lock. Not to the interaction, which
-    -- may still wait somewhere when somebody already judges it.
+    -- To the session, as all of its children have: every write and erasure holds its lock. Not to the interaction, which
+    -- may still be spooled somewhere when its feedback arrives.
     constraint ai_feedback_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
     constraint ai_feedback_interaction_id_check check (interaction_id <> '00000000-0000-0000-0000-000000000000'),

@@ -5,11 +5,11 @@ create table if not exists turnlog.ai_session_folders (
     key               text,                             -- the caller's own id; the id derives from it
     name              text,
     user_id           text,
-    sessions_per_week integer,                          -- the plan: so many numbered sessions,
-    total_weeks       integer,                          --   for so long,
-    starts_on         date,                             --   dated from here on if it is known
+    sessions_per_week integer,                          -- the plan: numbered sessions per week,
+    total_weeks       integer,                          --   for how many weeks,
+    starts_on         date,                             --   and the first day, if it is known
     metadata          jsonb,
-    implicit          boolean     not null default false, -- born from a session, not yet created by name
+    implicit          boolean     not null default false, -- created for a session, not by a caller yet
     created_at        timestamptz not null,
     erased_at         timestamptz,                      -- when its name, user and metadata were last erased
     constraint ai_session_folders_pkey primary key (project, id),
@@ -22,7 +22,7 @@ create table if not exists turnlog.ai_session_folders (
     constraint ai_session_folders_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 
--- A second line of defence: identity already derives from the key.
+-- A second line of defence: ids derive from keys already.
 create unique index if not exists ai_session_folders_project_key_key
     on turnlog.ai_session_folders (project, key) where key is not null;
 create index if not exists ai_session_folders_user_idx

@@ -5,10 +5,10 @@ create table if not exists turnlog.ai_interactions (
     id              uuid        not null,
     key             text,                           -- the caller's own id; the id derives from session and key
     prompt          jsonb,                          -- a text, or a list of messages
-    response        jsonb,                          -- the same
+    response        jsonb,                          -- a text, or a list of messages
     model           text,
     provider        text,
-    status          text,                           -- null: derived from error and response when read
+    status          text,                           -- null: derived from error and response on reading
     error           text,
     finish_reason   text,
     started_at      timestamptz,
@@ -24,7 +24,7 @@ create table if not exists turnlog.ai_interactions (
     tags            text[],
     metadata        jsonb,
     created_at      timestamptz not null,           -- when the service first received it
-    erased_at       timestamptz,                    -- set: what an erased user said in somebody else's session
+    erased_at       timestamptz,                    -- set: an erased user's interaction in another session
     constraint ai_interactions_pkey primary key (project, session_id, id),
     constraint ai_interactions_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
@@ -36,20 +36,20 @@ create table if not exists turnlog.ai_interactions (
     constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 
--- A second line of defence, as for sessions. A key of several parts may be longer than an index entry: it needs none.
+-- A second line of defence, as for sessions. A composite key may be longer than an index entry: it has none then.
 create unique index if not exists ai_interactions_session_key_key
     on turnlog.ai_interactions (project, session_id, key) where octet_length(key) <= 2000;
 
--- What is searched from the newest on; an overview goes along it in time.
+-- For the search, newest first, and for the overview.
 create index if not exists ai_interactions_newest_idx
     on turnlog.ai_interactions (project, (coalesce(started_at, created_at)) desc, session_id desc, id desc);
--- In the order of arrival, so writes go to its end, and one entry stands for the turns that a session got at once.
+-- In the order of arrival, so writes append to it, and one entry covers the interactions that a session got at once.
 create index if not exists ai_interactions_arrived_idx
     on turnlog.ai_interactions (project, created_at, session_id);
--- Tells both which sessions a model was used in and whether one session used it.
+-- Finds the sessions that used a model, and whether one session did.
 create index if not exists ai_interactions_model_idx
     on turnlog.ai_interactions (project, model, session_id) where model is not null;
--- Failures are few, and the rare ones are those that matter: found by themselves, no sample misses them.
+-- Failures are few, and rare ones matter most: with indexes of their own, no sample misses them.
 create index if not exists ai_interactions_failed_idx
     on turnlog.ai_interactions (project, session_id) where status = 'failed' or status is null and error <> '';
 create index if not exists ai_interactions_failed_began_idx

@@ -1,14 +1,14 @@
--- A key is looked up by its digest, whatever its project: on Citus this small table is a reference table.
+-- API keys. A key is looked up by its digest, whatever its project: on Citus this small table is a reference table.
 create table if not exists turnlog.ai_keys (
     project      text        not null,
     id           uuid        not null,
     family       uuid        not null,                  -- the first of the keys that replaced each other
     kind         text        not null,
-    digest       bytea       not null,                  -- SHA-256 of the key, which nobody keeps
-    hint         text        not null,                  -- its first characters, so that people tell keys apart
+    digest       bytea       not null,                  -- SHA-256 of the key, which isn't stored
+    hint         text        not null,                  -- its first characters, to tell keys apart
     name         text,
     scopes       text[]      not null,
-    origins      text[]      not null default '{}',     -- web pages that may use it; none for secret keys
+    origins      text[]      not null default '{}',     -- origins of pages that may use it; none for secret keys
     token_secret text        not null,                  -- signs the session tokens of its family
     created_at   timestamptz not null,
     expires_at   timestamptz,

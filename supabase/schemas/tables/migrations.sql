@@ -1,4 +1,4 @@
--- Which releases this database has, whoever brought them: `migrate`, `supabase db push` or a person with an editor.
+-- Applied releases, whether by `migrate`, by `supabase db push` or by hand in an SQL editor.
 create table if not exists turnlog.migrations (
     version    text        not null,
     applied_at timestamptz not null default statement_timestamp(),

@@ -1,10 +1,10 @@
--- Who takes part in a session.
+-- Participants of sessions.
 create table if not exists turnlog.ai_session_participants (
     project     text        not null,
     session_id  uuid        not null,
     participant text        not null,
     role        text,
-    state       text,                                   -- null: nobody has said, as of one whom an interaction names
+    state       text,                                   -- null: unknown, as of one that only an interaction names
     created_at  timestamptz not null,
     constraint ai_session_participants_pkey primary key (project, session_id, participant),
     constraint ai_session_participants_session_fkey foreign key (project, session_id)

@@ -1,8 +1,8 @@
--- What the service knows of a project.
+-- Settings of projects.
 create table if not exists turnlog.ai_projects (
     project   text  not null,
-    keep_days integer,                              -- null: as the service's own setting says
-    secret    bytea not null,                       -- signs reports, and hides the names of erased users
+    keep_days integer,                              -- null: the service's own setting
+    secret    bytea not null,                       -- keys the signatures of reports and the hashes of erased users
     constraint ai_projects_pkey primary key (project),
     constraint ai_projects_project_check check (project <> ''),
     constraint ai_projects_keep_days_check check (keep_days between 1 and 36500)

@@ -1,4 +1,4 @@
--- What writing a batch would do, as turnlog.write would say: it is written, and taken back.
+-- Returns the receipts that turnlog.write would return for a batch: it writes the batch and rolls it back.
 create or replace function turnlog.dry_run(batch jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -10,7 +10,7 @@ begin
         receipts := turnlog.write(batch);
         raise exception using errcode = 'TLDRY', message = 'only a dry run';
     exception when sqlstate 'TLDRY' then
-        return receipts; -- a variable outlives what is rolled back
+        return receipts; -- variables survive the rollback
     end;
 end
 $$;

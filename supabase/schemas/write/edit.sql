@@ -1,5 +1,7 @@
--- {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}} -> the session, a tombstone or null. The value
--- given replaces the one stored; null empties it. An edited field is the editor's: see ai_sessions.edited.
+-- Replaces fields that people edit; null empties a field. Edited fields are listed in ai_sessions.edited, and later
+-- writes neither fill nor contradict them.
+-- Takes {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}}. Returns the session, a
+-- tombstone or null.
 create or replace function turnlog.edit(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''

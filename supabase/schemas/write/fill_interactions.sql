@@ -1,8 +1,9 @@
--- Goes through a batch's interactions that were there already, or that it states more than once: the first statement of
--- each at once, then the others one after another, in order. Answers position -> receipt of all but those that the batch
--- created: of several about one the first whose key it got, since one with a key that another row has wasn't inserted.
+-- Compares a batch's interactions with the stored ones: those that existed, and repetitions within the batch. The first
+-- row of each interaction is compared set-wise, repetitions follow one by one, in order.
+-- Takes the sessions, ids and keys that the batch created. Returns position -> receipt for all rows but those that
+-- created an interaction. Of several rows of one id, the one whose key was inserted is the one that created it.
 create or replace function turnlog.fill_interactions(
-    in_project text, rows jsonb, refused jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
+    in_project text, rows jsonb, rejected jsonb, created_sessions uuid[], created_ids uuid[], created_keys text[])
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -10,14 +11,14 @@ as $$
 declare
     interactions constant jsonb := rows -> 'interactions';
     sessions constant jsonb := coalesce(rows -> 'sessions', '[]');
-    first_ones bigint[];
-    others bigint[];
-    one bigint;
+    first_positions bigint[];
+    later_positions bigint[];
+    next_position bigint;
     receipts jsonb[];
 begin
-    -- by grouping: a join of two lists of unknown length is planned as a nested loop
+    -- group instead of joining: a join of two lists of unknown length is planned as a nested loop
     select array_agg(i.position) filter (where i.nth = 1), array_agg(i.position order by i.position) filter (where i.nth > 1)
-      into first_ones, others
+      into first_positions, later_positions
       from (select i.position, row_number() over (partition by i.session_id, i.id
                                                   order by i.is_created and i.key is distinct from i.created_key, i.position)
                                - i.is_created::integer as nth
@@ -32,13 +33,13 @@ begin
                     window same as (partition by i.session_id, i.id)) as i) as i
      where i.position is not null and i.nth > 0;
 
-    receipts := array[turnlog.fill_stored(in_project, rows, refused, first_ones)];
-    foreach one in array coalesce(others, '{}') loop
-        -- by itself: to look it up in a large batch takes longer than to write it
-        receipts := array_append(receipts, jsonb_build_object(one, turnlog.fill_stored(
-            in_project, jsonb_build_object('sessions', sessions, 'interactions', jsonb_build_array(interactions -> (one - 1)::integer)),
-            refused, '{1}') -> '1'));
+    receipts := array[turnlog.fill_stored(in_project, rows, rejected, first_positions)];
+    foreach next_position in array coalesce(later_positions, '{}') loop
+        -- as a batch of one: a lookup in a large jsonb takes longer than the write
+        receipts := array_append(receipts, jsonb_build_object(next_position, turnlog.fill_stored(
+            in_project, jsonb_build_object('sessions', sessions, 'interactions', jsonb_build_array(interactions -> (next_position - 1)::integer)),
+            rejected, '{1}') -> '1'));
     end loop;
-    return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (given) cross join lateral jsonb_each(r.given) as e);
+    return (select jsonb_object_agg(e.key, e.value) from unnest(receipts) as r (one_map) cross join lateral jsonb_each(r.one_map) as e);
 end
 $$;

@@ -1,6 +1,6 @@
--- Fills in what a batch's statements at some positions, each about another interaction, say that isn't stored yet. One
--- that contradicts what is stored changes nothing, unless it asks for that. Answers position -> receipt.
-create or replace function turnlog.fill_stored(in_project text, rows jsonb, refused jsonb, positions bigint[]) returns jsonb
+-- Fills stored interactions from the batch's rows at some positions, each of another interaction. A row that
+-- contradicts the stored one changes nothing, unless its `on_conflict` is 'fill'. Returns position -> receipt.
+create or replace function turnlog.fill_stored(in_project text, rows jsonb, rejected jsonb, positions bigint[]) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -8,25 +8,25 @@ declare
     interactions constant jsonb := rows -> 'interactions';
     receipts jsonb;
 begin
-    with stated as materialized (
-        -- one look by primary key each, and an upsert below: a join would be planned by statistics, and those of an empty
-        -- table make it read the whole project
+    with incoming as materialized (
+        -- one lookup by primary key each, and an upsert below: a join would be planned by statistics, and those of an
+        -- empty table make it read the whole project
         select p.position, i.facts, (select h from turnlog.ai_interactions as h
                                       where h.project = in_project and h.session_id = (i.facts ->> 'session_id')::uuid
-                                        and h.id = (i.facts ->> 'id')::uuid) as held
+                                        and h.id = (i.facts ->> 'id')::uuid) as stored
           from unnest(positions) as p (position)
          cross join lateral (select interactions -> (p.position - 1)::integer as facts) as i
         offset 0
     ), compared as (
-        select s.position, s.facts, s.held, s.facts ->> 'on_conflict' as on_conflict,
-               -- mostly a call is only made again
-               (s.held).erased_at is null and jsonb_populate_record(s.held, s.facts - 'created_at') = s.held as is_same
-          from stated as s
-         where (s.held).id is not null
-           and not refused ? (s.facts ->> 'session_id') -- of a long one that is being erased some are left
+        select s.position, s.facts, s.stored, s.facts ->> 'on_conflict' as on_conflict,
+               -- usually the call is a retry
+               (s.stored).erased_at is null and jsonb_populate_record(s.stored, s.facts - 'created_at') = s.stored as is_same
+          from incoming as s
+         where (s.stored).id is not null
+           and not rejected ? (s.facts ->> 'session_id') -- a long session that is being erased still has some
         offset 0
-    ), judged as materialized (
-        select c.position, c.held,
+    ), decided as materialized (
+        select c.position, c.stored,
                case when c.on_conflict = 'fill' then rule.fills
                     when c.on_conflict = 'report' or rule.conflicts is not null then null
                     else rule.fills end as fills,
@@ -34,14 +34,14 @@ begin
                    select f from jsonb_object_keys(rule.fills) as f order by f) end, '{}') as differing
           from compared as c
          cross join lateral turnlog.fill_rule(
-               case when not c.is_same then to_jsonb(c.held) end,
+               case when not c.is_same then to_jsonb(c.stored) end,
                case when not c.is_same then to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
                    - '{project,session_id,id,created_at,erased_at}'::text[] end) as rule
     ), filled as (
-        insert into turnlog.ai_interactions as held
+        insert into turnlog.ai_interactions as stored
         select m.*
-          from judged as j
-         cross join lateral jsonb_populate_record(j.held, j.fills) as m
+          from decided as j
+         cross join lateral jsonb_populate_record(j.stored, j.fills) as m
          where j.fills is not null
             on conflict (project, session_id, id) do update
            set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
@@ -52,10 +52,10 @@ begin
                 excluded.participant, excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
-        select in_project, (j.held).session_id, array_agg((j.held).id)
-          from judged as j
+        select in_project, (j.stored).session_id, array_agg((j.stored).id)
+          from decided as j
          where j.fills ?| '{prompt,response}'
-         group by (j.held).session_id
+         group by (j.stored).session_id
     )
     select jsonb_object_agg(s.position, case
                when j.fills is not null
@@ -67,17 +67,17 @@ begin
                    then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
                when j.position is not null
                    then '{"receipt": "duplicate"}'
-               when refused ->> (s.facts ->> 'session_id') = 'erased'
+               when rejected ->> (s.facts ->> 'session_id') = 'erased'
                    then '{"receipt": "rejected", "reason": "erased"}'
-               -- with neither a row of its own nor an erased session it met another row's natural key
-               else turnlog.key_clash(in_project,
+               -- the row was neither stored nor erased, so another row holds its key
+               else turnlog.key_conflict(in_project,
                         (select p ->> 'key' from jsonb_array_elements(rows -> 'sessions') as p
                           where p ->> 'id' = s.facts ->> 'session_id' limit 1),
                         (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
            end)
       into receipts
-      from stated as s
-      left join judged as j on j.position = s.position;
+      from incoming as s
+      left join decided as j on j.position = s.position;
     return receipts;
 end
 $$;

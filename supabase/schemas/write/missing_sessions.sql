@@ -1,7 +1,7 @@
--- The facts with which a batch's sessions that aren't `known` yet begin: of several statements about one the first that
--- isn't implicit, then the first that knows its key. Of a session whose number is another's only its key is taken, where
--- somebody logged under it or takes part. Of those who claim one session the service is first, then who came first; what
--- the others say of it isn't taken.
+-- Returns the rows with which to insert the sessions of a batch that aren't `known`. Of several rows of one session,
+-- the first explicit one counts, else the first with a key. Of a session whose number another one holds, only the key
+-- is taken, and only if the batch has a child of it. If several claim one session, a row without a claim wins (the
+-- service itself), then the first; rows with another claim are ignored.
 create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
 language plpgsql stable
 set search_path = ''
@@ -22,30 +22,30 @@ begin
                   from rows from (jsonb_to_recordset(rows -> 'feedback')
                            as (session_id uuid, claim text, created_at text)) with ordinality as f) as c
          where c.session_id <> all (known)
-    ), stated as materialized (
+    ), incoming as materialized (
         select (s.value ->> 'id')::uuid as id, s.value, s.ordinality,
-               coalesce(rows -> 'unplaced' @> to_jsonb(s.ordinality), false) as is_unplaced
+               coalesce(rows -> 'numbers_taken' @> to_jsonb(s.ordinality), false) as number_is_taken
           from jsonb_array_elements(coalesce(rows -> 'sessions', '[]')) with ordinality as s
          where (s.value ->> 'id')::uuid <> all (known)
     ), claims as (
         select distinct on (c.session_id) c.session_id, c.claim
-          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from stated as s
+          from (select s.id as session_id, s.value ->> 'claim' as claim, 1 as nth, s.ordinality from incoming as s
                 union all
                 select c.session_id, c.claim, c.nth, c.ordinality from children as c) as c
          order by c.session_id, c.claim is not null, c.nth, c.ordinality
     ), facts as (
         select distinct on (f.id) f.id, f.claim, f.facts
-          from (select s.id, s.value ->> 'claim' as claim, s.value - '{numbering,of_folder,place}'::text[] as facts,
+          from (select s.id, s.value ->> 'claim' as claim, s.value - '{numbering,folder_position,plan_index}'::text[] as facts,
                        s.ordinality
-                  from stated as s where not s.is_unplaced
+                  from incoming as s where not s.number_is_taken
                 union all
                 select s.id, s.value ->> 'claim', jsonb_build_object('id', s.id, 'implicit', true)
                              || case when s.value ? 'key' then jsonb_build_object('key', s.value -> 'key') else '{}' end
                              || case when s.value ? 'created_at'
                                      then jsonb_build_object('created_at', s.value -> 'created_at') else '{}' end,
                        s.ordinality
-                  from stated as s
-                 where s.is_unplaced and s.id in (select c.session_id from children as c)
+                  from incoming as s
+                 where s.number_is_taken and s.id in (select c.session_id from children as c)
                 union all
                 select c.session_id, c.claim, jsonb_build_object('id', c.session_id, 'implicit', true)
                              || case when c.created_at is null then '{}'

@@ -1,7 +1,7 @@
--- Gives the sessions of a batch their numbers, below folders that it has locked, so that nobody else can take one. The
--- batch's sessions are followed by those of its folders' plans. Answers what replaces the batch's own:
--- {sessions, stated: how many of them are not a plan's, participants, unplaced: [position ...] of the sessions whose
--- number another one has}.
+-- Assigns session numbers below folders that the batch has locked, so that nobody else can take one. `planned`: the
+-- sessions of the folders' plans, which are appended to the batch's own.
+-- Returns what replaces the batch's own rows: {sessions, participants, unplanned: how many of the sessions aren't
+-- planned ones, numbers_taken: [position ...] of the sessions whose number another session holds}.
 create or replace function turnlog.number_sessions(in_project text, rows jsonb, planned jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -14,7 +14,7 @@ declare
     one record;
     number integer;
     holder uuid;
-    aliases jsonb := '{}';  -- id that derives from a number -> id of the session that has it
+    aliases jsonb := '{}';  -- id derived from a number -> id of the session that has the number
 begin
     select array_agg(s.id order by s.ordinality), array_agg(s.folder_id order by s.ordinality),
            array_agg(s.session_number order by s.ordinality)
@@ -22,8 +22,8 @@ begin
       from rows from (jsonb_to_recordset(sessions) as (id uuid, folder_id uuid, session_number integer))
            with ordinality as s;
 
-    -- Several sessions that want one number can only be written one after another: the caller parts the batch, as for
-    -- any record that it may not contain.
+    -- Several sessions that want one number can only be written one after another: this error makes the caller bisect the
+    -- batch.
     if exists (select from unnest(ids, folders, numbers) as s (id, folder_id, number)
                 where s.number is not null
                 group by s.folder_id, s.number having count(distinct s.id) > 1) then
@@ -47,7 +47,7 @@ begin
                 ids[one.at] := holder;
             end if;
         elsif not exists (
-            -- it has its number, or the batch states it again
+            -- it has a number already, or another row of the batch gives it one
             select from turnlog.ai_sessions as s
              where s.project = in_project and s.id = ids[one.at] and s.session_number is not null
             union all
@@ -69,21 +69,21 @@ begin
     end loop;
 
     return jsonb_build_object(
-        'stated', jsonb_array_length(sessions) - jsonb_array_length(planned),
+        'unplanned', jsonb_array_length(sessions) - jsonb_array_length(planned),
         'sessions', (
             select coalesce(jsonb_agg(s.value || jsonb_build_object('id', ids[s.ordinality])
                                       || case when numbers[s.ordinality] is null then '{}'
                                               else jsonb_build_object('session_number', numbers[s.ordinality]) end
                                       order by s.ordinality), '[]')
               from jsonb_array_elements(sessions) with ordinality as s),
-        -- who was stated with a session that another one's number names takes part in that one
+        -- participants named by a session's number take part in the session that has it
         'participants', (
             select coalesce(jsonb_agg(
                        p.value || case when p.value ->> 'numbering' = 'named' then jsonb_build_object('session_id',
                            coalesce(aliases -> (p.value ->> 'session_id'), p.value -> 'session_id')) else '{}' end
                        order by p.ordinality), '[]')
               from jsonb_array_elements(coalesce(rows -> 'participants', '[]')) with ordinality as p),
-        'unplaced', (
+        'numbers_taken', (
             select coalesce(jsonb_agg(s.ordinality order by s.ordinality), '[]')
               from unnest(ids, folders, numbers) with ordinality as s (id, folder_id, number, ordinality)
              where s.number is not null

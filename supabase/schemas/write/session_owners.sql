@@ -1,5 +1,5 @@
--- Whose the sessions are that some row of a batch claims: session -> owner, '' for nobody's but the service's, null for
--- an erased one, which answers for itself. A session that isn't there is missing. An owner never changes.
+-- Returns session id -> owner for the sessions that rows of a batch claim: '' if only the service owns it, null for a
+-- tombstone, which is rejected anyway. Sessions that don't exist are missing. An owner never changes.
 create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''

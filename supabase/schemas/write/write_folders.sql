@@ -1,23 +1,23 @@
--- Writes a batch's folders, in the order of their ids, and locks them and those that its sessions are in. Answers
--- {receipts: [...], sessions: [...]}: the numbered sessions of the plans that were accepted, each with `of_folder`, the
--- position of its folder.
+-- Writes the folders of a batch in the order of their ids, and locks them and the folders of its sessions. Returns
+-- {receipts: [...], sessions: [...]}: the numbered sessions of accepted plans, each with `folder_position`, the
+-- position of its folder in the batch.
 create or replace function turnlog.write_folders(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
     folders constant jsonb := coalesce(rows -> 'folders', '[]');
-    born uuid[];
-    stated record;
-    held turnlog.ai_session_folders;
+    inserted_ids uuid[];
+    incoming record;
+    stored turnlog.ai_session_folders;
     rule record;
     receipt jsonb;
     receipts jsonb := '[]';
     planned jsonb := '[]';
-    changed uuid[] := '{}';  -- folders of which something was filled
+    changed uuid[] := '{}';  -- folders that were filled
 begin
-    -- the missing ones first, in the order of their ids; then all are locked in that order, as sessions are
-    with stated as (
+    -- insert the missing ones in the order of their ids, then lock all in that order, as with sessions
+    with incoming as (
         select distinct on (f.id) f.*
           from rows from (jsonb_to_recordset(folders) as (
                    id uuid, key text, name text, user_id text, sessions_per_week integer, total_weeks integer,
@@ -28,12 +28,12 @@ begin
                (project, id, key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit, created_at)
         select in_project, s.id, s.key, s.name, s.user_id, s.sessions_per_week, s.total_weeks, s.starts_on, s.metadata,
                coalesce(s.implicit, false), coalesce(s.created_at, statement_timestamp())
-          from stated as s
+          from incoming as s
          order by s.id
             on conflict do nothing
         returning id
     )
-    select coalesce(array_agg(i.id), '{}') into born from inserted as i;
+    select coalesce(array_agg(i.id), '{}') into inserted_ids from inserted as i;
 
     perform from (
         select f.id
@@ -46,7 +46,7 @@ begin
          order by f.id
            for no key update) as locked;
 
-    for stated in
+    for incoming in
         select f.value as facts, (f.value ->> 'id')::uuid as id, coalesce((f.value ->> 'implicit')::boolean, false) as implicit,
                row_number() over (partition by f.value ->> 'id' order by coalesce((f.value ->> 'implicit')::boolean, false),
                                   f.value ->> 'key' is null, f.ordinality) as nth,
@@ -54,26 +54,26 @@ begin
           from jsonb_array_elements(folders) with ordinality as f
          order by nth, f.ordinality
     loop
-        select f.* into held from turnlog.ai_session_folders as f where f.project = in_project and f.id = stated.id;
-        if held.id is null then
+        select f.* into stored from turnlog.ai_session_folders as f where f.project = in_project and f.id = incoming.id;
+        if stored.id is null then
             receipt := (
                 select jsonb_build_object(
                            'receipt', 'conflict', 'constraint', 'ai_session_folders_project_key_key',
                            'columns', array['project', 'key'],
-                           'attempted', jsonb_build_object('project', in_project, 'key', stated.facts ->> 'key'),
+                           'attempted', jsonb_build_object('project', in_project, 'key', incoming.facts ->> 'key'),
                            'held_by', f.id)
                   from turnlog.ai_session_folders as f
-                 where f.project = in_project and f.key = stated.facts ->> 'key');
-        elsif stated.nth = 1 and stated.id = any (born) then
+                 where f.project = in_project and f.key = incoming.facts ->> 'key');
+        elsif incoming.nth = 1 and incoming.id = any (inserted_ids) then
             receipt := '{"receipt": "created"}';
         else
             select r.fills, r.conflicts into rule
               from turnlog.fill_rule(
-                   to_jsonb(held), stated.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
-            -- a plan may grow: what it had stays as it was
-            if (stated.facts ->> 'total_weeks')::integer > held.total_weeks then
+                   to_jsonb(stored), incoming.facts - '{id,implicit,created_at,sessions}'::text[]) as r;
+            -- a plan may get longer; its sessions stay as they are
+            if (incoming.facts ->> 'total_weeks')::integer > stored.total_weeks then
                 rule.conflicts := nullif(array_remove(rule.conflicts, 'total_weeks'), '{}');
-                rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', stated.facts -> 'total_weeks');
+                rule.fills := coalesce(rule.fills, '{}') || jsonb_build_object('total_weeks', incoming.facts -> 'total_weeks');
             end if;
             if rule.conflicts is not null then
                 receipt := jsonb_build_object('receipt', 'conflict', 'fields', array(
@@ -82,15 +82,15 @@ begin
                 if rule.conflicts && '{sessions_per_week,total_weeks}' then
                     receipt := receipt || jsonb_build_object('reason', format(
                         'The plan has %s weeks of %s sessions; it may get longer, not shorter or denser',
-                        held.total_weeks, held.sessions_per_week));
+                        stored.total_weeks, stored.sessions_per_week));
                 end if;
-            elsif rule.fills is not null or held.implicit and not stated.implicit then
+            elsif rule.fills is not null or stored.implicit and not incoming.implicit then
                 update turnlog.ai_session_folders as f
                    set (key, name, user_id, sessions_per_week, total_weeks, starts_on, metadata, implicit) = (
                        select m.key, m.name, m.user_id, m.sessions_per_week, m.total_weeks, m.starts_on, m.metadata,
-                              held.implicit and stated.implicit
-                         from jsonb_populate_record(held, coalesce(rule.fills, '{}')) as m)
-                 where f.project = in_project and f.id = stated.id;
+                              stored.implicit and incoming.implicit
+                         from jsonb_populate_record(stored, coalesce(rule.fills, '{}')) as m)
+                 where f.project = in_project and f.id = incoming.id;
                 receipt := jsonb_build_object('receipt', 'filled', 'fields', array(
                     select case when k.field in ('sessions_per_week', 'total_weeks', 'starts_on')
                                 then 'plan.' || k.field else k.field end
@@ -99,22 +99,21 @@ begin
                 receipt := '{"receipt": "duplicate"}';
             end if;
         end if;
-        receipts := receipts || jsonb_build_object('at', stated.ordinality, 'receipt', receipt);
+        receipts := receipts || jsonb_build_object('at', incoming.ordinality, 'receipt', receipt);
         if receipt ->> 'receipt' <> 'conflict' then
             planned := planned || (
-                select coalesce(jsonb_agg(p.value || jsonb_build_object('of_folder', stated.ordinality)), '[]')
-                  from jsonb_array_elements(coalesce(stated.facts -> 'sessions', '[]')) as p);
+                select coalesce(jsonb_agg(p.value || jsonb_build_object('folder_position', incoming.ordinality)), '[]')
+                  from jsonb_array_elements(coalesce(incoming.facts -> 'sessions', '[]')) as p);
         end if;
         if receipt ->> 'receipt' = 'filled' then
-            changed := changed || stated.id;
+            changed := changed || incoming.id;
         end if;
     end loop;
 
-    -- What the folders say of their planned sessions, now that all is known: whose they are and when they begin may be
-    -- said at another time than how many there are. Those that are there already gain it as well.
+    -- A folder's user and start may arrive later than its plan, so planned sessions that exist already are filled, too.
     planned := planned || (
         select coalesce(jsonb_agg(jsonb_build_object(
-                   'id', s.id, 'implicit', true, 'folder_id', s.folder_id, 'place', s.session_number - 1)), '[]')
+                   'id', s.id, 'implicit', true, 'folder_id', s.folder_id, 'plan_index', s.session_number - 1)), '[]')
           from turnlog.ai_session_folders as f
           join turnlog.ai_sessions as s on s.project = in_project and s.folder_id = f.id and s.erased_at is null
                                       and s.session_number <= f.sessions_per_week * f.total_weeks
@@ -127,12 +126,12 @@ begin
             select coalesce(jsonb_agg(
                        p.value || jsonb_build_object(
                            'user_id', f.user_id,
-                           'scheduled_on', f.starts_on + n.place / f.sessions_per_week * 7
-                                           + n.place % f.sessions_per_week * 7 / f.sessions_per_week)
+                           'scheduled_on', f.starts_on + n.plan_index / f.sessions_per_week * 7
+                                           + n.plan_index % f.sessions_per_week * 7 / f.sessions_per_week)
                        order by p.ordinality), '[]')
               from jsonb_array_elements(planned) with ordinality as p
-             cross join lateral (select coalesce((p.value ->> 'place')::integer,
-                                                 (p.value ->> 'session_number')::integer - 1) as place) as n
+             cross join lateral (select coalesce((p.value ->> 'plan_index')::integer,
+                                                 (p.value ->> 'session_number')::integer - 1) as plan_index) as n
               join turnlog.ai_session_folders as f
                 on f.project = in_project and f.id = (p.value ->> 'folder_id')::uuid));
 end

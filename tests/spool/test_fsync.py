@@ -1,4 +1,4 @@
-"""An acknowledgement means on the disk: nothing that SQLite wrote is still unsynced when a call returns."""
+"""An acknowledgement means on the disk: SQLite has synced everything it wrote when a call returns."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
-from tests.spool.away import said
+from tests.spool.flaky_store import batch_of
 
 Unsynced = dict[str, int]
 
@@ -50,16 +50,16 @@ def unsynced() -> Iterator[Unsynced]:
     vfs.unregister()
 
 
-def test_what_is_spooled_is_synced_when_keep_returns(unsynced: Unsynced, tmp_path: Path) -> None:
+def test_a_batch_is_synced_when_append_returns(unsynced: Unsynced, tmp_path: Path) -> None:
     directory = SpoolDirectory(tmp_path / "spool", Limits(min_free_bytes=0))
     for n in range(3):
-        directory.keep(said(f"Said {n}"))
+        directory.append(batch_of(f"Said {n}"))
         assert unsynced
         assert set(unsynced.values()) == {0}
     directory.close()
 
 
-def test_a_dead_letter_is_synced_when_it_is_told(unsynced: Unsynced, tmp_path: Path) -> None:
-    DeadLetters(tmp_path).add(said("Refused"), Receipt(receipt="conflict"), kept_at=0)
+def test_a_dead_letter_is_synced_when_add_returns(unsynced: Unsynced, tmp_path: Path) -> None:
+    DeadLetters(tmp_path).add(batch_of("Refused"), Receipt(receipt="conflict"), spooled_at=0)
     assert unsynced
     assert set(unsynced.values()) == {0}

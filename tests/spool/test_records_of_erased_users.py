@@ -1,4 +1,4 @@
-"""What was received before a user was erased doesn't come back out of another machine's spool; what came later does."""
+"""Records received before their user was erased are rejected when another machine delivers them; later ones aren't."""
 
 import threading
 from collections import Counter
@@ -17,10 +17,10 @@ from logging_store.batches import Batch
 from logging_store.errors import StoreBusy, StoreUnavailable
 from logging_store.spool import CircuitBreaker, Limits, Spool
 from tests.api import KEYLESS, create, in_path, log, problem, transcript
-from tests.asking import ask
 from tests.conftest import Backend
-from tests.spool.away import PROJECT, Removable
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import PROJECT, FlakyStore
+from tests.store_calls import ask
 
 BEFORE, AFTER = "2026-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
@@ -33,7 +33,7 @@ class Machine:
     """One of several machines over one database: its spool, and a client of its service."""
 
     def __init__(self, backend: Backend, folder: Path) -> None:
-        self.inner = Removable(backend.open())
+        self.inner = FlakyStore(backend.open())
         breaker = CircuitBreaker(shortest_s=0.01, longest_s=0.05)
         self.spool = Spool(self.inner, folder, Limits(min_free_bytes=0), breaker=breaker)
         self.client = create_app(Settings.from_mapping(KEYLESS), self.spool).test_client()
@@ -52,7 +52,7 @@ def machines(backend: Backend, tmp_path: Path) -> Iterator[list[Machine]]:
         yield found
 
 
-def test_what_waits_on_another_machine_is_refused_when_it_arrives(machines: list[Machine]) -> None:
+def test_records_spooled_on_another_machine_are_rejected_on_delivery(machines: list[Machine]) -> None:
     here, there = machines
     create(here.client, session_id="bob's", user_id="bob")
     log(here.client, session_id="early", prompt="before anybody knew whose it is")
@@ -79,7 +79,7 @@ def test_what_waits_on_another_machine_is_refused_when_it_arrives(machines: list
     assert problem(log(here.client, session_id="unseen", prompt="more"))["status"] == 410
 
 
-def test_what_came_in_parts_is_refused_in_parts(machines: list[Machine]) -> None:
+def test_split_batches_are_rejected_in_parts(machines: list[Machine]) -> None:
     # the session's row and its turns are in different entries, delivered one after another
     here, there = machines
     there.inner.away = AWAY
@@ -92,7 +92,7 @@ def test_what_came_in_parts_is_refused_in_parts(machines: list[Machine]) -> None
     assert problem(here.client.get(in_path("unseen")))["status"] == 410
 
 
-def test_what_another_machine_kept_after_the_erasure_is_delivered(machines: list[Machine]) -> None:
+def test_records_spooled_after_the_erasure_are_delivered(machines: list[Machine]) -> None:
     here, there = machines
     here.client.delete("/v1/users/ada")
     there.inner.away = AWAY
@@ -111,7 +111,7 @@ def late(store: Any, **kinds: Any) -> list[tuple[str, str | None]]:
 REFUSED, CREATED = ("rejected", "erased"), ("created", None)
 
 
-def test_each_row_is_told_its_own(machines: list[Machine]) -> None:
+def test_each_row_gets_its_own_receipt(machines: list[Machine]) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
     sessions = [
@@ -127,7 +127,7 @@ def test_each_row_is_told_its_own(machines: list[Machine]) -> None:
     ]  # fmt: skip
 
 
-def test_what_the_user_claims_is_theirs_and_what_others_say_there_is_not(machines: list[Machine]) -> None:
+def test_rows_claimed_by_the_user_are_rejected_and_those_of_others_are_not(machines: list[Machine]) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
     turn = {"session_id": SESSION, "id": TURN, "prompt": "Hello", "created_at": BEFORE, "claim": "user:ada"}
@@ -138,7 +138,7 @@ def test_what_the_user_claims_is_theirs_and_what_others_say_there_is_not(machine
     assert late(store, sessions=[stub], interactions=[unclaimed]) == [CREATED, CREATED]
 
 
-def test_what_only_a_token_claims_for_the_user_leaves_a_tombstone(machines: list[Machine]) -> None:
+def test_a_session_that_only_a_token_claims_leaves_a_tombstone(machines: list[Machine]) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
     claim = {"claim": TOKEN, "created_at": BEFORE}
@@ -149,27 +149,27 @@ def test_what_only_a_token_claims_for_the_user_leaves_a_tombstone(machines: list
 
 @pytest.mark.parametrize("claim", ["user:ada", TOKEN])
 @pytest.mark.parametrize("kind", ["sessions", "folders"])
-def test_a_claim_costs_nobody_else_in_the_same_batch(machines: list[Machine], claim: str, kind: str) -> None:
+def test_a_claim_rejects_no_other_row_of_the_batch(machines: list[Machine], claim: str, kind: str) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
-    said: dict[str, list[dict[str, Any]]] = {
+    rows: dict[str, list[dict[str, Any]]] = {
         "sessions": [{"id": SESSION, "user_id": "bob", "created_at": BEFORE}],
         "interactions": [{"session_id": SESSION, "id": TURN, "prompt": "Bob's", "created_at": BEFORE}],
     }
     if kind == "folders":
         planned = {"id": SESSION, "session_number": 1, "created_at": BEFORE}
-        said = {"folders": [{"id": OTHER, "created_at": BEFORE, "sessions": [planned | {"folder_id": OTHER}]}]}
-    said["sessions"] = [
-        *said.get("sessions", []), {"id": SESSION, "user_id": "ada", "created_at": BEFORE, "claim": claim}
+        rows = {"folders": [{"id": OTHER, "created_at": BEFORE, "sessions": [planned | {"folder_id": OTHER}]}]}
+    rows["sessions"] = [
+        *rows.get("sessions", []), {"id": SESSION, "user_id": "ada", "created_at": BEFORE, "claim": claim}
     ]  # fmt: skip
-    receipts = late(store, **said)
+    receipts = late(store, **rows)
     assert Counter(receipts) == {CREATED: len(receipts) - 1, REFUSED: 1}
     found = ask(store, ops.SESSION, PROJECT, {"session_id": SESSION})
     assert found is not None
     assert found["erased_at"] is None
 
 
-def test_a_session_made_anew_keeps_what_is_new(machines: list[Machine]) -> None:
+def test_a_session_created_after_the_erasure_keeps_new_records(machines: list[Machine]) -> None:
     machines[0].client.delete("/v1/users/ada")
     store = machines[0].inner.inner
     store.write(Batch(PROJECT, sessions=[{"id": SESSION, "user_id": "ada", "created_at": AFTER}]))
@@ -180,7 +180,7 @@ def test_a_session_made_anew_keeps_what_is_new(machines: list[Machine]) -> None:
     assert late(store, interactions=turns) == [REFUSED, CREATED]
 
 
-def test_a_cleared_folder_gets_nothing_back(machines: list[Machine]) -> None:
+def test_a_cleared_folder_is_not_filled_by_old_records(machines: list[Machine]) -> None:
     client, store = machines[0].client, machines[0].inner.inner
     folder = client.post("/v1/folders", json={"folder_id": "f", "user_id": "ada"}).get_json()["folder_id"]
     client.delete("/v1/users/ada")
@@ -188,7 +188,7 @@ def test_a_cleared_folder_gets_nothing_back(machines: list[Machine]) -> None:
     assert late(store, folders=[{"id": folder, "name": "Bob's", "created_at": AFTER}]) == [("filled", None)]
 
 
-def test_in_a_project_where_nobody_was_erased_nothing_is_refused(machines: list[Machine]) -> None:
+def test_without_erased_users_nothing_is_rejected(machines: list[Machine]) -> None:
     store = machines[0].inner.inner
     assert late(store, sessions=[{"id": SESSION, "user_id": "ada", "created_at": BEFORE}]) == [CREATED]
 
@@ -196,9 +196,7 @@ def test_in_a_project_where_nobody_was_erased_nothing_is_refused(machines: list[
 @pytest.mark.parametrize(
     ("claim", "left"), [({}, "erased"), ({"claim": "token:x"}, "stays"), ({"claim": "user:ada"}, "stays")]
 )
-def test_only_the_service_itself_says_of_others_sessions_whose_they_are(
-    machines: list[Machine], claim: dict[str, str], left: str
-) -> None:
+def test_only_the_service_assigns_sessions_of_others(machines: list[Machine], claim: dict[str, str], left: str) -> None:
     # somebody in a browser knew the session's id and the user's name before the store went away
     client, store = machines[0].client, machines[0].inner.inner
     turn = {"session_id": SESSION, "id": TURN, "prompt": "the service's own", "created_at": BEFORE}
@@ -212,7 +210,9 @@ def test_only_the_service_itself_says_of_others_sessions_whose_they_are(
 
 
 @pytest.mark.parametrize(("claim", "left"), [({}, "erased"), ({"claim": "token:x"}, "stays")])
-def test_nor_is_that_believed_of_what_waits_here(machines: list[Machine], claim: dict[str, str], left: str) -> None:
+def test_a_spooled_claim_assigns_no_session_of_others(
+    machines: list[Machine], claim: dict[str, str], left: str
+) -> None:
     here = machines[0]
     turn = {"session_id": SESSION, "id": TURN, "prompt": "the service's own", "created_at": BEFORE}
     here.spool.write(Batch(PROJECT, sessions=[{"id": SESSION, "created_at": BEFORE}], interactions=[turn]))
@@ -227,7 +227,7 @@ def test_nor_is_that_believed_of_what_waits_here(machines: list[Machine], claim:
 
 
 @pytest.mark.parametrize("kind", ["feedback", "participants"])
-def test_who_is_erased_while_it_waits_for_a_lock_does_not_come_back(backend: Backend, kind: str) -> None:
+def test_a_user_erased_while_a_batch_waits_for_a_lock_stays_erased(backend: Backend, kind: str) -> None:
     store = backend.open()
     row: dict[str, Any] = {"session_id": SESSION, "participant": "ada", "created_at": BEFORE}
     if kind == "feedback":

@@ -1,4 +1,7 @@
-"""The finders by their names in the settings."""
+"""Creates finders by their names in the settings.
+
+A module of its own, so that the numbering plans of phonenumbers are only loaded where something is redacted.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +13,12 @@ from logging_store.redaction.phone import Phone
 from logging_store.redaction.secrets import Secrets
 
 
-def finders(
+def create_finders(
     names: Sequence[str], custom: Mapping[str, str], *, phone_regions: Sequence[str], gitleaks: Path | None = None
 ) -> Iterator[Finder]:
-    """Yield finders, those first that say the most about what they find. `custom`: expressions by their names.
+    """Yield finders, the most specific ones first. `custom`: name -> regular expression in RE2's syntax.
 
-    Raises `ValueError` for an expression or a file that can't be used.
+    Raises `ValueError` for an invalid expression or file.
     """
     for name, expression in custom.items():
         yield Custom(name, expression)

@@ -1,6 +1,6 @@
--- Erases the content of some sessions, up to `most` interactions of all of them: those that are empty then become
--- tombstones, the others go on with the next call.
-create or replace function turnlog.erase_some(
+-- Erases the content of some sessions, up to `most` interactions altogether. Returns `erased`, the ids of the sessions
+-- that are empty now and became tombstones, and how many interactions and participants were deleted.
+create or replace function turnlog.erase_sessions(
     in_project text, ids uuid[], most integer,
     out erased uuid[], out interactions bigint, out participants bigint)
 language plpgsql volatile
@@ -8,22 +8,22 @@ set search_path = ''
 set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
 as $$
 declare
-    touched uuid[];  -- sessions of which interactions went
+    touched uuid[];  -- sessions whose interactions were deleted
 begin
-    -- in the order in which writers lock them; the statements below then see every append that won
+    -- in the order of all writers; the statements below then see every write that committed before
     perform from (
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids)
          order by s.id
            for update) as locked;
-    with gone as (
+    with deleted as (
         delete from turnlog.ai_interactions as i
          where i.project = in_project collate "C" and i.ctid = any (array(
                select d.ctid from turnlog.ai_interactions as d
                 where d.project = in_project and d.session_id = any (ids) limit most))
         returning i.session_id
     )
-    select count(*), coalesce(array_agg(distinct g.session_id), '{}') into interactions, touched from gone as g;
+    select count(*), coalesce(array_agg(distinct g.session_id), '{}') into interactions, touched from deleted as g;
     erased := array(
         select s.id from turnlog.ai_sessions as s
          where s.project = in_project and s.id = any (ids) and s.erased_at is null
@@ -37,6 +37,6 @@ begin
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
-    perform turnlog.queue_session(in_project, t.id) from unnest(touched) as t (id);
+    perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
 end
 $$;

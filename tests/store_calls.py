@@ -1,4 +1,4 @@
-"""How tests ask a store: with any query, for an answer that they take apart as they like."""
+"""Calls of a store with untyped queries and answers, and a recorder of calls."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,14 @@ def ask(
     return store.ask(operation, project, query or {})
 
 
-def operations_asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that the name of each operation joins that the store is asked for from now on."""
+def record_operations(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record the names of the operations that the store runs from now on, in the returned list."""
     names: list[str] = []
     answer = store.ask
 
-    def noted(operation: Operation[Any, Any], project: str | None, query: Any) -> Any:
+    def recorded(operation: Operation[Any, Any], project: str | None, query: Any) -> Any:
         names.append(operation.name)
         return answer(operation, project, query)
 
-    monkeypatch.setattr(store, "ask", noted)
+    monkeypatch.setattr(store, "ask", recorded)
     return names

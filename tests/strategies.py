@@ -1,4 +1,4 @@
-"""What callers of the state machine may say: few names and few values, so that they meet and contradict each other."""
+"""Hypothesis strategies for records and queries: few names and values, so that records often collide and contradict."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ INTERACTION_NAMES = ["one", "two", "10600000-0000-4000-8000-000000000001", "1060
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
-    """Draw what is the same most of the time, so that records agree about as often as they contradict."""
+    """Draw the usual value most of the time, so that records agree about as often as they contradict."""
     return st.sampled_from([usual] * 12 + list(others))
 
 

@@ -1,4 +1,4 @@
-"""Erasing a user who claimed somebody else's session, while all of it waits, costs its owner nothing."""
+"""Erasing a user who claimed another user's session, while all of it is spooled, costs its owner nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Spool
 from tests.access.conftest import ORIGIN, Calls
-from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
-from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
+from tests.store_calls import ask
 
 NOT_NOW = StoreUnavailable("not now")
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
@@ -27,7 +27,7 @@ TOKEN = "token:" + "0" * 64
 
 
 @pytest.fixture
-def served(inner: Removable, spool: Spool, tmp_path: Path) -> Iterator[tuple[Calls, Calls]]:
+def served(inner: FlakyStore, spool: Spool, tmp_path: Path) -> Iterator[tuple[Calls, Calls]]:
     """Return the calls of a backend, and of a user by a token of their own."""
     assert isinstance(inner.inner, FunctionStore)
     pair = SigningPair.es256("one")
@@ -42,7 +42,7 @@ def served(inner: Removable, spool: Spool, tmp_path: Path) -> Iterator[tuple[Cal
 
 
 @pytest.fixture
-def come_back(spool: Spool, inner: Removable) -> Callable[[], None]:
+def come_back(spool: Spool, inner: FlakyStore) -> Callable[[], None]:
     """Return a way to let what waits be delivered."""
 
     def deliver() -> None:
@@ -52,8 +52,8 @@ def come_back(spool: Spool, inner: Removable) -> Callable[[], None]:
     return deliver
 
 
-def test_what_a_user_said_in_somebody_elses_session_goes_and_the_session_stays(
-    served: tuple[Calls, Calls], inner: Removable, spool: Spool, come_back: Callable[[], None]
+def test_a_users_records_in_another_session_are_erased_and_the_session_stays(
+    served: tuple[Calls, Calls], inner: FlakyStore, spool: Spool, come_back: Callable[[], None]
 ) -> None:
     backend, mallory = served
     assert backend("GET", "/v1/sessions").status_code == 200
@@ -71,19 +71,19 @@ def test_what_a_user_said_in_somebody_elses_session_goes_and_the_session_stays(
 
 def waits(spool: Spool, session_id: str, claim: str) -> None:
     """Keep what a page says: a session under a claim, and whose it is."""
-    turn = said(f"of {claim}", session_id=session_id, claim=claim).interactions
+    turn = batch_of(f"of {claim}", session_id=session_id, claim=claim).interactions
     session = {"id": session_id, "user_id": "mallory", "created_at": AT, "claim": claim}
     spool.write(Batch(PROJECT, [session], turn))
 
 
 @pytest.mark.parametrize("claim", ["user:mallory", TOKEN])
-def test_a_claim_counts_only_where_nobody_else_speaks_of_the_session(
-    client: FlaskClient, spool: Spool, inner: Removable, come_back: Callable[[], None], claim: str
+def test_a_claim_only_counts_if_all_spooled_records_of_the_session_share_it(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, come_back: Callable[[], None], claim: str
 ) -> None:
     inner.refuses = lambda _: NOT_NOW
     for id_ in (SESSION, OTHER):
         waits(spool, id_, claim)
-    spool.write(said("the victim's", session_id=SESSION))
+    spool.write(batch_of("the victim's", session_id=SESSION))
     eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
     assert client.delete("/v1/users/mallory").status_code == 200
     come_back()

@@ -1,4 +1,4 @@
-"""A real store that can be taken away, and the records that are written to it."""
+"""A real store that can be made unavailable, and batches to write to it."""
 
 import threading
 import uuid
@@ -12,14 +12,14 @@ from logging_store.store import Store
 PROJECT = "default"
 
 
-class Removable:
-    """A store around a store: while `away`, each call raises it. Counts what is asked of it."""
+class FlakyStore:
+    """A store that wraps a real one: while `away` is set, each call raises it. Counts its calls."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.away: Exception | None = None
         self.refuses: Callable[[Batch], Exception | None] = lambda _: None
-        self.lost_answers = 0  # so many of the next writes are stored, and then their answer is lost
+        self.lost_answers = 0  # how many of the next writes are stored, but their answer is lost
         self.writes: list[Batch] = []
         self.asked = 0
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class Removable:
             raise self.away
 
 
-def said(prompt: str, *, session_id: str | None = None, id_: str | None = None, **more: Any) -> Batch:
+def batch_of(prompt: str, *, session_id: str | None = None, id_: str | None = None, **more: Any) -> Batch:
     """Return a batch of one interaction and its session."""
     session_id = session_id or str(uuid.uuid4())
     created_at = "2026-11-21T10:00:00+00:00"

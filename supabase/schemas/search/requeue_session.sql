@@ -1,13 +1,14 @@
--- Takes a session out of the index and queues what is left of it, unless it is erased. The queue goes first: whoever is
--- indexing it has committed when that is through. What is left is looked up last, so that nothing is missed that came
--- meanwhile. Of a long session the index says that it may hold anything: to queue it all with each step of an erasure would take ever longer.
-create or replace function turnlog.queue_session(in_project text, of_session uuid) returns void
+-- Removes a session from the search index and queues its interactions again, unless it is erased. The queue's rows are
+-- deleted first: a process that indexes them has committed then. The interactions are read last, so that none written
+-- meanwhile is missed. A session with very many interactions is marked as matching anything instead: queueing it all at
+-- each step of an erasure would take ever longer.
+create or replace function turnlog.requeue_session(in_project text, of_session uuid) returns void
 language plpgsql volatile
 set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    most constant integer := 1000; -- interactions that are queued
+    most constant integer := 1000; -- interactions; a longer session isn't queued
     ids uuid[];
 begin
     delete from turnlog.ai_search_queue as q where q.project = in_project and q.session_id = of_session;

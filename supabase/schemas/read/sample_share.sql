@@ -1,7 +1,7 @@
--- The share of a span's time to look at: 1, all of it, where it has no more than about `most` rows, else what has about
--- `sample` of them. `of` says which rows: 'interactions', 'failures' or 'sessions'. Counts those of slices of the time that grow until
--- they hold a thousand, so it reads some thousands itself, however many there are.
-create or replace function turnlog.share(
+-- Returns the fraction of a span to read: 1 if it has no more than about `most` rows, else the fraction with about
+-- `sample` rows. `of`: 'interactions', 'failures' or 'sessions'. It counts growing slices of the span until they hold a
+-- thousand rows, so it reads some thousands itself, however many there are.
+create or replace function turnlog.sample_share(
     in_project text, of text, not_before timestamptz, before timestamptz, parts integer, most integer, sample integer)
 returns double precision
 language plpgsql stable
@@ -11,7 +11,7 @@ as $$
 declare
     enough constant integer := 1000;
     tried double precision;
-    at_most integer := enough; -- the first count is of the whole span, and stops there: mostly there are no more
+    at_most integer := enough; -- the first count covers the whole span and stops here: usually there are no more
     counted bigint;
 begin
     foreach tried in array array[1, 1.0 / 65536, 1.0 / 2048, 1.0 / 64, 1.0 / 8, 1] loop

@@ -1,6 +1,6 @@
--- The receipts of a batch, with those of the rows that were refused put in at their positions. `rows` are those that
--- the receipts are of.
-create or replace function turnlog.with_refused(receipts jsonb, refused jsonb, rows jsonb) returns jsonb
+-- Inserts the receipts of rejected rows (kind -> position -> receipt) into the receipts of the other `rows`, each at
+-- its position. Returns the receipts of all rows.
+create or replace function turnlog.add_rejected(receipts jsonb, rejected jsonb, rows jsonb) returns jsonb
 language plpgsql immutable
 set search_path = ''
 as $$
@@ -9,7 +9,7 @@ declare
     given jsonb;
     of_refused jsonb;
 begin
-    for kind, of_refused in select r.key, r.value from jsonb_each(refused) as r loop
+    for kind, of_refused in select r.key, r.value from jsonb_each(rejected) as r loop
         given := coalesce(nullif(receipts -> kind, 'null'), '[]');
         if jsonb_typeof(given) = 'string' then
             given := to_jsonb(array_fill(jsonb_build_object('receipt', given), array[jsonb_array_length(rows -> kind)]));

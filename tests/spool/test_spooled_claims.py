@@ -1,4 +1,4 @@
-"""Whose a session is, while what was said of it waits: nobody reads or says more than the store will let them."""
+"""Owners of sessions that are only spooled: nobody reads or writes more than the store will allow."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Spool
 from tests.access.conftest import Calls
-from tests.asking import ask
 from tests.issuers import ISSUER, SigningPair, publishing
-from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
+from tests.store_calls import ask
 
 PAGE = "https://app.example.com"
 NOT_NOW = StoreUnavailable("not now")
@@ -50,7 +50,7 @@ def mallory(guarded: Flask, pair: SigningPair) -> Calls:
 
 
 @pytest.fixture
-def backend_calls(guarded: Flask, inner: Removable) -> Calls:
+def backend_calls(guarded: Flask, inner: FlakyStore) -> Calls:
     assert isinstance(inner.inner, FunctionStore)
     made = KeyRegistry(inner.inner).create("default", "secret", {"admin"})
     calls = Calls(guarded.test_client(), made.text, {})
@@ -59,8 +59,8 @@ def backend_calls(guarded: Flask, inner: Removable) -> Calls:
 
 
 @pytest.mark.parametrize("first", ["backend", "mallory"])
-def test_a_user_does_not_read_what_the_backend_says(
-    mallory: Calls, backend_calls: Calls, inner: Removable, spool: Spool, first: str
+def test_a_user_does_not_read_the_backends_records(
+    mallory: Calls, backend_calls: Calls, inner: FlakyStore, spool: Spool, first: str
 ) -> None:
     inner.refuses = lambda _: NOT_NOW  # the store answers, and what waits is not delivered yet
     if first == "backend":
@@ -76,8 +76,8 @@ def test_a_user_does_not_read_what_the_backend_says(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_nobody_puts_words_into_anothers_session(
-    ada: Calls, mallory: Calls, inner: Removable, spool: Spool, known: bool
+def test_nobody_writes_to_a_session_of_another_user(
+    ada: Calls, mallory: Calls, inner: FlakyStore, spool: Spool, known: bool
 ) -> None:
     if known:
         assert ada.log(session_id="adas", interaction_id="1", prompt="Hello").status_code == 201
@@ -92,12 +92,14 @@ def test_nobody_puts_words_into_anothers_session(
     assert mallory("GET", "/v1/sessions/adas/interactions").status_code == 404
 
 
-def test_what_two_callers_said_of_one_session_is_delivered_in_parts_too(spool: Spool, inner: Removable) -> None:
+def test_conflicting_claims_are_delivered_in_parts_too(spool: Spool, inner: FlakyStore) -> None:
     session, other = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
-    theirs = said("ada's", session_id=session, claim="user:ada")
+    theirs = batch_of("ada's", session_id=session, claim="user:ada")
     theirs = Batch(PROJECT, [{**row, "claim": "user:ada"} for row in theirs.sessions], theirs.interactions)
     inner.away = NOT_NOW
-    spool.write(Batch.merge([said("the service's", session_id=session), theirs, said("a bad one", session_id=other)]))
+    spool.write(
+        Batch.merge([batch_of("the service's", session_id=session), theirs, batch_of("a bad one", session_id=other)])
+    )
 
     def refuses(batch: Batch) -> Exception | None:
         return Invalid("a bad one") if any(row["prompt"] == "a bad one" for row in batch.interactions) else None

@@ -1,4 +1,4 @@
-"""What waits is shown as it will be read once it is delivered, as long as nothing of it contradicts."""
+"""Spooled records are shown as they will be read once they are delivered, unless they contradict."""
 
 import os
 import uuid
@@ -16,10 +16,10 @@ from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.spool import Limits, Spool, overlay
-from tests.asking import ask
 from tests.conftest import PROJECT
 from tests.spool.test_any_order import Waiting, in_a_single_pass
-from tests.statements import completions, creates, logged
+from tests.store_calls import ask
+from tests.strategies import completions, creates, logged
 from tests.traffic import Row, Statement, as_batch
 
 EXAMPLES = int(os.environ.get("TURNLOG_TEST_EXAMPLES", "60"))
@@ -42,11 +42,13 @@ def refuse_to_guess(reader: Spool, session_id: str) -> None:
     if not reader.breaker.is_closed:
         with pytest.raises(StoreUnavailable):
             ask(reader, ops.SESSION, PROJECT, {"session_id": session_id})
-    reader.breaker.succeed()
+    reader.breaker.record_success()
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller for up to five minutes before it is shown
-def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_spooled_records_are_shown_as_they_will_be_stored(
+    database: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     store = PostgresStore(database)
     tally: Counter[str] = Counter()
 
@@ -67,14 +69,16 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
         if stored:
             store.write(as_batch(stored))
         else:
-            reader.breaker.fail(StoreUnavailable("away"))  # then all that there is to see is what waits
+            reader.breaker.record_failure(StoreUnavailable("away"))  # then all that there is to see is what waits
         for each in waits:
-            waiting.directory.keep(as_batch([each]))
+            waiting.directory.append(as_batch([each]))
         model, agreed = in_a_single_pass([*stored, *waits])
 
-        before = {one: ask(reader, ops.TRANSCRIPT, PROJECT, {"session_id": one, "limit": 100}) for one in model.held}
-        refuse_to_guess(reader, next(iter(model.held)))
-        sessions = {one: ask(reader, ops.SESSION, PROJECT, {"session_id": one}) for one in model.held}
+        before = {
+            one: ask(reader, ops.TRANSCRIPT, PROJECT, {"session_id": one, "limit": 100}) for one in model.sessions
+        }
+        refuse_to_guess(reader, next(iter(model.sessions)))
+        sessions = {one: ask(reader, ops.SESSION, PROJECT, {"session_id": one}) for one in model.sessions}
         waiting.deliver()
         waiting.directory.close()
         for session_id, shown in before.items():
@@ -106,7 +110,7 @@ def test_what_waits_is_shown_as_it_will_be(database: str, tmp_path: Path, pytest
     assert all(tally[what] >= EXAMPLES / 20 for what in ("waiting", "stored", "sessions")), tally
 
 
-def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None:
+def test_spooled_turns_are_sorted_by_turn_then_time_then_id() -> None:
     places = [(1, 9, 9), (2, 0, 0), (2, 0, 1), (None, 3, 5), (None, 4, 4)]
     rows: list[Any] = [
         {"turn": turn, "started_at": f"2026-11-21T10:00:0{second}Z", "created_at": f"2026-11-21T09:00:0{9 - second}Z",
@@ -114,4 +118,4 @@ def test_what_waits_is_in_the_order_of_turns_then_of_times_then_of_ids() -> None
         for turn, second, id_ in places
     ]  # fmt: skip
     rows.append({"turn": None, "started_at": None, "created_at": "2026-11-21T12:00:05+02:00", "interaction_id": "6"})
-    assert overlay.in_order(reversed(rows)) == rows
+    assert overlay.sort_transcript(reversed(rows)) == rows

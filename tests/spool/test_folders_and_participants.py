@@ -1,4 +1,4 @@
-"""Folders, numbers and participants while the store is away, and however late or often they arrive."""
+"""Folders, numbers and participants while the store is away, however late or often they are delivered."""
 
 import uuid
 from collections.abc import Iterator
@@ -13,23 +13,25 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logging_store.addressing import Addresser
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.records.models import Folder, Interaction, Participant, Record, Session
 from logging_store.repository import ConversationRepository
+from logging_store.row_builder import RowBuilder
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, Spool, SpoolDirectory
-from logging_store.spool.blocked_sessions import HeldSessions
+from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.drain import Drain
 from tests.api import problem
-from tests.spool.away import Removable
 from tests.spool.conftest import delivered
+from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
 PLAN = {"sessions_per_week": 1, "total_weeks": 3, "starts_on": "2026-11-23"}
 
 
-def test_folders_and_participants_are_kept_and_delivered(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_folders_and_participants_are_spooled_and_delivered(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
+) -> None:
     client.put("/v1/sessions/mine/participants/ann", json={"state": "reserved"})
     inner.away = AWAY
     folder = client.post("/v1/folders", json={"folder_id": "f", "name": "F", "plan": PLAN})
@@ -60,22 +62,20 @@ def test_folders_and_participants_are_kept_and_delivered(client: FlaskClient, sp
     assert (ann["role"], ann["state"], ann["spooled"]) == ("guest", "joined", False)
 
 
-def test_participants_that_wait_are_shown_and_marked(client: FlaskClient, spool: Spool) -> None:
+def test_spooled_participants_are_shown_and_marked(client: FlaskClient, spool: Spool) -> None:
     client.put("/v1/sessions/s/participants/ann", json={"state": "reserved"})
     kept = [Participant(session_id="s", participant="ann", state="joined", role="guest")]
     spoken = [Interaction(session_id="s", participant="bob", prompt="Hello")]
-    addresser = Addresser("default", datetime(2026, 11, 21, 6, 30, tzinfo=UTC))
-    spool.breaker.fail(AWAY)  # nothing is delivered while we look
-    spool.directory.keep(addresser.batch(addresser.address([*kept, *spoken])))
-    spool.breaker.succeed()
+    builder = RowBuilder("default", datetime(2026, 11, 21, 6, 30, tzinfo=UTC))
+    spool.breaker.record_failure(AWAY)  # nothing is delivered while we look
+    spool.directory.append(builder.batch(builder.build([*kept, *spoken])))
+    spool.breaker.record_success()
     listed = client.get("/v1/sessions/s/participants").get_json()["participants"]
-    told = {each["participant"]: (each["role"], each["state"], each["spooled"]) for each in listed}
-    assert told == {"ann": ("guest", "joined", True), "bob": (None, None, True)}
+    shown = {each["participant"]: (each["role"], each["state"], each["spooled"]) for each in listed}
+    assert shown == {"ann": ("guest", "joined", True), "bob": (None, None, True)}
 
 
-def test_a_step_back_that_was_spooled_becomes_a_dead_letter(
-    client: FlaskClient, spool: Spool, inner: Removable
-) -> None:
+def test_a_spooled_step_back_becomes_a_dead_letter(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     client.put("/v1/sessions/s/participants/ann", json={"state": "left"})
     inner.away = AWAY
     client.put("/v1/sessions/s/participants/ann", json={"state": "joined"})
@@ -132,10 +132,10 @@ def rows(database: str, project: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.timeout(600)  # a failure is made smaller before it is shown
-def test_any_order_and_any_way_gives_the_same_rows(database: str, tmp_path: Path, inner: Removable) -> None:
+def test_any_order_and_any_split_gives_the_same_rows(database: str, tmp_path: Path, inner: FlakyStore) -> None:
     store = PostgresStore(database)
     once = ConversationRepository(store, "once")
-    once.keep(STATEMENTS)
+    once.write(STATEMENTS)
     expected = rows(database, "once")
 
     def parts(records: list[Record], sizes: list[int]) -> Iterator[list[Record]]:
@@ -155,13 +155,13 @@ def test_any_order_and_any_way_gives_the_same_rows(database: str, tmp_path: Path
         repository = ConversationRepository(store, project)
         folder = tmp_path / project
         directory = SpoolDirectory(folder, Limits(min_free_bytes=0))
-        drain = Drain(store, directory, DeadLetters(folder), CircuitBreaker(), HeldSessions())
+        drain = Drain(store, directory, DeadLetters(folder), CircuitBreaker(), BlockedSessions())
         for part, way in zip(parts(order, sizes), ways, strict=False):
             if way == "at once":
-                repository.keep(part)
+                repository.write(part)
             else:
-                addresser = Addresser(project, datetime.now(UTC))
-                directory.keep(addresser.batch(addresser.address(part)))
+                builder = RowBuilder(project, datetime.now(UTC))
+                directory.append(builder.batch(builder.build(part)))
             while way == "spooled, and delivered now" and directory.depth().entries:
                 drain.step()
         while directory.depth().entries:

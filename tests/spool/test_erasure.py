@@ -1,4 +1,4 @@
-"""What is erased goes from this machine's disk in the same call: from all processes' files and the dead letters."""
+"""An erasure also purges this machine's disk: the spool files of all processes, and the dead letters."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +15,18 @@ from logging_store.records import identity
 from logging_store.spool import Spool
 from logging_store.spool.files import SpoolFile
 from logging_store.spool.locks import BROKEN
-from logging_store.spool.purge import Forgotten
+from logging_store.spool.purge_target import PurgeTarget
 from tests.api import create, in_path, log, problem, transcript
-from tests.asking import ask
-from tests.spool.away import PROJECT, Removable, said
 from tests.spool.conftest import delivered, eventually
+from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
+from tests.store_calls import ask
 
 NOT_NOW = StoreUnavailable("not now")
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 
 
 @pytest.fixture
-def nothing_is_delivered(inner: Removable, spool: Spool) -> Callable[[], None]:
+def nothing_is_delivered(inner: FlakyStore, spool: Spool) -> Callable[[], None]:
     """Let writes wait though the store answers; return a way to wait until it is known that it does."""
     inner.refuses = lambda _: NOT_NOW
     return lambda: eventually(lambda: spool.breaker.is_closed, "the probe succeeds")
@@ -43,8 +43,8 @@ def is_on_disk(text: bytes, folder: Path) -> bool:
     return any(text in file.read_bytes() for file in folder.rglob("*.sqlite3*"))
 
 
-def test_a_session_that_only_waits_is_erased_and_stays_so(
-    client: FlaskClient, spool: Spool, inner: Removable, nothing_is_delivered: Callable[[], None], tmp_path: Path
+def test_a_session_that_is_only_spooled_is_erased_for_good(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, nothing_is_delivered: Callable[[], None], tmp_path: Path
 ) -> None:
     log(client, session_id="s", interaction_id="1", prompt="a secret")
     log(client, session_id="other", prompt="another")
@@ -64,7 +64,7 @@ def test_a_session_that_only_waits_is_erased_and_stays_so(
     assert [row["prompt"] for row in transcript(client, "other")] == ["another"]
 
 
-def test_while_the_store_is_away_nothing_is_erased(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_while_the_store_is_away_nothing_is_erased(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     inner.away = NOT_NOW
     log(client, session_id="s", prompt="Hello")
     assert problem(client.delete(in_path("s")))["status"] == 503
@@ -75,19 +75,19 @@ def test_while_the_store_is_away_nothing_is_erased(client: FlaskClient, spool: S
     assert len(transcript(client, "s")) == 1
 
 
-def test_a_session_that_is_nowhere_is_not_found(client: FlaskClient) -> None:
+def test_an_unknown_session_is_not_found(client: FlaskClient) -> None:
     assert problem(client.delete(in_path("s")))["status"] == 404
     assert problem(client.delete(in_path("s") + "?dry_run=true"))["status"] == 404
 
 
-def test_the_files_of_all_processes_lose_it_and_keep_the_rest(
-    open_spool: Callable[..., Spool], inner: Removable, tmp_path: Path
+def test_the_files_of_all_processes_lose_the_session_and_nothing_else(
+    open_spool: Callable[..., Spool], inner: FlakyStore, tmp_path: Path
 ) -> None:
     here, sibling = open_spool(), open_spool()
     inner.refuses = lambda _: NOT_NOW
-    shared = Batch.merge([said("a secret", session_id=SESSION), said("kept", session_id=OTHER)])
+    shared = Batch.merge([batch_of("a secret", session_id=SESSION), batch_of("kept", session_id=OTHER)])
     for spool in (here, sibling):
-        spool.write(said("a secret", session_id=SESSION))
+        spool.write(batch_of("a secret", session_id=SESSION))
         spool.write(shared)
     assert len(here.directory.files()) == 2
     eventually(lambda: here.breaker.is_closed, "the probe succeeds")
@@ -97,15 +97,15 @@ def test_the_files_of_all_processes_lose_it_and_keep_the_rest(
     assert report["spooled"] == 4
     assert not is_on_disk(b"a secret", tmp_path)
     assert here.directory.depth().records == 2
-    waiting = here.directory.batches_of(PROJECT, OTHER)
+    waiting = here.directory.batches_for(PROJECT, OTHER)
     assert [[row["prompt"] for row in batch.interactions] for batch in waiting] == [["kept"]] * 2
-    assert here.directory.batches_of(PROJECT, SESSION) == []
+    assert here.directory.batches_for(PROJECT, SESSION) == []
 
 
-def test_what_was_taken_away_is_not_put_back_in_parts(tmp_path: Path) -> None:
+def test_an_erased_entry_is_not_split_back_into_the_file(tmp_path: Path) -> None:
     # the drain reads an entry, somebody erases it, and then the drain parts it
     file = SpoolFile.create(tmp_path)
-    file.keep([Batch.merge([said("one", session_id=SESSION), said("two", session_id=OTHER)])])
+    file.append([Batch.merge([batch_of("one", session_id=SESSION), batch_of("two", session_id=OTHER)])])
     (entry,) = file.oldest(10, 10_000)
     file.remove([entry])
     file.split(entry, entry.batch.halves())
@@ -113,7 +113,7 @@ def test_what_was_taken_away_is_not_put_back_in_parts(tmp_path: Path) -> None:
     file.close()
 
 
-def test_a_file_that_the_disk_failed_under_is_waited_for(
+def test_an_erasure_waits_for_a_file_that_is_being_copied(
     client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None]
 ) -> None:
     log(client, session_id="s", prompt="a secret")
@@ -126,7 +126,7 @@ def test_a_file_that_the_disk_failed_under_is_waited_for(
     assert erased(client, in_path("s"))["spooled"] == 1
 
 
-def test_a_file_that_nobody_can_read_is_told_of(
+def test_a_corrupt_file_is_reported(
     client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None]
 ) -> None:
     log(client, session_id="s", prompt="a secret")
@@ -136,7 +136,7 @@ def test_a_file_that_nobody_can_read_is_told_of(
     assert (report["spooled"], report["unreadable_files"]) == (1, 1)
 
 
-def test_a_file_that_somebody_holds_is_told_of_and_erased_by_the_next_call(
+def test_a_locked_file_is_reported_and_erased_by_the_next_call(
     client: FlaskClient, spool: Spool, nothing_is_delivered: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("logging_store.spool.files._BUSY_MS", 10)
@@ -151,8 +151,8 @@ def test_a_file_that_somebody_holds_is_told_of_and_erased_by_the_next_call(
     assert erased(client, in_path("s"))["spooled"] == 1
 
 
-def test_a_numbered_session_is_found_under_its_number_too(
-    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+def test_a_numbered_session_is_purged_under_its_number_too(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, tmp_path: Path
 ) -> None:
     # stored under an id of its own, and meant by its number in what waits
     create(client, session_id="own", folder_id="f", session_number=2)
@@ -165,8 +165,8 @@ def test_a_numbered_session_is_found_under_its_number_too(
     assert is_on_disk(b"another", tmp_path)
 
 
-def test_everything_that_waits_about_a_user_goes(
-    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+def test_everything_spooled_about_a_user_is_purged(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, tmp_path: Path
 ) -> None:
     create(client, session_id="stored", user_id="ada")
     create(client, session_id="bob's", user_id="bob")
@@ -196,8 +196,8 @@ def test_everything_that_waits_about_a_user_goes(
     assert spool.dead_letters.count() == 0
 
 
-def test_dead_letters_of_a_user_go_and_others_stay(
-    client: FlaskClient, spool: Spool, inner: Removable, tmp_path: Path
+def test_dead_letters_of_a_user_are_purged_and_others_stay(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, tmp_path: Path
 ) -> None:
     inner.away = NOT_NOW
     create(client, session_id="hers", user_id="ada", title="1 secret")
@@ -214,7 +214,7 @@ def test_dead_letters_of_a_user_go_and_others_stay(
     assert letter.batch.interactions[0]["prompt"] == "Bob says"
 
 
-def test_a_session_that_is_only_a_dead_letter_is_erased(client: FlaskClient, spool: Spool, inner: Removable) -> None:
+def test_a_session_that_is_only_a_dead_letter_is_erased(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
     inner.away = NOT_NOW
     log(client, session_id="s", prompt="a secret")
     inner.refuses = lambda _: Invalid("no good")
@@ -226,7 +226,7 @@ def test_a_session_that_is_only_a_dead_letter_is_erased(client: FlaskClient, spo
     assert problem(log(client, session_id="s", prompt="late"))["status"] == 410
 
 
-def test_what_is_forgotten_takes_no_other_row_along() -> None:
+def test_a_purge_removes_no_other_row() -> None:
     folder = identity.folder(PROJECT, "f").id
     batch = Batch(
         PROJECT,
@@ -236,12 +236,12 @@ def test_what_is_forgotten_takes_no_other_row_along() -> None:
         interactions=[{"session_id": OTHER, "id": SESSION, "participant": "ada"}],
         feedback=[{"session_id": SESSION, "interaction_id": OTHER, "author": author} for author in ("ada", "bob")],
     )
-    rest = Forgotten(PROJECT, user="ada").rest_of(batch)
+    rest = PurgeTarget(PROJECT, user="ada").remaining(batch)
     assert [row["id"] for row in rest.sessions] == [SESSION, OTHER]
     assert [row["participant"] for row in rest.participants] == ["bob"]
     assert rest.interactions == []
     assert [row["author"] for row in rest.feedback] == ["bob"]
     # the folder isn't known any more but by what a session needs of it
     assert rest.folders == [{"id": folder, "key": "f", "created_at": None, "implicit": True}]
-    assert Forgotten(PROJECT, frozenset({OTHER})).rest_of(batch).count == batch.count - 2
-    assert Forgotten(PROJECT, user="nobody").rest_of(batch) == batch
+    assert PurgeTarget(PROJECT, frozenset({OTHER})).remaining(batch).count == batch.count - 2
+    assert PurgeTarget(PROJECT, user="nobody").remaining(batch) == batch

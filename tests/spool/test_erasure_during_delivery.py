@@ -1,4 +1,4 @@
-"""What is erased while the drain has it in its hands becomes no dead letter; what isn't still does."""
+"""A record erased while the drain delivers it leaves no dead letter; others still do."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,9 @@ from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
-from tests.asking import ask
-from tests.spool.away import PROJECT, Removable
 from tests.spool.conftest import delivered
+from tests.spool.flaky_store import PROJECT, FlakyStore
+from tests.store_calls import ask
 
 SESSION, OTHER = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 TURN = "00000000-0000-0000-0000-000000000001"
@@ -23,7 +23,7 @@ _Erase = Callable[[Spool], Any]
 
 @pytest.fixture
 def deliver_and(
-    spool: Spool, inner: Removable, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, inner: FlakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[_Erase], list[tuple[str, str]]]:
     """Return a way to erase something between a refusal by the store and its dead letter; it answers with the letters.
 
@@ -65,7 +65,7 @@ def deliver_and(
     ],
     ids=["session", "another session", "user"],
 )
-def test_what_is_erased_while_it_is_refused_is_no_dead_letter(
+def test_a_record_erased_during_its_rejection_leaves_no_dead_letter(
     deliver_and: Callable[[_Erase], list[tuple[str, str]]],
     tmp_path: Path,
     erase: _Erase,
