@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from conversation.doctor.examination import Examination
+from conversation.settings import Settings
+from conversation.stack import create_database_store
+from logging_store.errors import Misconfigured
 from logging_store.postgres import catalogue
 from tests.damages import DAMAGES, DOOR, NIL, SESSION, STRAY
 from tests.databases import TestServer
@@ -247,6 +251,28 @@ def test_a_database_without_a_schema_has_to_be_migrated(postgres_server: TestSer
         assert (check, finding["fix"]) == ("schema", ["turnlog migrate"])
         operator.fix(finding["fix"])
         assert operator.find() == []
+
+
+def test_a_schema_of_another_program_is_named_and_left_alone(postgres_server: TestServer, tmp_path: Path) -> None:
+    with postgres_server.database(empty=True) as name:
+        database = postgres_server.conninfo(name)
+        operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
+        operator.execute("create schema turnlog; create table turnlog.theirs (id int)")
+        [(check, finding)] = operator.find()
+        assert (check, finding["found"]) == ("schema", "the schema turnlog belongs to another program")
+        assert operator.run("migrate").exit_code == 1  # so it is no remedy
+        operator.fix(finding["fix"])
+        [(_, finding)] = operator.find()
+        assert finding["fix"] == ["turnlog migrate"]
+        operator.fix(finding["fix"])
+        assert operator.find() == []
+
+
+def test_the_doctor_is_no_remedy_of_its_own(tmp_path: Path) -> None:
+    settings = Settings.from_mapping({"DATABASE_URL": "postgresql://a@127.0.0.1:1/b", "DATA_DIR": str(tmp_path)})
+    examination = Examination(settings, create_database_store(settings))
+    [finding] = examination.unreachable(Misconfigured("the role may not run functions: use their owner")).findings
+    assert finding.fix == []
 
 
 def test_a_project_without_a_schema_needs_a_push(postgres_server: TestServer, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_the_command_indexes_all_that_waits(client: FlaskClient, operator: Opera
     for n in range(3):
         log(client, session_id=f"s{n}", prompt="hello")
     result = operator.run("index")
-    assert (result.exit_code, result.output) == (0, "Indexed 3 interactions.\n")
+    assert (result.exit_code, result.stdout) == (0, "Indexed 3 interactions.\n")
     assert count(backend, WAITING) == 0
 
 
@@ -241,7 +241,7 @@ def test_what_was_written_past_the_service_is_indexed_with_all(
     assert keys(search(client, q="needle")) == []
     monkeypatch.setattr(indexing, "_QUEUED_AT_ONCE", 2)
     result = operator.run("index", "--all")
-    assert (result.exit_code, result.output) == (0, "Queued 8 interactions.\nIndexed 8 interactions.\n")
+    assert (result.exit_code, result.stdout) == (0, "Queued 8 interactions.\nIndexed 8 interactions.\n")
     assert sorted(keys(search(client, q="needle"))) == ["3", "4", "5", "6", "7"]
     assert (count(backend, INDEXED), count(backend, WAITING)) == (3, 0)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from logging_store.repository import ConversationRepository
 
 _STACK = "turnlog.stack"
+_SETTINGS = "turnlog.settings"
 
 
 def current_stack() -> Stack:
@@ -24,14 +25,13 @@ def current_stack() -> Stack:
 
     Raises `Misconfigured` if a setting is wrong. Nothing is opened yet.
     """
-    from conversation.settings import Settings
-    from conversation.stack import Stack
-
     meta = click.get_current_context().meta
     if callable(made := meta.get(_STACK)):
         meta[_STACK] = made()
     elif made is None:
-        meta[_STACK] = Stack.build(Settings.from_environment())
+        from conversation.stack import Stack
+
+        meta[_STACK] = Stack.build(current_settings())
     stack: Stack = meta[_STACK]
     return stack
 
@@ -42,7 +42,16 @@ def use_stack(context: click.Context, stack: Callable[[], Stack]) -> None:
 
 
 def current_settings() -> Settings:
-    return current_stack().settings
+    """Return the settings of this run. Raises `Misconfigured` if one is wrong."""
+    meta = click.get_current_context().meta
+    if _STACK in meta:
+        return current_stack().settings
+    if _SETTINGS not in meta:
+        from conversation.settings import Settings
+
+        meta[_SETTINGS] = Settings.from_environment()
+    settings: Settings = meta[_SETTINGS]
+    return settings
 
 
 @contextmanager

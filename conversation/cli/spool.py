@@ -100,7 +100,8 @@ def retry(number: int | None, *, every: bool) -> None:
         raise click.UsageError("Give the number of one dead letter, or --all")
     refused = 0
     store = current_stack().repository.store
-    with open_address(), closing(store):
+    # where letters wait is a log, even if its database was lost: a new one is made, as `turnlog serve` does
+    with open_address(creates=True), closing(store):
         for letter in _every() if number is None else [_find(number)]:
             receipt, gone = resend.retry(store, _dead_letters(), letter)
             refused += not gone

@@ -37,8 +37,9 @@ def test_turns_that_a_key_of_other_pages_could_not_send_wait_for_the_right_one(
     tab: Tab, service: Service, log: Log, session: str
 ) -> None:
     tab.open(sessionId=session, project="chat", key=make_key(service, "https://elsewhere.example").text)
-    tab.say("one")
-    tab.wait_for("log.status.state === 'waiting'")  # the page may not even read why
+    assert refused(tab, "one") == [403, True, "one"]
+    tab.wait_for("log.status.state === 'refused'")
+    assert tab.run("errors[0].problem.code") == "wrong-origin"
     assert log.transcript(session) == []
     tab.run("log.close()")
     tab.open(sessionId=session, project="chat")

@@ -11,7 +11,7 @@ from conversation.settings import Settings
 from tests.browser.conftest import Tab
 
 PATH = "/static/turnlog.js"
-SOURCE = Path(__file__).parents[2] / "conversation" / "static" / "turnlog.js"
+SOURCE = Path(__file__).parents[2] / "conversation" / "api" / "static" / "turnlog.js"
 
 
 @pytest.fixture

@@ -224,3 +224,13 @@ def test_a_log_is_made_by_migrate_and_then_found(turnlog: Turnlog, tmp_path: Pat
     exported = turnlog("export", "-o", "-")
     assert (exported.returncode, exported.stdout) == (0, "")
     assert [each.name for each in tmp_path.iterdir()] == ["data"]
+
+
+def test_no_hint_names_another_command_than_turnlog() -> None:
+    """Flask's command only works in a checkout, and its virtual environment isn't where others are."""
+    folders = [ROOT / "conversation", ROOT / "logging_store"]
+    files = [file for folder in folders for file in folder.rglob("*.*") if file.suffix in {".py", ".html", ".js"}]
+    assert len(files) > 200
+    stray = re.compile(r"flask --app|`flask |\.venv/bin")
+    found = [file.name for file in files if stray.search(file.read_text(encoding="utf-8"))]
+    assert found == ["flask_commands.py"]

@@ -1,5 +1,7 @@
 """The wheel: it holds all that the service needs, and nothing that only a checkout needs."""
 
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -73,3 +75,32 @@ def test_what_it_holds_works_away_from_the_checkout(wheel: zipfile.Path, tmp_pat
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert all(path.startswith(str(site)) for path in run.stdout.split())
+
+
+def test_what_the_image_is_given_is_enough_to_build_it(tmp_path: Path) -> None:
+    """Run the Dockerfile's first stage by hand, on what .dockerignore lets through."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    let_through = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    context = tmp_path / "context"
+    for name in let_through:
+        source, target = ROOT / name, context / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    stage, build = dockerfile.split("\nFROM ")[1], tmp_path / "build"
+    build.mkdir()
+    for line in re.findall(r"^COPY (.+)$", stage, re.MULTILINE):
+        *sources, target = line.split()
+        for name in sources:
+            if (context / name).is_dir():
+                shutil.copytree(context / name, build / target)
+            else:
+                shutil.copy(context / name, build / target)
+    assert "RUN python -m hatchling build -t wheel\n" in stage
+    run = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    subprocess.run(run, check=True, capture_output=True, cwd=build, env=inherited(), timeout=120)
+    (built,) = (build / "dist").glob("turnlog-*.whl")
+    assert "conversation/server/gunicorn.conf.py" in zipfile.ZipFile(built).namelist()
+    assert dockerfile.rstrip().endswith('CMD ["turnlog", "serve"]')

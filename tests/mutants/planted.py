@@ -127,7 +127,7 @@ PLANTED = [
     ),
     PlantedBug(
         "who waits behind a hanging write is refused",
-        "app.py",
+        "conversation/stack.py",
         ", overflow=spool.keep, ",
         ", ",
         f"{CELLS}::test_each_write_is_answered_in_time_and_kept_once[a stall-before-passing]",

@@ -189,7 +189,7 @@ def test_operators_see_send_again_and_discard_dead_letters(
 ) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         result = app.test_cli_runner().invoke(args=["spool", *arguments])
-        return result.exit_code, result.output
+        return result.exit_code, result.stdout or result.output
 
     inner.away = AWAY
     for n in range(3):
@@ -273,10 +273,10 @@ def test_a_plan_that_is_taken_in_part_leaves_a_letter(
     (letter,) = spool.dead_letters.list()
     told = {each["session_number"]: each["receipt"] for each in letter.receipt["planned"]}
     assert (letter.receipt["receipt"], told) == ("created", {1: "created", 2: "conflict", 3: "created"})
-    listed = app.test_cli_runner().invoke(args=["spool", "list"]).output
+    listed = app.test_cli_runner().invoke(args=["spool", "list"]).stdout
     assert listed.rstrip().endswith("created in part, not: session 2")
     again = app.test_cli_runner().invoke(args=["spool", "retry", "1"])
-    assert (again.exit_code, again.output) == (1, "1  duplicate in part, not: session 2\n")
+    assert (again.exit_code, again.stdout) == (1, "1  duplicate in part, not: session 2\n")
     assert spool.dead_letters.count() == 1
 
 
