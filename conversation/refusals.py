@@ -1,7 +1,7 @@
-"""Each request's id, and one line of log for each refused call.
+"""The id of each request, and a log line for each refused call.
 
-A line names the route's template, never the path, the query or the body: those may hold what people said. A flood of
-refusals doesn't flood the log: a route has a few lines a second, and a count of the others.
+A line names the route's template, never the path, the query or the body, which may hold content of conversations. Each
+route logs at most a few lines a second, then the number of suppressed ones, so that refusals can't flood the log.
 """
 
 import logging
@@ -40,18 +40,18 @@ def new_id() -> str:
 
 
 def note_code(code: str) -> None:
-    """Remember as what this request is refused, for its line of log."""
+    """Set the problem code of this request, for its log line."""
     request_ctx.request.environ[_CODE] = code
 
 
 def code() -> str | None:
-    """Return as what this request is refused; None if it isn't, or not yet."""
+    """Return the problem code of this request; None unless it is refused."""
     noted: str | None = request_ctx.request.environ.get(_CODE)
     return noted
 
 
-class Lines:
-    """Writes a line for each refusal, a few a second and route, and then how many there were beside these."""
+class RefusalLog:
+    """Logs refusals: a few lines per second and route, then the number of suppressed ones."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -62,42 +62,42 @@ class Lines:
     def write(self, route: str, method: str, status: int, code: str, request_id: str) -> None:
         with self._lock:
             second = int(self._clock())
-            left_out: dict[str, int] = {}
+            suppressed: dict[str, int] = {}
             if second != self._second:
-                left_out = {
+                suppressed = {
                     name: count - _LINES_A_SECOND for name, count in self._written.items() if count > _LINES_A_SECOND
                 }
                 self._second, self._written = second, {}
             self._written[route] = count = self._written.get(route, 0) + 1
-        for name, more in left_out.items():
+        for name, more in suppressed.items():
             _log.info("refused %s: %d more in the same second", name, more)
         if count <= _LINES_A_SECOND:
             _log.info("refused %s %s: %d %s (request %s)", method, route, status, code, request_id)
 
 
-class Repeated:
-    """Says of a message that comes again and again, such as that of an outage, when to write it: once a minute."""
+class MessageThrottle:
+    """Limits a repeated log message, such as that of an outage, to once a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._due: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
-    def left_out(self, message: str) -> int | None:
-        """Return how many were left out since the last one was written; None if this one is left out, too."""
+    def suppressed(self, message: str) -> int | None:
+        """Return how many were suppressed since the last one logged; None if this one is to be suppressed as well."""
         with self._lock:
             now = self._clock()
             if now < self._due.get(message, now):
-                self._left_out[message] = self._left_out.get(message, 0) + 1
+                self._suppressed[message] = self._suppressed.get(message, 0) + 1
                 return None
             self._due[message] = now + _REPEAT_S
-            return self._left_out.pop(message, 0)
+            return self._suppressed.pop(message, 0)
 
 
 def register(app: Flask) -> None:
-    """Give each answer of an app its request's id, and each refusal a line in the log."""
-    app.extensions["turnlog_refusals"] = Lines()
+    """Add the request's id to each response of an app, and log refusals."""
+    app.extensions["turnlog_refusals"] = RefusalLog()
     app.after_request(_finish)
 
 
@@ -110,7 +110,7 @@ def _finish(answer: Response) -> Response:
 
 def _write(status: int) -> None:
     sent = request_ctx.request
-    lines: Lines = current_app.extensions["turnlog_refusals"]
+    lines: RefusalLog = current_app.extensions["turnlog_refusals"]
     route = sent.url_rule.rule if sent.url_rule else _NO_ROUTE
     method = sent.method if sent.method in _METHODS else "(another method)"
     lines.write(route, method, status, code() or "without a code", request_id())

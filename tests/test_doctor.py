@@ -253,13 +253,13 @@ def test_a_database_without_a_schema_has_to_be_migrated(postgres_server: TestSer
         assert operator.find() == []
 
 
-def test_a_schema_of_another_program_is_named_and_left_alone(postgres_server: TestServer, tmp_path: Path) -> None:
+def test_a_schema_of_another_application_is_named_and_left_alone(postgres_server: TestServer, tmp_path: Path) -> None:
     with postgres_server.database(empty=True) as name:
         database = postgres_server.conninfo(name)
         operator = Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database)
         operator.execute("create schema turnlog; create table turnlog.theirs (id int)")
         [(check, finding)] = operator.find()
-        assert (check, finding["found"]) == ("schema", "the schema turnlog belongs to another program")
+        assert (check, finding["found"]) == ("schema", "the schema turnlog belongs to another application")
         assert operator.run("migrate").exit_code == 1  # so it is no remedy
         operator.fix(finding["fix"])
         [(_, finding)] = operator.find()

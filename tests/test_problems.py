@@ -294,7 +294,7 @@ def test_each_refused_call_leaves_a_line_without_what_it_holds(caplog: pytest.Lo
 def test_a_flood_of_refusals_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     caplog.set_level(logging.INFO, "turnlog.refused")
-    written = refusals.Lines(lambda: now[0])
+    written = refusals.RefusalLog(lambda: now[0])
     for _ in range(1000):
         written.write("/v1/interactions", "POST", 422, "invalid", "r")
     written.write("/v1/sessions", "GET", 401, "missing-key", "r")
@@ -310,7 +310,7 @@ def test_a_flood_of_refusals_does_not_flood_the_log(caplog: pytest.LogCaptureFix
 def test_an_outage_is_logged_once_and_then_each_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     client = client_of(FailingStore(errors.StoreUnavailable("away")))
-    client.application.extensions["turnlog_repeated_problems"] = refusals.Repeated(lambda: now[0])
+    client.application.extensions["turnlog_repeated_problems"] = refusals.MessageThrottle(lambda: now[0])
     for second in range(0, 121, 10):
         now[0] = float(second)
         client.get("/v1/sessions")

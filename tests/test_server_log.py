@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from conversation.access import api_keys
-from conversation.refusals import Repeated
-from conversation.server.logger import LineFormatter, NowAndThen, one_line
+from conversation.refusals import MessageThrottle
+from conversation.server.logger import LineFormatter, ThrottleFilter, one_line
 from logging_store.errors import StoreError
 from tests.service import Service, launch
 
@@ -163,7 +163,7 @@ def shared_service() -> Iterator[Service]:
 
 def test_what_an_outage_says_each_second_is_written_once_a_minute(written: io.StringIO) -> None:
     now, logger = [0.0], logging.getLogger("tests.server_log")
-    filtered = NowAndThen(Repeated(lambda: now[0]))
+    filtered = ThrottleFilter(MessageThrottle(lambda: now[0]))
     logger.addFilter(filtered)
     try:
         for second in range(130):

@@ -29,7 +29,7 @@ class Cors:
     def __init__(self, origins: CachedLookup[frozenset[str]], user_origins: frozenset[str]) -> None:
         self._origins = origins
         self._user_origins = user_origins
-        self._repeated = refusals.Repeated()
+        self._throttle = refusals.MessageThrottle()
 
     def preflight(self, request: Request) -> Response | None:
         """Return the response to a preflight; None if the request is none."""
@@ -46,16 +46,18 @@ class Cors:
         return answer
 
     def note_refused(self, origin: str) -> None:
-        """Log, now and then, that pages of an origin may not call: all that a page sees is a failed request."""
+        """Log, at most once a minute, that no key allows an origin: the page itself only sees a failed request."""
         try:
             exact_origin(origin)
         except ValueError:
             return  # no key could allow it
-        left_out = self._repeated.left_out("origin")
-        if left_out is not None:
-            more = f" ({left_out:,} more refused since the last such line)" if left_out else ""
+        suppressed = self._throttle.suppressed("origin")
+        if suppressed is not None:
+            more = f" ({suppressed:,} more refused since the last such line)" if suppressed else ""
             command = "turnlog keys create --kind publishable --origin"
-            _log.info("refused a page of %s, which no key allows; to allow it: %s %s%s", origin, command, origin, more)
+            _log.info(
+                "refused a page of %s: no key allows this origin; to allow it: %s %s%s", origin, command, origin, more
+            )
 
     def allow(self, answer: Response, origin: str, caller: Caller | None) -> None:
         """Let the calling page read the response; also refusals, or it would see only a network error."""

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 blueprint = Blueprint("errors", __name__)
 
 _HTML = "turnlog_html_problems"
-_REPEATED = "turnlog_repeated_problems"
+_THROTTLE = "turnlog_repeated_problems"
 
 #: Returns a page about a problem (its kind, detail and further members); None where no page is asked for.
 HtmlRenderer = Callable[[ProblemCode, str, dict[str, Any]], Response | None]
@@ -132,7 +132,7 @@ def clash(receipt: Receipt) -> dict[str, Any]:
 
 
 def register(app: Flask) -> None:
-    app.extensions[_REPEATED] = refusals.Repeated()
+    app.extensions[_THROTTLE] = refusals.MessageThrottle()
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _session_not_found)
@@ -251,10 +251,10 @@ def _unavailable(error: errors.StoreUnavailable) -> Response:
 
 def _warn_now_and_then(message: str, error: Exception) -> None:
     """Log what each call of an outage meets: the first time, and then each minute with a count."""
-    repeated: refusals.Repeated = current_app.extensions[_REPEATED]
-    left_out = repeated.left_out(message)
-    if left_out is not None:
-        more = f" ({left_out:,} more calls since the last such line)" if left_out else ""
+    throttle: refusals.MessageThrottle = current_app.extensions[_THROTTLE]
+    suppressed = throttle.suppressed(message)
+    if suppressed is not None:
+        more = f" ({suppressed:,} more calls since the last such line)" if suppressed else ""
         _log.warning("%s: %s%s", message, error, more)
 
 

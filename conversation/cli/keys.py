@@ -156,10 +156,17 @@ for each in (create, show, revoke, rotate):
 def _show(made: NewKey) -> None:
     click.echo(made.text)
     click.echo(_explain(made.key), err=True)
+    url = current_settings().url
     if made.key.kind == "publishable":
-        next_step('put it into your page: new Turnlog({url: "…", key: "…"})')
+        next_step(
+            f'import {{ Turnlog }} from "{url}/static/turnlog.js";  // in your page',
+            f'const log = await Turnlog.open({{ url: "{url}", key: "{made.text}" }});',
+        )
     else:
-        next_step(f"export TURNLOG_KEY={made.text[:10]}…", 'curl -H "Authorization: Bearer $TURNLOG_KEY" …/v1/sessions')
+        next_step(
+            "export TURNLOG_KEY=…  # the key above",
+            f'curl {url}/v1/sessions -H "Authorization: Bearer $TURNLOG_KEY"',
+        )
 
 
 def _explain(key: Key) -> str:

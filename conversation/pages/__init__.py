@@ -92,13 +92,13 @@ def is_restricted() -> bool:
 
 
 def _problem(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response | None:
-    """Return a page about a problem; None unless a page was asked for, or a person asked for what isn't there."""
+    """Render a problem as a page; return None unless the request is for a page, or a browser's without a route."""
     if not access.is_page():
         asked = request.accept_mimetypes
         if request.endpoint is not None or asked.quality("text/html") <= asked.quality("application/json"):
             return None
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
-        detail = "What was logged can't be read now; what is being logged is kept meanwhile. Look again in a moment."
+        detail = "The log can't be read now. New records are still accepted. Try again in a moment."
     facts = {"detail": detail, "fields": more.get("fields", ()), "request_id": refusals.request_id()}
     return render("problem.html", kind.status, title=kind.title, **facts)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from gunicorn import glogging
 
-from conversation.refusals import Repeated
+from conversation.refusals import MessageThrottle
 
 #: The first characters of a key stay, as in lists of keys, so that people can tell keys apart.
 _SECRETS = re.compile(
@@ -67,22 +67,22 @@ class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
             logging.getLogger().handlers = self.error_log.handlers
         # while the database is away the pool says so each second, in every worker
         pool = logging.getLogger("psycopg.pool")
-        if not any(isinstance(each, NowAndThen) for each in pool.filters):
-            pool.addFilter(NowAndThen())
+        if not any(isinstance(each, ThrottleFilter) for each in pool.filters):
+            pool.addFilter(ThrottleFilter())
 
 
-class NowAndThen(logging.Filter):
-    """Lets a message that comes again and again through once a minute, with a count of those left out."""
+class ThrottleFilter(logging.Filter):
+    """Logs a repeated message once a minute, with the number of suppressed ones."""
 
-    def __init__(self, repeated: Repeated | None = None) -> None:
+    def __init__(self, throttle: MessageThrottle | None = None) -> None:
         super().__init__()
-        self._repeated = repeated or Repeated()
+        self._throttle = throttle or MessageThrottle()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        left_out = self._repeated.left_out(str(record.msg))
-        if left_out:
-            record.msg = f"{record.msg} ({left_out:,} more since the last such line)"
-        return left_out is not None
+        suppressed = self._throttle.suppressed(str(record.msg))
+        if suppressed:
+            record.msg = f"{record.msg} ({suppressed:,} more since the last such line)"
+        return suppressed is not None
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""gunicorn as `turnlog serve` runs it: our application, and the configuration that comes with Turnlog."""
+"""gunicorn as `turnlog serve` runs it, with our application and the configuration that Turnlog ships."""
 
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ def configuration() -> Path:
 
 
 class Service(Application):  # type: ignore[misc] # gunicorn has no types
-    """The service. Unlike gunicorn's own command it imports nothing from the working directory, which may be anyone's.
+    """The service. Unlike gunicorn's own command, it imports nothing from the working directory.
 
-    `application`: makes the WSGI application, in each worker. GUNICORN_CMD_ARGS overrides the configuration, as it does
-    for gunicorn's own command.
+    `application`: creates the WSGI application in each worker. GUNICORN_CMD_ARGS overrides the configuration, as for
+    gunicorn's own command.
     """
 
     def __init__(self, application: Any, *, prog: str) -> None:

@@ -49,7 +49,7 @@ _ACCEPT_DELAY_S = 50e-6  # for each connection that a worker has: long enough fo
 _MAX_ACCEPT_DELAY_S = 1.25e-3
 
 
-_TOO_BUSY = "Others were served first for too long, and nothing was done; send the same call again"
+_TOO_BUSY = "No request slot became free in time, and nothing was done; send the same call again"
 
 
 def _problem(code: str, detail: str, request_id: str, **more: Any) -> bytes:
@@ -139,7 +139,7 @@ class ConcurrencyLimit:
     def __init__(self, application: Callable[..., Iterable[bytes]], at_once: int) -> None:
         self._application = application
         self._slots = threading.BoundedSemaphore(at_once)
-        self._lines = refusals.Lines()
+        self._lines = refusals.RefusalLog()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
