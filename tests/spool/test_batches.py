@@ -86,7 +86,7 @@ def test_a_dead_letter_names_the_fields_that_differ(
         '{"school":"Elm","slot":2}': {"receipt": "conflict", "fields": ["model"]},
         '{"school":"Elm","slot":3}': {"receipt": "filled", "fields": ["model"], "differs": ["response"]},
     }
-    listed = app.test_cli_runner().invoke(args=["spool", "list"]).output
+    listed = app.test_cli_runner().invoke(args=["spool", "list"]).stdout
     assert sorted(line.split("  ")[-1] for line in listed.splitlines()) == [
         "conflict: model",
         "conflict: response",
