@@ -1,6 +1,6 @@
-"""Turnlog's application: builds the stack, attaches the repository, registers the endpoints.
+"""Turnlog's application: builds the stores and registers the blueprints.
 
-Importing opens nothing, and neither does `create_app`: stores connect at their first call, in the process that
+Neither the import nor `create_app` connects to anything: a store connects at its first call, in the process that
 makes it.
 """
 
@@ -8,7 +8,7 @@ from flask import Flask
 
 from conversation import access, pages, refusals
 from conversation.access import limits
-from conversation.api import http, openapi, problems, routes
+from conversation.api import application, openapi, problems, routes
 from conversation.archive import user_export
 from conversation.cli import flask_commands
 from conversation.pages.menu import PAGES
@@ -18,18 +18,18 @@ from logging_store.postgres.function_store import FunctionStore
 from logging_store.store import Store
 from logging_store.upkeep.indexing import Indexing
 
-_AREAS = (*routes.AREAS, *PAGES, user_export)
+_MODULES = (*routes.RESOURCES, *PAGES, user_export)
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
-    """Return the application; settings come from the environment, the store from the settings, unless given."""
+    """Return the application. Settings default to the environment, the store to what the settings name."""
     settings = settings or flask_commands.settings_of_the_environment()
     stack = Stack.build(settings, store)
-    app = http.App(
+    app = application.Application(
         __name__, static_folder=None, static_url_path="/static", template_folder="conversation/pages/templates"
     )
     app.config["MAX_CONTENT_LENGTH"] = limits.MAX_BODY
-    app.json = http.Json(app)
+    app.json = application.JsonWriter(app)
     app.extensions["turnlog_settings"] = settings
     app.extensions["turnlog_stack"] = stack
     app.extensions["turnlog_database"] = stack.database
@@ -37,14 +37,14 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     if isinstance(stack.database, FunctionStore):
         app.extensions["turnlog_indexing"] = Indexing(stack.database)
     app.cli = flask_commands.commands(app.name)
-    app.url_map.converters["name"] = http.NameInPath
-    app.wsgi_app = http.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.url_map.converters["name"] = application.NameConverter
+    app.wsgi_app = application.keep_paths_encoded(app.wsgi_app)  # type: ignore[assignment, method-assign]
     refusals.register(app)
     access.attach(app, settings, stack.repository.store)
     limits.register(app, settings)
     problems.register(app)
     pages.register(app)
-    for area in _AREAS:
-        app.register_blueprint(area.blueprint)
+    for module in _MODULES:
+        app.register_blueprint(module.blueprint)
     openapi.register(app)
     return app

@@ -1,7 +1,7 @@
 """How gunicorn serves Turnlog: `turnlog serve`, or `gunicorn --config gunicorn.conf.py 'app:create_app()'`.
 
-The master makes the database ready once (starts the embedded one, applies migrations, checks that it keeps what it
-acknowledges), then forks the workers. It stops the embedded database when it ends.
+The master prepares the database once (starts the embedded one, applies migrations, checks that acknowledged writes are
+durable), then forks the workers. It stops the embedded database when it ends.
 """
 
 import atexit
@@ -31,29 +31,29 @@ except TurnlogError as error:
 
 _host = f"[{_settings.turnlog_host}]" if ":" in _settings.turnlog_host else _settings.turnlog_host
 bind = f"{_host}:{_settings.port}"
-worker_class = "conversation.server.worker.Worker"  # gthread, safe from slow clients
+worker_class = "conversation.server.worker.Worker"  # gthread, hardened against slow clients
 workers = _settings.turnlog_workers
 threads = _settings.turnlog_threads
-keepalive = 10  # seconds; a stop waits no longer for idle connections, and a proxy has to let go of them earlier
-timeout = 60  # seconds without a sign of life until a worker is replaced
-sendfile = False  # it would write past the pace that clients have to keep up
-# a request arrives, gets its turn and is answered within the deadline; then the spool ends what it is delivering
+keepalive = 10  # seconds; a stop waits this long for idle connections, and a proxy must close them earlier
+timeout = 60  # seconds without a heartbeat until a worker is replaced
+sendfile = False  # it would bypass the minimum speed for clients
+# a request arrives and is answered within the deadline; then the spool finishes its current delivery
 graceful_timeout = int(2 * CLIENT_TIMEOUT_S + _settings.turnlog_deadline_s) + 10
-max_requests = 0  # a worker that never leaks need never be replaced; with a number goes max_requests_jitter
+max_requests = 0  # workers don't leak, so none is replaced; with a number, set max_requests_jitter as well
 forwarded_allow_ips = "127.0.0.1"
 errorlog = "-"
 loglevel = "info"
-logger_class = "conversation.server.logger.Logger"  # a line for each event, without what opens the log
+logger_class = "conversation.server.logger.Logger"  # one line per event, without secrets
 control_socket_disable = True
 
-# made before the workers are, so that each of them can tell what all of them count
+# created before the workers, so that each of them can return the sums of all
 _ledger = ledger.create_shared(workers * 2 + 16, _settings.redacted)
 
 
 def on_starting(server: Any) -> None:
     try:
         for address in server.cfg.address:
-            _refuse_to_be_open(address)
+            _refuse_keyless_exposure(address)
             _require_free(address, server.log)
         _prepare_database(server.log)
     except TurnlogError as error:
@@ -74,8 +74,8 @@ def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 
 def post_worker_init(worker: Any) -> None:
-    # what was imported never becomes garbage, and a batch makes thousands of objects without a cycle among them:
-    # looking for cycles less often took a quarter of the CPU off batches
+    # imported objects never become garbage, and a batch creates thousands of objects without cycles: collecting less
+    # often saved a quarter of the CPU of batches
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -86,8 +86,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_request(worker: Any, request: Any) -> None:  # noqa: ARG001
-    # a worker whose master was killed closes its connections after their next answer, so that it ends, and the next
-    # master gets the port, although its clients go on calling
+    # a worker whose master was killed closes each connection after its next response, so that it ends and the next
+    # master gets the port, although clients keep calling
     if worker.ppid != os.getppid():
         worker.alive = False
 
@@ -104,20 +104,20 @@ def _stores(worker: Any) -> list[Store]:
 
 
 def _of_turnlog(worker: Any, name: str) -> list[Any]:
-    # none if another application is served, or if ours failed to load
+    # empty if gunicorn serves another application, or if ours failed to load
     extensions = getattr(worker.app.callable, "extensions", {})
     return [extensions[name]] if name in extensions else []
 
 
-def _refuse_to_be_open(address: str | tuple[str, int]) -> None:
-    # the bind address may have come from gunicorn's command line, past our settings
+def _refuse_keyless_exposure(address: str | tuple[str, int]) -> None:
+    # the bind address may come from gunicorn's command line instead of our settings
     host = address if isinstance(address, str) else address[0]
     if isinstance(address, tuple) and not is_loopback(host) and _settings.turnlog_keyless:
         raise TurnlogError(f"refusing to listen on {host}, where others can reach it, with TURNLOG_KEYLESS")
 
 
 def _require_free(address: str | tuple[str, int], log: logging.Logger) -> None:
-    # a master that takes over from another, or from systemd, is handed its sockets
+    # a master that replaces another, or is started by systemd, inherits its sockets
     if isinstance(address, tuple) and not {"GUNICORN_FD", "LISTEN_FDS"} & os.environ.keys():
         ports.require_free(*address, log.warning)
 
@@ -136,20 +136,22 @@ def _prepare_database(log: logging.Logger) -> None:
         if _settings.database_url:
             _migrate(_settings.database_url.get_secret_value(), log)
         store.ping()
-        _make_first_key(store)
+        _create_first_key(store)
     except StoreUnavailable as error:
-        log.warning("the store doesn't answer yet, writes are kept in %s until it does: %s", _settings.spool_dir, error)
+        log.warning(
+            "the store is not available yet; writes go to the spool in %s until it is: %s", _settings.spool_dir, error
+        )
     finally:
         store.close()
 
 
-def _make_first_key(store: FunctionStore) -> None:
-    """Make a key, where there is none and calls need one, and print it to whoever started the service."""
+def _create_first_key(store: FunctionStore) -> None:
+    """Create a first key if calls need one and there is none, and print it on the terminal."""
     if _settings.turnlog_keyless or _settings.turnlog_api_key:
         return
-    if made := KeyRegistry(store).create_first(_settings.turnlog_project):
-        text = FIRST_KEY.format(key=made.text, url=f"http://{bind}", turnlog=how_to_call())
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - not logged: a log is kept
+    if key := KeyRegistry(store).create_first(_settings.turnlog_project):
+        text = FIRST_KEY.format(key=key.text, url=f"http://{bind}", turnlog=how_to_call())
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - printed, not logged: logs are stored
 
 
 def _migrate(conninfo: str, log: logging.Logger) -> None:

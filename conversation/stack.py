@@ -1,4 +1,4 @@
-"""The stores that the settings name, stacked; and the database below them by its address, for what needs one."""
+"""Builds the stores that the settings name, and opens the database below them for what needs its address."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,9 +25,9 @@ from logging_store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What one process works with. `database`: the store itself; `repository`: the log, over spool and group commit.
+    """The stores of one process. `database`: the store itself; `repository`: the log, over spool and group commit.
 
-    Nothing is opened before its first call, in the process that makes it.
+    A store connects at its first call, in the process that makes it.
     """
 
     settings: Settings
@@ -36,9 +36,9 @@ class Stack:
 
     @classmethod
     def build(cls, settings: Settings, store: Store | None = None) -> Self:
-        """Return the stores that the settings name, or only `store`, with nothing around it."""
+        """Return the stores that the settings name; or only `store`, without spool and group commit."""
         counts = ledger.process_ledger(settings.redacted)
-        # a test's store of another kind is only written to and read
+        # a test's store of another kind has only reads and writes
         database = cast("FunctionStore", store) if store else create_database_store(settings)
         repository = ConversationRepository(
             store or create_store(settings, database, counts),
@@ -50,7 +50,7 @@ class Stack:
 
 
 def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
-    """Return what keeps the log in a database: groups of writes, over a spool, over that."""
+    """Return the store of the log: group commit over a spool over a database."""
     spool = Spool(
         database,
         settings.spool_dir,
@@ -65,8 +65,8 @@ def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
 
 
 def create_database_store(settings: Settings) -> FunctionStore:
-    """Return the database that the settings name, unopened, with nothing around it."""
-    # a write may wait as long for its turn as it then takes itself
+    """Return the store of the database that the settings name, not connected yet, without spool and group commit."""
+    # half of the deadline is for a write's turn, half for the write
     size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
     if settings.supabase_url and settings.supabase_key:
         from logging_store.postgres.supabase_store import SupabaseStore  # noqa: PLC0415 - its libraries take long to import
@@ -81,7 +81,7 @@ def create_database_store(settings: Settings) -> FunctionStore:
 
 
 def create_redaction(settings: Settings) -> Redaction | None:
-    """Return what redacts by the settings; None where nothing is to be. Raises `Misconfigured` for a bad file."""
+    """Return the redaction of the settings; None if they name nothing. Raises `Misconfigured` for an invalid file."""
     if not settings.redacted:
         return None
     from logging_store.redaction import finder_factory  # noqa: PLC0415 - finders take memory and time to load
@@ -99,7 +99,7 @@ def create_redaction(settings: Settings) -> Redaction | None:
 
 
 def describe(settings: Settings) -> str:
-    """Return how people name the database that the settings name, without any secret."""
+    """Return a description of the settings' database for people, without secrets."""
     match settings.store_kind:
         case "supabase":
             return f"Supabase project at {urlsplit(settings.supabase_url or '').netloc.rpartition('@')[2]}"
@@ -111,12 +111,12 @@ def describe(settings: Settings) -> str:
 
 
 def require_log(settings: Settings) -> None:
-    """Raise `SchemaMissing` if the embedded database was never made: what only looks at a log makes none."""
+    """Raise `SchemaMissing` if there is no embedded database yet: commands that only read don't create one."""
     if settings.store_kind != "embedded" or EmbeddedPostgres(settings.data_dir).exists():
         return
     raise SchemaMissing(
         f"No Turnlog log in {_short(settings.data_dir.resolve())}. If yours is elsewhere, set DATA_DIR to its folder; "
-        "`turnlog serve` makes a new one here"
+        "`turnlog serve` creates a new one here"
     )
 
 
@@ -146,7 +146,7 @@ def running_database(settings: Settings) -> Iterator[str]:
 
 
 def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:
-    """Return what this service can do for a database that was away, before it asks whether that is back."""
+    """Return what to do before probing a database that was unavailable: restart it, or migrate it; None for nothing."""
     if settings.store_kind == "embedded":
         return EmbeddedPostgres(settings.data_dir).revive
     if settings.database_url is None:
@@ -154,7 +154,7 @@ def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:
     conninfo = settings.database_url.get_secret_value()
 
     def bring_up_to_date() -> None:
-        # away when this service started, it could not be migrated then
+        # it was unavailable when this service started, so it may not be migrated yet
         try:
             database.ping()
         except Misconfigured:
@@ -164,6 +164,6 @@ def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:
 
 
 def _short(path: Path) -> str:
-    """Return a path as it is typed from the working directory, if it is below that."""
+    """Return a path relative to the working directory, if it is below that."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

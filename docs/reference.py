@@ -21,7 +21,7 @@ from app import create_app
 from conversation import access
 from conversation.api import openapi
 from conversation.cli.main import command as turnlog
-from conversation.problem_codes import CODES
+from conversation.refusals.codes import CODES
 from conversation.settings import Settings
 
 PAGES = Path(__file__).parent
@@ -172,9 +172,9 @@ def _fields(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
-    spelled = schema if "properties" in schema else schema["anyOf"][0]  # snake_case first, then camelCase
-    required = set(spelled.get("required", ()))
-    return ", ".join(f"`{name}`" + (" (required)" if name in required else "") for name in spelled["properties"])
+    snake_case = schema if "properties" in schema else schema["anyOf"][0]  # the other variant is camelCase
+    required = set(snake_case.get("required", ()))
+    return ", ".join(f"`{name}`" + (" (required)" if name in required else "") for name in snake_case["properties"])
 
 
 def errors() -> str:

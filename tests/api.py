@@ -6,7 +6,7 @@ from urllib.parse import quote
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from conversation.problem_codes import CODES
+from conversation.refusals.codes import CODES
 
 #: Settings of a service that its tests call without a key.
 KEYLESS = {"TURNLOG_KEYLESS": "true"}

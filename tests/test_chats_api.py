@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from conversation.api.legacy.messages import Message, place
+from conversation.api.legacy.messages import Message, assign_interactions
 from tests.api import in_path, log, paths, problem, transcript
 
 UUID = "01890A5D-AC96-774B-BCCE-B302099A8057"
@@ -268,5 +268,5 @@ def test_unknown_and_erased_conversations(client: FlaskClient) -> None:
 def test_many_answers_do_not_multiply_their_question() -> None:
     question = Message.model_validate({"role": "user", "content": "a long one", "message_id": "u"})
     answer = Message.model_validate({"role": "assistant", "content": "Hello", "reply_to": "u"})
-    placed = place([question, *[answer] * 99], str)
+    placed = assign_interactions([question, *[answer] * 99], str)
     assert [each.record("c").prompt for each in placed] == ["a long one"] * 2 + [None] * 98

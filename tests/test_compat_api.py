@@ -1,4 +1,4 @@
-"""The older spellings: what existing frontends send, over the same log."""
+"""The older routes, which existing frontends call, over the same log."""
 
 from flask.testing import FlaskClient
 

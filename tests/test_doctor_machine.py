@@ -47,7 +47,7 @@ def test_settings_that_contradict_each_other_are_a_sentence() -> None:
         cwd=ROOT,
         env={"DATABASE_URL": "postgresql://a@127.0.0.1/b", "SUPABASE_URL": "http://c", "SUPABASE_SECRET_KEY": "d"},
     )
-    sentence = "DATABASE_URL and SUPABASE_URL are both set: keep the one that the log shall go to"
+    sentence = "DATABASE_URL and SUPABASE_URL are both set: keep the one that holds the log"
     assert (done.returncode, done.stderr) == (1, f"Error: {sentence}\n")
 
 

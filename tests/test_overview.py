@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from conversation.api.overview import span_of
+from conversation.api.overview import parse_span
 from conversation.api.pagination import OverviewQuery
 from logging_store import operations as ops
 from logging_store.store import Store
@@ -270,7 +270,7 @@ def test_an_answer_of_a_sample_is_counted_up_and_says_so(
     ],
 )
 def test_a_span_is_cut_into_parts(query: dict[str, str], first: str, last: str, parts: int) -> None:
-    span = span_of(OverviewQuery.model_validate(query), NOW)
+    span = parse_span(OverviewQuery.model_validate(query), NOW)
     assert [time.isoformat(timespec="minutes")[:16] for time in (span.not_before, span.before)] == [first, last]
     buckets = span.buckets()
     assert len(buckets) == parts

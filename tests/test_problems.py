@@ -12,7 +12,7 @@ from app import create_app
 from conversation import refusals
 from conversation.api import near_misses, problems
 from conversation.api.route_templates import described_routes
-from conversation.problem_codes import CODES
+from conversation.refusals.codes import CODES
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store import operations as ops

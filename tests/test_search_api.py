@@ -286,12 +286,12 @@ def test_a_last_message_that_says_nothing_hides_no_other(client: FlaskClient) ->
 @given(st.text(), st.text(min_size=1))
 def test_marks_lie_in_the_snippet_and_hold_the_term(text: str, term: str) -> None:
     terms = snippets.terms_of(f'"{term}"')
-    snippet = snippets.take(f"{text} {term} {text}", terms)
+    snippet = snippets.excerpt(f"{text} {term} {text}", terms)
     whole = f"{text} {term} {text}"
     assert whole[snippet.starts_at :].startswith(snippet.text)
     for mark in snippet.marks:
         assert 0 <= mark.start < mark.end <= len(snippet.text)
-    assert "".join(piece for piece, _ in snippets.parted(snippet)) == snippet.text
+    assert "".join(piece for piece, _ in snippets.split_at_marks(snippet)) == snippet.text
 
 
 def test_a_mark_takes_whole_characters(client: FlaskClient) -> None:

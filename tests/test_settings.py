@@ -4,8 +4,8 @@ import traceback
 
 import pytest
 
-from conversation.setting_types import exact_origin
 from conversation.settings import Settings
+from conversation.settings.value_types import exact_origin
 from logging_store.errors import Misconfigured
 
 SECRET = "hunter2-hunter2-hunter2"  # noqa: S105 - to be looked for where it must not be

@@ -14,8 +14,7 @@ from bench.findings import Figure, Section, Setup, cpu, interleaved, rate, ratio
 from bench.load import Posting
 from bench.measure import PROJECT
 from bench.servers import COUNTING, Database
-from conversation.api.overview import DAY_S, HOUR_S, query_of
-from conversation.api.overview_schemas import Span
+from conversation.api.overview import DAY_S, HOUR_S, Span, query_of
 
 _WITH, _WITHOUT = "with the lists' indexes", "without"
 _INDEXES = (

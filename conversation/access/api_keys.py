@@ -79,7 +79,7 @@ def digest_of(text: str) -> str | None:
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a text is a key, of whatever service: it is complete and its checksum matches."""
+    """Return whether a text is a key of some Turnlog service: it is complete and its checksum matches."""
     return digest_of(text) is not None
 
 

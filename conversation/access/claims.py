@@ -8,7 +8,7 @@ from flask import Request
 
 from conversation.access import session_tokens
 from conversation.access.api_keys import Key
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from logging_store.errors import NotOwner
 
 TOKEN_HEADER, CLAIM_HEADER = "Turnlog-Session-Token", "Turnlog-Session-Claim"
@@ -20,7 +20,7 @@ _MIN_CLAIM, _MAX_CLAIM = 16, 200
 class Claims:
     """A restricted caller's proof of owning sessions: its user id, or the session tokens sent with the request.
 
-    `before_create`: set by views that may create a session, which then belongs to whoever sends the same claim again.
+    `before_create`: set by views that may create a session; the session belongs to the caller with the same claim.
     It runs before the session is created, and raises if the caller may not create one.
     """
 

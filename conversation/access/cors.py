@@ -12,7 +12,7 @@ from conversation import refusals
 from conversation.access.cached_lookup import CachedLookup
 from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
-from conversation.setting_types import exact_origin
+from conversation.settings.value_types import exact_origin
 from logging_store.errors import Misconfigured, StoreUnavailable
 
 _ALL = "origins"  # one look-up for all origins, so that made-up ones cost nothing

@@ -2,7 +2,7 @@
 
 from werkzeug.exceptions import Unauthorized
 
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 
 
 class NotSignedIn(Unauthorized):
@@ -15,7 +15,7 @@ class UnknownCredential(Refused):
     """The key or token is none of ours and never was. It may be a guess, so it counts towards the address's limit."""
 
 
-class InvalidToken(Exception):  # noqa: N818 - states what is
+class InvalidToken(Exception):  # noqa: N818 - the name says it
     """The token is not valid and won't become so. `reason`: a sentence for the caller."""
 
     def __init__(self, reason: str) -> None:

@@ -16,7 +16,7 @@ from conversation.access.errors import UnknownCredential
 from conversation.access.identification import AuthContext, Identification
 from conversation.access.key_cache import OriginCache
 from conversation.access.route_rules import rule_of
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store

@@ -18,7 +18,7 @@ from conversation.access.loopback import require_loopback
 from conversation.access.page_cookie import OPERATOR, PageCookie
 from conversation.access.password_sign_in import PasswordSignIn, UserToken
 from conversation.access.user_tokens import UserTokens
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.store import Store

@@ -20,7 +20,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from conversation.access.callers import Caller
 from conversation.access.counter_file import CounterFile
 from conversation.access.window_counter import WindowCounter, open_redis
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import Settings, is_loopback
 from logging_store.metrics.ledger import Ledger
 

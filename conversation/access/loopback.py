@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import is_loopback
 
 _FORWARDED = ("HTTP_X_FORWARDED", "HTTP_FORWARDED")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from flask import Request, Response
 from itsdangerous import BadSignature, TimestampSigner
 
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import is_loopback
 
 LIFETIME_S = 12 * 3600

@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from conversation.access.errors import TokenUnverifiable
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 
 _TIMEOUT_S = 5

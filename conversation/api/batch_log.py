@@ -1,7 +1,6 @@
-"""One line of log a batch, for operators: a JSON object with counts, and the first problems by place and name.
+"""One log line per batch: a JSON object with counts and the first problems, for operators.
 
-It holds nothing that was logged: no texts, no metadata, no values of keys, and of names only those that the contract
-or the batch itself declares.
+It holds no content: no texts, no metadata, no values of keys, and only names that the contract or the batch declares.
 """
 
 import json
@@ -28,39 +27,41 @@ _FIELD = re.compile(r"\.(\w+)")
 _REASON = re.compile(r"[a-z_]+")
 
 
-class Line:
-    """What a batch's line tells. `told`: what is told of each item; nothing of those that the store didn't answer for.
+class BatchLine:
+    """Collects the log line of a batch.
 
-    Different keys and sessions are only known once it has.
+    `receipts`: one per item, filled in by the caller; empty while the store has not responded.
     """
 
-    def __init__(self, told: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str]) -> None:
-        self._told = told
+    def __init__(
+        self, receipts: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str]
+    ) -> None:
+        self._receipts = receipts
         self._on_conflict = on_conflict
         self._key_fields = key_fields
         self._started = time.monotonic()
         self._keys: int | None = None
         self._sessions: int | None = None
 
-    def count(self, stated: Sequence[Interaction], kept: Sequence[WriteResult]) -> None:
-        """Count the different keys of several parts, and the different sessions."""
-        self._sessions = len({each.session.id for each in kept})
-        self._keys = len({each.interaction for record, each in zip(stated, kept, strict=True) if record.key})
+    def count(self, records: Sequence[Interaction], results: Sequence[WriteResult]) -> None:
+        """Count the distinct sessions and the distinct keys of several parts, known once the store has responded."""
+        self._sessions = len({each.session.id for each in results})
+        self._keys = len({each.interaction for record, each in zip(records, results, strict=True) if record.key})
 
     def to_json(self, *, dry_run: bool, failure: str | None) -> dict[str, Any]:
-        problems = (n for n, item in enumerate(self._told) if item.get("receipt") in _REFUSALS or "differs" in item)
+        problems = (n for n, item in enumerate(self._receipts) if item.get("receipt") in _REFUSALS or "differs" in item)
         return {
             "event": "batch",
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "items": len(self._told),
-            "counts": Counter(item.get("receipt", "failed") for item in self._told),
+            "items": len(self._receipts),
+            "counts": Counter(item.get("receipt", "failed") for item in self._receipts),
             "duration_ms": round((time.monotonic() - self._started) * 1000, 1),
             "keys": self._keys,
             "sessions": self._sessions,
             "on_conflict": self._on_conflict,
             "dry_run": dry_run,
             "failure": failure,
-            "problems": [self._problem(n, self._told[n]) for n in islice(problems, _PROBLEMS)],
+            "problems": [self._problem(n, self._receipts[n]) for n in islice(problems, _PROBLEMS)],
         }
 
     def _problem(self, index: int, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,12 +70,12 @@ class Line:
         return {
             "index": index,
             "receipt": item["receipt"],
-            "reason": reason if _REASON.fullmatch(reason) else "refused",  # the store's own words may quote a value
+            "reason": reason if _REASON.fullmatch(reason) else "refused",  # the store's messages may quote a value
             "fields": [self._name(field["path"]) for field in fields],
         } | {name: item[name] for name in ("indexes", "constraint") if name in item}
 
     def _name(self, path: str) -> str:
-        """Return the name of the field that a path is in; one that the caller made up may hold anything."""
+        """Return the field of a path; an undeclared name is replaced, since it could hold content."""
         below = path.partition("]")[2]
         for part in self._key_fields:
             if below == json_path(("key", part))[1:]:
@@ -84,11 +85,11 @@ class Line:
 
 
 @contextmanager
-def line(
-    told: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str], *, dry_run: bool
-) -> Iterator[Line]:
-    """Log a batch when the block ends, however it ends."""
-    line = Line(told, on_conflict, key_fields)
+def log_batch(
+    receipts: Sequence[Mapping[str, Any]], on_conflict: OnConflict, key_fields: Collection[str], *, dry_run: bool
+) -> Iterator[BatchLine]:
+    """Write the log line of a batch when the block ends, also by an error."""
+    line = BatchLine(receipts, on_conflict, key_fields)
     failure = None
     try:
         yield line
@@ -97,5 +98,5 @@ def line(
         raise
     finally:
         if _log.isEnabledFor(logging.INFO):
-            # ASCII, and so one line, whatever is in it
+            # ASCII, so that it stays one line whatever it holds
             _log.info("%s", json.dumps(line.to_json(dry_run=dry_run, failure=failure)))

@@ -1,4 +1,4 @@
-"""The endpoint that takes many interactions at once: one transaction, and a receipt for each item."""
+"""Batches: up to 1,000 interactions in one transaction, with a receipt for each."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,20 +6,22 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
 from conversation import access
-from conversation.api import batch_log, dry_run, http, interaction_schemas, interactions, requests
+from conversation.api import batch_log, caller, dry_run, interactions, requests, responses
+from conversation.api.interactions import InteractionPlan, InteractionReceipt, Would
 from conversation.api.openapi import describe
+from conversation.api.schemas import ResponseModel
 from logging_store import write_pipeline
-from logging_store.batches import OnConflict
+from logging_store.batches import OnConflict, Outcome
 from logging_store.records.models import Interaction
 from logging_store.records.values import KeyFields
 from logging_store.repository import WriteResult
 
 blueprint = Blueprint("batches", __name__)
 
-LARGEST_BATCH = 1000
+MAX_BATCH = 1000
 _ITEMS = TypeAdapter(list[Interaction])
 
 
@@ -28,24 +30,49 @@ class InteractionBatch(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    interactions: Annotated[list[Any], Field(min_length=1, max_length=LARGEST_BATCH)]
+    interactions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
     key_fields: KeyFields | None = None
     on_conflict: Annotated[
         OnConflict,
         Field(
-            description="Where an interaction is stored already: keep fills what is empty if nothing contradicts, "
-            "report changes nothing, fill fills what is empty although something contradicts."
+            description="If an interaction is stored already: `keep` fills empty fields unless another one "
+            "contradicts, `report` changes nothing, `fill` fills empty fields even then."
         ),
     ] = "keep"
 
 
 class DescribedBatch(InteractionBatch):
-    """Up to 1,000 interactions, of any sessions; each is checked by itself, so that a bad one harms no other.
+    """Up to 1,000 interactions, of any sessions. Each is validated alone: an invalid one doesn't affect the others.
 
-    One interaction may stand in it any number of times; one named by a key of several parts, once.
+    An interaction may occur several times; one with a key of several parts, once.
     """
 
-    interactions: Annotated[list[Interaction], Field(min_length=1, max_length=LARGEST_BATCH)]
+    interactions: Annotated[list[Interaction], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class BatchReceipt(InteractionReceipt):
+    index: int
+    receipt: Outcome
+
+
+class BatchResult(ResponseModel):
+    receipts: list[BatchReceipt]
+    counts: dict[Outcome, int]
+
+
+class BatchPlanItem(InteractionPlan):
+    index: int
+
+
+class BatchPlan(ResponseModel):
+    """What writing this batch would do; nothing was written."""
+
+    plan: list[BatchPlanItem]
+    counts: dict[Would, int]
+
+
+class BatchResponse(RootModel[BatchResult | BatchPlan]):
+    """The receipts, or with `dry_run=true` the plan."""
 
 
 @blueprint.post("/v1/interactions/batch")
@@ -53,72 +80,72 @@ class DescribedBatch(InteractionBatch):
 @describe(
     "Log up to 1,000 interactions in one transaction, with a receipt for each",
     DescribedBatch,
-    {200: interaction_schemas.BatchAnswered, 202: interaction_schemas.BatchKept, 207: interaction_schemas.BatchKept},
+    {200: BatchResponse, 202: BatchResult, 207: BatchResult},
     query=dry_run.Query,
 )
 def log_batch() -> Response:
-    planning = dry_run.requested()
+    is_dry_run = dry_run.requested()
     batch = requests.read(InteractionBatch, 'Send the list as {"interactions": […]}')
-    told: list[dict[str, Any]] = [{} for _ in batch.interactions]
-    with batch_log.line(told, batch.on_conflict, batch.key_fields or (), dry_run=planning) as line:
-        valid = _check(batch, told)
-        repository = http.repository()
-        if planning:
+    receipts: list[dict[str, Any]] = [{} for _ in batch.interactions]
+    with batch_log.log_batch(receipts, batch.on_conflict, batch.key_fields or (), dry_run=is_dry_run) as line:
+        valid = _validate_items(batch, receipts)
+        repository = caller.repository()
+        if is_dry_run:
             write = repository.dry_run
         else:
-            repository.ledger.reject(len(told) - len(valid))
+            repository.ledger.reject(len(receipts) - len(valid))
             write = repository.write
-        kept = write(list(valid.values()), on_conflict=batch.on_conflict, distinct_keys=True) if valid else []
+        results = write(list(valid.values()), on_conflict=batch.on_conflict, distinct_keys=True) if valid else []
         indexes = list(valid)
-        for index, each in zip(indexes, kept, strict=True):
-            told[index] = {"index": index} | _told(valid[index], each, index, indexes)
-        line.count(list(valid.values()), kept)
-    return _planned(valid, told) if planning else _written(told)
+        for index, result in zip(indexes, results, strict=True):
+            receipts[index] = {"index": index} | _item_receipt(valid[index], result, index, indexes)
+        line.count(list(valid.values()), results)
+    return _plan_response(valid, receipts) if is_dry_run else _receipts_response(receipts)
 
 
-def _planned(valid: Mapping[int, Interaction], told: Sequence[dict[str, Any]]) -> Response:
+def _plan_response(valid: Mapping[int, Interaction], receipts: Sequence[dict[str, Any]]) -> Response:
     plan = [
-        dry_run.plan_of(valid[index], item) if index in valid else dry_run.would(item)
-        for index, item in enumerate(told)
+        dry_run.interaction_plan(valid[index], item) if index in valid else dry_run.receipt_as_plan(item)
+        for index, item in enumerate(receipts)
     ]
-    return http.answer(200, {"plan": plan, "counts": Counter(item["would"] for item in plan)})
+    return responses.json_response(200, {"plan": plan, "counts": Counter(item["would"] for item in plan)})
 
 
-def _written(told: Sequence[dict[str, Any]]) -> Response:
-    counts = Counter(item["receipt"] for item in told)
-    # also where some fields of a record were not taken: 200 would say that all of it is stored
-    in_part = counts["rejected"] or counts["conflict"] or any("differs" in item for item in told)
-    status = 207 if in_part else 202 if counts["spooled"] else 200
-    return http.answer(status, {"receipts": told, "counts": counts})
+def _receipts_response(receipts: Sequence[dict[str, Any]]) -> Response:
+    counts = Counter(item["receipt"] for item in receipts)
+    # also if some fields of a record were not stored: 200 means that everything was
+    is_partial = counts["rejected"] or counts["conflict"] or any("differs" in item for item in receipts)
+    status = 207 if is_partial else 202 if counts["spooled"] else 200
+    return responses.json_response(status, {"receipts": receipts, "counts": counts})
 
 
-def _check(batch: InteractionBatch, told: list[dict[str, Any]]) -> dict[int, Interaction]:
-    """Return the valid items by their places; what is told of the others is put into the list."""
+def _validate_items(batch: InteractionBatch, receipts: list[dict[str, Any]]) -> dict[int, Interaction]:
+    """Return the valid items by index; set the receipts of the invalid ones."""
     if not batch.key_fields:
-        with suppress(ValidationError):  # mostly all are valid: one call costs less than a thousand
+        with suppress(ValidationError):  # usually all are valid, and one call is cheaper than a thousand
             return dict(enumerate(_ITEMS.validate_python(batch.interactions)))
     valid: dict[int, Interaction] = {}
     for index, item in enumerate(batch.interactions):
-        at = ("interactions", index)
-        fields = _key_problems(item, batch.key_fields, at) if batch.key_fields else []
+        path = ("interactions", index)
+        fields = _key_problems(item, batch.key_fields, path) if batch.key_fields else []
         try:
-            valid[index] = requests.validate(Interaction, item, at)
+            valid[index] = requests.validate(Interaction, item, path)
         except requests.InvalidBody as error:
             fields = error.fields + fields
         if fields:
             valid.pop(index, None)
-            told[index] = {"index": index, "receipt": "rejected", "reason": "invalid", "fields": fields}
+            receipts[index] = {"index": index, "receipt": "rejected", "reason": "invalid", "fields": fields}
     return valid
 
 
-def _key_problems(item: Any, parts: Sequence[str], at: tuple[str | int, ...]) -> list[dict[str, str]]:
-    """Name what an item's key lacks of the parts that its batch declares, and what it has beside them."""
+def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...]) -> list[dict[str, str]]:
+    """Return the problems of an item's key: parts that its batch declares and it lacks, and undeclared parts."""
     if not isinstance(item, dict):
-        return []  # told already
+        return []  # reported by the validation
     key = item.get("key")
     if key is None:
         detail = f"This batch declares a key with the parts {', '.join(parts)}, and this item has none"
-        return [{"path": requests.json_path((*at, "key")), "detail": detail}]
+        return [{"path": requests.json_path((*path, "key")), "detail": detail}]
     if not isinstance(key, dict):
         return []
     missing = dict.fromkeys(
@@ -126,17 +153,18 @@ def _key_problems(item: Any, parts: Sequence[str], at: tuple[str | int, ...]) ->
     )
     more = dict.fromkeys((part for part in key if part not in parts), "Not a part of the key that this batch declares")
     return [
-        {"path": requests.json_path((*at, "key", part)), "detail": detail} for part, detail in (missing | more).items()
+        {"path": requests.json_path((*path, "key", part)), "detail": detail}
+        for part, detail in (missing | more).items()
     ]
 
 
-def _told(stated: Interaction, kept: WriteResult, index: int, indexes: Sequence[int]) -> dict[str, Any]:
-    item = interactions.told(stated, kept, ("interactions", index))
-    if stated.key is None:
+def _item_receipt(record: Interaction, result: WriteResult, index: int, indexes: Sequence[int]) -> dict[str, Any]:
+    item = interactions.receipt_payload(record, result, ("interactions", index))
+    if record.key is None:
         return item
-    if places := kept.receipt.places:
+    if places := result.receipt.places:
         item["indexes"] = [indexes[place] for place in places]
-        if kept.receipt.reason == write_pipeline.DUPLICATE_IN_BATCH and kept.receipt.receipt == "rejected":
+        if result.receipt.reason == write_pipeline.DUPLICATE_IN_BATCH and result.receipt.receipt == "rejected":
             for field in item["fields"]:
-                field["detail"] = f"Item {indexes[places[0]]} has the same key and says something else"
+                field["detail"] = f"Item {indexes[places[0]]} has the same key and other values"
     return item

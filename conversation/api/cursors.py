@@ -1,7 +1,6 @@
-"""Places in lists, from and to the cursors that callers send back.
+"""Cursors of lists: positions encoded as hexadecimal digits, and decoded when callers send them back.
 
-A cursor is spelled in hexadecimal digits: any text of its form is some place, so one that somebody made up or cut is
-refused or does no harm.
+Any text of the right form decodes to some position, so a forged or truncated cursor is refused or harmless.
 """
 
 import re
@@ -21,73 +20,73 @@ LAST_ID = str(UUID(int=2**128 - 1))
 _UNNUMBERED = 2**31 - 1  # the number at which the store puts sessions without one
 _TURN, _AT, _ID = 14, 15, 32  # digits: 2**53 fits in 14, the microseconds of 9999 years in 15, a UUID in 32
 _NUMBER = 8
-_NO_PLACE = PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
+_INVALID = PydanticCustomError("cursor", "Not a cursor of this list; start again without one")
 _LENGTH = 4
-# an id, the bytes of an author in UTF-8, the author and a name
+# an id, the length in bytes of the author, then author and name in UTF-8
 _FEEDBACK_CURSOR = f"[0-9a-f]{{{_ID + _LENGTH}}}([0-9a-f]{{2}})*"
 
 
 def session_cursor(place: operations.SessionCursor | None) -> str | None:
-    """Spell the place after a page of sessions."""
-    return _spell_time(place["at"]) + UUID(place["session_id"]).hex if place else None
+    """Encode the position after a page of sessions."""
+    return _encode_time(place["at"]) + UUID(place["session_id"]).hex if place else None
 
 
 def folder_cursor(place: operations.NumberCursor | None) -> str | None:
-    """Spell the place after a page of a folder's sessions."""
+    """Encode the position after a page of a folder's sessions."""
     return f"{place['number']:0{_NUMBER}x}" + UUID(place["session_id"]).hex if place else None
 
 
 def folders_cursor(place: str | None) -> str | None:
-    """Spell the place after a page of folders: the last one's id."""
+    """Encode the position after a page of folders: the last one's id."""
     return UUID(place).hex if place else None
 
 
 def transcript_cursor(place: operations.TurnCursor | None) -> str | None:
-    """Spell the place after a page of a transcript."""
+    """Encode the position after a page of a transcript."""
     if not place:
         return None
     turn = place["turn"] if place["turn"] <= MAX_EXACT_INTEGER else 16**_TURN - 1
-    return f"{turn:0{_TURN}x}" + _spell_time(place["at"]) + UUID(place["interaction_id"]).hex
+    return f"{turn:0{_TURN}x}" + _encode_time(place["at"]) + UUID(place["interaction_id"]).hex
 
 
 def interaction_cursor(place: operations.InteractionCursor | None) -> str | None:
-    """Spell the place after a page of interactions of all sessions."""
+    """Encode the position after a page of interactions of all sessions."""
     if not place:
         return None
-    return _spell_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
+    return _encode_time(place["at"]) + UUID(place["session_id"]).hex + UUID(place["interaction_id"]).hex
 
 
 def feedback_cursor(place: operations.FeedbackCursor | None) -> str | None:
-    """Spell the place after a page of feedback."""
+    """Encode the position after a page of feedback."""
     if not place:
         return None
     author, name = place["author"].encode().hex(), place["name"].encode().hex()
     return f"{UUID(place['interaction_id']).hex}{len(author) // 2:0{_LENGTH}x}{author}{name}"
 
 
-def _spell_time(text: str) -> str:
+def _encode_time(text: str) -> str:
     return f"{(datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND:0{_AT}x}"
 
 
-def _time_of(digits: str) -> str:
+def _decode_time(digits: str) -> str:
     return (_EPOCH + min(int(digits, 16) * _MICROSECOND, _LAST - _EPOCH)).isoformat()
 
 
 def _digits(cursor: object, count: int) -> str:
     if isinstance(cursor, str) and re.fullmatch(f"[0-9a-f]{{{count}}}", cursor):
         return cursor
-    raise _NO_PLACE
+    raise _INVALID
 
 
 def _session_place(cursor: object) -> operations.SessionCursor:
     digits = _digits(cursor, _AT + _ID)
-    return {"at": _time_of(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
+    return {"at": _decode_time(digits[:_AT]), "session_id": str(UUID(digits[_AT:]))}
 
 
 def _interaction_place(cursor: object) -> operations.InteractionCursor:
     digits = _digits(cursor, _AT + 2 * _ID)
     at, session, interaction = digits[:_AT], digits[_AT:-_ID], digits[-_ID:]
-    return {"at": _time_of(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
+    return {"at": _decode_time(at), "session_id": str(UUID(session)), "interaction_id": str(UUID(interaction))}
 
 
 def _folder_place(cursor: object) -> operations.NumberCursor:
@@ -105,14 +104,14 @@ def _transcript_place(cursor: object) -> operations.TurnCursor:
     counted = int(turn, 16) <= MAX_EXACT_INTEGER
     return {
         "turn": int(turn, 16) if counted else NO_TURN,
-        "at": _time_of(at),
+        "at": _decode_time(at),
         "interaction_id": str(UUID(interaction)),
     }
 
 
 def _feedback_place(cursor: object) -> operations.FeedbackCursor:
     if not isinstance(cursor, str) or not re.fullmatch(_FEEDBACK_CURSOR, cursor):
-        raise _NO_PLACE
+        raise _INVALID
     names, length = bytes.fromhex(cursor[_ID + _LENGTH :]), int(cursor[_ID : _ID + _LENGTH], 16)
     author, name = (
         part.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

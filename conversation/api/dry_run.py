@@ -1,4 +1,4 @@
-"""`?dry_run=true`: what a call would do, answered without doing it."""
+"""`?dry_run=true`: returns what a call would do, without doing it."""
 
 from typing import Annotated, Any
 
@@ -18,32 +18,32 @@ _WOULD = {
 
 
 class Query(BaseModel):
-    """What a call takes that has a dry run. It refuses other parameters, or a misspelled one would write."""
+    """The query of calls with a dry run. Unknown parameters are refused: a mistyped `dry_run` would write."""
 
     model_config = ConfigDict(extra="forbid")
 
-    dry_run: Annotated[pagination.Flag, Field(description="Answer what the call would do, and change nothing")] = False
+    dry_run: Annotated[pagination.Flag, Field(description="Return what the call would do, and change nothing")] = False
 
 
 def requested() -> bool:
-    """Tell whether this request is a dry run. Raises `InvalidBody` for a query string that isn't understood."""
-    sent = request_ctx.request
-    return bool(sent.query_string) and pagination.read(sent, Query).dry_run
+    """Return whether this request is a dry run. Raises `InvalidBody` if the query string is invalid."""
+    request = request_ctx.request
+    return bool(request.query_string) and pagination.read(request, Query).dry_run
 
 
-def plan_of(stated: Interaction, told: dict[str, Any]) -> dict[str, Any]:
-    """Return what would become of an interaction, from what was told of it."""
-    plan = would(told)
-    if stated.key is None:  # what has no name yet gets a new id each time
-        if stated.interaction_id is None:
+def interaction_plan(record: Interaction, receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return the plan for an interaction from its receipt; ids that would be generated are null."""
+    plan = receipt_as_plan(receipt)
+    if record.key is None:  # a generated id would be another one each time
+        if record.interaction_id is None:
             plan["interaction_id"] = None
-        if stated.session_id is None:
+        if record.session_id is None:
             plan["session_id"] = None
     return plan
 
 
-def would(told: dict[str, Any]) -> dict[str, Any]:
-    """Return an item's receipt as a plan."""
-    plan = {"would": _WOULD[told["receipt"]]} | told
+def receipt_as_plan(receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return a receipt with `would` in place of `receipt`."""
+    plan = {"would": _WOULD[receipt["receipt"]]} | receipt
     del plan["receipt"]
     return plan

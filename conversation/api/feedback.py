@@ -1,4 +1,4 @@
-"""The feedback's endpoints: what people say of an interaction, and may say otherwise later."""
+"""Feedback: ratings and comments on an interaction, which their author may change."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import Field
 
 from conversation import access
-from conversation.api import cursors, http, pagination, problems, requests, schemas
+from conversation.api import caller, cursors, pagination, problems, requests, responses, schemas
 from conversation.api.openapi import describe
 from logging_store.records import json_schema
 from logging_store.records.models import Feedback, FeedbackInput
@@ -18,8 +18,8 @@ blueprint = Blueprint("feedback", __name__)
 _Value = Annotated[Any, json_schema.DocumentedAs(json_schema.FeedbackValue)]
 
 
-class FeedbackKept(schemas.Answer):
-    """`fields` are those that are different now."""
+class FeedbackResult(schemas.ResponseModel):
+    """`fields` are those that this call changed."""
 
     session_id: UUID
     session_key: str | None
@@ -27,14 +27,14 @@ class FeedbackKept(schemas.Answer):
     interaction_key: str | None
     author: str | None
     name: str
-    receipt: schemas.Kept
+    receipt: schemas.Acknowledged
     fields: list[str]
 
 
-class FeedbackView(schemas.Answer):
+class FeedbackView(schemas.ResponseModel):
     interaction_id: UUID
     interaction_key: str | None
-    author: Annotated[str | None, Field(description="Null: whom the session is with")]
+    author: Annotated[str | None, Field(description="Null: the session's user")]
     name: str
     value: _Value
     comment: str | None
@@ -43,41 +43,41 @@ class FeedbackView(schemas.Answer):
     spooled: bool
 
 
-class FeedbackPage(schemas.Answer):
+class FeedbackPage(schemas.ResponseModel):
     session_id: UUID
     key: str | None
     feedback: list[FeedbackView]
     next: str | None
 
 
-_KEPT = {201: FeedbackKept, 200: FeedbackKept, 202: FeedbackKept}
+_RESPONSES = {201: FeedbackResult, 200: FeedbackResult, 202: FeedbackResult}
 
 
 @blueprint.post("/v1/feedback")
 @access.requires("log", restricted=True)
-@describe("Say something of an interaction, or say it otherwise; the session is ensured", Feedback, _KEPT)
+@describe("Give feedback on an interaction, or change it; the session is ensured", Feedback, _RESPONSES)
 def give_feedback() -> Response:
-    return keep(http.read_record(Feedback))
+    return write_feedback(caller.read_record(Feedback))
 
 
 @blueprint.post("/v1/sessions/<name:session>/interactions/<name:interaction>/feedback")
 @access.requires("log", restricted=True)
-@describe("Say something of an interaction, or say it otherwise; the session is ensured", FeedbackInput, _KEPT)
+@describe("Give feedback on an interaction, or change it; the session is ensured", FeedbackInput, _RESPONSES)
 def give_feedback_of(session: str, interaction: str) -> Response:
-    stated = http.read_record(FeedbackInput).model_dump(mode="json", exclude_unset=True)
-    return keep(requests.validate(Feedback, stated | {"session_id": session, "interaction_id": interaction}))
+    fields = caller.read_record(FeedbackInput).model_dump(mode="json", exclude_unset=True)
+    return write_feedback(requests.validate(Feedback, fields | {"session_id": session, "interaction_id": interaction}))
 
 
 @blueprint.get("/v1/sessions/<name:session>/feedback")
 @access.requires("read", restricted=True)
 @describe(
-    "List what was said of a session's interactions, in the order of their ids",
+    "List the feedback on a session's interactions, ordered by interaction id",
     None,
     {200: FeedbackPage},
     query=pagination.FeedbackQuery,
 )
 def list_feedback(session: str) -> Response:
-    page = http.repository().feedback(session, pagination.read(request, pagination.FeedbackQuery).to_json())
+    page = caller.repository().feedback(session, pagination.read(request, pagination.FeedbackQuery).to_json())
     return jsonify(
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
@@ -86,21 +86,22 @@ def list_feedback(session: str) -> Response:
     )
 
 
-def keep(stated: Feedback) -> Response:
-    (kept,) = http.repository().write([stated])
-    assert kept.interaction is not None  # noqa: S101 - of which it was said
-    who = access.auth_context()
-    author = stated.author or (who.claims.author if who and who.claims else None)
-    told = {
-        "session_id": kept.session.id,
-        "session_key": kept.session.key,
-        "interaction_id": kept.interaction.id,
-        "interaction_key": kept.interaction.key,
+def write_feedback(record: Feedback) -> Response:
+    """Store feedback and return its receipt as the response."""
+    (result,) = caller.repository().write([record])
+    assert result.interaction is not None  # noqa: S101 - feedback always names one
+    auth = access.auth_context()
+    author = record.author or (auth.claims.author if auth and auth.claims else None)
+    body = {
+        "session_id": result.session.id,
+        "session_key": result.session.key,
+        "interaction_id": result.interaction.id,
+        "interaction_key": result.interaction.key,
         "author": author,
-        "name": stated.name,
+        "name": record.name,
     }
-    if not kept.receipt.acknowledged:
-        return problems.refused(kept.receipt, told)
-    return http.answer(
-        http.status_of(kept.receipt), told | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
+    if not result.receipt.acknowledged:
+        return problems.receipt_problem(result.receipt, body)
+    return responses.json_response(
+        responses.status_of(result.receipt), body | {"receipt": result.receipt.receipt, "fields": result.receipt.fields}
     )

@@ -1,4 +1,4 @@
-"""Two different questions: is the process up, and would a write be kept?"""
+"""Liveness (is the process up?) and readiness (would a write be stored?)."""
 
 import logging
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from flask import Blueprint, Response, current_app, jsonify
 
 from conversation import access
-from conversation.api import http, schemas
+from conversation.api import caller, schemas
 from conversation.api.openapi import describe
 from conversation.settings import Settings
 from logging_store.errors import Misconfigured, SchemaMissing, SpoolFull, StoreUnavailable
@@ -18,8 +18,8 @@ _log = logging.getLogger("turnlog.health")
 blueprint = Blueprint("health", __name__)
 
 
-class Looked(NamedTuple):
-    """How the store is: `settings` as `Store.ping` tells them, or why it could not."""
+class StoreHealth(NamedTuple):
+    """The store's state: `settings` as `Store.ping` returns them, or the error that it raised."""
 
     status: Literal["writable", "degraded", "full"]
     backlog: Backlog
@@ -27,13 +27,13 @@ class Looked(NamedTuple):
     error: StoreUnavailable | Misconfigured | None = None
 
 
-def look(store: Store) -> Looked:
-    """Tell whether a write would be stored, spooled or refused."""
+def check_store(store: Store) -> StoreHealth:
+    """Return whether a write would be stored (writable), spooled (degraded) or refused (full)."""
     backlog = store.backlog()
     try:
-        return Looked("writable", backlog, store.ping())
+        return StoreHealth("writable", backlog, store.ping())
     except (StoreUnavailable, Misconfigured) as error:
-        return Looked("degraded" if backlog.has_room else "full", backlog, {}, error)
+        return StoreHealth("degraded" if backlog.has_room else "full", backlog, {}, error)
 
 
 @blueprint.get("/livez")
@@ -48,21 +48,21 @@ def livez() -> Response:
 @describe("Would a write be stored, spooled or refused?", None, {200: schemas.Readiness, 503: schemas.Readiness})
 def readyz() -> Response:
     configured: Settings = current_app.extensions["turnlog_settings"]
-    looked = look(http.repository().store)
-    backlog, error = looked.backlog, looked.error
-    answer: dict[str, Any] = {"status": looked.status, "store": configured.store_kind}
+    health = check_store(caller.repository().store)
+    backlog, error = health.backlog, health.error
+    body: dict[str, Any] = {"status": health.status, "store": configured.store_kind}
     if error is None:
-        answer["schema_version"] = looked.settings["schema"]
+        body["schema_version"] = health.settings["schema"]
     elif isinstance(error, SchemaMissing):
-        answer["reason"] = str(error)
+        body["reason"] = str(error)
     elif isinstance(error, Misconfigured):
-        # anybody may ask, and the database's words name its users
+        # the route is open, and the database's message names its users
         _log.error("store: %s", error)
-        answer["reason"] = "The store is not set up for Turnlog; its operator finds the cause in the log"
-    answer["spool"] = {"records": backlog.records, "bytes": backlog.bytes, "oldest_s": round(backlog.oldest_s, 1)}
-    answer["dead_letters"] = backlog.dead_letters
-    response = jsonify(answer)
-    if answer["status"] == "full":
+        body["reason"] = "The store is not set up for Turnlog; its operator finds the cause in the log"
+    body["spool"] = {"records": backlog.records, "bytes": backlog.bytes, "oldest_s": round(backlog.oldest_s, 1)}
+    body["dead_letters"] = backlog.dead_letters
+    response = jsonify(body)
+    if body["status"] == "full":
         response.status_code = 503
         response.headers["Retry-After"] = str(SpoolFull.retry_after)
     return response

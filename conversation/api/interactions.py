@@ -1,23 +1,154 @@
-"""The interactions' endpoint, and what callers are told of an interaction. One record is a batch of one."""
+"""Interactions: log one, and the receipts that batches share. One record is written as a batch of one."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from flask import Blueprint, Response
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from conversation import access
-from conversation.api import dry_run, http, interaction_schemas, problems, requests
+from conversation.api import caller, dry_run, problems, requests, responses
 from conversation.api.openapi import describe
-from logging_store.records.models import Interaction
+from conversation.api.schemas import FieldProblem, ResponseModel, Stored
+from logging_store.records.models import Interaction, InteractionStatus
 from logging_store.repository import WriteResult
 
 blueprint = Blueprint("interactions", __name__)
 
+Would = Literal["create", "fill", "nothing", "conflict", "reject"]
+
+
+class InteractionView(ResponseModel):
+    interaction_id: UUID
+    key: str | None
+    session_id: UUID
+    prompt: str | list[dict[str, Any]] | None
+    response: str | list[dict[str, Any]] | None
+    model: str | None
+    provider: str | None
+    status: InteractionStatus
+    error: str | None
+    finish_reason: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    latency_ms: float | None
+    time_to_first_token_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    participant: str | None
+    reply_to: UUID | None
+    turn: int | None
+    tags: list[str]
+    metadata: dict[str, Any]
+    created_at: datetime
+    spooled: bool
+
+
+class Transcript(ResponseModel):
+    """`complete` is false while the store is unavailable: then only spooled interactions are listed."""
+
+    session_id: UUID
+    key: str | None
+    interactions: list[InteractionView]
+    complete: bool
+    next: str | None
+
+
+class TurnRange(ResponseModel):
+    """Turns that no interaction has, both ends included."""
+
+    first: Annotated[int, Field(alias="from")]
+    last: Annotated[int, Field(alias="to")]
+
+
+class DoubledTurn(ResponseModel):
+    turn: int
+    interactions: int
+
+
+class Gaps(ResponseModel):
+    """Missing and repeated turns of the caller's own counter, between the lowest and the highest (`first`, `last`).
+
+    Turns missing before `first` or after `last` can't be known; a session that begins at turn 5 has `first` 5.
+    `gap_count` and `doubled_count` count all of them; the lists may hold only the lowest.
+    """
+
+    session_id: UUID
+    key: str | None
+    first: int | None
+    last: int | None
+    counted: Annotated[int, Field(description="Interactions that have a turn")]
+    missing: Annotated[int, Field(description="Turns between first and last that no interaction has")]
+    gap_count: int
+    gaps: list[TurnRange]
+    doubled_count: int
+    doubled: Annotated[list[DoubledTurn], Field(description="Turns that several interactions have")]
+
+    @classmethod
+    def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        return super().arrange(row) | {
+            "gaps": [TurnRange.arrange(gap) for gap in row["gaps"]],
+            "doubled": [DoubledTurn.arrange(turn) for turn in row["doubled"]],
+        }
+
+
+class InteractionStored(ResponseModel):
+    """`fields` are those that this call filled."""
+
+    session_id: UUID
+    session_key: str | None
+    interaction_id: UUID
+    interaction_key: str | None
+    receipt: Stored
+    fields: list[str]
+
+
+class InteractionSpooled(ResponseModel):
+    """The store is unavailable: the record is in the spool on the service's disk and is delivered later."""
+
+    session_id: UUID
+    session_key: str | None
+    interaction_id: UUID
+    interaction_key: str | None
+    receipt: Literal["spooled"]
+    fields: list[str]
+
+
+class InteractionReceipt(BaseModel):
+    """The receipt of one item. `fields`: the fields that were filled, or those that are wrong, with reasons."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fields: list[str] | list[FieldProblem]
+    session_id: UUID | None = None
+    session_key: str | None = None
+    interaction_id: UUID | None = None
+    interaction_key: str | None = None
+    key: Annotated[dict[str, str | int | bool | float], Field(description="As it was sent")] = {}
+    held_by: Annotated[UUID | None, Field(description="The stored record that this one contradicts")] = None
+    differs: Annotated[list[FieldProblem], Field(description="Fields that were not stored, although others were")] = []
+    reason: str | None = None
+    indexes: Annotated[list[int], Field(description="The items with this key, if there are several")] = []
+
+
+class InteractionPlan(InteractionReceipt):
+    """What logging this would do. Ids that would be generated are null."""
+
+    would: Would
+
+
+class InteractionResponse(RootModel[InteractionStored | InteractionPlan]):
+    """The receipt, or with `dry_run=true` the plan."""
+
+
 _SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": […]}'
 
 
-def interaction_ids(kept: WriteResult) -> dict[str, Any]:
-    session, interaction = kept.session, kept.interaction
+def interaction_ids(result: WriteResult) -> dict[str, Any]:
+    session, interaction = result.session, result.interaction
     if interaction is None:
         return {"session_id": session.id, "session_key": session.key}
     return {
@@ -28,38 +159,39 @@ def interaction_ids(kept: WriteResult) -> dict[str, Any]:
     }
 
 
-def receipt_body(kept: WriteResult) -> dict[str, Any]:
-    body_of = interaction_ids(kept)
-    body_of["receipt"] = kept.receipt.receipt
-    body_of["fields"] = kept.receipt.fields
-    return body_of
+def base_receipt(result: WriteResult) -> dict[str, Any]:
+    """Return what every receipt has: ids, outcome and the fields it concerns."""
+    body = interaction_ids(result)
+    body["receipt"] = result.receipt.receipt
+    body["fields"] = result.receipt.fields
+    return body
 
 
-def names_of(stated: Interaction, kept: WriteResult) -> dict[str, Any]:
-    """Name an interaction: its ids, its key of several parts as it was sent, and what is stored in its place."""
-    names = interaction_ids(kept)
-    if stated.key is not None:
-        names["key"] = stated.key
-    if kept.receipt.receipt == "conflict" and kept.receipt.fields:
+def identifiers(record: Interaction, result: WriteResult) -> dict[str, Any]:
+    """Return an interaction's ids, its key of several parts as sent, and after a conflict the stored record's id."""
+    names = interaction_ids(result)
+    if record.key is not None:
+        names["key"] = record.key
+    if result.receipt.receipt == "conflict" and result.receipt.fields:
         names["held_by"] = names["interaction_id"]
     return names
 
 
-def told(stated: Interaction, kept: WriteResult, at: Sequence[str | int] = ()) -> dict[str, Any]:
-    """Return all that is to be told of an interaction. `at`: where in the body it stands."""
-    receipt, item = kept.receipt, receipt_body(kept)
-    if stated.key is not None:
-        item["key"] = stated.key
-    elif receipt.acknowledged and not receipt.differs:  # as nearly always
+def receipt_payload(record: Interaction, result: WriteResult, path: Sequence[str | int] = ()) -> dict[str, Any]:
+    """Return the full receipt of an interaction. `path`: its place in the request's body."""
+    receipt, item = result.receipt, base_receipt(result)
+    if record.key is not None:
+        item["key"] = record.key
+    elif receipt.acknowledged and not receipt.differs:  # nearly always
         return item
     if receipt.differs:
-        item["differs"] = _field_problems(receipt.differs, "Another value is stored, and stays", at)
+        item["differs"] = _field_problems(receipt.differs, "Another value is stored, and stays", path)
     if not receipt.acknowledged:
-        item |= names_of(stated, kept)
+        item |= identifiers(record, result)
         detail = receipt.reason if receipt.reason and receipt.receipt == "rejected" else "Another value is stored"
-        item["fields"] = _field_problems(receipt.fields, detail, at)
+        item["fields"] = _field_problems(receipt.fields, detail, path)
         if receipt.constraint:
-            item |= problems.clash(receipt)
+            item |= problems.constraint_details(receipt)
     if receipt.reason:
         item["reason"] = receipt.reason
     return item
@@ -70,24 +202,20 @@ def told(stated: Interaction, kept: WriteResult, at: Sequence[str | int] = ()) -
 @describe(
     "Log an interaction; its session is ensured in the same transaction",
     Interaction,
-    {
-        201: interaction_schemas.InteractionKept,
-        200: interaction_schemas.InteractionAnswered,
-        202: interaction_schemas.InteractionSpooled,
-    },
+    {201: InteractionStored, 200: InteractionResponse, 202: InteractionSpooled},
     query=dry_run.Query,
 )
 def log_interaction() -> Response:
     if dry_run.requested():
-        stated = requests.read(Interaction, _SEVERAL)
-        (kept,) = http.repository().dry_run([stated])
-        return http.answer(200, dry_run.plan_of(stated, told(stated, kept)))
-    stated = http.read_record(Interaction, _SEVERAL)
-    (kept,) = http.repository().log([stated])
-    if not kept.receipt.acknowledged:
-        return problems.refused(kept.receipt, names_of(stated, kept))
-    return http.answer(http.status_of(kept.receipt), receipt_body(kept))
+        record = requests.read(Interaction, _SEVERAL)
+        (result,) = caller.repository().dry_run([record])
+        return responses.json_response(200, dry_run.interaction_plan(record, receipt_payload(record, result)))
+    record = caller.read_record(Interaction, _SEVERAL)
+    (result,) = caller.repository().log([record])
+    if not result.receipt.acknowledged:
+        return problems.receipt_problem(result.receipt, identifiers(record, result))
+    return responses.json_response(responses.status_of(result.receipt), base_receipt(result))
 
 
-def _field_problems(fields: Sequence[str], detail: str, at: Sequence[str | int]) -> list[dict[str, str]]:
-    return [{"path": requests.json_path((*at, *field.split(".", 1))), "detail": detail} for field in fields]
+def _field_problems(fields: Sequence[str], detail: str, path: Sequence[str | int]) -> list[dict[str, str]]:
+    return [{"path": requests.json_path((*path, *field.split(".", 1))), "detail": detail} for field in fields]

@@ -1,6 +1,6 @@
-"""`/metrics`: the ledger and the spool in the format of Prometheus, the same whichever worker answers.
+"""`/metrics`: the ledger and the spool in the format of Prometheus; each worker returns the sums of all.
 
-Not JSON, so not part of the contract in /openapi.json.
+It isn't JSON, so /openapi.json doesn't describe it.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from conversation import access
-from conversation.api import http
+from conversation.api import caller
 from logging_store.metrics import ledger
 from logging_store.store import Store
 
@@ -22,7 +22,7 @@ blueprint = Blueprint("metrics", __name__)
 @access.requires("admin", service_wide=True)
 def metrics() -> Response:
     registry = CollectorRegistry()
-    registry.register(_Turnlog(http.repository().ledger, http.repository().store))
+    registry.register(_Turnlog(caller.repository().ledger, caller.repository().store))
     return current_app.response_class(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -34,18 +34,18 @@ class _Turnlog(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._records()
-        for name, what in (
-            ("write_seconds", "From the receipt of records to their receipts, for each call"),
-            ("store_seconds", "Calls of the store that wrote a group"),
+        for name, help_text in (
+            ("write_seconds", "Time from receiving the records of a call to their receipts"),
+            ("store_seconds", "Time of store calls that wrote a group"),
             ("group_records", "Records written in one call of the store"),
         ):
             cumulated, total = ledger.buckets(self._totals, name)
-            yield HistogramMetricFamily(f"turnlog_{name}", what, buckets=cumulated, sum_value=total)
-        for name, what in (
+            yield HistogramMetricFamily(f"turnlog_{name}", help_text, buckets=cumulated, sum_value=total)
+        for name, help_text in (
             ("limited", "Calls answered with 429: a rate or a quota was used up"),
-            ("uncounted", "Counts of calls that are missing, since the store of the limits was away"),
+            ("uncounted", "Calls that were not counted, because the limits' store was unavailable"),
         ):
-            yield CounterMetricFamily(f"turnlog_calls_{name}", what, value=self._totals[name])
+            yield CounterMetricFamily(f"turnlog_calls_{name}", help_text, value=self._totals[name])
         yield from self._redacted()
         yield from self._spool()
 
@@ -55,7 +55,7 @@ class _Turnlog(Collector):
             value=self._totals["received"],
         )  # fmt: skip
         outcomes = CounterMetricFamily(
-            "turnlog_records", "What became of the records; of those that failed nothing was acknowledged",
+            "turnlog_records", "Records by outcome; failed ones were not acknowledged",
             labels=["outcome"],
         )  # fmt: skip
         for outcome in ledger.OUTCOMES:
@@ -65,7 +65,7 @@ class _Turnlog(Collector):
             "turnlog_records_in_flight", "Records without an outcome yet", value=self._totals["in_flight"]
         )
         delivered = CounterMetricFamily(
-            "turnlog_spool_delivered", "What became of the records that were spooled", labels=["outcome"]
+            "turnlog_spool_delivered", "Spooled records by the outcome of their delivery", labels=["outcome"]
         )
         for outcome in ledger.DELIVERED:
             delivered.add_metric([outcome], self._totals[f"delivered_{outcome}"])
@@ -74,30 +74,30 @@ class _Turnlog(Collector):
     def _redacted(self) -> Iterator[Metric]:
         if not self._redactions:
             return
-        for metric, count, what in (
-            ("redactions", "redacted", "What was replaced in texts before they were stored, by what it was"),
-            ("redaction_failures", "not_redacted", "Texts that could not be gone through, by what for"),
+        for metric, count, help_text in (
+            ("redactions", "redacted", "Redactions in texts before they were stored, by kind"),
+            ("redaction_failures", "not_redacted", "Texts that could not be searched for a kind"),
         ):
-            counter = CounterMetricFamily(f"turnlog_{metric}", what, labels=["kind"])
+            counter = CounterMetricFamily(f"turnlog_{metric}", help_text, labels=["kind"])
             for name in self._redactions:
                 counter.add_metric([name], self._totals[f"{count}_{name}"])
             yield counter
 
     def _spool(self) -> Iterator[Metric]:
         backlog = self._backlog
-        for name, what, value in (
-            ("spool_records", "Records that wait on this machine's disk", backlog.records),
-            ("spool_bytes", "Their size", backlog.bytes),
-            ("spool_oldest_seconds", "How long the oldest has waited", backlog.oldest_s),
-            ("spool_unreadable_files", "Files of the spool that a person has to look at", backlog.unreadable_files),
-            ("open_breakers", "Workers that think the store is away, and spool", self._totals["open_breakers"]),
+        for name, help_text, value in (
+            ("spool_records", "Records in this machine's spool", backlog.records),
+            ("spool_bytes", "Bytes in this machine's spool", backlog.bytes),
+            ("spool_oldest_seconds", "Age of the oldest spooled record", backlog.oldest_s),
+            ("spool_unreadable_files", "Spool files that can't be read and need a person", backlog.unreadable_files),
+            ("open_breakers", "Workers that consider the store unavailable, and spool", self._totals["open_breakers"]),
             (
                 "dead_letters",
                 "Records that the store refused after they were acknowledged",
                 _known(backlog.dead_letters),
             ),
         ):
-            yield GaugeMetricFamily(f"turnlog_{name}", what, value=value)
+            yield GaugeMetricFamily(f"turnlog_{name}", help_text, value=value)
 
 
 def _known(number: int | None) -> float:

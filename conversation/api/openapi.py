@@ -1,6 +1,6 @@
 """The contract, `/openapi.json`, generated from the routes and the models; `/docs` shows it.
 
-A view says what it takes and answers with `describe`; nothing of the contract is written twice.
+A view declares its request and its responses with `describe`; nothing of the contract is written twice.
 """
 
 import re
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.routing import Rule
 
 from conversation import access
-from conversation.api import schemas as answers
+from conversation.api import schemas
 from conversation.api.route_templates import template_of
 from logging_store.records import json_schema
 from logging_store.records.values import MAX_NAME
@@ -29,19 +29,19 @@ _NAMES = {
     "session": ("The session's UUID, or the caller's own key", json_schema.IDENTIFIER),
     "interaction": ("The interaction's UUID, or the caller's own key", json_schema.IDENTIFIER),
     "folder": ("The folder's UUID, or the caller's own key", json_schema.IDENTIFIER),
-    "participant": ("The participant, as the caller calls them", json_schema.NAME),
-    "user": ("The user, as the caller calls them", json_schema.NAME),
+    "participant": ("The participant's name, as the caller sends it", json_schema.NAME),
+    "user": ("The user's id, as the caller sends it", json_schema.NAME),
 }
 
 _PROBLEMS_OF_BODIES = {
-    400: "Not JSON as Turnlog takes it",
-    409: "Contradicts what is stored; nothing was changed",
-    413: "Over 4 MB",
-    415: "Not JSON, or an unknown encoding",
-    422: "Well-formed but invalid; `fields` names each",
+    400: "Not valid JSON, or JSON that can't be stored",
+    409: "The record contradicts what is stored; nothing was changed",
+    413: "The body is larger than 4 MB",
+    415: "The body is not JSON, or has an unknown encoding",
+    422: "A field is invalid; `fields` names each",
 }
 
-_PROBLEM_SCHEMA: PydanticSchema[answers.Problem] = PydanticSchema(schema_class=answers.Problem)
+_PROBLEM_SCHEMA: PydanticSchema[schemas.Problem] = PydanticSchema(schema_class=schemas.Problem)
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -50,7 +50,7 @@ blueprint = Blueprint("openapi", __name__)
 class Description:
     summary: str
     request: type[BaseModel] | None
-    answers: Mapping[int, type[BaseModel]]
+    responses: Mapping[int, type[BaseModel]]
     query: type[BaseModel] | None
     media_type: str
 
@@ -58,15 +58,15 @@ class Description:
 def describe(
     summary: str,
     request: type[BaseModel] | None,
-    answered: Mapping[int, type[BaseModel]],
+    responses: Mapping[int, type[BaseModel]],
     *,
     query: type[BaseModel] | None = None,
     media_type: str = _JSON,
 ) -> Callable[[_View], _View]:
-    """Say what a view takes, in its body and its query string, and answers, by status."""
+    """Declare a view's request body, query string and responses by status, for the contract."""
 
     def attach(view: _View) -> _View:
-        view.__dict__["description"] = Description(summary, request, answered, query, media_type)
+        view.__dict__["description"] = Description(summary, request, responses, query, media_type)
         return view
 
     return attach
@@ -91,7 +91,7 @@ def contract() -> Response:
 
 
 def build(app: Flask) -> OpenAPI:
-    """Return the contract of an app's described routes, with the key that this app asks for, if any."""
+    """Return the contract of an app's described routes; it declares a key unless the app is keyless."""
     paths: dict[str, Any] = {}
     with_key = not app.extensions["turnlog_gate"].identification.keyless
     for rule in app.url_map.iter_rules():
@@ -141,12 +141,12 @@ def _operation(rule: Rule, description: Description, *, with_key: bool) -> dict[
                 "description": "OK",
                 "content": {description.media_type: {"schema": PydanticSchema(schema_class=model)}},
             }
-            for status, model in description.answers.items()
+            for status, model in description.responses.items()
         }
         | {
             str(status): {"description": text, "content": {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}}
             for status, text in sorted(_problems(area, names, description).items())
-            if status not in description.answers
+            if status not in description.responses
         },
     }
     if description.request:
@@ -168,18 +168,18 @@ def _query_parameters(query: type[BaseModel] | None) -> list[dict[str, Any]]:
 
 
 def _problems(area: str, names: list[str], description: Description) -> dict[int, str]:
-    problems = {503: "The store can't answer, or isn't set up; nothing was acknowledged"}
+    problems = {503: "The store is unavailable or not set up; nothing was acknowledged"}
     if area == "health":
-        return problems if answers.Readiness in description.answers.values() else {}
-    problems[401] = "The key is missing or wrong, or it has ended"
-    problems[403] = "The key may not be used for this, or not from here"
-    problems[429] = "More than this caller, or this address, may ask for; `Retry-After` says when to come again"
+        return problems if schemas.Readiness in description.responses.values() else {}
+    problems[401] = "The key is missing, wrong, revoked or expired"
+    problems[403] = "The key may not make this call, or not from this origin"
+    problems[429] = "The caller or the address is over its limit; `Retry-After` says how many seconds to wait"
     if description.query:
         problems[422] = "A filter, limit or cursor is invalid; `fields` names it"
     if description.request:
         problems |= _PROBLEMS_OF_BODIES
-    if names == ["user"]:  # about whom nothing may be stored, and that is no error
-        problems[422] = "No user is called so, or a parameter is invalid; `fields` names it"
+    if names == ["user"]:  # a user about whom nothing is stored is no error
+        problems[422] = "The user id or a parameter is invalid; `fields` names it"
         return problems
     if names or description.request:
         problems[410] = "The session was erased"

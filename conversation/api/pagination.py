@@ -1,4 +1,4 @@
-"""Pages of a list: filters and page sizes, from the query string."""
+"""Query strings of lists: filters, page sizes and cursors."""
 
 import re
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,7 +15,7 @@ from logging_store.records.models import SessionStatus
 from logging_store.records.values import Identifier, Text, Time
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
-DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # a hit carries a part of its text
+DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # smaller, since hits carry excerpts
 _LONGEST_QUERY = 200
 _EPOCH_TIME = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 
@@ -27,12 +27,12 @@ def read(request: Request, model: type[_Query]) -> _Query:
     return parse(request.args, model)
 
 
-def parse(asked: MultiDict[str, str], model: type[_Query]) -> _Query:
+def parse(parameters: MultiDict[str, str], model: type[_Query]) -> _Query:
     """Return parameters as a model. Raises `InvalidBody`, naming each as ?name."""
-    if repeated := [name for name in asked if len(asked.getlist(name)) > 1]:
+    if repeated := [name for name in parameters if len(parameters.getlist(name)) > 1]:
         raise InvalidBody([{"path": f"?{name}", "detail": "Must be given only once"} for name in repeated])
     try:
-        return model.model_validate(asked.to_dict())
+        return model.model_validate(parameters.to_dict())
     except ValidationError as error:
         raise InvalidBody(
             [
@@ -58,7 +58,7 @@ def _search_size(text: object) -> int:
 def _query(text: str) -> str:
     if snippets.terms_of(text):
         return text
-    raise PydanticCustomError("query", "Nothing is left of it to search for; leave it out for all interactions")
+    raise PydanticCustomError("query", "Has nothing to search for; leave it out to list all interactions")
 
 
 def _flag(text: object) -> bool:
@@ -70,12 +70,12 @@ def _flag(text: object) -> bool:
 
 
 def _as_in_bodies(text: object) -> object:
-    """Return a time of a query string as a body would have it: an epoch time is a number there."""
+    """Return a time of a query string as it would be in a body, where an epoch time is a number."""
     if not isinstance(text, str):
         return text
     if _EPOCH_TIME.fullmatch(text):
         return float(text) if "." in text else int(text)
-    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text)  # a plus that was not encoded means a space
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text)  # an unencoded plus arrives as a space
 
 
 def _optional(description: str, *, alias: str | None = None) -> Any:
@@ -96,14 +96,14 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class Page(BaseModel):
-    """What every list takes."""
+    """The parameters of every list."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE, description="Page size"), BeforeValidator(_size)] = DEFAULT_PAGE
 
     def to_json(self) -> Any:
-        """Return the query of the list: see logging_store.operations and LogReader."""
+        """Return the store's query: see `logging_store.operations` and `LogReader`."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -114,18 +114,18 @@ class SessionQuery(Page):
     status: SessionStatus | None = _optional("Only those in this status")
     model: Text | None = _optional("Only those with an interaction of this model")
     has_errors: Flag | None = _optional("Only those with, or without, an interaction that failed")
-    implicit: Flag | None = _optional("Only those that came along with an interaction or a plan, or the others")
-    begun: Flag | None = _optional("Only those that began, not those that a plan holds locked; or only these")
-    name: Text | None = _optional("Only those whose title or key contains this, in either case")
-    not_before: _QueryTime | None = _optional("Not before this time", alias="from")
+    implicit: Flag | None = _optional("Only sessions that an interaction or a plan created, or only the others")
+    begun: Flag | None = _optional("Only sessions that have begun, or only those that a plan holds locked")
+    name: Text | None = _optional("Only those whose title or key contains this, ignoring case")
+    not_before: _QueryTime | None = _optional("At or after this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
     sort: Literal["newest", "oldest", "activity"] = Field(
-        default="newest", description="activity: by when their last interaction arrived; those that have one"
+        default="newest", description="activity: by their last interaction's arrival; leaves out sessions without one"
     )
     count: Flag = Field(
         default=False,
         exclude=True,
-        description="Also tell how many there are, as far as a look reaches: 10,000 at most",
+        description="Also count the matching sessions, up to 10,000",
     )
     after: cursors.SessionCursor | None = _cursor()
 
@@ -133,8 +133,8 @@ class SessionQuery(Page):
 class RecentQuery(Page):
     model: Text | None = _optional("Only of this model")
     has_errors: Flag | None = _optional("Only those that failed")
-    error: Text | None = _optional("Only those with an error of this kind, as an overview spells it")
-    not_before: _QueryTime | None = _optional("Only those that began, not before this time", alias="from")
+    error: Text | None = _optional("Only those with an error of this kind, as in an overview")
+    not_before: _QueryTime | None = _optional("Only those that began at or after this time", alias="from")
     before: _QueryTime | None = _optional("Only those that began before this time", alias="to")
     after: cursors.InteractionCursor | None = _cursor()
 
@@ -149,20 +149,22 @@ class FoldersQuery(Page):
 
 
 class OverviewQuery(BaseModel):
-    """Which time an overview is of, and how long its parts are."""
+    """The span of an overview, and the length of its buckets."""
 
     model_config = ConfigDict(extra="forbid")
 
-    span: Literal["24h", "7d", "30d", "90d"] | None = _optional("So long before now; 24h if nothing is stated")
-    not_before: _QueryTime | None = _optional("Not before this time, instead of a span", alias="from")
-    before: _QueryTime | None = _optional("Before this time; left out, it is until now", alias="to")
-    by: Literal["hour", "day"] | None = _optional("How long the parts are; left out, days from 7 days on")
+    span: Literal["24h", "7d", "30d", "90d"] | None = _optional("The span until now; 24h by default")
+    not_before: _QueryTime | None = _optional("At or after this time, instead of a span", alias="from")
+    before: _QueryTime | None = _optional("Before this time; now by default", alias="to")
+    by: Literal["hour", "day"] | None = _optional(
+        "The length of a bucket; by default days for 7 days or more, else hours"
+    )
 
 
 class GapsQuery(Page):
     limit: Annotated[
         int,
-        Field(ge=1, le=LARGEST_PAGE, description="The most gaps, and the most doubled turns, listed"),
+        Field(ge=1, le=LARGEST_PAGE, description="How many gaps, and how many doubled turns, are listed at most"),
         BeforeValidator(_size),
     ] = DEFAULT_PAGE
 
@@ -175,17 +177,17 @@ class SearchQuery(Page):
     q: Annotated[Text, Field(max_length=_LONGEST_QUERY), AfterValidator(_query)] | None = Field(
         default=None,
         exclude=True,
-        description='Words, and "several in quotes", all of which must be said, also as parts of words',
+        description='Words and "phrases in quotes"; all must occur, also within words',
         json_schema_extra=json_schema.not_null,
     )
-    words: bool = Field(default=False, description="Only as whole words, in scripts that part them")
+    words: bool = Field(default=False, description="Whole words only, in scripts with spaces between words")
     user_id: Text | None = _optional("Only in this user's sessions")
     session: Identifier | None = _optional("Only in this session")
     model: Text | None = _optional("Only of this model")
-    not_before: _QueryTime | None = _optional("Not before this time", alias="from")
+    not_before: _QueryTime | None = _optional("At or after this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
     order: Literal["newest", "match"] = Field(
-        default="newest", description="match: of what a call finds, the best first; `next` goes on with what is older"
+        default="newest", description="match: the best hits of a page first; `next` continues with older ones"
     )
     limit: Annotated[
         int, Field(ge=1, le=LARGEST_SEARCH_PAGE, description="Page size"), BeforeValidator(_search_size)
@@ -206,7 +208,7 @@ class FeedbackQuery(Page):
 
 
 class TurnsQuery(BaseModel):
-    """Which turns of a conversation its web page shows: the first ones, unless it says which."""
+    """Which turns the page of a conversation shows; the first ones by default."""
 
     model_config = ConfigDict(extra="ignore")
 

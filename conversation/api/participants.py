@@ -1,9 +1,9 @@
-"""The participants' endpoints: who takes part in a session, as what, and how far they have come."""
+"""Participants of a session: their role and their state."""
 
 from flask import Blueprint, Response, jsonify
 
 from conversation import access
-from conversation.api import http, problems, requests, schemas
+from conversation.api import caller, problems, requests, responses, schemas
 from conversation.api.openapi import describe
 from logging_store.records.models import Participant, ParticipantDetails
 
@@ -14,7 +14,7 @@ blueprint = Blueprint("participants", __name__)
 @access.requires("read", restricted=True)
 @describe("List a session's participants", None, {200: schemas.Participants})
 def list_participants(session: str) -> Response:
-    found = http.repository().participants(session)
+    found = caller.repository().participants(session)
     return jsonify(
         session_id=found["session"]["session_id"],
         key=found["session"]["key"],
@@ -27,15 +27,15 @@ def list_participants(session: str) -> Response:
 @describe(
     "Add a participant to a session, or move their state forward; the session is ensured in the same transaction",
     ParticipantDetails,
-    {201: schemas.ParticipantKept, 200: schemas.ParticipantKept, 202: schemas.ParticipantKept},
+    {201: schemas.ParticipantResult, 200: schemas.ParticipantResult, 202: schemas.ParticipantResult},
 )
 def put_participant(session: str, participant: str) -> Response:
-    stated = http.read_record(ParticipantDetails).model_dump(exclude_unset=True)
-    record = requests.validate(Participant, stated | {"session_id": session, "participant": participant})
-    (kept,) = http.repository().write([record])
-    ids = {"session_id": kept.session.id, "key": kept.session.key, "participant": participant}
-    if not kept.receipt.acknowledged:
-        return problems.refused(kept.receipt, ids)
-    return http.answer(
-        http.status_of(kept.receipt), ids | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
+    fields = caller.read_record(ParticipantDetails).model_dump(exclude_unset=True)
+    record = requests.validate(Participant, fields | {"session_id": session, "participant": participant})
+    (result,) = caller.repository().write([record])
+    body = {"session_id": result.session.id, "key": result.session.key, "participant": participant}
+    if not result.receipt.acknowledged:
+        return problems.receipt_problem(result.receipt, body)
+    return responses.json_response(
+        responses.status_of(result.receipt), body | {"receipt": result.receipt.receipt, "fields": result.receipt.fields}
     )

@@ -1,7 +1,7 @@
-"""What an interaction cost, by the public prices of its model, where its caller stated no cost.
+"""Estimates what an interaction cost, by the public prices of its model, if its caller sent no cost.
 
-The prices are those that `genai-prices` was published with: nothing is fetched. They are an estimate, and shown as one:
-nobody knows of discounts, of batches or of what a cache saved.
+The prices are those in the installed version of `genai-prices`: nothing is fetched. They are estimates and shown as
+such, because discounts, batch prices and cached tokens are unknown.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ def estimate(
     output_tokens: int | None,
     at: datetime | None = None,
 ) -> Decimal | None:
-    """Return what an interaction cost in US dollars, or None: its tokens or its price aren't known.
+    """Return the cost of an interaction in US dollars; None if its tokens or its price are unknown.
 
-    `at`: when it was, since prices change; left out, it is now.
+    `at`: the time whose prices apply; now, if left out.
     """
     if input_tokens is None and output_tokens is None:
         return None
@@ -45,23 +45,23 @@ def estimate_sum(
     *,
     at: datetime | None = None,
 ) -> Decimal | None:
-    """Return what several interactions cost together, whose inputs lie between two neighbours of `tiers()`."""
+    """Return the total cost in US dollars of interactions whose inputs all lie in one tier of `tiers()`."""
     priced = _find(model, provider) if model else None
     if priced is None:
         return None
     prices = priced.model.get_prices(at or datetime.now(UTC))
     if prices.input_mtok is None and prices.output_mtok is None:
-        return None  # it is paid for by the second, or by the image
+        return None  # priced by the second or by the image
     from genai_prices import Usage  # noqa: PLC0415 - as below
 
-    # by the mean one: within a tier a price is proportional to the tokens
+    # by their mean: within a tier the price is proportional to the tokens
     mean = Usage(input_tokens=Decimal(input_tokens) / interactions, output_tokens=Decimal(output_tokens) / interactions)
     return prices.calc_price(mean)["total_price"] * interactions
 
 
 @cache
 def tiers() -> tuple[int, ...]:
-    """Return at how many input tokens the price of some model changes, in order."""
+    """Return the numbers of input tokens at which some model's price changes, ascending."""
     # a tier begins after its start
     return tuple(sorted({start + 1 for prices in _every_price() for start in _starts(prices)}))
 
@@ -70,7 +70,7 @@ def tiers() -> tuple[int, ...]:
 def _find(model: str, provider: str | None) -> _Priced | None:
     from genai_prices.data_snapshot import DataSnapshot  # noqa: PLC0415 - as below
 
-    # with a fresh one each time: what it looked up once it keeps for good, and models' names are whatever callers send
+    # a fresh one each time: it caches lookups for good, and callers can send any number of model names
     snapshot = DataSnapshot(_bundled().providers, from_auto_update=False)
     try:
         found_provider, found_model = snapshot.find_provider_model(model, None, provider, None)
@@ -81,7 +81,7 @@ def _find(model: str, provider: str | None) -> _Priced | None:
 
 @cache
 def _bundled() -> "DataSnapshot":
-    # imported here: it takes 0.3 s and 30 MB, which only who looks at costs shall pay
+    # imported when first used: it takes 0.3 s and 30 MB
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
     return get_snapshot()

@@ -1,8 +1,8 @@
 """Every error as RFC 9457 problem details, decided in one place.
 
-`code` says which kind of problem it is (see `problem_codes`) and `type` is the path of a page that explains it. A
-problem also carries the request's id, and what helps to mend it: `fields` (each with its path), `constraint`,
-`columns`, `attempted`, `retry_after`.
+`code` is the kind of the problem (see `refusals.codes`), and `type` the path of a page that explains it. A problem also
+carries the request's id and what helps to fix it: `fields` (each with its path), `constraint`, `columns`, `attempted`,
+`retry_after`.
 """
 
 import logging
@@ -19,7 +19,7 @@ from conversation.access.errors import TokenUnverifiable
 from conversation.api import near_misses
 from conversation.api.requests import TOO_LARGE, InvalidBody, json_path
 from conversation.api.route_templates import described_routes, template_of
-from conversation.problem_codes import CODES, ProblemCode, Refused, of_status
+from conversation.refusals.codes import CODES, ProblemCode, Refused, of_status
 from logging_store import errors
 from logging_store.batches import Receipt, error_receipt
 
@@ -30,21 +30,21 @@ blueprint = Blueprint("errors", __name__)
 _HTML = "turnlog_html_problems"
 _THROTTLE = "turnlog_repeated_problems"
 
-#: Returns a page about a problem (its kind, detail and further members); None where no page is asked for.
+#: Returns a page about a problem (its kind, detail and further members); None if the caller doesn't accept HTML.
 HtmlRenderer = Callable[[ProblemCode, str, dict[str, Any]], Response | None]
 
 
 def register_html(app: Flask, renderer: HtmlRenderer) -> None:
-    """Let an app answer people with pages about problems."""
+    """Render an app's problems as pages for callers that accept HTML."""
     app.extensions[_HTML] = renderer
 
 
 def problem(code: str, detail: str, **more: Any) -> Response:
-    """Return an answer about a problem. `more`: further members of it."""
-    return _answer(CODES[code], detail, more)
+    """Return the response for a problem. `more`: its further members."""
+    return _respond(CODES[code], detail, more)
 
 
-def _answer(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response:
+def _respond(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response:
     refusals.note_code(kind.code)
     renderer: HtmlRenderer | None = current_app.extensions.get(_HTML)
     response = (renderer and renderer(kind, detail, more)) or _details(kind, detail, more)
@@ -77,7 +77,7 @@ def list_codes() -> Response:
 @blueprint.get("/errors/<code>")
 @access.open_to_all
 def explain_code(code: str) -> Response:
-    """Explain what a problem's `type` leads to, for people."""
+    """Explain one code, for people: a problem's `type` leads here."""
     kind = CODES.get(code)
     if kind is None:
         raise Refused("not-found", "No problem has this code. GET /errors lists all")
@@ -90,8 +90,8 @@ def _text(text: str) -> Response:
     return Response(text + "\n", content_type="text/plain; charset=utf-8")
 
 
-def refused(receipt: Receipt, ids: dict[str, Any]) -> Response:
-    """Answer for one record whose receipt is conflict or rejected. `ids` says which record."""
+def receipt_problem(receipt: Receipt, ids: dict[str, Any]) -> Response:
+    """Return the problem of one record whose receipt is conflict or rejected. `ids`: which record."""
     more: dict[str, Any] = {"receipt": receipt.receipt, **ids}
     if receipt.receipt == "rejected" and receipt.reason == "erased":
         return problem("session-erased", "It was erased; nothing can be added to it", reason="erased", **more)
@@ -99,29 +99,29 @@ def refused(receipt: Receipt, ids: dict[str, Any]) -> Response:
         fields = [{"path": f"$.{field}", "detail": receipt.reason} for field in receipt.fields]
         return problem("rejected", receipt.reason or "The store refused the record", fields=fields, **more)
     if receipt.constraint:
-        more |= clash(receipt)
-        return problem("unique-conflict", f"{_rule(receipt)}; nothing was changed", **more)
+        more |= constraint_details(receipt)
+        return problem("unique-conflict", f"{_constraint_sentence(receipt)}; nothing was changed", **more)
     if not receipt.fields:
-        return problem("conflict", receipt.reason or "The store holds something else", **more)
+        return problem("conflict", receipt.reason or "The store holds another record", **more)
     names = ", ".join(receipt.fields)
     detail = receipt.reason or f"Contradicts what is stored: {names}"
-    return problem("conflict", f"{detail}; nothing was changed", fields=contradicted(receipt), **more)
+    return problem("conflict", f"{detail}; nothing was changed", fields=conflicting_fields(receipt), **more)
 
 
-def contradicted(receipt: Receipt) -> list[dict[str, str]]:
-    """Name the fields of a record that contradict what is stored."""
+def conflicting_fields(receipt: Receipt) -> list[dict[str, str]]:
+    """Return the fields of a record that contradict what is stored."""
     return [{"path": json_path(field.split(".", 1)), "detail": "Another value is stored"} for field in receipt.fields]
 
 
-def _rule(receipt: Receipt) -> str:
+def _constraint_sentence(receipt: Receipt) -> str:
     if receipt.constraint == "ai_sessions_folder_number_key" and receipt.held_by:
         number, folder = receipt.attempted["session_number"], receipt.attempted["folder_id"]
         return f"Session number {number} of folder {folder} is taken by session {receipt.held_by}"
     return f"The unique rule {receipt.constraint} ({', '.join(receipt.columns)}) is held by another record"
 
 
-def clash(receipt: Receipt) -> dict[str, Any]:
-    """Name the unique rule that a receipt met, and the values tried."""
+def constraint_details(receipt: Receipt) -> dict[str, Any]:
+    """Return the violated unique constraint of a receipt, with the attempted values."""
     held_by: dict[str, str] = {"held_by": receipt.held_by} if receipt.held_by else {}
     return {
         "constraint": receipt.constraint,
@@ -133,11 +133,11 @@ def clash(receipt: Receipt) -> dict[str, Any]:
 
 def register(app: Flask) -> None:
     app.extensions[_THROTTLE] = refusals.MessageThrottle()
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _session_not_found)
     app.register_error_handler(errors.FolderNotFound, _folder_not_found)
-    app.register_error_handler(errors.NotOwner, _not_yours)
+    app.register_error_handler(errors.NotOwner, _not_owner)
     app.register_error_handler(TokenUnverifiable, _token_unverifiable)
     app.register_error_handler(errors.SessionErased, _erased)
     app.register_error_handler(errors.StoreUnavailable, _unavailable)
@@ -147,38 +147,38 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def _http(error: HTTPException) -> Response:
-    kind, detail, more = _of_http(error)
-    answer = _answer(kind, detail, more)
+def _http_error(error: HTTPException) -> Response:
+    kind, detail, more = _classify(error)
+    response = _respond(kind, detail, more)
     if kind.status == 401:  # noqa: PLR2004
-        answer.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        answer.headers["Allow"] = ", ".join(error.valid_methods)
-    return answer
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    return response
 
 
-def _of_http(error: HTTPException) -> tuple[ProblemCode, str, dict[str, Any]]:
-    """Return what kind of problem an HTTP error is, what to say of it, and further members."""
+def _classify(error: HTTPException) -> tuple[ProblemCode, str, dict[str, Any]]:
+    """Return the kind of problem of an HTTP error, its detail, and further members."""
     match error:
         case Refused():
             return error.problem, error.description or error.problem.meaning, error.more
         case NotFound() if request_ctx.request.url_rule is None:
-            return CODES["unknown-route"], _no_route(), {}
+            return CODES["unknown-route"], _unknown_route_detail(), {}
         case MethodNotAllowed():
-            return CODES["method-not-allowed"], _other_method(error), {}
+            return CODES["method-not-allowed"], _allowed_methods_detail(error), {}
         case RequestEntityTooLarge():
             return CODES["too-large"], TOO_LARGE, {}
     kind = of_status(error.code or 500)
     return kind, kind.meaning, {}
 
 
-def _no_route() -> str:
-    sent = request_ctx.request
-    meant = near_misses.route(sent.path, sent.method, described_routes(current_app))
+def _unknown_route_detail() -> str:
+    request = request_ctx.request
+    meant = near_misses.route(request.path, request.method, described_routes(current_app))
     return f"No such route. {f'Did you mean {meant}? ' if meant else ''}All routes: /openapi.json"
 
 
-def _other_method(error: MethodNotAllowed) -> str:
+def _allowed_methods_detail(error: MethodNotAllowed) -> str:
     methods = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}) or ["OPTIONS"]
     adapter: MapAdapter | None = request_ctx.url_adapter
     assert adapter is not None  # noqa: S101 - a request has one
@@ -189,39 +189,39 @@ def _other_method(error: MethodNotAllowed) -> str:
 
 
 def _invalid(error: InvalidBody) -> Response:
-    # what is missing was often given another name
+    # a field that is missing was often sent under another name
     first = next((each for each in error.fields if each["detail"].startswith("Unknown ")), error.fields[0])
     others = len(error.fields) - 1
     more = f" ({others} more in `fields`)" if others else ""
-    return problem("invalid", f"{_about(first)}{more}", fields=error.fields)
+    return problem("invalid", f"{_field_sentence(first)}{more}", fields=error.fields)
 
 
-def _about(field: dict[str, str]) -> str:
-    """Return a sentence about a field that names it."""
+def _field_sentence(field: dict[str, str]) -> str:
+    """Return a sentence about a field, with its name."""
     path, detail = field["path"], field["detail"]
-    speaks_for_itself = not detail.startswith(("Must ", "May ", "Looks "))
-    if detail.startswith("Unknown ") or (path == "$" and speaks_for_itself):
+    is_complete = not detail.startswith(("Must ", "May ", "Looks "))
+    if detail.startswith("Unknown ") or (path == "$" and is_complete):
         return detail
     name = "The body" if path == "$" else f"`{path.removeprefix('$.').removeprefix('?')}`"
-    if not speaks_for_itself:
+    if not is_complete:
         return f"{name} {detail[0].lower()}{detail[1:]}"
     return f"{name}: {detail}"
 
 
 def _session_not_found(_: errors.SessionNotFound) -> Response:
-    return problem("session-not-found", _names_what_was_looked_for("session"))
+    return problem("session-not-found", _not_found_detail("session"))
 
 
 def _folder_not_found(_: errors.FolderNotFound) -> Response:
-    return problem("folder-not-found", _names_what_was_looked_for("folder"))
+    return problem("folder-not-found", _not_found_detail("folder"))
 
 
-def _names_what_was_looked_for(kind: str) -> str:
+def _not_found_detail(kind: str) -> str:
     name = (request_ctx.request.view_args or {}).get(kind)
     return f'There is no {kind} "{name}"' if name else f"There is no such {kind}"
 
 
-def _not_yours(error: errors.NotOwner) -> Response:
+def _not_owner(error: errors.NotOwner) -> Response:
     return problem("missing-session-token", str(error))
 
 
@@ -238,19 +238,19 @@ def _erased(error: errors.SessionErased) -> Response:
 
 
 def _unavailable(error: errors.StoreUnavailable) -> Response:
-    _warn_now_and_then("store unavailable", error)
-    code, more = "store-unavailable", ""
+    _warn_throttled("store unavailable", error)
+    code, cause = "store-unavailable", "and nothing"
     if isinstance(error, errors.SpoolFull):
-        code, more = "spool-full", ", the disk has no room to keep more for it,"
+        code, cause = "spool-full", "and the spool is full. Nothing"
     return problem(
         code,
-        f"The store can't answer now{more} and nothing was acknowledged; send the same call again",
+        f"The store is unavailable, {cause} was acknowledged; send the same call again",
         retry_after=error.retry_after,
     )
 
 
-def _warn_now_and_then(message: str, error: Exception) -> None:
-    """Log what each call of an outage meets: the first time, and then each minute with a count."""
+def _warn_throttled(message: str, error: Exception) -> None:
+    """Log an error that every call of an outage meets: at first, then once a minute with a count."""
     throttle: refusals.MessageThrottle = current_app.extensions[_THROTTLE]
     suppressed = throttle.suppressed(message)
     if suppressed is not None:
@@ -259,11 +259,11 @@ def _warn_now_and_then(message: str, error: Exception) -> None:
 
 
 def _refused_by_the_store(error: errors.Invalid | errors.Conflict) -> Response:
-    return refused(error_receipt(error), {})
+    return receipt_problem(error_receipt(error), {})
 
 
 def _store_failed(error: errors.StoreError) -> Response:
-    # set up wrongly, or an answer of the store that no caller can mend: a person has to look
+    # a wrong set-up, or a store's response that no caller can fix: the operator has to look
     _log.error("store: %s", error)
     return problem(
         "store-misconfigured",

@@ -1,7 +1,7 @@
-"""From the bytes of a request to a record.
+"""Reads request bodies: from bytes to a validated record.
 
-Parsed once, strictly: duplicate keys, lone surrogates, NaN and bytes that aren't UTF-8 are refused, whatever store
-is behind, so that no store has a rule of its own. What is refused is named by its JSON path.
+JSON is parsed once, strictly: duplicate keys, lone surrogates, NaN and invalid UTF-8 are refused whichever store is
+used, so that stores need no rules of their own. Problems name a field by its JSON path.
 """
 
 import io
@@ -19,15 +19,15 @@ from pydantic_core import ErrorDetails
 
 from conversation.access.limits import COUNT_DECOMPRESSED, MAX_BODY
 from conversation.api import validation_messages
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 
 _CHUNK = 64 * 1024
-_READ_ON = 16 * MAX_BODY  # bytes of a refused body that are read and forgotten; beyond, gunicorn hangs up
+_MAX_DRAINED = 16 * MAX_BODY  # bytes of a refused body that are read and dropped; beyond, gunicorn hangs up
 
 _Model = TypeVar("_Model", bound=BaseModel)
 TOO_LARGE = f"The body may hold {MAX_BODY // 1024 // 1024} MB, also after decompression; send smaller batches"
-_PLACE = re.compile(r"line (\d+) column (\d+)")
-_LOOKED_AT = 16  # bytes from where the parser stopped
+_POSITION = re.compile(r"line (\d+) column (\d+)")
+_CONTEXT = 16  # bytes after the position where the parser stopped
 _NOT_JSON = re.compile(rb"(None|True|False|NaN|-?Infinity|undefined)\b")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -41,9 +41,9 @@ class InvalidBody(Exception):  # noqa: N818
 
 
 def read(model: type[_Model], list_hint: str = "") -> _Model:
-    """Return the request's body as a record. No body at all is an empty object.
+    """Return the request's body as a record; an empty body is an empty object.
 
-    `list_hint`: what to tell a caller who sends a list.
+    `list_hint`: a sentence for callers who send a list. Raises `InvalidBody` and `Refused`.
     """
     value = _parse(_bytes_of(request_ctx.request))
     if list_hint and isinstance(value, list):
@@ -52,24 +52,24 @@ def read(model: type[_Model], list_hint: str = "") -> _Model:
 
 
 def receive(stream: IO[bytes], length: str | None) -> io.BytesIO:
-    """Read a request's body to its end and return what is kept of it: one byte more than may be, at most.
+    """Read a request's body to its end and return it, cut one byte beyond the limit.
 
-    `length` is the one that was declared. Raises `ConnectionResetError` when less than that comes.
+    `length`: its declared length. Raises `ConnectionResetError` if less arrives.
 
-    It is read to its end since a client may send its next request as soon as it has the answer; gunicorn, discarding
-    the rest only then, may take the beginning of that request for a part of it.
+    The body is read to its end because a client may send its next request as soon as it has the response; gunicorn
+    discards the rest only then, and could take the start of that request for a part of this one.
     """
-    kept = stream.read(MAX_BODY + 1)
-    size = len(kept)
-    while size < _READ_ON and (forgotten := stream.read(_CHUNK)):
-        size += len(forgotten)
-    if length and size < min(int(length), _READ_ON):
-        raise ConnectionResetError(ECONNRESET, "The client went before its request was complete")
-    return io.BytesIO(kept)
+    body = stream.read(MAX_BODY + 1)
+    size = len(body)
+    while size < _MAX_DRAINED and (dropped := stream.read(_CHUNK)):
+        size += len(dropped)
+    if length and size < min(int(length), _MAX_DRAINED):
+        raise ConnectionResetError(ECONNRESET, "The client closed the connection before its request was complete")
+    return io.BytesIO(body)
 
 
 def validate(model: type[_Model], value: Any, path: Sequence[str | int] = ()) -> _Model:
-    """Return a JSON value as a record. `path`: where in the body the value stands."""
+    """Return a JSON value as a record. `path`: the value's place in the body. Raises `InvalidBody`."""
     if not isinstance(value, dict):
         kind = validation_messages.kind_of(value)
         raise InvalidBody([{"path": json_path(path), "detail": f"Must be an object, not {kind}"}])
@@ -80,7 +80,7 @@ def validate(model: type[_Model], value: Any, path: Sequence[str | int] = ()) ->
 
 
 def json_path(path: Sequence[str | int]) -> str:
-    """Spell a path as RFC 9535 does: $.interactions[3].prompt."""
+    """Return a path in the notation of RFC 9535: $.interactions[3].prompt."""
     return "$" + "".join(
         f"[{part}]"
         if isinstance(part, int)
@@ -95,7 +95,7 @@ def _bytes_of(sent: Request) -> bytes:
     body = _received(sent)
     if not body and not sent.mimetype:
         return b"{}"
-    # spelled as most spell it, a type need not be taken apart
+    # the usual spelling needs no parsing
     if sent.environ.get("CONTENT_TYPE") != "application/json" and not (
         sent.is_json and sent.mimetype_params.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
     ):
@@ -118,7 +118,7 @@ def _received(sent: Request) -> bytes:
     if environ.get("wsgi.input_terminated") and 0 < (length := sent.content_length or 0) <= MAX_BODY:
         body: bytes = environ["wsgi.input"].read(length)  # Werkzeug's own stream around it cost more than the read
         return body
-    # one byte more than may be: a body without a length is cut at the limit, not refused
+    # one byte more than allowed: Werkzeug cuts a body without a length at the limit, it doesn't refuse it
     sent.max_content_length = MAX_BODY + 1
     body = sent.get_data(cache=False)
     if len(body) > MAX_BODY:
@@ -147,18 +147,18 @@ def _parse(body: bytes) -> Any:
 
 
 def _hint(body: bytes, error: str) -> str:
-    """Return what mends the commonest mistakes, judged by what stands where the parser stopped."""
+    """Return a hint for the commonest mistakes, from the bytes at which the parser stopped."""
     quotes = "; use double quotes around names and texts"
-    place = _PLACE.search(error)
+    position = _POSITION.search(error)
     if error.startswith("key must be a string"):
         return quotes
-    if place is None:
+    if position is None:
         return ""
-    line, column = (int(number) - 1 for number in place.groups())
-    there = body.split(b"\n", line + 1)[line][max(0, column - 1) :][:_LOOKED_AT] if body else b""
-    if b"'" in there[:2]:
+    line, column = (int(number) - 1 for number in position.groups())
+    context = body.split(b"\n", line + 1)[line][max(0, column - 1) :][:_CONTEXT] if body else b""
+    if b"'" in context[:2]:
         return quotes
-    if _NOT_JSON.match(there.lstrip(b": ,[")):
+    if _NOT_JSON.match(context.lstrip(b": ,[")):
         return "; JSON writes null, true and false, and has no NaN or undefined"
     return ""
 

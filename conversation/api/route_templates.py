@@ -1,4 +1,4 @@
-"""Routes as people write them, for the contract and for hints: `/v1/sessions/{session}`."""
+"""Routes in the notation of OpenAPI, for the contract and for suggestions: `/v1/sessions/{session}`."""
 
 import re
 from collections.abc import Iterator

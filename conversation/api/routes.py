@@ -1,4 +1,4 @@
-"""The resources of the API, each with its blueprint."""
+"""The modules of the API; each has a `blueprint`."""
 
 from conversation.api import (
     batches,
@@ -17,7 +17,7 @@ from conversation.api import (
 )
 from conversation.api.legacy import chats, create_and_log
 
-AREAS = (
+RESOURCES = (
     *(sessions, folders, participants, interactions, batches, feedback),
     *(search, overview, erasure),
     *(create_and_log, chats),

@@ -1,4 +1,4 @@
-"""What the API answers, for its contract (/openapi.json); the tests hold the answers against it."""
+"""Response models that several resources share, for the contract; tests validate the responses against it."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -7,25 +7,27 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from conversation.problem_codes import CODES
+from conversation.refusals.codes import CODES
 from logging_store.batches import Outcome
 from logging_store.records.models import ParticipantState, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate"]
-Kept = Literal["created", "filled", "duplicate", "spooled"]
+Acknowledged = Literal["created", "filled", "duplicate", "spooled"]
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
+    """Base of the response models. Its subclasses describe responses; views build plain dicts with `arrange`."""
+
     model_config = ConfigDict(extra="forbid")
 
     @classmethod
     def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row of the store in the order that people read it in; jsonb sorts its keys by length."""
+        """Return a store's row with its keys in the model's order; jsonb sorts them by length."""
         names = (field.alias or name for name, field in cls.model_fields.items())
         return {name: row[name] for name in names}
 
 
-class SessionView(Answer):
+class SessionView(ResponseModel):
     """A session, with counts derived from its interactions."""
 
     session_id: UUID
@@ -48,8 +50,8 @@ class SessionView(Answer):
     last_activity_at: datetime | None
 
 
-class ParticipantReceipt(Answer):
-    """What became of a participant; `fields` are those filled, or those that contradict what is stored."""
+class ParticipantReceipt(ResponseModel):
+    """The outcome for a participant. `fields`: those that were filled, or that contradict what is stored."""
 
     participant: str
     receipt: Outcome
@@ -57,54 +59,43 @@ class ParticipantReceipt(Answer):
     reason: str | None
 
 
-class SessionKept(Answer):
+class SessionStored(ResponseModel):
     """`fields` are those that this call filled."""
 
     session_id: UUID
     key: str | None
     receipt: Stored
     fields: list[str]
-    session: Annotated[SessionView | None, Field(description="As it is now; not for who opens it from a browser")] = (
-        None
-    )
-    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session: Annotated[SessionView | None, Field(description="As it is now; left out for callers in browsers")] = None
+    session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
     session_token_expires_at: datetime | None = None
-    participants: Annotated[list[ParticipantReceipt], Field(description="Of those that the call states")] = []
+    participants: Annotated[list[ParticipantReceipt], Field(description="One per participant in the call")] = []
 
 
-class SessionSpooled(Answer):
-    """The store is away: the session is kept on the service's disk and delivered later."""
+class SessionSpooled(ResponseModel):
+    """The store is unavailable: the session is in the spool on the service's disk and is delivered later."""
 
     session_id: UUID
     key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
-    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
     session_token_expires_at: datetime | None = None
-    participants: Annotated[list[ParticipantReceipt], Field(description="Of those that the call states")] = []
+    participants: Annotated[list[ParticipantReceipt], Field(description="One per participant in the call")] = []
 
 
-class SessionNamed(Answer):
-    """`session_id` is spelled as it was given."""
-
-    session_id: str
-    receipt: Kept
-    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
-    session_token_expires_at: datetime | None = None
-
-
-class ParticipantKept(Answer):
+class ParticipantResult(ResponseModel):
     """`fields` are those that this call filled."""
 
     session_id: UUID
     key: str | None
     participant: str
-    receipt: Kept
+    receipt: Acknowledged
     fields: list[str]
 
 
-class ParticipantView(Answer):
-    """`state` is null while nobody has said it, as of one who is only known from an interaction that names them."""
+class ParticipantView(ResponseModel):
+    """`state` is null until a call sets it, as for participants that only an interaction names."""
 
     participant: str
     role: str | None
@@ -113,67 +104,67 @@ class ParticipantView(Answer):
     spooled: bool
 
 
-class Participants(Answer):
+class Participants(ResponseModel):
     session_id: UUID
     key: str | None
     participants: list[ParticipantView]
 
 
-class Matching(Answer):
-    """How many sessions the filters let through. Not `complete`: there may be more."""
+class Matching(ResponseModel):
+    """How many sessions match the filters. If not `complete`, there may be more."""
 
     sessions: int
     complete: bool
 
 
-class SessionPage(Answer):
-    """A page may be short, or empty: `next` goes on, and is null at the end."""
+class SessionPage(ResponseModel):
+    """A page may be short or empty before the end; `next` is null at the end."""
 
     sessions: list[SessionView]
     next: str | None
     matching: Annotated[Matching | None, Field(description="Only with count=true")] = None
 
 
-class Erased(Answer):
-    """A report: what went, or would go. `turnlog verify-report` checks its signature."""
+class Erased(ResponseModel):
+    """A report of what was erased, or would be. `turnlog verify-report` checks its signature."""
 
     project: str
     session_id: UUID
     dry_run: bool
-    erased_at: Annotated[datetime | None, Field(description="Null if nothing was erased yet: in a dry run")]
+    erased_at: Annotated[datetime | None, Field(description="Null in a dry run")]
     interactions: int
     participants: int
-    feedback: Annotated[int, Field(description="What was said of these interactions")]
-    spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
-    dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
-    unreadable_files: Annotated[int, Field(description="Files of this machine's spool that nobody can look into")]
+    feedback: Annotated[int, Field(description="Feedback on these interactions")]
+    spooled: Annotated[int, Field(description="Records in this machine's spool")]
+    dead_letters: Annotated[int, Field(description="Records that the store had refused, on this machine's disk")]
+    unreadable_files: Annotated[int, Field(description="Spool files of this machine that can't be read")]
     proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
     signature: str
 
 
-class UserErased(Answer):
-    """A report: what went, or would go. `turnlog verify-report` checks its signature."""
+class UserErased(ResponseModel):
+    """A report of what was erased, or would be. `turnlog verify-report` checks its signature."""
 
     project: str
     user_id: str
     dry_run: bool
-    erased_at: Annotated[datetime | None, Field(description="What was received before doesn't come back, either")]
+    erased_at: Annotated[datetime | None, Field(description="Late records from before this time are refused")]
     sessions: int
     interactions: Annotated[int, Field(description="Those of these sessions")]
     participants: Annotated[int, Field(description="Those of these sessions")]
-    feedback: Annotated[int, Field(description="Of these sessions, and what the user said of others' interactions")]
+    feedback: Annotated[int, Field(description="On these sessions, and the user's on other people's interactions")]
     participations: Annotated[int, Field(description="In other people's sessions")]
-    turns: Annotated[int, Field(description="Interactions of other people's sessions whose texts are gone")]
+    turns: Annotated[int, Field(description="Interactions in other people's sessions whose texts were erased")]
     folders: Annotated[int, Field(description="Cleared of name, key, user and metadata")]
-    spooled: Annotated[int, Field(description="Records that waited on this machine's disk")]
-    dead_letters: Annotated[int, Field(description="Records on this machine's disk that the store had refused")]
-    unreadable_files: Annotated[int, Field(description="Files of this machine's spool that nobody can look into")]
+    spooled: Annotated[int, Field(description="Records in this machine's spool")]
+    dead_letters: Annotated[int, Field(description="Records that the store had refused, on this machine's disk")]
+    unreadable_files: Annotated[int, Field(description="Spool files of this machine that can't be read")]
     proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
     signature: str
 
 
 class ExportedLines(RootModel[str]):
-    """JSON lines, one a record, as `turnlog export` writes them and `turnlog import` reads them."""
+    """JSON lines, one per record, in the format of `turnlog export` and `turnlog import`."""
 
 
 class Problem(BaseModel):
@@ -184,34 +175,34 @@ class Problem(BaseModel):
     type: Annotated[str, Field(description="The path of a page that explains the problem")]
     title: str
     status: int
-    code: Annotated[str, Field(description="What to branch on", json_schema_extra={"enum": list(CODES)})]
+    code: Annotated[str, Field(description="Stable; branch on it", json_schema_extra={"enum": list(CODES)})]
     detail: str
     request_id: Annotated[str, Field(description="Also in the header X-Request-Id, and in the service's log")]
 
 
-class FieldProblem(Answer):
+class FieldProblem(ResponseModel):
     path: str
     detail: str
 
 
-class Waiting(Answer):
-    """What waits on the service's disk for the store to be back. `oldest_s`: seconds."""
+class SpoolBacklog(ResponseModel):
+    """The spool's backlog. `oldest_s`: the age of its oldest record in seconds."""
 
     records: int
     bytes: int
     oldest_s: float
 
 
-class Readiness(Answer):
-    """Writable: a write is stored. Degraded: it is kept on the service's disk. Full: it is refused with 503."""
+class Readiness(ResponseModel):
+    """Writable: writes are stored. Degraded: they go to the spool. Full: they are refused with 503."""
 
     status: Literal["writable", "degraded", "full"]
     store: str
     schema_version: str | None = None
     reason: str | None = None
-    spool: Waiting
+    spool: SpoolBacklog
     dead_letters: int | None
 
 
-class Liveness(Answer):
+class Liveness(ResponseModel):
     status: Literal["alive"]

@@ -1,36 +1,74 @@
-"""The search's endpoint: interactions that say something, or simply the newest."""
+"""Search over interactions; without a query, the newest ones."""
 
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
+from uuid import UUID
 
 from flask import Blueprint, Response, jsonify, request
+from pydantic import Field
 
 from conversation import access
-from conversation.api import cursors, http, pagination, search_schemas, snippets
+from conversation.api import caller, cursors, pagination, snippets
 from conversation.api.openapi import describe
+from conversation.api.schemas import ResponseModel
 from logging_store import operations as ops
 
 blueprint = Blueprint("searching", __name__)
+
+
+class SearchMark(ResponseModel):
+    start: Annotated[int, Field(description="In code points of the snippet")]
+    end: Annotated[int, Field(description="One after the last code point")]
+
+
+class SearchHit(ResponseModel):
+    """`snippet` is an excerpt of `field`, which has `length` code points: of messages, their texts joined."""
+
+    session_id: UUID
+    session_key: str | None
+    session_title: str | None
+    user_id: str | None
+    interaction_id: UUID
+    interaction_key: str | None
+    turn: int | None
+    at: Annotated[datetime, Field(description="When it started; when it arrived, if that is unknown")]
+    model: str | None
+    field: Literal["prompt", "response"] | None
+    snippet: str
+    starts_at: Annotated[int, Field(description="Where in the text the snippet begins, in code points")]
+    length: int
+    marks: list[SearchMark]
+
+
+class SearchPage(ResponseModel):
+    """`complete` is false if the call ran out of time before the page was full: continue with `next`."""
+
+    interactions: list[SearchHit]
+    complete: bool
+    searched: Annotated[int, Field(description="How many interactions this call examined")]
+    searched_to: Annotated[datetime | None, Field(description="How far back this call searched; null: to the oldest")]
+    next: str | None
 
 
 class Hit(ops.SearchHit):
     snippet: snippets.Snippet
 
 
-class Found(NamedTuple):
-    """A page of the search, its hits with their snippets."""
+class HitPage(NamedTuple):
+    """A page of hits, each with its snippet; `next` is the cursor of the next page."""
 
     page: ops.SearchPage
     hits: list[Hit]
     next: str | None
 
 
-def found(query: pagination.SearchQuery) -> Found:
-    """Return a page of hits as the caller may see them."""
-    page = http.repository().search(query.to_json())
+def search_page(query: pagination.SearchQuery) -> HitPage:
+    """Return a page of hits among the sessions that the caller may read."""
+    page = caller.repository().search(query.to_json())
     hits: list[Hit] = [
-        {**hit, "snippet": snippets.of_hit(hit, query.terms, words=query.words)} for hit in page["interactions"]
+        {**hit, "snippet": snippets.excerpt_of_hit(hit, query.terms, words=query.words)} for hit in page["interactions"]
     ]
-    return Found(page, hits, cursors.interaction_cursor(page["after"]))
+    return HitPage(page, hits, cursors.interaction_cursor(page["after"]))
 
 
 @blueprint.get("/v1/interactions")
@@ -38,17 +76,17 @@ def found(query: pagination.SearchQuery) -> Found:
 @describe(
     "Search prompts and responses, newest first; without `q` all interactions",
     None,
-    {200: search_schemas.SearchPage},
+    {200: SearchPage},
     query=pagination.SearchQuery,
 )
 def search() -> Response:
-    page, hits, following = found(pagination.read(request, pagination.SearchQuery))
-    arranged = {"interactions": [_arranged(hit) for hit in hits], "next": following}
-    return jsonify(search_schemas.SearchPage.arrange({**page, **arranged}))
+    page, hits, following = search_page(pagination.read(request, pagination.SearchQuery))
+    body = {"interactions": [_view(hit) for hit in hits], "next": following}
+    return jsonify(SearchPage.arrange({**page, **body}))
 
 
-def _arranged(hit: Hit) -> dict[str, Any]:
+def _view(hit: Hit) -> dict[str, Any]:
     snippet = hit["snippet"]
     marks = [mark._asdict() for mark in snippet.marks]
-    shown = {"snippet": snippet.text, "starts_at": snippet.starts_at, "marks": marks, "length": hit["length"] or 0}
-    return search_schemas.SearchHit.arrange({**hit, **shown})
+    excerpt = {"snippet": snippet.text, "starts_at": snippet.starts_at, "marks": marks, "length": hit["length"] or 0}
+    return SearchHit.arrange({**hit, **excerpt})

@@ -1,4 +1,4 @@
-"""The sessions' endpoints."""
+"""Sessions: create, list, get, edit, read the transcript, find gaps."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -7,92 +7,95 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import Field
 
 from conversation import access
-from conversation.api import cursors, http, interaction_schemas, pagination, problems, requests, schemas
+from conversation.api import caller, cursors, interactions, pagination, problems, requests, responses, schemas
 from conversation.api.openapi import describe
 from logging_store.records.models import MAX_PARTICIPANTS, ParticipantInput, Session, SessionChanges
 from logging_store.repository import WriteResult
 
 blueprint = Blueprint("sessions", __name__)
 
-
-KEPT: dict[int, type[schemas.Answer]] = {
-    201: schemas.SessionKept,
-    200: schemas.SessionKept,
-    207: schemas.SessionKept,
+RESPONSES: dict[int, type[schemas.ResponseModel]] = {
+    201: schemas.SessionStored,
+    200: schemas.SessionStored,
+    207: schemas.SessionStored,
     202: schemas.SessionSpooled,
 }
 
 
 class SessionWithParticipants(Session):
-    """A session, and who takes part in it: all of it is ensured in one transaction."""
+    """A session with its participants, ensured in one transaction."""
 
     participants: Annotated[list[ParticipantInput], Field(max_length=MAX_PARTICIPANTS, default_factory=list)]
 
 
-def session_ids(kept: WriteResult) -> dict[str, Any]:
-    return {"session_id": kept.session.id, "key": kept.session.key}
+def session_ids(result: WriteResult) -> dict[str, Any]:
+    return {"session_id": result.session.id, "key": result.session.key}
 
 
 @blueprint.post("/v1/sessions")
 @access.requires("log", restricted=True)
-@describe("Create a session, with its participants, unless it is there", SessionWithParticipants, KEPT)
+@describe("Create a session, with its participants, unless it is there", SessionWithParticipants, RESPONSES)
 def create_session() -> Response:
-    stated = http.read_record(SessionWithParticipants)
-    return answer(http.repository(creating_session=True).open_session(stated, stated.participants), stated.participants)
+    record = caller.read_record(SessionWithParticipants)
+    return session_response(
+        caller.repository(creating_session=True).open_session(record, record.participants), record.participants
+    )
 
 
-def answer(all_kept: Sequence[WriteResult], participants: Sequence[ParticipantInput] = ()) -> Response:
-    """Answer for a session, of which the first is, and for its participants."""
-    kept, *attending = all_kept
-    results = [
+def session_response(results: Sequence[WriteResult], participants: Sequence[ParticipantInput] = ()) -> Response:
+    """Return the response about a session and its participants. `results`: the session's, then one per participant."""
+    session, *participant_results = results
+    receipts = [
         {
-            "participant": attendee.participant,
+            "participant": participant.participant,
             "receipt": one.receipt.receipt,
             "fields": one.receipt.fields,
             "reason": one.receipt.reason,
         }
-        for attendee, one in zip(participants, attending, strict=True)
+        for participant, one in zip(participants, participant_results, strict=True)
     ]
-    of_participants: dict[str, Any] = {"participants": results} if results else {}
-    if not kept.receipt.acknowledged:
-        return problems.refused(kept.receipt, session_ids(kept) | of_participants)
-    told = session_ids(kept) | {"receipt": kept.receipt.receipt, "fields": kept.receipt.fields}
-    if opened := http.session_token(kept):
-        told |= opened
-    elif kept.receipt.session:
-        told["session"] = schemas.SessionView.arrange(kept.receipt.session)
-    told |= of_participants
-    status = http.status_of(kept.receipt) if all(one.receipt.acknowledged for one in attending) else 207
-    answered = http.answer(status, told)
-    if kept.receipt.receipt == "created":
-        answered.headers["Location"] = url_for("sessions.get_session", session=kept.session.id)
-    return answered
+    with_participants: dict[str, Any] = {"participants": receipts} if receipts else {}
+    if not session.receipt.acknowledged:
+        return problems.receipt_problem(session.receipt, session_ids(session) | with_participants)
+    body = session_ids(session) | {"receipt": session.receipt.receipt, "fields": session.receipt.fields}
+    if token := caller.session_token(session):
+        body |= token
+    elif session.receipt.session:
+        body["session"] = schemas.SessionView.arrange(session.receipt.session)
+    body |= with_participants
+    status = (
+        responses.status_of(session.receipt) if all(one.receipt.acknowledged for one in participant_results) else 207
+    )
+    response = responses.json_response(status, body)
+    if session.receipt.receipt == "created":
+        response.headers["Location"] = url_for("sessions.get_session", session=session.session.id)
+    return response
 
 
 @blueprint.get("/v1/sessions")
 @access.requires("read", restricted=True)
 @describe("List sessions", None, {200: schemas.SessionPage}, query=pagination.SessionQuery)
 def list_sessions() -> Response:
-    asked = pagination.read(request, pagination.SessionQuery)
-    repository, query = http.repository(), asked.to_json()
+    params = pagination.read(request, pagination.SessionQuery)
+    repository, query = caller.repository(), params.to_json()
     page = repository.sessions(query)
-    told: dict[str, Any] = {"matching": repository.count_sessions(query)} if asked.count else {}
+    body: dict[str, Any] = {"matching": repository.count_sessions(query)} if params.count else {}
     sessions = [schemas.SessionView.arrange(row) for row in page["sessions"]]
-    return jsonify(sessions=sessions, next=cursors.session_cursor(page["after"]), **told)
+    return jsonify(sessions=sessions, next=cursors.session_cursor(page["after"]), **body)
 
 
 @blueprint.get("/v1/sessions/<name:session>")
 @access.requires("read", restricted=True)
 @describe("Get a session", None, {200: schemas.SessionView})
 def get_session(session: str) -> Response:
-    return jsonify(schemas.SessionView.arrange(http.repository().session(session)))
+    return jsonify(schemas.SessionView.arrange(caller.repository().session(session)))
 
 
 @blueprint.patch("/v1/sessions/<name:session>")
 @access.requires("edit")
 @describe("Edit a session", SessionChanges, {200: schemas.SessionView})
 def edit_session(session: str) -> Response:
-    return jsonify(schemas.SessionView.arrange(http.repository().edit(session, requests.read(SessionChanges))))
+    return jsonify(schemas.SessionView.arrange(caller.repository().edit(session, requests.read(SessionChanges))))
 
 
 @blueprint.get("/v1/sessions/<name:session>/interactions")
@@ -100,15 +103,15 @@ def edit_session(session: str) -> Response:
 @describe(
     "Read a session's transcript, in order",
     None,
-    {200: interaction_schemas.Transcript},
+    {200: interactions.Transcript},
     query=pagination.TranscriptQuery,
 )
 def get_transcript(session: str) -> Response:
-    page = http.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
+    page = caller.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
     return jsonify(
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],
-        interactions=[interaction_schemas.InteractionView.arrange(row) for row in page["interactions"]],
+        interactions=[interactions.InteractionView.arrange(row) for row in page["interactions"]],
         complete=page["complete"],
         next=cursors.transcript_cursor(page["after"]),
     )
@@ -116,7 +119,7 @@ def get_transcript(session: str) -> Response:
 
 @blueprint.get("/v1/sessions/<name:session>/gaps")
 @access.requires("read", restricted=True)
-@describe("Find gaps in a session's turns", None, {200: interaction_schemas.Gaps}, query=pagination.GapsQuery)
+@describe("Find gaps in a session's turns", None, {200: interactions.Gaps}, query=pagination.GapsQuery)
 def get_gaps(session: str) -> Response:
     ranges = pagination.read(request, pagination.GapsQuery).limit
-    return jsonify(interaction_schemas.Gaps.arrange(http.repository().gaps(session, ranges)))
+    return jsonify(interactions.Gaps.arrange(caller.repository().gaps(session, ranges)))

@@ -1,7 +1,7 @@
-"""What a caller reads about a wrong value: one sentence for each kind of error that pydantic finds.
+"""Sentences about wrong values, one for each kind of error that pydantic finds.
 
-pydantic's own words ("Input should be a valid integer") name Python's types and never reach a caller. Errors that our
-own validators raise have sentences of ours already.
+pydantic's own messages ("Input should be a valid integer") name Python's types and never reach a caller. Errors of our
+own validators already have sentences.
 """
 
 import re
@@ -16,16 +16,16 @@ from pydantic_core import ErrorDetails, core_schema
 
 from conversation.api import near_misses
 
-_LOOKED_FOR = "turnlog.near_misses"  # in a request's environ: sentences about unknown names
-_MOST_LOOKS = 100  # of a request: each costs a tenth of a millisecond, and 4 MB hold a third of a million names
-_LONGEST_QUOTE = 10  # characters of a text that is repeated to its sender: longer ones may be what somebody said
+_SUGGESTIONS = "turnlog.near_misses"  # in a request's environ: the sentences about unknown names so far
+_MAX_SUGGESTIONS = 100  # per request: each takes a tenth of a millisecond, and 4 MB hold a third of a million names
+_LONGEST_QUOTE = 10  # characters of a text that a sentence repeats: longer ones may be content
 _QUOTED = re.compile(r"[\w.:+-]*")
 _BUILT_IN = frozenset(get_args(core_schema.ErrorType))
 _EXPECTED = re.compile(r"'([^']*)'")
 
 
 def sentence(error: ErrorDetails, model: type[BaseModel], what: str = "field") -> str:
-    """Return what is wrong with a value. `what`: what the model's names are, "field" or "parameter"."""
+    """Return a sentence about an error. `what`: how the model's names are called, "field" or "parameter"."""
     kind = error["type"]
     if kind == "extra_forbidden":
         return _unknown(model, error["loc"], what)
@@ -38,29 +38,29 @@ def sentence(error: ErrorDetails, model: type[BaseModel], what: str = "field") -
 
 
 def _unknown(model: type[BaseModel], path: Sequence[str | int], what: str) -> str:
-    """Say that a name is unknown. Which one is meant is looked for a limited number of times in a request."""
+    """Return a sentence about an unknown name; suggestions are searched a limited number of times per request."""
     name = str(path[-1])
     if not has_request_context():
         return near_misses.unknown(name, names_of(model, path[:-1]), what)
-    known: dict[Any, str] = request_ctx.request.environ.setdefault(_LOOKED_FOR, {})
+    known: dict[Any, str] = request_ctx.request.environ.setdefault(_SUGGESTIONS, {})
     key = (model, *(part for part in path if isinstance(part, str)))
     if key not in known:
-        if len(known) >= _MOST_LOOKS:
+        if len(known) >= _MAX_SUGGESTIONS:
             return near_misses.unknown(name, (), what)
         known[key] = near_misses.unknown(name, names_of(model, path[:-1]), what)
     return known[key]
 
 
 def names_of(model: type[BaseModel], path: Sequence[str | int] = ()) -> list[str]:
-    """Return the names that an object takes: a model's, or those of the model at a path within it."""
+    """Return the names that a model accepts, or the model at a path within it."""
     for part in path:
         if isinstance(part, str) and (inner := _model_of(model, part)):
             model = inner
-    return [name for field in model.model_fields for name in _spellings(model, field)]
+    return [name for field in model.model_fields for name in _aliases(model, field)]
 
 
 def kind_of(value: object) -> str:
-    """Say what a JSON value is, without repeating it."""
+    """Return the kind of a JSON value, such as "a number"."""
     match value:
         case None:
             return "null"
@@ -81,7 +81,7 @@ def _kind(error: ErrorDetails) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Say what a value is where a number or the like was expected, and repeat it if it is short and plain."""
+    """Return a short and plain value quoted, else its kind."""
     if isinstance(value, str) and len(value) <= _LONGEST_QUOTE and _QUOTED.fullmatch(value):
         return f'the text "{value}"' if value else "an empty text"
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -93,9 +93,9 @@ def _number(value: Any) -> str:
     return {2**53: "9007199254740992 (2^53)"}.get(value, f"{value:,.0f}" if value == int(value) else f"{value:g}")
 
 
-def _one_of(value: object, context: Mapping[str, Any]) -> str:
+def _literal(value: object, context: Mapping[str, Any]) -> str:
     allowed = _EXPECTED.findall(str(context.get("expected", "")))
-    return near_misses.one_of(value, allowed)
+    return near_misses.allowed_values(value, allowed)
 
 
 def _must_be(what: str, *, quoted: bool = False) -> Callable[[object, Mapping[str, Any]], str]:
@@ -131,10 +131,10 @@ _SENTENCES: dict[str, _Sentence] = {
     **dict.fromkeys(("bool_type", "bool_parsing"), _FLAG),
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), _LIST),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), _OBJECT),
-    **dict.fromkeys(("literal_error", "enum"), _one_of),
+    **dict.fromkeys(("literal_error", "enum"), _literal),
     "missing": lambda _, __: "Must not be missing",
     "string_unicode": lambda _, __: "Must be Unicode text; half of a surrogate pair can't be stored",
-    "string_too_short": lambda _, __: "Must not be blank; leave it out instead",  # no text has to be longer than that
+    "string_too_short": lambda _, __: "Must not be blank; leave it out instead",  # no text has a longer minimum
     "string_too_long": _too_long,
     "too_short": lambda _, context: (
         "Must not be empty" if context["min_length"] == 1 else f"Must have {context['min_length']:,} items or more"
@@ -152,22 +152,22 @@ _SENTENCES: dict[str, _Sentence] = {
 }
 
 
-def _spellings(model: type[BaseModel], field: str) -> list[str]:
-    """Return the names that a model takes a field by."""
-    stated = model.model_fields[field].validation_alias or model.model_fields[field].alias
-    match stated:
+def _aliases(model: type[BaseModel], field: str) -> list[str]:
+    """Return the names under which a model accepts a field."""
+    alias = model.model_fields[field].validation_alias or model.model_fields[field].alias
+    match alias:
         case AliasChoices():
-            return [str(choice) for choice in stated.choices]
+            return [str(choice) for choice in alias.choices]
         case str():
-            return [stated]
+            return [alias]
         case _:
             return [field]
 
 
 def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return the model of the objects in a field."""
+    """Return the model of a field's objects, if it has one."""
     for field, info in model.model_fields.items():
-        if name in _spellings(model, field):
+        if name in _aliases(model, field):
             return _find_model(info.annotation)
     return None
 

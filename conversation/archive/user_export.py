@@ -10,7 +10,7 @@ from functools import partial
 from flask import Blueprint, Response
 
 from conversation import access
-from conversation.api import http, schemas
+from conversation.api import caller, responses, schemas
 from conversation.api.erasure import named_user
 from conversation.api.openapi import LINES, describe
 from conversation.archive.exporting import INTERACTIONS_AT_ONCE, SESSIONS_AT_ONCE, ExportItem, export_sessions
@@ -28,7 +28,7 @@ blueprint = Blueprint("user_export", __name__)
     "Export all records of a user, one JSON record per line", None, {200: schemas.ExportedLines}, media_type=LINES
 )
 def export_user(user: str) -> Response:
-    return http.streamed(user_lines(http.repository(), named_user(user)), LINES)
+    return responses.streamed(user_lines(caller.repository(), named_user(user)), LINES)
 
 
 def user_lines(repository: ConversationRepository, user: str) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The command `turnlog`: one module for each of its commands, found by the table in `main`.
+"""The command `turnlog`: one module per command; `main` has the table of them.
 
-A module imports what its command works with when the command runs, so `turnlog --help` costs next to nothing.
+A module imports its command's dependencies when the command runs, so that `turnlog --help` is fast.
 """

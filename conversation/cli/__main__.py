@@ -1,4 +1,4 @@
-"""`python -m conversation.cli`, for where the command itself isn't installed."""
+"""`python -m conversation.cli`, for environments without the installed command."""
 
 from conversation.cli.main import main
 

@@ -23,10 +23,10 @@ NEEDS_ADDRESS = (
     "Supabase's API can't {}. Set DATABASE_URL to the project's connection string instead of SUPABASE_URL, or use "
     "`turnlog {}`"
 )
-#: Exit status: the file is whole, but this machine holds acknowledged records that are not in it.
+#: Exit status: the file is complete, but this machine has acknowledged records that are not in it.
 INCOMPLETE = 3
 STDIO = Path("-")
-_PATIENCE_S = 10  # for the spool to empty itself; a service with a healthy database needs a moment
+_DELIVERY_TIMEOUT_S = 10  # to empty the spool; with a healthy database it takes a moment
 
 
 @new_command(
@@ -41,8 +41,8 @@ _PATIENCE_S = 10  # for the spool to empty itself; a service with a healthy data
 def command(*, file: Path, force: bool) -> None:
     """Write everything in the database to FILE: conversations, feedback, keys, tombstones, projects.
 
-    The backup shows the database at one moment; the service keeps writing meanwhile. Only you can read FILE, which is
-    complete or isn't there. With - it goes to standard output.
+    The backup is a snapshot of one moment; the service keeps writing meanwhile. FILE is readable only by you, and
+    appears only once it is complete. - is standard output.
 
     Records in this machine's spool are delivered first. If some can't be, the backup is written without them, their
     number is printed, and the exit status is 3.
@@ -51,7 +51,7 @@ def command(*, file: Path, force: bool) -> None:
 
     settings, store = current_stack().settings, current_stack().repository.store
     if settings.store_kind == "supabase":
-        raise click.ClickException(NEEDS_ADDRESS.format("give out keys and tombstones", "export"))
+        raise click.ClickException(NEEDS_ADDRESS.format("export keys and tombstones", "export"))
     if file == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal. Name a file, or pipe it: turnlog backup - | …")
     _require_free(file, force=force)
@@ -68,7 +68,7 @@ def command(*, file: Path, force: bool) -> None:
 
 
 def _deliver(settings: Settings, store: Store) -> Backlog:
-    """Deliver what the spool holds, as the service does; return what is left after a while."""
+    """Deliver the spool, as the service does; return what is left after the timeout."""
     from logging_store.errors import TurnlogError
     from logging_store.store import Backlog
 
@@ -77,16 +77,16 @@ def _deliver(settings: Settings, store: Store) -> Backlog:
     try:
         store.ping()
     except TurnlogError:
-        return store.backlog()  # of an older schema, for example: the backup says what is wrong, or needs no more
+        return store.backlog()  # of an older schema, for example; if the backup fails as well, it says why
     store.start()
-    give_up = time.monotonic() + _PATIENCE_S
+    give_up = time.monotonic() + _DELIVERY_TIMEOUT_S
     while (left := store.backlog()).records and time.monotonic() < give_up:
         time.sleep(0.05)
     return left
 
 
 def _report(settings: Settings, left: Backlog) -> int:
-    """Say what this machine has acknowledged and the backup lacks; return the exit status."""
+    """Print which acknowledged records of this machine the backup lacks; return the exit status."""
     from conversation.doctor.findings import number_of
 
     lacks = []
@@ -114,7 +114,7 @@ def _require_free(file: Path, *, force: bool) -> None:
 
 @contextmanager
 def _new_file(file: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """Yield what is written to; a file has its name only once all of it is on the disk."""
+    """Yield the file to write to; it gets its name only once it is complete on the disk."""
     if file == STDIO:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -127,7 +127,7 @@ def _new_file(file: Path, *, force: bool) -> Iterator[BinaryIO]:
                 yield opened
                 opened.flush()
                 os.fsync(opened.fileno())
-            _require_free(file, force=force)  # somebody else may have been quicker
+            _require_free(file, force=force)  # another process may have created it meanwhile
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the commands have in common: examples in their help, likely names for mistyped ones, errors in one sentence."""
+"""Base classes of the commands: examples in the help, suggestions for mistyped names, errors in one sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Entry(NamedTuple):
-    """A command that is imported when it is used. `module`: where its `command` is; `summary`: its line in lists."""
+    """A command that is imported when it is used. `module`: holds its `command`; `summary`: its line in lists."""
 
     module: str
     summary: str
@@ -44,7 +44,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands of one kind; a mistyped one is answered with the likely ones."""
+    """A group of commands that suggests a name for a mistyped one."""
 
     command_class = Command
 
@@ -74,7 +74,7 @@ class Group(click.Group):
         ctx.fail(f"There is no command `{path} {name}`.{hint}")
 
 
-#: What other tools call these commands.
+#: Names of these commands in other tools.
 _ALSO_CALLED = {"run": "serve", "start": "serve", "server": "serve", "up": "serve", "dump": "backup", "check": "doctor"}
 
 
@@ -100,7 +100,7 @@ class LazyGroup(Group):
 
 
 def load(entry: Entry) -> click.Command:
-    """Import a command of the table."""
+    """Import and return a command of the table."""
     command: click.Command = importlib.import_module(entry.module).command
     return command
 
@@ -108,12 +108,12 @@ def load(entry: Entry) -> click.Command:
 def new_command(
     name: str, *, examples: Sequence[Example] = (), **settings: Any
 ) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command, as `click.command` does, with examples."""
+    """Return a decorator that turns a function into a command, as `click.command` does, with examples."""
     return click.command(name, cls=Command, examples=examples, **settings)
 
 
 def write_examples(examples: Sequence[Example], formatter: click.HelpFormatter) -> None:
-    """End a help with command lines to copy, each below what it does."""
+    """Append examples to a help text, each command line below what it does."""
     if not examples:
         return
     with formatter.section("Examples"):
@@ -126,7 +126,7 @@ def write_examples(examples: Sequence[Example], formatter: click.HelpFormatter) 
 
 
 def next_step(*lines: str) -> None:
-    """Say what to do next, to people only: on standard error."""
+    """Print what to do next, on standard error."""
     click.echo(
         "\n".join(f"Next: {line}" if not number else f"      {line}" for number, line in enumerate(lines)), err=True
     )

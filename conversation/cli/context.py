@@ -1,4 +1,4 @@
-"""What a command works with: the settings, and the log or the database, open while the command needs it."""
+"""The settings of a run, and the log or the database, open while a command needs it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def current_stack() -> Stack:
 
 
 def use_stack(context: click.Context, stack: Callable[[], Stack]) -> None:
-    """Let the commands under a context work with these stores."""
+    """Make the commands under a context use these stores."""
     context.meta.setdefault(_STACK, stack)
 
 
@@ -58,8 +58,8 @@ def current_settings() -> Settings:
 def open_repository(*, creates: bool = False) -> Iterator[ConversationRepository]:
     """Yield the log, once its database says that acknowledged writes are durable; close it afterwards.
 
-    Names the database on standard error first. An embedded database runs meanwhile. Where there is none yet, it is
-    made if the command `creates` one, and refused otherwise.
+    Prints the name of the database on standard error first. An embedded database runs meanwhile; if there is none, it
+    is created if `creates`, else this raises `SchemaMissing`.
     """
     stack = current_stack()
     with ExitStack() as closing:
@@ -78,7 +78,7 @@ def open_database(*, creates: bool = False) -> Iterator[FunctionStore]:
 
 @contextmanager
 def open_address(*, creates: bool = False) -> Iterator[str]:
-    """Name the database; yield its connection string, empty for Supabase. An embedded one runs meanwhile."""
+    """Print the database's name; yield its connection string, empty for Supabase. An embedded one runs meanwhile."""
     from conversation import stack as stacks
 
     settings = current_settings()
@@ -98,14 +98,14 @@ def open_address(*, creates: bool = False) -> Iterator[str]:
 
 
 def _silence_libraries() -> None:
-    """Keep the service's log off the terminal: a command says itself what failed, once, and what came of it."""
+    """Keep the service's log off the terminal: a command prints its own errors, once."""
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.NullHandler())
 
 
 def announce(settings: Settings) -> None:
-    """Name the database that a command looks at, on standard error."""
+    """Print the name of the command's database on standard error."""
     from conversation.stack import describe
 
     click.echo(f"Database: {describe(settings)}", err=True)
@@ -113,7 +113,7 @@ def announce(settings: Settings) -> None:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the work in order, as Ctrl-C does."""
+    """Make SIGTERM end the work cleanly, as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

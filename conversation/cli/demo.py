@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from logging_store.repository import ConversationRepository
 
 _FOLDER = Path("data/demo")
-#: What would lead the demo to somebody's own log.
+#: Settings that would direct the demo to an existing log.
 _OTHERS = ("DATABASE_URL", "SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY", "TURNLOG_KEYLESS")
 
 
@@ -71,7 +71,7 @@ def _fill_and_serve() -> None:
 
 
 def _log(project: str) -> ConversationRepository:
-    """Return the log of a project past spool and group commit: what is said to be there is in the database."""
+    """Return the log of a project without spool and group commit, so that counted records are in the database."""
     from logging_store.repository import ConversationRepository
 
     stack = current_stack()
@@ -95,7 +95,8 @@ def _fill(log: ConversationRepository, *, refill: bool) -> None:
         counts = recording.import_into(log)
     except KeyboardInterrupt:
         raise click.ClickException(
-            f"Interrupted, so the project {log.project} has a part of the week. Fill another one, or delete its folder"
+            f"Interrupted, so the project {log.project} holds only a part of the week. Fill another project, or delete "
+            "its folder"
         ) from None
     click.echo(
         f"The project {log.project} has a week of conversations: {counts.kinds['sessions'].total():,} sessions, "
@@ -110,8 +111,8 @@ def _create_key(project: str) -> str:
     from conversation.access.callers import ALL_SCOPES
     from conversation.access.key_registry import KeyRegistry
 
-    lasts = timedelta(days=7)
+    lifetime = timedelta(days=7)
     made = KeyRegistry(current_stack().database).create(
-        project, "secret", ALL_SCOPES, name="made by the demo", expires_at=datetime.now(UTC) + lasts
+        project, "secret", ALL_SCOPES, name="made by the demo", expires_at=datetime.now(UTC) + lifetime
     )
     return made.text

@@ -47,7 +47,8 @@ def command(
     --id, --session, --parent and --parent-id apply to every --table, and are only needed where foreign keys and names
     don't show them. The exit status is 1 if anything is wrong.
     """
-    from conversation.doctor.findings import to_json, to_table
+    from conversation.cli.columns import table_of_checks
+    from conversation.doctor.findings import to_json
     from conversation.doctor.foreign import TableOptions
     from conversation.doctor.remedies import where_sql_goes
 
@@ -61,7 +62,7 @@ def command(
     if as_json:
         click.echo(to_json(checks))
     else:
-        click.echo(to_table(checks))
+        click.echo(table_of_checks(checks))
         click.echo("\nAll is well." if ok else f"\nSomething is wrong. {where_sql_goes(settings.store_kind)}")
     sys.exit(0 if ok else 1)
 
@@ -71,19 +72,22 @@ def _examine(settings: Settings, names: Sequence[TableOptions]) -> Iterator[Chec
     from logging_store.errors import TurnlogError
 
     store = current_stack().database
-    store.deadline_s = TABLE_TIMEOUT_S  # of its statements; each question has a time of its own
+    store.deadline_s = TABLE_TIMEOUT_S  # per statement
     examination = Examination(settings, store, names)
     try:
         with _address(settings) as address, closing(store):  # past the spool
             yield from examination.check_database(address)
-    except TurnlogError as error:  # the embedded one can't be started, or hasn't been made
+    except TurnlogError as error:  # the embedded database can't be started, or doesn't exist
         yield examination.unreachable(error)
     yield from examination.check_machine()
 
 
 @contextmanager
 def _address(settings: Settings) -> Iterator[str]:
-    """Yield the database's own address, if it has one; the embedded one runs meanwhile. Raises `TurnlogError`."""
+    """Yield the database's connection string, or an empty one for Supabase; the embedded database runs meanwhile.
+
+    Raises `TurnlogError`.
+    """
     from conversation.stack import require_log, running_database
 
     if settings.store_kind == "supabase":

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 def command(*, only: str | None, dry_run: bool) -> None:
     """Erase sessions past their project's retention.
 
-    A session's age counts from what was last added to it. The service goes on meanwhile; after an interruption, run
-    the command again and it continues.
+    A session's age counts from its last addition. The service keeps running meanwhile; after an interruption, run the
+    command again and it continues.
     """
-    held_up, forever = 0, False
+    locked, forever = 0, False
     with sigterm_as_interrupt(), open_retention() as retention:
         for project in find_projects(retention, only):
             days = keep_days_of(project)
@@ -39,15 +39,15 @@ def command(*, only: str | None, dry_run: bool) -> None:
                 forever = True
                 click.echo(f"{project.name}: kept for ever")
                 continue
-            held_up += _expire(retention, project, days, dry_run=dry_run)
-    if held_up:
-        raise click.ClickException(f"{held_up:,} sessions are locked by another transaction: run it again")
+            locked += _expire(retention, project, days, dry_run=dry_run)
+    if locked:
+        raise click.ClickException(f"{locked:,} sessions are locked by another transaction: run it again")
     if forever:
         next_step("turnlog projects set PROJECT --keep-days 90  # to keep a project for 90 days")
 
 
 def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool) -> int:
-    """Erase what is older in a project; return how many sessions somebody's lock kept."""
+    """Erase a project's idle sessions; return how many were skipped because another transaction locks them."""
     from logging_store.upkeep.retention import Expired
 
     would = Expired()
@@ -60,7 +60,7 @@ def _expire(retention: Retention, project: Project, days: int, *, dry_run: bool)
     if dry_run or not any(would):
         return 0
     done = Expired()
-    # a bar where a person looks on
+    # a progress bar if the output is a terminal
     with click.progressbar(length=would.sessions, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         for step in retention.expire(project, days, dry_run=False):
             done = done.plus(step)

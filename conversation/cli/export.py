@@ -57,8 +57,8 @@ _WRITTEN_AT_ONCE = 256 * 1024
 def command(*, format_: str, output: Path, session: str | None, **filters: str | None) -> None:
     """Export sessions and interactions, in the order of the sessions' ids.
 
-    The export holds what was stored when it began, each record once, whatever is written meanwhile. Erased sessions
-    are left out.
+    The export holds the records that were stored when it began, each once, whatever is written meanwhile. It leaves
+    erased sessions out.
     """
     from conversation.archive import exporting
     from logging_store.errors import SessionErased, SessionNotFound
@@ -70,7 +70,7 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
         raise click.UsageError("--session names one session; leave the filters out")
     with sigterm_as_interrupt(), open_repository() as repository:
         if waiting := repository.store.backlog().records:
-            click.echo(f"{waiting:,} records wait in the spool of this machine and are not in the export yet", err=True)
+            click.echo(f"{waiting:,} records are in the spool of this machine, and so not in the export", err=True)
         log = ConversationRepository(current_stack().database, repository.project)
         counts = {"sessions": 0, "interactions": 0}
         try:
@@ -84,14 +84,14 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
 
 
 def writer(format_: str) -> Callable[[Iterator[ExportItem]], Iterator[bytes]]:
-    """Return what writes a format."""
+    """Return the writer of a format: from items to chunks of bytes."""
     from conversation.archive.formats import csv_table, fine_tuning, turnlog_lines
 
     return {"turnlog": turnlog_lines.write, "openai-chat": fine_tuning.write, "csv": csv_table.write}[format_]
 
 
 def _query(filters: dict[str, str | None]) -> ops.IdFilters:
-    """Return the filters as the store takes them, checked as those of the API are."""
+    """Return the filters in the store's form, validated as the API's are."""
     from pydantic import ValidationError
 
     from conversation.api.pagination import SessionQuery
@@ -101,13 +101,13 @@ def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     try:
         query = SessionQuery.model_validate(given).to_json()
     except ValidationError as error:
-        (wrong, *_) = error.errors()
-        raise click.UsageError(f"--{wrong['loc'][0]}: {wrong['msg']}".replace("_", "-")) from None
+        (details, *_) = error.errors()
+        raise click.UsageError(f"--{details['loc'][0]}: {details['msg']}".replace("_", "-")) from None
     return cast("ops.IdFilters", {name: value for name, value in query.items() if name not in {"limit", "sort"}})
 
 
 def _counted(exported: Iterator[ExportItem], counts: dict[str, int]) -> Iterator[ExportItem]:
-    """Count what is given out."""
+    """Yield the items, counting sessions and interactions."""
 
     def each(interactions: Iterator[ops.Interaction]) -> Iterator[ops.Interaction]:
         for interaction in interactions:
@@ -121,7 +121,7 @@ def _counted(exported: Iterator[ExportItem], counts: dict[str, int]) -> Iterator
 
 @contextmanager
 def _opened(output: Path) -> Iterator[BinaryIO]:
-    """Yield the file to write to; it gets its name only once it is whole."""
+    """Yield the file to write to; it gets its name only once it is complete."""
     if output == _STDOUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

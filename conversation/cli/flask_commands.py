@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FlaskCommands(AppGroup):
-    """Turnlog's commands as those of an application; each is imported when it is used."""
+    """Turnlog's commands as commands of a Flask application; each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *turnlog.entries]
@@ -41,7 +41,7 @@ def commands(name: str, **settings: Any) -> FlaskCommands:
 
 
 def settings_of_the_environment() -> Settings:
-    """Return the settings. Whoever types `flask …` reads a sentence about a wrong one, not a traceback."""
+    """Return the settings. Under `flask …`, a wrong one ends the command with a sentence, not a traceback."""
     try:
         return Settings.from_environment()
     except Misconfigured as error:

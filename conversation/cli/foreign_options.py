@@ -1,4 +1,4 @@
-"""What `turnlog doctor --table` and `turnlog repair` share: options that name another application's columns."""
+"""Options that name another application's columns, for `turnlog doctor --table` and `turnlog repair`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def naming_columns(command: _Command) -> _Command:
-    """Add the options that say which columns of another application's table hold the ids."""
+    """Add the options for the id columns of another application's table."""
     for option in reversed([
         click.option("--id", "identity", help="The column of a row's id."),
         click.option("--session", help="The column of its session's id."),

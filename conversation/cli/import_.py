@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conversation.archive.entries import Reader
     from conversation.archive.importing import Tally
     from conversation.archive.time_shift import TimeShift
-    from conversation.cli.import_run import Notes
+    from conversation.cli.import_run import RunOptions
 
 FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
 
@@ -28,7 +28,7 @@ FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
         ("import chats.jsonl --format openai-chat --project shop", "Chats as OpenAI takes them, into a project"),
         (
             "import --from-database postgresql://… --interactions public.messages --dry-run",
-            "See how your own tables are understood",
+            "See how your own tables are mapped",
         ),
     ],
 )
@@ -39,9 +39,9 @@ FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
 @click.option("--from-database", "url", metavar="URL", help="Read a database, or a Supabase project at its address.")
 @click.option("--sessions", metavar="TABLE", help="Its table of sessions, as in public.ai_sessions.")
 @click.option("--interactions", metavar="TABLE", help="Its table of interactions, or of messages.")
-@click.option("--map", "maps", multiple=True, metavar="THEIRS=OURS", help="What a column is; =- leaves it out.")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone of times that have none.")
-@click.option("--dry-run", is_flag=True, help="Print how the tables are understood, and store nothing.")
+@click.option("--map", "maps", multiple=True, metavar="THEIRS=OURS", help="Map a column; =- leaves it out.")
+@click.option("--zone", default="UTC", show_default=True, help="The time zone of times without one.")
+@click.option("--dry-run", is_flag=True, help="Print how the tables are mapped, and store nothing.")
 @click.option(
     "--rejects", type=NewFile(), help="Write rejected records and reasons to this file.  [default: FILE.rejects.jsonl]"
 )
@@ -71,10 +71,10 @@ def command(
     FILE holds JSON lines or a JSON array, or either compressed with gzip. Run the same command again after an
     interruption: nothing is stored twice. The exit status is 1 if anything was rejected or contradicts what is stored.
 
-    --shift-to-now is for one run: the next would move the times to another now, and contradict the first.
+    Use --shift-to-now for one run only: the next would move the times to another now, and contradict the first.
     """
     from conversation.cli import import_tables
-    from conversation.cli.import_run import Notes
+    from conversation.cli.import_run import RunOptions
 
     with sigterm_as_interrupt():
         if url is None:
@@ -86,8 +86,8 @@ def command(
                 raise click.UsageError(f"Name the format of {file} with --format: {', '.join(FORMATS)}")
             rejects = rejects or Path("stdin.rejects.jsonl" if str(file) == "-" else f"{file}.rejects.jsonl")
             _require_files_of_their_own(file, rejects, report)
-            notes = Notes(project, rejects, report, patience)
-            tally: Tally | None = _import_file(file, format_, notes, shift_to_now=shift_to_now)
+            run_options = RunOptions(project, rejects, report, patience)
+            tally: Tally | None = _import_file(file, format_, run_options, shift_to_now=shift_to_now)
         else:
             if file or format_ or shift_to_now:
                 raise click.UsageError("--from-database reads tables: leave FILE, --format and --shift-to-now out")
@@ -97,8 +97,8 @@ def command(
                 )
             if rejects is not None and report is not None and _are_one(rejects, report):
                 raise click.UsageError(f"--rejects and --report are both {report}: name two files")
-            asked = (url, sessions, interactions, maps, zone, dry_run, project, rejects, report, patience)
-            tally = import_tables.run(import_tables.Request(*asked))
+            options = (url, sessions, interactions, maps, zone, dry_run, project, rejects, report, patience)
+            tally = import_tables.run(import_tables.Request(*options))
     if tally and (tally.repaired or tally.moved_to_metadata) and report:
         click.echo(f"Repaired ids: {report}")
     if tally and tally.records:
@@ -108,9 +108,9 @@ def command(
     sys.exit(1 if tally and tally.not_stored else 0)
 
 
-def _import_file(file: Path, format_: str, notes: Notes, *, shift_to_now: bool) -> Tally:
+def _import_file(file: Path, format_: str, options: RunOptions, *, shift_to_now: bool) -> Tally:
     from conversation.archive import documents, sources
-    from conversation.cli.import_run import take_in
+    from conversation.cli.import_run import import_entries
 
     read = reader(format_)
     shift = _shift_to_now(file, read) if shift_to_now else None
@@ -118,7 +118,7 @@ def _import_file(file: Path, format_: str, notes: Notes, *, shift_to_now: bool) 
         entries = read(documents.read(source.stream))
         if shift:
             entries = shift.apply(entries)
-        return take_in(entries, str(file), source, notes)
+        return import_entries(entries, str(file), source, options)
 
 
 def _shift_to_now(file: Path, read: Reader) -> TimeShift:
@@ -132,7 +132,7 @@ def _shift_to_now(file: Path, read: Reader) -> TimeShift:
 
 
 def reader(format_: str) -> Reader:
-    """Return what reads a format."""
+    """Return the reader of a format: from documents to entries."""
     from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
 
     readers: dict[str, Reader] = {

@@ -1,4 +1,4 @@
-"""One run of `turnlog import`, whatever it reads: the log that it writes to, its progress, its counts and its end."""
+"""One run of `turnlog import`, from any source: writing, progress, counts and interruptions."""
 
 import json
 import sys
@@ -23,12 +23,12 @@ from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 
 _OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
-_ALWAYS_TOLD = ("sessions", "interactions")
+_ALWAYS_SHOWN = ("sessions", "interactions")
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
-    """What a run is asked for: its project, files for what it rejects and what it repairs, how long it waits."""
+class RunOptions:
+    """Options of a run: its project, the files for rejected and repaired records, how long it waits for the store."""
 
     project: str | None
     rejects: Path
@@ -37,7 +37,7 @@ class Notes:
 
 
 class SessionCount:
-    """A store that counts the sessions it creates: also those that interactions bring along, without a record."""
+    """A store that counts the sessions it creates, also implicit ones, which have no record of their own."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -52,56 +52,56 @@ class SessionCount:
         return getattr(self._store, name)
 
 
-def take_in(entries: Iterable[Entry], name: str, progress: Progress, notes: Notes) -> Tally:
-    """Store what a source states, and print the counts. Raises `click.ClickException` where it ends before its time."""
+def import_entries(entries: Iterable[Entry], name: str, progress: Progress, options: RunOptions) -> Tally:
+    """Store a source's entries and print the counts. Raises `click.ClickException` if the run is cut short."""
     with ExitStack() as stack:
         repository = stack.enter_context(open_repository(creates=True))
-        # past group commit and spool: what an import counts as stored is in the database
+        # without group commit and spool, so that records counted as stored are in the database
         database = SessionCount(current_stack().database)
         log = ConversationRepository(
             cast("Store", database),
-            notes.project or repository.project,
+            options.project or repository.project,
             ledger=repository.ledger,
             redaction=repository.redaction,
         )
         run = Importer(
             log.write,
-            reject=stack.enter_context(_rows(notes.rejects)),
-            report=stack.enter_context(_rows(notes.report)),
+            reject=stack.enter_context(_rows(options.rejects)),
+            report=stack.enter_context(_rows(options.report)),
             on_outage=stack.enter_context(_waiting(current_stack().settings)),
-            patience_s=notes.patience_s,
+            patience_s=options.patience_s,
         )
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             _show(run.run(entries), progress)
         except (KeyboardInterrupt, StoreUnavailable, SourceError) as error:
             reached = f"up to {run.tally.location} of {name}" if run.tally.location else "nothing"
-            click.echo(_told(run.tally, database.created, time.monotonic() - begun))
+            click.echo(_summary(run.tally, database.created, time.monotonic() - started))
             raise click.ClickException(
-                f"{_why(error)}. Stored is {reached}."
+                f"{_reason(error)}. Stored is {reached}."
                 " Run the same command again: it skips that as duplicates and goes on"
             ) from None
-        click.echo(_told(run.tally, database.created, time.monotonic() - begun))
+        click.echo(_summary(run.tally, database.created, time.monotonic() - started))
     if run.tally.not_stored:
-        click.echo(f"Rejected records and reasons: {notes.rejects}")
+        click.echo(f"Rejected records and reasons: {options.rejects}")
     return run.tally
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     match error:
         case KeyboardInterrupt():
             return "Interrupted"
         case SourceError():
             return str(error)
-    return f"The store stays away ({error})"
+    return f"The store stays unavailable ({error})"
 
 
 def _show(progress: Iterator[Tally], source: Progress) -> None:
-    """Run an import, with a bar and a rate where a person looks on."""
-    begun = time.monotonic()
+    """Run an import, with a progress bar and a rate if the output is a terminal."""
+    started = time.monotonic()
 
     def rate(tally: Tally | None) -> str:
-        return f"{tally.records:,} records, {_per_minute(tally, time.monotonic() - begun)}" if tally else ""
+        return f"{tally.records:,} records, {_per_minute(tally, time.monotonic() - started)}" if tally else ""
 
     if not sys.stderr.isatty():
         for _ in progress:
@@ -118,11 +118,11 @@ def _show(progress: Iterator[Tally], source: Progress) -> None:
 
 @contextmanager
 def _waiting(settings: Settings) -> Iterator[Callable[[StoreUnavailable, float], None]]:
-    """Yield what is done while the store is away: say so, and start the embedded one again if it died."""
+    """Yield a function for outages: it prints a message, and restarts the embedded database if it died."""
     server = EmbeddedPostgres(settings.data_dir) if settings.store_kind == "embedded" else None
 
     def wait(error: StoreUnavailable, pause: float) -> None:
-        click.echo(f"The store is away ({error}). Trying again in {pause:.0f} s …", err=True)
+        click.echo(f"The store is unavailable ({error}). Trying again in {pause:.0f} s …", err=True)
         if server:
             try:
                 server.revive()
@@ -138,7 +138,7 @@ def _waiting(settings: Settings) -> Iterator[Callable[[StoreUnavailable, float],
 
 @contextmanager
 def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
-    """Yield what writes a row as a JSON line; the file is made with the first one, in place of an earlier run's."""
+    """Yield a function that writes a row as a JSON line. The first row creates the file anew."""
     if path is not None:
         path.unlink(missing_ok=True)
     with ExitStack() as stack:
@@ -153,18 +153,18 @@ def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
         yield write
 
 
-def _told(tally: Tally, sessions_created: int, seconds: float) -> str:
-    """Return the counts as a table, and how fast it went."""
+def _summary(tally: Tally, sessions_created: int, seconds: float) -> str:
+    """Return the counts as a table, and the rate."""
     header = "".join(f"{outcome:>12}" for outcome in _OUTCOMES)
     lines = [f"{'':12}{header}"]
     for kind, counts in tally.kinds.items():
-        if kind not in _ALWAYS_TOLD and not counts:
+        if kind not in _ALWAYS_SHOWN and not counts:
             continue
         lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in _OUTCOMES))
-    if brought_along := sessions_created - tally.kinds["sessions"]["created"]:
-        lines.append(f"{brought_along:,} sessions created for interactions whose session wasn't there")
+    if implicit := sessions_created - tally.kinds["sessions"]["created"]:
+        lines.append(f"{implicit:,} sessions created for interactions whose session wasn't there")
     if tally.unreadable:
-        lines.append(f"{tally.unreadable:,} more rejected, of which no record could be made")
+        lines.append(f"{tally.unreadable:,} more rejected, which are not valid records")
     if tally.repaired:
         lines.append(f"{tally.repaired:,} session ids repaired")
     if tally.moved_to_metadata:

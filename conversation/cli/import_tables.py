@@ -1,4 +1,4 @@
-"""`turnlog import --from-database`: understands the tables, says so, and takes their rows in."""
+"""`turnlog import --from-database`: maps tables to records, prints the mapping, and imports the rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -27,13 +27,13 @@ from conversation.archive.from_database.tables import Counts, Orphans, Row, Tabl
 from conversation.archive.importing import Tally
 from conversation.archive.sources import SourceError
 from conversation.cli.context import current_settings
-from conversation.cli.import_run import Notes, take_in
+from conversation.cli.import_run import RunOptions, import_entries
 from conversation.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for. `maps`: as `--map` spells them."""
+    """The options of the command line. `maps`: the texts of `--map`."""
 
     url: str
     sessions: str | None
@@ -61,14 +61,14 @@ class RowsRead:
 
 
 def run(request: Request) -> Tally | None:
-    """Print the plan, then store the rows, unless it is a dry run."""
+    """Print the plan, then store the rows unless it is a dry run; return the counts."""
     settings = current_settings()
     try:
         zone = _zone(request.zone)
         with _opened(request.url, settings) as tables:
-            understood = _understand(tables, request)
+            mappings = _map_tables(tables, request)
             for line in plan.lines(
-                understood, _orphans(tables, understood), zone, request.project or settings.turnlog_project
+                mappings, _orphans(tables, mappings), zone, request.project or settings.turnlog_project
             ):
                 click.echo(line)
             if request.dry_run:
@@ -76,14 +76,14 @@ def run(request: Request) -> Tally | None:
                 return None
             click.echo()
             rejects = request.rejects or Path(f"{TableName.parse(request.interactions)}.rejects.jsonl")
-            read = RowsRead(sum(counts.rows for _, counts in understood))
+            read = RowsRead(sum(counts.rows for _, counts in mappings))
             with closing(SeenRows()) as seen:
-                entries = _entries(tables, [each for each, _ in understood], zone, seen, read)
-                return take_in(
+                entries = _entries(tables, [each for each, _ in mappings], zone, seen, read)
+                return import_entries(
                     entries,
                     tables.source_name,
                     read,
-                    Notes(request.project, rejects, request.report, request.patience_s),
+                    RunOptions(request.project, rejects, request.report, request.patience_s),
                 )
     except SourceError as error:
         raise click.ClickException(str(error)) from None
@@ -114,20 +114,20 @@ def _api_key(url: str, settings: Settings) -> str:
     return key.get_secret_value()
 
 
-def _understand(tables: Tables, request: Request) -> list[tuple[TableMapping, Counts]]:
+def _map_tables(tables: Tables, request: Request) -> list[tuple[TableMapping, Counts]]:
     theirs = tables.table(TableName.parse(request.interactions))
     parents = tables.table(TableName.parse(request.sessions)) if request.sessions else None
     if parents and parents.name == theirs.name:
         raise SourceError("--sessions and --interactions are one table: leave --sessions out")
-    stated = overrides.parse(request.maps, ({"sessions": parents} if parents else {}) | {"interactions": theirs})
-    understood = [column_mapping.interactions(theirs, stated, parents)]
+    mapped = overrides.parse(request.maps, ({"sessions": parents} if parents else {}) | {"interactions": theirs})
+    mappings = [column_mapping.interactions(theirs, mapped, parents)]
     if parents:
-        understood.insert(0, column_mapping.sessions(parents, stated, theirs))
-    return [(each, tables.counts(each.table)) for each in understood]
+        mappings.insert(0, column_mapping.sessions(parents, mapped, theirs))
+    return [(each, tables.counts(each.table)) for each in mappings]
 
 
-def _orphans(tables: Tables, understood: Sequence[tuple[TableMapping, Counts]]) -> Orphans | None:
-    match understood:
+def _orphans(tables: Tables, mappings: Sequence[tuple[TableMapping, Counts]]) -> Orphans | None:
+    match mappings:
         case [(parents, _), (children, _)]:
             columns = (each.fields["session_id"] for each in (children, parents))
             return tables.orphans(children.table, next(columns), parents.table, next(columns))
@@ -135,9 +135,9 @@ def _orphans(tables: Tables, understood: Sequence[tuple[TableMapping, Counts]]) 
 
 
 def _entries(
-    tables: Tables, understood: Sequence[TableMapping], zone: Zone, seen: SeenRows, read: RowsRead
+    tables: Tables, mappings: Sequence[TableMapping], zone: Zone, seen: SeenRows, read: RowsRead
 ) -> Iterator[Entry]:
-    """Yield the records of all tables, those of sessions first."""
+    """Yield the records of all tables, sessions first."""
 
     def read_dialogues(each: TableMapping) -> Iterator[Entry]:
         reading = RowReader(each, zone, seen)
@@ -149,4 +149,4 @@ def _entries(
                 return to_records.interactions(reading, rows)
         return message_rows.interactions(reading, rows, zone)
 
-    return chain.from_iterable(map(read_dialogues, understood))
+    return chain.from_iterable(map(read_dialogues, mappings))

@@ -1,4 +1,4 @@
-"""`turnlog index`: indexes for the search what waits for it."""
+"""`turnlog index`: indexes queued interactions for the search."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import click
 from conversation.cli.base import new_command
 from conversation.cli.context import open_database, sigterm_as_interrupt
 
-_STEP_MS = 200  # who writes what is being indexed waits meanwhile
+_STEP_MS = 200  # writers of the rows being indexed wait this long
 
 
 @new_command(
     "index",
     examples=[
-        ("index", "Make everything searchable at once, after a large import say"),
+        ("index", "Make everything searchable at once, for example after a large import"),
         ("index --all", "Index everything again, after rows were changed by SQL"),
     ],
 )

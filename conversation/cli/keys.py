@@ -1,4 +1,4 @@
-"""`turnlog keys …`: who may call, and what."""
+"""`turnlog keys …`: API keys and their scopes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conversation.access.callers import Scope
     from conversation.access.key_registry import KeyRegistry, NewKey
 
-#: `conversation.access` says what these are; tests/cli compares. To import it takes longer than to print a help.
+#: Copies of the values in `conversation.access`, whose import takes longer than a help text; tests/cli compares them.
 KINDS = ("secret", "publishable")
 SCOPES = ("log", "read", "edit", "erase", "admin")
 
@@ -47,7 +47,7 @@ def command() -> None:
         ("keys create --scope read --expires 90d --name dashboard", "A key that only reads, for 90 days"),
     ],
 )
-@click.option("--project", type=PROJECT, help="The project it opens.  [default: TURNLOG_PROJECT]")
+@click.option("--project", type=PROJECT, help="The key's project.  [default: TURNLOG_PROJECT]")
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
@@ -101,7 +101,7 @@ def create(
 def show(*, project: str | None, as_json: bool) -> None:
     """List keys. Secrets are never stored, so they can't be shown."""
     from conversation.access.key_registry import KeyRegistry
-    from conversation.columns import in_columns
+    from conversation.cli.columns import to_columns
 
     with open_database() as database:
         found = KeyRegistry(database).list(project)
@@ -110,7 +110,7 @@ def show(*, project: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"keys": keys}))
         return
     header = ["id", "key", "project", "kind", "scopes", "state", "last used", "name", "origins"]
-    click.echo(in_columns([header, *(_row(key) for key in found)]))
+    click.echo(to_columns([header, *(_row(key) for key in found)]))
     if not found:
         next_step("turnlog keys create --name backend")
 
@@ -173,7 +173,7 @@ def _explain(key: Key) -> str:
     ends = f", until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
     pages = f", from pages of {', '.join(sorted(key.origins))}" if key.origins else ""
     may = f"It opens the project {key.project} for {', '.join(sorted(key.scopes))}{pages}{ends}."
-    # a publishable key is in every page's source: to keep it secret would be in vain
+    # a publishable key is in every page's source, so it needs no safe place
     keep = "Store it now: it can't be shown again. " if key.kind == "secret" else ""
     return keep + may
 
@@ -189,18 +189,18 @@ def _row(key: Key) -> list[str]:
 
 
 def _find(registry: KeyRegistry, name: str) -> Key:
-    """Return the key that is meant by an id, or by how the key begins."""
-    meant = [
+    """Return the key with this id or prefix. Raises `click.ClickException` unless there is exactly one."""
+    matching = [
         key
         for key in registry.list()
         if str(key.id) == name.lower()
         or name.startswith(key.hint)
         or (name.startswith("turnlog_") and key.hint.startswith(name))
     ]
-    if len(meant) != 1:
+    if len(matching) != 1:
         raise click.ClickException(
             "There is no such key. See all: turnlog keys list"
-            if not meant
+            if not matching
             else "Several keys begin like that: name one by its id, from turnlog keys list"
         )
-    return meant[0]
+    return matching[0]

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from conversation.cli.base import new_command
+from conversation.cli.columns import to_columns
 from conversation.cli.context import open_repository
-from conversation.columns import in_columns
 
 if TYPE_CHECKING:
     from conversation.proof.comparison import Comparison
     from logging_store import operations as ops
     from logging_store.repository import ConversationRepository
 
-_SHOWN = 20  # findings of a kind, and gaps of a session, that people read; --json has more
+_SHOWN = 20  # findings per kind and gaps per session in the text output; --json has more
 _SESSIONS_AT_ONCE = 1000
 _RANGES = 1000  # the most gaps of one session that --json lists
 
@@ -27,7 +27,7 @@ _RANGES = 1000  # the most gaps of one session that --json lists
     "ledger",
     examples=[
         ("ledger", "Find gaps and repeats in the turns that callers count"),
-        ("ledger --client-file sent.jsonl", "Look up every line that a client kept of what it sent"),
+        ("ledger --client-file sent.jsonl", "Look up every record that a client says it sent"),
         ("ledger --session support-1234", "Look at one session"),
     ],
 )
@@ -59,7 +59,7 @@ def command(*, client_file: Path | None, session: str | None, as_json: bool) -> 
 
 def _report(comparison: Comparison) -> str:
     counts = {name: count for name, count in comparison.to_json().items() if name != "findings"}
-    lines = [in_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})]
+    lines = [to_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})]
     for finding in comparison.findings:
         names = " ".join(
             json.dumps(name, ensure_ascii=False) for name in (finding.session_id, finding.interaction_id) if name
@@ -67,12 +67,12 @@ def _report(comparison: Comparison) -> str:
         lines.append(
             f"{finding.verdict}: {names} ({finding.detail})" if names else f"{finding.verdict}: {finding.detail}"
         )
-    lines.append("All that was sent is accounted for." if comparison.holds else "NOT all that was sent is there.")
+    lines.append("Every record sent is accounted for." if comparison.holds else "NOT every record sent is there.")
     return "\n".join(lines)
 
 
 def _show_gaps(repository: ConversationRepository, session: str | None, *, as_json: bool) -> bool:
-    """Print the sessions whose turn counters lack something; return whether no turn is missing."""
+    """Print the sessions with missing or doubled turns; return whether none is missing."""
     from logging_store import operations as ops
 
     ranges = _RANGES if as_json else _SHOWN
@@ -88,7 +88,7 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
         return not missing
     if found:
         header = ["session", "first", "last", "missing", "doubled", "gaps"]
-        click.echo(in_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
+        click.echo(to_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
     click.echo(f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions.")
     return not missing
 

@@ -22,7 +22,7 @@ SECTIONS = {
     },
     "Access and projects": {
         "keys": Entry(f"{_ROOM}.keys", "Create, list, revoke and rotate API keys."),
-        "projects": Entry(f"{_ROOM}.projects", "List projects, set how long each is kept."),
+        "projects": Entry(f"{_ROOM}.projects", "List projects and set their retention."),
     },
     "Data": {
         "import": Entry(f"{_ROOM}.import_", "Import conversations from a file or a database."),
@@ -69,7 +69,7 @@ command = click.version_option(VERSION, message="turnlog %(version)s")(command)
 
 
 def how_to_call() -> str:
-    """Return what a person types for `turnlog` on this machine: in a checkout it isn't on the PATH by itself."""
+    """Return the command line for `turnlog` on this machine: in a checkout it isn't on the PATH."""
     if which("turnlog"):
         return "turnlog"
     beside = Path(sys.executable).with_name("turnlog")

@@ -1,4 +1,4 @@
-"""`turnlog open`: the pages, in a browser."""
+"""`turnlog open`: opens the pages in a browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conversation.cli.context import current_settings
 @new_command("open", examples=[("open", "Open the pages of the service on this machine")])
 @click.option("--print", "print_only", is_flag=True, help="Print the address and open nothing.")
 def command(*, print_only: bool) -> None:
-    """Open the pages in your browser, and print their address. TURNLOG_HOST and PORT say where."""
+    """Open the pages in your browser, and print their address. TURNLOG_HOST and PORT set it."""
     url = current_settings().url
     click.echo(url)
     if not print_only and not webbrowser.open(url):

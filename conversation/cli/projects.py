@@ -1,4 +1,4 @@
-"""`turnlog projects …`: which projects there are, and how long each is kept."""
+"""`turnlog projects …`: the projects and their retention."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command() -> None:
 @new_command("list", examples=[("projects list", "See all projects")])
 def show() -> None:
     """List projects and their retention."""
-    from conversation.columns import in_columns
+    from conversation.cli.columns import to_columns
 
     with open_retention() as retention:
         found = retention.projects()
@@ -32,11 +32,11 @@ def show() -> None:
     for project in found:
         days = keep_days_of(project)
         if days is None:
-            kept = "ever: TURNLOG_KEEP_DAYS is not set here"
+            kept = "ever: TURNLOG_KEEP_DAYS is not set"
         else:
-            kept = f"{days:,} days" if project.keep_days else f"{days:,} days, as TURNLOG_KEEP_DAYS says here"
+            kept = f"{days:,} days" if project.keep_days else f"{days:,} days, the default of TURNLOG_KEEP_DAYS"
         rows.append((project.name, kept))
-    click.echo(in_columns(rows))
+    click.echo(to_columns(rows))
 
 
 @new_command(
@@ -47,7 +47,9 @@ def show() -> None:
     ],
 )
 @click.argument("project")
-@click.option("--keep-days", type=click.IntRange(1, 36500), help="Keep sessions for so many days after their last use.")
+@click.option(
+    "--keep-days", type=click.IntRange(1, 36500), help="Keep sessions for this many days after their last addition."
+)
 @click.option("--keep-default", is_flag=True, help="Let TURNLOG_KEEP_DAYS decide.")
 def set_project(*, project: str, keep_days: int | None, keep_default: bool) -> None:
     """Set a PROJECT's retention."""

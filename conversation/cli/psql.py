@@ -32,7 +32,7 @@ def command(*, arguments: Sequence[str]) -> None:
     require_log(settings)
     with running_database(settings) as conninfo:
         program, environment = binaries.psql(conninfo, arguments)
-        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends a statement, not psql
+        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends a statement, not psql
         try:
             status = subprocess.run(program, env=environment, check=False).returncode
         finally:

@@ -57,7 +57,7 @@ def command(
     announce(settings)
     require_address(settings)
     require_log(settings)
-    values = _parsed(fills)
+    values = _parse_fills(fills)
     try:
         with running_database(settings) as address, foreign_tables(address) as tables:
             found = resolve(TableOptions(table, identity, session, parent, parent_id, not no_parent), tables.describe)
@@ -69,14 +69,14 @@ def command(
     except AmbiguousError as error:
         raise click.UsageError(str(error)) from error
     except StoreUnavailable as error:  # perhaps during the commit
-        raise click.ClickException(f"{error} (a dry run tells whether anything was changed)") from error
+        raise click.ClickException(f"{error} (a dry run shows whether anything was changed)") from error
     except TurnlogError as error:
         raise click.ClickException(f"nothing was changed: {error}") from error
-    _tell(found, before, report)
-    _conclude(found, report, fills, applies=applies, expect=expect)
+    _print_report(found, before, report)
+    _print_outcome(found, report, fills, applies=applies, expect=expect)
 
 
-def _parsed(fills: Sequence[str]) -> dict[str, str]:
+def _parse_fills(fills: Sequence[str]) -> dict[str, str]:
     values = {}
     for fill in fills:
         column, equals, value = fill.partition("=")
@@ -92,18 +92,18 @@ def _require_fills(table: ForeignTable, before: dict[str, Any], values: dict[str
     if table.parent is None:
         return
     if table.parent.column in values:
-        raise AmbiguousError(f"--set {table.parent.column}: that is the id, which is known")
+        raise AmbiguousError(f"--set {table.parent.column}: that is the id, which the repair sets")
     lacking = [column for column in table.parent_needs if column not in values]
     if lacking and (before["blank_sessions"] or before["missing"]["sessions"]):
         raise AmbiguousError(
-            f"no row can be made in {table.parent.relation} without {', '.join(lacking)}: say what to put there with "
+            f"no row can be created in {table.parent.relation} without {', '.join(lacking)}: give values with "
             + " ".join(f"--set {column}=VALUE" for column in lacking)
         )
 
 
-def _tell(table: ForeignTable, before: dict[str, Any], report: dict[str, Any]) -> None:
-    """Print what is repaired, and what is left."""
-    from conversation.columns import in_columns
+def _print_report(table: ForeignTable, before: dict[str, Any], report: dict[str, Any]) -> None:
+    """Print what is repaired and what is left."""
+    from conversation.cli.columns import to_columns
     from conversation.doctor.findings import number_of, some
 
     where = f"{table.relation}: {number_of(before['rows'], 'row')}, identity {table.id.column}"
@@ -115,19 +115,19 @@ def _tell(table: ForeignTable, before: dict[str, Any], report: dict[str, Any]) -
     repeated = before["repeated"]
     rows = [
         ("what", "rows", "for example"),
-        ("sessions made", f"{report['parents']:,}", some(examples["parents"], report["parents"])),
+        ("sessions created", f"{report['parents']:,}", some(examples["parents"], report["parents"])),
         ("empty ids filled", f"{report['ids']:,}", some(ids, report["ids"])),
         ("empty sessions filled", f"{report['sessions']:,}", some(sessions, report["sessions"])),
         ("repeated ids, left as they are", f"{repeated['rows']:,}", some(repeated["examples"], repeated["values"])),
     ]
-    click.echo(f"{where}\n\n{in_columns(rows, numbers={1})}\n")
+    click.echo(f"{where}\n\n{to_columns(rows, numbers={1})}\n")
 
 
 def _quoted(value: str | None) -> str:
     return "null" if value is None else repr(value)
 
 
-def _conclude(
+def _print_outcome(
     table: ForeignTable, report: dict[str, Any], fills: Sequence[str], *, applies: bool, expect: int | None
 ) -> None:
     from conversation.doctor.findings import number_of
@@ -141,6 +141,6 @@ def _conclude(
         click.echo(f"Done: {number_of(changed, 'row')} changed." if changed else "There was nothing to do.")
     elif changed:
         again = table.repair(*(part for fill in fills for part in ("--set", fill)), "--apply", "--expect", str(changed))
-        click.echo(f"A dry run: nothing was changed. {number_of(changed, 'row')} would be, by\n  {again}")
+        click.echo(f"A dry run: nothing was changed. {number_of(changed, 'row')} would be. To change them:\n  {again}")
     else:
         click.echo("There is nothing to do.")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @new_command(
     "restore",
     examples=[
-        ("restore turnlog.backup", "Into an empty database, which is made if need be"),
-        ("restore --force turnlog.backup", "Into a database where a first start made only a key"),
+        ("restore turnlog.backup", "Into an empty database, which is created if needed"),
+        ("restore --force turnlog.backup", "Into a database that has only the key of a first start"),
     ],
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def command(*, file: Path, force: bool) -> None:
     """Put the backup FILE into an empty database, bring its schema up to date, and examine it. - is standard input.
 
-    All of it happens or nothing. A database that holds conversations is never touched. The exit status is 1 if
-    anything is wrong afterwards, too.
+    Either everything is restored or nothing. A database with conversations is never touched. The exit status is also 1
+    if the examination finds anything wrong.
     """
     from conversation.stack import running_database
     from logging_store.postgres import backup
@@ -44,11 +44,11 @@ def command(*, file: Path, force: bool) -> None:
     if settings.store_kind == "supabase":
         raise click.ClickException(NEEDS_ADDRESS.format("restore a backup", "import"))
     with sigterm_as_interrupt(), _opened(file) as opened:
-        manifest = backup.read_manifest(opened)  # before an embedded database is made for it
+        manifest = backup.read_manifest(opened)  # before an embedded database is created for it
         version = manifest.server_version.split()[0]
         click.echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {version}.")
         with running_database(settings) as conninfo:
-            _tell(backup.restore(conninfo, opened, replace_keys=force))
+            _print_restored(backup.restore(conninfo, opened, replace_keys=force))
             is_well = _examine(settings, conninfo)
     if is_well:
         next_step("turnlog serve")
@@ -61,12 +61,12 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         with file.open("rb") as opened:
             yield opened
         return
-    with tempfile.TemporaryFile() as copy:  # a backup is read from its end, which a pipe doesn't have
+    with tempfile.TemporaryFile() as copy:  # a backup is read from its end, and a pipe can't seek
         shutil.copyfileobj(sys.stdin.buffer, copy)
         yield cast("BinaryIO", copy)
 
 
-def _tell(done: backup.Restored) -> None:
+def _print_restored(done: backup.Restored) -> None:
     if done.replaced:
         click.echo(f"Replaced what the database held: {', '.join(done.replaced)}.")
     for column in done.added:
@@ -77,9 +77,9 @@ def _tell(done: backup.Restored) -> None:
 
 
 def _examine(settings: Settings, conninfo: str) -> bool:
-    """Look at the restored database as `doctor` does; print what is wrong, and tell whether all is well."""
+    """Examine the restored database as `doctor` does; print findings, and return whether there are none."""
+    from conversation.cli.columns import table_of_checks
     from conversation.doctor.examination import TABLE_TIMEOUT_S, Examination
-    from conversation.doctor.findings import to_table
 
     store = current_stack().database
     store.deadline_s = TABLE_TIMEOUT_S
@@ -87,7 +87,7 @@ def _examine(settings: Settings, conninfo: str) -> bool:
         checks = list(Examination(settings, store).check_database(conninfo))
     wrong = [check for check in checks if not check.is_ok]
     if wrong:
-        click.echo(to_table(wrong))
+        click.echo(table_of_checks(wrong))
     else:
         click.echo(f"Examined it: {len(checks)} checks, all is well.")
     return not wrong

@@ -1,4 +1,4 @@
-"""What `turnlog projects` and `turnlog expire` share: the projects, and how long each is kept."""
+"""Projects and their retention, for `turnlog projects` and `turnlog expire`."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def find_projects(retention: Retention, only: str | None) -> list[Project]:
 
 
 def keep_days_of(project: Project) -> int | None:
-    """Return for how many days a project is kept; None: for ever."""
+    """Return for how many days a project's sessions are kept; None: for ever."""
     return project.keep_days or current_settings().turnlog_keep_days

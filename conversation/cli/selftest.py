@@ -10,8 +10,8 @@ import click
 from conversation.cli.base import new_command
 from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
 
-_SHOWN = 20  # broken promises of a kind
-_PATIENCE_S = 60  # for a turn: the database may be slow, and shall say so itself
+_SHOWN = 20  # violations printed per check
+_MAX_WAIT_S = 60  # for a write's turn: long, so that a slow database reports its own error
 
 
 @new_command(
@@ -29,7 +29,7 @@ def command(*, writers: int, rounds: int) -> None:
     The test writes into a project of its own, reads everything back, and deletes the project. The exit status is 1 if
     any promise was broken.
     """
-    from conversation.columns import in_columns
+    from conversation.cli.columns import to_columns
     from conversation.proof import selftest
     from logging_store.group_commit import GroupCommit
     from logging_store.repository import ConversationRepository
@@ -38,11 +38,11 @@ def command(*, writers: int, rounds: int) -> None:
         project = selftest.new_project()
         click.echo(f"Writing into the project {project}, which is deleted afterwards …")
         report = selftest.run(
-            # past the spool: what it kept would come to the database after the self-test is over
-            ConversationRepository(GroupCommit(current_stack().database, _PATIENCE_S), project),
+            # without the spool, which could deliver records after the self-test is over
+            ConversationRepository(GroupCommit(current_stack().database, _MAX_WAIT_S), project),
             writers=writers,
             rounds=rounds,
-            chance=random.Random(),  # noqa: S311 - of the calls' order
+            chance=random.Random(),  # noqa: S311 - only shuffles the calls
         )
     milliseconds = {share: f"{report.latency_s(share) * 1000:.0f} ms" for share in (0.5, 0.99)}
     click.echo(
@@ -50,7 +50,7 @@ def command(*, writers: int, rounds: int) -> None:
         f"{report.calls / report.seconds:,.0f} calls/s, p50 {milliseconds[0.5]}, p99 {milliseconds[0.99]}\n"
     )
     rows = [[check.name, f"{check.looked_at:,}", f"{len(check.wrong):,}"] for check in report.checks]
-    click.echo(in_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
+    click.echo(to_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
     for check in report.checks:
         for sentence in check.wrong[:_SHOWN]:
             click.echo(f"{check.name}: {sentence}")

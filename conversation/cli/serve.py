@@ -47,6 +47,6 @@ def serve() -> None:
 
 
 def _application() -> Flask:
-    # by its name: the module at the top names all rooms, and no room imports it
+    # by name: app.py imports all rooms, so no room may import it
     application: Flask = importlib.import_module("app").create_app()
     return application

@@ -1,4 +1,4 @@
-"""`turnlog spool …`: what waits on this machine's disk, and what the store has refused after all."""
+"""`turnlog spool …`: records that wait on this machine's disk, and those that the store refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _number = click.argument("number", type=click.IntRange(min=1))
     cls=Group,
     help="Show what waits on this machine's disk, and handle dead letters: records that the store refused.",
     examples=[
-        ("spool status", "How much waits, and how many dead letters there are"),
+        ("spool status", "Count waiting records and dead letters"),
         ("spool list", "All dead letters, with reasons"),
         ("spool retry --all", "Send them again, after the reason is fixed"),
     ],
@@ -34,7 +34,7 @@ def command() -> None:
     pass
 
 
-@new_command("status", examples=[("spool status", "How much waits on this machine")])
+@new_command("status", examples=[("spool status", "Count what waits on this machine")])
 def status() -> None:
     """Show how many records wait for delivery, and how many dead letters there are."""
     directory = _directory()
@@ -100,9 +100,9 @@ def retry(number: int | None, *, every: bool) -> None:
         raise click.UsageError("Give the number of one dead letter, or --all")
     refused = 0
     store = current_stack().repository.store
-    # where letters wait is a log, even if its database was lost: a new one is made, as `turnlog serve` does
+    # dead letters belong to a log even if its database is lost: as `turnlog serve`, this creates a new one
     with open_address(creates=True), closing(store):
-        for letter in _every() if number is None else [_find(number)]:
+        for letter in _all_letters() if number is None else [_find(number)]:
             receipt, gone = dead_letters.retry(store, _dead_letters(), letter)
             refused += not gone
             click.echo(f"{letter.number}  {dead_letters.describe(receipt, '  ')}")
@@ -126,7 +126,7 @@ for each in (status, list_dead_letters, show, retry, discard):
     command.add_command(each)
 
 
-def _every() -> Iterator[DeadLetter]:
+def _all_letters() -> Iterator[DeadLetter]:
     after = 0
     while page := _dead_letters().list(_PAGE, after):
         yield from page

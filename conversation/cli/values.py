@@ -1,4 +1,4 @@
-"""The kinds of values that options take, each refused with an example of a right one."""
+"""Value types of options; an invalid value is refused with an example of a valid one."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class _Span(click.ParamType[timedelta]):
 
 
 class Origin(click.ParamType[str]):
-    """A site, as browsers name it."""
+    """The origin of a web site, as browsers send it."""
 
     name = "origin"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from conversation.setting_types import exact_origin
+        from conversation.settings.value_types import exact_origin
 
         try:
             return exact_origin(value)
@@ -70,7 +70,7 @@ class Time(click.ParamType[datetime]):
 
 
 class NewFile(click.Path):
-    """A file in a folder that exists: checked before anything is done, not when the first line is written.
+    """A file to write, whose folder must exist; this is checked before the command begins.
 
     `allow_dash`: - is standard output.
     """

@@ -1,4 +1,4 @@
-"""`turnlog verify-report`: whether a report of an erasure is this service's, and unchanged."""
+"""`turnlog verify-report`: verifies that an erasure report is from this service and unchanged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from conversation.cli.base import new_command
 from conversation.cli.context import open_database
 
 
-@new_command("verify-report", examples=[("verify-report report.json", "Check a report that an erasure answered")])
+@new_command("verify-report", examples=[("verify-report report.json", "Check the report that an erasure returned")])
 @click.argument("file", type=click.File("rb"))
 def command(*, file: BinaryIO) -> None:
-    """Verify a signed erasure report. FILE is the JSON that an erasure answered; - is standard input.
+    """Verify a signed erasure report. FILE is the JSON that an erasure returned; - is standard input.
 
     Prints the query that counts what is left of the erased data: run it with `turnlog psql -c`.
     """
@@ -29,7 +29,7 @@ def command(*, file: BinaryIO) -> None:
     if not (isinstance(report, dict) and isinstance(project := report.get("project"), str)):
         raise click.ClickException(f"{file.name} is not a report: it names no project")
     with open_database() as database:
-        # asking makes a key where there is none: not for what anybody wrote into a file
+        # the query creates a missing key, which must not happen for a made-up project name
         known = database.ask(ops.PROJECTS, project, ops.NoQuery())["projects"]
         right = bool(known) and erasure_reports.verify(
             report, database.ask(ops.REPORT_KEY, project, ops.NoQuery())["key"]

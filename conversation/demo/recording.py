@@ -12,7 +12,7 @@ from logging_store.repository import ConversationRepository
 
 
 def is_empty(log: ConversationRepository) -> bool:
-    """Tell whether a project has neither sessions nor folders."""
+    """Return whether a project has neither sessions nor folders."""
     return not (log.sessions({"limit": 1})["sessions"] or log.folders({"limit": 1})["folders"])
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from conversation.columns import in_columns
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -37,21 +35,6 @@ class Check:
 def to_json(checks: Sequence[Check]) -> str:
     ok = all(check.is_ok for check in checks)
     return json.dumps({"ok": ok, "checks": [check.to_json() for check in checks]}, ensure_ascii=False)
-
-
-def to_table(checks: Sequence[Check]) -> str:
-    """Return a table with a row for each passed check and each finding; fixes have rows of their own."""
-    rows = [("check", "state", "what")]
-    for check in checks:
-        if check.is_ok:
-            rows.append((check.name, "ok", check.summary))
-        for finding in check.findings:
-            rows.append(
-                (check.name, "TROUBLE", " ".join(finding.found.split()))
-            )  # drivers' messages may have several lines
-            rows.append(("", "", finding.means))
-            rows += [("", "  fix:", command) for command in finding.fix]
-    return in_columns(rows)
 
 
 def some(examples: Sequence[Any], count: int) -> str:

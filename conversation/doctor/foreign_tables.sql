@@ -64,7 +64,7 @@ $$;
 
 
 -- An expression in SQL: an id's text, so that those of two columns are the same text where they are the same identity. The
--- kinds are those of both columns: next to a UUID or a number a text is read as one, in whatever spelling, if it can be.
+-- `kinds`: the types of both columns. Beside a UUID or a number, a text is cast to that type if it can be.
 create function pg_temp.comparable(expression text, kinds text[]) returns text
 language sql immutable
 as $$

@@ -1,7 +1,7 @@
 """The web pages: a log viewer for people.
 
 The server renders them completely, so that they work without JavaScript, and they load nothing from other hosts. They
-read the log as the API does, with the rights of whoever signed in. Conversations are untrusted text: always escaped.
+read the log as the API does, with the rights of the signed-in caller. Conversations are untrusted text: always escaped.
 """
 
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from conversation import access, refusals
 from conversation.access import Scope
 from conversation.api import problems
 from conversation.pages import jinja_filters
-from conversation.problem_codes import ProblemCode
+from conversation.refusals.codes import ProblemCode
 
 #: Messages shown after a form was processed. The URL carries the name, never the text.
 FLASH_MESSAGES = {

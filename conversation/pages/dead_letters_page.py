@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request, url_for
 
 from conversation import access, pages
-from conversation.api import http
-from conversation.problem_codes import Refused
+from conversation.api import caller
+from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store.batches import Receipt
 from logging_store.spool import DeadLetters
@@ -31,7 +31,7 @@ def dead_letters() -> Response:
 @blueprint.post("/dead-letters/<int:number>/retry")
 @access.page("admin", service_wide=True)
 def retry(number: int) -> Response:
-    receipt, is_resolved = letters_module.retry(http.repository().store, _letters(), _find(number))
+    receipt, is_resolved = letters_module.retry(caller.repository().store, _letters(), _find(number))
     if not is_resolved:
         return _page(number - 1, 409, rejected=(number, letters_module.describe(receipt, ": ")))
     message = {"spooled": "letter-spooled", "rejected": "letter-erased"}.get(receipt.receipt, "letter-stored")

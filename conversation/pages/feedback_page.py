@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request, url_for
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from conversation import access, pages
-from conversation.api import http, problems, requests
+from conversation.api import caller, problems, requests
 from logging_store import operations as ops
 from logging_store.batches import Receipt
 from logging_store.records.models import Feedback
@@ -52,9 +52,9 @@ def give(session: str, interaction: str) -> Response:
         return _back(session, interaction, "feedback-empty")
     about = {"session_id": session, "interaction_id": interaction, "author": author()}
     records = [requests.validate(Feedback, {**about, "name": name, "value": value}) for name, value in values.items()]
-    results = http.repository().write(records)
+    results = caller.repository().write(records)
     if rejected := next((each.receipt for each in results if not each.receipt.acknowledged), None):
-        return problems.refused(rejected, {})
+        return problems.receipt_problem(rejected, {})
     return _back(session, interaction, _message([each.receipt for each in results]))
 
 
@@ -96,4 +96,4 @@ def _message(receipts: Sequence[Receipt]) -> str:
 
 def _back(session: str, interaction: str, message: str) -> Response:
     url = url_for("pages_session.session_page", session=session, turn=interaction, message=message)
-    return pages.redirect(f"{url}#i-{http.repository().interaction_id(session, interaction)}")
+    return pages.redirect(f"{url}#i-{caller.repository().interaction_id(session, interaction)}")

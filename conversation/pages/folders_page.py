@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flask import Blueprint, Response, request, url_for
 
 from conversation import access, pages
-from conversation.api import cursors, http, pagination
+from conversation.api import caller, cursors, pagination
 from conversation.pages import forms
 from logging_store import operations as ops
 
@@ -25,7 +25,7 @@ class Week(NamedTuple):
 @access.page("read")
 def folders() -> Response:
     query = forms.read(pagination.FoldersQuery)
-    page = http.repository().folders(query.to_json())
+    page = caller.repository().folders(query.to_json())
     following = cursors.folders_cursor(page["after"])
     return pages.render(
         "folders.html",
@@ -40,7 +40,7 @@ def folders() -> Response:
 @blueprint.get("/folders/<name:folder>")
 @access.page("read")
 def folder(folder: str) -> Response:
-    page = http.repository().folder(folder, forms.read(pagination.FolderQuery).to_json())
+    page = caller.repository().folder(folder, forms.read(pagination.FolderQuery).to_json())
     found, following = page["folder"], cursors.folder_cursor(page["after"])
     return pages.render(
         "folder.html",

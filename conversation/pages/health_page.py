@@ -7,8 +7,8 @@ from flask import Blueprint, Response, current_app
 from pydantic import SecretStr
 
 from conversation import access, pages
+from conversation.api import caller
 from conversation.api import health as readiness
-from conversation.api import http
 from conversation.settings import Settings
 from logging_store.metrics import ledger
 
@@ -21,17 +21,17 @@ _OUTCOMES = (*ledger.OUTCOMES, "in_flight")
 @blueprint.get("/health")
 @access.page("admin", service_wide=True)
 def health() -> Response:
-    log = http.repository()
+    log = caller.repository()
     settings: Settings = current_app.extensions["turnlog_settings"]
-    looked = readiness.look(log.store)
+    checked = readiness.check_store(log.store)
     totals = log.ledger.totals()
     return pages.render(
         "health.html",
-        state=looked.status,
-        error=str(looked.error) if looked.error else None,
+        state=checked.status,
+        error=str(checked.error) if checked.error else None,
         kind=settings.store_kind,
-        store=looked.settings,
-        backlog=looked.backlog,
+        store=checked.settings,
+        backlog=checked.backlog,
         received=totals["received"],
         outcomes=[(name.replace("_", " "), totals[name]) for name in _OUTCOMES],
         delivered=[(name, totals[f"delivered_{name}"]) for name in ledger.DELIVERED],

@@ -10,8 +10,8 @@ from conversation import access, pages
 from conversation.access.api_keys import Key, KeyKind
 from conversation.access.callers import Scope
 from conversation.access.key_registry import KeyRegistry
-from conversation.problem_codes import Refused
-from conversation.setting_types import exact_origin
+from conversation.refusals.codes import Refused
+from conversation.settings.value_types import exact_origin
 from logging_store.records.values import Name
 
 blueprint = Blueprint("pages_keys", __name__)

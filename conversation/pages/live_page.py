@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from conversation import access, pages
-from conversation.api import cursors, http, pagination
+from conversation.api import caller, cursors, pagination
 from conversation.pages import forms
 
 blueprint = Blueprint("pages_live", __name__)
@@ -17,7 +17,7 @@ def live() -> Response:
     query, errors = forms.read_with_times(pagination.RecentQuery)
     filters = forms.without(forms.parameters(), "cursor", *errors)
     in_span = query.not_before is not None or query.before is not None
-    page = http.repository().recent(query.to_json() | {"limit": INTERACTIONS})
+    page = caller.repository().recent(query.to_json() | {"limit": INTERACTIONS})
     return pages.render(
         "live.html",
         422 if errors else 200,

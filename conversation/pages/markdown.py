@@ -1,7 +1,7 @@
 """Renders Markdown from models as safe HTML.
 
 The text is untrusted: HTML in it stays text, links may lead to http(s) only and send no referrer, and images become
-links, since loading one would tell its owner who is reading.
+links, since loading one would reveal the reader to its owner.
 """
 
 import re

@@ -8,9 +8,8 @@ from flask import Blueprint, Response, current_app, url_for
 from pydantic import ConfigDict
 
 from conversation import access, pages
-from conversation.api import http, pagination
-from conversation.api.overview import look, span_of
-from conversation.api.overview_schemas import Span
+from conversation.api import caller, pagination
+from conversation.api.overview import Span, build_overview, parse_span
 from conversation.pages import charts, forms
 from conversation.settings import Settings
 from logging_store.errors import StoreBusy, StoreUnavailable
@@ -51,7 +50,7 @@ def overview() -> Response:
     query, errors = forms.read_with_times(Query)
     if errors:
         query = Query()
-    span = span_of(query, datetime.now(UTC).replace(microsecond=0))  # form fields have whole seconds
+    span = parse_span(query, datetime.now(UTC).replace(microsecond=0))  # form fields have whole seconds
     chosen = query.span or (None if query.not_before else "24h")
     status = 422 if errors else 200
     page: dict[str, Any] = {
@@ -64,8 +63,8 @@ def overview() -> Response:
         "dead_letters": _dead_letters(),
     }
     try:
-        found = look(span)
-        is_new = not found["total"]["interactions"] and not http.repository().sessions({"limit": 1})["sessions"]
+        found = build_overview(span)
+        is_new = not found["total"]["interactions"] and not caller.repository().sessions({"limit": 1})["sessions"]
     except StoreUnavailable as error:
         return pages.render("overview.html", 503, found=None, is_slow=isinstance(error, StoreBusy), **page)
     return pages.render(
@@ -106,7 +105,7 @@ def _list_url_for(endpoint: str, span: Span, **always: Any) -> Callable[..., str
 def _backlog() -> Backlog | None:
     """Return the spool of this machine. It is shared by all projects, so only the service's own project sees it."""
     settings: Settings = current_app.extensions["turnlog_settings"]
-    log = http.repository()
+    log = caller.repository()
     return log.store.backlog() if log.project == settings.turnlog_project else None
 
 

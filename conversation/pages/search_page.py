@@ -17,7 +17,7 @@ blueprint = Blueprint("pages_search", __name__)
 def search() -> Response:
     query, errors = forms.read_with_times(pagination.SearchQuery)
     parameters = forms.without(forms.parameters(), *errors)
-    page = searching.found(query) if parameters else None
+    page = searching.search_page(query) if parameters else None
     next_url: str | None = None
     if page and page.next:
         next_parameters: dict[str, Any] = {**parameters, "cursor": page.next}
@@ -37,4 +37,4 @@ def search() -> Response:
 def _view_of(hit: searching.Hit) -> dict[str, Any]:
     snippet = hit["snippet"]
     is_cut_off = snippet.starts_at + len(snippet.text) < (hit["length"] or 0)
-    return {**hit, "pieces": list(snippets.parted(snippet)), "is_cut_off": is_cut_off}
+    return {**hit, "pieces": list(snippets.split_at_marks(snippet)), "is_cut_off": is_cut_off}

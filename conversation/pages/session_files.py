@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, jsonify, request
 
 from conversation import access
-from conversation.api import http, interaction_schemas, schemas
+from conversation.api import caller, interactions, responses, schemas
 from conversation.api.openapi import LINES
 from conversation.archive import exporting
 from conversation.archive.formats import turnlog_lines
 from conversation.pages import bubbles
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from logging_store import operations as ops
 from logging_store.records import identity
 from logging_store.repository import ConversationRepository
@@ -25,30 +25,30 @@ _MARKDOWN = "text/markdown; charset=utf-8"
 @access.page("read", restricted=True)
 def raw(session: str) -> Response:
     """Return a session, or the interaction that `turn` names, as the API does."""
-    log = http.repository()
+    log = caller.repository()
     found = log.session(session)
     if turn := request.args.get("turn"):
-        return jsonify(interaction_schemas.InteractionView.arrange(_interaction(log, found["session_id"], turn)))
+        return jsonify(interactions.InteractionView.arrange(_interaction(log, found["session_id"], turn)))
     return jsonify(schemas.SessionView.arrange(found))
 
 
 @blueprint.get("/sessions/<name:session>/turnlog.jsonl")
 @access.page("read", restricted=True)
 def lines(session: str) -> Response:
-    log = http.repository()
+    log = caller.repository()
     found = log.session(session)
     participants = log.participants(found["session_id"])["participants"]
     turns = exporting.transcript(log, found["session_id"])
     exported = exporting.ExportItem(None, found, participants, turns, exporting.feedback(log, found["session_id"]))
-    return _as_download(http.streamed(turnlog_lines.write(iter([exported])), LINES), found, "jsonl")
+    return _as_download(responses.streamed(turnlog_lines.write(iter([exported])), LINES), found, "jsonl")
 
 
 @blueprint.get("/sessions/<name:session>/conversation.md")
 @access.page("read", restricted=True)
 def text(session: str) -> Response:
-    log = http.repository()
+    log = caller.repository()
     found = log.session(session)
-    return _as_download(http.streamed(_markdown(log, found), _MARKDOWN), found, "md")
+    return _as_download(responses.streamed(_markdown(log, found), _MARKDOWN), found, "md")
 
 
 def _interaction(log: ConversationRepository, session_id: str, name: str) -> ops.Interaction:

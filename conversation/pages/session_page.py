@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from conversation import access, pages
-from conversation.api import cursors, http, pagination, pricing
+from conversation.api import caller, cursors, pagination, pricing
 from conversation.pages import bubbles, feedback_page, markdown
 from logging_store import operations as ops
 from logging_store.records.json_values import NO_TURN
@@ -35,7 +35,7 @@ class Turn(ops.Interaction):
 @blueprint.get("/sessions/<name:session>")
 @access.page("read", restricted=True)
 def session_page(session: str) -> Response:
-    log = http.repository()
+    log = caller.repository()
     query = pagination.read(request, pagination.TurnsQuery)
     target = log.interaction_id(session, query.turn) if query.turn else None
     found = log.conversation(session, _conversation_query(query, target))

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from conversation import access, pages
-from conversation.api import cursors, http, pagination
+from conversation.api import caller, cursors, pagination
 from conversation.pages import forms
 from logging_store import operations as ops
 from logging_store.log_reader import NamedSessionsQuery
@@ -33,7 +33,7 @@ _FILTERS = {
 @blueprint.get("/sessions")
 @access.page("read", restricted=True)
 def sessions() -> Response:
-    log = http.repository()
+    log = caller.repository()
     query, errors = forms.read_with_times(pagination.SessionQuery)
     parameters = forms.without(forms.parameters(), "cursor", *errors)
     found, after = _find(log, query.to_json())

@@ -48,7 +48,7 @@ class Comparison:
     """The number of lines of the file, and the state of the distinct interactions in it.
 
     stored: with the texts that were sent. spooled: accepted, but not in the database yet. erased: with their session.
-    refused: rejected, and the client was told so. in_doubt: not stored, but never acknowledged; or sent without an id,
+    refused: rejected, and the client knows. in_doubt: not stored, but never acknowledged; or sent without an id,
     so that it can't be found. missing: not stored, though sent. differing: stored with another text.
     """
 

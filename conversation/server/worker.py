@@ -36,7 +36,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from conversation import refusals
 from conversation.api.requests import receive
-from conversation.problem_codes import CODES
+from conversation.refusals.codes import CODES
 
 CLIENT_TIMEOUT_S = 10.0  # for a request to arrive, for a free slot, and for its response to be read
 MIN_BYTES_PER_S = 32 * 1024  # extends a client's timeout, up to CLIENT_TIMEOUT_S: 4 MB may take two minutes
@@ -67,7 +67,7 @@ _STATUSES: dict[type[ParseException], tuple[int, str]] = {
 }
 
 
-class ClientTooSlow(ConnectionResetError):  # noqa: N818 - states what is
+class ClientTooSlow(ConnectionResetError):  # noqa: N818 - the name says it
     """A client fell below the minimum rate; gunicorn treats it as disconnected."""
 
     def __init__(self) -> None:

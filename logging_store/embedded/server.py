@@ -76,7 +76,7 @@ class EmbeddedPostgres:
         )
 
     def exists(self) -> bool:
-        """Tell whether the directory holds a database, of whichever version."""
+        """Return whether the directory holds a database, of any version."""
         return (self.cluster / "PG_VERSION").exists()
 
     def start(self) -> None:

@@ -44,7 +44,7 @@ _NAMES = (
 
 
 class Ledger:
-    """The counters of a service. `slots`: how many processes may count at a time, besides the one that created it.
+    """The counters of a service. `slots`: how many processes may count at a time, apart from its creator.
 
     `redacted`: the names of the redaction's finders.
     """

@@ -28,12 +28,12 @@ _BUFFER = 1 << 18  # bytes; a row at a time would spend its time on calls
 
 #: What a role or a database may have set that would end a long copy, or change how values are written.
 _SETTINGS = """
-select set_config(name, stated.value, true)
-  from pg_catalog.pg_settings
+select set_config(s.name, wanted.value, true)
+  from pg_catalog.pg_settings as s
   join (values ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
                ('idle_in_transaction_session_timeout', '0'), ('row_security', 'off'), ('datestyle', 'ISO'),
                ('extra_float_digits', '1'), ('bytea_output', 'hex'), ('timezone', 'UTC'), ('search_path', ''))
-       as stated (setting, value) on stated.setting = lower(name)
+       as wanted (name, value) on wanted.name = lower(s.name)
 """
 _TABLES = """
 select c.relname

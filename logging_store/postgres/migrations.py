@@ -29,7 +29,7 @@ _LOCK = int.from_bytes(b"turnlog")
 #: The comment that marks a schema `turnlog` as ours; supabase/schemas/schema.sql sets it.
 MARK = "Turnlog, the AI conversation log. Its migrations make what is in here."
 
-#: Tells how to migrate rows of a version before the first release, which used the schema `public`.
+#: Explains how to migrate rows of a version before the first release, which used the schema `public`.
 PRERELEASE_HINT = (
     "This database also holds the tables of a Turnlog from before 0.1.0, in the schema public; they stay as they are. "
     "To bring their rows along, run `export` with that version and `import --format turnlog` with this one."
@@ -56,7 +56,7 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was done to a database. `notice`: what whoever did it should know about it, once."""
+    """The migrations that were applied. `notice`: a warning for the operator, shown once."""
 
     migrations: list[Migration]
     notice: str | None = None
@@ -83,7 +83,7 @@ def migrate(conninfo: str, *, again: bool = False) -> Applied:
 
 
 def is_foreign(conninfo: str) -> bool:
-    """Tell whether another program's schema has the name of ours. Raises `StoreUnavailable`."""
+    """Return whether another program's schema has the name of ours. Raises `StoreUnavailable`."""
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
             row = connection.execute(
@@ -177,7 +177,7 @@ def _refusal_message(diag: psycopg.errors.Diagnostic) -> str:
 
 
 def is_ours(connection: psycopg.Connection) -> bool:
-    """Tell whether the database has a schema `turnlog` that is marked as ours and records its migrations."""
+    """Return whether the database has a schema `turnlog` that is marked as ours and records its migrations."""
     row = connection.execute(
         "select obj_description(to_regnamespace('turnlog'), 'pg_namespace') = %s"
         " and to_regclass('turnlog.migrations') is not null",

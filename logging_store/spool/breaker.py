@@ -37,7 +37,7 @@ class CircuitBreaker:
         """Open the breaker, or prolong its pause. Return whether it was closed."""
         with self._lock:
             was_closed = self.is_closed
-            if was_closed or self._probing:  # calls that began before it opened tell nothing new
+            if was_closed or self._probing:  # calls that began before it opened show nothing new
                 self._failures += 1
                 limit = min(self._longest_s, self._shortest_s * 2.0 ** min(self._failures, 30))
                 self._probe_at = self._clock() + limit * self._chance()

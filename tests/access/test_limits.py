@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 from conversation.access import window_counter
 from conversation.access.callers import Caller
 from conversation.access.limits import Limits
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger
 from tests.access.limits_app import create_app

@@ -183,7 +183,7 @@ def test_what_only_looks_makes_no_log(turnlog: Turnlog, tmp_path: Path) -> None:
         assert run.stderr == (
             "Database: embedded, data/postgres\n"
             "Error: No Turnlog log in data. If yours is elsewhere, set DATA_DIR to its folder; "
-            "`turnlog serve` makes a new one here\n"
+            "`turnlog serve` creates a new one here\n"
         )
         assert list(tmp_path.iterdir()) == []
 

@@ -146,7 +146,7 @@ def test_a_short_page_says_how_far_it_looked(logged: FlaskClient, monkeypatch: p
             return {"sessions": 0, "complete": False}
 
     looking = Short()
-    monkeypatch.setattr("conversation.api.http.repository", lambda: looking)
+    monkeypatch.setattr("conversation.api.caller.repository", lambda: looking)
     page = page_of(logged.get("/sessions?model=gone"))
     assert looking.calls == 4
     assert texts(page, "#searched") == ["No session found so far. Searched up to 2026-10-05 00:00:00 ."]

@@ -83,7 +83,7 @@ def test_items_with_one_key_are_told_of_each_other_before_the_store_is_asked(cli
         ["duplicate", "duplicate_in_batch", [2, 4]],
         ["rejected", "duplicate_in_batch", [2, 5]],
     ]
-    same = "Item 2 has the same key and says something else"
+    same = "Item 2 has the same key and other values"
     receipts = answer.get_json()["receipts"]
     assert receipts[3]["fields"] == [{"path": "$.interactions[3].response", "detail": same}]
     assert receipts[5]["fields"] == [{"path": "$.interactions[5].tags", "detail": same}]

@@ -1,1 +1,1 @@
-"""Older spellings of the API, which existing frontends call."""
+"""Older routes, which existing frontends call."""

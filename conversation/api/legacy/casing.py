@@ -1,6 +1,6 @@
-"""Fields that callers spell in snake_case or in camelCase, and a few by another name as well.
+"""Fields that callers send in snake_case or in camelCase, some also under a second name.
 
-In whatever spelling a field came, problems name it in that one. If a body uses a camelCase name, so does its answer.
+Problems name a field as the caller did. The response is in camelCase if the request used a camelCase name.
 """
 
 from collections.abc import Mapping
@@ -23,69 +23,69 @@ from logging_store.records.models import Record
 _Schema = dict[str, Any]
 
 
-def spelled(*names: str, description: str | None = None) -> Any:
-    """Return an optional field of these names, each of which may be in camelCase."""
-    spellings = dict.fromkeys([*names, *map(to_camel, names)])
-    return Field(default=None, validation_alias=AliasChoices(*spellings), description=description)
+def aliased_field(*names: str, description: str | None = None) -> Any:
+    """Return an optional field that is accepted under each of these names, also in camelCase."""
+    aliases = dict.fromkeys([*names, *map(to_camel, names)])
+    return Field(default=None, validation_alias=AliasChoices(*aliases), description=description)
 
 
-def spell(row: Mapping[str, Any], *, camel: bool) -> dict[str, Any]:
-    """Return an object with its own keys as the caller spells them; what they hold stays as it is."""
+def to_case(row: Mapping[str, Any], *, camel: bool) -> dict[str, Any]:
+    """Return an object with its own keys in the caller's case; nested objects stay as they are."""
     return {to_camel(name): value for name, value in row.items()} if camel else dict(row)
 
 
-class Spelled(Record):
-    """A record that knows how the caller spelled its fields."""
+class CasedModel(Record):
+    """A record that remembers the names under which the caller sent its fields."""
 
-    _spellings: dict[str, str] = PrivateAttr(default_factory=dict)
+    _sent_names: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def camel(self) -> bool:
-        """Whether the caller writes camelCase, as far as this record shows."""
-        return any(spelling != spelling.lower() for spelling in self._spellings.values())
+        """Whether the caller sent a camelCase name in this record."""
+        return any(alias != alias.lower() for alias in self._sent_names.values())
 
-    def called(self, field: str, *, camel: bool) -> str:
-        """Return what the caller calls a field; `camel` decides for one that was not stated."""
-        return self._spellings.get(field) or (to_camel(field) if camel else field)
+    def caller_name(self, field: str, *, camel: bool) -> str:
+        """Return the name under which the caller sent a field; `camel` decides for a field that was not sent."""
+        return self._sent_names.get(field) or (to_camel(field) if camel else field)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _note_spellings(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _remember_names(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(value, dict):
             return handler(value)
-        spellings, once = {}, dict(value)
+        names_sent, once = {}, dict(value)
         for field in cls.model_fields:
-            present = [spelling for spelling in spellings_of(cls, field) if spelling in value]
-            stated = [spelling for spelling in present if value[spelling] is not None]
-            if any(value[spelling] != value[stated[0]] for spelling in stated):
-                raise _contradiction(cls, stated, value)
+            present = [alias for alias in aliases_of(cls, field) if alias in value]
+            with_value = [alias for alias in present if value[alias] is not None]
+            if any(value[alias] != value[with_value[0]] for alias in with_value):
+                raise _contradiction(cls, with_value, value)
             if present:
-                spellings[field] = (stated or present)[0]
-                for spelling in present:
-                    if spelling != spellings[field]:
-                        del once[spelling]
+                names_sent[field] = (with_value or present)[0]
+                for alias in present:
+                    if alias != names_sent[field]:
+                        del once[alias]
         record = handler(once)
-        record._spellings.update(spellings)  # noqa: SLF001 - its own
+        record._sent_names.update(names_sent)  # noqa: SLF001 - its own
         return record
 
 
-def spellings_of(model: type[BaseModel], field: str) -> list[str]:
-    """Return every name that a model takes a field by."""
+def aliases_of(model: type[BaseModel], field: str) -> list[str]:
+    """Return every name under which a model accepts a field."""
     alias = model.model_fields[field].validation_alias
     return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [field]
 
 
 def _contradiction(model: type[BaseModel], names: list[str], value: dict[str, Any]) -> ValidationError:
-    error = PydanticCustomError("two_names", f"{' and '.join(names)} are one field, and differ here; state one")
+    error = PydanticCustomError("two_names", f"{' and '.join(names)} are the same field and differ; send one")
     details = [InitErrorDetails(type=error, loc=(name,), input=value[name]) for name in names]
     return ValidationError.from_exception_data(model.__name__, details)
 
 
-def in_both_cases(schema: _Schema, model: type[BaseModel]) -> None:
-    """Say in a model's JSON Schema that its names are in snake_case or in camelCase, and which others it has."""
+def document_both_cases(schema: _Schema, model: type[BaseModel]) -> None:
+    """Replace a model's JSON Schema by variants: snake_case or camelCase, first or second names."""
     described = {name: schema.pop(name) for name in list(schema) if name not in {"title", "description", "$defs"}}
     snake = [
-        {field: spelling for field in model.model_fields if (spelling := _other(spellings_of(model, field), nth))}
+        {field: alias for field in model.model_fields if (alias := _nth_name(aliases_of(model, field), nth))}
         for nth in range(2)
     ]
     variants = []
@@ -97,14 +97,14 @@ def in_both_cases(schema: _Schema, model: type[BaseModel]) -> None:
     schema["anyOf"] = variants
 
 
-def _other(spellings: list[str], nth: int) -> str:
-    """Return the first, or the second if there is one, of a field's names in snake_case."""
-    snake = [spelling for spelling in spellings if spelling == spelling.lower()]
+def _nth_name(aliases: list[str], nth: int) -> str:
+    """Return a field's nth name in snake_case, or its last one."""
+    snake = [alias for alias in aliases if alias == alias.lower()]
     return snake[min(nth, len(snake) - 1)]
 
 
 def _renamed(schema: _Schema, names: Mapping[str, str]) -> _Schema:
-    """Return the schema of an object with its properties renamed, wherever it speaks of them."""
+    """Return the schema of an object with its properties renamed wherever they occur."""
     changed = dict(schema)
     if "properties" in schema:
         changed["properties"] = {names.get(name, name): value for name, value in schema["properties"].items()}

@@ -1,4 +1,4 @@
-"""What the chats' spellings answer, for the contract; all of it in camelCase, too."""
+"""Response models of the chat routes, for the contract; each also in camelCase."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -6,19 +6,19 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from conversation.api.legacy.casing import in_both_cases
-from conversation.api.schemas import Answer, Kept
+from conversation.api.legacy.casing import document_both_cases
+from conversation.api.schemas import Acknowledged, ResponseModel
 from logging_store.records.models import SessionStatus
 
-_OwnName = Annotated[str, Field(description="As it was given; else the UUID.")]
+_OwnName = Annotated[str, Field(description="As it was sent; else the UUID.")]
 
 
-class _Spelled(Answer):
-    model_config = ConfigDict(json_schema_extra=in_both_cases)
+class _CasedResponse(ResponseModel):
+    model_config = ConfigDict(json_schema_extra=document_both_cases)
 
 
-class ConversationView(_Spelled):
-    """A conversation. While the store is away, null stands for what isn't known."""
+class ConversationView(_CasedResponse):
+    """A conversation. While the store is unavailable, unknown fields are null."""
 
     conversation_id: _OwnName
     session_id: UUID
@@ -31,44 +31,44 @@ class ConversationView(_Spelled):
     last_activity_at: datetime | None
 
 
-class MessageReceipt(_Spelled):
-    """What became of a message. `fields` are those that this call filled."""
+class MessageReceipt(_CasedResponse):
+    """The outcome for a message. `fields` are those that this call filled."""
 
     message_id: _OwnName
-    receipt: Kept
+    receipt: Acknowledged
     fields: list[str]
 
 
-class ConversationStarted(_Spelled):
+class ConversationStarted(_CasedResponse):
     """`receipt` and `fields` are the conversation's own; each message has its receipt."""
 
     success: Literal[True]
     conversation_id: _OwnName
     session_id: UUID
-    receipt: Kept
+    receipt: Acknowledged
     fields: list[str]
     conversation: ConversationView
     messages: list[MessageReceipt]
-    session_token: Annotated[str | None, Field(description="What appends to it from a browser")] = None
+    session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
     session_token_expires_at: datetime | None = None
 
 
-class MessageKept(_Spelled):
+class MessageResult(_CasedResponse):
     """`fields` are those that this call filled."""
 
     success: Literal[True]
     conversation_id: _OwnName
     session_id: UUID
     message_id: _OwnName
-    receipt: Kept
+    receipt: Acknowledged
     fields: list[str]
 
 
-class MessageView(_Spelled):
+class MessageView(_CasedResponse):
     """A message, with whatever else it carries: tool calls, a name.
 
     `reply_to` is the id of the message that it answers. `message_id` is null for all but the last of several messages
-    that were logged as one prompt. `created_at`: as its sender said; else when its interaction was first received.
+    that were logged as one prompt. `created_at`: as sent; else when its interaction was first received.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -81,8 +81,8 @@ class MessageView(_Spelled):
     spooled: bool
 
 
-class Conversation(_Spelled):
-    """`complete` is false while the store is away: then only what waits on the service's disk is shown."""
+class Conversation(_CasedResponse):
+    """`complete` is false while the store is unavailable: then only spooled messages are listed."""
 
     success: Literal[True]
     conversation_id: _OwnName

@@ -1,4 +1,4 @@
-"""The spellings of chats that keep conversations with messages, over the same log: a conversation is a session."""
+"""`/conversation/…`, as chat frontends call it, over the same log: a conversation is a session of messages."""
 
 from typing import Annotated, Any
 
@@ -6,13 +6,13 @@ from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from conversation import access
-from conversation.api import cursors, http, pagination, problems, validation_messages
+from conversation.api import caller, cursors, pagination, problems, responses, validation_messages
 from conversation.api.legacy import chat_schemas
-from conversation.api.legacy.casing import Spelled, in_both_cases, spell, spelled
-from conversation.api.legacy.messages import Message, Placed, answer_id, messages_of, place
+from conversation.api.legacy.casing import CasedModel, aliased_field, document_both_cases, to_case
+from conversation.api.legacy.messages import AssignedMessage, Message, answer_id, assign_interactions, messages_of
 from conversation.api.openapi import describe
 from conversation.api.requests import json_path
-from conversation.problem_codes import Refused
+from conversation.refusals.codes import Refused
 from logging_store.batches import Receipt
 from logging_store.records import identity
 from logging_store.records.json_values import JsonObject
@@ -22,89 +22,93 @@ from logging_store.repository import WriteResult
 
 blueprint = Blueprint("chats", __name__)
 
-MOST_MESSAGES = 1000  # of one call, as of a batch
+MAX_MESSAGES = 1000  # per call, as in a batch
 
 _NAME: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
-class Start(Spelled):
-    """A conversation to start, with its messages so far. Left out, `conversation_id` (also `session_id`) is a new one.
+class Start(CasedModel):
+    """A conversation to start, with its messages so far. Without `conversation_id` (or `session_id`) it gets a new id.
 
-    Messages without an id are named by their position, so the same call again doubles nothing.
+    Messages without an id are named by their position, so that a repeated call stores nothing twice.
     """
 
-    model_config = ConfigDict(json_schema_extra=in_both_cases)
+    model_config = ConfigDict(json_schema_extra=document_both_cases)
 
-    conversation_id: Identifier | None = spelled("conversation_id", "session_id")
-    user_id: Name | None = spelled("user_id")
+    conversation_id: Identifier | None = aliased_field("conversation_id", "session_id")
+    user_id: Name | None = aliased_field("user_id")
     title: Title | None = None
     metadata: JsonObject | None = None
-    messages: Annotated[list[Message], Field(max_length=MOST_MESSAGES)] | None = None
+    messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
 
 
 @blueprint.post("/conversation/start")
 @access.requires("log", restricted=True)
 @describe(
-    "Start a conversation with its first messages, unless they are there",
+    "Start a conversation with its first messages, unless they exist",
     Start,
     dict.fromkeys((201, 200, 202), chat_schemas.ConversationStarted),
 )
 def start_conversation() -> Response:
-    stated = http.read_record(Start)
-    messages = stated.messages or []
-    camel = stated.camel or any(message.camel for message in messages)
-    name = stated.conversation_id or identity.new_id()
-    placed = place(messages, lambda position: f"start-{position}" if stated.conversation_id else identity.new_id())
-    session = Session(session_id=name, user_id=stated.user_id, title=stated.title, metadata=stated.metadata)
-    started, *said = http.repository(creating_session=True).write(
-        [session, *(each.record(name) for each in placed)], return_parents=True
+    record = caller.read_record(Start)
+    messages = record.messages or []
+    camel = record.camel or any(message.camel for message in messages)
+    name = record.conversation_id or identity.new_id()
+    assigned = assign_interactions(
+        messages, lambda position: f"start-{position}" if record.conversation_id else identity.new_id()
+    )
+    session = Session(session_id=name, user_id=record.user_id, title=record.title, metadata=record.metadata)
+    started, *results = caller.repository(creating_session=True).write(
+        [session, *(each.record(name) for each in assigned)], return_parents=True
     )
 
-    token = http.session_token(started)
+    token = caller.session_token(started)
     ids = {"conversation_id": name, "session_id": started.session.id}
-    receipts = [_receipt(each, kept, camel=camel) for each, kept in zip(placed, said, strict=True)]
-    everything = [kept.receipt for kept in (started, *said)]
-    if not all(receipt.acknowledged for receipt in everything):
-        wrong = _wrong(stated, started.receipt, camel=camel) + [
+    receipts = [_receipt(each, result, camel=camel) for each, result in zip(assigned, results, strict=True)]
+    all_receipts = [result.receipt for result in (started, *results)]
+    if not all(receipt.acknowledged for receipt in all_receipts):
+        fields = _field_problems(record, started.receipt, camel=camel) + [
             field
-            for position, (each, kept) in enumerate(zip(placed, said, strict=True))
-            for field in _wrong(each.message, kept.receipt, ("messages", position), camel=camel)
+            for position, (each, result) in enumerate(zip(assigned, results, strict=True))
+            for field in _field_problems(each.message, result.receipt, ("messages", position), camel=camel)
         ]
-        return _refused(everything, wrong, spell(ids | {"messages": receipts}, camel=camel))
-    # who gets a token may append, not read: they are told what they said themselves
+        return _refusal(all_receipts, fields, to_case(ids | {"messages": receipts}, camel=camel))
+    # a caller with a session token may not read: the response holds only what this call sent
     shown = started.receipt.model_copy(update={"session": None}) if token else started.receipt
-    answer = {
+    body = {
         "success": True,
         **ids,
         "receipt": started.receipt.receipt,
-        "fields": _fields(stated, started.receipt, camel=camel),
-        "conversation": spell(ids | _view(stated, shown), camel=camel),
+        "fields": _fields(record, started.receipt, camel=camel),
+        "conversation": to_case(ids | _view(record, shown), camel=camel),
         "messages": receipts,
         **token,
     }
-    spooled = any(receipt.receipt == "spooled" for receipt in everything)
-    return http.answer(202 if spooled else http.status_of(started.receipt), spell(answer, camel=camel))
+    spooled = any(receipt.receipt == "spooled" for receipt in all_receipts)
+    return responses.json_response(202 if spooled else responses.status_of(started.receipt), to_case(body, camel=camel))
 
 
 @blueprint.post("/conversation/<name:session>/message")
 @access.requires("log", restricted=True)
 @describe(
-    "Add a message to a conversation, which is started if it isn't there",
+    "Add a message to a conversation, which is started if it doesn't exist",
     Message,
-    dict.fromkeys((201, 200, 202), chat_schemas.MessageKept),
+    dict.fromkeys((201, 200, 202), chat_schemas.MessageResult),
 )
 def add_message(session: str) -> Response:
     _require_name(session)
-    message = http.read_record(Message)
-    (placed,) = place([message], lambda _: identity.new_id())
-    (kept,) = http.repository().log([placed.record(session)])
+    message = caller.read_record(Message)
+    (assigned,) = assign_interactions([message], lambda _: identity.new_id())
+    (result,) = caller.repository().log([assigned.record(session)])
     camel = message.camel
-    ids = {"conversation_id": session, "session_id": kept.session.id}
-    told = _receipt(placed, kept, camel=camel)
-    if not kept.receipt.acknowledged:
-        receipt = kept.receipt.model_copy(update={"fields": tuple(told["fields"])})
-        return problems.refused(receipt, spell(ids | {"message_id": _id_of(placed, kept)}, camel=camel))
-    return http.answer(http.status_of(kept.receipt), spell({"success": True, **ids}, camel=camel) | told)
+    ids = {"conversation_id": session, "session_id": result.session.id}
+    receipt_body = _receipt(assigned, result, camel=camel)
+    if not result.receipt.acknowledged:
+        receipt = result.receipt.model_copy(update={"fields": tuple(receipt_body["fields"])})
+        return problems.receipt_problem(receipt, to_case(ids | {"message_id": _id_of(assigned, result)}, camel=camel))
+    return responses.json_response(
+        responses.status_of(result.receipt), to_case({"success": True, **ids}, camel=camel) | receipt_body
+    )
 
 
 @blueprint.get("/conversation/<name:session>")
@@ -117,10 +121,10 @@ def add_message(session: str) -> Response:
 )
 def get_conversation(session: str) -> Response:
     _require_name(session)
-    page = http.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
-    project = http.repository().project
+    page = caller.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
+    project = caller.repository().project
     messages = [message for row in page["interactions"] for message in messages_of(project, row)]
-    answer = {
+    body = {
         "success": True,
         "conversation_id": session,
         "session_id": page["session"]["session_id"],
@@ -128,11 +132,11 @@ def get_conversation(session: str) -> Response:
         "complete": page["complete"],
         "next": cursors.transcript_cursor(page["after"]),
     }
-    return http.answer(200, answer)
+    return responses.json_response(200, body)
 
 
 def _require_name(name: str) -> None:
-    """Refuse what can't be a conversation's id: mostly a missing one that was turned into text."""
+    """Refuse an invalid conversation id: usually a missing value turned into text, such as `undefined`."""
     try:
         _NAME.validate_python(name)
     except ValidationError as error:
@@ -143,64 +147,64 @@ def _require_name(name: str) -> None:
         ) from None
 
 
-def _view(stated: Start, receipt: Receipt) -> dict[str, Any]:
-    """Return the conversation as it is; while the store is away, as far as it was stated."""
+def _view(record: Start, receipt: Receipt) -> dict[str, Any]:
+    """Return the conversation as stored; while the store is unavailable, as sent."""
     known = receipt.session or {
-        "user_id": stated.user_id,
-        "title": stated.title,
-        "metadata": stated.metadata or {},
+        "user_id": record.user_id,
+        "title": record.title,
+        "metadata": record.metadata or {},
     }
     names = list(chat_schemas.ConversationView.model_fields)
     return {name: known.get(name) for name in names if name not in {"conversation_id", "session_id"}}
 
 
-def _id_of(placed: Placed, kept: WriteResult) -> str:
-    if placed.message.message_id:
-        return placed.message.message_id
-    if not placed.answers or kept.interaction is None:
-        return placed.interaction
-    return answer_id(http.repository().project, kept.session.id, kept.interaction.id)
+def _id_of(assigned: AssignedMessage, result: WriteResult) -> str:
+    if assigned.message.message_id:
+        return assigned.message.message_id
+    if not assigned.is_answer or result.interaction is None:
+        return assigned.interaction
+    return answer_id(caller.repository().project, result.session.id, result.interaction.id)
 
 
-def _receipt(placed: Placed, kept: WriteResult, *, camel: bool) -> dict[str, Any]:
+def _receipt(assigned: AssignedMessage, result: WriteResult, *, camel: bool) -> dict[str, Any]:
     receipt = {
-        "message_id": _id_of(placed, kept),
-        "receipt": kept.receipt.receipt,
-        "fields": _fields(placed.message, kept.receipt, camel=camel),
+        "message_id": _id_of(assigned, result),
+        "receipt": result.receipt.receipt,
+        "fields": _fields(assigned.message, result.receipt, camel=camel),
     }
-    return spell(receipt | ({"reason": kept.receipt.reason} if kept.receipt.reason else {}), camel=camel)
+    return to_case(receipt | ({"reason": result.receipt.reason} if result.receipt.reason else {}), camel=camel)
 
 
-def _fields(stated: Start | Message, receipt: Receipt, *, camel: bool) -> list[str]:
-    """Return the fields that a receipt names, as the caller calls them."""
-    return list(dict.fromkeys(stated.called(field, camel=camel) for field in receipt.fields))
+def _fields(record: Start | Message, receipt: Receipt, *, camel: bool) -> list[str]:
+    """Return the fields of a receipt, under the names that the caller sent."""
+    return list(dict.fromkeys(record.caller_name(field, camel=camel) for field in receipt.fields))
 
 
-def _wrong(
-    stated: Start | Message, receipt: Receipt, path: tuple[str | int, ...] = (), *, camel: bool
+def _field_problems(
+    record: Start | Message, receipt: Receipt, path: tuple[str | int, ...] = (), *, camel: bool
 ) -> list[dict[str, str]]:
-    """Return what is wrong with which fields; `path`: where in the body they stand."""
+    """Return the problems of a refused record's fields. `path`: the record's place in the body."""
     if receipt.acknowledged:
         return []
     detail = receipt.reason or "Another value is stored"
-    names = _fields(stated, receipt, camel=camel)
+    names = _fields(record, receipt, camel=camel)
     return [{"path": json_path((*path, *name.split(".", 1))), "detail": detail} for name in names]
 
 
-def _refused(receipts: list[Receipt], wrong: list[dict[str, str]], more: dict[str, Any]) -> Response:
-    """Answer for a conversation of which something was not kept; the rest was, and its receipts say so."""
+def _refusal(receipts: list[Receipt], fields: list[dict[str, str]], more: dict[str, Any]) -> Response:
+    """Return the problem of a conversation that was stored in part; `messages` holds a receipt for each message."""
     refused = [receipt for receipt in receipts if not receipt.acknowledged]
     if any(receipt.reason == "erased" for receipt in refused):
         return problems.problem("session-erased", "The conversation was erased; nothing can be added to it", **more)
     conflict = any(receipt.receipt == "conflict" for receipt in refused)
-    names = ", ".join(field["path"].removeprefix("$.") for field in wrong)
-    clash = next((problems.clash(receipt) for receipt in refused if receipt.constraint), {})
+    names = ", ".join(field["path"].removeprefix("$.") for field in fields)
+    constraint = next((problems.constraint_details(receipt) for receipt in refused if receipt.constraint), {})
     return problems.problem(
-        "unique-conflict" if clash else "conflict" if conflict else "rejected",
+        "unique-conflict" if constraint else "conflict" if conflict else "rejected",
         f"{'Contradicts what is stored' if conflict else 'Rejected'}: {names or 'the conversation'}; what was stored "
-        "stays as it is, and `messages` says what became of each message",
-        fields=wrong,
+        "stays as it is, and `messages` has the receipt of each message",
+        fields=fields,
         receipt=receipts[0].receipt,
         **more,
-        **clash,
+        **constraint,
     )

@@ -1,14 +1,19 @@
-"""The spellings that existing frontends already call, over the same repository.
+"""`/session/create` and `/interaction/log`, as older frontends call them, over the same log.
 
-They send the ids they made up themselves and expect them back, so `session_id` is answered as it was given.
+These frontends generate ids and expect them back, so the response repeats the ids as they were sent.
 """
 
+from datetime import datetime
+from typing import Annotated
+
 from flask import Blueprint, Response, jsonify
+from pydantic import Field
 
 from conversation import access
-from conversation.api import http, interaction_schemas, problems, schemas
+from conversation.api import caller, problems, responses
 from conversation.api.interactions import interaction_ids
 from conversation.api.openapi import describe
+from conversation.api.schemas import Acknowledged, ResponseModel
 from conversation.api.sessions import session_ids
 from logging_store.records.models import Interaction, Session
 
@@ -17,45 +22,64 @@ blueprint = Blueprint("compat", __name__)
 _SEVERAL = 'Send several with POST /v1/interactions/batch as {"interactions": […]}'
 
 
+class LegacySession(ResponseModel):
+    """`session_id` is repeated as it was sent."""
+
+    session_id: str
+    receipt: Acknowledged
+    session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
+    session_token_expires_at: datetime | None = None
+
+
+class LegacyInteraction(ResponseModel):
+    """The ids are repeated as they were sent."""
+
+    session_id: str
+    interaction_id: str
+    receipt: Acknowledged
+
+
 @blueprint.post("/session/create")
 @access.requires("log", restricted=True)
 @describe(
-    "Create a session (older spelling)",
+    "Create a session (older route)",
     Session,
-    {201: schemas.SessionNamed, 200: schemas.SessionNamed, 202: schemas.SessionNamed},
+    {201: LegacySession, 200: LegacySession, 202: LegacySession},
 )
 def create_session() -> Response:
-    stated = http.read_record(Session)
-    kept = http.repository(creating_session=True).ensure_session(stated)
-    if not kept.receipt.acknowledged:
-        return problems.refused(kept.receipt, session_ids(kept))
-    answer = jsonify(
-        session_id=stated.session_id or kept.session.id, receipt=kept.receipt.receipt, **http.session_token(kept)
+    record = caller.read_record(Session)
+    result = caller.repository(creating_session=True).ensure_session(record)
+    if not result.receipt.acknowledged:
+        return problems.receipt_problem(result.receipt, session_ids(result))
+    response = jsonify(
+        session_id=record.session_id or result.session.id,
+        receipt=result.receipt.receipt,
+        **caller.session_token(result),
     )
-    answer.status_code = http.status_of(kept.receipt)
-    return answer
+    response.status_code = responses.status_of(result.receipt)
+    return response
 
 
 @blueprint.post("/interaction/log")
 @access.requires("log", restricted=True)
 @describe(
-    "Log an interaction (older spelling)",
+    "Log an interaction (older route)",
     Interaction,
     {
-        201: interaction_schemas.InteractionNamed,
-        200: interaction_schemas.InteractionNamed,
-        202: interaction_schemas.InteractionNamed,
+        201: LegacyInteraction,
+        200: LegacyInteraction,
+        202: LegacyInteraction,
     },
 )
 def log_interaction() -> Response:
-    stated = http.read_record(Interaction, _SEVERAL)
-    (kept,) = http.repository().log([stated])
-    if not kept.receipt.acknowledged or kept.interaction is None:
-        return problems.refused(kept.receipt, interaction_ids(kept))
-    answer = jsonify(
-        session_id=stated.session_id or kept.session.id,
-        interaction_id=stated.interaction_id or kept.interaction.id,
-        receipt=kept.receipt.receipt,
+    record = caller.read_record(Interaction, _SEVERAL)
+    (result,) = caller.repository().log([record])
+    if not result.receipt.acknowledged or result.interaction is None:
+        return problems.receipt_problem(result.receipt, interaction_ids(result))
+    response = jsonify(
+        session_id=record.session_id or result.session.id,
+        interaction_id=record.interaction_id or result.interaction.id,
+        receipt=result.receipt.receipt,
     )
-    answer.status_code = http.status_of(kept.receipt)
-    return answer
+    response.status_code = responses.status_of(result.receipt)
+    return response

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from conversation.api import interaction_schemas
+from conversation.api import interactions
 from conversation.archive.exporting import ExportItem
 
 _OF_SESSION = ("user_id", "title")
@@ -20,7 +20,7 @@ _COLUMNS = [
     "session_id",
     "session_key",
     *_OF_SESSION,
-    *(name for name in interaction_schemas.InteractionView.model_fields if name not in _LEFT_OUT),
+    *(name for name in interactions.InteractionView.model_fields if name not in _LEFT_OUT),
 ]
 
 

@@ -11,8 +11,9 @@ import jiter
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from conversation.api import folder_schemas, interaction_schemas, schemas
+from conversation.api import folders, schemas
 from conversation.api.feedback import FeedbackView
+from conversation.api.interactions import InteractionView
 from conversation.archive.dialogues import describe_errors, to_text, without
 from conversation.archive.entries import Document, Entry, ParsedRecord, RejectedEntry
 from conversation.archive.exporting import ExportItem
@@ -35,7 +36,7 @@ def write(exported: Iterator[ExportItem]) -> Iterator[bytes]:
     """Yield the lines of all items."""
     for each in exported:
         if each.folder:
-            yield _line("folder", folder_schemas.FolderView.arrange(each.folder))
+            yield _line("folder", folders.FolderView.arrange(each.folder))
         if each.session is None:
             continue
         yield _line("session", schemas.SessionView.arrange(each.session))
@@ -53,7 +54,7 @@ def children(
     for participant in participants:
         yield _line("participant", of_session | schemas.ParticipantView.arrange(participant))
     for interaction in interactions:
-        yield _line("interaction", of_session | interaction_schemas.InteractionView.arrange(interaction))
+        yield _line("interaction", of_session | InteractionView.arrange(interaction))
     for each in feedback:
         yield feedback_line(each)
 

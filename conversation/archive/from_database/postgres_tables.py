@@ -26,7 +26,7 @@ from conversation.archive.from_database.tables import (
     reject_own_tables,
 )
 from conversation.archive.sources import SourceError
-from conversation.setting_types import connection_string
+from conversation.settings.value_types import connection_string
 
 _ROWS_AT_ONCE = 500
 _CONNECT_S = 15

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from conversation import field_synonyms
+from conversation.api import field_synonyms
 from conversation.archive.from_database.tables import Kind
 
 _ID: frozenset[Kind] = frozenset({"uuid", "text", "integer"})

@@ -82,7 +82,7 @@ begin
                  group by t.session_id, t.content is null, case when octet_length(t.content) > short then t.id end) as parts
          where parts.content is null or octet_length(parts.content) >= 3;
 
-        -- ids of a queue row are indexed in order, so their number tells which remain
+        -- ids of a queue row are indexed in order, so their number shows which remain
         with done as (
             select d.session_id, d.part, count(*)::integer as count
               from unnest(indexed_sessions, indexed_parts) as d (session_id, part)

@@ -1,7 +1,7 @@
-"""All settings, from one mapping of strings; the only reader of the environment.
+"""All settings, read from one mapping of strings; nothing else reads the environment.
 
-An empty value counts as unset, so that a compose file may pass variables through. Secrets print as asterisks. A
-setting that contradicts another, or one of ours that doesn't exist, is an error at start in one sentence.
+An empty value counts as unset, so that a compose file may pass variables through. Secrets print as asterisks. Settings
+that contradict each other and unknown `TURNLOG_…` variables end the start with one sentence.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from pydantic import (
     model_validator,
 )
 
-from conversation import redaction_settings
-from conversation.redaction_settings import RedactedKind
-from conversation.setting_types import (
+from conversation.settings import redaction_types
+from conversation.settings.redaction_types import RedactedKind
+from conversation.settings.value_types import (
     KeySetUrl,
     LimitsStore,
     Origins,
@@ -44,14 +44,14 @@ __all__ = ["Settings", "StoreKind", "is_loopback"]
 StoreKind = Literal["embedded", "postgres", "supabase"]
 
 _OURS = "TURNLOG_"
-#: What a project may be called.
+#: Valid names of projects.
 PROJECT = r"^[\w.-]{1,100}$"
-#: Where callers keep their key, as README and the first start say: no setting of the service.
+#: The variable in which callers keep their key, by README and the first start; not a setting of the service.
 CALLERS_KEY = "TURNLOG_KEY"
-_SHORTEST_KEY = 16  # characters; what is shorter is soon guessed
+_SHORTEST_KEY = 16  # characters; shorter keys are easily guessed
 
 
-def _reveal_nothing(value: object) -> object:
+def _validate_supabase_url(value: object) -> object:
     """Refuse a malformed URL without quoting it: it may hold a password."""
     url = urlsplit(str(value))
     if url.scheme not in {"http", "https"} or not url.hostname:
@@ -59,7 +59,7 @@ def _reveal_nothing(value: object) -> object:
     return value
 
 
-def _token(value: SecretStr) -> SecretStr:
+def _validate_api_key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if not (len(key) >= _SHORTEST_KEY and key.isascii() and key.isprintable() and key == key.strip()):
         raise ValueError(f"must be {_SHORTEST_KEY} or more visible ASCII characters, as in openssl rand -hex 24")
@@ -76,7 +76,7 @@ class Settings(BaseModel):
 
     database_url: Annotated[SecretStr, BeforeValidator(connection_string)] | None = None
     """Connection string of your PostgreSQL. Without it and `SUPABASE_URL`, Turnlog runs an embedded one."""
-    supabase_url: Annotated[str, BeforeValidator(_reveal_nothing)] | None = None
+    supabase_url: Annotated[str, BeforeValidator(_validate_supabase_url)] | None = None
     """Address of your Supabase project, as in `https://abcdefgh.supabase.co`."""
     supabase_secret_key: SecretStr | None = None
     """The project's secret key (`sb_secret_…`)."""
@@ -91,10 +91,10 @@ class Settings(BaseModel):
     turnlog_host: str = "127.0.0.1"
     """The address to listen on."""
     turnlog_keyless: bool = False
-    """Calls from this machine need no key. Refused with a `TURNLOG_HOST` beyond loopback and with `TURNLOG_PROXIES`.
-    Not for use behind a reverse proxy: calls with `X-Forwarded-…` or `Forwarded` are refused, and with a proxy
-    that adds neither, every caller looks local."""
-    turnlog_api_key: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    """Calls from this machine need no key. Not allowed with a `TURNLOG_HOST` beyond loopback, or with
+    `TURNLOG_PROXIES`. Not for use behind a reverse proxy: calls with `X-Forwarded-…` or `Forwarded` are refused, and
+    with a proxy that adds neither, every caller looks local."""
+    turnlog_api_key: Annotated[SecretStr, AfterValidator(_validate_api_key)] | None = None
     """A secret key with all scopes, of 16 characters or more, in addition to those of `turnlog keys`."""
     turnlog_project: str = Field(default="default", pattern=PROJECT)
     """The project of `TURNLOG_API_KEY`, of calls without a key, and of the commands. Other keys have a project of
@@ -106,14 +106,14 @@ class Settings(BaseModel):
     turnlog_pool_size: int = Field(default=8, ge=1, le=100)
     """Connections to the store, for each worker."""
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
-    """Seconds until a call is answered, whatever the store does: half for a write's turn, half for the store."""
+    """Seconds until a call has its response, whatever the store does: half for a write's turn, half for the store."""
     turnlog_spool_max_mb: int = Field(default=1024, ge=1)
-    """The most that the spool may hold. Its last quarter is reserved for calls with secret keys."""
+    """Megabytes that the spool may hold. Its last quarter is reserved for calls with secret keys."""
     turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
-    """What the spool leaves free on its disk."""
-    turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redaction_settings.listed)] = ()
+    """Megabytes that the spool leaves free on its disk."""
+    turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redaction_types.listed)] = ()
     """What is redacted before it is stored: a list of `secrets`, `mail`, `card`, `ip`, `phone`."""
-    turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redaction_settings.patterns)] = Field(
+    turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redaction_types.patterns)] = Field(
         default_factory=dict
     )
     """More that is redacted: a JSON object of names and regular expressions (RE2 syntax)."""
@@ -121,7 +121,7 @@ class Settings(BaseModel):
     """`closed`: a record that can't be redacted is rejected. `open`: it is stored as it was sent."""
     turnlog_redact_gitleaks: FilePath | None = None
     """A `gitleaks.toml` whose rules find further secrets."""
-    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redaction_settings.regions)] = ("US", "CA")
+    turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redaction_types.regions)] = ("US", "CA")
     """Regions whose telephone numbers are found without a `+`: ISO 3166 codes."""
     turnlog_import_key: SecretStr | None = None
     """The secret key of the Supabase project that `turnlog import --from-database https://…` reads."""
@@ -173,33 +173,33 @@ class Settings(BaseModel):
         known = {name.upper(): name for name in cls.model_fields}
         if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in {*known, CALLERS_KEY}):
             raise Misconfigured(_unknown(unknown[0], sorted(known)))
-        stated = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
+        values = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
         try:
-            return cls.model_validate(stated)
+            return cls.model_validate(values)
         except ValidationError as error:
             raise Misconfigured(_sentence(error.errors(include_url=False)[0])) from None
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.database_url and self.supabase_url:
-            raise ValueError("DATABASE_URL and SUPABASE_URL are both set: keep the one that the log shall go to")
+            raise ValueError("DATABASE_URL and SUPABASE_URL are both set: keep the one that holds the log")
         if self.supabase_url and not self.supabase_key:
             raise ValueError("SUPABASE_URL is set without SUPABASE_SECRET_KEY: add the project's secret key")
         if self.supabase_key and not self.supabase_url:
             raise ValueError("SUPABASE_SECRET_KEY is set without SUPABASE_URL: add the project's URL")
         if self.turnlog_keyless and self.turnlog_api_key:
-            raise ValueError("TURNLOG_KEYLESS and TURNLOG_API_KEY are both set: ask for a key, or for none")
+            raise ValueError("TURNLOG_KEYLESS and TURNLOG_API_KEY are both set: require a key, or none")
         if self.turnlog_keyless and self.turnlog_proxies:
             raise ValueError(
-                "TURNLOG_KEYLESS and TURNLOG_PROXIES are both set: whoever calls through the proxy may look like this "
-                "machine, so let all of them show a key"
+                "TURNLOG_KEYLESS and TURNLOG_PROXIES are both set: callers behind the proxy look like this "
+                "machine, so require keys"
             )
         if self.turnlog_keyless and not is_loopback(self.turnlog_host):
             raise ValueError(
                 f"TURNLOG_HOST is {self.turnlog_host}, where others can reach it, and TURNLOG_KEYLESS is set: "
-                "ask for keys, or listen on 127.0.0.1"
+                "require keys, or listen on 127.0.0.1"
             )
-        for setting, kind in redaction_settings.NEEDS.items():
+        for setting, kind in redaction_types.NEEDS.items():
             if setting in self.model_fields_set and kind not in self.turnlog_redact:
                 raise ValueError(f"{setting.upper()} is set, and TURNLOG_REDACT doesn't name {kind}: add it there")
         check_user_tokens(self)
@@ -207,7 +207,7 @@ class Settings(BaseModel):
 
     @property
     def redacted(self) -> tuple[str, ...]:
-        """What is replaced in texts before they are stored, by name."""
+        """The names of what is redacted in texts before they are stored."""
         return (*self.turnlog_redact, *self.turnlog_redact_patterns)
 
     @property
@@ -216,7 +216,7 @@ class Settings(BaseModel):
 
     @property
     def jwks_url(self) -> str:
-        """Where the keys are published that users' tokens are signed with."""
+        """The URL of the key set that verifies users' tokens."""
         return self.turnlog_jwks_url or f"{self.supabase_auth}/.well-known/jwks.json"
 
     @property
@@ -229,7 +229,7 @@ class Settings(BaseModel):
 
     @property
     def spool_dir(self) -> Path:
-        """Where writes wait for the store; each store has its own, so that none gets what is another's."""
+        """The folder of the spool; each store has its own, so that no store gets another one's records."""
         if self.supabase_url:
             where = urlsplit(self.supabase_url).netloc
         elif self.database_url:
@@ -241,7 +241,7 @@ class Settings(BaseModel):
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds the service."""
+        """The URL of the service for a browser on this machine."""
         host = self.turnlog_host if self.turnlog_host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 

@@ -1,4 +1,4 @@
-"""What other loggers call the fields of ours, the likeliest name first: for hints, and for importing their tables."""
+"""Synonyms of our fields in other loggers, the likeliest first: for suggestions, and for importing their tables."""
 
 from collections.abc import Mapping
 
@@ -39,10 +39,10 @@ TURN = "turn turn_number turn_index sequence sequence_number position seq"
 ROLE = "role sender sender_type message_role speaker author_role sender_role author"
 CONTENT = "content text body message message_text message_content value"
 
-#: Sums, which no field of ours is.
+#: Sums of tokens: Turnlog has no field for them.
 SUMS_OF_TOKENS = frozenset({"tokens_used", "total_tokens", "token_count", "tokens"})
 
-#: What callers may have meant by a field or a parameter that isn't one: its synonyms, by the name it has here.
+#: The synonyms of each field and parameter, for suggestions about unknown names.
 OF_FIELDS: Mapping[str, str] = {
     "prompt": PROMPT,
     "response": RESPONSE,

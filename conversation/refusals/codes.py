@@ -1,7 +1,7 @@
-"""Every kind of problem that a caller can meet: its code, its status, what it means and what to do about it.
+"""Every kind of problem that a caller can meet: its code, its status, its meaning and its remedy.
 
-This one table is what the service answers with, what `GET /errors/<code>` shows, and what the page of errors in the
-documentation is made from. A code is stable: callers branch on it. Add to the table; never change what a code means.
+Problem details, `GET /errors/<code>` and the documentation's page of errors all come from this table. Codes are stable,
+because callers branch on them: add to the table, and never change the meaning of a code.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class ProblemCode(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where the service explains it: the problem's `type`."""
+        """The path of the page that explains it: the problem's `type`."""
         return f"/errors/{self.code}"
 
 
@@ -29,7 +29,7 @@ _ALL = (
         "invalid-json",
         400,
         "Invalid JSON",
-        "The body is not valid JSON, or JSON that no store can keep: a key twice in an object, NaN, half a surrogate "
+        "The body is not valid JSON, or JSON that can't be stored: an object with a key twice, NaN, half a surrogate "
         "pair.",
         "Correct the body at the line and column that `detail` names. Use a JSON library rather than joining texts.",
     ),
@@ -37,7 +37,7 @@ _ALL = (
         "invalid-encoding",
         400,
         "Invalid Compression",
-        "The body is announced as gzip, but it is not gzip, is cut short, or has something after its end.",
+        "The body is announced as gzip, but it is not gzip, is truncated, or has data after its end.",
         "Compress the whole body once, or send it without `Content-Encoding`.",
     ),
     ProblemCode(
@@ -86,14 +86,14 @@ _ALL = (
         "expired-key",
         401,
         "Expired Key",
-        "The key's time is over.",
+        "The key has expired.",
         "Create another with `turnlog keys create`, or replace a key before it expires with `turnlog keys rotate`.",
     ),
     ProblemCode(
         "not-a-key",
         401,
         "Not a Key",
-        "The `Authorization` header holds something that is neither a key of this service nor a token it accepts.",
+        "The `Authorization` header holds neither a key of this service nor a token that it accepts.",
         "Send `Authorization: Bearer turnlog_…`, or set TURNLOG_USER_TOKENS if users sign in with tokens.",
     ),
     ProblemCode(
@@ -135,14 +135,14 @@ _ALL = (
         "secret-key-in-browser",
         403,
         "Secret Key in a Browser",
-        "A web page sent a secret key. Everybody who opens the page can read that key.",
+        "A web page sent a secret key. Everyone who opens the page can read that key.",
         "Revoke the key if the page was published. Use a publishable key: `turnlog keys create --kind publishable`.",
     ),
     ProblemCode(
         "wrong-origin",
         403,
         "Wrong Origin",
-        "The key may not be used from pages of this origin.",
+        "The key does not allow this origin.",
         "Create a key for it: `turnlog keys create --kind publishable --origin https://app.example.com`.",
     ),
     ProblemCode(
@@ -156,7 +156,7 @@ _ALL = (
         "missing-session-token",
         403,
         "Missing Session Token",
-        "Callers in browsers append to a session with the token they got when they opened it, and none came along.",
+        "Callers in browsers append to a session with the token they got when they opened it. This call has none.",
         "Send the token in the header `Turnlog-Session-Token`, or open the session again for a new one.",
     ),
     ProblemCode(
@@ -177,7 +177,7 @@ _ALL = (
         "forbidden",
         403,
         "Forbidden",
-        "Nobody may make this call, or not in this way.",
+        "This call is not allowed.",
         "Read `detail`.",
     ),
     ProblemCode(
@@ -191,21 +191,21 @@ _ALL = (
         "session-not-found",
         404,
         "Session Not Found",
-        "Nothing is stored under this id or key in the key's project.",
+        "The key's project has no session with this id or key.",
         "Check the id, and that the key belongs to the project the session was logged in.",
     ),
     ProblemCode(
         "folder-not-found",
         404,
         "Folder Not Found",
-        "No folder has this id or key in the key's project.",
+        "The key's project has no folder with this id or key.",
         "Check the id, and that the key belongs to the folder's project.",
     ),
     ProblemCode(
         "not-found",
         404,
         "Not Found",
-        "What the call names isn't there.",
+        "The call names something that doesn't exist.",
         "Read `detail`.",
     ),
     ProblemCode(
@@ -219,8 +219,8 @@ _ALL = (
         "conflict",
         409,
         "Conflict",
-        "What the call says contradicts what is stored. Nothing was changed.",
-        "`fields` names what contradicts. Use another id for another record, or `on_conflict` in a batch.",
+        "The record contradicts what is stored. Nothing was changed.",
+        "`fields` names the fields that contradict. Use another id for another record, or `on_conflict` in a batch.",
     ),
     ProblemCode(
         "unique-conflict",
@@ -276,27 +276,27 @@ _ALL = (
         500,
         "Internal Error",
         "Something unexpected happened. Whether the record was stored is unknown.",
-        "Send the same call again: that never doubles anything. Give the operator the request id.",
+        "Send the same call again: nothing is stored twice. Give the operator the request id.",
     ),
     ProblemCode(
         "store-unavailable",
         503,
         "Store Unavailable",
-        "The database can't answer now, and nothing was acknowledged.",
+        "The database is unavailable, and nothing was acknowledged.",
         "Send the same call again after `retry_after` seconds.",
     ),
     ProblemCode(
         "spool-full",
         503,
         "Spool Full",
-        "The database is away, and the service's disk has no room to keep more for it. Nothing was acknowledged.",
+        "The database is unavailable, and the spool on the service's disk is full. Nothing was acknowledged.",
         "Send the same call again later. The operator finds out more with `turnlog spool status`.",
     ),
     ProblemCode(
         "store-misconfigured",
         503,
         "Store Misconfigured",
-        "The database is reached, but is not set up for this version of Turnlog.",
+        "The database responds, but is not set up for this version of Turnlog.",
         "The operator finds the cause in the service's log, or with `turnlog doctor`.",
     ),
     ProblemCode(
@@ -310,14 +310,14 @@ _ALL = (
         "too-busy",
         503,
         "Too Busy",
-        "The service has more calls than it can work on, and nothing was done.",
+        "The service has more calls than it can handle, and did nothing.",
         "Send the same call again after `retry_after` seconds. The operator may raise TURNLOG_WORKERS.",
     ),
 )
 
 CODES: dict[str, ProblemCode] = {each.code: each for each in _ALL}
 
-#: What stands for a status that no finer code is known for.
+#: The general code of a status, for errors without a finer one.
 _BY_STATUS = {
     400: "bad-request",
     401: "not-a-key",
@@ -335,7 +335,7 @@ _BY_STATUS = {
 
 
 class Refused(HTTPException):
-    """A call is refused. `problem` says as what, the description why; `more` are further members of the problem."""
+    """A refused call. `problem`: its kind; the description: why; `more`: further members of the problem."""
 
     def __init__(self, code: str, detail: str, **more: Any) -> None:
         super().__init__(detail)

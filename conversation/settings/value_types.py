@@ -1,4 +1,4 @@
-"""The kinds of values that settings and commands take. A malformed one that may hold a secret is never quoted."""
+"""Value types of settings and commands. Errors never quote a value that may hold a secret."""
 
 import ipaddress
 import re
@@ -10,14 +10,14 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from logging_store.postgres import conninfo
 
-_SHORTEST_SECRET = 32  # bytes; HS256 asks for as many as its hash has
+_SHORTEST_SECRET = 32  # bytes: as many as the hash of HS256 has
 _RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-@lru_cache(maxsize=256)  # asked for each request without a key
+@lru_cache(maxsize=256)  # called for each request without a key
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     if host == "localhost" or host.startswith("unix:"):
         return True
     try:
@@ -27,20 +27,20 @@ def is_loopback(host: str) -> bool:
 
 
 def connection_string(value: object) -> object:
-    """Refuse what libpq can't read, without quoting it: libpq would, with the password."""
+    """Refuse a malformed connection string without quoting it; libpq's own error would quote the password."""
     example = "postgresql://user:password@host:5432/database"
     try:
         parts = conninfo.parse(str(value))
     except ValueError:
         raise ValueError(f"must be a connection string of PostgreSQL, as in {example}") from None
     if "@" in parts.get("host", "") or not re.fullmatch(r"[\d,]*", parts.get("port", "")):
-        # part of a password was taken for the host or the port, and would be named in errors
+        # a part of the password was parsed as host or port, which errors name
         raise ValueError(f"needs the special characters of its password percent-encoded, as in {example}")
     return value
 
 
 def exact_origin(text: str) -> str:
-    """Return a web page's origin as browsers send it; one slash at its end is dropped. Raises `ValueError`."""
+    """Return a web page's origin as browsers send it, without a final slash. Raises `ValueError`."""
     text = text.removesuffix("/")
     example = "must be an origin exactly as browsers send it, as in https://app.example.com or http://localhost:3000"
     if re.fullmatch(r"[\w.-]+(:\d+)?", text) and text not in {"null", "none"}:
@@ -52,9 +52,16 @@ def exact_origin(text: str) -> str:
     except ValueError:
         raise ValueError(example) from None
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    spelled = f"{url.scheme}://{host}" + (f":{port}" if port is not None else "")
-    usual = _DEFAULT_PORTS.get(url.scheme)
-    if not host or "*" in host or spelled != text or not text.isascii() or usual is None or port == usual:
+    canonical = f"{url.scheme}://{host}" + (f":{port}" if port is not None else "")
+    default_port = _DEFAULT_PORTS.get(url.scheme)
+    if (
+        not host
+        or "*" in host
+        or canonical != text
+        or not text.isascii()
+        or default_port is None
+        or port == default_port
+    ):
         raise ValueError(example)
     return text
 
@@ -66,7 +73,7 @@ def _origins(value: object) -> object:
 
 
 def _key_set_url(value: str) -> str:
-    """Refuse a URL by which somebody on the way could hand us keys of their own."""
+    """Refuse a URL without TLS: an attacker on the network could replace the keys."""
     url = urlsplit(value)
     safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
     if not safe or not url.hostname or "@" in url.netloc:
@@ -90,7 +97,7 @@ def _rate(value: str) -> str:
 
 
 def _limits_store(value: SecretStr) -> SecretStr:
-    """Refuse without quoting: a URL may hold a password."""
+    """Refuse a value without quoting it: a URL may hold a password."""
     store = value.get_secret_value()
     if store != "memory" and not _is_redis(store):
         raise ValueError("must be memory, or the URL of a Redis, as in redis://host:6379/0")
@@ -113,24 +120,28 @@ LimitsStore = Annotated[SecretStr, AfterValidator(_limits_store)]
 
 
 def check_user_tokens(settings: Any) -> None:
-    """Raise `ValueError` if what is set about users' tokens contradicts itself."""
+    """Raise `ValueError` if the settings of users' tokens contradict each other."""
     mode = settings.turnlog_user_tokens
-    ours = {
+    others = {
         "TURNLOG_JWKS_URL": settings.turnlog_jwks_url,
         "TURNLOG_JWT_SECRET": settings.turnlog_jwt_secret,
         "TURNLOG_JWT_ISSUER": settings.turnlog_jwt_issuer,
         "TURNLOG_ANONYMOUS_USERS": settings.turnlog_anonymous_users,
         "TURNLOG_USER_ORIGINS": settings.turnlog_user_origins,
     }
-    if mode is None and (stray := next((name for name, value in ours.items() if value), None)):
+    if mode is None and (stray := next((name for name, value in others.items() if value), None)):
         raise ValueError(f"{stray} is set without TURNLOG_USER_TOKENS: set that to jwks or hs256")
     if mode == "hs256" and not settings.turnlog_jwt_secret:
         raise ValueError("TURNLOG_USER_TOKENS is hs256 without TURNLOG_JWT_SECRET: add the project's JWT secret")
     if mode == "hs256" and settings.turnlog_jwks_url:
-        raise ValueError("TURNLOG_USER_TOKENS is hs256 and TURNLOG_JWKS_URL is set: keep the one that tokens go by")
+        raise ValueError(
+            "TURNLOG_USER_TOKENS is hs256 and TURNLOG_JWKS_URL is set: keep the one that verifies your tokens"
+        )
     if mode == "jwks" and settings.turnlog_jwt_secret:
-        raise ValueError("TURNLOG_USER_TOKENS is jwks and TURNLOG_JWT_SECRET is set: keep the one that tokens go by")
+        raise ValueError(
+            "TURNLOG_USER_TOKENS is jwks and TURNLOG_JWT_SECRET is set: keep the one that verifies your tokens"
+        )
     if mode == "jwks" and not (settings.turnlog_jwks_url or settings.supabase_url):
-        raise ValueError("TURNLOG_USER_TOKENS is jwks without TURNLOG_JWKS_URL: say where the keys are published")
+        raise ValueError("TURNLOG_USER_TOKENS is jwks without TURNLOG_JWKS_URL: set it to the URL of the keys")
     if mode and not (settings.turnlog_jwt_issuer or settings.supabase_url):
-        raise ValueError("TURNLOG_USER_TOKENS is set without TURNLOG_JWT_ISSUER: say who issues the tokens")
+        raise ValueError("TURNLOG_USER_TOKENS is set without TURNLOG_JWT_ISSUER: set it to the issuer of the tokens")

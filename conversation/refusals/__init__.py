@@ -1,4 +1,4 @@
-"""The id of each request, and a log line for each refused call.
+"""The id of each request, and a log line for each refused call; `codes` has the kinds of problems.
 
 A line names the route's template, never the path, the query or the body, which may hold content of conversations. Each
 route logs at most a few lines a second, then the number of suppressed ones, so that refusals can't flood the log.
@@ -20,17 +20,17 @@ _LINES_A_SECOND = 5  # of one route
 _REPEAT_S = 60.0
 
 _ID, _CODE = "turnlog.request_id", "turnlog.problem_code"  # in the request's environ
-_TAKEN_OVER = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
+_ACCEPTED_ID = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
 
 _log = logging.getLogger("turnlog.refused")
 
 
 def request_id() -> str:
-    """Return the id of this request: the caller's `X-Request-Id` if it is a short plain text, else a new one."""
+    """Return the id of this request: the caller's `X-Request-Id` if it is short and plain, else a new one."""
     environ = request_ctx.request.environ
     if (known := environ.get(_ID)) is None:
         sent = environ.get("HTTP_X_REQUEST_ID")
-        known = environ[_ID] = sent if sent and _TAKEN_OVER.fullmatch(sent) else new_id()
+        known = environ[_ID] = sent if sent and _ACCEPTED_ID.fullmatch(sent) else new_id()
     found: str = known
     return found
 
@@ -85,7 +85,7 @@ class MessageThrottle:
         self._suppressed: dict[str, int] = {}
 
     def suppressed(self, message: str) -> int | None:
-        """Return how many were suppressed since the last one logged; None if this one is to be suppressed as well."""
+        """Return how many messages were suppressed since the last logged one; None if this one is suppressed, too."""
         with self._lock:
             now = self._clock()
             if now < self._due.get(message, now):
@@ -101,18 +101,18 @@ def register(app: Flask) -> None:
     app.after_request(_finish)
 
 
-def _finish(answer: Response) -> Response:
-    answer.headers.add(REQUEST_ID, request_id())
-    if answer.status_code >= 400:  # noqa: PLR2004
-        _write(answer.status_code)
-    return answer
+def _finish(response: Response) -> Response:
+    response.headers.add(REQUEST_ID, request_id())
+    if response.status_code >= 400:  # noqa: PLR2004
+        _write(response.status_code)
+    return response
 
 
 def _write(status: int) -> None:
-    sent = request_ctx.request
+    request = request_ctx.request
     lines: RefusalLog = current_app.extensions["turnlog_refusals"]
-    route = sent.url_rule.rule if sent.url_rule else _NO_ROUTE
-    method = sent.method if sent.method in _METHODS else "(another method)"
+    route = request.url_rule.rule if request.url_rule else _NO_ROUTE
+    method = request.method if request.method in _METHODS else "(another method)"
     lines.write(route, method, status, code() or "without a code", request_id())
 
 
