@@ -65,13 +65,13 @@ def test_every_spelling_of_the_id_means_the_same(client: FlaskClient, name: str)
     assert (ids["conversation"][conversation], ids["conversation"][session]) == (UUID, UUID.lower())
 
 
-def test_two_spellings_may_agree_but_not_differ(client: FlaskClient) -> None:
+def test_two_names_of_a_field_may_agree_but_not_differ(client: FlaskClient) -> None:
     assert start(client, conversation_id="c", session_id="c", sessionId=None).status_code == 201
     assert start(client, conversation_id=None, session_id="c").get_json()["receipt"] == "duplicate"
     refused = start(client, conversation_id="c", session_id="d")
     assert refused.status_code == 422
     assert paths(refused) == ["$.conversation_id", "$.session_id"]
-    assert "conversation_id and session_id are one field" in problem(refused)["fields"][0]["detail"]
+    assert "conversation_id and session_id are the same field" in problem(refused)["fields"][0]["detail"]
 
 
 def test_camel_case_is_answered_where_it_is_used(client: FlaskClient) -> None:

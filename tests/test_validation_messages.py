@@ -132,7 +132,7 @@ STATUSES = "pending, completed, failed, abandoned"
         ({"started_at": "2026-11-21T06:30:00"},
          "`started_at` must have a zone, as in 2026-11-21T06:30:00Z; add Z if it is UTC"),
         ({"started_at": "2026-11-21"}, "`started_at` must have a time and a zone as well, as in 2026-11-21T06:30:00Z"),
-        ({"session_id": "undefined"}, "`session_id` looks like a missing id turned into text; leave it out instead"),
+        ({"session_id": "undefined"}, "`session_id` looks like a missing id converted to text; leave it out instead"),
     ],
 )  # fmt: skip
 def test_a_problem_says_what_is_wrong(client: FlaskClient, record: dict[str, Any], detail: str) -> None:

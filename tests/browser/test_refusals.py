@@ -209,8 +209,8 @@ def test_what_waits_can_be_taken_back(tab: Tab, road: Road, log: Log, session: s
     ("options", "sentence"),
     [
         ({"key": "turnlog_sk_abc"}, "That is a secret key"),
-        ({"key": "turnlog_pk_nonsense"}, "is no publishable key"),
-        ({"key": "turnlog_pk_…"}, "is no publishable key"),
+        ({"key": "turnlog_pk_nonsense"}, "is not a publishable key"),
+        ({"key": "turnlog_pk_…"}, "is not a publishable key"),
         ({"userId": 5}, "`userId` must be a text"),
         ({"key": None}, "takes either `key` or `getUserToken`"),
         ({"url": "nowhere"}, "Invalid URL"),

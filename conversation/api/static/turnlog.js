@@ -6,30 +6,31 @@
  *     const log = await Turnlog.open({ url: "https://log.example", key: "turnlog_pk_…" });
  *     log.interaction({ prompt: "What is a session?", response: "One conversation." });
  *
- * A record is in this browser's queue (IndexedDB) before it is sent, and leaves it only with the service's answer. It
- * keeps its id, so sending it again never doubles it. What is still queued when a page ends is sent by the next page of
- * the same site that opens a log of the same service with the same key, or in the name of the same `project`.
+ * A record is stored in this browser's queue (IndexedDB) before it is sent, and removed once the service has responded.
+ * It keeps its id, so sending it again stores nothing twice. When a page ends, the next page of the same site sends what
+ * is still queued, if it opens a log of the same service with the same key or the same `project`.
  */
 
 /**
- * What `Turnlog.open` takes; what isn't named here is a field of the session, as in `POST /v1/sessions`, in camelCase.
+ * Options of `Turnlog.open`; other properties are fields of the session, as in `POST /v1/sessions`, in camelCase.
  * @typedef {object} Options
  * @property {string} url the service
  * @property {string} [key] a publishable key; or else:
- * @property {() => string | null | Promise<string | null>} [getUserToken] gives the signed-in user's token, asked for
- *   before each call, so that it may be renewed
- * @property {string} [project] your name for what the key logs into. Pages that state the same one share what waits and
- *   the sessions, whatever their keys, so that a new key goes on; pages that state none share them with the same key
- * @property {string} [sessionId] a UUID, or any text of yours. Without one the tab's last session goes on
- * @property {boolean} [fresh] begin a new session, whatever the tab's last one was
+ * @property {() => string | null | Promise<string | null>} [getUserToken] returns the signed-in user's token; called
+ *   before each call, so that it can renew the token
+ * @property {string} [project] a name for the key's project. Pages with the same name share the queue and the sessions,
+ *   also after the key is replaced; pages without one share them if they have the same key
+ * @property {string} [sessionId] a UUID, or any text of yours. Default: the tab's last session
+ * @property {boolean} [fresh] begin a new session instead of the tab's last one
  * @property {string} [userId]
  * @property {string} [title]
  * @property {string[]} [tags]
  * @property {Record<string, unknown>} [metadata]
- * @property {boolean} [countTurns] number the interactions of this session, across tabs, so that gaps can be seen
- * @property {number} [maxRecords] the most that may wait in this browser
+ * @property {boolean} [countTurns] number the interactions of this session, across tabs, so that gaps show
+ * @property {number} [maxRecords] the most records in the queue
  * @property {number} [maxCharacters]
- * @property {(error: TurnlogError) => void} [onerror] told of what was refused or can't be kept; else the console is
+ * @property {(error: TurnlogError) => void} [onerror] called for records that are refused or can't be
+ *   stored; default: the console
  * @property {(status: Status) => void} [onstatus]
  */
 /** @typedef {string | Record<string, unknown>[]} Content a text, or messages `{role, content, …}` */
@@ -58,58 +59,58 @@
  * @property {Record<string, unknown>} [metadata]
  */
 /**
- * What somebody says of an interaction, as in `POST /v1/feedback`, in camelCase.
+ * Feedback on an interaction, as in `POST /v1/feedback`, in camelCase.
  * @typedef {object} FeedbackInput
  * @property {boolean | number | string} value
- * @property {string} [name] what is judged; of what one author says under one name the latest counts. "rating" if left out
+ * @property {string} [name] what is rated; an author's latest value under a name counts. Default: "rating"
  * @property {string} [comment]
- * @property {string | Date} [givenAt] now, if left out
+ * @property {string | Date} [givenAt] default: now
  */
 /** @typedef {{sessionId: string, interactionId: string, receipt: string, fields: string[]}} Receipt */
 /**
- * `state`: all is delivered; a call is under way; one failed and is repeated at `retryAt`; the service refuses this page.
- * `records`: how many wait in this browser. `durable`: whether they survive a reload.
+ * `state`: everything is delivered; a call is in flight; a call failed and is repeated at `retryAt`; the service refuses
+ * this page. `records`: how many are queued. `durable`: whether they survive a reload.
  * @typedef {{state: "idle" | "sending" | "waiting" | "refused", records: number, durable: boolean,
  *   retryAt: Date | null, error: TurnlogError | null}} Status
  */
-/** @typedef {{ref: string, place: string, at: string, body: string, to?: "feedback"}} Kept a record in the queue */
+/** @typedef {{ref: string, place: string, at: string, body: string, to?: "feedback"}} QueuedRecord a record in the queue */
 /** @typedef {{ref: string, receipt?: Receipt, error?: Trouble}} Outcome */
 /** @typedef {{detail: string, status?: number, problem?: any, record?: any, kept?: boolean}} Trouble */
 /**
- * A session as this browser knows it. `fields`: to be stated when it is created. `gotAt`, `endsAt`: the token's, in ms.
- * @typedef {{at: string, name: string, key?: string, claim: string, fields: Record<string, unknown>, stated: boolean,
+ * A session as this browser knows it. `fields`: sent when it is created. `gotAt`, `endsAt`: the token's, in ms.
+ * @typedef {{at: string, name: string, key?: string, claim: string, fields: Record<string, unknown>, created: boolean,
  *   token?: string, gotAt: number, endsAt: number, turns: number, usedAt: number}} Session
  */
 
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 60_000;
-const PATIENCE_MS = 20_000; // a call that takes longer is repeated
-const MOST_AT_ONCE = 100; // records in a call
-const LARGEST_CALL = 1_000_000; // characters, which are 3 MB at most; the service takes 4
-const OUTLIVING_BYTES = 60_000; // of calls that outlive their page; browsers allow 64 KiB
-const TIE_MS = 1000; // of judgements that one moment brings about
-const RENEW_MS = 300_000; // before a token ends
-const FORGET_MS = 30 * 86_400_000; // sessions of this browser that nobody used and nothing waits for
+const MIN_RETRY_MS = 500;
+const MAX_RETRY_MS = 60_000;
+const CALL_TIMEOUT_MS = 20_000; // then a call is repeated
+const MAX_RECORDS_PER_CALL = 100; // of a call
+const MAX_CALL_CHARACTERS = 1_000_000; // characters, which are 3 MB at most; the service takes 4
+const KEEPALIVE_BYTES = 60_000; // of calls that outlive their page (keepalive); browsers allow 64 KiB
+const TIE_MS = 1000; // feedback within this time is given in order, even if the clock stands still
+const RENEW_MS = 300_000; // before a token expires
+const SESSION_TTL_MS = 30 * 86_400_000; // unused sessions without queued records are forgotten
 
-/** What went wrong, in `message`. */
+/** An error with its reason in `message`. */
 export class TurnlogError extends Error {
   /** @param {Trouble} trouble */
   constructor({ detail, status, problem, record, kept = false }) {
     super(detail);
     this.name = "TurnlogError";
-    /** The answer's HTTP status, if there was one. */
+    /** The response's HTTP status, if there was one. */
     this.status = status;
     /** The service's problem details, or an item's receipt. */
     this.problem = problem;
-    /** What was to be logged, as it was sent. */
+    /** The record, as it was sent. */
     this.record = record;
-    /** Whether the record still waits in this browser: it is sent again with the next one, or by the next page. */
+    /** Whether the record is still queued: it is sent again with the next one, or by the next page. */
     this.kept = kept;
   }
 }
 
-/** A failure that passes: the call is repeated. */
-class Passing extends Error {
+/** A transient failure: the call is repeated. */
+class TransientError extends Error {
   /** @param {string} message @param {number} [pauseMs] how long the service asked to wait */
   constructor(message, pauseMs) {
     super(message);
@@ -117,8 +118,8 @@ class Passing extends Error {
   }
 }
 
-/** An answer that no repeat mends. */
-class Refused extends Error {
+/** A refusal: repeating the call doesn't help. */
+class RefusedError extends Error {
   /** @param {Trouble} trouble */
   constructor(trouble) {
     super(trouble.detail);
@@ -133,28 +134,28 @@ export class Turnlog {
   #url = "";
   #place = "";
   /** @type {BroadcastChannel} */ #channel;
-  /** @type {Map<string, {kept: Kept, resolve: (receipt: Receipt) => void, reject: (error: TurnlogError) => void}>} */
+  /** @type {Map<string, {kept: QueuedRecord, resolve: (receipt: Receipt) => void, reject: (error: TurnlogError) => void}>} */
   #waiting = new Map();
-  /** @type {Set<string>} */ #underWay = new Set();
+  /** @type {Set<string>} */ #inFlight = new Set();
   /** @type {Set<Turn>} */ #turns = new Set();
   /** @type {Status["state"]} */ #state = "idle";
   /** @type {TurnlogError | null} */ #error = null;
   /** @type {Promise<void> | null} */ #delivery = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #adding = 0;
-  #judgedAt = 0;
+  #lastFeedbackAt = 0;
   #again = false;
   #listing = false;
   #failures = 0;
   #notBefore = 0;
-  #hasToWait = false; // the service named the time, so nothing shortens it
+  #hasToWait = false; // the service set the time, so nothing shortens it
   #userToken = "";
   /** @type {Promise<unknown>} */ #added = Promise.resolve();
-  /** @type {Set<string>} */ #hopeless = new Set();
+  /** @type {Set<string>} */ #refusedSessions = new Set();
   #ending = new AbortController();
 
   /**
-   * Opens a log. It needs no connection: what is logged meanwhile waits in this browser.
+   * Opens a log. It needs no connection: records are queued in this browser.
    * @param {Options} options
    * @returns {Promise<Turnlog>}
    */
@@ -162,17 +163,17 @@ export class Turnlog {
     const { key, getUserToken } = options;
     const url = new URL(options.url).href.replace(/\/+$/, "");
     if (key?.startsWith("turnlog_sk_")) {
-      throw new TypeError("That is a secret key: take it out of the page, revoke it, and use a publishable one");
+      throw new TypeError("This is a secret key: remove it from the page, revoke it, and use a publishable key");
     }
     if (key && !/^turnlog_pk_[0-9A-Za-z]{30}$/.test(key)) {
-      throw new TypeError("`key` is no publishable key: `turnlog keys create --kind publishable` makes one");
+      throw new TypeError("`key` is not a publishable key: `turnlog keys create --kind publishable` creates one");
     }
     for (const name of /** @type {const} */ (["sessionId", "userId"])) {
       if (!["undefined", "string"].includes(typeof options[name])) throw new TypeError(`\`${name}\` must be a text`);
     }
     if (!key === !getUserToken) throw new TypeError("Turnlog.open takes either `key` or `getUserToken`");
     const user = getUserToken ? userOf(await getUserToken()) : undefined;
-    if (user === null) throw new TypeError("getUserToken gave no user's token: open the log after signing in");
+    if (user === null) throw new TypeError("getUserToken returned no user's token: open the log after the user has signed in");
     const place = placeOf(url, options, user);
     const queue = new Queue(options.maxRecords ?? 1000, options.maxCharacters ?? 16_000_000);
     const last = options.fresh ? null : remembered(place);
@@ -191,7 +192,7 @@ export class Turnlog {
     this.#url = url;
     this.#place = place;
     this.#channel = new BroadcastChannel(`turnlog ${place}`);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#channel.onmessage = ({ data }) => this.#onMessage(data);
     const { signal } = this.#ending;
     addEventListener("online", () => this.#wake(true), { signal });
     addEventListener("pageshow", () => this.#wake(true), { signal });
@@ -199,11 +200,11 @@ export class Turnlog {
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#leave(false) : this.#wake(true)), {
       signal,
     });
-    queue.whenTroubled((detail) => this.#report({ detail }));
+    queue.setTroubleHandler((detail) => this.#report({ detail }));
     this.#wake();
   }
 
-  /** The session's id, or the text that it was opened by; keep it to go on with this session later. */
+  /** The session's id, or the text that opened it; store it to continue this session later. */
   get sessionId() {
     return this.#session.name;
   }
@@ -220,19 +221,19 @@ export class Turnlog {
   }
 
   /**
-   * Logs an interaction. Settles when the service has answered for it, which while offline may take long: don't wait for
-   * it before going on. A failure is told to `onerror` as well, so the promise may be left alone.
+   * Logs an interaction. The promise settles when the service has responded, which may take long while offline: don't
+   * await it before you continue. Failures also reach `onerror`, so the promise may be ignored.
    * @param {Fields} fields
    * @returns {Promise<Receipt>}
    */
   interaction(fields) {
-    // who names interactions may repeat them, and the time of the repeat would contradict the first
+    // a caller that names interactions may repeat a call, whose time would contradict the first one
     const named = fields.interactionId ? {} : { interactionId: newId(), startedAt: new Date() };
     return this.#log({ ...named, ...fields }, true);
   }
 
   /**
-   * Begins an interaction whose response is still to come: the prompt is logged at once.
+   * Begins an interaction whose response comes later: the prompt is logged at once.
    * @param {Fields} fields
    * @returns {Turn}
    */
@@ -244,34 +245,34 @@ export class Turnlog {
       this.#turns.delete(turn);
       return this.#log({ interactionId, ...more }, false);
     };
-    const turn = new Turn(interactionId, this.#log(all, true), say, (judgement) =>
-      this.feedback({ interactionId, ...judgement }),
+    const turn = new Turn(interactionId, this.#log(all, true), say, (input) =>
+      this.feedback({ interactionId, ...input }),
     );
     this.#turns.add(turn);
     return turn;
   }
 
   /**
-   * Says something of an interaction of this session, or says it otherwise. Settles as `interaction` does.
-   * @param {FeedbackInput & {interactionId: string}} judgement
+   * Gives feedback on an interaction of this session, or changes it. Settles as `interaction` does.
+   * @param {FeedbackInput & {interactionId: string}} input
    * @returns {Promise<Receipt>}
    */
-  feedback(judgement) {
-    // of two judgements the later counts, also within a millisecond; a clock that was set back is believed
+  feedback(input) {
+    // the later of two values counts, also within a millisecond; a clock that was set back is trusted
     const now = Date.now();
-    const isTie = now <= this.#judgedAt && this.#judgedAt - now < TIE_MS;
-    this.#judgedAt = isTie ? this.#judgedAt + 1 : now;
-    const givenAt = new Date(this.#judgedAt);
-    const record = { session_id: this.#session.name, ...snakeCased({ givenAt, ...judgement }) };
+    const isTie = now <= this.#lastFeedbackAt && this.#lastFeedbackAt - now < TIE_MS;
+    this.#lastFeedbackAt = isTie ? this.#lastFeedbackAt + 1 : now;
+    const givenAt = new Date(this.#lastFeedbackAt);
+    const record = { session_id: this.#session.name, ...snakeCased({ givenAt, ...input }) };
     return this.#keep(record, false, "feedback");
   }
 
-  /** Resolves once all that was logged so far is in the queue, where a reload can't take it away. */
+  /** Resolves once everything logged so far is in the queue, where it survives a reload. */
   async kept() {
     await this.#added;
   }
 
-  /** Sends what waits, now, unless the service asked for patience. @returns {Promise<Status>} */
+  /** Sends the queue now, unless the service asked to wait. @returns {Promise<Status>} */
   async flush() {
     await this.#added;
     this.#wake(true);
@@ -279,21 +280,21 @@ export class Turnlog {
     return this.status;
   }
 
-  /** Takes back what waits in this browser, as when somebody signs out. @returns {Promise<unknown[]>} the records */
+  /** Empties the queue, for example when the user signs out. @returns {Promise<unknown[]>} the records */
   async discard() {
     const records = await this.#queue.discard(this.#place);
     this.#settle(records.map(({ ref, body }) => ({ ref, error: { detail: "Discarded", record: JSON.parse(body) } })));
     return records.map(({ body }) => JSON.parse(body));
   }
 
-  /** Stops this log; what waits stays in the browser's queue. */
+  /** Stops this log; queued records stay in the browser's queue. */
   close() {
     this.#ending.abort();
     clearTimeout(this.#timer);
     this.#channel.close();
   }
 
-  /** @param {Fields} fields @param {boolean} counts whether it is a turn @returns {Promise<Receipt>} */
+  /** @param {Fields} fields @param {boolean} counts whether it counts as a turn @returns {Promise<Receipt>} */
   #log(fields, counts) {
     const record = { session_id: this.#session.name, ...snakeCased(fields) };
     return this.#keep(record, Boolean(counts && this.#options.countTurns && fields.turn === undefined));
@@ -301,19 +302,19 @@ export class Turnlog {
 
   /** @param {Record<string, unknown>} record @param {boolean} count @param {"feedback"} [to] @returns {Promise<Receipt>} */
   #keep(record, count, to) {
-    /** @type {Kept} */
+    /** @type {QueuedRecord} */
     const kept = { ref: newId(), place: this.#place, at: this.#session.at, body: JSON.stringify(record), ...(to && { to }) };
     const promise = new Promise((/** @type {(receipt: Receipt) => void} */ resolve, reject) => {
       this.#waiting.set(kept.ref, { kept, resolve, reject });
       const added = this.#queue.add(kept, count ? record : null).finally(() => (this.#adding -= 1));
       const settled = added.then(
-        () => this.#listing || this.#wake(), // the queue answers in order: who lists it now will see this one
+        () => this.#listing || this.#wake(), // requests are served in order: a listing in progress will include this record
         (error) => this.#settle([{ ref: kept.ref, error: { detail: `Not logged: ${error.message}`, record } }]),
       );
       this.#adding += 1;
       this.#added = Promise.all([this.#added, settled]);
     });
-    promise.catch(() => undefined); // told to onerror
+    promise.catch(() => undefined); // onerror gets it
     return promise;
   }
 
@@ -334,13 +335,13 @@ export class Turnlog {
   async #deliver() {
     while (this.#again) {
       try {
-        // one tab at a time, and for one round only: a tab in the background may be slow
+        // one tab at a time, for one round: a background tab may be slow
         await exclusively(`turnlog ${this.#place}`, () => this.#round());
         this.#failures = this.#notBefore = 0;
         this.#hasToWait = false;
       } catch (error) {
         this.#pause(/** @type {Error} */ (error));
-        this.#tell({ notBefore: this.#notBefore, hasToWait: this.#hasToWait });
+        this.#broadcast({ notBefore: this.#notBefore, hasToWait: this.#hasToWait });
       }
     }
     this.#delivery = null;
@@ -350,7 +351,7 @@ export class Turnlog {
   async #round() {
     /** @type {Trouble | null} */ let refusal = null;
     for (const at of await this.#list()) {
-      if (this.#hopeless.has(at)) continue;
+      if (this.#refusedSessions.has(at)) continue;
       try {
         for (let kept; (kept = await this.#queue.next(at)).length;) {
           if (this.#ending.signal.aborted) return;
@@ -358,10 +359,10 @@ export class Turnlog {
           await this.#send(at, kept);
         }
       } catch (error) {
-        if (!(error instanceof Refused)) throw error;
+        if (!(error instanceof RefusedError)) throw error;
         await this.#refuse(at, error.trouble);
         if (error.trouble.kept) refusal = error.trouble;
-        if (at !== this.#session.at) this.#hopeless.add(at); // another page may be luckier
+        if (at !== this.#session.at) this.#refusedSessions.add(at); // another page may succeed
       }
     }
     if (refusal) this.#report(refusal);
@@ -369,7 +370,7 @@ export class Turnlog {
     this.#state = refusal ? "refused" : "idle";
   }
 
-  /** @returns {Promise<string[]>} the sessions that something waits for, also what was added until now */
+  /** @returns {Promise<string[]>} the sessions with queued records, including those added just now */
   async #list() {
     this.#again = false;
     this.#listing = true;
@@ -387,74 +388,74 @@ export class Turnlog {
     if (!trouble.kept) await this.#queue.remove(all);
   }
 
-  /** @param {string} at @param {Kept[]} kept */
+  /** @param {string} at @param {QueuedRecord[]} kept */
   async #send(at, kept) {
     const other = kept.findIndex(({ to }) => to);
     if (other >= 0 && kept.length > 1) {
-      // what is no interaction has a call of its own
+      // feedback has calls of its own
       for (const part of [kept.slice(0, other), [kept[other]], kept.slice(other + 1)]) {
         if (part.length) await this.#send(at, part);
       }
       return;
     }
     let answer = await this.#post(await this.#ready(at), kept);
-    // a token may end earlier than this machine's clock says
+    // by this machine's clock, a token may expire early
     if (answer.status === 403) answer = await this.#post(await this.#ready(at, true), kept);
-    const undated = answer.status === 422 && kept[0].to && (await undatedOf(answer.clone(), kept[0]));
+    const undated = answer.status === 422 && kept[0].to && (await withoutTime(answer.clone(), kept[0]));
     if (undated) answer = await this.#post(await this.#ready(at), [undated]);
     if (answer.ok) {
       await this.#finish(kept, await receiptsOf(answer, kept));
     } else if ([400, 409, 410, 413, 415, 422].includes(answer.status)) {
       if (kept.length === 1) return this.#finish(kept, [{ receipt: "rejected", ...(await jsonOf(answer)) }]);
-      for (const one of kept) await this.#send(at, [one]); // which of them is meant?
+      for (const one of kept) await this.#send(at, [one]); // to find the refused one
     } else {
-      throw new Refused(await troubleOf(answer, true));
+      throw new RefusedError(await troubleOf(answer, true));
     }
   }
 
-  /** @param {Session} session @param {Kept[]} kept */
+  /** @param {Session} session @param {QueuedRecord[]} kept */
   async #post(session, kept) {
     const authorization = await this.#authorization(session);
-    for (const { ref } of kept) this.#underWay.add(ref);
+    for (const { ref } of kept) this.#inFlight.add(ref);
     try {
       return await this.#call(pathOf(kept), bodyOf(kept), authorization, session.token);
     } finally {
-      for (const { ref } of kept) this.#underWay.delete(ref);
+      for (const { ref } of kept) this.#inFlight.delete(ref);
     }
   }
 
-  /** @param {Kept[]} kept @param {any[]} receipts */
+  /** @param {QueuedRecord[]} kept @param {any[]} receipts */
   async #finish(kept, receipts) {
-    // told first: who dies in between leaves a record that is sent again, not a promise that never settles
+    // settled first: a crash in between leaves a record that is sent again, not a promise that never settles
     this.#settle(kept.map(({ ref, body }, index) => ({ ref, ...outcomeOf(receipts[index], body) })));
     await this.#queue.remove(kept);
     this.#failures = 0;
   }
 
   /**
-   * Returns a session that may be appended to: created, and with a token that isn't over.
+   * Returns a session ready for appending: created, and with a valid token.
    * @param {string} at @param {boolean} [renew]
    * @returns {Promise<Session>}
    */
   async #ready(at, renew = false) {
     const session = (await this.#queue.session(at)) ?? this.#session;
     const now = Date.now();
-    const over = session.endsAt - now < RENEW_MS && now - session.gotAt > LONGEST_PAUSE_MS;
+    const over = session.endsAt - now < RENEW_MS && now - session.gotAt > MAX_RETRY_MS;
     if (at === this.#session.at) this.#session = session;
-    if (session.stated && !renew && !(session.key && over)) return session;
-    let answer = await this.#open(session, session.stated ? {} : session.fields);
-    if ([400, 409, 413, 422].includes(answer.status) && !session.stated && Object.keys(session.fields).length) {
-      // a title that contradicts the stored one shall not cost the conversation
+    if (session.created && !renew && !(session.key && over)) return session;
+    let answer = await this.#open(session, session.created ? {} : session.fields);
+    if ([400, 409, 413, 422].includes(answer.status) && !session.created && Object.keys(session.fields).length) {
+      // a title that contradicts the stored one must not prevent logging
       const trouble = await troubleOf(answer);
       answer = await this.#open(session, {});
       if (answer.ok)
         this.#report({ ...trouble, detail: `The session is logged without its fields: ${trouble.detail}` });
     }
-    // what is somebody else's, or erased, never takes these records
-    if (!answer.ok) throw new Refused(await troubleOf(answer, answer.status !== 409 && answer.status !== 410));
+    // another caller's session, or an erased one, will never accept these records
+    if (!answer.ok) throw new RefusedError(await troubleOf(answer, answer.status !== 409 && answer.status !== 410));
     const { session_token: token, session_token_expires_at: end } = await jsonOf(answer);
-    if (session.key && !token) throw new Passing("The service's answer has no session token");
-    Object.assign(session, { stated: true, token, gotAt: now, endsAt: Date.parse(end) || now });
+    if (session.key && !token) throw new TransientError("The service's response has no session token");
+    Object.assign(session, { created: true, token, gotAt: now, endsAt: Date.parse(end) || now });
     await this.#queue.update(session);
     return session;
   }
@@ -472,8 +473,8 @@ export class Turnlog {
     const token = await this.#options.getUserToken?.();
     const user = userOf(token);
     if (!token || !user || placeOf(this.#url, this.#options, user) !== this.#place) {
-      // what one user said is never sent in another's name
-      throw new Refused({ detail: "Another user is signed in, or none", kept: true });
+      // one user's records are never sent in another user's name
+      throw new RefusedError({ detail: "No user is signed in, or another one", kept: true });
     }
     return (this.#userToken = token);
   }
@@ -485,8 +486,8 @@ export class Turnlog {
   async #call(what, body, authorization, token, claim) {
     let answer;
     try {
-      // a beacon would outlive the page as well, but can't carry the key
-      const keepalive = this.#failures === 0 && new Blob([body]).size <= OUTLIVING_BYTES;
+      // a beacon outlives the page as well, but can't send the key
+      const keepalive = this.#failures === 0 && new Blob([body]).size <= KEEPALIVE_BYTES;
       answer = await fetch(`${this.#url}/v1/${what}`, {
         method: "POST",
         body,
@@ -494,7 +495,7 @@ export class Turnlog {
         cache: "no-store",
         credentials: "omit",
         redirect: "error",
-        signal: AbortSignal.timeout(PATIENCE_MS),
+        signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
         headers: {
           Authorization: `Bearer ${authorization}`,
           "Content-Type": "application/json",
@@ -503,21 +504,21 @@ export class Turnlog {
         },
       });
     } catch (error) {
-      throw new Passing(`${this.#url} can't be reached from this page: ${/** @type {Error} */ (error).message}`);
+      throw new TransientError(`${this.#url} can't be reached from this page: ${/** @type {Error} */ (error).message}`);
     }
     const { status } = answer;
     if (status === 408 || status === 429 || status >= 500) {
-      throw new Passing(`The service answered ${status}`, pauseOf(answer.headers.get("Retry-After")));
+      throw new TransientError(`The service answered ${status}`, pauseOf(answer.headers.get("Retry-After")));
     }
-    if (status === 401 || status === 404) throw new Refused(await troubleOf(answer, true));
+    if (status === 401 || status === 404) throw new RefusedError(await troubleOf(answer, true));
     return answer;
   }
 
   /** @param {Error} error */
   #pause(error) {
-    const asked = error instanceof Passing ? error.pauseMs : undefined;
-    const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures++);
-    // at least what the service asked for, and not all pages at the same moment
+    const asked = error instanceof TransientError ? error.pauseMs : undefined;
+    const longest = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
+    // at least as long as the service asked; random, so that pages don't retry all at once
     this.#notBefore = Date.now() + (asked ?? 0) + (longest * (1 + Math.random())) / 2;
     this.#hasToWait = asked !== undefined;
     this.#error = new TurnlogError({ detail: error.message, kept: true });
@@ -532,48 +533,48 @@ export class Turnlog {
     if (forGood) for (const turn of this.#turns) void turn.abandon();
     const session = this.#session;
     const authorization = session.key ?? this.#userToken;
-    // all of it in this very moment: no promise is waited for before the call is made
-    if (session.stated && authorization && !(this.#hasToWait && Date.now() < this.#notBefore)) {
-      let room = OUTLIVING_BYTES - 100;
+    // synchronously: awaiting anything before the call could lose it
+    if (session.created && authorization && !(this.#hasToWait && Date.now() < this.#notBefore)) {
+      let room = KEEPALIVE_BYTES - 100;
       const kept = [...this.#waiting.values()]
         .map((waiting) => waiting.kept)
-        .filter(({ ref, body }) => !this.#underWay.has(ref) && (room -= new Blob([body]).size + 1) > 0);
+        .filter(({ ref, body }) => !this.#inFlight.has(ref) && (room -= new Blob([body]).size + 1) > 0);
       const interactions = kept.filter(({ to }) => !to);
       for (const part of [interactions, ...kept.filter(({ to }) => to).map((one) => [one])]) {
         if (part.length) this.#sendLast(part, authorization, session.token);
       }
     }
-    if (forGood) this.#tell({ wake: true });
+    if (forGood) this.#broadcast({ wake: true });
   }
 
-  /** @param {Kept[]} kept @param {string} authorization @param {string} [token] */
+  /** @param {QueuedRecord[]} kept @param {string} authorization @param {string} [token] */
   #sendLast(kept, authorization, token) {
     this.#call(pathOf(kept), bodyOf(kept), authorization, token)
       .then(async (answer) => this.#finish(kept, await receiptsOf(answer, kept)))
-      .catch(() => this.#wake()); // it is in the queue, too
+      .catch(() => this.#wake()); // the records are still queued
   }
 
-  /** @param {any} message to this site's other tabs */
-  #tell(message) {
+  /** @param {any} message for this site's other tabs */
+  #broadcast(message) {
     if (!this.#ending.signal.aborted) this.#channel.postMessage(message);
   }
 
-  /** @param {any} message of another tab */
-  #hear({ settled, notBefore, hasToWait, wake }) {
+  /** @param {any} message from another tab */
+  #onMessage({ settled, notBefore, hasToWait, wake }) {
     if (settled) this.#settle(settled, false);
     if (notBefore > this.#notBefore) [this.#notBefore, this.#hasToWait] = [notBefore, hasToWait];
     if (wake || (notBefore && this.#waiting.size)) this.#wake();
   }
 
-  /** @param {Outcome[]} outcomes @param {boolean} [ours] whether this tab brought them about; another may wait for them */
+  /** @param {Outcome[]} outcomes @param {boolean} [ours] whether this tab got them; another tab may await them */
   #settle(outcomes, ours = true) {
-    if (ours && outcomes.length) this.#tell({ settled: outcomes });
+    if (ours && outcomes.length) this.#broadcast({ settled: outcomes });
     for (const { ref, receipt, error } of outcomes) {
       const waiting = this.#waiting.get(ref);
       this.#waiting.delete(ref);
       if (receipt) waiting?.resolve(receipt);
       if (error) waiting?.reject(new TurnlogError(error));
-      // what is kept is kept for one reason, which is told once
+      // records that stay queued have one reason, which is reported once
       if (error && !error.kept && (waiting || ours)) this.#report(error);
     }
     this.#changed();
@@ -593,37 +594,37 @@ export class Turnlog {
   }
 }
 
-/** An interaction whose response is still to come. */
+/** An interaction whose response comes later. */
 class Turn {
   #started = performance.now();
   /** @type {number | undefined} */ #firstToken;
   #text = "";
   #over = false;
-  /** @type {(fields: Fields) => Promise<Receipt>} */ #say;
-  /** @type {(judgement: FeedbackInput) => Promise<Receipt>} */ #judge;
+  /** @type {(fields: Fields) => Promise<Receipt>} */ #log;
+  /** @type {(input: FeedbackInput) => Promise<Receipt>} */ #sendFeedback;
 
   /** @param {string} interactionId @param {Promise<Receipt>} logged @param {(fields: Fields) => Promise<Receipt>} say
-   *  @param {(judgement: FeedbackInput) => Promise<Receipt>} judge */
-  constructor(interactionId, logged, say, judge) {
+   *  @param {(input: FeedbackInput) => Promise<Receipt>} sendFeedback */
+  constructor(interactionId, logged, say, sendFeedback) {
     this.interactionId = interactionId;
     /** The receipt of the prompt. */
     this.logged = logged;
-    this.#say = say;
-    this.#judge = judge;
+    this.#log = say;
+    this.#sendFeedback = sendFeedback;
   }
 
-  /** Says something of this interaction, whether it is over or not. @param {FeedbackInput} judgement */
-  feedback(judgement) {
-    return this.#judge(judgement);
+  /** Gives feedback on this interaction, before or after its end. @param {FeedbackInput} input */
+  feedback(input) {
+    return this.#sendFeedback(input);
   }
 
-  /** Adds to the response, and notes when its first part came. @param {string} text */
+  /** Appends to the response, and measures the time to its first part. @param {string} text */
   append(text) {
     this.#firstToken ??= performance.now();
     this.#text += text;
   }
 
-  /** Logs the response: what was appended, unless `fields` has one. @param {Fields} [fields] */
+  /** Logs the response: the appended text, unless `fields` has one. @param {Fields} [fields] */
   complete(fields = {}) {
     return this.#end({
       response: this.#text,
@@ -633,22 +634,22 @@ class Turn {
     });
   }
 
-  /** Logs that there will be no response, or not all of it. @param {unknown} error @param {Fields} [fields] */
+  /** Logs a failure, with the response so far. @param {unknown} error @param {Fields} [fields] */
   fail(error, fields = {}) {
     const said = error instanceof Error ? error.message || error.name : String(error);
     return this.#end({ status: "failed", error: said, response: this.#text || undefined, ...fields });
   }
 
-  /** Logs that nobody waited for the end; so does a page that ends. @param {Fields} [fields] */
+  /** Logs that the user left before the end; a page that ends does so itself. @param {Fields} [fields] */
   abandon(fields = {}) {
     return this.#end({ status: "abandoned", response: this.#text || undefined, ...fields });
   }
 
   /** @param {Fields} fields */
   #end(fields) {
-    if (this.#over) throw new Error("This interaction is over");
+    if (this.#over) throw new Error("This interaction has ended already");
     this.#over = true;
-    return this.#say({ timeToFirstTokenMs: this.#firstToken && this.#since(this.#firstToken), ...fields });
+    return this.#log({ timeToFirstTokenMs: this.#firstToken && this.#since(this.#firstToken), ...fields });
   }
 
   /** @param {number} moment */
@@ -657,10 +658,10 @@ class Turn {
   }
 }
 
-/** What waits in this browser, and the sessions it belongs to; in this page's memory, where IndexedDB can't be had. */
+/** Queued records and their sessions, in IndexedDB; in the page's memory if that is unavailable. */
 class Queue {
   /** @type {Promise<IDBDatabase> | null} */ #database = null;
-  /** @type {Map<string, Kept>} */ #records = new Map();
+  /** @type {Map<string, QueuedRecord>} */ #records = new Map();
   /** @type {Map<string, Session>} */ #sessions = new Map();
   /** @type {Map<string, number>} */ #sizes = new Map();
   /** @type {(detail: string) => void} */ #ontrouble = () => undefined;
@@ -676,10 +677,10 @@ class Queue {
     return !this.#trouble;
   }
 
-  /** @param {(detail: string) => void} tell */
-  whenTroubled(tell) {
-    this.#ontrouble = tell;
-    if (this.#trouble) tell(this.#trouble);
+  /** @param {(detail: string) => void} handler */
+  setTroubleHandler(handler) {
+    this.#ontrouble = handler;
+    if (this.#trouble) handler(this.#trouble);
   }
 
   /** @param {string} place how many records wait there, as far as this page knows */
@@ -697,21 +698,21 @@ class Queue {
     const now = Date.now();
     /** @type {(known?: Session) => Session} */
     const opened = (
-      known = { at, name, claim: newClaim(), fields: {}, stated: false, gotAt: 0, endsAt: 0, turns: 0, usedAt: 0 },
+      known = { at, name, claim: newClaim(), fields: {}, created: false, gotAt: 0, endsAt: 0, turns: 0, usedAt: 0 },
     ) => ({
       ...known,
       key,
       fields: { ...fields, ...known.fields },
-      stated: known.stated && Object.keys(fields).every((field) => field in known.fields),
+      created: known.created && Object.keys(fields).every((field) => field in known.fields),
       usedAt: now,
     });
     try {
       return await this.#transact("readwrite", async ({ sessions, records, places }) => {
         await this.#count(places, place);
-        for (const { at, usedAt } of await ask(sessions.getAll())) {
-          if (usedAt < now - FORGET_MS && !(await ask(records.index("at").count(at)))) sessions.delete(at);
+        for (const { at, usedAt } of await requested(sessions.getAll())) {
+          if (usedAt < now - SESSION_TTL_MS && !(await requested(records.index("at").count(at)))) sessions.delete(at);
         }
-        const session = opened(await ask(sessions.get(at)));
+        const session = opened(await requested(sessions.get(at)));
         sessions.put(session);
         return session;
       });
@@ -723,21 +724,21 @@ class Queue {
     }
   }
 
-  /** @param {string} at @returns {Promise<Session | undefined>} undefined if its user has cleared the browser's data */
+  /** @param {string} at @returns {Promise<Session | undefined>} undefined if the user has cleared the browser's data */
   async session(at) {
-    return this.#sessions.get(at) ?? this.#transact("readonly", ({ sessions }) => ask(sessions.get(at)));
+    return this.#sessions.get(at) ?? this.#transact("readonly", ({ sessions }) => requested(sessions.get(at)));
   }
 
-  /** @param {Session} session what became of its token */
+  /** @param {Session} session with its new token */
   async update(session) {
     if (this.#sessions.has(session.at)) return void this.#sessions.set(session.at, session);
     await this.#transact("readwrite", async ({ sessions }) => {
-      const { turns } = (await ask(sessions.get(session.at))) ?? session; // other tabs count, too
+      const { turns } = (await requested(sessions.get(session.at))) ?? session; // other tabs count turns, too
       sessions.put({ ...session, turns });
     });
   }
 
-  /** @param {Kept} kept @param {Record<string, unknown> | null} turn the record, if its number is to be counted */
+  /** @param {QueuedRecord} kept @param {Record<string, unknown> | null} turn the record, if it needs a turn number */
   async add(kept, turn) {
     const { place, at } = kept;
     /** @type {(session: Session) => void} */
@@ -746,11 +747,11 @@ class Queue {
       try {
         return await this.#transact("readwrite", async ({ sessions, records, places }) => {
           if (turn) {
-            const session = await ask(sessions.get(at));
+            const session = await requested(sessions.get(at));
             count(session);
             sessions.put(session);
           }
-          const held = (await ask(places.get(place))) ?? { place, records: 0, characters: 0 };
+          const held = (await requested(places.get(place))) ?? { place, records: 0, characters: 0 };
           held.records += 1;
           held.characters += kept.body.length;
           this.#refuseIfFull(held.records, held.characters);
@@ -778,7 +779,7 @@ class Queue {
     if (records > this.maxRecords || characters > this.maxCharacters) throw new Full("this browser's queue is full");
   }
 
-  /** @param {string} place @returns {Promise<string[]>} the sessions that something waits for */
+  /** @param {string} place @returns {Promise<string[]>} the sessions with queued records */
   async sessions(place) {
     /** @type {Set<string>} */ const found = new Set();
     if (!this.#sessions.size) {
@@ -786,37 +787,37 @@ class Queue {
         await this.#count(places, place);
         const range = IDBKeyRange.bound(`${place}\n`, `${place}\n\uffff`);
         const walk = records.index("at").openKeyCursor(range, "nextunique");
-        for (let cursor; (cursor = await ask(walk)); cursor.continue()) found.add(String(cursor.key));
+        for (let cursor; (cursor = await requested(walk)); cursor.continue()) found.add(String(cursor.key));
       });
     }
-    for (const { at } of this.#records.values()) found.add(at); // last: one may have been added just now
+    for (const { at } of this.#records.values()) found.add(at); // last, since a record may have been added just now
     return [...found];
   }
 
-  /** @param {IDBObjectStore} places @param {string} place where other pages add and take away, too */
+  /** @param {IDBObjectStore} places @param {string} place which other pages change, too */
   async #count(places, place) {
-    this.#sizes.set(place, (await ask(places.get(place)))?.records ?? 0);
+    this.#sizes.set(place, (await requested(places.get(place)))?.records ?? 0);
   }
 
-  /** @param {string} at @param {number} [most] @returns {Promise<Kept[]>} the oldest, as many as go into a call */
-  async next(at, most = MOST_AT_ONCE) {
+  /** @param {string} at @param {number} [most] @returns {Promise<QueuedRecord[]>} the oldest, as many as fit into a call */
+  async next(at, most = MAX_RECORDS_PER_CALL) {
     const loose = [...this.#records.values()].filter((kept) => kept.at === at);
     const limit = most === Infinity ? undefined : most;
     const found = this.#sessions.size
       ? []
-      : await this.#transact("readonly", ({ records }) => ask(records.index("at").getAll(at, limit)));
-    let room = limit ? LARGEST_CALL : Infinity;
+      : await this.#transact("readonly", ({ records }) => requested(records.index("at").getAll(at, limit)));
+    let room = limit ? MAX_CALL_CHARACTERS : Infinity;
     return [...found, ...loose].slice(0, limit).filter(({ body }, index) => (room -= body.length) > 0 || index === 0);
   }
 
-  /** @param {Kept[]} kept */
+  /** @param {QueuedRecord[]} kept */
   async remove(kept) {
     const stored = kept.filter(({ ref }) => !this.#records.delete(ref));
     if (!stored.length || this.#sessions.size) return;
     await this.#transact("readwrite", async ({ records, places }) => {
-      const held = await ask(places.get(stored[0].place));
+      const held = await requested(places.get(stored[0].place));
       for (const { ref, body } of stored) {
-        if ((await ask(records.count(ref))) === 0) continue; // another tab was first
+        if ((await requested(records.count(ref))) === 0) continue; // another tab was first
         records.delete(ref);
         held.records -= 1;
         held.characters -= body.length;
@@ -826,7 +827,7 @@ class Queue {
     });
   }
 
-  /** @param {string} place @returns {Promise<Kept[]>} */
+  /** @param {string} place @returns {Promise<QueuedRecord[]>} */
   async discard(place) {
     const all = [];
     for (const at of await this.sessions(place)) all.push(...(await this.next(at, Infinity)));
@@ -845,20 +846,20 @@ class Queue {
     const transaction = database.transaction(["sessions", "records", "places"], mode, { durability: "strict" });
     const done = new Promise((resolve, reject) => {
       transaction.oncomplete = resolve;
-      transaction.onabort = () => reject(transaction.error ?? new Error("the browser gave up"));
+      transaction.onabort = () => reject(transaction.error ?? new Error("the browser aborted the transaction"));
     });
     done.catch(() => undefined); // awaited below, unless the work fails first
     const [sessions, records, places] = ["sessions", "records", "places"].map((name) => transaction.objectStore(name));
     try {
       const result = await work({ sessions, records, places });
-      transaction.commit?.(); // at once: the page may be about to end
+      transaction.commit?.(); // at once, as the page may be ending
       await done;
       return result;
     } catch (error) {
       try {
         transaction.abort();
       } catch {
-        // it is over already
+        // it has ended already
       }
       throw error;
     }
@@ -873,7 +874,7 @@ class Queue {
         request.result.createObjectStore("records", { keyPath: "ref" }).createIndex("at", "at");
         request.result.createObjectStore("places", { keyPath: "place" });
       };
-      const database = await ask(request);
+      const database = await requested(request);
       database.onclose = database.onversionchange = () => {
         database.close();
         this.#database = null;
@@ -888,7 +889,7 @@ class Queue {
   /** @param {unknown} error */
   #note(error) {
     const known = this.#trouble;
-    this.#trouble = `What waits is lost when the page ends, as IndexedDB can't be used: ${/** @type {Error} */ (error).message}`;
+    this.#trouble = `Queued records are lost when the page ends, because IndexedDB is unavailable: ${/** @type {Error} */ (error).message}`;
     if (!known) this.#ontrouble(this.#trouble);
   }
 }
@@ -896,7 +897,7 @@ class Queue {
 class Full extends Error {}
 
 /** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
-function ask(request) {
+function requested(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
@@ -905,25 +906,25 @@ function ask(request) {
 
 /** @param {string} name @param {() => Promise<void>} work */
 async function exclusively(name, work) {
-  // there are no locks in pages without TLS; two tabs may send the same record then, which is stored once
+  // pages without TLS have no locks: two tabs may send the same record, which is stored once
   await (navigator.locks ? navigator.locks.request(name, work) : work());
 }
 
-/** @param {() => void} tell the page, whose mistakes are its own */
-function guarded(tell) {
+/** @param {() => void} callback of the page, whose errors must not stop the log */
+function guarded(callback) {
   try {
-    tell();
+    callback();
   } catch (error) {
     reportError(error);
   }
 }
 
-/** @param {Kept[]} kept interactions, or something else alone */
+/** @param {QueuedRecord[]} kept interactions, or one item of feedback */
 function pathOf(kept) {
   return kept[0].to ?? "interactions/batch";
 }
 
-/** @param {Kept[]} kept */
+/** @param {QueuedRecord[]} kept */
 function bodyOf(kept) {
   if (kept[0].to) return kept[0].body;
   return `{"interactions":[${kept.map(({ body }) => body).join()}]}`;
@@ -935,10 +936,10 @@ async function jsonOf(answer) {
 }
 
 /**
- * Returns feedback without its time, for the service to state, if it was refused for that and this machine's clock is ahead.
- * @param {Response} answer @param {Kept} kept @returns {Promise<Kept | undefined>}
+ * Returns feedback without its time, so that the service sets it, if the service refused the time as being ahead.
+ * @param {Response} answer @param {QueuedRecord} kept @returns {Promise<QueuedRecord | undefined>}
  */
-async function undatedOf(answer, kept) {
+async function withoutTime(answer, kept) {
   const { given_at: givenAt, ...rest } = JSON.parse(kept.body);
   const { fields = [] } = await jsonOf(answer);
   const isMeant = fields.some((/** @type {any} */ field) => field.path === "$.given_at");
@@ -951,12 +952,12 @@ async function troubleOf(answer, kept = false) {
   return { detail: problem.detail ?? `The service answered ${answer.status}`, status: answer.status, problem, kept };
 }
 
-/** @param {Response} answer @param {Kept[]} kept @returns {Promise<any[]>} */
+/** @param {Response} answer @param {QueuedRecord[]} kept @returns {Promise<any[]>} */
 async function receiptsOf(answer, kept) {
-  const told = await jsonOf(answer);
-  const receipts = kept[0].to ? told.receipt && [told] : told.receipts;
-  // somebody on the way may answer in the service's name, as hotels do
-  if (!answer.ok || receipts?.length !== kept.length) throw new Passing(`The answer ${answer.status} is not the service's`);
+  const body = await jsonOf(answer);
+  const receipts = kept[0].to ? body.receipt && [body] : body.receipts;
+  // a captive portal may respond in the service's place
+  if (!answer.ok || receipts?.length !== kept.length) throw new TransientError(`The response (status ${answer.status}) is not the service's`);
   return receipts;
 }
 
@@ -978,7 +979,7 @@ function pauseOf(text) {
   return pause > 0 ? pause : undefined;
 }
 
-/** @param {string | null | undefined} token a JWT, which the service verifies @returns {string | null} whose it is */
+/** @param {string | null | undefined} token a JWT, which the service verifies @returns {string | null} its user */
 function userOf(token) {
   try {
     const payload = (token ?? "").split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
@@ -990,7 +991,7 @@ function userOf(token) {
 
 /**
  * @param {string} url @param {Options} options @param {string} [user]
- * @returns {string} where records wait: what is said to one project, or by one user, never gets to another
+ * @returns {string} the queue's name: one project's or one user's records never get to another
  */
 function placeOf(url, { key, project }, user) {
   return `${url} ${JSON.stringify({ user, project: project || key || undefined })}`;
@@ -1014,15 +1015,15 @@ function fieldsOf(options) {
   return snakeCased(Object.fromEntries(Object.entries(options).filter(([name]) => !ours.includes(name))));
 }
 
-/** @param {object} fields @returns {Record<string, unknown>} as the API spells them */
+/** @param {object} fields @returns {Record<string, unknown>} with the API's names */
 function snakeCased(fields) {
-  const stated = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined);
   return Object.fromEntries(
-    stated.map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
+    given.map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
   );
 }
 
-/** @param {string} place @returns {string | null} the session that this tab had last */
+/** @param {string} place @returns {string | null} the tab's last session */
 function remembered(place) {
   try {
     return sessionStorage.getItem(`turnlog ${place}`);
@@ -1040,7 +1041,7 @@ function remember(place, name) {
   }
 }
 
-/** @returns {string} what only this browser knows, so that nobody else gets a token for its session */
+/** @returns {string} a secret of this browser, so that no other client gets a token for its session */
 function newClaim() {
   return hex(crypto.getRandomValues(new Uint8Array(24)));
 }
@@ -1048,7 +1049,7 @@ function newClaim() {
 let lastTime = 0;
 let inThisMs = 0;
 
-/** @returns {string} a UUIDv7, greater than the one before: records have the order in which they were made */
+/** @returns {string} a UUIDv7, greater than the one before, so that ids sort in the order of creation */
 function newId() {
   const now = Math.max(Date.now(), lastTime);
   inThisMs = now === lastTime ? inThisMs + 1 : 0;
