@@ -42,8 +42,8 @@ def test_it_takes_one_call_of_the_store(
     planned = {"folder_id": "f", "session_id": "planned", "session_number": 2}
     assert create(conversed, **planned).status_code == 201
     log(conversed, session_id="planned", interaction_id="one", prompt="Hello", participant="ada")
-    judged = {"session_id": "planned", "interaction_id": "one", "name": "score", "value": 4}
-    assert conversed.post("/v1/feedback", json=judged).status_code == 201
+    feedback = {"session_id": "planned", "interaction_id": "one", "name": "score", "value": 4}
+    assert conversed.post("/v1/feedback", json=feedback).status_code == 201
     asked = record_operations(store, monkeypatch)
     spool = Spool(store, tmp_path / "spool", Limits(min_free_bytes=0))
     client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, max_wait_s=10)).test_client()
