@@ -18,9 +18,9 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation import access
-from conversation.access import api_keys
-from conversation.access.key_registry import KeyRegistry
 from conversation.api import problems
+from conversation.keys import api_keys
+from conversation.keys.key_registry import KeyRegistry
 from conversation.settings import Settings
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured, StoreUnavailable

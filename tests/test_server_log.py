@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conversation.access import api_keys
+from conversation.keys import api_keys
 from conversation.refusals import MessageThrottle
 from conversation.server.logger import LineFormatter, ThrottleFilter, one_line
 from logging_store.errors import StoreError

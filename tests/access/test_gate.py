@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation import access
-from conversation.access import api_keys
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys import api_keys
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable

@@ -17,8 +17,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from conversation.access import window_counter
-from conversation.access.callers import Caller
 from conversation.access.limits import Limits
+from conversation.keys.callers import Caller
 from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger

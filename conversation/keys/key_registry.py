@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from conversation.access import api_keys
-from conversation.access.api_keys import Key, KeyKind
-from conversation.access.callers import ALL_SCOPES, Scope
+from conversation.keys import api_keys
+from conversation.keys.api_keys import Key, KeyKind
+from conversation.keys.callers import ALL_SCOPES, Scope
 from logging_store import operations as ops
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from conversation.access.callers import Caller, Scope
+from conversation.keys.callers import Caller, Scope
 
 KeyKind = Literal["secret", "publishable"]
 
