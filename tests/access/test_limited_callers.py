@@ -15,7 +15,7 @@ from logging_store import operations as ops
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import problem
+from tests.http_calls import problem
 from tests.issuers import ISSUER, SigningPair, publishing
 from tests.store_calls import ask
 

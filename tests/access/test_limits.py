@@ -23,7 +23,7 @@ from conversation.problem_codes import Refused
 from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger
 from tests.access.limits_app import create_app
-from tests.api import KEYLESS, problem
+from tests.http_calls import KEYLESS, problem
 from tests.service import launch
 
 ADDRESS = "203.0.113.9"

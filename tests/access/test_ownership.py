@@ -8,7 +8,7 @@ from flask import Flask
 
 from conversation.keys.key_registry import KeyRegistry, NewKey
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import problem
+from tests.http_calls import problem
 
 CLAIM = "0123456789abcdef"
 

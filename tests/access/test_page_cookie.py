@@ -15,7 +15,7 @@ from conversation.keys import api_keys
 from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
-from tests.api import KEYLESS
+from tests.http_calls import KEYLESS
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 COOKIE = "turnlog-80"

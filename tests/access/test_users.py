@@ -10,7 +10,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
-from tests.api import problem, same_problem
+from tests.http_calls import problem, same_problem
 from tests.issuers import ISSUER, USER, SigningPair, publishing
 
 PAGE = "https://app.example.com"

@@ -18,7 +18,7 @@ from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
 from logging_store.records.models import RestoredFeedback
 from logging_store.repository import ConversationRepository
-from tests.api import create, log
+from tests.http_calls import create, log
 from tests.pages.html import page_of, texts
 
 SESSION = identity.session("default", "s").id

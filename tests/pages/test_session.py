@@ -15,7 +15,7 @@ from logging_store.group_commit import GroupCommit
 from logging_store.records import identity
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
-from tests.api import KEYLESS, create, log
+from tests.http_calls import KEYLESS, create, log
 from tests.pages.html import link, page_of, texts
 from tests.store_calls import record_operations
 

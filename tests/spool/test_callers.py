@@ -15,7 +15,7 @@ from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Limits, Spool
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import problem
+from tests.http_calls import problem
 from tests.spool.conftest import delivered
 from tests.spool.flaky_store import FlakyStore
 
