@@ -73,6 +73,13 @@ def service_on(conninfo: str, **settings: str) -> Iterator[FlaskClient]:
 
 
 @pytest.fixture
+def client(owner: Operator) -> Iterator[FlaskClient]:
+    """Return a client of a service over the owner's database, whose address a backup needs."""
+    with service_on(owner.database, **KEYLESS) as client:
+        yield client
+
+
+@pytest.fixture
 def target(postgres_server: TestServer) -> Iterator[str]:
     """Return how to connect to an empty database."""
     with postgres_server.database(empty=True) as name:
@@ -81,7 +88,7 @@ def target(postgres_server: TestServer) -> Iterator[str]:
 
 @pytest.fixture
 def keeper(target: str, tmp_path: Path) -> Operator:
-    """Return the operator of the empty database."""
+    """Return the owner of the empty database."""
     return Operator({"DATABASE_URL": target, "DATA_DIR": str(tmp_path / "elsewhere")}, target)
 
 
@@ -102,21 +109,21 @@ def log_of_everything(client: FlaskClient) -> None:
     assert client.delete("/v1/users/grace").status_code == 200
 
 
-def backed_up(operator: Operator, folder: Path) -> Path:
+def backed_up(owner: Operator, folder: Path) -> Path:
     file = folder / "log.zip"
-    result = operator.run("backup", str(file))
+    result = owner.run("backup", str(file))
     assert result.exit_code == 0, result.output
     return file
 
 
 @pytest.mark.usefixtures("log_of_everything")
 def test_everything_comes_back_and_the_doctor_finds_it_well(
-    operator: Operator, keeper: Operator, client: FlaskClient, tmp_path: Path
+    owner: Operator, keeper: Operator, client: FlaskClient, tmp_path: Path
 ) -> None:
-    key = operator.run("keys", "create").stdout.strip()
-    assert operator.run("projects", "set", "default", "--keep-days", "77").exit_code == 0
+    key = owner.run("keys", "create").stdout.strip()
+    assert owner.run("projects", "set", "default", "--keep-days", "77").exit_code == 0
     file = tmp_path / "log.zip"
-    told = operator.run("backup", str(file))
+    told = owner.run("backup", str(file))
     assert (told.exit_code, "NOT IN THE BACKUP" in told.stderr) == (0, False)
     assert told.stdout.startswith("Backed up 6 sessions, 6 interactions, 2 tombstones and 1 key (")
     assert file.stat().st_mode & 0o777 == 0o600
@@ -126,7 +133,7 @@ def test_everything_comes_back_and_the_doctor_finds_it_well(
     assert result.exit_code == 0, result.output
     assert "Restored 6 sessions, 6 interactions, 2 tombstones and 1 key.\n" in result.output
     assert "all is well" in result.output
-    before, after = rows_of(operator.database), rows_of(keeper.database)
+    before, after = rows_of(owner.database), rows_of(keeper.database)
     assert before == after
     assert all(before[name] for name in ("ai_feedback", "ai_session_participants", "ai_erased_users", "ai_projects"))
     assert keeper.find() == []
@@ -139,8 +146,8 @@ def test_everything_comes_back_and_the_doctor_finds_it_well(
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_what_was_erased_stays_erased(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
-    assert keeper.run("restore", str(backed_up(operator, tmp_path))).exit_code == 0
+def test_what_was_erased_stays_erased(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
+    assert keeper.run("restore", str(backed_up(owner, tmp_path))).exit_code == 0
     with service_on(keeper.database, **KEYLESS) as restored:
         assert problem(restored.get(in_path("erased")), 410)
         late = log(restored, session_id="erased", prompt="gone", started_at="2020-01-01T00:00:00Z").get_json()
@@ -151,7 +158,7 @@ def test_what_was_erased_stays_erased(operator: Operator, keeper: Operator, tmp_
 
 
 def test_what_was_acknowledged_before_is_in_it_while_writes_go_on(
-    operator: Operator, keeper: Operator, tmp_path: Path
+    owner: Operator, keeper: Operator, tmp_path: Path
 ) -> None:
     acknowledged: list[str] = []
     ended = threading.Event()
@@ -159,7 +166,7 @@ def test_what_was_acknowledged_before_is_in_it_while_writes_go_on(
 
     def write(name: int) -> None:
         try:
-            with closing(PostgresStore(operator.database)) as store:
+            with closing(PostgresStore(owner.database)) as store:
                 repository = ConversationRepository(store, PROJECT)
                 n = 0
                 while not ended.is_set():
@@ -176,7 +183,7 @@ def test_what_was_acknowledged_before_is_in_it_while_writes_go_on(
     try:
         eventually(lambda: len(acknowledged) > 100, "written")
         before = set(acknowledged)
-        file = backed_up(operator, tmp_path)
+        file = backed_up(owner, tmp_path)
         eventually(lambda: len(acknowledged) > len(before) + 100, "written while the backup was made, and after")
     finally:
         ended.set()
@@ -251,9 +258,9 @@ def lose_rows(file: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_refused_and_leaves_nothing(
-    operator: Operator, keeper: Operator, tmp_path: Path, damage: Callable[[Path], None], sentence: str
+    owner: Operator, keeper: Operator, tmp_path: Path, damage: Callable[[Path], None], sentence: str
 ) -> None:
-    file = backed_up(operator, tmp_path)
+    file = backed_up(owner, tmp_path)
     damage(file)
     result = keeper.run("restore", str(file))
     assert result.exit_code == 1
@@ -263,8 +270,8 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("log_of_everything")
-def test_a_restore_that_is_killed_leaves_nothing(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
-    file = backed_up(operator, tmp_path)
+def test_a_restore_that_is_killed_leaves_nothing(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
+    file = backed_up(owner, tmp_path)
     # once the rows are in, it meets a lock when it makes the indexes
     keeper.execute(
         "create function public.wait() returns event_trigger language plpgsql as $$ begin"
@@ -294,15 +301,15 @@ def test_a_restore_that_is_killed_leaves_nothing(operator: Operator, keeper: Ope
     assert not has_schema(keeper.database)
 
 
-def test_an_existing_file_is_replaced_only_if_that_is_asked_for(operator: Operator, tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_if_that_is_asked_for(owner: Operator, tmp_path: Path) -> None:
     file = tmp_path / "log.zip"
     file.write_text("mine")
-    refused = operator.run("backup", str(file))
+    refused = owner.run("backup", str(file))
     assert (refused.exit_code, file.read_text()) == (1, "mine")
     assert f"{file} exists" in refused.output
-    assert operator.run("backup", "--force", str(file)).exit_code == 0
+    assert owner.run("backup", "--force", str(file)).exit_code == 0
     assert counts_of(file) == (0, 0, 0, 0)
-    assert operator.run("backup", str(tmp_path / "nowhere" / "log.zip")).exit_code == 2
+    assert owner.run("backup", str(tmp_path / "nowhere" / "log.zip")).exit_code == 2
 
 
 def test_a_backup_that_fails_leaves_the_file_that_was_there(keeper: Operator, tmp_path: Path) -> None:
@@ -315,44 +322,44 @@ def test_a_backup_that_fails_leaves_the_file_that_was_there(keeper: Operator, tm
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_a_backup_goes_through_a_pipe(operator: Operator, keeper: Operator) -> None:
-    result = operator.run("backup", "-")
+def test_a_backup_goes_through_a_pipe(owner: Operator, keeper: Operator) -> None:
+    result = owner.run("backup", "-")
     assert result.exit_code == 0
     assert "\nBacked up 6 sessions" in result.stderr
     assert zipfile.ZipFile(io.BytesIO(result.stdout_bytes)).testzip() is None
     restored = create_app(keeper.settings).test_cli_runner().invoke(args=["restore", "-"], input=result.stdout_bytes)
     assert restored.exit_code == 0, restored.output
-    assert rows_of(keeper.database) == rows_of(operator.database)
+    assert rows_of(keeper.database) == rows_of(owner.database)
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_a_database_in_use_is_never_touched(operator: Operator, client: FlaskClient, tmp_path: Path) -> None:
-    file = backed_up(operator, tmp_path)
+def test_a_database_in_use_is_never_touched(owner: Operator, client: FlaskClient, tmp_path: Path) -> None:
+    file = backed_up(owner, tmp_path)
     log(client, session_id="later", prompt="Hi")
-    before = rows_of(operator.database)
+    before = rows_of(owner.database)
     for arguments in ([], ["--force"]):
-        result = operator.run("restore", *arguments, str(file))
+        result = owner.run("restore", *arguments, str(file))
         assert result.exit_code == 1
         assert "The database is in use" in result.output
         assert "7 rows of ai_interactions" in result.output
-    assert rows_of(operator.database) == before
+    assert rows_of(owner.database) == before
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_a_log_that_was_renamed_makes_room_and_stays(operator: Operator, tmp_path: Path) -> None:
-    file = backed_up(operator, tmp_path)
-    operator.execute("update turnlog.ai_sessions set title = 'before'; alter schema turnlog rename to turnlog_before")
-    result = operator.run("restore", str(file))
+def test_a_log_that_was_renamed_makes_room_and_stays(owner: Operator, tmp_path: Path) -> None:
+    file = backed_up(owner, tmp_path)
+    owner.execute("update turnlog.ai_sessions set title = 'before'; alter schema turnlog rename to turnlog_before")
+    result = owner.run("restore", str(file))
     assert result.exit_code == 0, result.output
-    assert operator.execute("select count(*) from turnlog_before.ai_sessions where title = 'before'") == [(8,)]
-    assert operator.execute("select count(*) from turnlog.ai_sessions where title = 'before'") == [(0,)]
+    assert owner.execute("select count(*) from turnlog_before.ai_sessions where title = 'before'") == [(8,)]
+    assert owner.execute("select count(*) from turnlog.ai_sessions where title = 'before'") == [(0,)]
 
 
 @pytest.mark.usefixtures("log_of_everything")
 def test_a_key_of_the_first_start_is_replaced_only_if_that_is_asked_for(
-    operator: Operator, keeper: Operator, tmp_path: Path
+    owner: Operator, keeper: Operator, tmp_path: Path
 ) -> None:
-    file = backed_up(operator, tmp_path)
+    file = backed_up(owner, tmp_path)
     assert keeper.run("migrate").exit_code == 0
     assert keeper.run("keys", "create").exit_code == 0
     refused = keeper.run("restore", str(file))
@@ -362,18 +369,16 @@ def test_a_key_of_the_first_start_is_replaced_only_if_that_is_asked_for(
     restored = keeper.run("restore", "--force", str(file))
     assert restored.exit_code == 0, restored.output
     assert "Replaced what the database held: 1 row of ai_keys." in restored.output
-    assert rows_of(keeper.database) == rows_of(operator.database)
+    assert rows_of(keeper.database) == rows_of(owner.database)
 
 
-def test_an_empty_log_is_a_place_for_a_backup(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
+def test_an_empty_log_is_a_place_for_a_backup(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
     assert keeper.run("migrate").exit_code == 0
-    assert keeper.run("restore", str(backed_up(operator, tmp_path))).exit_code == 0
+    assert keeper.run("restore", str(backed_up(owner, tmp_path))).exit_code == 0
 
 
-def test_what_needs_our_tables_or_has_our_name_is_left_alone(
-    operator: Operator, keeper: Operator, tmp_path: Path
-) -> None:
-    file = backed_up(operator, tmp_path)
+def test_what_needs_our_tables_or_has_our_name_is_left_alone(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
+    file = backed_up(owner, tmp_path)
     assert keeper.run("migrate").exit_code == 0
     keeper.execute("create view public.theirs as select id from turnlog.ai_sessions")
     result = keeper.run("restore", str(file))
@@ -390,9 +395,9 @@ def test_what_needs_our_tables_or_has_our_name_is_left_alone(
 
 @pytest.mark.usefixtures("log_of_everything")
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(
-    operator: Operator, keeper: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Operator, keeper: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = backed_up(operator, tmp_path)
+    file = backed_up(owner, tmp_path)
     (*_, last) = released = migrations.available()
     newer = replace(
         last,
@@ -417,13 +422,13 @@ def test_a_backup_of_an_older_schema_is_brought_up_to_date(
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_what_somebody_added_to_our_tables_is_not_lost(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
-    operator.execute(
+def test_what_somebody_added_to_our_tables_is_not_lost(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
+    owner.execute(
         "create type public.mood as enum ('fine'); create table turnlog.theirs (id int);"
         "insert into turnlog.theirs values (1);"
         'alter table turnlog.ai_sessions add column rank numeric(5, 2) not null default 7, add column "a mood" mood'
     )
-    file = backed_up(operator, tmp_path)
+    file = backed_up(owner, tmp_path)
     lacking = keeper.run("restore", str(file))
     assert (lacking.exit_code, has_schema(keeper.database)) == (1, False)
     assert "create the type first" in lacking.output
@@ -436,8 +441,8 @@ def test_what_somebody_added_to_our_tables_is_not_lost(operator: Operator, keepe
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_what_a_database_has_set_changes_nothing(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
-    for database in (operator.database, keeper.database):
+def test_what_a_database_has_set_changes_nothing(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
+    for database in (owner.database, keeper.database):
         with psycopg.connect(database, autocommit=True) as connection:
             name = connection.info.dbname
             for setting in (
@@ -445,22 +450,22 @@ def test_what_a_database_has_set_changes_nothing(operator: Operator, keeper: Ope
                 "search_path = nowhere", "row_security = on", "client_encoding = latin1",
             ):  # fmt: skip
                 connection.execute(f"alter database {name} set {setting}".encode())
-    assert keeper.run("restore", str(backed_up(operator, tmp_path))).exit_code == 0
-    assert rows_of(keeper.database) == rows_of(operator.database)
+    assert keeper.run("restore", str(backed_up(owner, tmp_path))).exit_code == 0
+    assert rows_of(keeper.database) == rows_of(owner.database)
 
 
 @pytest.mark.usefixtures("log_of_everything")
 def test_it_moves_between_supabase_and_other_servers(
-    operator: Operator, bare_server: TestServer, postgres_server: TestServer, tmp_path: Path
+    owner: Operator, bare_server: TestServer, postgres_server: TestServer, tmp_path: Path
 ) -> None:
     with ExitStack() as closing_both:
-        from_file = backed_up(operator, tmp_path)
+        from_file = backed_up(owner, tmp_path)
         for step, server in enumerate((bare_server, postgres_server)):
             there = server.conninfo(closing_both.enter_context(server.database(empty=True)))
             keeper = Operator({"DATABASE_URL": there, "DATA_DIR": str(tmp_path)}, there)
             result = keeper.run("restore", str(from_file))
             assert result.exit_code == 0, result.output
-            assert rows_of(there) == rows_of(operator.database)
+            assert rows_of(there) == rows_of(owner.database)
             door = keeper.execute("select to_regprocedure('public.turnlog(text, jsonb)') is not null")
             assert door == [(server is postgres_server,)]
             from_file = tmp_path / f"{step}.zip"
@@ -468,8 +473,8 @@ def test_it_moves_between_supabase_and_other_servers(
 
 
 @pytest.mark.usefixtures("log_of_everything")
-def test_an_owner_with_no_other_right_restores(operator: Operator, bare_server: TestServer, tmp_path: Path) -> None:
-    file = backed_up(operator, tmp_path)
+def test_an_owner_with_no_other_right_restores(owner: Operator, bare_server: TestServer, tmp_path: Path) -> None:
+    file = backed_up(owner, tmp_path)
     with bare_server.database(empty=True) as name:
         with bare_server.connect(name) as connection:
             connection.execute(
@@ -480,42 +485,42 @@ def test_an_owner_with_no_other_right_restores(operator: Operator, bare_server: 
         keeper = Operator({"DATABASE_URL": there, "DATA_DIR": str(tmp_path)}, there)
         result = keeper.run("restore", str(file))
         assert result.exit_code == 0, result.output
-        assert rows_of(there) == rows_of(operator.database)
+        assert rows_of(there) == rows_of(owner.database)
 
 
-def spooled(operator: Operator, *stated: Session | Interaction) -> None:
+def spooled(owner: Operator, *stated: Session | Interaction) -> None:
     """Leave records in the spool, as a service does that was killed while the database was away."""
-    directory = SpoolDirectory(operator.settings.spool_dir, Limits(min_free_bytes=0))
+    directory = SpoolDirectory(owner.settings.spool_dir, Limits(min_free_bytes=0))
     directory.append(as_batch(stated))
     directory.close()
 
 
-def test_what_waits_in_the_spool_is_delivered_first(operator: Operator, keeper: Operator, tmp_path: Path) -> None:
-    spooled(operator, Session(session_id="a"), Interaction(session_id="a", prompt="Hi"))
+def test_what_waits_in_the_spool_is_delivered_first(owner: Operator, keeper: Operator, tmp_path: Path) -> None:
+    spooled(owner, Session(session_id="a"), Interaction(session_id="a", prompt="Hi"))
     (tmp_path / "backups").mkdir()
-    file = backed_up(operator, tmp_path / "backups")
+    file = backed_up(owner, tmp_path / "backups")
     assert counts_of(file) == (1, 0, 1, 0)
-    assert "waiting: 0 records" in operator.run("spool", "status").output
+    assert "waiting: 0 records" in owner.run("spool", "status").output
 
 
 def test_what_is_not_in_it_is_told_and_the_status_says_so(
-    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conversation.cli.backup._PATIENCE_S", 0.2)
-    letters = DeadLetters(operator.settings.spool_dir)
+    letters = DeadLetters(owner.settings.spool_dir)
     refused = as_batch([Interaction(session_id="a", prompt="Hi")])
-    operator.settings.spool_dir.mkdir(parents=True)
+    owner.settings.spool_dir.mkdir(parents=True)
     letters.add(refused, Receipt(receipt="rejected"), 1.0, lambda: True)
-    held = SpoolDirectory(operator.settings.spool_dir, Limits(min_free_bytes=0))
+    held = SpoolDirectory(owner.settings.spool_dir, Limits(min_free_bytes=0))
     held.append(as_batch([Interaction(session_id="b", prompt="Hi")]))  # by a process that lives
     try:
-        result = operator.run("backup", str(tmp_path / "log.zip"))
+        result = owner.run("backup", str(tmp_path / "log.zip"))
     finally:
         held.close()
     assert result.exit_code == 3
     assert "NOT IN THE BACKUP: 1 record in the spool" in result.stderr
     assert "NOT IN THE BACKUP: 1 dead letter," in result.stderr
-    assert str(operator.settings.spool_dir) in result.stderr
+    assert str(owner.settings.spool_dir) in result.stderr
     assert counts_of(tmp_path / "log.zip") == (0, 0, 0, 0)
 
 
@@ -531,8 +536,8 @@ def test_supabases_api_alone_can_do_neither(tmp_path: Path, command: str, instea
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
-def test_a_database_that_is_away_is_named(operator: Operator, keeper: Operator, tmp_path: Path, command: str) -> None:
-    file = backed_up(operator, tmp_path)
+def test_a_database_that_is_away_is_named(owner: Operator, keeper: Operator, tmp_path: Path, command: str) -> None:
+    file = backed_up(owner, tmp_path)
     away = {"DATABASE_URL": "postgresql://ada:secret-word@127.0.0.1:1/x", "DATA_DIR": str(tmp_path)}
     name = file if command == "restore" else tmp_path / "new.zip"
     result = Operator(away, "").run(command, str(name))

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -199,6 +200,14 @@ def test_any_path_works(tmp_path: Path, name: str) -> None:
         assert stat.S_IMODE(server.socket_dir.stat().st_mode) == 0o700
     if server.socket_dir != server.directory:
         server.socket_dir.rmdir()
+
+
+def test_a_long_folder_for_temporary_files_holds_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("t" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    server = EmbeddedPostgres(tmp_path / ("d" * 120))
+    assert len(os.fsencode(server.socket_dir / ".s.PGSQL.5432")) <= 107
 
 
 def test_a_socket_directory_of_another_user_is_refused(tmp_path: Path) -> None:

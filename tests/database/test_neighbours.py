@@ -207,7 +207,7 @@ def test_migrate_says_who_has_the_name_and_changes_nothing(taken: str, case: str
     before = rows(taken, EVERYTHING)
     result = operator.run("migrate")
     assert result.exit_code == 1
-    assert result.output.count("\n") == 1
+    assert result.output.count("\n") == 2  # the database, and the error
     assert held in result.output
     assert way_out in result.output
     assert rows(taken, EVERYTHING) == before
