@@ -88,3 +88,19 @@ def test_the_check_finds_an_update_without_a_where(planted: str) -> None:
 @pytest.mark.parametrize("harmless", ["select 1 for update;", "for no key update;", "on conflict do update set a = 1;"])
 def test_a_lock_or_a_merge_is_not_an_update(harmless: str) -> None:
     assert not CHANGING.findall(harmless)
+
+
+def test_a_fill_writes_every_column(database: str) -> None:
+    """A column that the update leaves out would be reported as filled and stay as it was."""
+    [file] = [file for file in migration.sources() if file.name == "fill_stored.sql"]
+    text = file.read_text(encoding="utf-8")
+    update = re.search(r"set \((.*?)\) = \((.*?)\)\n", text, re.DOTALL)
+    assert update
+    columns, values = ([name.strip() for name in part.split(",")] for part in update.groups())
+    assert values == [f"excluded.{column}" for column in columns]
+    with psycopg.connect(database) as connection:
+        stored = connection.execute(
+            "select attname from pg_attribute where attrelid = 'turnlog.ai_interactions'::regclass"
+            " and attnum > 0 and not attisdropped"
+        ).fetchall()
+    assert {name for (name,) in stored} - set(columns) == {"project", "session_id", "id", "created_at", "erased_at"}

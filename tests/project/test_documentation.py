@@ -12,6 +12,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from docs import reference
+from logging_store.records.models import Interaction
 from tests.service import Service, inherited, launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,3 +169,11 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing_from_elsewhere(tm
     ]
     assert len(fetched) > len(PAGES)
     assert [address for address in fetched if re.match(r"(?:\w+:)?//", str(address))] == []
+
+
+def test_each_field_of_an_interaction_has_its_meaning() -> None:
+    table = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").partition("## Fields of an interaction")[2]
+    table = table.partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE)
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(Interaction.model_fields)
