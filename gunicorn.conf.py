@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from conversation.access.key_registry import FIRST_KEY, KeyRegistry
 from conversation.cli.main import how_to_call
+from conversation.keys.key_registry import FIRST_KEY, KeyRegistry
 from conversation.server import ports
 from conversation.server.worker import CLIENT_TIMEOUT_S
 from conversation.settings import Settings, is_loopback

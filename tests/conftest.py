@@ -29,10 +29,10 @@ from logging_store.postgres.supabase_store import SupabaseStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests import guardian, leaks
-from tests.api import KEYLESS
 from tests.browser import chromium
 from tests.databases import TestServer, running_server, server_folder
-from tests.doctor import Operator
+from tests.doctor.operator import Operator
+from tests.http_calls import KEYLESS
 from tests.postgrest import PostgrestStandIn
 
 pytest_plugins = ["tests.durations"]

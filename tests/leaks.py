@@ -1,8 +1,8 @@
 """Watches the whole run for what may be in no log and in no refusal: what people said, and what opens the log.
 
-Texts marked as canaries are planted by tests/test_leaks.py; keys, session tokens and users' tokens are known by their
-look, whichever test makes them. Watched are the records that this process logs, the problems that applications answer,
-what failing commands print, and the logs of services and of their databases.
+Texts marked as canaries are planted by tests/server/test_leaks.py; keys, session tokens and users' tokens are known by
+their look, whichever test makes them. It watches the records that this process logs, the problems
+that applications answer, what failing commands print, and the logs of services and of their databases.
 """
 
 import logging

@@ -7,7 +7,7 @@ from functools import cached_property
 from flask import Request
 
 from conversation.access import session_tokens
-from conversation.access.api_keys import Key
+from conversation.keys.api_keys import Key
 from conversation.refusals.codes import Refused
 from logging_store.errors import NotOwner
 

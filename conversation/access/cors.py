@@ -10,8 +10,8 @@ from flask import Request, Response
 
 from conversation import refusals
 from conversation.access.cached_lookup import CachedLookup
-from conversation.access.callers import Caller
 from conversation.access.claims import CLAIM_HEADER, TOKEN_HEADER
+from conversation.keys.callers import Caller
 from conversation.settings.value_types import exact_origin
 from logging_store.errors import Misconfigured, StoreUnavailable
 

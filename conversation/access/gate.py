@@ -10,12 +10,12 @@ from flask.globals import request_ctx
 from conversation import refusals
 from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
-from conversation.access.callers import Caller
 from conversation.access.cors import Cors
 from conversation.access.errors import UnknownCredential
 from conversation.access.identification import AuthContext, Identification
 from conversation.access.key_cache import OriginCache
 from conversation.access.route_rules import rule_of
+from conversation.keys.callers import Caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 from flask import Request
 
-from conversation.access import api_keys, limits, page_cookie
-from conversation.access.api_keys import Key
+from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
-from conversation.access.callers import ALL_SCOPES, USER_SCOPES, Caller
 from conversation.access.claims import Claims
 from conversation.access.errors import InvalidToken, NotSignedIn, UnknownCredential, WrongTokenKind
 from conversation.access.key_cache import KeyCache
@@ -18,6 +16,9 @@ from conversation.access.loopback import require_loopback
 from conversation.access.page_cookie import OPERATOR, PageCookie
 from conversation.access.password_sign_in import PasswordSignIn, UserToken
 from conversation.access.user_tokens import UserTokens
+from conversation.keys import api_keys
+from conversation.keys.api_keys import Key
+from conversation.keys.callers import ALL_SCOPES, USER_SCOPES, Caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops

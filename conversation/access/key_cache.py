@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 from pydantic import ValidationError
 
-from conversation.access.api_keys import Key
+from conversation.keys.api_keys import Key
 
 _log = logging.getLogger("turnlog.access")
 

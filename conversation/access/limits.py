@@ -17,9 +17,9 @@ from flask.globals import request_ctx
 from limits import RateLimitItem, RateLimitItemPerDay, parse
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from conversation.access.callers import Caller
 from conversation.access.counter_file import CounterFile
 from conversation.access.window_counter import WindowCounter, open_redis
+from conversation.keys.callers import Caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings, is_loopback
 from logging_store.metrics.ledger import Ledger

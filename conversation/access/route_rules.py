@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from conversation.access.callers import Scope
+from conversation.keys.callers import Scope
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from conversation.access.api_keys import Key
+from conversation.keys.api_keys import Key
 
 LIFETIME_S = 24 * 3600
 PREFIX = "turnlog_st_"

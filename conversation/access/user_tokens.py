@@ -14,9 +14,9 @@ import jiter
 import jwt
 import jwt.exceptions
 
-from conversation.access.callers import ALL_SCOPES, Scope
 from conversation.access.errors import InvalidToken, TokenUnverifiable, WrongTokenKind
 from conversation.access.jwks import KeySet, SigningKey
+from conversation.keys.callers import ALL_SCOPES, Scope
 from conversation.settings import Settings
 from logging_store.records.values import MAX_NAME
 

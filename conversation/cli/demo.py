@@ -108,8 +108,8 @@ def _fill(log: ConversationRepository, *, refill: bool) -> None:
 def _create_key(project: str) -> str:
     from datetime import UTC, datetime, timedelta
 
-    from conversation.access.callers import ALL_SCOPES
-    from conversation.access.key_registry import KeyRegistry
+    from conversation.keys.callers import ALL_SCOPES
+    from conversation.keys.key_registry import KeyRegistry
 
     lifetime = timedelta(days=7)
     made = KeyRegistry(current_stack().database).create(

@@ -14,11 +14,11 @@ from conversation.cli.context import current_settings, open_database
 from conversation.cli.values import PROJECT, SPAN, Origin
 
 if TYPE_CHECKING:
-    from conversation.access.api_keys import Key, KeyKind
-    from conversation.access.callers import Scope
-    from conversation.access.key_registry import KeyRegistry, NewKey
+    from conversation.keys.api_keys import Key, KeyKind
+    from conversation.keys.callers import Scope
+    from conversation.keys.key_registry import KeyRegistry, NewKey
 
-#: Copies of the values in `conversation.access`, whose import takes longer than a help text; tests/cli compares them.
+#: Copies of the values in `conversation.keys`, whose import takes longer than a help text; tests/cli compares them.
 KINDS = ("secret", "publishable")
 SCOPES = ("log", "read", "edit", "erase", "admin")
 
@@ -81,7 +81,7 @@ def create(
         raise click.UsageError("Name the sites that may use it: --origin https://chat.example.com")
     if kind == "secret" and origins:
         raise click.UsageError("A secret key doesn't belong in a page: add --kind publishable")
-    from conversation.access.key_registry import KeyRegistry
+    from conversation.keys.key_registry import KeyRegistry
 
     ends = datetime.now(UTC) + expires if expires else None
     chosen: Sequence[Scope] = scopes or (("log",) if kind == "publishable" else ("log", "read"))
@@ -100,8 +100,8 @@ def create(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(*, project: str | None, as_json: bool) -> None:
     """List keys. Secrets are never stored, so they can't be shown."""
-    from conversation.access.key_registry import KeyRegistry
     from conversation.cli.columns import to_columns
+    from conversation.keys.key_registry import KeyRegistry
 
     with open_database() as database:
         found = KeyRegistry(database).list(project)
@@ -122,7 +122,7 @@ def show(*, project: str | None, as_json: bool) -> None:
 @click.argument("key")
 def revoke(*, key: str) -> None:
     """Revoke a KEY by id or prefix. It stops working within 30 seconds."""
-    from conversation.access.key_registry import KeyRegistry
+    from conversation.keys.key_registry import KeyRegistry
 
     with open_database() as database:
         registry = KeyRegistry(database)
@@ -138,7 +138,7 @@ def rotate(*, key: str, overlap: timedelta) -> None:
 
     Session tokens that either of them issued stay valid.
     """
-    from conversation.access.key_registry import KeyRegistry
+    from conversation.keys.key_registry import KeyRegistry
 
     with open_database() as database:
         registry = KeyRegistry(database)

@@ -48,7 +48,9 @@ def show() -> None:
 )
 @click.argument("project")
 @click.option(
-    "--keep-days", type=click.IntRange(1, 36500), help="Keep sessions for this many days after their last addition."
+    "--keep-days",
+    type=click.IntRange(1, 36500),
+    help="Keep sessions for this many days after their last interaction arrived.",
 )
 @click.option("--keep-default", is_flag=True, help="Let TURNLOG_KEEP_DAYS decide.")
 def set_project(*, project: str, keep_days: int | None, keep_default: bool) -> None:

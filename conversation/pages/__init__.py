@@ -97,10 +97,13 @@ def _problem(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response |
         asked = request.accept_mimetypes
         if request.endpoint is not None or asked.quality("text/html") <= asked.quality("application/json"):
             return None
+    title = kind.title
+    if request.endpoint is None:  # a person wants no list of the API's routes
+        title, detail = "Page Not Found", "There is no page at this address."
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
         detail = "The log can't be read now. New records are still accepted. Try again in a moment."
     facts = {"detail": detail, "fields": more.get("fields", ()), "request_id": refusals.request_id()}
-    return render("problem.html", kind.status, title=kind.title, **facts)
+    return render("problem.html", kind.status, title=title, **facts)
 
 
 def _redirect_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - the signature of a handler

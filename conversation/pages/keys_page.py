@@ -7,9 +7,9 @@ from flask import Blueprint, Response, current_app, request
 from pydantic import TypeAdapter, ValidationError
 
 from conversation import access, pages
-from conversation.access.api_keys import Key, KeyKind
-from conversation.access.callers import Scope
-from conversation.access.key_registry import KeyRegistry
+from conversation.keys.api_keys import Key, KeyKind
+from conversation.keys.callers import Scope
+from conversation.keys.key_registry import KeyRegistry
 from conversation.refusals.codes import Refused
 from conversation.settings.value_types import exact_origin
 from logging_store.records.values import Name

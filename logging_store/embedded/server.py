@@ -52,6 +52,12 @@ log_error_verbosity = terse # otherwise the details of an error quote whole rows
 """
 
 
+def _holds_socket(folder: Path) -> bool:
+    """Return whether the path of a socket in a folder is short and plain enough."""
+    path = os.fsencode(folder / _SOCKET_NAME)
+    return len(path) <= _LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(path) is not None
+
+
 class EmbeddedPostgres:
     """The PostgreSQL server of one data directory."""
 
@@ -63,11 +69,10 @@ class EmbeddedPostgres:
 
     @property
     def socket_dir(self) -> Path:
-        path = os.fsencode(self.directory / _SOCKET_NAME)
-        if len(path) <= _LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(path):
-            return self.directory
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"turnlog-{digest}"
+        elsewhere = Path(tempfile.gettempdir()) / f"turnlog-{digest}"
+        candidates = (self.directory, elsewhere, Path("/tmp") / elsewhere.name)  # noqa: S108 - made for its owner alone
+        return next((folder for folder in candidates if _holds_socket(folder)), candidates[-1])
 
     def conninfo(self, database: str = _DATABASE) -> str:
         # explicit port and hostaddr, since PGPORT and PGHOSTADDR may be set for another server

@@ -124,7 +124,7 @@ class Participant(ParticipantInput):
 
 
 class Interaction(Record):
-    """One prompt and its response. Without a response it is pending; logging it again with one completes it."""
+    """One prompt and its response. Without a status it is failed if it has an error, completed if it has a response."""
 
     model_config = ConfigDict(
         json_schema_extra={

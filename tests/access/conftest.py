@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 

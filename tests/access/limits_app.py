@@ -4,7 +4,7 @@ from flask import Flask, request
 
 from app import create_app as create_service
 from conversation.access import limits, open_to_all
-from conversation.access.callers import Caller, CallerKind
+from conversation.keys.callers import Caller, CallerKind
 from conversation.settings import Settings
 
 KINDS: dict[str, CallerKind] = {

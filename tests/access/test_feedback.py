@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 from tests.access.conftest import Calls
 from tests.access.test_users import ada, bob, pair
 from tests.access.test_users import guarded as guarded_for_users
-from tests.api import paths, problem
+from tests.http_calls import paths, problem
 from tests.issuers import USER
 
 __all__ = ["ada", "bob", "guarded_for_users", "pair"]

@@ -12,16 +12,16 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation import access
-from conversation.access import api_keys
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys import api_keys
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import KEYLESS, problem, same_problem
+from tests.api.test_problems import FailingStore
+from tests.http_calls import KEYLESS, problem, same_problem
 from tests.store_calls import ask, record_operations
-from tests.test_problems import FailingStore
 
 OPERATOR = "0123456789abcdef0123456789abcdef"
 NOBODY = FailingStore(StoreUnavailable("a test that needs no store asked one"))

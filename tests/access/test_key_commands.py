@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.access.conftest import ORIGIN, Calls
-from tests.doctor import Operator
+from tests.doctor.operator import Operator
 
 
 def made(operator: Operator, *arguments: str) -> str:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversation.access import api_keys, session_tokens
-from conversation.access.api_keys import Key, KeyKind
+from conversation.access import session_tokens
 from conversation.access.key_cache import KeyCache
+from conversation.keys import api_keys
+from conversation.keys.api_keys import Key, KeyKind
 
 SESSION = str(uuid.uuid4())
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

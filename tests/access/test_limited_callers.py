@@ -9,13 +9,13 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import problem
+from tests.http_calls import problem
 from tests.issuers import ISSUER, SigningPair, publishing
 from tests.store_calls import ask
 

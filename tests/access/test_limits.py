@@ -17,13 +17,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from conversation.access import window_counter
-from conversation.access.callers import Caller
 from conversation.access.limits import Limits
+from conversation.keys.callers import Caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger
 from tests.access.limits_app import create_app
-from tests.api import KEYLESS, problem
+from tests.http_calls import KEYLESS, problem
 from tests.service import launch
 
 ADDRESS = "203.0.113.9"

@@ -19,9 +19,9 @@ from flask import Flask
 
 from app import create_app
 from conversation import access
-from conversation.access import api_keys
-from conversation.access.callers import ALL_SCOPES
-from conversation.access.key_registry import KeyRegistry
+from conversation.keys import api_keys
+from conversation.keys.callers import ALL_SCOPES
+from conversation.keys.key_registry import KeyRegistry
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import problem
+from tests.http_calls import problem
 
 CLAIM = "0123456789abcdef"
 

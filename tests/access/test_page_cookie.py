@@ -10,11 +10,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access import api_keys, cached_lookup, page_cookie
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.access import cached_lookup, page_cookie
+from conversation.keys import api_keys
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
-from tests.api import KEYLESS
+from tests.http_calls import KEYLESS
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 COOKIE = "turnlog-80"

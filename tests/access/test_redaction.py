@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import ORIGIN, Calls

@@ -10,7 +10,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls
-from tests.api import problem, same_problem
+from tests.http_calls import problem, same_problem
 from tests.issuers import ISSUER, USER, SigningPair, publishing
 
 PAGE = "https://app.example.com"
@@ -117,7 +117,7 @@ def test_a_user_neither_edits_nor_erases_nor_sees_folders(ada: Calls, method: st
 def test_a_session_planted_with_a_publishable_key_is_not_the_users(
     ada: Calls, guarded: Flask, backend_calls: Calls, browser: Calls
 ) -> None:
-    # anybody may say any user_id from a browser: that vouches for nothing
+    # a browser may send any user_id, which proves nothing
     assert browser.open_session(session_id="planted", user_id=USER).status_code == 201
     assert ada("GET", "/v1/sessions/planted").status_code == 404
     assert ada("GET", "/v1/sessions").get_json()["sessions"] == []

@@ -110,8 +110,8 @@ def test_a_user_sees_only_their_own_feedback(client: FlaskClient, auth: Supabase
     bearer = {"Authorization": "Bearer the operator of this service"}
     client.post("/v1/interactions", json=turn, headers=bearer)
     for author, name, said in (("QA team", "note", "customer is annoying"), (USER, "note", "It helped")):
-        judged = {"session_id": "hers", "interaction_id": "1", "author": author, "name": name, "value": said}
-        client.post("/v1/feedback", json=judged, headers=bearer)
+        feedback = {"session_id": "hers", "interaction_id": "1", "author": author, "name": name, "value": said}
+        client.post("/v1/feedback", json=feedback, headers=bearer)
     sign_in(client)
     for page in ("/sessions/hers", "/sessions/hers/turnlog.jsonl"):
         shown = client.get(page).text

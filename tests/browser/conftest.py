@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from logging_store.postgres.postgres_store import PostgresStore
 from tests.browser.chromium import FOREIGN_NAME
 from tests.browser.road import Road

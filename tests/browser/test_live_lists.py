@@ -7,8 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.api import KEYLESS
 from tests.databases import TestServer
+from tests.http_calls import KEYLESS
 from tests.service import Service, launch
 
 A_LOOK_MS = 5_100  # by the page's own clock, which these tests turn

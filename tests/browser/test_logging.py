@@ -84,7 +84,7 @@ def test_an_interaction_that_is_over_takes_nothing_more(tab: Tab, session: str) 
             try { await turn.fail('late') } catch (error) { return error.message }
         }"""
     )
-    assert said == "This interaction is over"
+    assert said == "This interaction has ended already"
 
 
 def test_the_same_interaction_twice_is_stored_once(tab: Tab, log: Log, session: str) -> None:

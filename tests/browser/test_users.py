@@ -54,7 +54,7 @@ def test_what_one_user_said_is_never_sent_in_anothers_name(
     tab.run("(token) => { window.token = token }", token_of("bob"))
     context.set_offline(False)
     tab.wait_for("log.status.state === 'refused'")
-    assert tab.run("errors.map((e) => [e.message, e.kept])") == [["Another user is signed in, or none", True]]
+    assert tab.run("errors.map((e) => [e.message, e.kept])") == [["No user is signed in, or another one", True]]
     sign_in(tab, "bob", f"{session}-of-bob")
     tab.say("Bob's")
     tab.wait_until_delivered()

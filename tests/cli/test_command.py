@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from app import create_app
 from conversation import VERSION
-from conversation.access.api_keys import KeyKind
-from conversation.access.callers import Scope
 from conversation.cli import export, import_, keys
 from conversation.cli.base import Command, Group
 from conversation.cli.main import command as top
+from conversation.keys.api_keys import KeyKind
+from conversation.keys.callers import Scope
 from conversation.settings import Settings
 from tests.cli.conftest import ROOT, Turnlog
 from tests.service import inherited

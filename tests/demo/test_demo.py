@@ -18,7 +18,7 @@ from conversation.archive.time_shift import TimeShift
 from conversation.demo import RECORDING
 from logging_store.records.models import Folder, Session
 from logging_store.repository import ConversationRepository
-from tests.doctor import Operator
+from tests.doctor.operator import Operator
 
 _TABLES = {
     "session": "ai_sessions",

@@ -12,11 +12,14 @@ from tests.mutants.workshop import ROOT, Workshop, opened
 
 SPOOL_TESTS = [
     *(f"tests/spool/test_{name}.py" for name in ("fsync", "adoption", "spool", "api", "reads", "any_order")),
-    *("tests/test_store_conformance.py", "-k", "spool"),
+    *("tests/store/test_store_conformance.py", "-k", "spool"),
 ]
-GROUP_TESTS = ["tests/test_group_commit.py", "tests/test_store_conformance.py", "-k", "group"]
-REPOSITORY_TESTS = ["tests/test_repository.py", "tests/test_sessions_api.py", "tests/test_interactions_api.py",
-                    "tests/test_batches_api.py", "-k", "not supabase"]  # fmt: skip
+GROUP_TESTS = ["tests/store/test_group_commit.py", "tests/store/test_store_conformance.py", "-k", "group"]
+REPOSITORY_TESTS = [
+    "tests/store/test_repository.py",
+    *(f"tests/api/test_{name}_api.py" for name in ("sessions", "interactions", "batches")),
+    *("-k", "not supabase"),
+]
 TESTS_OF = {
     **{str(path.relative_to(ROOT)): SPOOL_TESTS for path in sorted((ROOT / "logging_store/spool").glob("*.py"))},
     "logging_store/group_commit.py": GROUP_TESTS,

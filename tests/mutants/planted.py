@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 SPOOL = "tests/spool/test_spool.py"
 FSYNC = "tests/spool/test_fsync.py"
-GROUP = "tests/test_group_commit.py"
-CONFORMANCE = "tests/test_store_conformance.py"
+GROUP = "tests/store/test_group_commit.py"
+CONFORMANCE = "tests/store/test_store_conformance.py"
 CELLS = "tests/faults/test_postgrest_cells.py"
 RACES = "tests/races/test_shared_sessions.py"
 ENSURE_SESSIONS = "supabase/schemas/write/ensure_sessions.sql"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, StorageState
 
-from conversation.access.callers import Scope
-from conversation.access.key_registry import NewKey
+from conversation.keys.callers import Scope
+from conversation.keys.key_registry import NewKey
 from conversation.settings import Settings
 from tests.browser.conftest import key_registry
 from tests.databases import TestServer

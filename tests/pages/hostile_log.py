@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from conversation.access.key_registry import KeyRegistry
+from conversation.keys.key_registry import KeyRegistry
 
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _PICTURES = 0x2400  # of control characters, in Unicode

@@ -15,7 +15,7 @@ from logging_store.records.models import Interaction
 from logging_store.row_builder import RowBuilder
 from logging_store.spool import DeadLetters
 from logging_store.store import Store
-from tests.api import KEYLESS, create, log, transcript
+from tests.http_calls import KEYLESS, create, log, transcript
 from tests.pages.html import link, page_of, texts
 
 OURS = {"Sec-Fetch-Site": "same-origin"}

@@ -11,14 +11,14 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry
+from conversation.keys.key_registry import KeyRegistry
 from conversation.pages import feedback_page as form_module
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.records import identity
 from logging_store.records.models import RestoredFeedback
 from logging_store.repository import ConversationRepository
-from tests.api import create, log
+from tests.http_calls import create, log
 from tests.pages.html import page_of, texts
 
 SESSION = identity.session("default", "s").id

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from conversation.pages.folders_page import Week, weeks
 from conversation.pages.jinja_filters import MISSING
 from logging_store.records import identity
-from tests.api import log
+from tests.http_calls import log
 from tests.pages.html import link, page_of, texts
 
 PLAN = {"sessions_per_week": 2, "total_weeks": 3, "starts_on": "2026-11-02"}

@@ -13,7 +13,7 @@ from conversation.settings import Settings
 from logging_store import errors
 from logging_store.operations import ServerSettings
 from logging_store.store import Backlog, Store
-from tests.api import KEYLESS, log
+from tests.http_calls import KEYLESS, log
 from tests.pages.html import page_of, texts
 
 

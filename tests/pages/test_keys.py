@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation.access.callers import ALL_SCOPES
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.keys.callers import ALL_SCOPES
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.postgres.function_store import FunctionStore
 from tests.access.conftest import Calls

@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from conversation.pages import live_page as page_module
-from tests.api import create, log
+from tests.http_calls import create, log
 from tests.pages.html import link, page_of, texts
 
 

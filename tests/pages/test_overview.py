@@ -14,9 +14,9 @@ from conversation.pages.jinja_filters import MISSING
 from conversation.settings import Settings
 from logging_store import errors
 from logging_store.spool import Limits, Spool
-from tests.api import KEYLESS, create, log
+from tests.api.test_problems import FailingStore
+from tests.http_calls import KEYLESS, create, log
 from tests.pages.html import link, page_of, texts
-from tests.test_problems import FailingStore
 
 DAY = {"from": "2026-11-20", "to": "2026-11-21"}
 

@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from logging_store.repository import ConversationRepository
-from tests.api import create, log
+from tests.http_calls import create, log
 from tests.pages.html import link, page_of, texts
 from tests.pages.test_session import id_of
 

@@ -15,7 +15,7 @@ from logging_store.group_commit import GroupCommit
 from logging_store.records import identity
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
-from tests.api import KEYLESS, create, log
+from tests.http_calls import KEYLESS, create, log
 from tests.pages.html import link, page_of, texts
 from tests.store_calls import record_operations
 
@@ -42,8 +42,8 @@ def test_it_takes_one_call_of_the_store(
     planned = {"folder_id": "f", "session_id": "planned", "session_number": 2}
     assert create(conversed, **planned).status_code == 201
     log(conversed, session_id="planned", interaction_id="one", prompt="Hello", participant="ada")
-    judged = {"session_id": "planned", "interaction_id": "one", "name": "score", "value": 4}
-    assert conversed.post("/v1/feedback", json=judged).status_code == 201
+    feedback = {"session_id": "planned", "interaction_id": "one", "name": "score", "value": 4}
+    assert conversed.post("/v1/feedback", json=feedback).status_code == 201
     asked = record_operations(store, monkeypatch)
     spool = Spool(store, tmp_path / "spool", Limits(min_free_bytes=0))
     client = create_app(Settings.from_mapping(KEYLESS), GroupCommit(spool, max_wait_s=10)).test_client()

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from conversation.pages import sessions_page as page_module
 from logging_store.repository import ConversationRepository
-from tests.api import create, in_path, log
+from tests.http_calls import create, in_path, log
 from tests.pages.html import link, page_of, texts
 
 

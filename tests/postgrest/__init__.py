@@ -2,7 +2,7 @@
 
 It answers `POST /rest/v1/rpc/<function>` with a JSON object body, and nothing else that PostgREST offers:
 tables, GET, filters and `Prefer` get a 501 that says so. What it does answer, it answers in PostgREST's
-words; `tests/test_postgrest.py` holds it to exchanges recorded from the real one. On request it also fails
+words; `tests/postgrest/test_postgrest.py` holds it to exchanges recorded from the real one. On request it also fails
 the way gateways and networks do: see `faults`.
 """
 

@@ -25,8 +25,8 @@ from logging_store.redaction.finders import Custom, Mail
 from logging_store.redaction.linear_regex import Span
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
-from tests.api import KEYLESS, create, log, problem, transcript
 from tests.conftest import PROJECT, Backend
+from tests.http_calls import KEYLESS, create, log, problem, transcript
 
 AT = "2025-11-21T10:00:00Z"
 MAIL, CARD = "ada@example.com", "4111 1111 1111 1111"

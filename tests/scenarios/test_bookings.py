@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from app import create_app
 from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
-from tests.api import KEYLESS, problem
 from tests.conftest import Backend
+from tests.http_calls import KEYLESS, problem
 
 BOOKING = "booking-7f3a"
 CONFIRM = {

@@ -18,8 +18,8 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger
 from logging_store.repository import ConversationRepository
-from tests.api import KEYLESS, paths, problem
 from tests.conftest import PROJECT, Backend
+from tests.http_calls import KEYLESS, paths, problem
 
 THREADS = 50
 UUID = "01890a5d-ac96-774b-bcce-b302099a8057"

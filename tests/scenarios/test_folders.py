@@ -10,8 +10,8 @@ from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
 from logging_store.records.models import Folder, Plan, Session
 from logging_store.repository import ConversationRepository
-from tests.api import KEYLESS, problem
 from tests.conftest import Backend
+from tests.http_calls import KEYLESS, problem
 
 PROJECT = "default"
 PLAN = Plan.model_validate({"sessions_per_week": 2, "total_weeks": 3, "starts_on": "2026-11-23"})

@@ -19,8 +19,8 @@ from conversation.settings import Settings
 from logging_store.group_commit import GroupCommit
 from logging_store.records.values import canonical_key
 from logging_store.repository import ConversationRepository
-from tests.api import KEYLESS, log, paths, problem, transcript
 from tests.conftest import Backend
+from tests.http_calls import KEYLESS, log, paths, problem, transcript
 
 PARTS = ["provider", "school", "date", "time_slot"]
 KEY = {"provider": "tutors", "school": "Elm Street", "date": "2026-11-23", "time_slot": 5}

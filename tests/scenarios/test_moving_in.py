@@ -12,7 +12,7 @@ from conversation.settings import Settings
 from tests.archive import dialogues
 from tests.archive.conftest import counted, counts_of, flask_of, stored_rows, write
 from tests.conftest import Backend
-from tests.doctor import Operator
+from tests.doctor.operator import Operator
 from tests.service import inherited
 
 pytestmark = pytest.mark.own_database

@@ -15,7 +15,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.spool import CircuitBreaker, Limits, Spool
-from tests.api import KEYLESS
+from tests.http_calls import KEYLESS
 from tests.spool.flaky_store import FlakyStore
 
 PATIENCE_S = float(os.environ.get("TURNLOG_TEST_PATIENCE_S", "30"))

@@ -14,7 +14,7 @@ from logging_store.metrics.ledger import Ledger
 from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Limits, Spool
-from tests.api import KEYLESS, log, problem, transcript
+from tests.http_calls import KEYLESS, log, problem, transcript
 from tests.spool.conftest import delivered, eventually
 from tests.spool.flaky_store import FlakyStore
 

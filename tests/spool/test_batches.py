@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
-from tests.api import log, problem
+from tests.http_calls import log, problem
 from tests.spool.conftest import eventually
 from tests.spool.flaky_store import FlakyStore
 

@@ -7,14 +7,15 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from conversation.access import api_keys, cached_lookup
-from conversation.access.key_registry import KeyRegistry, NewKey
+from conversation.access import cached_lookup
+from conversation.keys import api_keys
+from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.spool import Limits, Spool
 from tests.access.conftest import ORIGIN, Calls
-from tests.api import problem
+from tests.http_calls import problem
 from tests.spool.conftest import delivered
 from tests.spool.flaky_store import FlakyStore
 

@@ -11,7 +11,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
-from tests.api import KEYLESS
+from tests.http_calls import KEYLESS
 from tests.spool.conftest import eventually
 from tests.spool.flaky_store import FlakyStore
 

@@ -16,7 +16,7 @@ from logging_store.spool import Spool
 from logging_store.spool.files import SpoolFile
 from logging_store.spool.locks import BROKEN
 from logging_store.spool.purge_target import PurgeTarget
-from tests.api import create, in_path, log, problem, transcript
+from tests.http_calls import create, in_path, log, problem, transcript
 from tests.spool.conftest import delivered, eventually
 from tests.spool.flaky_store import PROJECT, FlakyStore, batch_of
 from tests.store_calls import ask

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from conversation.access.key_registry import KeyRegistry
+from conversation.keys.key_registry import KeyRegistry
 from conversation.settings import Settings
 from logging_store import operations as ops
 from logging_store.batches import Batch

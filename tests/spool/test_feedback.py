@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from logging_store import operations as ops
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.spool import Spool
-from tests.api import create, in_path, log, problem
+from tests.http_calls import create, in_path, log, problem
 from tests.spool.conftest import delivered, eventually
 from tests.spool.flaky_store import FlakyStore
 from tests.store_calls import ask

@@ -21,7 +21,7 @@ from logging_store.row_builder import RowBuilder
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, Spool, SpoolDirectory
 from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.drain import Drain
-from tests.api import problem
+from tests.http_calls import problem
 from tests.spool.conftest import delivered
 from tests.spool.flaky_store import FlakyStore
 

@@ -3,7 +3,7 @@
 from flask.testing import FlaskClient
 
 from logging_store.errors import StoreUnavailable
-from tests.api import log
+from tests.http_calls import log
 from tests.pages.html import page_of, texts
 from tests.spool.flaky_store import FlakyStore
 

@@ -16,8 +16,8 @@ from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreBusy, StoreUnavailable
 from logging_store.spool import CircuitBreaker, Limits, Spool
-from tests.api import KEYLESS, create, in_path, log, problem, transcript
 from tests.conftest import Backend
+from tests.http_calls import KEYLESS, create, in_path, log, problem, transcript
 from tests.spool.conftest import delivered, eventually
 from tests.spool.flaky_store import PROJECT, FlakyStore
 from tests.store_calls import ask

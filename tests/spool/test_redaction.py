@@ -6,7 +6,7 @@ from app import create_app
 from conversation.settings import Settings
 from logging_store.errors import Invalid, StoreUnavailable
 from logging_store.spool import Spool
-from tests.api import KEYLESS, create, log, transcript
+from tests.http_calls import KEYLESS, create, log, transcript
 from tests.spool.conftest import delivered
 from tests.spool.flaky_store import FlakyStore
 

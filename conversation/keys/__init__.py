@@ -1,0 +1,1 @@
+"""API keys: their text, whom they admit, and the registry in the database."""
