@@ -140,7 +140,7 @@ def routes() -> str:
         for method, operation in methods.items():
             heading = f"### {method.upper()} {path}"
             scope = scopes[method.upper(), path]
-            lines = [f"{operation['summary']}."]
+            lines = [operation["summary"] if operation["summary"].endswith("?") else f"{operation['summary']}."]
             lines.append(f"Scope: `{scope}`." if scope else "Needs no key.")
             if fields := _fields(operation, contract["components"]["schemas"]):
                 lines.append(f"Body: {fields}.")

@@ -32,8 +32,8 @@ _DELIVERY_TIMEOUT_S = 10  # to empty the spool; with a healthy database it takes
 @new_command(
     "backup",
     examples=[
-        ("backup turnlog.backup", "Back everything up, while the service runs"),
-        ("backup - | ssh other 'cat > turnlog.backup'", "Send it elsewhere without a file here"),
+        ("backup turnlog.zip", "Back everything up, while the service runs"),
+        ("backup - | ssh other 'cat > turnlog.zip'", "Send it elsewhere without a file here"),
     ],
 )
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))

@@ -127,6 +127,8 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     partial = output.with_name(f"{output.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)  # it holds conversations
     try:
         with partial.open("wb", buffering=_WRITTEN_AT_ONCE) as file:
             if output.suffix == ".gz":

@@ -147,6 +147,7 @@ def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
         def write(row: Row) -> None:
             nonlocal file
             if path is not None:
+                path.touch(mode=0o600)  # it repeats what was rejected
                 file = file or stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
                 file.write(json.dumps(row) + "\n")
 

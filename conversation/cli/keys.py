@@ -147,6 +147,9 @@ def rotate(*, key: str, overlap: timedelta) -> None:
     if made is None:
         raise click.ClickException(f"{old.hint}… has ended already. Create a new key: turnlog keys create")
     _show(made)
+    click.echo(
+        f"The old key {old.hint}… keeps working until {datetime.now(UTC) + overlap:%Y-%m-%d %H:%M} UTC.", err=True
+    )
 
 
 for each in (create, show, revoke, rotate):
@@ -190,16 +193,10 @@ def _row(key: Key) -> list[str]:
 
 def _find(registry: KeyRegistry, name: str) -> Key:
     """Return the key with this id or prefix. Raises `click.ClickException` unless there is exactly one."""
-    matching = [
-        key
-        for key in registry.list()
-        if str(key.id) == name.lower()
-        or name.startswith(key.hint)
-        or (name.startswith("turnlog_") and key.hint.startswith(name))
-    ]
+    matching = [key for key in registry.list() if str(key.id) == name.lower() or name.startswith(key.hint)]
     if len(matching) != 1:
         raise click.ClickException(
-            "There is no such key. See all: turnlog keys list"
+            "There is no such key. Name one by its id, or by how it begins: turnlog keys list"
             if not matching
             else "Several keys begin like that: name one by its id, from turnlog keys list"
         )

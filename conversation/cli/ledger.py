@@ -89,7 +89,11 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
     if found:
         header = ["session", "first", "last", "missing", "doubled", "gaps"]
         click.echo(to_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
-    click.echo(f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions.")
+    click.echo(
+        f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions."
+        if found
+        else "No session that counts its turns has a gap."
+    )
     return not missing
 
 

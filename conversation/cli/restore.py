@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 @new_command(
     "restore",
     examples=[
-        ("restore turnlog.backup", "Into an empty database, which is created if needed"),
-        ("restore --force turnlog.backup", "Into a database that has only the key of a first start"),
+        ("restore turnlog.zip", "Into an empty database, which is created if needed"),
+        ("restore --force turnlog.zip", "Into a database that has only the key of a first start"),
     ],
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
@@ -51,7 +52,8 @@ def command(*, file: Path, force: bool) -> None:
             _print_restored(backup.restore(conninfo, opened, replace_keys=force))
             is_well = _examine(settings, conninfo)
     if is_well:
-        next_step("turnlog serve")
+        elsewhere = settings.store_kind == "embedded" and settings.data_dir != Path("data")
+        next_step(f"DATA_DIR={shlex.quote(str(settings.data_dir))} turnlog serve" if elsewhere else "turnlog serve")
     sys.exit(0 if is_well else 1)
 
 

@@ -27,7 +27,10 @@ def find_projects(retention: Retention, only: str | None) -> list[Project]:
     """Return all projects, or the one of a name; ends the command if there is no such project."""
     found = retention.projects(only)
     if only is not None and not found:
-        raise click.ClickException(f"There is no project {only}. See all: turnlog projects list")
+        raise click.ClickException(
+            f"There is no project {only}: its first key creates it (turnlog keys create --project {only}). "
+            "See all: turnlog projects list"
+        )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,6 +39,7 @@ def command() -> None:
 def status() -> None:
     """Show how many records wait for delivery, and how many dead letters there are."""
     directory = _directory()
+    click.echo(f"Spool: {_spool_dir()}", err=True)
     depth = directory.depth()
     click.echo(f"waiting: {depth.records} records in {depth.entries} batches, {depth.bytes} bytes")
     if depth.entries:
@@ -143,13 +145,23 @@ def _find(number: int) -> DeadLetter:
 def _directory() -> SpoolDirectory:
     from logging_store.spool import Limits, SpoolDirectory
 
-    return SpoolDirectory(current_settings().spool_dir, Limits())
+    return SpoolDirectory(_spool_dir(), Limits())
 
 
 def _dead_letters() -> DeadLetters:
     from logging_store.spool import DeadLetters
 
-    return DeadLetters(current_settings().spool_dir)
+    return DeadLetters(_spool_dir())
+
+
+def _spool_dir() -> Path:
+    """Return the spool's folder. Raises `SchemaMissing` where neither a spool nor a log is."""
+    from conversation.stack import require_log
+
+    settings = current_settings()
+    if not settings.spool_dir.exists():
+        require_log(settings)
+    return settings.spool_dir
 
 
 def _time(seconds: float) -> str:

@@ -253,9 +253,10 @@ class Settings(BaseModel):
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    likely = get_close_matches(name, known, 1)
-    hint = f" Did you mean {likely[0]}?" if likely else ""
-    return f"{name} is not a setting of Turnlog.{hint} There are: {', '.join(known)}"
+    bare = name.removeprefix(_OURS)  # some settings have names that other programs share, as PORT
+    likely = [bare] if bare in known else get_close_matches(name, known, 1)
+    more = f"Did you mean {likely[0]}?" if likely else f"There are: {', '.join(known)}"
+    return f"{name} is not a setting of Turnlog. {more}"
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -139,7 +139,7 @@ def test_a_store_that_goes_away_is_waited_for(backend: Backend, file: Path, tmp_
         rest.join()
         process.stdin = None
         stdout, _ = process.communicate(timeout=100)
-    assert message.startswith(b"The store is away (")
+    assert message.startswith(b"The store is unavailable (")
     assert process.returncode == 0, stdout
     assert stored_rows(backend) == dialogues.counted(dialogues.read(file))
 

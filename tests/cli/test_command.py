@@ -136,7 +136,18 @@ def test_what_resembles_nothing_gets_no_hint(turnlog: Turnlog) -> None:
 def test_a_mistyped_setting_is_answered_with_the_likely_one(turnlog: Turnlog) -> None:
     run = turnlog("keys", "list", TURNLOG_KEYLES="1")
     assert run.returncode == 1
-    assert run.stderr.startswith("Error: TURNLOG_KEYLES is not a setting of Turnlog. Did you mean TURNLOG_KEYLESS? ")
+    assert run.stderr.startswith("Error: TURNLOG_KEYLES is not a setting of Turnlog. Did you mean TURNLOG_KEYLESS?\n")
+
+
+def test_a_setting_without_the_prefix_is_meant_by_its_own_name(turnlog: Turnlog) -> None:
+    assert "Did you mean DATA_DIR?" in turnlog("keys", "list", TURNLOG_DATA_DIR="x").stderr
+    assert "Did you mean PORT?" in turnlog("keys", "list", TURNLOG_PORT="1").stderr
+
+
+def test_a_spool_is_looked_for_where_a_log_is(turnlog: Turnlog, tmp_path: Path) -> None:
+    run = turnlog("spool", "status", DATA_DIR=str(tmp_path / "nowhere"))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "No Turnlog log in" in run.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -506,7 +506,7 @@ def test_what_waits_in_the_spool_is_delivered_first(owner: Operator, keeper: Ope
 def test_what_is_not_in_it_is_told_and_the_status_says_so(
     owner: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conversation.cli.backup._PATIENCE_S", 0.2)
+    monkeypatch.setattr("conversation.cli.backup._DELIVERY_TIMEOUT_S", 0.2)
     letters = DeadLetters(owner.settings.spool_dir)
     refused = as_batch([Interaction(session_id="a", prompt="Hi")])
     owner.settings.spool_dir.mkdir(parents=True)

@@ -63,7 +63,7 @@ def test_bodies_that_were_posted_are_found(
     result = command("--client-file", file)
     assert result.exit_code == 0, result.stdout
     assert result.stdout.startswith("lines       250\nsent        250\nstored      250\nspooled       0\n")
-    assert result.stdout.endswith("All that was sent is accounted for.\n")
+    assert result.stdout.endswith("Every record sent is accounted for.\n")
 
 
 def test_a_session_of_many_pages_is_read_to_its_end(
@@ -156,7 +156,7 @@ def test_a_line_that_cannot_be_read_is_never_passed_over(
     assert result.exit_code == 1
     assert "unreadable: line 3: " in result.stdout
     assert "stored      1\n" in result.stdout
-    assert result.stdout.endswith("NOT all that was sent is there.\n")
+    assert result.stdout.endswith("NOT every record sent is there.\n")
 
 
 def test_people_are_shown_twenty_and_programs_all(command: Command, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def count(repository: ConversationRepository, session: str, *turns: int) -> None
 
 def test_without_a_file_gaps_are_listed(command: Command, repository: ConversationRepository) -> None:
     count(repository, "whole", 1, 2, 3)
-    assert command().stdout == "0 turns missing and 0 doubled in 0 sessions.\n"
+    assert command().stdout == "No session that counts its turns has a gap.\n"
     assert command().exit_code == 0
     count(repository, "42", 5, 7, 10, 10)
     result = command()

@@ -83,7 +83,7 @@ def test_a_project_may_have_its_own_number_of_days(
     assert run(operator, "projects", "set", "other", "--keep-days", "200") == (0, "other: kept for 200 days\n")
     assert run(operator, "projects", "list")[1].splitlines() == [
         "project  kept for",
-        f"{PROJECT}  ever: TURNLOG_KEEP_DAYS is not set here",
+        f"{PROJECT}  ever: TURNLOG_KEEP_DAYS is not set",
         "other    200 days",
     ]
     expire(operator)
