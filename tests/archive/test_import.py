@@ -109,7 +109,7 @@ def test_rejected_records_are_reported_and_the_rest_is_stored(
     result = flask("import", file, "--format", "openai-chat")
     assert result.exit_code == 1, result.output
     assert counted(result) == {"sessions": [3, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
-    assert "6 more rejected, of which no record could be made" in result.stdout
+    assert "6 more rejected, which are not valid records" in result.stdout
     assert f"Rejected records and reasons: {file}.rejects.jsonl" in result.stdout
     told = rows(tmp_path / "chats.jsonl.rejects.jsonl")
     assert [each["line"] for each in told] == [2, 3, 4, 5, 6, 7]

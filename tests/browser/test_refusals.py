@@ -208,7 +208,7 @@ def test_what_waits_can_be_taken_back(tab: Tab, road: Road, log: Log, session: s
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"key": "turnlog_sk_abc"}, "That is a secret key"),
+        ({"key": "turnlog_sk_abc"}, "This is a secret key"),
         ({"key": "turnlog_pk_nonsense"}, "is not a publishable key"),
         ({"key": "turnlog_pk_…"}, "is not a publishable key"),
         ({"userId": 5}, "`userId` must be a text"),

@@ -78,7 +78,7 @@ def test_a_session_of_another_user_takes_nothing(new_tab: Callable[..., Tab], lo
 
 @pytest.mark.parametrize("token", ["null", "'nonsense'", "Promise.resolve('a.b.c')"])
 def test_nobody_signed_in_is_told_at_once(tab: Tab, session: str, token: str) -> None:
-    with pytest.raises(Error, match="open the log after signing in"):
+    with pytest.raises(Error, match="open the log after the user has signed in"):
         tab.run(
             f"async (options) => Turnlog.open({{...options, getUserToken: () => {token}}})", {"url": tab.options["url"]}
         )
