@@ -19,7 +19,7 @@ from pydantic_core import to_json
 
 from logging_store.batches import ACKNOWLEDGED, Batch, Receipt, error_receipt
 from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
-from logging_store.spool.files import parse_batch
+from logging_store.spool.files import parse_batch, rename_columns
 from logging_store.spool.purge_target import PurgeTarget
 from logging_store.store import Store
 
@@ -42,6 +42,8 @@ create table if not exists dead_letters (
 )
 """
 _COLUMNS = "number, project, session_id, record_id, spooled_at, rejected_at, receipt, batch"
+#: What an earlier build named the columns.
+_EARLIER_NAMES = {"kept_at": "spooled_at", "refused_at": "rejected_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class DeadLetters:
             return 0
         try:
             with self._open() as connection:
-                counted: int = connection.execute("select count(*) from dead_letters").get
+                counted: int = connection.execute(f"select count(*) from (select {_COLUMNS} from dead_letters)").get  # noqa: S608
         except apsw.Error:
             _log.exception("the dead letters can't be read: %s", self._path)
             return None
@@ -176,6 +178,7 @@ class DeadLetters:
             connection.execute("pragma journal_mode = truncate")
             connection.execute("pragma synchronous = full")
             connection.execute(_SCHEMA)
+            rename_columns(connection, "dead_letters", _EARLIER_NAMES)
             yield connection
         finally:
             connection.close()

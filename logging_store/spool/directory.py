@@ -20,16 +20,13 @@ import apsw
 from logging_store.batches import Batch
 from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.spool import orphans
-from logging_store.spool.files import Depth, SpoolFile, open_for_reading, parse_batch
+from logging_store.spool.files import UNREADABLE, Depth, SpoolFile, open_for_reading, parse_batch, require_columns
 from logging_store.spool.locks import BROKEN, PREFIX, SUFFIX
 
 _log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
 _CLAIMED_SHARE = 0.75  # of the spool's size; the rest is reserved for batches without claims
-
-# a new file without tables, or one that nobody will ever read: no entry can be found in either
-_WITHOUT_ENTRIES = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ class SpoolDirectory:
             try:
                 broken = path.with_suffix(BROKEN).exists()
                 file = orphans.recover(path) if broken else SpoolFile.adopt(path)
-            except (apsw.CorruptError, apsw.NotADBError) as error:
+            except UNREADABLE as error:
                 self._mark_unreadable(path, error)
             except (apsw.Error, OSError) as error:
                 _log.warning("spool: %s can't be adopted now: %s", path, error)
@@ -203,13 +200,14 @@ class SpoolDirectory:
         return sorted(self.path.glob(f"{PREFIX}*{SUFFIX}"))
 
     def find_unreadable(self) -> list[Path]:
-        """Return the corrupt files, which are left for a person to inspect."""
+        """Return the files that are corrupt or of another version; they are left for a person to inspect."""
         found: list[Path] = []
         for path in self.files():
             try:
                 with open_for_reading(path) as connection:
+                    require_columns(connection)
                     connection.execute("select count(*) from entries").fetchall()
-            except (apsw.CorruptError, apsw.NotADBError):
+            except UNREADABLE:
                 found.append(path)
             except apsw.Error:
                 continue  # locked, or about to be recovered
@@ -240,7 +238,7 @@ class SpoolDirectory:
 
     def _mark_unreadable(self, path: Path, error: Exception) -> None:
         self._unreadable.add(path)
-        _log.error("spool: %s is corrupt; inspect it by hand: %s", path, error)
+        _log.error("spool: %s can't be read; inspect it by hand: %s", path, error)
 
     def _disown(self, file: SpoolFile) -> None:
         if self._own and self._own[1] is file:
@@ -248,16 +246,16 @@ class SpoolDirectory:
         self._adopted = [adopted for adopted in self._adopted if adopted is not file]
 
     def _query_files(self, query: Callable[[apsw.Connection], _Answer], *, strict: bool = False) -> Iterator[_Answer]:
-        """Yield a query's answer from each readable file. `strict`: raise if a file with entries isn't readable."""
+        """Yield a query's answer from each file. `strict`: raise if a file can't be read now, but may be later."""
         for path in self.files():
             try:
                 with open_for_reading(path) as connection:
                     answer = query(connection)
             except apsw.Error as error:
-                if strict and path.exists() and not isinstance(error, _WITHOUT_ENTRIES):
+                if strict and path.exists() and not isinstance(error, UNREADABLE):
                     raise StoreUnavailable(f"{path} can't be read now; try again: {error}") from error
-                if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.SQLError):
-                    continue  # just created, just deleted, or about to be recovered by the process that adopts it
+                if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError):
+                    continue  # just deleted, or about to be recovered by the process that adopts it
                 _log.warning("spool: %s can't be read now: %s", path, error)
             else:
                 yield answer

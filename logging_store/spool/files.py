@@ -7,7 +7,7 @@ of one that died. An empty file is deleted, so a file lives as long as an outage
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,12 @@ create table if not exists entry_sessions (
     primary key (session_id, seq)
 ) without rowid;
 """
+_COLUMNS = "seq, project, spooled_at, records, batch"
+#: What an earlier build named the columns of `entries`.
+_EARLIER_NAMES = {"kept_at": "spooled_at"}
+
+#: A file that raises one of these can't be read by any process of this version.
+UNREADABLE = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ class SpoolFile:
     """A file that this process owns until `close`. Safe to use from any thread.
 
     Methods raise `apsw.FullError` when the disk is full: the file is unchanged then. They raise `apsw.IOError` when the
-    disk fails: the file's content is in doubt then, and it must not be written again.
+    disk fails: the file's content is in doubt then, and it must not be written again. Opening a file whose tables this
+    version doesn't know raises `apsw.SQLError`.
     """
 
     def __init__(self, path: Path, lock_fd: int) -> None:
@@ -77,10 +84,8 @@ class SpoolFile:
         self._lock = threading.Lock()
         self._connection = apsw.Connection(str(path))
         self._connection.set_busy_timeout(_BUSY_MS)
-        self._connection.execute("pragma auto_vacuum = full")  # delivered entries free their space
         _prepare(self._connection)
-        with _transaction(self._connection):
-            self._connection.execute(_SCHEMA)
+        require_columns(self._connection)
 
     @classmethod
     def create(cls, directory: Path) -> Self:
@@ -194,10 +199,16 @@ def parse_batch(data: bytes) -> Batch:
 
 @contextmanager
 def open_for_reading(path: Path) -> Iterator[apsw.Connection]:
-    """Open a file of any process read-only."""
+    """Open a file of any process read-only. One that its owner is just creating reads as empty."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(_BUSY_MS)
+        if _is_new(connection):
+            connection.execute(_SCHEMA.replace("create table", "create temp table"))
+        elif _has_columns(connection, "entries", _EARLIER_NAMES):
+            # the process that owns or adopts the file renames them
+            columns = _COLUMNS.replace("spooled_at", "kept_at as spooled_at")
+            connection.execute(f"create temp view entries as select {columns} from main.entries")  # noqa: S608
         yield connection
     finally:
         connection.close()
@@ -215,12 +226,40 @@ def open_for_writing(path: Path) -> Iterator[apsw.Connection]:
         connection.close()
 
 
+def require_columns(connection: apsw.Connection) -> None:
+    """Raise `apsw.SQLError` if the file has other tables or columns than this version reads."""
+    connection.execute(f"select {_COLUMNS} from entries limit 0").fetchall()  # noqa: S608
+    connection.execute("select session_id, seq from entry_sessions limit 0").fetchall()
+
+
+def rename_columns(connection: apsw.Connection, table: str, names: Mapping[str, str]) -> None:
+    """Rename the columns that an earlier build named otherwise, within the caller's transaction."""
+    for earlier, name in names.items():
+        if _has_columns(connection, table, [earlier]):
+            connection.execute(f"alter table {table} rename column {earlier} to {name}")
+
+
+def _has_columns(connection: apsw.Connection, table: str, names: Iterable[str]) -> bool:
+    there = {name for (name,) in connection.execute("select name from pragma_table_info(?)", (table,))}
+    return there.issuperset(names)
+
+
+def _is_new(connection: apsw.Connection) -> bool:
+    """Return whether a file has no tables yet: one transaction creates all of them."""
+    return not connection.execute("select exists (select 1 from sqlite_master)").get
+
+
 def _prepare(connection: apsw.Connection) -> None:
+    connection.execute("pragma auto_vacuum = full")  # delivered entries free their space
     # a rollback journal, truncated and synced at each commit: other processes may read meanwhile, and a commit is on
     # the disk when it returns
     connection.execute("pragma secure_delete = on")  # delivered and erased records can't be read any more
     connection.execute("pragma journal_mode = truncate")
     connection.execute("pragma synchronous = full")
+    with _transaction(connection):
+        if _is_new(connection):
+            connection.execute(_SCHEMA)
+        rename_columns(connection, "entries", _EARLIER_NAMES)
 
 
 def _append(connection: apsw.Connection, batches: Sequence[Batch], spooled_at: float) -> None:

@@ -18,7 +18,7 @@ from logging_store.errors import StoreUnavailable
 from logging_store.records import identity
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import SpoolDirectory
-from logging_store.spool.files import Entry, open_for_reading, open_for_writing, parse_batch, replace_entry
+from logging_store.spool.files import UNREADABLE, Entry, open_for_reading, open_for_writing, parse_batch, replace_entry
 from logging_store.spool.locks import BROKEN
 from logging_store.spool.purge_target import PurgeTarget, as_stored
 
@@ -94,7 +94,7 @@ class Purge:
         except (apsw.Error, ValueError) as error:
             if not path.exists():
                 return 0  # it was delivered and deleted just now
-            if isinstance(error, apsw.CorruptError | apsw.NotADBError | ValueError):
+            if isinstance(error, (*UNREADABLE, ValueError)):
                 _log.error("spool: %s can't be read, so nothing was erased from it: %s", path, error)
                 return 0  # the report counts it under `unreadable_files`
             raise StoreUnavailable(f"{path} can't be changed now; erase again: {error}") from error
