@@ -48,6 +48,7 @@ def command(*, file: Path, force: bool) -> None:
     number is printed, and the exit status is 3.
     """
     from logging_store.postgres import backup
+    from logging_store.store import Backlog
 
     settings, store = current_stack().settings, current_stack().repository.store
     if settings.store_kind == "supabase":
@@ -57,9 +58,15 @@ def command(*, file: Path, force: bool) -> None:
     _require_free(file, force=force)
     with sigterm_as_interrupt(), open_address() as conninfo:
         with closing(store):
-            left = _deliver(settings, store)
+            _deliver(settings, store)
+        left = Backlog()
+
+        def look_again() -> None:
+            nonlocal left  # also what was spooled after the delivery, while a lock held up the snapshot
+            left = _backlog(settings, store)
+
         with _new_file(file, force=force) as opened:
-            manifest = backup.write(conninfo, opened)
+            manifest = backup.write(conninfo, opened, before_snapshot=look_again)
     size = "" if file == STDIO else f" ({file.stat().st_size / 1e6:,.1f} MB)"
     click.echo(f"Backed up {manifest.counts}{size}.", err=file == STDIO)
     if file != STDIO:
@@ -67,22 +74,26 @@ def command(*, file: Path, force: bool) -> None:
     sys.exit(_report(settings, left))
 
 
-def _deliver(settings: Settings, store: Store) -> Backlog:
-    """Deliver the spool, as the service does; return what is left after the timeout."""
+def _deliver(settings: Settings, store: Store) -> None:
+    """Deliver the spool, as the service does, until it is empty or the timeout is over."""
     from logging_store.errors import TurnlogError
-    from logging_store.store import Backlog
 
     if not settings.spool_dir.exists():
-        return Backlog()
+        return
     try:
         store.ping()
     except TurnlogError:
-        return store.backlog()  # of an older schema, for example; if the backup fails as well, it says why
+        return  # of an older schema, for example; if the backup fails as well, it says why
     store.start()
     give_up = time.monotonic() + _DELIVERY_TIMEOUT_S
-    while (left := store.backlog()).records and time.monotonic() < give_up:
+    while store.backlog().records and time.monotonic() < give_up:
         time.sleep(0.05)
-    return left
+
+
+def _backlog(settings: Settings, store: Store) -> Backlog:
+    from logging_store.store import Backlog
+
+    return store.backlog() if settings.spool_dir.exists() else Backlog()
 
 
 def _report(settings: Settings, left: Backlog) -> int:

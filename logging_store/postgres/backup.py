@@ -8,20 +8,23 @@ database comes from the migrations, so only rows have to travel. A restore is on
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from graphlib import TopologicalSorter
-from typing import IO, BinaryIO, Literal, LiteralString, NamedTuple
+from typing import Annotated, BinaryIO, Literal, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from logging_store.errors import Misconfigured, SchemaMissing, StoreUnavailable, TurnlogError
 from logging_store.postgres import catalogue, migrations
 
 _MANIFEST = "manifest.json"
+_MANIFEST_MAX = 4 << 20  # bytes; ours has a few thousand
+#: What `zipfile` raises for an archive that is damaged, needs a password, or uses what it doesn't know.
+_DAMAGED = (KeyError, EOFError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 _CONNECT_S = 10
 _COMPRESSION = 3  # of 9: a third of the time that zlib's 6 takes, for 4 % more bytes
 _BUFFER = 1 << 18  # bytes; a row at a time would spend its time on calls
@@ -94,6 +97,10 @@ class Counts(NamedTuple):
         return f"{', '.join(counted[:-1])} and {counted[-1]}"
 
 
+#: A version: it is printed, so it may not move a terminal's cursor.
+_Version = Annotated[str, StringConstraints(max_length=200, pattern=r"^[!-~][ -~]*$")]
+
+
 class Column(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -122,8 +129,8 @@ class Manifest(BaseModel):
 
     format: Literal["turnlog backup 1"] = "turnlog backup 1"
     made_at: datetime
-    server_version: str
-    schema_versions: list[str]
+    server_version: _Version
+    schema_versions: list[_Version]
     counts: Counts
     tables: list[Table]
 
@@ -141,11 +148,11 @@ class Restored(NamedTuple):
     left_out: list[str]
 
 
-def write(conninfo: str, file: BinaryIO) -> Manifest:
+def write(conninfo: str, file: BinaryIO, *, before_snapshot: Callable[[], None] = lambda: None) -> Manifest:
     """Write everything of the schema `turnlog` to a file, as it was at one moment; writes go on meanwhile.
 
-    What was committed before the call is in it. Raises `SchemaMissing` if the database isn't Turnlog's, another
-    `TurnlogError` if it fails; the file is of no use then.
+    What was committed before the call, or before it calls `before_snapshot`, is in it. Raises `SchemaMissing` if the
+    database isn't Turnlog's, another `TurnlogError` if it fails; the file is of no use then.
     """
     with _connected(conninfo, "The backup failed") as connection:
         if not migrations.is_ours(connection):
@@ -155,7 +162,8 @@ def write(conninfo: str, file: BinaryIO) -> Manifest:
             connection.execute("set transaction isolation level repeatable read, read only")
             # before the first look at the catalogue, so that no migration changes what it says
             connection.execute(sql.SQL("lock table {} in access share mode").format(_listed(tables)))
-            connection.execute(_SETTINGS)
+            before_snapshot()
+            connection.execute(_SETTINGS)  # the first query takes the snapshot
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as archive:
                 manifest = _copy_out(connection, archive)
                 archive.writestr(_MANIFEST, manifest.model_dump_json(indent=1))
@@ -189,6 +197,8 @@ def restore(conninfo: str, file: BinaryIO, *, replace_keys: bool = False) -> Res
         connection.execute("delete from turnlog.migrations")  # the backup has these rows as well
         _drop(connection, "index", _INDEXES)
         known = _columns(connection)
+        if lost := known.keys() - {table.name for table in manifest.tables}:
+            raise Misconfigured(f"The backup is damaged: it lacks {', '.join(sorted(lost))}. Nothing was changed")
         tables = [table for table in manifest.tables if table.name in known]
         added = [each for table in tables for each in _add_columns(connection, table, known[table.name])]
         for table in tables:
@@ -200,7 +210,7 @@ def restore(conninfo: str, file: BinaryIO, *, replace_keys: bool = False) -> Res
             )
         for table in tables:
             connection.execute(sql.SQL("analyze {}").format(_named(table.name)))
-        left_out = [table.name for table in manifest.tables if table not in tables]
+        left_out = [_printable(table.name) for table in manifest.tables if table not in tables]
         return Restored(manifest, replaced, added, left_out)
 
 
@@ -235,9 +245,9 @@ def _copy_out(connection: psycopg.Connection, archive: zipfile.ZipFile) -> Manif
 
 def _copy_in(connection: psycopg.Connection, archive: zipfile.ZipFile, table: Table) -> None:
     query = sql.SQL("copy {} ({}) from stdin").format(_named(table.name), _names_of(table))
-    with archive.open(table.member) as member, connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         with cursor.copy(query) as copy:
-            while block := _read(member):
+            for block in _blocks(archive, table):
                 copy.write(block)
         if cursor.rowcount != table.rows:
             raise Misconfigured(
@@ -286,15 +296,15 @@ def _add_columns(connection: psycopg.Connection, table: Table, known: list[Colum
         row = connection.execute("select to_regtype(%s)::text", [column.type]).fetchone()
         if row is None or row[0] is None:
             raise Misconfigured(
-                f"The backup holds turnlog.{table.name}.{column.name}, a column that isn't Turnlog's, of the type "
-                f"{column.type}, which this database doesn't have: create the type first"
+                f"The backup holds turnlog.{table.name}.{_printable(column.name)}, a column that isn't Turnlog's, of "
+                f"the type {_printable(column.type)}, which this database doesn't have: create the type first"
             )
         connection.execute(
             sql.SQL("alter table {} add column {} {}").format(
                 _named(table.name), sql.Identifier(column.name), sql.SQL(row[0])
             )
         )
-        yield f"{table.name}.{column.name}"
+        yield f"{table.name}.{_printable(column.name)}"
 
 
 def _drop(connection: psycopg.Connection, kind: Literal["index", "routine"], query: LiteralString) -> None:
@@ -342,7 +352,7 @@ def _names_of(table: Table) -> sql.Composed:
 def _opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile:
+    except _DAMAGED:
         raise Misconfigured("This is not a whole backup: it was cut short, or it isn't a backup") from None
     with archive:
         yield archive
@@ -350,8 +360,11 @@ def _opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(archive.read(_MANIFEST))
-    except (KeyError, ValidationError, zipfile.BadZipFile, zlib.error, RuntimeError):  # the last: one with a password
+        if archive.getinfo(_MANIFEST).file_size > _MANIFEST_MAX:
+            raise zipfile.BadZipFile  # before it takes our memory
+        with archive.open(_MANIFEST) as member:
+            manifest = Manifest.model_validate_json(member.read(_MANIFEST_MAX))
+    except _DAMAGED:  # a `ValidationError` is a `ValueError`
         raise Misconfigured(
             "This is not a backup: `turnlog backup` of this version or an older one didn't make it"
         ) from None
@@ -361,16 +374,23 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
             "version that made it, or a newer one"
         )
     if missing := {table.member for table in manifest.tables} - set(archive.namelist()):
-        raise Misconfigured(f"The backup is damaged: it lacks {', '.join(sorted(missing))}")
+        raise Misconfigured(f"The backup is damaged: it lacks {', '.join(map(_printable, sorted(missing)))}")
     return manifest
 
 
-def _read(member: IO[bytes]) -> bytes:
-    """Return the next part of a member; at its end it must have its checksum."""
+def _printable(name: str) -> str:
+    """Return a name from a file as it may be printed on a terminal."""
+    return name if name.isprintable() else repr(name)
+
+
+def _blocks(archive: zipfile.ZipFile, table: Table) -> Iterator[bytes]:
+    """Yield the rows of a table, in parts; at the end they must have their checksum."""
     try:
-        return member.read(_BUFFER)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise Misconfigured(f"The backup is damaged: {error}. Nothing was changed") from error
+        with archive.open(table.member) as member:
+            while block := member.read(_BUFFER):
+                yield block
+    except _DAMAGED as error:
+        raise Misconfigured(f"The backup is damaged: {_printable(str(error))}. Nothing was changed") from error
 
 
 @contextmanager

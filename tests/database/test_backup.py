@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psycopg
 import pytest
@@ -19,12 +19,14 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from conversation.settings import Settings
+from conversation.stack import Stack
 from logging_store.batches import Receipt
 from logging_store.postgres import backup, migrations
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.records.models import Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.spool import DeadLetters, Limits, SpoolDirectory
+from logging_store.store import Store
 from tests.conftest import PROJECT
 from tests.databases import TestServer, server_folder
 from tests.doctor.operator import Operator
@@ -241,6 +243,48 @@ def lose_a_table(file: Path) -> None:
     repack(file, "ai_sessions.copy", None)
 
 
+def forget_a_table(file: Path) -> None:
+    with file.open("rb") as opened:
+        manifest = backup.read_manifest(opened)
+    left = [table for table in manifest.tables if table.name != "ai_erased_users"]
+    repack(file, "manifest.json", manifest.model_copy(update={"tables": left}).model_dump_json())
+
+
+def name_a_server(file: Path, name: str) -> None:
+    with file.open("rb") as opened:
+        manifest = backup.read_manifest(opened)
+    repack(file, "manifest.json", manifest.model_copy(update={"server_version": name}).model_dump_json())
+
+
+def name_no_server(file: Path) -> None:
+    name_a_server(file, "")
+
+
+def clear_the_terminal(file: Path) -> None:
+    name_a_server(file, "18\x1b[2J")
+
+
+def grow_the_manifest(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        content = archive.read("manifest.json").decode()
+    repack(file, "manifest.json", content + " " * (4 << 20))
+
+
+def change_a_header(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        member = archive.getinfo("ai_interactions.copy")
+    content = bytearray(file.read_bytes())
+    content[member.header_offset] ^= 1
+    file.write_bytes(content)
+
+
+def encrypt_a_table(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    name = content.rindex(b"ai_interactions.copy")  # in the directory at the end, 46 bytes after its entry's start
+    content[name - 46 + 8] |= 1
+    file.write_bytes(content)
+
+
 def lose_rows(file: Path) -> None:
     repack(file, "ai_session_participants.copy", "")
 
@@ -253,6 +297,12 @@ def lose_rows(file: Path) -> None:
         (empty, "not a whole backup"),
         (put_in_something_else, "This is not a backup"),
         (lose_a_table, "is damaged: it lacks ai_sessions.copy"),
+        (forget_a_table, "is damaged: it lacks ai_erased_users"),
+        (name_no_server, "This is not a backup"),
+        (clear_the_terminal, "This is not a backup"),
+        (grow_the_manifest, "This is not a backup"),
+        (change_a_header, "is damaged: "),
+        (encrypt_a_table, "is damaged: "),
         (lose_rows, "is damaged: ai_session_participants has 0 rows, not 1"),
         (change_a_bit, "is damaged"),
     ],
@@ -265,6 +315,7 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(
     result = keeper.run("restore", str(file))
     assert result.exit_code == 1
     assert sentence in result.output
+    assert "\x1b" not in result.output
     assert not has_schema(keeper.database)
 
 
@@ -520,6 +571,31 @@ def test_what_is_not_in_it_is_told_and_the_status_says_so(
     assert result.exit_code == 3
     assert "NOT IN THE BACKUP: 1 record in the spool" in result.stderr
     assert "NOT IN THE BACKUP: 1 dead letter," in result.stderr
+    assert str(owner.settings.spool_dir) in result.stderr
+    assert counts_of(tmp_path / "log.zip") == (0, 0, 0, 0)
+
+
+def owner_store(owner: Operator) -> Store:
+    return Stack.build(owner.settings).repository.store
+
+
+def test_what_is_spooled_before_the_snapshot_is_reported(
+    owner: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = backup.write
+
+    def write_after_a_lock(conninfo: str, file: BinaryIO, *, before_snapshot: Callable[[], None]) -> backup.Manifest:
+        spooled(owner, Interaction(session_id="a", prompt="Hi"))
+        manifest = write(conninfo, file, before_snapshot=before_snapshot)
+        with closing(owner_store(owner)) as store:  # a service delivers it while the file is written
+            store.start()
+            eventually(lambda: store.backlog().records == 0, "it is delivered")
+        return manifest
+
+    monkeypatch.setattr(backup, "write", write_after_a_lock)
+    result = owner.run("backup", str(tmp_path / "log.zip"))
+    assert result.exit_code == 3
+    assert "NOT IN THE BACKUP: 1 record in the spool" in result.stderr
     assert str(owner.settings.spool_dir) in result.stderr
     assert counts_of(tmp_path / "log.zip") == (0, 0, 0, 0)
 
