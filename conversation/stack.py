@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self, cast
 from urllib.parse import urlsplit
 
+from conversation.interrupts import sigterm_as_interrupt
 from conversation.settings import Settings
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured, SchemaMissing
@@ -124,25 +125,24 @@ def require_log(settings: Settings) -> None:
 def running_database(settings: Settings) -> Iterator[str]:
     """Yield the connection string of the database itself; the embedded one runs meanwhile.
 
-    Raises `Misconfigured` for Supabase's API, which has none.
+    SIGTERM raises `KeyboardInterrupt` meanwhile. Raises `Misconfigured` for Supabase's API, which has no such address.
     """
-    match settings.store_kind:
-        case "supabase":
-            raise Misconfigured(
-                "Supabase's API can't change the schema. Run `supabase db push`, paste the output of "
-                "`turnlog migrate --print` into the SQL editor, or set DATABASE_URL to the project's "
-                "connection string instead of SUPABASE_URL"
-            )
-        case "postgres":
-            assert settings.database_url is not None  # noqa: S101 - what store_kind says
+    if settings.store_kind == "supabase":
+        raise Misconfigured(
+            "Supabase's API can't change the schema. Run `supabase db push`, paste the output of "
+            "`turnlog migrate --print` into the SQL editor, or set DATABASE_URL to the project's "
+            "connection string instead of SUPABASE_URL"
+        )
+    with sigterm_as_interrupt():  # else the server, or a psql, would outlive the command
+        if settings.database_url is not None:
             yield settings.database_url.get_secret_value()
-        case "embedded":
-            server = EmbeddedPostgres(settings.data_dir)
-            server.start()
-            try:
-                yield server.conninfo()
-            finally:
-                server.stop()
+            return
+        server = EmbeddedPostgres(settings.data_dir)
+        server.start()
+        try:
+            yield server.conninfo()
+        finally:
+            server.stop()
 
 
 def _reviver(settings: Settings, database: Store) -> Callable[[], None] | None:

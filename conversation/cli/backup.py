@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from conversation.cli.base import new_command, next_step
-from conversation.cli.context import current_stack, open_address, sigterm_as_interrupt
+from conversation.cli.context import current_stack, open_address
+from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from conversation.settings import Settings

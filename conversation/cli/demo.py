@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from conversation.cli.base import new_command, next_step
-from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
+from conversation.cli.context import current_stack, open_repository
 from conversation.cli.values import PROJECT
+from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from logging_store.repository import ConversationRepository

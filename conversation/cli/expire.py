@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conversation.cli.base import new_command, next_step
-from conversation.cli.context import sigterm_as_interrupt
 from conversation.cli.retention import find_projects, keep_days_of, open_retention
+from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from logging_store.upkeep.retention import Expired, Project, Retention

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from conversation.cli.base import new_command
-from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
+from conversation.cli.context import current_stack, open_repository
 from conversation.cli.values import NewFile
+from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from conversation.archive.exporting import ExportItem

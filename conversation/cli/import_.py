@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conversation.cli.base import new_command, next_step
-from conversation.cli.context import sigterm_as_interrupt
 from conversation.cli.values import PROJECT, NewFile
+from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from conversation.archive.entries import Reader

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from conversation.cli.base import new_command
-from conversation.cli.context import open_database, sigterm_as_interrupt
+from conversation.cli.context import open_database
+from conversation.interrupts import sigterm_as_interrupt
 
 _STEP_MS = 200  # writers of the rows being indexed wait this long
 

@@ -15,7 +15,8 @@ import click
 
 from conversation.cli.backup import NEEDS_ADDRESS, STDIO
 from conversation.cli.base import new_command, next_step
-from conversation.cli.context import announce, current_settings, current_stack, sigterm_as_interrupt
+from conversation.cli.context import announce, current_settings, current_stack
+from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from conversation.settings import Settings

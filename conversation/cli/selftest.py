@@ -8,7 +8,8 @@ import sys
 import click
 
 from conversation.cli.base import new_command
-from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
+from conversation.cli.context import current_stack, open_repository
+from conversation.interrupts import sigterm_as_interrupt
 
 _SHOWN = 20  # violations printed per check
 _MAX_WAIT_S = 60  # for a write's turn: long, so that a slow database reports its own error
