@@ -73,7 +73,9 @@ def how_to_call() -> str:
     if which("turnlog"):
         return "turnlog"
     beside = Path(sys.executable).with_name("turnlog")
-    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -m {_ROOM}"
+    return (
+        os.path.relpath(beside) if beside.exists() else f"{sys.executable} -P -m {_ROOM}"
+    )  # -P: nothing of the working directory is imported
 
 
 def main() -> None:
