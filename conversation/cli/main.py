@@ -74,9 +74,7 @@ def how_to_call() -> str:
         return "turnlog"
     # -P: a stranger's app.py in the working directory isn't imported
     beside = Path(sys.executable).with_name("turnlog")
-    return (
-        os.path.relpath(beside) if beside.exists() else f"{sys.executable} -P -m {_ROOM}"
-    )
+    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -P -m {_ROOM}"
 
 
 def main() -> None:
