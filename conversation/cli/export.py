@@ -14,7 +14,7 @@ import click
 
 from conversation.cli.base import new_command
 from conversation.cli.context import current_stack, open_repository
-from conversation.cli.values import NewFile
+from conversation.cli.option_types import NewFile
 from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conversation.cli.base import new_command, next_step
-from conversation.cli.values import PROJECT, NewFile
+from conversation.cli.option_types import PROJECT, NewFile
 from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
