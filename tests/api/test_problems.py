@@ -10,8 +10,9 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from conversation import refusals
-from conversation.api import near_misses, problems
+from conversation.api import problems
 from conversation.api.route_templates import described_routes
+from conversation.refusals import near_misses
 from conversation.refusals.codes import CODES
 from conversation.settings import Settings
 from logging_store import errors

@@ -12,8 +12,9 @@ from pydantic_core import core_schema
 from werkzeug.datastructures import MultiDict
 
 from app import create_app
-from conversation.api import near_misses, pagination, requests, validation_messages
+from conversation.api import pagination, requests
 from conversation.api.sessions import SessionWithParticipants
+from conversation.refusals import near_misses, validation_messages
 from conversation.settings import Settings
 from logging_store.errors import StoreUnavailable
 from logging_store.records.models import Interaction
