@@ -22,7 +22,7 @@ from logging_store.repository import WriteResult
 blueprint = Blueprint("batches", __name__)
 
 MAX_BATCH = 1000
-MAX_FIELDS = 200  # wrong fields that a response lists; then each item only counts its own
+MAX_FIELDS = 200  # wrong fields that a response lists; from then on, an item with several only counts them
 _ITEMS = TypeAdapter(list[Interaction])
 
 
@@ -129,9 +129,10 @@ def _validate_items(batch: InteractionBatch, receipts: list[dict[str, Any]]) -> 
     left = MAX_FIELDS
     for index, item in enumerate(batch.interactions):
         path = ("interactions", index)
-        fields = _key_problems(item, batch.key_fields, path) if batch.key_fields else []
+        most = min(max(left, 1), requests.MAX_FIELDS)
+        fields = _key_problems(item, batch.key_fields, path, most) if batch.key_fields else []
         try:
-            valid[index] = requests.validate(Interaction, item, path, min(left, requests.MAX_FIELDS))
+            valid[index] = requests.validate(Interaction, item, path, most)
         except requests.InvalidBody as error:
             fields = error.fields + fields
         if fields:
@@ -141,7 +142,7 @@ def _validate_items(batch: InteractionBatch, receipts: list[dict[str, Any]]) -> 
     return valid
 
 
-def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...]) -> list[dict[str, str]]:
+def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...], most: int) -> list[dict[str, str]]:
     """Return the problems of an item's key: parts that its batch declares and it lacks, and undeclared parts."""
     if not isinstance(item, dict):
         return []  # reported by the validation
@@ -156,10 +157,10 @@ def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...]) 
     )
     more = dict.fromkeys((part for part in key if part not in parts), "Not a part of the key that this batch declares")
     found = list((missing | more).items())
-    listed = found if len(found) <= requests.MAX_FIELDS else found[: requests.MAX_FIELDS - 1]
+    listed = found if len(found) <= most else found[: most - 1]
     return [
         *({"path": requests.json_path((*path, "key", part)), "detail": detail} for part, detail in listed),
-        *requests.not_listed(len(found) - len(listed), (*path, "key")),
+        *requests.not_listed(len(found) - len(listed), (*path, "key"), listed=bool(listed)),
     ]
 
 

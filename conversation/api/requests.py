@@ -88,19 +88,16 @@ def validate(model: type[_Model], value: Any, path: Sequence[str | int] = (), mo
         return model.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        listed = found if len(found) <= most else found[: max(most - 1, 0)]
+        listed = found if len(found) <= most else found[: most - 1]
         fields = [_field(detail, path, model) for detail in listed]
-        raise InvalidBody(
-            fields + not_listed(len(found) - len(listed), path), is_cut=len(listed) < len(found)
-        ) from None
+        rest = not_listed(len(found) - len(listed), path, listed=bool(listed))
+        raise InvalidBody(fields + rest, is_cut=bool(rest)) from None
 
 
-def not_listed(count: int, path: Sequence[str | int] | str = ()) -> list[dict[str, str]]:
-    """Return the entry that counts the wrong fields of a value which are not listed, if there are any."""
-    if not count:
-        return []
-    detail = f"{count:,} more fields are wrong" if count > 1 else "1 more field is wrong"
-    return [{"path": path if isinstance(path, str) else json_path(path), "detail": detail}]
+def not_listed(count: int, path: Sequence[str | int], *, listed: bool) -> list[dict[str, str]]:
+    """Return the entry that counts a value's wrong fields that are not listed, if any. `listed`: others are."""
+    more = "more wrong fields" if listed else "wrong fields"
+    return [{"path": json_path(path), "detail": f"There are {count:,} {more}"}] if count else []
 
 
 def look_ups() -> validation_messages.LookUps:

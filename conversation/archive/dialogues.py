@@ -176,7 +176,8 @@ def _validated(
 def describe_errors(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """Return one line with the path and the reason of each invalid field."""
     look_ups = validation_messages.LookUps()
-    return "; ".join(
-        f"{json_path((*detail['loc'], *detail.get('ctx', {}).get('path', ())))}: {validation_messages.sentence(detail, model, look_ups=look_ups)}"
-        for detail in error.errors(include_url=False)
-    )
+    reasons = []
+    for detail in error.errors(include_url=False):
+        path = json_path((*detail["loc"], *detail.get("ctx", {}).get("path", ())))
+        reasons.append(f"{path}: {validation_messages.sentence(detail, model, look_ups=look_ups)}")
+    return "; ".join(reasons)

@@ -30,9 +30,8 @@ def check_key(name: str) -> None:
     try:
         _KEY.validate_python(name)
     except ValidationError as error:
-        raise InvalidDocumentError(
-            f"Its id {name[:50]!r} can't be used: {validation_messages.sentence(error.errors()[0])}"
-        ) from None
+        reason = validation_messages.sentence(error.errors()[0])
+        raise InvalidDocumentError(f"Its id {name[:50]!r} can't be used: {reason}") from None
 
 
 def key_from_content(document: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def sentence(
         return _unknown(model, error["loc"], what, look_ups)
     if kind == "value_error":
         return _capitalised(str(error.get("ctx", {}).get("error", "")) or _OTHER.format(kind=kind_of(error["input"])))
-    if kind not in _BUILT_IN:
+    if kind not in _BUILT_IN and kind not in _SENTENCES:
         return error["msg"]
     if kind in {"literal_error", "enum"}:
         return _one_of(error["input"], error.get("ctx", {}), look_ups)
@@ -150,6 +150,7 @@ _SENTENCES: dict[str, _Sentence] = {
     **dict.fromkeys(("bool_type", "bool_parsing"), _FLAG),
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), _LIST),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), _OBJECT),
+    "string_pattern_mismatch": lambda _, context: f"Must match the pattern {context['pattern']}",
     "path_not_file": lambda _, __: "Must be the path of a file that exists",
     "missing": lambda _, __: "Must not be missing",
     "string_unicode": lambda _, __: "Must be Unicode text; half of a surrogate pair can't be stored",

@@ -88,9 +88,8 @@ class Message(CasedModel):
             (details,) = error.errors(include_url=False)
             _, field, *inner = details["ctx"]["path"]
             path = (self.caller_name(field, camel=self.camel), *inner)
-            raise PydanticCustomError(
-                details["type"], "{reason}", {"reason": validation_messages.sentence(details), "path": path}
-            ) from None
+            reason = validation_messages.sentence(details)
+            raise PydanticCustomError(details["type"], "{reason}", {"reason": reason, "path": path}) from None
         return self
 
     def as_item(self) -> dict[str, Any]:
