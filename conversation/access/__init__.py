@@ -1,6 +1,6 @@
 """Who may call: authentication, authorisation and limits. Other rooms import what they need of it from here."""
 
-from conversation.access.errors import NotSignedIn
+from conversation.access.credential_errors import NotSignedIn
 from conversation.access.gate import attach, auth_context, identification, is_page, treat_as_page
 from conversation.access.route_rules import open_page, open_to_all, page, requires, rule_of
 from conversation.keys.callers import Caller, Scope

@@ -11,7 +11,7 @@ from conversation import refusals
 from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
 from conversation.access.cors import Cors
-from conversation.access.errors import UnknownCredential
+from conversation.access.credential_errors import UnknownCredential
 from conversation.access.identification import AuthContext, Identification
 from conversation.access.key_cache import OriginCache
 from conversation.access.route_rules import rule_of

@@ -10,7 +10,7 @@ from flask import Request
 from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
 from conversation.access.claims import Claims
-from conversation.access.errors import InvalidToken, NotSignedIn, UnknownCredential, WrongTokenKind
+from conversation.access.credential_errors import InvalidToken, NotSignedIn, UnknownCredential, WrongTokenKind
 from conversation.access.key_cache import KeyCache
 from conversation.access.loopback import require_loopback
 from conversation.access.page_cookie import OPERATOR, PageCookie

@@ -15,7 +15,7 @@ import httpx
 import jiter
 import jwt
 
-from conversation.access.errors import TokenUnverifiable
+from conversation.access.credential_errors import TokenUnverifiable
 from logging_store.postgres import http_deadline
 
 FETCH_S = 2.0  # for one fetch, until its last byte

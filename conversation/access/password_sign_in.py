@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from conversation.access.errors import TokenUnverifiable
+from conversation.access.credential_errors import TokenUnverifiable
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 

@@ -14,7 +14,7 @@ import jiter
 import jwt
 import jwt.exceptions
 
-from conversation.access.errors import InvalidToken, TokenUnverifiable, WrongTokenKind
+from conversation.access.credential_errors import InvalidToken, TokenUnverifiable, WrongTokenKind
 from conversation.access.jwks import KeySet, SigningKey
 from conversation.keys.callers import ALL_SCOPES, Scope
 from conversation.settings import Settings

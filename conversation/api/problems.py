@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from werkzeug.routing import MapAdapter
 
 from conversation import access, refusals
-from conversation.access.errors import TokenUnverifiable
+from conversation.access.credential_errors import TokenUnverifiable
 from conversation.api.requests import TOO_LARGE, InvalidBody, json_path
 from conversation.api.route_templates import described_routes, template_of
 from conversation.refusals import near_misses

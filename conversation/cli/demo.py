@@ -10,7 +10,7 @@ import click
 
 from conversation.cli.base import new_command, next_step
 from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
-from conversation.cli.values import PROJECT
+from conversation.cli.option_types import PROJECT
 
 if TYPE_CHECKING:
     from logging_store.repository import ConversationRepository

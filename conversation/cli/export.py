@@ -14,7 +14,7 @@ import click
 
 from conversation.cli.base import new_command
 from conversation.cli.context import current_stack, open_repository, sigterm_as_interrupt
-from conversation.cli.values import NewFile
+from conversation.cli.option_types import NewFile
 
 if TYPE_CHECKING:
     from conversation.archive.exporting import ExportItem

@@ -10,7 +10,7 @@ import click
 
 from conversation.cli.base import new_command, next_step
 from conversation.cli.context import sigterm_as_interrupt
-from conversation.cli.values import PROJECT, NewFile
+from conversation.cli.option_types import PROJECT, NewFile
 
 if TYPE_CHECKING:
     from conversation.archive.entries import Reader

@@ -11,7 +11,7 @@ import click
 
 from conversation.cli.base import Group, new_command, next_step
 from conversation.cli.context import current_settings, open_database
-from conversation.cli.values import PROJECT, SPAN, Origin
+from conversation.cli.option_types import PROJECT, SPAN, Origin
 
 if TYPE_CHECKING:
     from conversation.keys.api_keys import Key, KeyKind

@@ -72,8 +72,9 @@ def how_to_call() -> str:
     """Return the command line for `turnlog` on this machine: in a checkout it isn't on the PATH."""
     if which("turnlog"):
         return "turnlog"
+    # -P: a stranger's app.py in the working directory isn't imported
     beside = Path(sys.executable).with_name("turnlog")
-    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -m {_ROOM}"
+    return os.path.relpath(beside) if beside.exists() else f"{sys.executable} -P -m {_ROOM}"
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from werkzeug.exceptions import HTTPException
 
 from conversation import access, pages
 from conversation.access import page_cookie
-from conversation.access.errors import TokenUnverifiable
+from conversation.access.credential_errors import TokenUnverifiable
 
 blueprint = Blueprint("pages_sign_in", __name__)
 

@@ -39,6 +39,10 @@ def connection_string(value: object) -> object:
     return value
 
 
+#: A name or an address as browsers send it: nothing that a shell or a log would take for anything else.
+_HOST = re.compile(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]")
+
+
 def exact_origin(text: str) -> str:
     """Return a web page's origin as browsers send it, without a final slash. Raises `ValueError`."""
     text = text.removesuffix("/")
@@ -54,14 +58,7 @@ def exact_origin(text: str) -> str:
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     canonical = f"{url.scheme}://{host}" + (f":{port}" if port is not None else "")
     default_port = _DEFAULT_PORTS.get(url.scheme)
-    if (
-        not host
-        or "*" in host
-        or canonical != text
-        or not text.isascii()
-        or default_port is None
-        or port == default_port
-    ):
+    if not host or not _HOST.fullmatch(host) or canonical != text or default_port is None or port == default_port:
         raise ValueError(example)
     return text
 

