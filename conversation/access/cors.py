@@ -67,7 +67,7 @@ class Cors:
         # without a valid key the response is only a refusal, which any known origin may read
         if origin in caller.origins if caller else self._is_known(origin):
             answer.headers["Access-Control-Allow-Origin"] = origin
-            answer.headers["Access-Control-Expose-Headers"] = "Retry-After, Location"
+            answer.headers["Access-Control-Expose-Headers"] = f"Retry-After, Location, {refusals.REQUEST_ID}"
 
     def _is_known(self, origin: str) -> bool:
         if origin in self._user_origins:

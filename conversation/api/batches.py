@@ -22,6 +22,7 @@ from logging_store.repository import WriteResult
 blueprint = Blueprint("batches", __name__)
 
 MAX_BATCH = 1000
+MAX_FIELDS = 200  # wrong fields that a response lists; from then on, an item with several only counts them
 _ITEMS = TypeAdapter(list[Interaction])
 
 
@@ -125,20 +126,23 @@ def _validate_items(batch: InteractionBatch, receipts: list[dict[str, Any]]) -> 
         with suppress(ValidationError):  # usually all are valid, and one call is cheaper than a thousand
             return dict(enumerate(_ITEMS.validate_python(batch.interactions)))
     valid: dict[int, Interaction] = {}
+    left = MAX_FIELDS
     for index, item in enumerate(batch.interactions):
         path = ("interactions", index)
-        fields = _key_problems(item, batch.key_fields, path) if batch.key_fields else []
+        most = min(max(left, 1), requests.MAX_FIELDS)
+        fields = _key_problems(item, batch.key_fields, path, most) if batch.key_fields else []
         try:
-            valid[index] = requests.validate(Interaction, item, path)
+            valid[index] = requests.validate(Interaction, item, path, most)
         except requests.InvalidBody as error:
             fields = error.fields + fields
         if fields:
+            left = max(left - len(fields), 0)
             valid.pop(index, None)
             receipts[index] = {"index": index, "receipt": "rejected", "reason": "invalid", "fields": fields}
     return valid
 
 
-def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...]) -> list[dict[str, str]]:
+def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...], most: int) -> list[dict[str, str]]:
     """Return the problems of an item's key: parts that its batch declares and it lacks, and undeclared parts."""
     if not isinstance(item, dict):
         return []  # reported by the validation
@@ -152,9 +156,11 @@ def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...]) 
         (part for part in parts if part not in key), "A part of the key that this batch declares is missing"
     )
     more = dict.fromkeys((part for part in key if part not in parts), "Not a part of the key that this batch declares")
+    found = list((missing | more).items())
+    listed = found if len(found) <= most else found[: most - 1]
     return [
-        {"path": requests.json_path((*path, "key", part)), "detail": detail}
-        for part, detail in (missing | more).items()
+        *({"path": requests.json_path((*path, "key", part)), "detail": detail} for part, detail in listed),
+        *requests.not_listed(len(found) - len(listed), (*path, "key"), listed=bool(listed)),
     ]
 
 

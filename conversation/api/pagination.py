@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from conversation.api import cursors, snippets, validation_messages
-from conversation.api.requests import InvalidBody
+from conversation.api import cursors, snippets
+from conversation.api.requests import MAX_FIELDS, InvalidBody, look_ups
+from conversation.refusals import validation_messages
 from logging_store.records import json_schema
 from logging_store.records.models import SessionStatus
 from logging_store.records.values import Identifier, Text, Time
@@ -30,7 +31,8 @@ def read(request: Request, model: type[_Query]) -> _Query:
 def parse(parameters: MultiDict[str, str], model: type[_Query]) -> _Query:
     """Return parameters as a model. Raises `InvalidBody`, naming each as ?name."""
     if repeated := [name for name in parameters if len(parameters.getlist(name)) > 1]:
-        raise InvalidBody([{"path": f"?{name}", "detail": "Must be given only once"} for name in repeated])
+        fields = [{"path": f"?{name}", "detail": "Must be given only once"} for name in repeated[:MAX_FIELDS]]
+        raise InvalidBody(fields)
     try:
         return model.model_validate(parameters.to_dict())
     except ValidationError as error:
@@ -38,9 +40,9 @@ def parse(parameters: MultiDict[str, str], model: type[_Query]) -> _Query:
             [
                 {
                     "path": f"?{detail['loc'][0]}",
-                    "detail": validation_messages.sentence(detail, model, "parameter"),
+                    "detail": validation_messages.sentence(detail, model, "parameter", look_ups()),
                 }
-                for detail in error.errors(include_url=False)
+                for detail in error.errors(include_url=False)[:MAX_FIELDS]
             ]
         ) from None
 

@@ -16,9 +16,9 @@ from werkzeug.routing import MapAdapter
 
 from conversation import access, refusals
 from conversation.access.credential_errors import TokenUnverifiable
-from conversation.api import near_misses
 from conversation.api.requests import TOO_LARGE, InvalidBody, json_path
 from conversation.api.route_templates import described_routes, template_of
+from conversation.refusals import near_misses
 from conversation.refusals.codes import CODES, ProblemCode, Refused, of_status
 from logging_store import errors
 from logging_store.batches import Receipt, error_receipt
@@ -191,7 +191,7 @@ def _allowed_methods_detail(error: MethodNotAllowed) -> str:
 def _invalid(error: InvalidBody) -> Response:
     # a field that is missing was often sent under another name
     first = next((each for each in error.fields if each["detail"].startswith("Unknown ")), error.fields[0])
-    others = len(error.fields) - 1
+    others = len(error.fields) - 1 - error.is_cut
     more = f" ({others} more in `fields`)" if others else ""
     return problem("invalid", f"{_field_sentence(first)}{more}", fields=error.fields)
 
@@ -218,7 +218,7 @@ def _folder_not_found(_: errors.FolderNotFound) -> Response:
 
 def _not_found_detail(kind: str) -> str:
     name = (request_ctx.request.view_args or {}).get(kind)
-    return f'There is no {kind} "{name}"' if name else f"There is no such {kind}"
+    return f'There is no {kind} "{str(name)[: near_misses.LONGEST]}"' if name else f"There is no such {kind}"
 
 
 def _not_owner(error: errors.NotOwner) -> Response:

@@ -12,14 +12,17 @@ from errno import ECONNRESET
 from typing import IO, Any, TypeVar
 
 import jiter
-from flask import Request
+from flask import Request, has_request_context
 from flask.globals import request_ctx
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from conversation.access.limits import COUNT_DECOMPRESSED, MAX_BODY
-from conversation.api import validation_messages
+from conversation.refusals import near_misses, validation_messages
 from conversation.refusals.codes import Refused
+
+MAX_FIELDS = 20  # wrong fields that a response lists of one record
+_LOOK_UPS = "turnlog.look_ups"  # in the request's environ
 
 _CHUNK = 64 * 1024
 _MAX_DRAINED = 16 * MAX_BODY  # bytes of a refused body that are read and dropped; beyond, gunicorn hangs up
@@ -27,17 +30,22 @@ _MAX_DRAINED = 16 * MAX_BODY  # bytes of a refused body that are read and droppe
 _Model = TypeVar("_Model", bound=BaseModel)
 TOO_LARGE = f"The body may hold {MAX_BODY // 1024 // 1024} MB, also after decompression; send smaller batches"
 _POSITION = re.compile(r"line (\d+) column (\d+)")
+_DUPLICATE = re.compile(r'(Detected duplicate key ")(.*)(" at line \d+ column \d+)', re.DOTALL)
 _CONTEXT = 16  # bytes after the position where the parser stopped
 _NOT_JSON = re.compile(rb"(None|True|False|NaN|-?Infinity|undefined)\b")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class InvalidBody(Exception):  # noqa: N818
-    """The body is well-formed JSON, but not what this call takes. `fields`: a path and a sentence for each."""
+    """The body is well-formed JSON, but not what this call takes.
 
-    def __init__(self, fields: list[dict[str, str]]) -> None:
+    `fields`: a path and a sentence for each. `is_cut`: the last of them counts those that are not listed.
+    """
+
+    def __init__(self, fields: list[dict[str, str]], *, is_cut: bool = False) -> None:
         super().__init__(fields)
         self.fields = fields
+        self.is_cut = is_cut
 
 
 def read(model: type[_Model], list_hint: str = "") -> _Model:
@@ -68,15 +76,38 @@ def receive(stream: IO[bytes], length: str | None) -> io.BytesIO:
     return io.BytesIO(body)
 
 
-def validate(model: type[_Model], value: Any, path: Sequence[str | int] = ()) -> _Model:
-    """Return a JSON value as a record. `path`: the value's place in the body. Raises `InvalidBody`."""
+def validate(model: type[_Model], value: Any, path: Sequence[str | int] = (), most: int = MAX_FIELDS) -> _Model:
+    """Return a JSON value as a record. Raises `InvalidBody`.
+
+    `path`: the value's place in the body. `most`: how many of its wrong fields to list.
+    """
     if not isinstance(value, dict):
         kind = validation_messages.kind_of(value)
         raise InvalidBody([{"path": json_path(path), "detail": f"Must be an object, not {kind}"}])
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidBody([_field(detail, path, model) for detail in error.errors(include_url=False)]) from None
+        found = error.errors(include_url=False)
+        listed = found if len(found) <= most else found[: most - 1]
+        fields = [_field(detail, path, model) for detail in listed]
+        rest = not_listed(len(found) - len(listed), path, listed=bool(listed))
+        raise InvalidBody(fields + rest, is_cut=bool(rest)) from None
+
+
+def not_listed(count: int, path: Sequence[str | int], *, listed: bool) -> list[dict[str, str]]:
+    """Return the entry that counts a value's wrong fields that are not listed, if any. `listed`: others are."""
+    more = "more wrong fields" if listed else "wrong fields"
+    return [{"path": json_path(path), "detail": f"There are {count:,} {more}"}] if count else []
+
+
+def look_ups() -> validation_messages.LookUps:
+    """Return the suggestions of this request; those of nothing outside a request."""
+    if not has_request_context():
+        return validation_messages.LookUps()
+    known: validation_messages.LookUps = request_ctx.request.environ.setdefault(
+        _LOOK_UPS, validation_messages.LookUps()
+    )
+    return known
 
 
 def json_path(path: Sequence[str | int]) -> str:
@@ -143,7 +174,14 @@ def _parse(body: bytes) -> Any:
     try:
         return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise Refused("invalid-json", f"The body is not valid JSON: {error}{_hint(body, str(error))}") from error
+        raise Refused(
+            "invalid-json", f"The body is not valid JSON: {_cut(str(error))}{_hint(body, str(error))}"
+        ) from error
+
+
+def _cut(error: str) -> str:
+    """Return the parser's message with a repeated key of 60 characters at most."""
+    return _DUPLICATE.sub(lambda found: f"{found[1]}{found[2][: near_misses.LONGEST]}{found[3]}", error)
 
 
 def _hint(body: bytes, error: str) -> str:
@@ -167,5 +205,5 @@ def _field(error: ErrorDetails, path: Sequence[str | int], model: type[BaseModel
     inner = error.get("ctx", {}).get("path", ())
     return {
         "path": json_path((*path, *error["loc"], *inner)),
-        "detail": validation_messages.sentence(error, model),
+        "detail": validation_messages.sentence(error, model, look_ups=look_ups()),
     }

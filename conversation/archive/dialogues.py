@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from conversation.api.requests import json_path
 from conversation.archive.entries import Document, InvalidDocumentError, Location, ParsedRecord, RejectedEntry
 from conversation.archive.session_keys import check_key
+from conversation.refusals import validation_messages
 from logging_store.records.models import Interaction, Session
 
 _ROLES = {
@@ -169,12 +170,14 @@ def _validated(
     try:
         return ParsedRecord(location, model.model_validate(fields))
     except ValidationError as error:
-        return RejectedEntry(location, describe_errors(error), to_text(fields))
+        return RejectedEntry(location, describe_errors(error, model), to_text(fields))
 
 
-def describe_errors(error: ValidationError) -> str:
+def describe_errors(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """Return one line with the path and the reason of each invalid field."""
-    return "; ".join(
-        f"{json_path((*detail['loc'], *detail.get('ctx', {}).get('path', ())))}: {detail['msg']}"
-        for detail in error.errors(include_url=False)
-    )
+    look_ups = validation_messages.LookUps()
+    reasons = []
+    for detail in error.errors(include_url=False):
+        path = json_path((*detail["loc"], *detail.get("ctx", {}).get("path", ())))
+        reasons.append(f"{path}: {validation_messages.sentence(detail, model, look_ups=look_ups)}")
+    return "; ".join(reasons)

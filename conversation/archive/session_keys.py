@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from conversation.archive.entries import InvalidDocumentError
+from conversation.refusals import validation_messages
 from logging_store.records.values import PLACEHOLDERS, Identifier
 
 _KEY: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -29,7 +30,8 @@ def check_key(name: str) -> None:
     try:
         _KEY.validate_python(name)
     except ValidationError as error:
-        raise InvalidDocumentError(f"Its id {name[:50]!r} can't be used: {error.errors()[0]['msg']}") from None
+        reason = validation_messages.sentence(error.errors()[0])
+        raise InvalidDocumentError(f"Its id {name[:50]!r} can't be used: {reason}") from None
 
 
 def key_from_content(document: dict[str, Any]) -> str:

@@ -96,6 +96,7 @@ def _query(filters: dict[str, str | None]) -> ops.IdFilters:
     from pydantic import ValidationError
 
     from conversation.api.pagination import SessionQuery
+    from conversation.refusals import validation_messages
 
     names = {"not_before": "from", "before": "to"}
     given = {names.get(name, name): text for name, text in filters.items() if text is not None}
@@ -103,7 +104,8 @@ def _query(filters: dict[str, str | None]) -> ops.IdFilters:
         query = SessionQuery.model_validate(given).to_json()
     except ValidationError as error:
         (details, *_) = error.errors()
-        raise click.UsageError(f"--{details['loc'][0]}: {details['msg']}".replace("_", "-")) from None
+        option = str(details["loc"][0]).replace("_", "-")
+        raise click.UsageError(f"--{option}: {validation_messages.sentence(details, SessionQuery, 'option')}") from None
     return cast("ops.IdFilters", {name: value for name, value in query.items() if name not in {"limit", "sort"}})
 
 

@@ -10,6 +10,7 @@ from conversation import access, pages
 from conversation.keys.api_keys import Key, KeyKind
 from conversation.keys.callers import Scope
 from conversation.keys.key_registry import KeyRegistry
+from conversation.refusals import validation_messages
 from conversation.refusals.codes import Refused
 from conversation.settings.value_types import exact_origin
 from logging_store.records.values import Name
@@ -98,7 +99,7 @@ def _read_form() -> dict[str, Any]:
         origins = [exact_origin(origin) for origin in origins]
         name = _NAME.validate_python(form["name"].strip()) if form.get("name", "").strip() else None
     except ValidationError as error:
-        raise _InvalidFormError(f"Name: {error.errors()[0]['msg']}") from None
+        raise _InvalidFormError(f"Name: {validation_messages.sentence(error.errors()[0])}") from None
     except ValueError as error:
         raise _InvalidFormError(f"An origin {error}") from None
     ends = datetime.now(UTC) + timedelta(days=int(days)) if days else None

@@ -10,9 +10,11 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from flask import Flask, Response, current_app
 from flask.globals import request_ctx
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 REQUEST_ID = "X-Request-Id"
 _NO_ROUTE = "(no route)"
@@ -29,10 +31,14 @@ def request_id() -> str:
     """Return the id of this request: the caller's `X-Request-Id` if it is short and plain, else a new one."""
     environ = request_ctx.request.environ
     if (known := environ.get(_ID)) is None:
-        sent = environ.get("HTTP_X_REQUEST_ID")
-        known = environ[_ID] = sent if sent and _ACCEPTED_ID.fullmatch(sent) else new_id()
+        known = environ[_ID] = accepted_id(environ.get("HTTP_X_REQUEST_ID"))
     found: str = known
     return found
+
+
+def accepted_id(sent: str | None) -> str:
+    """Return the caller's id of a request if it is short and plain, else a new one."""
+    return sent if sent and _ACCEPTED_ID.fullmatch(sent) else new_id()
 
 
 def new_id() -> str:
@@ -60,6 +66,8 @@ class RefusalLog:
         self._written: dict[str, int] = {}
 
     def write(self, route: str, method: str, status: int, code: str, request_id: str) -> None:
+        """Log a refusal. `method`: as sent; an unknown one is not repeated."""
+        method = method if method in _METHODS else "(another method)"
         with self._lock:
             second = int(self._clock())
             suppressed: dict[str, int] = {}
@@ -111,9 +119,17 @@ def _finish(response: Response) -> Response:
 def _write(status: int) -> None:
     request = request_ctx.request
     lines: RefusalLog = current_app.extensions["turnlog_refusals"]
-    route = request.url_rule.rule if request.url_rule else _NO_ROUTE
-    method = request.method if request.method in _METHODS else "(another method)"
-    lines.write(route, method, status, code() or "without a code", request_id())
+    lines.write(_route(), request.method, status, code() or "without a code", request_id())
+
+
+def _route() -> str:
+    """Return the template of the request's route, also if it takes other methods."""
+    rule = request_ctx.request.url_rule
+    if rule is None and isinstance(request_ctx.request.routing_exception, MethodNotAllowed) and request_ctx.url_adapter:
+        allowed = request_ctx.url_adapter.allowed_methods()
+        with suppress(HTTPException):
+            rule, _ = request_ctx.url_adapter.match(method=min(allowed), return_rule=True)
+    return rule.rule if rule else _NO_ROUTE
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -147,7 +147,7 @@ class ConcurrencyLimit:
         except (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize) as error:
             raise InvalidHeader(str(error)) from error  # answered with 400, and the connection closed
         if not self._slots.acquire(timeout=CLIENT_TIMEOUT_S):
-            return self._refuse(environ.get("REQUEST_METHOD", ""), start_response)
+            return self._refuse(environ, start_response)
         try:
             answer = self._application(environ, start_response)
         finally:
@@ -155,12 +155,12 @@ class ConcurrencyLimit:
         _restart_timeout(environ["gunicorn.socket"])
         return answer
 
-    def _refuse(self, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request_id = refusals.new_id()
+    def _refuse(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request_id = refusals.accepted_id(environ.get("HTTP_X_REQUEST_ID"))
         body = _problem("too-busy", _TOO_BUSY, request_id, retry_after=1)
         headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(body)))]
         start_response("503 Service Unavailable", [*headers, ("Retry-After", "1"), (refusals.REQUEST_ID, request_id)])
-        self._lines.write("(any route)", method, 503, "too-busy", request_id)
+        self._lines.write("(any route)", environ.get("REQUEST_METHOD", ""), 503, "too-busy", request_id)
         return [body]
 
 
@@ -205,18 +205,20 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._close(conn)
         return keep_alive
 
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ARG002
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that can't be served, without logging or quoting it: a broken header may hold a key."""
+        request_id = refusals.accepted_id(_sent_id(req))
         if isinstance(exc, ParseException):
-            self.log.warning("malformed request from %s: %s", _name(addr), type(exc).__name__)
+            self.log.warning("malformed request %s from %s: %s", request_id, _name(addr), type(exc).__name__)
             status, title = _STATUSES.get(type(exc), (400, "Bad Request"))
             detail = "This is not a valid HTTP/1.1 request"
-            body = _problem("bad-request", detail, refusals.new_id(), status=status, title=title)
+            body = _problem("bad-request", detail, request_id, status=status, title=title)
         else:
-            self.log.error("unexpected error in a request", exc_info=exc)
+            self.log.error("unexpected error in request %s", request_id, exc_info=exc)
             status, title = 500, "Internal Server Error"
-            body = _problem("internal-error", "Unexpected. Send the same call again", refusals.new_id())
+            body = _problem("internal-error", "Unexpected. Send the same call again", request_id)
         head = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        head += f"{refusals.REQUEST_ID}: {request_id}\r\n"
         with suppress(OSError):  # the client has disconnected
             util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
@@ -240,6 +242,12 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
 def _name(address: Any) -> str:
     return str(address[0]) if address else "a client"  # clients of a Unix socket have no address
+
+
+def _sent_id(req: Any) -> str | None:
+    """Return the id in a request's headers; None if they were not parsed."""
+    headers: list[tuple[str, str]] = getattr(req, "headers", None) or []
+    return next((value for name, value in headers if name.upper() == refusals.REQUEST_ID.upper()), None)
 
 
 def _restart_timeout(client: socket.socket) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from conversation.settings import redaction_types
 from conversation.settings.redaction_types import RedactedKind
@@ -259,7 +260,9 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"{name} is not a setting of Turnlog. {more}"
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
+def _sentence(error: ErrorDetails) -> str:
+    from conversation.refusals import validation_messages  # noqa: PLC0415 - only a wrong setting needs it
+
+    message = validation_messages.sentence(error)
     variable = ".".join(str(part) for part in error["loc"]).upper()
-    return f"{variable}: {message}" if variable else message
+    return f"{variable}: {message[:1].lower()}{message[1:]}" if variable else message

@@ -10,8 +10,9 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from conversation import refusals
-from conversation.api import near_misses, problems
+from conversation.api import problems
 from conversation.api.route_templates import described_routes
+from conversation.refusals import near_misses
 from conversation.refusals.codes import CODES
 from conversation.settings import Settings
 from logging_store import errors
@@ -287,7 +288,7 @@ def test_each_refused_call_leaves_a_line_without_what_it_holds(caplog: pytest.Lo
         "refused GET /v1/sessions/<name:session>: 503 store-unavailable (request r1)",
         "refused POST /v1/interactions: 422 invalid (request r1)",
         "refused GET (no route): 404 unknown-route (request r1)",
-        "refused (another method) (no route): 405 method-not-allowed (request r1)",
+        "refused (another method) /v1/interactions/batch: 405 method-not-allowed (request r1)",
     ]
 
 
@@ -337,3 +338,8 @@ def test_what_was_looked_for_is_named(caplog: pytest.LogCaptureFixture) -> None:
     )
     assert (problem(folder, 404)["code"], problem(folder)["detail"]) == ("folder-not-found", 'There is no folder "ann"')
     assert "chat" not in caplog.text
+
+
+def test_a_long_id_is_not_repeated_whole() -> None:
+    client = client_of(FailingStore(errors.SessionNotFound()))
+    assert problem(client.get(f"/v1/sessions/{'x' * 200}"), 404)["detail"].count("x") == 60

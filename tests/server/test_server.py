@@ -70,16 +70,17 @@ def test_who_gets_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch)
         status, headers = call(limited)
         assert (status, headers["Retry-After"]) == ("503 Service Unavailable", "1")
         assert len(headers["X-Request-Id"]) == 24
+        assert call(limited, HTTP_X_REQUEST_ID="r1")[1]["X-Request-Id"] == "r1"
         leave.set()
         assert first.result(60) == ("200 OK", {})
         assert call(limited) == ("200 OK", {})
 
 
-def call(application: ConcurrencyLimit) -> tuple[str, dict[str, str]]:
+def call(application: ConcurrencyLimit, **sent: str) -> tuple[str, dict[str, str]]:
     answered: list[Any] = []
     client, server = socket.socketpair()
     with client, server:
-        environ = {"wsgi.input": io.BytesIO(), "gunicorn.socket": server}
+        environ = {"wsgi.input": io.BytesIO(), "gunicorn.socket": server, **sent}
         application(environ, lambda status, headers: answered.extend([status, dict(headers)]))
     return answered[0], answered[1]
 

@@ -1,7 +1,9 @@
 """Each event is one line of the log, whatever callers send, and no line contains a credential."""
 
 import io
+import json
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -149,7 +151,10 @@ def test_what_is_no_request_is_refused_without_being_repeated(
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert "application/problem+json" in answer
     log = shared_service.log()
-    assert "malformed request from 127.0.0.1" in log
+    request_id = re.search(r"(?m)^X-Request-Id: (\w{24})\r$", answer)
+    assert request_id
+    assert json.loads(answer.partition("\r\n\r\n")[2])["request_id"] == request_id[1]
+    assert f"malformed request {request_id[1]} from 127.0.0.1" in log
     assert KEY not in answer + log
 
 

@@ -1,5 +1,6 @@
 """Settings come from one mapping; what contradicts or doesn't exist is refused in a sentence, and no secret is told."""
 
+import re
 import traceback
 
 import pytest
@@ -191,3 +192,29 @@ def test_each_store_has_a_spool_of_its_own() -> None:
 
 def test_the_variable_that_callers_keep_their_key_in_is_no_mistake() -> None:
     assert Settings.from_mapping({"TURNLOG_KEY": SECRET}) == Settings.from_mapping({})
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+def test_no_wrong_value_is_refused_in_pydantics_words(name: str) -> None:
+    said = ""
+    for value in ("maybe, or not", "-1", "99999999999"):
+        try:
+            Settings.from_mapping({name: value})
+        except Misconfigured as error:
+            said += f"{error}\n"
+    assert not re.search(r"Input|should be|valid |parse|Value error", said)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "sentence"),
+    [
+        ({"TURNLOG_WORKERS": "x"}, 'TURNLOG_WORKERS: must be a whole number, not the text "x"'),
+        ({"TURNLOG_KEYLESS": "maybe"}, 'TURNLOG_KEYLESS: must be true or false, not the text "maybe"'),
+        ({"PORT": "99999"}, "PORT: must be 65,535 or less"),
+        ({"TURNLOG_REDACT_GITLEAKS": "none.toml"}, "TURNLOG_REDACT_GITLEAKS: must be the path of a file that exists"),
+    ],
+)
+def test_a_wrong_value_is_explained(mapping: dict[str, str], sentence: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        Settings.from_mapping(mapping)
+    assert str(caught.value) == sentence

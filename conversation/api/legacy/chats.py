@@ -6,12 +6,13 @@ from flask import Blueprint, Response, request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from conversation import access
-from conversation.api import caller, cursors, pagination, problems, responses, validation_messages
+from conversation.api import caller, cursors, pagination, problems, responses
 from conversation.api.legacy import chat_schemas
 from conversation.api.legacy.casing import CasedModel, aliased_field, document_both_cases, to_case
 from conversation.api.legacy.messages import AssignedMessage, Message, answer_id, assign_interactions, messages_of
 from conversation.api.openapi import describe
 from conversation.api.requests import json_path
+from conversation.refusals import validation_messages
 from conversation.refusals.codes import Refused
 from logging_store.batches import Receipt
 from logging_store.records import identity

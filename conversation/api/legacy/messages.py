@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic_core import PydanticCustomError
 
 from conversation.api.legacy.casing import CasedModel, aliased_field, document_both_cases
+from conversation.refusals import validation_messages
 from logging_store import operations as ops
 from logging_store.records import identity, json_schema
 from logging_store.records.json_values import Content, JsonObject
@@ -87,7 +88,8 @@ class Message(CasedModel):
             (details,) = error.errors(include_url=False)
             _, field, *inner = details["ctx"]["path"]
             path = (self.caller_name(field, camel=self.camel), *inner)
-            raise PydanticCustomError(details["type"], "{reason}", {"reason": details["msg"], "path": path}) from None
+            reason = validation_messages.sentence(details)
+            raise PydanticCustomError(details["type"], "{reason}", {"reason": reason, "path": path}) from None
         return self
 
     def as_item(self) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from conversation.api import field_synonyms
 from conversation.archive.from_database.tables import Kind
+from conversation.refusals import field_synonyms
 
 _ID: frozenset[Kind] = frozenset({"uuid", "text", "integer"})
 _TEXT: frozenset[Kind] = frozenset({"text"})

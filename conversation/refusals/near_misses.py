@@ -7,9 +7,9 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from conversation.api import field_synonyms
+from conversation.refusals import field_synonyms
 
-_LONGEST = 60  # characters of an unknown name that the response repeats
+LONGEST = 60  # characters of an unknown name that the response repeats
 _SIMILAR = 0.7  # ratio of difflib: promt and prompt have 0.91
 _SIMILAR_ROUTE = 0.75
 _FEW = 8  # names that a sentence lists at most
@@ -20,7 +20,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def unknown(name: str, names: Collection[str], what: str = "field") -> str:
     """Return a sentence about an unknown name, with a suggestion. `names`: those that the call accepts."""
-    sentence = f"Unknown {what} `{name[:_LONGEST]}`"
+    sentence = f"Unknown {what} `{name[:LONGEST]}`"
     plain = in_snake_case(name)
     if name != plain and plain in names:
         return f"{sentence}. Did you mean `{plain}`? {what.capitalize()} names are in snake_case."
@@ -40,7 +40,7 @@ def closest(plain: str, names: Collection[str]) -> str | None:
     for name, others in field_synonyms.OF_FIELDS.items():
         if name in names and plain in others.split():
             return name
-    return next(iter(difflib.get_close_matches(plain[:_LONGEST], names, 1, _SIMILAR)), None)
+    return next(iter(difflib.get_close_matches(plain[:LONGEST], names, 1, _SIMILAR)), None)
 
 
 def allowed_values(value: object, allowed: Sequence[str]) -> str:
@@ -48,12 +48,12 @@ def allowed_values(value: object, allowed: Sequence[str]) -> str:
     sentence = f"Must be one of {', '.join(allowed)}" if len(allowed) > 1 else f"Must be {''.join(allowed)}"
     if not isinstance(value, str):
         return sentence
-    likely = difflib.get_close_matches(in_snake_case(value[:_LONGEST]), allowed, 1, _SIMILAR)
+    likely = difflib.get_close_matches(in_snake_case(value[:LONGEST]), allowed, 1, _SIMILAR)
     return f"{sentence}. Did you mean {likely[0]}?" if likely else sentence
 
 
 def in_snake_case(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", _CAMEL.sub("_", name[:_LONGEST])).lower().strip("_")
+    return re.sub(r"[\s-]+", "_", _CAMEL.sub("_", name[:LONGEST])).lower().strip("_")
 
 
 def route(path: str, method: str, routes: Iterable[tuple[str, Collection[str]]]) -> str | None:

@@ -6,49 +6,65 @@ own validators already have sentences.
 
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from flask import has_request_context
-from flask.globals import request_ctx
 from pydantic import AliasChoices, BaseModel
 from pydantic_core import ErrorDetails, core_schema
 
-from conversation.api import near_misses
+from conversation.refusals import near_misses
 
-_SUGGESTIONS = "turnlog.near_misses"  # in a request's environ: the sentences about unknown names so far
-_MAX_SUGGESTIONS = 100  # per request: each takes a tenth of a millisecond, and 4 MB hold a third of a million names
+_MAX_LOOK_UPS = 100  # per request: each takes a tenth of a millisecond, and 4 MB hold a third of a million names
 _LONGEST_QUOTE = 10  # characters of a text that a sentence repeats: longer ones may be content
 _QUOTED = re.compile(r"[\w.:+-]*")
 _BUILT_IN = frozenset(get_args(core_schema.ErrorType))
 _EXPECTED = re.compile(r"'([^']*)'")
 
 
-def sentence(error: ErrorDetails, model: type[BaseModel], what: str = "field") -> str:
-    """Return a sentence about an error. `what`: how the model's names are called, "field" or "parameter"."""
+class LookUps:
+    """The suggestions for unknown names and values so far; further ones are searched a limited number of times."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, str] = {}
+
+    def get(self, key: Hashable, search: Callable[[], str], fallback: Callable[[], str]) -> str:
+        """Return the sentence of a key: a known one, that of `search`, or beyond the limit that of `fallback`."""
+        if key not in self._known:
+            if len(self._known) >= _MAX_LOOK_UPS:
+                return fallback()
+            self._known[key] = search()
+        return self._known[key]
+
+
+def sentence(
+    error: ErrorDetails, model: type[BaseModel] | None = None, what: str = "field", look_ups: LookUps | None = None
+) -> str:
+    """Return a sentence about an error.
+
+    `model`: of the value; None for a value that is no object. `what`: how the model's names are called, "field" or
+    "parameter". `look_ups`: those of the request, shared by all its errors.
+    """
+    look_ups = look_ups or LookUps()
     kind = error["type"]
     if kind == "extra_forbidden":
-        return _unknown(model, error["loc"], what)
+        return _unknown(model, error["loc"], what, look_ups)
     if kind == "value_error":
         return _capitalised(str(error.get("ctx", {}).get("error", "")) or _OTHER.format(kind=kind_of(error["input"])))
-    if kind not in _BUILT_IN:
+    if kind not in _BUILT_IN and kind not in _SENTENCES:
         return error["msg"]
+    if kind in {"literal_error", "enum"}:
+        return _one_of(error["input"], error.get("ctx", {}), look_ups)
     write = _SENTENCES.get(kind)
     return write(error["input"], error.get("ctx", {})) if write else f"Must be another value than {_kind(error)}"
 
 
-def _unknown(model: type[BaseModel], path: Sequence[str | int], what: str) -> str:
-    """Return a sentence about an unknown name; suggestions are searched a limited number of times per request."""
+def _unknown(model: type[BaseModel] | None, path: Sequence[str | int], what: str, look_ups: LookUps) -> str:
     name = str(path[-1])
-    if not has_request_context():
-        return near_misses.unknown(name, names_of(model, path[:-1]), what)
-    known: dict[Any, str] = request_ctx.request.environ.setdefault(_SUGGESTIONS, {})
-    key = (model, *(part for part in path if isinstance(part, str)))
-    if key not in known:
-        if len(known) >= _MAX_SUGGESTIONS:
-            return near_misses.unknown(name, (), what)
-        known[key] = near_misses.unknown(name, names_of(model, path[:-1]), what)
-    return known[key]
+    return look_ups.get(
+        (model, *(part for part in path if isinstance(part, str))),
+        lambda: near_misses.unknown(name, names_of(model, path[:-1]) if model else (), what),
+        lambda: near_misses.unknown(name, (), what),
+    )
 
 
 def names_of(model: type[BaseModel], path: Sequence[str | int] = ()) -> list[str]:
@@ -93,9 +109,12 @@ def _number(value: Any) -> str:
     return {2**53: "9007199254740992 (2^53)"}.get(value, f"{value:,.0f}" if value == int(value) else f"{value:g}")
 
 
-def _literal(value: object, context: Mapping[str, Any]) -> str:
+def _one_of(value: object, context: Mapping[str, Any], look_ups: LookUps) -> str:
     allowed = _EXPECTED.findall(str(context.get("expected", "")))
-    return near_misses.allowed_values(value, allowed)
+    key = (value[: near_misses.LONGEST] if isinstance(value, str) else None, *allowed)
+    return look_ups.get(
+        key, lambda: near_misses.allowed_values(value, allowed), lambda: near_misses.allowed_values(None, allowed)
+    )
 
 
 def _must_be(what: str, *, quoted: bool = False) -> Callable[[object, Mapping[str, Any]], str]:
@@ -131,7 +150,8 @@ _SENTENCES: dict[str, _Sentence] = {
     **dict.fromkeys(("bool_type", "bool_parsing"), _FLAG),
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), _LIST),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), _OBJECT),
-    **dict.fromkeys(("literal_error", "enum"), _literal),
+    "string_pattern_mismatch": lambda _, context: f"Must match the pattern {context['pattern']}",
+    "path_not_file": lambda _, __: "Must be the path of a file that exists",
     "missing": lambda _, __: "Must not be missing",
     "string_unicode": lambda _, __: "Must be Unicode text; half of a surrogate pair can't be stored",
     "string_too_short": lambda _, __: "Must not be blank; leave it out instead",  # no text has a longer minimum
