@@ -31,7 +31,7 @@ pytestmark = pytest.mark.own_database
         (
             ["--table", "loose", "--session", "chat_id", "--id", "a", "--parent", "keyless", "--parent-id", "p",
              "--set", "p=1"],
-            "--set p: that is the id, which is known",
+            "--set p: that is the id, which the repair sets",
         ),
     ],
 )  # fmt: skip

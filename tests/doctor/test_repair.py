@@ -60,7 +60,7 @@ def contents(owner: Operator, shape: str) -> dict[str, list[Any]]:
 def counts(output: str) -> dict[str, int]:
     told = {
         label: int(re.search(rf"{label} +([\d,]+)", output)[1].replace(",", ""))  # type: ignore[index]
-        for label in ("sessions made", "empty ids filled", "empty sessions filled")
+        for label in ("sessions created", "empty ids filled", "empty sessions filled")
     }
     return dict(zip(("parents", "ids", "sessions"), told.values(), strict=True))
 
@@ -193,7 +193,7 @@ def test_a_parent_that_needs_more_is_refused_by_the_columns_name(owner: Operator
     before = contents(owner, "text")
     result = owner.run("repair", "--table", table, "--apply")
     assert result.exit_code == 2
-    assert 'no row can be made in public."Conversations" without ownerId' in result.output
+    assert 'no row can be created in public."Conversations" without ownerId' in result.output
     assert "--set ownerId=VALUE" in result.output
     assert contents(owner, "text") == before
     owner.run("repair", "--table", table, "--apply", "--set", 'ownerId=it\'s "nobody"')

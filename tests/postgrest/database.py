@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import pq, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.postgrest.answers import PostgresErrorFields
 from tests.postgrest.routines import Statement
@@ -59,7 +60,7 @@ class Session:
                 autocommit=True,
                 options=options,
                 client_encoding="utf8",
-                application_name="postgrest stand-in",
+                application_name=conninfo_to_dict(dsn).get("application_name", "postgrest stand-in"),
                 connect_timeout=CONNECT_TIMEOUT_S,
             )
         except psycopg.OperationalError as failure:

@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from tests.postgrest import PostgrestStandIn
 from tests.postgrest.recordings import SCENES, recorded, replay
@@ -22,18 +23,19 @@ Call = Callable[..., httpx.Response]
 DEADLINE_S = 10
 SLEEPING = """
     select pid from pg_stat_activity
-    where application_name = 'postgrest stand-in' and state = 'active' and wait_event = 'PgSleep'
+    where application_name = 'stand-in of one test' and state = 'active' and wait_event = 'PgSleep'
 """
 END_BACKENDS = """
-    select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'postgrest stand-in'
+    select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'stand-in of one test'
 """
 
 
 @pytest.fixture
 def own(authenticator_dsn: str, admin: Admin) -> Iterator[PostgrestStandIn]:
     """Yield a stand-in for one test, with short waits."""
+    # a name of its own, so that what ends its connections leaves those of other tests alone
     with PostgrestStandIn(
-        authenticator_dsn,
+        make_conninfo(authenticator_dsn, application_name="stand-in of one test"),
         lock_timeout="100ms",
         pool_size=2,
         pool_timeout_s=0.2,
