@@ -177,7 +177,7 @@ def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
         "$.choices[0]: A choice needs a message",
         "Its id 'undefined' can't be used: Looks like a missing id converted to text; leave it out instead",
         "$.id: Must be a text or a number",
-        f"Its id {'y' * 50!r} can't be used: String should have at most 200 characters",
+        f"Its id {'y' * 50!r} can't be used: May have 200 characters at most; it has 201",
     ]
     assert refusals(sharegpt.read, {"items": []}, {"conversations": [{"from": "human"}]}) == [
         "Needs conversations, a list",
