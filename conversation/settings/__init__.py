@@ -265,4 +265,7 @@ def _sentence(error: ErrorDetails) -> str:
 
     message = validation_messages.sentence(error)
     variable = ".".join(str(part) for part in error["loc"]).upper()
-    return f"{variable}: {message[:1].lower()}{message[1:]}" if variable else message
+    if not variable:
+        return message
+    begins_with_word = message[1:2].islower()  # not with a code, as in UK
+    return f"{variable}: {message[:1].lower()}{message[1:]}" if begins_with_word else f"{variable}: {message}"
