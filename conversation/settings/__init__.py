@@ -267,5 +267,5 @@ def _sentence(error: ErrorDetails) -> str:
     variable = ".".join(str(part) for part in error["loc"]).upper()
     if not variable:
         return message
-    begins_with_word = message[1:2].islower()  # not with a code, as in UK
-    return f"{variable}: {message[:1].lower()}{message[1:]}" if begins_with_word else f"{variable}: {message}"
+    is_code = message[1:2].isupper()  # as in UK
+    return f"{variable}: {message}" if is_code else f"{variable}: {message[:1].lower()}{message[1:]}"
