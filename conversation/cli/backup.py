@@ -14,7 +14,6 @@ import click
 
 from conversation.cli.base import new_command, next_step
 from conversation.cli.context import current_stack, open_address
-from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from conversation.settings import Settings
@@ -57,7 +56,7 @@ def command(*, file: Path, force: bool) -> None:
     if file == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal. Name a file, or pipe it: turnlog backup - | …")
     _require_free(file, force=force)
-    with sigterm_as_interrupt(), open_address() as conninfo:
+    with open_address() as conninfo:
         with closing(store):
             _deliver(settings, store)
         left = Backlog()

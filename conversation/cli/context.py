@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conversation.interrupts import sigterm_as_interrupt
+
 if TYPE_CHECKING:
     from conversation.settings import Settings
     from conversation.stack import Stack
@@ -77,14 +79,18 @@ def open_database(*, creates: bool = False) -> Iterator[FunctionStore]:
 
 @contextmanager
 def open_address(*, creates: bool = False) -> Iterator[str]:
-    """Print the database's name; yield its connection string, empty for Supabase. An embedded one runs meanwhile."""
+    """Print the database's name; yield its connection string, empty for Supabase. An embedded one runs meanwhile.
+
+    SIGTERM raises `KeyboardInterrupt` meanwhile, so that a command ends in order.
+    """
     from conversation import stack as stacks
 
     settings = current_settings()
     announce(settings)
     _silence_libraries()
     if settings.store_kind == "supabase":
-        yield ""
+        with sigterm_as_interrupt():
+            yield ""
         return
     if not creates:
         stacks.require_log(settings)

@@ -11,7 +11,6 @@ import click
 from conversation.cli.base import new_command, next_step
 from conversation.cli.context import current_stack, open_repository
 from conversation.cli.option_types import PROJECT
-from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from logging_store.repository import ConversationRepository
@@ -48,7 +47,7 @@ def command(*, folder: Path, port: int | None, here: bool, project: str | None) 
     if project and not here:
         raise click.UsageError("--project goes with --here")
     if here:
-        with sigterm_as_interrupt(), open_repository(creates=True) as repository:
+        with open_repository(creates=True) as repository:
             _fill(_log(project or repository.project), refill=False)
         next_step("turnlog open  # while `turnlog serve` runs")
         return
@@ -64,7 +63,7 @@ def _fill_and_serve() -> None:
 
     settings = current_stack().settings
     ports.require_free(settings.turnlog_host, settings.port, lambda sentence: click.echo(sentence, err=True))
-    with sigterm_as_interrupt(), open_repository(creates=True) as repository:
+    with open_repository(creates=True) as repository:
         _fill(_log(repository.project), refill=True)
         key = _create_key(repository.project)
     click.echo(f"\n    Open  {settings.url}/\n    Key   {key}\n")

@@ -10,7 +10,6 @@ import click
 
 from conversation.cli.base import new_command, next_step
 from conversation.cli.retention import find_projects, keep_days_of, open_retention
-from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from logging_store.upkeep.retention import Expired, Project, Retention
@@ -32,7 +31,7 @@ def command(*, only: str | None, dry_run: bool) -> None:
     command again and it continues.
     """
     locked, forever = 0, False
-    with sigterm_as_interrupt(), open_retention() as retention:
+    with open_retention() as retention:
         for project in find_projects(retention, only):
             days = keep_days_of(project)
             if days is None:

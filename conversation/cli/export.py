@@ -15,7 +15,6 @@ import click
 from conversation.cli.base import new_command
 from conversation.cli.context import current_stack, open_repository
 from conversation.cli.option_types import NewFile
-from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
     from conversation.archive.exporting import ExportItem
@@ -69,7 +68,7 @@ def command(*, format_: str, output: Path, session: str | None, **filters: str |
     query = _query(filters)
     if session is not None and query:
         raise click.UsageError("--session names one session; leave the filters out")
-    with sigterm_as_interrupt(), open_repository() as repository:
+    with open_repository() as repository:
         if waiting := repository.store.backlog().records:
             click.echo(f"{waiting:,} records are in the spool of this machine, and so not in the export", err=True)
         log = ConversationRepository(current_stack().database, repository.project)

@@ -6,7 +6,6 @@ import click
 
 from conversation.cli.base import new_command
 from conversation.cli.context import open_database
-from conversation.interrupts import sigterm_as_interrupt
 
 _STEP_MS = 200  # writers of the rows being indexed wait this long
 
@@ -27,7 +26,7 @@ def command(*, everything: bool) -> None:
     from logging_store.upkeep import indexing
 
     indexed, left = 0, True
-    with sigterm_as_interrupt(), open_database() as database:
+    with open_database() as database:
         if everything:
             click.echo(f"Queued {sum(indexing.queue_all(database)):,} interactions.")
         while left:

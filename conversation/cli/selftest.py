@@ -9,7 +9,6 @@ import click
 
 from conversation.cli.base import new_command
 from conversation.cli.context import current_stack, open_repository
-from conversation.interrupts import sigterm_as_interrupt
 
 _SHOWN = 20  # violations printed per check
 _MAX_WAIT_S = 60  # for a write's turn: long, so that a slow database reports its own error
@@ -35,7 +34,7 @@ def command(*, writers: int, rounds: int) -> None:
     from logging_store.group_commit import GroupCommit
     from logging_store.repository import ConversationRepository
 
-    with open_repository(), sigterm_as_interrupt():
+    with open_repository():
         project = selftest.new_project()
         click.echo(f"Writing into the project {project}, which is deleted afterwards …")
         report = selftest.run(

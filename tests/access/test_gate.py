@@ -58,7 +58,7 @@ def test_every_route_declares_an_access_rule(keyless: FlaskClient) -> None:
 
 def test_a_route_that_states_nothing_lets_nobody_in() -> None:
     app = create_app(Settings.from_mapping(KEYLESS), NOBODY)
-    app.add_url_rule("/forgotten", view_func=lambda: "told")
+    app.add_url_rule("/forgotten", view_func=lambda: "answer")
     assert app.test_client().get("/forgotten").status_code == 403
 
 
@@ -326,11 +326,11 @@ def test_a_key_that_opens_nothing_is_told_why(guarded: Flask, registry: KeyRegis
         "Bearer letmein": ("not-a-key", "no key of this service"),
         "Bearer a.b.c": ("not-a-key", "TURNLOG_USER_TOKENS is not set"),
     }
-    for header, (code, said) in expected.items():
+    for header, (code, sentence) in expected.items():
         headers = {} if header is None else {"Authorization": header}
-        told = problem(guarded.test_client().get("/v1/sessions", headers=headers), 401)
-        assert (told["code"], said in told["detail"]) == (code, True), header
-        assert text[:20] not in str(told)
+        answer = problem(guarded.test_client().get("/v1/sessions", headers=headers), 401)
+        assert (answer["code"], sentence in answer["detail"]) == (code, True), header
+        assert text[:20] not in str(answer)
 
 
 def test_a_key_of_another_page_is_told_from_which_it_may_call(
@@ -338,8 +338,8 @@ def test_a_key_of_another_page_is_told_from_which_it_may_call(
 ) -> None:
     other = "https://other.example.com"
     refused = Calls(guarded.test_client(), publishable_key.text, {"Origin": other}).open_session()
-    told = problem(refused, 403)
-    assert (told["code"], told["detail"]) == (
+    answer = problem(refused, 403)
+    assert (answer["code"], answer["detail"]) == (
         "wrong-origin",
         f"This key may not be used from {other}. Allowed: {ORIGIN}",
     )
