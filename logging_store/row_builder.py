@@ -150,8 +150,9 @@ class RowBuilder:
         row |= {"session_id": session.id, "id": own.id, "created_at": received_at}
         if own.key is not None:
             row["key"] = own.key
-        if interaction.reply_to is not None:
-            row["reply_to"] = identity.interaction(self.project, session.id, interaction.reply_to).id
+        for name, other in (("reply_to", interaction.reply_to), ("alternative_to", interaction.alternative_to)):
+            if other is not None:
+                row[name] = identity.interaction(self.project, session.id, other).id
         if self._on_conflict != "keep":  # the default, which rows leave out
             row["on_conflict"] = self._on_conflict
         if interaction.status == "pending":

@@ -24,8 +24,8 @@ _SESSION_FIELDS = (
 )  # fmt: skip
 _INTERACTION_FIELDS = (
     "key", "prompt", "response", "model", "provider", "error", "finish_reason", "started_at", "completed_at",
-    "latency_ms", "time_to_first_token_ms", "input_tokens", "output_tokens", "cost_usd", "participant", "reply_to",
-    "turn",
+    "latency_ms", "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens",
+    "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to", "turn",
 )  # fmt: skip
 
 
@@ -114,8 +114,9 @@ class Model:
         facts = _sent_fields(sent) | ({"key": own.key} if own.key else {})
         if facts.get("status") == "pending":
             del facts["status"]  # an interaction is pending until another status is known
-        if sent.reply_to:
-            facts["reply_to"] = identity.interaction(self.project, session.id, sent.reply_to).id
+        for name, other in (("reply_to", sent.reply_to), ("alternative_to", sent.alternative_to)):
+            if other:
+                facts[name] = identity.interaction(self.project, session.id, other).id
         if own.id in session.interactions:
             return fill(session.interactions[own.id], facts)
         session.interactions[own.id] = facts | {"created_at": self._now() + timedelta(microseconds=nth)}
@@ -233,5 +234,6 @@ def _sent_fields(record: Session | Interaction) -> Facts:
     return {
         name: getattr(record, name)
         for name in type(record).model_fields
-        if name not in {"session_id", "interaction_id", "reply_to"} and getattr(record, name) is not None
+        if name not in {"session_id", "interaction_id", "reply_to", "alternative_to"}
+        and getattr(record, name) is not None
     }

@@ -37,9 +37,13 @@ class InteractionView(ResponseModel):
     time_to_first_token_ms: float | None
     input_tokens: int | None
     output_tokens: int | None
+    cached_input_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
     cost_usd: float | None
     participant: str | None
     reply_to: UUID | None
+    alternative_to: UUID | None
     turn: int | None
     tags: list[str]
     metadata: dict[str, Any]

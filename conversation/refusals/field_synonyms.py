@@ -20,6 +20,9 @@ INPUT_TOKENS = "input_tokens prompt_tokens tokens_in tokens_input tokens_prompt 
 OUTPUT_TOKENS = (
     "output_tokens completion_tokens response_tokens tokens_out tokens_output tokens_completion output_token_count"
 )
+CACHED = "cached_input_tokens cached_tokens cache_read_tokens cache_read_input_tokens prompt_cached_tokens"
+CACHE_WRITE = "cache_write_tokens cache_creation_input_tokens cache_creation_tokens cache_write_input_tokens"
+REASONING = "reasoning_tokens reasoning_output_tokens thinking_tokens thoughts_token_count"
 LATENCY = "latency_ms duration_ms response_time_ms elapsed_ms latency_millis processing_time_ms response_ms"
 UNTIL_FIRST = "time_to_first_token_ms ttft_ms first_token_ms"
 COST = "cost_usd cost total_cost total_cost_usd price_usd"
@@ -52,6 +55,9 @@ OF_FIELDS: Mapping[str, str] = {
     "provider": PROVIDER,
     "input_tokens": INPUT_TOKENS,
     "output_tokens": OUTPUT_TOKENS,
+    "cached_input_tokens": CACHED,
+    "cache_write_tokens": CACHE_WRITE,
+    "reasoning_tokens": REASONING,
     "latency_ms": f"{LATENCY} latency duration",
     "time_to_first_token_ms": f"{UNTIL_FIRST} ttft",
     "cost_usd": f"{COST} price",
@@ -75,6 +81,7 @@ OF_FIELDS: Mapping[str, str] = {
     "completed_at": COMPLETED,
     "ended_at": ENDED,
     "reply_to": "parent_id parent reply_to_id in_reply_to",
+    "alternative_to": "alternative_of replaces regenerates regenerated_from edited_from variant_of",
     "value": "rating score thumb vote",
     "comment": "note text message",
     "given_at": BEGUN,

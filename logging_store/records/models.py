@@ -149,9 +149,13 @@ class Interaction(Record):
     time_to_first_token_ms: Amount | None = None
     input_tokens: Count | None = None
     output_tokens: Count | None = None
+    cached_input_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
     cost_usd: Amount | None = None
     participant: Name | None = None
     reply_to: Identifier | None = None
+    alternative_to: Identifier | None = None
     turn: Count | None = None
     tags: Tags | None = None
     metadata: JsonObject | None = None

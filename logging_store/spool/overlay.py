@@ -20,7 +20,8 @@ _EMPTY_INTERACTION: Row = dict.fromkeys(
     (
         "interaction_id", "key", "session_id", "prompt", "response", "model", "provider", "status", "error",
         "finish_reason", "started_at", "completed_at", "latency_ms", "time_to_first_token_ms", "input_tokens",
-        "output_tokens", "cost_usd", "participant", "reply_to", "turn",
+        "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant",
+        "reply_to", "alternative_to", "turn",
     )
 )  # fmt: skip
 _STATES_IN_ORDER = (None, *get_args(ParticipantState))

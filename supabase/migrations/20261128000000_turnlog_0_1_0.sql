@@ -211,9 +211,14 @@ create table if not exists turnlog.ai_interactions (
     time_to_first_token_ms double precision,
     input_tokens    bigint,
     output_tokens   bigint,
+    cached_input_tokens bigint,                     -- of the input tokens: read from the provider's cache
+    cache_write_tokens bigint,                      -- of the input tokens: written to it
+    reasoning_tokens bigint,                        -- of the output tokens: spent on reasoning
     cost_usd        numeric,
     participant     text,
-    reply_to        uuid,
+    reply_to        uuid,                           -- the interaction that it follows
+    alternative_to  uuid,                           -- the interaction in whose place it stands: it follows the same one
+    chosen_at       timestamptz,                    -- when somebody made it the current one of its alternatives
     turn            bigint,                         -- the caller's own counter
     tags            text[],
     metadata        jsonb,
@@ -226,7 +231,7 @@ create table if not exists turnlog.ai_interactions (
     constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500),
     constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
     constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
-    constraint ai_interactions_status_check check (status in ('completed', 'failed', 'abandoned')),
+    constraint ai_interactions_status_check check (status in ('pending', 'completed', 'failed', 'abandoned')),
     constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 
@@ -997,11 +1002,14 @@ begin
          where j.fills is not null
             on conflict (project, session_id, id) do update
            set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
-                time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant, reply_to, turn, tags, metadata) = (
+                time_to_first_token_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
+                cost_usd, participant, reply_to, alternative_to, chosen_at, turn, tags, metadata) = (
                 excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider, excluded.status,
                 excluded.error, excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
-                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens, excluded.cost_usd,
-                excluded.participant, excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
+                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
+                excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
+                excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
+                excluded.turn, excluded.tags, excluded.metadata)
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, (j.stored).session_id, array_agg((j.stored).id)
@@ -3187,9 +3195,11 @@ begin
                         'error', i.error, 'finish_reason', i.finish_reason,
                         'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
                         'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
-                        'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
+                        'output_tokens', i.output_tokens, 'participant', i.participant)
                     || jsonb_build_object(
-                        'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'cached_input_tokens', i.cached_input_tokens, 'cache_write_tokens', i.cache_write_tokens,
+                        'reasoning_tokens', i.reasoning_tokens, 'cost_usd', i.cost_usd,
+                        'reply_to', i.reply_to, 'alternative_to', i.alternative_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
                         'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
                     order by p.n), '[]')
                   from page as p

@@ -137,7 +137,7 @@ _TEXTS = ("prompt", "response", "error", "model", "provider", "finish_reason", "
 _NAMES = ("model", "provider", "finish_reason", "participant", "session_id", "interaction_id", "reply_to")
 _IDS = ("session_id", "interaction_id", "reply_to")
 _TIMES = ("started_at", "completed_at")
-_COUNTS = ("input_tokens", "output_tokens", "turn")
+_COUNTS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "turn")
 _AMOUNTS = ("latency_ms", "time_to_first_token_ms", "cost_usd")
 _WRONG_TYPES: dict[tuple[str, ...], list[Any]] = {
     _TEXTS: [1, 1.5, True, {}, {"a": 1}],

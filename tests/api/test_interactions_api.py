@@ -23,6 +23,9 @@ FACTS: dict[str, Any] = {
     "time_to_first_token_ms": 0.1,
     "input_tokens": 2**53,
     "output_tokens": 0,
+    "cached_input_tokens": 7,
+    "cache_write_tokens": 8,
+    "reasoning_tokens": 9,
     "cost_usd": 0.000123,
     "participant": "ada",
     "turn": 7,
@@ -44,15 +47,17 @@ def test_a_bare_prompt_makes_its_session_and_its_id(client: FlaskClient) -> None
 
 
 def test_every_field_comes_back(client: FlaskClient) -> None:
-    kept = log(client, session_id="s", interaction_id="i", reply_to="before", **FACTS).get_json()
+    kept = log(client, session_id="s", interaction_id="i", reply_to="before", alternative_to="i0", **FACTS).get_json()
     (read,) = transcript(client, "s")
     before = log(client, session_id="s", interaction_id="before", prompt="Hey").get_json()
+    other = log(client, session_id="s", interaction_id="i0", prompt="Hey").get_json()
     assert (kept["session_key"], kept["interaction_key"]) == ("s", "i")
     assert read == FACTS | {
         "interaction_id": kept["interaction_id"],
         "key": "i",
         "session_id": kept["session_id"],
         "reply_to": before["interaction_id"],
+        "alternative_to": other["interaction_id"],
         "created_at": read["created_at"],
         "spooled": False,
     }

@@ -69,7 +69,8 @@ class Repository(ConversationRepository):
         ids = range(first, min(first + query["limit"], self._interactions))
         names = (
             "key", "model", "provider", "error", "finish_reason", "started_at", "completed_at", "latency_ms",
-            "time_to_first_token_ms", "input_tokens", "output_tokens", "cost_usd", "participant", "reply_to",
+            "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens",
+            "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to",
         )  # fmt: skip
         rows: list[Row] = [
             {**dict.fromkeys(names), "interaction_id": str(n), "session_id": name, "prompt": f"{n} {_TEXT}",

@@ -70,8 +70,10 @@ MORE_OF_AN_INTERACTION: dict[str, Any] = {
     "response": TEXTS | MESSAGES, "model": NAMES, "provider": NAMES, "error": TEXTS, "finish_reason": NAMES,
     "status": st.sampled_from(["pending", "completed", "failed", "abandoned"]),
     "started_at": TIMES, "completed_at": TIMES, "latency_ms": AMOUNTS, "time_to_first_token_ms": AMOUNTS,
-    "input_tokens": COUNTS, "output_tokens": COUNTS, "cost_usd": AMOUNTS, "participant": NAMES,
-    "reply_to": st.sampled_from(["1", "2"]), "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
+    "input_tokens": COUNTS, "output_tokens": COUNTS, "cached_input_tokens": COUNTS, "cache_write_tokens": COUNTS,
+    "reasoning_tokens": COUNTS, "cost_usd": AMOUNTS, "participant": NAMES,
+    "reply_to": st.sampled_from(["1", "2"]), "alternative_to": st.sampled_from(["1", "2"]),
+    "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
 }  # fmt: skip
 INTERACTIONS = some(Interaction, {"session_id": SESSION_IDS, "prompt": TEXTS | MESSAGES}, MORE_OF_AN_INTERACTION)
 STATUSES = some(

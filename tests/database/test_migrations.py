@@ -186,8 +186,7 @@ def test_a_database_that_does_not_exist_is_a_mistake_not_an_outage(postgres_serv
     ("constraint", "allowed"),
     [
         ("ai_sessions_status_check", set(get_args(SessionStatus))),
-        # pending is the absence of another status
-        ("ai_interactions_status_check", set(get_args(InteractionStatus)) - {"pending"}),
+        ("ai_interactions_status_check", set(get_args(InteractionStatus))),
     ],
 )
 def test_code_and_database_know_the_same_statuses(database: str, constraint: str, allowed: set[str]) -> None:

@@ -45,7 +45,15 @@ def converter(field: str, kind: Kind, zone: Zone, shape: str) -> Callable[[Any],
             return _said if kind == "json" else _text
         case "content":
             return plain if kind == "json" else _text
-        case "input_tokens" | "output_tokens" | "turn" | "position":
+        case (
+            "input_tokens"
+            | "output_tokens"
+            | "cached_input_tokens"
+            | "cache_write_tokens"
+            | "reasoning_tokens"
+            | "turn"
+            | "position"
+        ):
             return _count
         case "latency_ms" | "time_to_first_token_ms" | "cost_usd":
             return _amount

@@ -44,9 +44,11 @@ begin
                         'error', i.error, 'finish_reason', i.finish_reason,
                         'started_at', i.started_at, 'completed_at', i.completed_at, 'latency_ms', i.latency_ms,
                         'time_to_first_token_ms', i.time_to_first_token_ms, 'input_tokens', i.input_tokens,
-                        'output_tokens', i.output_tokens, 'cost_usd', i.cost_usd, 'participant', i.participant)
+                        'output_tokens', i.output_tokens, 'participant', i.participant)
                     || jsonb_build_object(
-                        'reply_to', i.reply_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'cached_input_tokens', i.cached_input_tokens, 'cache_write_tokens', i.cache_write_tokens,
+                        'reasoning_tokens', i.reasoning_tokens, 'cost_usd', i.cost_usd,
+                        'reply_to', i.reply_to, 'alternative_to', i.alternative_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
                         'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
                     order by p.n), '[]')
                   from page as p

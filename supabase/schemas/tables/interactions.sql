@@ -17,9 +17,14 @@ create table if not exists turnlog.ai_interactions (
     time_to_first_token_ms double precision,
     input_tokens    bigint,
     output_tokens   bigint,
+    cached_input_tokens bigint,                     -- of the input tokens: read from the provider's cache
+    cache_write_tokens bigint,                      -- of the input tokens: written to it
+    reasoning_tokens bigint,                        -- of the output tokens: spent on reasoning
     cost_usd        numeric,
     participant     text,
-    reply_to        uuid,
+    reply_to        uuid,                           -- the interaction that it follows
+    alternative_to  uuid,                           -- the interaction in whose place it stands: it follows the same one
+    chosen_at       timestamptz,                    -- when somebody made it the current one of its alternatives
     turn            bigint,                         -- the caller's own counter
     tags            text[],
     metadata        jsonb,
@@ -32,7 +37,7 @@ create table if not exists turnlog.ai_interactions (
     constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500),
     constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
     constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
-    constraint ai_interactions_status_check check (status in ('completed', 'failed', 'abandoned')),
+    constraint ai_interactions_status_check check (status in ('pending', 'completed', 'failed', 'abandoned')),
     constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
 );
 

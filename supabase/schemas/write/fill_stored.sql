@@ -45,11 +45,14 @@ begin
          where j.fills is not null
             on conflict (project, session_id, id) do update
            set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
-                time_to_first_token_ms, input_tokens, output_tokens, cost_usd, participant, reply_to, turn, tags, metadata) = (
+                time_to_first_token_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
+                cost_usd, participant, reply_to, alternative_to, chosen_at, turn, tags, metadata) = (
                 excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider, excluded.status,
                 excluded.error, excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
-                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens, excluded.cost_usd,
-                excluded.participant, excluded.reply_to, excluded.turn, excluded.tags, excluded.metadata)
+                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
+                excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
+                excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
+                excluded.turn, excluded.tags, excluded.metadata)
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, (j.stored).session_id, array_agg((j.stored).id)
