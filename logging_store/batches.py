@@ -9,15 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from logging_store.errors import Conflict, Invalid
 
-Outcome = Literal["created", "filled", "duplicate", "conflict", "rejected", "spooled"]
+Outcome = Literal["created", "filled", "duplicate", "revised", "conflict", "rejected", "spooled"]
 #: How a row changes an interaction that is stored already: `keep` fills empty fields unless another field contradicts,
-#: `fill` fills them in any case, `report` changes nothing. See turnlog.write.
-OnConflict = Literal["keep", "report", "fill"]
+#: `fill` fills them in any case, `report` changes nothing; `revise` shows what was said last and keeps the rest as
+#: revisions. See turnlog.write.
+OnConflict = Literal["keep", "report", "fill", "revise"]
 Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
 
 #: Outcomes of a record that is in the store.
-STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate"})
+STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate", "revised"})
 #: Outcomes of a record that is in the store, or on this machine's disk and will be delivered.
 ACKNOWLEDGED: frozenset[Outcome] = STORED | {"spooled"}
 

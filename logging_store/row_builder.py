@@ -155,8 +155,8 @@ class RowBuilder:
                 row[name] = identity.interaction(self.project, session.id, other).id
         if self._on_conflict != "keep":  # the default, which rows leave out
             row["on_conflict"] = self._on_conflict
-        if interaction.status == "pending":
-            del row["status"]  # the database stores null: an interaction is pending until another status is known
+        if interaction.status == "pending" and interaction.response is None and not interaction.error:
+            del row["status"]  # it is pending anyway
         return RecordRow("interactions", row, None, session, own, interaction.key is not None)
 
     def _feedback(self, feedback: Feedback, received_at: datetime) -> RecordRow:

@@ -3,10 +3,11 @@
 Written from the design and the docstrings, independently of the database, its locks and its SQL.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from logging_store.records import identity
@@ -27,18 +28,6 @@ _INTERACTION_FIELDS = (
     "latency_ms", "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens",
     "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to", "turn",
 )  # fmt: skip
-
-
-@dataclass
-class StoredSession:
-    id: str
-    implicit: bool
-    created_at: datetime
-    facts: Facts
-    status: str = "open"
-    edited: set[str] = field(default_factory=set)
-    erased: bool = False
-    interactions: dict[str, Facts] = field(default_factory=dict)
 
 
 def fill(stored: Facts, sent: Facts) -> ModelReceipt:
@@ -64,6 +53,187 @@ def fill(stored: Facts, sent: Facts) -> ModelReceipt:
         return "conflict", frozenset(conflicts)
     stored.update(fills)
     return ("filled", frozenset(fills)) if fills else DUPLICATE
+
+
+_STATUSES = ("pending", "abandoned", "failed", "completed")
+_ATTEMPTS = (1, 2)
+_OF_ANSWER = {
+    "response", "error", "finish_reason", "completed_at", "latency_ms", "time_to_first_token_ms", "output_tokens",
+    "reasoning_tokens", "cost_usd",
+}  # fmt: skip
+_OF_CALL = {"started_at", "model", "provider", "input_tokens", "cached_input_tokens", "cache_write_tokens"}
+
+
+class Rank(NamedTuple):
+    """How far the record was that a value came with: its status, its response's length, and when it was said."""
+
+    status: int
+    length: int | None
+    said_at: datetime
+
+
+class AnswerRule:
+    """One record about an interaction, merged into what is stored. `ranks`: those of the stored values."""
+
+    def __init__(self, stored: Facts, ranks: dict[str, Rank], sent: Facts, received_at: datetime) -> None:
+        self.stored, self.ranks, self.sent = stored, ranks, sent
+        said_at = sent.get("completed_at") or sent.get("started_at") or received_at
+        self.rank = Rank(_STATUSES.index(_status_of_record(sent)), _length(sent.get("response")), said_at)
+        self.fills: Facts = {}
+        self.raised: set[str] = set()  # fields of which this record says the same, and is further
+        self.filled: set[str] = set()
+        self.conflicts: set[str] = set()
+        self.displaced: Facts = {}
+        self.outranked: Facts = {}
+        self.loses = {"displaced": False, "outranked": False}
+
+    def merge(self) -> ModelReceipt:
+        """Change the stored record and its ranks, unless something contradicts."""
+        for name, value in self.sent.items():
+            if name not in {"status", "created_at"} and value not in ([], {}):
+                self._merge_field(name, value)
+        if self.conflicts:
+            return "conflict", frozenset(self.conflicts)
+        new = {**self.stored, **self.fills}
+        status = _STATUSES.index(_status(self.stored))
+        if self.sent.get("status") or self.sent.get("error") or "response" in self.sent:
+            status = max(status, self.rank.status)
+        if self.stored.get("status") != _STATUSES[status] and (
+            self.stored.get("status") or _STATUSES[status] != _derived_status(new)
+        ):
+            self.fills["status"] = _STATUSES[status]
+        for name in (self.fills.keys() - {"status", "tags", "metadata"}) | self.raised:
+            self.ranks[name] = self.rank_of(name)
+        self.stored.update(self.fills)
+        return ("filled", frozenset(self.fills)) if self.fills else DUPLICATE
+
+    def _merge_field(self, name: str, value: Any) -> None:
+        known = self.stored.get(name)
+        if name == "error" and not value and known:
+            return
+        if known is None or (name == "error" and known == "" != value):
+            self.fills[name] = value
+        elif name in {"tags", "metadata"}:
+            facts = {name: known}
+            outcome, fields = fill(facts, {name: value})
+            if outcome == "conflict":
+                self.conflicts |= fields
+            elif facts[name] != known:
+                self.fills[name] = facts[name]
+        elif known == value:
+            if self._is_further(name):
+                self.raised.add(name)
+        else:
+            self._decide(name, known, value)
+
+    def rank_of(self, name: str) -> Rank:
+        """Return this record's rank for a field: what is known of a call goes with no status but those of attempts."""
+        is_attempt = self.rank.status in _ATTEMPTS
+        return (
+            self.rank if name not in _OF_CALL or is_attempt else self.rank._replace(status=_STATUSES.index("completed"))
+        )
+
+    def _is_further(self, name: str) -> bool:
+        """Return whether this record, which says the same of a field, was further, or said it again later."""
+        own, theirs = self.rank_of(name), self.ranks[name]
+        if own.status == theirs.status and own.status in _ATTEMPTS:
+            return own.said_at > theirs.said_at
+        return own.status > theirs.status or bool(self._is_longer(name))
+
+    def _is_longer(self, name: str) -> bool | None:
+        """Return whether this record's response is longer than the one that a value came with; None if neither is."""
+        theirs = self.ranks[name].length
+        if theirs is None and "response" in self.stored and self.ranks["response"].status == self.ranks[name].status:
+            theirs = _length(self.stored["response"])
+        own = self.rank.length
+        if self.rank.status != self.ranks[name].status or theirs is None or own is None or theirs == own:
+            return None
+        return own > theirs
+
+    def _decide(self, name: str, known: Any, value: Any) -> None:
+        """Decide between two values of a field."""
+        own, theirs = self.rank_of(name), self.ranks[name]
+        of_attempt = own.status in _ATTEMPTS or theirs.status in _ATTEMPTS
+        if name == "started_at" and of_attempt:
+            if value < known:
+                self.fills[name] = value
+            return
+        if name not in _OF_ANSWER and not (name in _OF_CALL and of_attempt):
+            self.conflicts.add(name)
+            return
+        is_newer = self._is_newer(name, known, value)
+        if is_newer is None:
+            self.conflicts.add(name)
+            return
+        if is_newer:
+            self.fills[name] = value
+            self.displaced[name] = known
+        else:
+            self.outranked[name] = value
+        loser, winner = (known, value) if is_newer else (value, known)
+        of_one_status = own.status == theirs.status and own.status in _ATTEMPTS
+        if not winner.startswith(loser) if name == "response" else name == "error" or of_one_status:
+            self.loses["displaced" if is_newer else "outranked"] = True
+
+    def _is_newer(self, name: str, known: Any, value: Any) -> bool | None:
+        """Return whether a value has its say over the stored one; None if they contradict each other."""
+        own, theirs = self.rank_of(name), self.ranks[name]
+        if own.status != theirs.status:
+            return own.status > theirs.status
+        if own.status in _ATTEMPTS:
+            return (own.said_at, json.dumps(value, default=str)) > (theirs.said_at, json.dumps(known, default=str))
+        if name == "response":
+            return True if value.startswith(known) else False if known.startswith(value) else None
+        return self._is_longer(name) if name in _OF_ANSWER else None
+
+    @property
+    def lost(self) -> list[Facts]:
+        """What isn't shown, of records whose text isn't contained in what is."""
+        return [facts for name in ("displaced", "outranked") if self.loses[name] for facts in [getattr(self, name)]]
+
+
+def _contains(whole: Facts, part: Facts) -> bool:
+    return all(
+        name in whole and (whole[name] == value or (name == "response" and whole[name].startswith(value)))
+        for name, value in part.items()
+    )
+
+
+def _keep(revisions: list[Facts], lost: Facts) -> bool:
+    """Keep what isn't shown, unless it is kept already; what it contains isn't kept beside it."""
+    if any(_contains(kept, lost) for kept in revisions):
+        return False
+    for kept in revisions:
+        if _contains(lost, kept):
+            kept.update(lost)
+            return True
+    revisions.append(dict(lost))
+    return True
+
+
+def _length(response: Any) -> int | None:
+    return None if response is None else len(response)
+
+
+def _status_of_record(sent: Facts) -> str:
+    """Return the status that a record speaks of; one without prompt and answer speaks of the finished answer."""
+    if not any(sent.get(name) is not None for name in ("prompt", "response", "error", "status")):
+        return "completed"
+    return _status(sent)
+
+
+@dataclass
+class StoredSession:
+    id: str
+    implicit: bool
+    created_at: datetime
+    facts: Facts
+    status: str = "open"
+    edited: set[str] = field(default_factory=set)
+    erased: bool = False
+    interactions: dict[str, Facts] = field(default_factory=dict)
+    ranks: dict[str, dict[str, Rank]] = field(default_factory=dict)
+    revisions: dict[str, list[Facts]] = field(default_factory=dict)
 
 
 class Model:
@@ -112,14 +282,24 @@ class Model:
             return REJECTED
         own = identity.interaction(self.project, session.id, sent.interaction_id)
         facts = _sent_fields(sent) | ({"key": own.key} if own.key else {})
-        if facts.get("status") == "pending":
-            del facts["status"]  # an interaction is pending until another status is known
+        if facts.get("status") == "pending" and sent.response is None and not sent.error:
+            del facts["status"]  # it is pending anyway
         for name, other in (("reply_to", sent.reply_to), ("alternative_to", sent.alternative_to)):
             if other:
                 facts[name] = identity.interaction(self.project, session.id, other).id
+        received_at = self._now() + timedelta(microseconds=nth)
         if own.id in session.interactions:
-            return fill(session.interactions[own.id], facts)
-        session.interactions[own.id] = facts | {"created_at": self._now() + timedelta(microseconds=nth)}
+            rule = AnswerRule(session.interactions[own.id], session.ranks[own.id], facts, received_at)
+            receipt = rule.merge()
+            revisions = session.revisions.setdefault(own.id, [])
+            if receipt[0] == "conflict":
+                contradicting = {name: facts.get(name) for name in receipt[1]}
+                return DUPLICATE if any(_contains(kept, contradicting) for kept in revisions) else receipt
+            is_kept = [_keep(revisions, lost) for lost in rule.lost]
+            return ("revised", frozenset()) if any(is_kept) and receipt == DUPLICATE else receipt
+        session.interactions[own.id] = facts | {"created_at": received_at}
+        rule = AnswerRule({}, {}, facts, received_at)
+        session.ranks[own.id] = {name: rule.rank_of(name) for name in facts}
         return CREATED
 
     def edit(self, session: StoredSession, changes: SessionChanges) -> None:

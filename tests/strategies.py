@@ -42,7 +42,7 @@ creates = st.fixed_dictionaries(
 
 more_of_an_interaction = {
     "model": mostly("m", "n"),
-    "error": mostly("E"),
+    "error": mostly("E", "F", ""),
     "status": mostly("completed", "pending", "failed", "abandoned"),
     "started_at": mostly(at(30), at(31)),
     "completed_at": mostly(at(40), at(41)),
@@ -57,7 +57,7 @@ more_of_an_interaction = {
     "metadata": metadata,
 }
 prompts = {"prompt": mostly("Hello", "Bye", [{"role": "user", "content": "Hello"}])}
-responses = {"response": mostly("Hi", "Ho", "")}
+responses = {"response": mostly("Hi", "Ho", "", "Hi there", "H")}
 
 
 def interactions(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[Interaction]:

@@ -12,6 +12,7 @@ _WOULD = {
     "created": "create",
     "filled": "fill",
     "duplicate": "nothing",
+    "revised": "revise",
     "conflict": "conflict",
     "rejected": "reject",
 }

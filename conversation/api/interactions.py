@@ -17,7 +17,7 @@ from logging_store.repository import WriteResult
 
 blueprint = Blueprint("interactions", __name__)
 
-Would = Literal["create", "fill", "nothing", "conflict", "reject"]
+Would = Literal["create", "fill", "nothing", "revise", "conflict", "reject"]
 
 
 class InteractionView(ResponseModel):

@@ -11,8 +11,8 @@ from conversation.refusals.codes import CODES
 from logging_store.batches import Outcome
 from logging_store.records.models import ParticipantState, SessionStatus
 
-Stored = Literal["created", "filled", "duplicate"]
-Acknowledged = Literal["created", "filled", "duplicate", "spooled"]
+Stored = Literal["created", "filled", "duplicate", "revised"]
+Acknowledged = Literal["created", "filled", "duplicate", "revised", "spooled"]
 
 
 class ResponseModel(BaseModel):

@@ -22,7 +22,7 @@ from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 
-_OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "conflict", "rejected")
+_OUTCOMES: tuple[Outcome, ...] = ("created", "filled", "duplicate", "revised", "conflict", "rejected")
 _ALWAYS_SHOWN = ("sessions", "interactions")
 
 

@@ -2,7 +2,7 @@
 
 At any moment, over all processes:
 
-    received = created + filled + duplicate + conflict + rejected + spooled + failed + in flight
+    received = created + filled + duplicate + revised + conflict + rejected + spooled + failed + in flight
 
 `failed`: answered with an error, or lost with its process, and not acknowledged. A spooled record is counted again, by
 its outcome, when it is delivered.

@@ -124,11 +124,14 @@ class Participant(ParticipantInput):
 
 
 class Interaction(Record):
-    """One prompt and its response. Without a status it is failed if it has an error, completed if it has a response."""
+    """One prompt and its response. Without a status it is failed if it has an error, completed if it has a response.
+
+    One of a given id needs no more than the field that it fills.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
-            "anyOf": [_requires(name) for name in ("prompt", "response", "error", "status")],
+            "anyOf": [_requires(name) for name in ("prompt", "response", "error", "status", "key", "interaction_id")],
             "not": _requires("key", "interaction_id"),
         }
     )
@@ -163,7 +166,10 @@ class Interaction(Record):
     @model_validator(mode="after")
     def _check_has_content(self) -> Self:
         if self.prompt is None and self.response is None and self.error is None and self.status is None:
-            raise PydanticCustomError("empty", "An interaction needs a prompt, a response, an error or a status")
+            if self.key is None and self.interaction_id is None:
+                raise PydanticCustomError("empty", "An interaction needs a prompt, a response, an error or a status")
+            if not self.python_fields().keys() - {"session_id", "interaction_id", "key"}:
+                raise PydanticCustomError("empty", "An interaction needs a field besides its ids")
         if self.key is not None and self.interaction_id is not None:
             raise PydanticCustomError(
                 "two_names", "The id derives from the key; send one of key and interaction_id", {"path": ("key",)}

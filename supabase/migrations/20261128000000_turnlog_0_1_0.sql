@@ -222,6 +222,7 @@ create table if not exists turnlog.ai_interactions (
     turn            bigint,                         -- the caller's own counter
     tags            text[],
     metadata        jsonb,
+    ranks           jsonb,                          -- of what some fields come from: see turnlog.interaction_rule
     created_at      timestamptz not null,           -- when the service first received it
     erased_at       timestamptz,                    -- set: an erased user's interaction in another session
     constraint ai_interactions_pkey primary key (project, session_id, id),
@@ -232,7 +233,8 @@ create table if not exists turnlog.ai_interactions (
     constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
     constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
     constraint ai_interactions_status_check check (status in ('pending', 'completed', 'failed', 'abandoned')),
-    constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
+    constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object'),
+    constraint ai_interactions_ranks_check check (jsonb_typeof(ranks) = 'object')
 );
 
 -- A second line of defence, as for sessions. A composite key may be longer than an index entry: it has none then.
@@ -330,6 +332,23 @@ create table if not exists turnlog.ai_projects (
 );
 
 
+-- schemas/tables/revisions.sql
+-- What was said of an interaction and isn't shown: an answer that another one replaced, an attempt that failed.
+create table if not exists turnlog.ai_revisions (
+    project        text        not null,
+    session_id     uuid        not null,
+    interaction_id uuid        not null,
+    id             uuid        not null default gen_random_uuid(),
+    facts          jsonb       not null,            -- field -> value, of those in which it differs from what is shown
+    said_at        timestamptz not null,
+    created_at     timestamptz not null,            -- when the service first received it
+    constraint ai_revisions_pkey primary key (project, session_id, interaction_id, id),
+    constraint ai_revisions_session_fkey foreign key (project, session_id)
+        references turnlog.ai_sessions (project, id),
+    constraint ai_revisions_facts_check check (jsonb_typeof(facts) = 'object')
+);
+
+
 -- schemas/tables/search.sql
 -- The search index: which sequences of bytes a session's texts contain. It is built after the writes, so it lacks what is
 -- in ai_search_queue. A row covers some interactions of a session; several rows may have the same sequences.
@@ -351,6 +370,18 @@ create table if not exists turnlog.ai_search_queue (
     ids        uuid[] not null,
     constraint ai_search_queue_pkey primary key (project, session_id, part)
 );
+
+
+-- schemas/rules/as_messages.sql
+-- Returns a response as a list of messages: a text is one message of the assistant.
+create or replace function turnlog.as_messages(response jsonb) returns jsonb
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select case jsonb_typeof(response)
+        when 'string' then jsonb_build_array(jsonb_build_object('role', 'assistant', 'content', response))
+        else response end
+$$;
 
 
 -- schemas/rules/blank_condition.sql
@@ -408,7 +439,7 @@ $$;
 -- The fill rule: compares an incoming record with the stored one. Returns `fills`, the fields that are empty in the
 -- stored record with their new values (null if there are none), and `conflicts`, the names of fields that contradict
 -- it. Tags and metadata gain entries: a new tag or metadata key fills; a metadata key with another value is a conflict,
--- named 'metadata.KEY'. An erased interaction takes nothing: its only conflict is 'erased_at'.
+-- named 'metadata.KEY'.
 create or replace function turnlog.fill_rule(stored jsonb, incoming jsonb, out fills jsonb, out conflicts text[])
 language plpgsql immutable
 set search_path = ''
@@ -419,10 +450,6 @@ declare
     stored_value jsonb;
     merged jsonb;
 begin
-    if stored ->> 'erased_at' is not null and stored ? 'prompt' then
-        conflicts := '{erased_at}';
-        return;
-    end if;
     for field, value in select s.key, s.value from jsonb_each(incoming) as s where s.value not in ('null', '[]', '{}') loop
         stored_value := nullif(stored -> field, 'null');
         if stored_value = value then
@@ -529,6 +556,289 @@ as $$
       from (select distinct get_byte(bytes.text, n) << 16 | get_byte(bytes.text, n + 1) << 8 | get_byte(bytes.text, n + 2) as gram
               from (select convert_to(folded, 'UTF8') as text offset 0) as bytes, -- `offset 0`: convert once, not for each byte
                    generate_series(0, octet_length(folded) - 3) as n) as distinct_grams
+$$;
+
+
+-- schemas/rules/grows.sql
+-- Whether one value is an earlier state of another, as a growing answer is saved: a text that a model writes, by its
+-- beginning; a list, where all but its last item stays and that one grows; an object, where null says nothing, texts that
+-- a model writes grow, and other fields stay.
+create or replace function turnlog.grows(earlier jsonb, later jsonb, is_written boolean default true) returns boolean
+language plpgsql immutable parallel safe
+set search_path = ''
+as $$
+declare
+    written constant text[] := '{content,text,thinking,reasoning,reasoning_content,arguments,partial_json,refusal}';
+    last integer;
+begin
+    if earlier = later or is_written and earlier = '""' then
+        return true;
+    end if;
+    case concat_ws(' ', jsonb_typeof(earlier), jsonb_typeof(later))
+        when 'string string' then
+            return is_written and starts_with(later #>> '{}', earlier #>> '{}');
+        when 'array array' then
+            last := jsonb_array_length(earlier) - 1;
+            return last < 0
+                or last < jsonb_array_length(later)
+                   and not exists (select from generate_series(0, last - 1) as n where earlier -> n <> later -> n)
+                   and turnlog.grows(earlier -> last, later -> last, false);
+        when 'object object' then
+            return not exists (
+                select from jsonb_each(earlier) as e (name, value)
+                 where e.value <> 'null'
+                   and (later ? e.name and turnlog.grows(e.value, later -> e.name, e.name = any (written))) is not true);
+        else
+            return false;
+    end case;
+end
+$$;
+
+
+-- schemas/rules/interaction_rule.sql
+-- The rule for interactions: compares an incoming record with the stored one, both as jsonb without ids. Most fields are
+-- facts: see turnlog.fill_rule. The answer's fields (response, error, finish reason, end, latency, output tokens, cost)
+-- go together and move forward:
+--
+-- - A status moves from pending to abandoned, failed and completed. A record without one is failed by an error,
+--   completed by a response; one with neither prompt nor answer speaks of the finished answer.
+-- - Of two records, the one with the further status has its say, of the same status the one whose response has grown:
+--   see turnlog.grows. The other one fills what it leaves empty.
+-- - Failed and abandoned ones are attempts: they contradict nothing that comes of another one. Of two attempts the one
+--   said last is shown. What is known of the call (model, provider, input tokens) gives way to what a record says that
+--   is no attempt, and the interaction began with the first.
+-- - With `on_conflict` 'revise' what else contradicts is shown as it was said last.
+--
+-- Takes `said_at`, when the incoming record was said. Returns `fills`: fields with their new values, null if nothing
+-- changes; `conflicts`: names of contradicting fields, null if there are none; `is_older`: the stored record is further;
+-- `lost`: [{facts, said_at}], what isn't shown any more, or never is, and isn't contained in what is.
+--
+-- In which order records arrive doesn't matter. That takes to know how far the record was that a field comes from:
+-- `ranks` has, by field, [status, length of the response, when it was said], where that isn't the row's own.
+create or replace function turnlog.interaction_rule(
+    stored jsonb, incoming jsonb, on_conflict text, said_at timestamptz,
+    out fills jsonb, out conflicts text[], out is_older boolean, out lost jsonb)
+language plpgsql immutable
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    of_answer constant text[] :=
+        '{response,error,finish_reason,completed_at,latency_ms,time_to_first_token_ms,output_tokens,reasoning_tokens,cost_usd}';
+    of_call constant text[] := '{started_at,model,provider,input_tokens,cached_input_tokens,cache_write_tokens}';
+    names constant text[] := '{pending,abandoned,failed,completed}';
+    attempts constant integer[] := '{1,2}';
+    revises constant boolean := coalesce(on_conflict = 'revise', false);
+    has_response constant boolean := coalesce(jsonb_typeof(incoming -> 'response'), 'null') <> 'null';
+    is_answered constant boolean := coalesce(jsonb_typeof(stored -> 'response'), 'null') <> 'null';
+    is_alone constant boolean := not has_response and coalesce(incoming ->> 'status', incoming ->> 'error') is null
+                                 and coalesce(jsonb_typeof(incoming -> 'prompt'), 'null') = 'null';
+    stored_status constant integer := turnlog.status_rank(stored ->> 'status', stored ->> 'error', is_answered);
+    status constant integer := turnlog.status_rank(
+        case when is_alone then 'completed' else incoming ->> 'status' end, incoming ->> 'error', has_response);
+    -- a row that has nothing but facts of the finished answer
+    row_status constant integer := case when not is_answered and coalesce(stored ->> 'status', stored ->> 'error') is null
+        and coalesce(jsonb_typeof(stored -> 'prompt'), 'null') = 'null' then 3 else stored_status end;
+    -- of a response that came with the row's status
+    row_length constant integer := case when is_answered and coalesce((stored #>> '{ranks,response,0}')::integer, row_status) = row_status
+                                        then length(turnlog.as_messages(stored -> 'response')::text) end;
+    row_said_at constant timestamptz := coalesce(
+        stored ->> 'completed_at', stored ->> 'started_at', stored ->> 'created_at');
+    own_length constant integer := case when has_response then length(turnlog.as_messages(incoming -> 'response')::text) end;
+    ranks jsonb := coalesce(nullif(stored -> 'ranks', 'null'), '{}');
+    field text;
+    value jsonb;
+    stored_value jsonb;
+    merged jsonb;
+    rank jsonb;             -- of the stored value
+    rank_status integer;
+    own_status integer;     -- of the incoming value
+    rank_length integer;
+    rank_said_at timestamptz;
+    comparison integer;     -- 1: the incoming value has its say, -1: the stored one, 0: they contradict each other
+    is_text boolean;
+    displaced jsonb := '{}';    -- field -> stored value
+    displaced_at timestamptz;
+    outranked jsonb := '{}';    -- field -> incoming value
+    loses_text boolean := false;    -- a text of `displaced`
+    outranks_text boolean := false; -- a text of `outranked`
+    new_ranks jsonb := '{}';
+    new_status integer;
+    new_length integer;
+    changed jsonb;
+    contradicting text[];
+begin
+    is_older := false;
+    if stored ->> 'erased_at' is not null then
+        conflicts := '{erased_at}';
+        return;
+    end if;
+    fills := '{}';
+    conflicts := '{}';
+    for field, value in
+        select s.key, s.value from jsonb_each(incoming) as s
+         where s.value not in ('null', '[]', '{}') and s.key not in ('status', 'ranks', 'created_at')
+    loop
+        stored_value := nullif(stored -> field, 'null');
+        if field = 'error' and value = '""' and stored_value is not null then
+            continue;
+        elsif stored_value is null or field = 'error' and stored_value = '""' then
+            comparison := 1;
+            rank_status := null;
+        elsif stored_value = value then
+            comparison := null;
+        elsif field in ('tags', 'metadata') then
+            select f.fills, coalesce(f.conflicts, '{}') into changed, contradicting
+              from turnlog.fill_rule(jsonb_build_object(field, stored_value), jsonb_build_object(field, value)) as f;
+            if contradicting = '{}' or not revises then
+                fills := fills || coalesce(changed, '{}');
+                conflicts := conflicts || contradicting;
+                continue;
+            end if;
+            comparison := 0;
+        else
+            comparison := 0;
+        end if;
+        rank := ranks -> field;
+        rank_status := coalesce((rank ->> 0)::integer, row_status);
+        own_status := status;
+        if field = any (of_call) then -- they go with no status but those of attempts
+            rank_status := case when rank_status = any (attempts) then rank_status else 3 end;
+            own_status := case when status = any (attempts) then status else 3 end;
+        end if;
+        rank_length := coalesce((rank ->> 1)::integer, case when rank_status = row_status then row_length end);
+        rank_said_at := coalesce((rank ->> 2)::timestamptz, row_said_at);
+
+        if comparison = 0 and field = 'started_at' and (revises or own_status = any (attempts) or rank_status = any (attempts)) then
+            -- it began with the first attempt
+            comparison := case when (value #>> '{}')::timestamptz < (stored_value #>> '{}')::timestamptz then 1 else -1 end;
+        elsif comparison = 0 then
+            if field = any (of_answer)
+               or field = any (of_call) and (own_status = any (attempts) or rank_status = any (attempts)) then
+                comparison := sign(own_status - rank_status);
+                if comparison = 0 and own_status <> all (attempts) then
+                    if field = 'response' then
+                        comparison := case
+                            when turnlog.grows(turnlog.as_messages(stored_value), turnlog.as_messages(value)) then 1
+                            when turnlog.grows(turnlog.as_messages(value), turnlog.as_messages(stored_value)) then -1
+                            else 0 end;
+                    elsif field = any (of_answer) then
+                        comparison := coalesce(sign(own_length - rank_length), 0);
+                    end if;
+                end if;
+            end if;
+            if comparison = 0 and (revises or own_status = rank_status and own_status = any (attempts)
+                                   and (field = any (of_answer) or field = any (of_call))) then
+                comparison := case when (said_at, value::text collate "C") > (rank_said_at, stored_value::text collate "C")
+                                   then 1 else -1 end;
+                is_text := true;
+            else
+                is_text := field in ('response', 'error');
+            end if;
+            if comparison = 0 then
+                conflicts := conflicts || field;
+                continue;
+            elsif comparison > 0 then
+                displaced := displaced || jsonb_build_object(field, stored_value);
+                displaced_at := greatest(displaced_at, rank_said_at);
+                loses_text := loses_text or is_text and not (field = 'response' and turnlog.grows(
+                    turnlog.as_messages(stored_value), turnlog.as_messages(value)));
+            else
+                is_older := true;
+                outranked := outranked || jsonb_build_object(field, value);
+                outranks_text := outranks_text or is_text and not (field = 'response' and turnlog.grows(
+                    turnlog.as_messages(value), turnlog.as_messages(stored_value)));
+            end if;
+        end if;
+        merged := case when field = 'metadata' and comparison > 0 then coalesce(stored_value, '{}') || value
+                       when field = 'metadata' then value || stored_value
+                       else value end;
+        if comparison > 0 or field = 'metadata' and merged <> stored_value then
+            fills := fills || jsonb_build_object(field, merged);
+        end if;
+        -- the rank of the value that is stored now
+        if comparison > 0 or comparison is null and (
+               (field = any (of_answer) or field = any (of_call))
+               and (own_status > rank_status
+                    or own_status = rank_status and case when own_status = any (attempts) then said_at > rank_said_at
+                                                         else own_length > rank_length end)
+               or revises and said_at > rank_said_at) then
+            new_ranks := new_ranks || jsonb_build_object(field, jsonb_build_array(
+                own_status, own_length, case when revises or status = any (attempts) then said_at end));
+        end if;
+    end loop;
+
+    new_status := case when has_response or coalesce(incoming ->> 'status', nullif(incoming ->> 'error', '')) is not null
+                       then greatest(stored_status, status) else stored_status end;
+    is_older := is_older or incoming ->> 'status' is not null and status < stored_status;
+    if conflicts <> '{}' and on_conflict is distinct from 'fill' then
+        fills := null;
+        return;
+    end if;
+
+    changed := stored || fills;
+    if names[new_status + 1] is distinct from stored ->> 'status'
+       and (stored ->> 'status' is not null
+            or new_status <> turnlog.status_rank(null, changed ->> 'error', is_answered or has_response)) then
+        fills := fills || jsonb_build_object('status', names[new_status + 1]);
+    end if;
+    if fills = '{}' and new_ranks = '{}' then
+        fills := null;
+    else
+        -- ranks that are those of the row itself are left out
+        new_length := case when coalesce((coalesce(new_ranks, '{}') #>> '{response,0}')::integer,
+                                         (ranks #>> '{response,0}')::integer, row_status) = new_status
+                           then case when fills ? 'response' then own_length
+                                     else length(turnlog.as_messages(stored -> 'response')::text) end end;
+        select nullif(jsonb_object_agg(r.field, r.rank), '{}')
+          into new_ranks
+          from (select f.field, coalesce(new_ranks -> f.field, ranks -> f.field, jsonb_build_array(
+                           case when f.field = any (of_call) and row_status <> all (attempts) then 3 else row_status end,
+                           row_length, case when row_status = any (attempts) then row_said_at end)) as rank
+                  from jsonb_object_keys(changed) as f (field)
+                 where changed ->> f.field is not null
+                   and (f.field = any (of_answer) or f.field = any (of_call) or new_ranks #>> array[f.field, '2'] is not null
+                        or ranks ? f.field)) as r
+         where r.rank ->> 2 is not null
+            or r.field = any (of_answer)
+               and ((r.rank ->> 0)::integer <> new_status or (r.rank ->> 1)::integer <> new_length)
+            or r.field = any (of_call)
+               and (r.rank ->> 0)::integer <> case when new_status = any (attempts) then new_status else 3 end;
+        if new_ranks is distinct from nullif(stored -> 'ranks', 'null') then
+            fills := fills || jsonb_build_object('ranks', new_ranks);
+        end if;
+        fills := nullif(fills, '{}');
+    end if;
+
+    lost := '[]';
+    if loses_text then
+        lost := lost || jsonb_build_object(
+            'facts', displaced || jsonb_build_object('status', names[coalesce(
+                (ranks #>> '{response,0}')::integer, (ranks #>> '{error,0}')::integer, row_status) + 1]),
+            'said_at', displaced_at);
+    end if;
+    if outranks_text then
+        lost := lost || jsonb_build_object(
+            'facts', outranked || jsonb_build_object('status', names[status + 1]), 'said_at', said_at);
+    end if;
+    lost := nullif(lost, '[]');
+    conflicts := nullif(conflicts, '{}');
+end
+$$;
+
+
+-- schemas/rules/is_contained.sql
+-- Whether facts that aren't shown of an interaction, field -> value, are all part of others: equal, or an earlier state
+-- of a response.
+create or replace function turnlog.is_contained(facts jsonb, others jsonb) returns boolean
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select not exists (
+        select from jsonb_each(facts - 'status'::text) as f
+         where (f.value = others -> f.key
+                or f.key = 'response' and turnlog.grows(turnlog.as_messages(f.value),
+                                                        turnlog.as_messages(others -> f.key))) is not true)
 $$;
 
 
@@ -664,6 +974,18 @@ begin
              group by c.session_id
         ) as i on i.session_id = s.id);
 end
+$$;
+
+
+-- schemas/rules/status_rank.sql
+-- Returns how far an interaction is by its status (pending 0, abandoned 1, failed 2, completed 3), which is derived
+-- from its error and response where nobody sent one.
+create or replace function turnlog.status_rank(status text, error text, is_answered boolean) returns integer
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select case coalesce(status, case when error <> '' then 'failed' when is_answered then 'completed' end)
+        when 'completed' then 3 when 'failed' then 2 when 'abandoned' then 1 else 0 end
 $$;
 
 
@@ -955,8 +1277,9 @@ $$;
 
 
 -- schemas/write/fill_stored.sql
--- Fills stored interactions from the batch's rows at some positions, each of another interaction. A row that
--- contradicts the stored one changes nothing, unless its `on_conflict` is 'fill'. Returns position -> receipt.
+-- Fills stored interactions from the batch's rows at some positions, each of another interaction: see
+-- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill' or
+-- 'revise'. Returns position -> receipt.
 create or replace function turnlog.fill_stored(in_project text, rows jsonb, rejected jsonb, positions bigint[]) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -976,24 +1299,37 @@ begin
         offset 0
     ), compared as (
         select s.position, s.facts, s.stored, s.facts ->> 'on_conflict' as on_conflict,
-               -- usually the call is a retry
-               (s.stored).erased_at is null and jsonb_populate_record(s.stored, s.facts - 'created_at') = s.stored as is_same
+               coalesce((s.facts ->> 'created_at')::timestamptz, statement_timestamp()) as received_at,
+               -- usually the call is a retry, which says no more about the answer than what is stored
+               (s.stored).erased_at is null and jsonb_populate_record(s.stored, s.facts - 'created_at') = s.stored
+               and (s.stored).ranks is null and s.facts ?| '{prompt,response,error,status}'
+               and turnlog.status_rank(s.facts ->> 'status', s.facts ->> 'error', s.facts ? 'response')
+                <= turnlog.status_rank((s.stored).status, (s.stored).error, (s.stored).response is not null) as is_same
           from incoming as s
          where (s.stored).id is not null
            and not rejected ? (s.facts ->> 'session_id') -- a long session that is being erased still has some
         offset 0
     ), decided as materialized (
-        select c.position, c.stored,
-               case when c.on_conflict = 'fill' then rule.fills
-                    when c.on_conflict = 'report' or rule.conflicts is not null then null
-                    else rule.fills end as fills,
+        select c.position, c.stored, c.received_at, rule.lost, rule.is_older,
+               case when c.on_conflict = 'report' then null else rule.fills end as fills,
+               -- what the receipt calls filled: not what only the rule needs
+               array(select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) as filled,
                nullif(rule.conflicts || case when c.on_conflict = 'report' then array(
-                   select f from jsonb_object_keys(rule.fills) as f order by f) end, '{}') as differing
+                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing,
+               rule.conflicts is not null and c.on_conflict is distinct from 'fill'
+               and turnlog.is_revision(in_project, (c.stored).session_id, (c.stored).id, i.facts, rule.conflicts) as is_revision
           from compared as c
-         cross join lateral turnlog.fill_rule(
-               case when not c.is_same then to_jsonb(c.stored) end,
-               case when not c.is_same then to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
-                   - '{project,session_id,id,created_at,erased_at}'::text[] end) as rule
+         cross join lateral (
+               select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
+                      - '{project,session_id,id,created_at,erased_at}'::text[] as facts) as i
+         cross join lateral turnlog.interaction_rule(
+               case when not c.is_same then to_jsonb(c.stored) end, case when not c.is_same then i.facts end, c.on_conflict,
+               coalesce((i.facts ->> 'completed_at')::timestamptz, (i.facts ->> 'started_at')::timestamptz,
+                        c.received_at)) as rule
+    ), kept as materialized (
+        select j.position, turnlog.keep_revisions(in_project, (j.stored).session_id, (j.stored).id, j.lost, j.received_at) as revisions
+          from decided as j
+         where j.lost is not null and (j.fills is not null or j.differing is null)
     ), filled as (
         insert into turnlog.ai_interactions as stored
         select m.*
@@ -1003,13 +1339,13 @@ begin
             on conflict (project, session_id, id) do update
            set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
                 time_to_first_token_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
-                cost_usd, participant, reply_to, alternative_to, chosen_at, turn, tags, metadata) = (
+                cost_usd, participant, reply_to, alternative_to, chosen_at, turn, tags, metadata, ranks) = (
                 excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider, excluded.status,
                 excluded.error, excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
                 excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
                 excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
                 excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
-                excluded.turn, excluded.tags, excluded.metadata)
+                excluded.turn, excluded.tags, excluded.metadata, excluded.ranks)
     ), queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, (j.stored).session_id, array_agg((j.stored).id)
@@ -1018,27 +1354,88 @@ begin
          group by (j.stored).session_id
     )
     select jsonb_object_agg(s.position, case
-               when j.fills is not null
-                   then jsonb_build_object('receipt', 'filled', 'fields',
-                            array(select f from jsonb_object_keys(j.fills) as f order by f))
-                        || case when j.differing is not null
-                                then jsonb_build_object('differs', j.differing) else '{}' end
-               when j.differing is not null
-                   then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
-               when j.position is not null
-                   then '{"receipt": "duplicate"}'
-               when rejected ->> (s.facts ->> 'session_id') = 'erased'
+               when j.position is null and rejected ->> (s.facts ->> 'session_id') = 'erased'
                    then '{"receipt": "rejected", "reason": "erased"}'
                -- the row was neither stored nor erased, so another row holds its key
-               else turnlog.key_conflict(in_project,
+               when j.position is null
+                   then turnlog.key_conflict(in_project,
                         (select p ->> 'key' from jsonb_array_elements(rows -> 'sessions') as p
                           where p ->> 'id' = s.facts ->> 'session_id' limit 1),
                         (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
+               when j.is_revision
+                   then '{"receipt": "duplicate", "reason": "older"}'
+               when j.differing is not null and j.fills is null
+                   then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
+               else case
+                        when k.revisions > 0 and s.facts ->> 'on_conflict' = 'revise' or k.revisions > 0 and j.filled = '{}'
+                            then jsonb_build_object('receipt', 'revised', 'fields', j.filled)
+                        when j.filled <> '{}'
+                            then jsonb_build_object('receipt', 'filled', 'fields', j.filled)
+                        else '{"receipt": "duplicate"}' end
+                    || case when j.differing is not null then jsonb_build_object('differs', j.differing) else '{}' end
+                    || case when j.is_older then jsonb_build_object('reason', 'older') else '{}' end
            end)
       into receipts
       from incoming as s
-      left join decided as j on j.position = s.position;
+      left join decided as j on j.position = s.position
+      left join kept as k on k.position = s.position;
     return receipts;
+end
+$$;
+
+
+-- schemas/write/is_revision.sql
+-- Whether what contradicts a stored interaction is kept as one of its revisions: a retry of what was said before.
+create or replace function turnlog.is_revision(
+    in_project text, in_session uuid, in_interaction uuid, incoming jsonb, contradicting text[])
+returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    contradiction constant jsonb := (select jsonb_object_agg(c.name, incoming -> c.name) from unnest(contradicting) as c (name));
+begin
+    return exists (
+        select from turnlog.ai_revisions as r
+         where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction
+           and turnlog.is_contained(contradiction, r.facts));
+end
+$$;
+
+
+-- schemas/write/keep_revisions.sql
+-- Keeps what isn't shown of an interaction: [{facts, said_at}], as turnlog.interaction_rule returns it. What a kept
+-- revision contains isn't kept again; one that goes on where a kept one ends replaces it. Returns how many are new.
+create or replace function turnlog.keep_revisions(
+    in_project text, in_session uuid, in_interaction uuid, lost jsonb, received_at timestamptz)
+returns integer
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    one record;
+    kept turnlog.ai_revisions;
+    created integer := 0;
+begin
+    for one in select l.facts, l.said_at from jsonb_to_recordset(lost) as l (facts jsonb, said_at timestamptz) loop
+        select r.* into kept
+          from turnlog.ai_revisions as r
+         where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction
+           and (turnlog.is_contained(one.facts, r.facts) or turnlog.is_contained(r.facts, one.facts))
+         order by turnlog.is_contained(one.facts, r.facts) desc, r.said_at, r.id
+         limit 1;
+        if not found then
+            insert into turnlog.ai_revisions (project, session_id, interaction_id, facts, said_at, created_at)
+            values (in_project, in_session, in_interaction, one.facts, one.said_at, received_at);
+            created := created + 1;
+        elsif not turnlog.is_contained(one.facts, kept.facts) then
+            update turnlog.ai_revisions as r
+               set facts = kept.facts || one.facts, said_at = greatest(kept.said_at, one.said_at)
+             where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction and r.id = kept.id;
+            created := created + 1;
+        end if;
+    end loop;
+    return created;
 end
 $$;
 
@@ -3348,6 +3745,7 @@ begin
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
         get diagnostics interaction_count = row_count;
+        delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = of_session;
         delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics participant_count = row_count;
         delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = of_session;
@@ -3366,6 +3764,7 @@ begin
         'folder_id', stored.folder_id, 'session_number', stored.session_number,
         'proof', format(
             'select (select count(*) from turnlog.ai_interactions where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
@@ -3408,6 +3807,7 @@ begin
            and not exists (select from turnlog.ai_interactions as i
                             where i.project = in_project and i.session_id = s.id)
          order by s.id);
+    delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = any (erased || touched);
     delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
     get diagnostics participants = row_count;
     delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (erased);
@@ -3463,6 +3863,7 @@ declare
     affected bigint;
     feedback_before bigint;  -- feedback on the sessions being erased
     touched uuid[];  -- sessions whose interactions were blanked
+    blanked_ids uuid[];  -- those interactions
     has_more boolean := true;
     removed jsonb := '{}';
 begin
@@ -3532,13 +3933,15 @@ begin
             with blanked as (
                 update turnlog.ai_interactions as i
                    set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
-                       metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
+                       metadata = null, key = null, participant = null, status = 'completed', ranks = null, erased_at = statement_timestamp()
                  where i.project = in_project collate "C" and i.ctid = any (array(
                        select d.ctid from turnlog.ai_interactions as d
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
-                returning i.session_id
+                returning i.session_id, i.id
             )
-            select count(*), array_agg(distinct b.session_id) into affected, touched from blanked as b;
+            select count(*), array_agg(distinct b.session_id), array_agg(b.id) into affected, touched, blanked_ids from blanked as b;
+            delete from turnlog.ai_revisions as r
+             where r.project = in_project and r.session_id = any (touched) and r.interaction_id = any (blanked_ids);
             perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
             removed := jsonb_build_object('turns', affected);
             delete from turnlog.ai_session_participants as p
@@ -3798,6 +4201,7 @@ begin
         delete from turnlog.ai_search_queue as q where q.project = in_project;
         delete from turnlog.ai_search as s where s.project = in_project;
         delete from turnlog.ai_feedback as f where f.project = in_project;
+        delete from turnlog.ai_revisions as r where r.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
          where s.project = in_project collate "C" and s.ctid = any (array(

@@ -177,6 +177,7 @@ def test_every_sequence_of_calls_matches_the_model(backend: Backend, store: Stor
 
         def empty_log() -> Log:
             connection.execute("delete from turnlog.ai_interactions")
+            connection.execute("delete from turnlog.ai_revisions")
             connection.execute("delete from turnlog.ai_sessions")
             return Log(store, tally)
 

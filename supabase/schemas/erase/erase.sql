@@ -60,6 +60,7 @@ begin
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
         get diagnostics interaction_count = row_count;
+        delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = of_session;
         delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics participant_count = row_count;
         delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = of_session;
@@ -78,6 +79,7 @@ begin
         'folder_id', stored.folder_id, 'session_number', stored.session_number,
         'proof', format(
             'select (select count(*) from turnlog.ai_interactions where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'

@@ -30,6 +30,7 @@ begin
            and not exists (select from turnlog.ai_interactions as i
                             where i.project = in_project and i.session_id = s.id)
          order by s.id);
+    delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = any (erased || touched);
     delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
     get diagnostics participants = row_count;
     delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (erased);

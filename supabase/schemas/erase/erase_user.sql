@@ -40,6 +40,7 @@ declare
     affected bigint;
     feedback_before bigint;  -- feedback on the sessions being erased
     touched uuid[];  -- sessions whose interactions were blanked
+    blanked_ids uuid[];  -- those interactions
     has_more boolean := true;
     removed jsonb := '{}';
 begin
@@ -109,13 +110,15 @@ begin
             with blanked as (
                 update turnlog.ai_interactions as i
                    set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
-                       metadata = null, key = null, participant = null, status = 'completed', erased_at = statement_timestamp()
+                       metadata = null, key = null, participant = null, status = 'completed', ranks = null, erased_at = statement_timestamp()
                  where i.project = in_project collate "C" and i.ctid = any (array(
                        select d.ctid from turnlog.ai_interactions as d
                         where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
-                returning i.session_id
+                returning i.session_id, i.id
             )
-            select count(*), array_agg(distinct b.session_id) into affected, touched from blanked as b;
+            select count(*), array_agg(distinct b.session_id), array_agg(b.id) into affected, touched, blanked_ids from blanked as b;
+            delete from turnlog.ai_revisions as r
+             where r.project = in_project and r.session_id = any (touched) and r.interaction_id = any (blanked_ids);
             perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
             removed := jsonb_build_object('turns', affected);
             delete from turnlog.ai_session_participants as p

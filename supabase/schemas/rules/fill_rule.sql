@@ -1,7 +1,7 @@
 -- The fill rule: compares an incoming record with the stored one. Returns `fills`, the fields that are empty in the
 -- stored record with their new values (null if there are none), and `conflicts`, the names of fields that contradict
 -- it. Tags and metadata gain entries: a new tag or metadata key fills; a metadata key with another value is a conflict,
--- named 'metadata.KEY'. An erased interaction takes nothing: its only conflict is 'erased_at'.
+-- named 'metadata.KEY'.
 create or replace function turnlog.fill_rule(stored jsonb, incoming jsonb, out fills jsonb, out conflicts text[])
 language plpgsql immutable
 set search_path = ''
@@ -12,10 +12,6 @@ declare
     stored_value jsonb;
     merged jsonb;
 begin
-    if stored ->> 'erased_at' is not null and stored ? 'prompt' then
-        conflicts := '{erased_at}';
-        return;
-    end if;
     for field, value in select s.key, s.value from jsonb_each(incoming) as s where s.value not in ('null', '[]', '{}') loop
         stored_value := nullif(stored -> field, 'null');
         if stored_value = value then

@@ -28,6 +28,7 @@ create table if not exists turnlog.ai_interactions (
     turn            bigint,                         -- the caller's own counter
     tags            text[],
     metadata        jsonb,
+    ranks           jsonb,                          -- of what some fields come from: see turnlog.interaction_rule
     created_at      timestamptz not null,           -- when the service first received it
     erased_at       timestamptz,                    -- set: an erased user's interaction in another session
     constraint ai_interactions_pkey primary key (project, session_id, id),
@@ -38,7 +39,8 @@ create table if not exists turnlog.ai_interactions (
     constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
     constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
     constraint ai_interactions_status_check check (status in ('pending', 'completed', 'failed', 'abandoned')),
-    constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object')
+    constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object'),
+    constraint ai_interactions_ranks_check check (jsonb_typeof(ranks) = 'object')
 );
 
 -- A second line of defence, as for sessions. A composite key may be longer than an index entry: it has none then.

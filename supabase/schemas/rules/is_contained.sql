@@ -1,0 +1,12 @@
+-- Whether facts that aren't shown of an interaction, field -> value, are all part of others: equal, or an earlier state
+-- of a response.
+create or replace function turnlog.is_contained(facts jsonb, others jsonb) returns boolean
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select not exists (
+        select from jsonb_each(facts - 'status'::text) as f
+         where (f.value = others -> f.key
+                or f.key = 'response' and turnlog.grows(turnlog.as_messages(f.value),
+                                                        turnlog.as_messages(others -> f.key))) is not true)
+$$;
