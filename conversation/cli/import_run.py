@@ -156,12 +156,13 @@ def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
 
 def _summary(tally: Tally, sessions_created: int, seconds: float) -> str:
     """Return the counts as a table, and the rate."""
-    header = "".join(f"{outcome:>12}" for outcome in _OUTCOMES)
+    outcomes = [name for name in _OUTCOMES if name != "revised" or any(kind[name] for kind in tally.kinds.values())]
+    header = "".join(f"{outcome:>12}" for outcome in outcomes)
     lines = [f"{'':12}{header}"]
     for kind, counts in tally.kinds.items():
         if kind not in _ALWAYS_SHOWN and not counts:
             continue
-        lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in _OUTCOMES))
+        lines.append(f"{kind:12}" + "".join(f"{counts[outcome]:>12,}" for outcome in outcomes))
     if implicit := sessions_created - tally.kinds["sessions"]["created"]:
         lines.append(f"{implicit:,} sessions created for interactions whose session wasn't there")
     if tally.unreadable:

@@ -98,7 +98,7 @@ def test_items_with_one_key_are_told_of_each_other_before_the_store_is_asked(cli
         ({"metadata": {"a": 5}}, {"metadata": {"a": 5.0}}, []),
         ({"metadata": {}, "tags": []}, {}, []),
         ({"started_at": "2026-11-21T07:00:00+01:00"}, {"started_at": "2026-11-21T06:00:00Z"}, []),
-        ({"status": "pending"}, {}, []),
+        ({"status": "pending"}, {}, ["status"]),  # one grows, one is complete
         ({"metadata": {"a": [1]}}, {"metadata": {"a": [True]}}, ["metadata.a"]),
         ({"metadata": {"a": None}}, {}, ["metadata.a"]),
         ({"metadata": {"a": {"b": 1}}}, {"metadata": {"a": {"b": 1, "c": 1}}}, ["metadata.a"]),

@@ -4,9 +4,9 @@ What doesn't depend on the order, as long as the statements about a record agree
 tags as a set, its metadata, whether a session was created by name, and that there is one row. Statements about an
 interaction agree if none is a conflict: an answer that grows, a status that moves on and attempts that fail do. What is
 decided by who arrives first: `created_at` (so the place of interactions that have neither `turn` nor `started_at`),
-the order in which tags are shown, and of statements that contradict each other which is kept. A statement counts as a whole: one
-that contradicts adds nothing, so for those records the rows are the model's, told the statements as they arrived.
-Each statement that is turned away is told so, or is a dead letter.
+the order in which tags are shown, and of statements that contradict each other which is kept. A statement counts as a
+whole: one that contradicts adds nothing, so for those records the rows are the model's, told the statements as they
+arrived. Each statement that is turned away is told so, or is a dead letter.
 """
 
 import json

@@ -173,7 +173,7 @@ begin
     new_status := case when has_response or coalesce(incoming ->> 'status', nullif(incoming ->> 'error', '')) is not null
                        then greatest(stored_status, status) else stored_status end;
     is_older := is_older or incoming ->> 'status' is not null and status < stored_status;
-    if conflicts <> '{}' and on_conflict is distinct from 'fill' then
+    if conflicts <> '{}' and coalesce(on_conflict, 'keep') not in ('fill', 'report') then
         fills := null;
         return;
     end if;
