@@ -11,9 +11,8 @@ from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "revised", "conflict", "rejected", "spooled"]
 #: How a row changes an interaction that is stored already: `keep` fills empty fields unless another field contradicts,
-#: `fill` fills them in any case, `report` changes nothing; `revise` shows what was said last and keeps the rest as
-#: revisions. See turnlog.write.
-OnConflict = Literal["keep", "report", "fill", "revise"]
+#: `fill` fills them in any case, `report` changes nothing. See turnlog.write.
+OnConflict = Literal["keep", "report", "fill"]
 Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
 

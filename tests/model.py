@@ -293,8 +293,7 @@ class Model:
             receipt = rule.merge()
             revisions = session.revisions.setdefault(own.id, [])
             if receipt[0] == "conflict":
-                contradicting = {name: facts.get(name) for name in receipt[1]}
-                return DUPLICATE if any(_contains(kept, contradicting) for kept in revisions) else receipt
+                return receipt
             is_kept = [_keep(revisions, lost) for lost in rule.lost]
             return ("revised", frozenset()) if any(is_kept) and receipt == DUPLICATE else receipt
         session.interactions[own.id] = facts | {"created_at": received_at}

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
@@ -14,7 +14,7 @@ from conversation.api.interactions import InteractionPlan, InteractionReceipt, W
 from conversation.api.openapi import describe
 from conversation.api.schemas import ResponseModel
 from logging_store import write_pipeline
-from logging_store.batches import Outcome
+from logging_store.batches import OnConflict, Outcome
 from logging_store.records.models import Interaction
 from logging_store.records.values import KeyFields
 from logging_store.repository import WriteResult
@@ -34,7 +34,7 @@ class InteractionBatch(BaseModel):
     interactions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
     key_fields: KeyFields | None = None
     on_conflict: Annotated[
-        Literal["keep", "report", "fill"],
+        OnConflict,
         Field(
             description="If an interaction is stored already: `keep` fills empty fields unless another one "
             "contradicts, `report` changes nothing, `fill` fills empty fields even then."

@@ -169,7 +169,7 @@ class Interaction(Record):
             if self.key is None and self.interaction_id is None:
                 raise PydanticCustomError("empty", "An interaction needs a prompt, a response, an error or a status")
             if not self.python_fields().keys() - {"session_id", "interaction_id", "key"}:
-                raise PydanticCustomError("empty", "An interaction needs a field besides its ids")
+                raise PydanticCustomError("empty", "An interaction needs more than its ids")
         if self.key is not None and self.interaction_id is not None:
             raise PydanticCustomError(
                 "two_names", "The id derives from the key; send one of key and interaction_id", {"path": ("key",)}

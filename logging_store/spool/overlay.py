@@ -1,7 +1,7 @@
 """Merges spooled rows into what the store returns, so that readers see their own writes during an outage.
 
 These functions follow the rules of turnlog.write: a stored value wins over a spooled one, an earlier spooled one over a
-later one. Whatever contains a spooled value is marked `spooled`.
+later one, and the further answer over both. Whatever contains a spooled value is marked `spooled`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,6 +25,11 @@ _EMPTY_INTERACTION: Row = dict.fromkeys(
     )
 )  # fmt: skip
 _STATES_IN_ORDER = (None, *get_args(ParticipantState))
+_STATUSES_IN_ORDER = ("pending", "abandoned", "failed", "completed")
+_OF_ANSWER = (
+    "response", "error", "finish_reason", "completed_at", "latency_ms", "time_to_first_token_ms", "output_tokens",
+    "reasoning_tokens", "cost_usd",
+)  # fmt: skip
 _EMPTY_SESSION: Row = dict.fromkeys(
     (
         "session_id", "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at",
@@ -58,12 +63,27 @@ def merge_interaction(spooled: list[Row], stored: ops.Interaction | None = None)
             "metadata": {},
         }
     )
-    own_status = stored["status"] if stored and stored["status"] not in {"pending", "completed"} else None
-    row = _fill(row, spooled)
-    row["status"] = own_status or next((each["status"] for each in spooled if each.get("status")), None)
-    if row["status"] is None:
-        row["status"] = "failed" if row["error"] else "completed" if row["response"] is not None else "pending"
+    row["status"] = stored["status"] if stored else "pending"
+    for each in spooled:
+        row = _with_answer(_fill(row, [each]), each, row["response"])
     return cast("ops.Interaction", row | {"spooled": True})
+
+
+def _with_answer(row: Row, spooled: Row, before: Any) -> Row:
+    """Return a row with what a further spooled record says of the answer: roughly turnlog.interaction_rule.
+
+    `before`: the response that was known before. A list of messages that has grown is shown once it is delivered.
+    """
+    response, error = spooled.get("response"), spooled.get("error")
+    status = spooled.get("status") or ("failed" if error else "completed" if response is not None else None)
+    if status is None:
+        return row
+    steps = _STATUSES_IN_ORDER.index(status) - _STATUSES_IN_ORDER.index(row["status"])
+    has_grown = isinstance(response, str) and isinstance(before, str) and response.startswith(before)
+    if steps > 0 or (steps == 0 and has_grown):
+        said = {name: spooled[name] for name in _OF_ANSWER if spooled.get(name) not in (None, "")}
+        return row | said | {"status": status}
+    return row
 
 
 def merge_participants(

@@ -333,7 +333,7 @@ create table if not exists turnlog.ai_projects (
 
 
 -- schemas/tables/revisions.sql
--- What was said of an interaction and isn't shown: an answer that another one replaced, an attempt that failed.
+-- What was said of an interaction and isn't shown: attempts, and answers that a further one replaced.
 create table if not exists turnlog.ai_revisions (
     project        text        not null,
     session_id     uuid        not null,
@@ -607,7 +607,6 @@ $$;
 -- - Failed and abandoned ones are attempts: they contradict nothing that comes of another one. Of two attempts the one
 --   said last is shown. What is known of the call (model, provider, input tokens) gives way to what a record says that
 --   is no attempt, and the interaction began with the first.
--- - With `on_conflict` 'revise' what else contradicts is shown as it was said last.
 --
 -- Takes `said_at`, when the incoming record was said. Returns `fills`: fields with their new values, null if nothing
 -- changes; `conflicts`: names of contradicting fields, null if there are none; `is_older`: the stored record is further;
@@ -628,7 +627,6 @@ declare
     of_call constant text[] := '{started_at,model,provider,input_tokens,cached_input_tokens,cache_write_tokens}';
     names constant text[] := '{pending,abandoned,failed,completed}';
     attempts constant integer[] := '{1,2}';
-    revises constant boolean := coalesce(on_conflict = 'revise', false);
     has_response constant boolean := coalesce(jsonb_typeof(incoming -> 'response'), 'null') <> 'null';
     is_answered constant boolean := coalesce(jsonb_typeof(stored -> 'response'), 'null') <> 'null';
     is_alone constant boolean := not has_response and coalesce(incoming ->> 'status', incoming ->> 'error') is null
@@ -649,14 +647,16 @@ declare
     field text;
     value jsonb;
     stored_value jsonb;
-    merged jsonb;
     rank jsonb;             -- of the stored value
     rank_status integer;
     own_status integer;     -- of the incoming value
     rank_length integer;
     rank_said_at timestamptz;
     comparison integer;     -- 1: the incoming value has its say, -1: the stored one, 0: they contradict each other
-    is_text boolean;
+    is_of_attempt boolean;  -- one of the two values is an attempt's
+    has_grown boolean;      -- the stored response is an earlier state of the incoming one
+    is_earlier boolean;     -- the other way round
+    is_text boolean;        -- it is kept if it isn't shown
     displaced jsonb := '{}';    -- field -> stored value
     displaced_at timestamptz;
     outranked jsonb := '{}';    -- field -> incoming value
@@ -684,18 +684,14 @@ begin
             continue;
         elsif stored_value is null or field = 'error' and stored_value = '""' then
             comparison := 1;
-            rank_status := null;
         elsif stored_value = value then
             comparison := null;
         elsif field in ('tags', 'metadata') then
             select f.fills, coalesce(f.conflicts, '{}') into changed, contradicting
               from turnlog.fill_rule(jsonb_build_object(field, stored_value), jsonb_build_object(field, value)) as f;
-            if contradicting = '{}' or not revises then
-                fills := fills || coalesce(changed, '{}');
-                conflicts := conflicts || contradicting;
-                continue;
-            end if;
-            comparison := 0;
+            fills := fills || coalesce(changed, '{}');
+            conflicts := conflicts || contradicting;
+            continue;
         else
             comparison := 0;
         end if;
@@ -708,32 +704,36 @@ begin
         end if;
         rank_length := coalesce((rank ->> 1)::integer, case when rank_status = row_status then row_length end);
         rank_said_at := coalesce((rank ->> 2)::timestamptz, row_said_at);
+        is_of_attempt := own_status = any (attempts) or rank_status = any (attempts);
 
-        if comparison = 0 and field = 'started_at' and (revises or own_status = any (attempts) or rank_status = any (attempts)) then
+        if comparison = 0 and field = 'started_at' and is_of_attempt then
             -- it began with the first attempt
             comparison := case when (value #>> '{}')::timestamptz < (stored_value #>> '{}')::timestamptz then 1 else -1 end;
         elsif comparison = 0 then
-            if field = any (of_answer)
-               or field = any (of_call) and (own_status = any (attempts) or rank_status = any (attempts)) then
-                comparison := sign(own_status - rank_status);
-                if comparison = 0 and own_status <> all (attempts) then
-                    if field = 'response' then
-                        comparison := case
-                            when turnlog.grows(turnlog.as_messages(stored_value), turnlog.as_messages(value)) then 1
-                            when turnlog.grows(turnlog.as_messages(value), turnlog.as_messages(stored_value)) then -1
-                            else 0 end;
-                    elsif field = any (of_answer) then
-                        comparison := coalesce(sign(own_length - rank_length), 0);
-                    end if;
-                end if;
+            if field <> all (of_answer) and not (field = any (of_call) and is_of_attempt) then
+                conflicts := conflicts || field;
+                continue;
             end if;
-            if comparison = 0 and (revises or own_status = rank_status and own_status = any (attempts)
-                                   and (field = any (of_answer) or field = any (of_call))) then
+            if field = 'response' then
+                has_grown := turnlog.grows(turnlog.as_messages(stored_value), turnlog.as_messages(value));
+                is_earlier := turnlog.grows(turnlog.as_messages(value), turnlog.as_messages(stored_value));
+            else
+                has_grown := false;
+                is_earlier := false;
+            end if;
+            if own_status <> rank_status then
+                comparison := sign(own_status - rank_status);
+                is_text := field in ('response', 'error');
+            elsif is_of_attempt then
                 comparison := case when (said_at, value::text collate "C") > (rank_said_at, stored_value::text collate "C")
                                    then 1 else -1 end;
+                is_text := true; -- what another attempt said is kept, whatever it is
+            elsif field = 'response' then
+                comparison := case when has_grown then 1 when is_earlier then -1 else 0 end;
                 is_text := true;
             else
-                is_text := field in ('response', 'error');
+                comparison := coalesce(sign(own_length - rank_length), 0);
+                is_text := field = 'error';
             end if;
             if comparison = 0 then
                 conflicts := conflicts || field;
@@ -741,30 +741,24 @@ begin
             elsif comparison > 0 then
                 displaced := displaced || jsonb_build_object(field, stored_value);
                 displaced_at := greatest(displaced_at, rank_said_at);
-                loses_text := loses_text or is_text and not (field = 'response' and turnlog.grows(
-                    turnlog.as_messages(stored_value), turnlog.as_messages(value)));
+                loses_text := loses_text or is_text and not has_grown;
             else
                 is_older := true;
                 outranked := outranked || jsonb_build_object(field, value);
-                outranks_text := outranks_text or is_text and not (field = 'response' and turnlog.grows(
-                    turnlog.as_messages(value), turnlog.as_messages(stored_value)));
+                outranks_text := outranks_text or is_text and not is_earlier;
             end if;
         end if;
-        merged := case when field = 'metadata' and comparison > 0 then coalesce(stored_value, '{}') || value
-                       when field = 'metadata' then value || stored_value
-                       else value end;
-        if comparison > 0 or field = 'metadata' and merged <> stored_value then
-            fills := fills || jsonb_build_object(field, merged);
+        if comparison > 0 then
+            fills := fills || jsonb_build_object(field, value);
         end if;
         -- the rank of the value that is stored now
         if comparison > 0 or comparison is null and (
                (field = any (of_answer) or field = any (of_call))
                and (own_status > rank_status
                     or own_status = rank_status and case when own_status = any (attempts) then said_at > rank_said_at
-                                                         else own_length > rank_length end)
-               or revises and said_at > rank_said_at) then
+                                                         else own_length > rank_length end)) then
             new_ranks := new_ranks || jsonb_build_object(field, jsonb_build_array(
-                own_status, own_length, case when revises or status = any (attempts) then said_at end));
+                own_status, own_length, case when status = any (attempts) then said_at end));
         end if;
     end loop;
 
@@ -786,7 +780,7 @@ begin
         fills := null;
     else
         -- ranks that are those of the row itself are left out
-        new_length := case when coalesce((coalesce(new_ranks, '{}') #>> '{response,0}')::integer,
+        new_length := case when coalesce((new_ranks #>> '{response,0}')::integer,
                                          (ranks #>> '{response,0}')::integer, row_status) = new_status
                            then case when fills ? 'response' then own_length
                                      else length(turnlog.as_messages(stored -> 'response')::text) end end;
@@ -796,9 +790,7 @@ begin
                            case when f.field = any (of_call) and row_status <> all (attempts) then 3 else row_status end,
                            row_length, case when row_status = any (attempts) then row_said_at end)) as rank
                   from jsonb_object_keys(changed) as f (field)
-                 where changed ->> f.field is not null
-                   and (f.field = any (of_answer) or f.field = any (of_call) or new_ranks #>> array[f.field, '2'] is not null
-                        or ranks ? f.field)) as r
+                 where f.field = any (of_answer || of_call) and changed -> f.field <> 'null') as r
          where r.rank ->> 2 is not null
             or r.field = any (of_answer)
                and ((r.rank ->> 0)::integer <> new_status or (r.rank ->> 1)::integer <> new_length)
@@ -1278,8 +1270,8 @@ $$;
 
 -- schemas/write/fill_stored.sql
 -- Fills stored interactions from the batch's rows at some positions, each of another interaction: see
--- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill' or
--- 'revise'. Returns position -> receipt.
+-- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill'.
+-- Returns position -> receipt.
 create or replace function turnlog.fill_stored(in_project text, rows jsonb, rejected jsonb, positions bigint[]) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -1310,14 +1302,13 @@ begin
            and not rejected ? (s.facts ->> 'session_id') -- a long session that is being erased still has some
         offset 0
     ), decided as materialized (
-        select c.position, c.stored, c.received_at, rule.lost, rule.is_older,
+        select c.position, c.stored, c.received_at, rule.is_older,
+               case when c.on_conflict is distinct from 'report' then rule.lost end as lost,
                case when c.on_conflict = 'report' then null else rule.fills end as fills,
                -- what the receipt calls filled: not what only the rule needs
                array(select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) as filled,
                nullif(rule.conflicts || case when c.on_conflict = 'report' then array(
-                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing,
-               rule.conflicts is not null and c.on_conflict is distinct from 'fill'
-               and turnlog.is_revision(in_project, (c.stored).session_id, (c.stored).id, i.facts, rule.conflicts) as is_revision
+                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing
           from compared as c
          cross join lateral (
                select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
@@ -1362,15 +1353,13 @@ begin
                         (select p ->> 'key' from jsonb_array_elements(rows -> 'sessions') as p
                           where p ->> 'id' = s.facts ->> 'session_id' limit 1),
                         (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
-               when j.is_revision
-                   then '{"receipt": "duplicate", "reason": "older"}'
                when j.differing is not null and j.fills is null
                    then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
                else case
-                        when k.revisions > 0 and s.facts ->> 'on_conflict' = 'revise' or k.revisions > 0 and j.filled = '{}'
-                            then jsonb_build_object('receipt', 'revised', 'fields', j.filled)
                         when j.filled <> '{}'
                             then jsonb_build_object('receipt', 'filled', 'fields', j.filled)
+                        when k.revisions > 0
+                            then '{"receipt": "revised"}'
                         else '{"receipt": "duplicate"}' end
                     || case when j.differing is not null then jsonb_build_object('differs', j.differing) else '{}' end
                     || case when j.is_older then jsonb_build_object('reason', 'older') else '{}' end
@@ -1380,25 +1369,6 @@ begin
       left join decided as j on j.position = s.position
       left join kept as k on k.position = s.position;
     return receipts;
-end
-$$;
-
-
--- schemas/write/is_revision.sql
--- Whether what contradicts a stored interaction is kept as one of its revisions: a retry of what was said before.
-create or replace function turnlog.is_revision(
-    in_project text, in_session uuid, in_interaction uuid, incoming jsonb, contradicting text[])
-returns boolean
-language plpgsql stable
-set search_path = ''
-as $$
-declare
-    contradiction constant jsonb := (select jsonb_object_agg(c.name, incoming -> c.name) from unnest(contradicting) as c (name));
-begin
-    return exists (
-        select from turnlog.ai_revisions as r
-         where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction
-           and turnlog.is_contained(contradiction, r.facts));
 end
 $$;
 

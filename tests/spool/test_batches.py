@@ -59,6 +59,7 @@ def test_a_delivered_batch_gives_the_same_rows_as_a_direct_write(
     expected = rows(database)
     with psycopg.connect(database) as connection:
         connection.execute("delete from turnlog.ai_interactions")
+        connection.execute("delete from turnlog.ai_revisions")
 
     send(client, "keep", *stored)
     inner.away = AWAY

@@ -1,4 +1,4 @@
--- What was said of an interaction and isn't shown: an answer that another one replaced, an attempt that failed.
+-- What was said of an interaction and isn't shown: attempts, and answers that a further one replaced.
 create table if not exists turnlog.ai_revisions (
     project        text        not null,
     session_id     uuid        not null,

@@ -1,6 +1,6 @@
 -- Fills stored interactions from the batch's rows at some positions, each of another interaction: see
--- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill' or
--- 'revise'. Returns position -> receipt.
+-- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill'.
+-- Returns position -> receipt.
 create or replace function turnlog.fill_stored(in_project text, rows jsonb, rejected jsonb, positions bigint[]) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -31,14 +31,13 @@ begin
            and not rejected ? (s.facts ->> 'session_id') -- a long session that is being erased still has some
         offset 0
     ), decided as materialized (
-        select c.position, c.stored, c.received_at, rule.lost, rule.is_older,
+        select c.position, c.stored, c.received_at, rule.is_older,
+               case when c.on_conflict is distinct from 'report' then rule.lost end as lost,
                case when c.on_conflict = 'report' then null else rule.fills end as fills,
                -- what the receipt calls filled: not what only the rule needs
                array(select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) as filled,
                nullif(rule.conflicts || case when c.on_conflict = 'report' then array(
-                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing,
-               rule.conflicts is not null and c.on_conflict is distinct from 'fill'
-               and turnlog.is_revision(in_project, (c.stored).session_id, (c.stored).id, i.facts, rule.conflicts) as is_revision
+                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing
           from compared as c
          cross join lateral (
                select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
@@ -83,15 +82,13 @@ begin
                         (select p ->> 'key' from jsonb_array_elements(rows -> 'sessions') as p
                           where p ->> 'id' = s.facts ->> 'session_id' limit 1),
                         (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
-               when j.is_revision
-                   then '{"receipt": "duplicate", "reason": "older"}'
                when j.differing is not null and j.fills is null
                    then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
                else case
-                        when k.revisions > 0 and s.facts ->> 'on_conflict' = 'revise' or k.revisions > 0 and j.filled = '{}'
-                            then jsonb_build_object('receipt', 'revised', 'fields', j.filled)
                         when j.filled <> '{}'
                             then jsonb_build_object('receipt', 'filled', 'fields', j.filled)
+                        when k.revisions > 0
+                            then '{"receipt": "revised"}'
                         else '{"receipt": "duplicate"}' end
                     || case when j.differing is not null then jsonb_build_object('differs', j.differing) else '{}' end
                     || case when j.is_older then jsonb_build_object('reason', 'older') else '{}' end
