@@ -11,6 +11,7 @@ from logging_store.records.models import (
     Feedback,
     Folder,
     Interaction,
+    InteractionStatus,
     Participant,
     Plan,
     Record,
@@ -155,8 +156,8 @@ class RowBuilder:
                 row[name] = identity.interaction(self.project, session.id, other).id
         if self._on_conflict != "keep":  # the default, which rows leave out
             row["on_conflict"] = self._on_conflict
-        if interaction.status == "pending" and interaction.response is None and not interaction.error:
-            del row["status"]  # it is pending anyway
+        if interaction.status == _derived_status(interaction):
+            row.pop("status", None)
         return RecordRow("interactions", row, None, session, own, interaction.key is not None)
 
     def _feedback(self, feedback: Feedback, received_at: datetime) -> RecordRow:
@@ -190,6 +191,13 @@ def session_identity(project: str, session: Session) -> Identity:
         folder = identity.folder(project, session.folder_id)
         return identity.numbered_session(project, folder.id, session.session_number)
     return identity.session(project, session.session_id)
+
+
+def _derived_status(interaction: Interaction) -> InteractionStatus:
+    """Return the status that an interaction has without one; the store keeps no other."""
+    if interaction.error:
+        return "failed"
+    return "pending" if interaction.response is None else "completed"
 
 
 def _is_implicit(record: Record) -> bool:

@@ -95,17 +95,16 @@ class AnswerRule:
         if self.conflicts:
             return "conflict", frozenset(self.conflicts)
         new = {**self.stored, **self.fills}
-        status = _STATUSES.index(_status(self.stored))
+        before = status = _STATUSES.index(_status(self.stored))
         if self.sent.get("status") or self.sent.get("error") or "response" in self.sent:
             status = max(status, self.rank.status)
-        if self.stored.get("status") != _STATUSES[status] and (
-            self.stored.get("status") or _STATUSES[status] != _derived_status(new)
-        ):
-            self.fills["status"] = _STATUSES[status]
-        for name in (self.fills.keys() - {"status", "tags", "metadata"}) | self.raised:
+        stated = None if _STATUSES[status] == _derived_status(new) else _STATUSES[status]
+        is_changed, self.stored["status"] = stated != self.stored.get("status"), stated
+        for name in (self.fills.keys() - {"tags", "metadata"}) | self.raised:
             self.ranks[name] = self.rank_of(name)
         self.stored.update(self.fills)
-        return ("filled", frozenset(self.fills)) if self.fills else DUPLICATE
+        filled = self.fills.keys() | ({"status"} if is_changed and status != before else set())
+        return ("filled", frozenset(filled)) if filled else DUPLICATE
 
     def _merge_field(self, name: str, value: Any) -> None:
         known = self.stored.get(name)
@@ -142,10 +141,7 @@ class AnswerRule:
 
     def _is_longer(self, name: str) -> bool | None:
         """Return whether this record's response is longer than the one that a value came with; None if neither is."""
-        theirs = self.ranks[name].length
-        if theirs is None and "response" in self.stored and self.ranks["response"].status == self.ranks[name].status:
-            theirs = _length(self.stored["response"])
-        own = self.rank.length
+        own, theirs = self.rank.length, self.ranks[name].length
         if self.rank.status != self.ranks[name].status or theirs is None or own is None or theirs == own:
             return None
         return own > theirs
@@ -282,8 +278,8 @@ class Model:
             return REJECTED
         own = identity.interaction(self.project, session.id, sent.interaction_id)
         facts = _sent_fields(sent) | ({"key": own.key} if own.key else {})
-        if facts.get("status") == "pending" and sent.response is None and not sent.error:
-            del facts["status"]  # it is pending anyway
+        if facts.get("status") == _derived_status(facts):
+            del facts["status"]  # it follows from the rest
         for name, other in (("reply_to", sent.reply_to), ("alternative_to", sent.alternative_to)):
             if other:
                 facts[name] = identity.interaction(self.project, session.id, other).id

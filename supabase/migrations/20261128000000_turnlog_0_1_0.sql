@@ -609,14 +609,14 @@ $$;
 --   is no attempt, and the interaction began with the first.
 --
 -- Takes `said_at`, when the incoming record was said. Returns `fills`: fields with their new values, null if nothing
--- changes; `conflicts`: names of contradicting fields, null if there are none; `is_older`: the stored record is further;
+-- changes; `filled`: those that the receipt names; `conflicts`: names of contradicting fields, null if there are none; `is_older`: the stored record is further;
 -- `lost`: [{facts, said_at}], what isn't shown any more, or never is, and isn't contained in what is.
 --
 -- In which order records arrive doesn't matter. That takes to know how far the record was that a field comes from:
 -- `ranks` has, by field, [status, length of the response, when it was said], where that isn't the row's own.
 create or replace function turnlog.interaction_rule(
     stored jsonb, incoming jsonb, on_conflict text, said_at timestamptz,
-    out fills jsonb, out conflicts text[], out is_older boolean, out lost jsonb)
+    out fills jsonb, out filled text[], out conflicts text[], out is_older boolean, out lost jsonb)
 language plpgsql immutable
 set search_path = ''
 set timezone = 'UTC'
@@ -664,6 +664,7 @@ declare
     outranks_text boolean := false; -- a text of `outranked`
     new_ranks jsonb := '{}';
     new_status integer;
+    status_name text;
     new_length integer;
     changed jsonb;
     contradicting text[];
@@ -702,7 +703,7 @@ begin
             rank_status := case when rank_status = any (attempts) then rank_status else 3 end;
             own_status := case when status = any (attempts) then status else 3 end;
         end if;
-        rank_length := coalesce((rank ->> 1)::integer, case when rank_status = row_status then row_length end);
+        rank_length := case when rank is not null then (rank ->> 1)::integer when rank_status = row_status then row_length end;
         rank_said_at := coalesce((rank ->> 2)::timestamptz, row_said_at);
         is_of_attempt := own_status = any (attempts) or rank_status = any (attempts);
 
@@ -770,12 +771,14 @@ begin
         return;
     end if;
 
+    -- a status that follows from the rest isn't stored, so that the same row results in whichever way it became known
     changed := stored || fills;
-    if names[new_status + 1] is distinct from stored ->> 'status'
-       and (stored ->> 'status' is not null
-            or new_status <> turnlog.status_rank(null, changed ->> 'error', is_answered or has_response)) then
-        fills := fills || jsonb_build_object('status', names[new_status + 1]);
+    status_name := case when new_status <> turnlog.status_rank(null, changed ->> 'error', is_answered or has_response)
+                        then names[new_status + 1] end;
+    if status_name is distinct from stored ->> 'status' then
+        fills := fills || jsonb_build_object('status', status_name);
     end if;
+    filled := array(select f from jsonb_object_keys(fills) as f where f <> 'status' or new_status <> stored_status order by f);
     if fills = '{}' and new_ranks = '{}' then
         fills := null;
     else
@@ -793,7 +796,7 @@ begin
                  where f.field = any (of_answer || of_call) and changed -> f.field <> 'null') as r
          where r.rank ->> 2 is not null
             or r.field = any (of_answer)
-               and ((r.rank ->> 0)::integer <> new_status or (r.rank ->> 1)::integer <> new_length)
+               and ((r.rank ->> 0)::integer <> new_status or (r.rank ->> 1)::integer is distinct from new_length)
             or r.field = any (of_call)
                and (r.rank ->> 0)::integer <> case when new_status = any (attempts) then new_status else 3 end;
         if new_ranks is distinct from nullif(stored -> 'ranks', 'null') then
@@ -1305,10 +1308,7 @@ begin
         select c.position, c.stored, c.received_at, rule.is_older,
                case when c.on_conflict is distinct from 'report' then rule.lost end as lost,
                case when c.on_conflict = 'report' then null else rule.fills end as fills,
-               -- what the receipt calls filled: not what only the rule needs
-               array(select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) as filled,
-               nullif(rule.conflicts || case when c.on_conflict = 'report' then array(
-                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing
+               rule.filled, nullif(rule.conflicts || case when c.on_conflict = 'report' then rule.filled end, '{}') as differing
           from compared as c
          cross join lateral (
                select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))

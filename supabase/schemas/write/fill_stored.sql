@@ -34,10 +34,7 @@ begin
         select c.position, c.stored, c.received_at, rule.is_older,
                case when c.on_conflict is distinct from 'report' then rule.lost end as lost,
                case when c.on_conflict = 'report' then null else rule.fills end as fills,
-               -- what the receipt calls filled: not what only the rule needs
-               array(select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) as filled,
-               nullif(rule.conflicts || case when c.on_conflict = 'report' then array(
-                   select f from jsonb_object_keys(rule.fills - 'ranks'::text) as f order by f) end, '{}') as differing
+               rule.filled, nullif(rule.conflicts || case when c.on_conflict = 'report' then rule.filled end, '{}') as differing
           from compared as c
          cross join lateral (
                select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
