@@ -8,7 +8,8 @@ from flask import Flask
 
 from conversation import access, pages, refusals
 from conversation.access import limits
-from conversation.api import application, openapi, problems, routes
+from conversation.api import application, audit, openapi, own_prices, problems, routes
+from conversation.api.pricing import Prices
 from conversation.archive import user_export
 from conversation.cli import flask_commands
 from conversation.pages.menu import PAGES
@@ -31,6 +32,9 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.config["MAX_CONTENT_LENGTH"] = limits.MAX_BODY
     app.json = application.JsonWriter(app)
     app.extensions["turnlog_settings"] = settings
+    app.extensions["turnlog_prices"] = Prices(
+        own_prices.read(settings.turnlog_prices) if settings.turnlog_prices else ()
+    )
     app.extensions["turnlog_stack"] = stack
     app.extensions["turnlog_database"] = stack.database
     app.extensions["conversation_repository"] = stack.repository
@@ -47,4 +51,6 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     for module in _MODULES:
         app.register_blueprint(module.blueprint)
     openapi.register(app)
+    if settings.turnlog_audit_reads:
+        audit.register(app)
     return app

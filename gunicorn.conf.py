@@ -11,9 +11,15 @@ import os
 import sys
 from typing import Any
 
+# what app.py imports, too: a worker that starts is ready sooner, and at a reload nobody serves until it is
+import conversation.api.openapi
+import conversation.api.routes
+import conversation.archive.user_export
+import conversation.pages.menu  # noqa: F401
 from conversation.cli.main import how_to_call
 from conversation.keys.key_registry import FIRST_KEY, KeyRegistry
 from conversation.server import ports
+from conversation.server.succession import Succession
 from conversation.server.worker import CLIENT_TIMEOUT_S
 from conversation.settings import Settings, is_loopback
 from conversation.stack import create_database_store
@@ -22,6 +28,7 @@ from logging_store.errors import StoreUnavailable, TurnlogError
 from logging_store.metrics import ledger
 from logging_store.postgres import migrations
 from logging_store.postgres.function_store import FunctionStore
+from logging_store.spool import others
 from logging_store.store import Store
 
 try:
@@ -59,14 +66,22 @@ def on_starting(server: Any) -> None:
     except TurnlogError as error:
         server.log.error("turnlog: %s", error)  # noqa: TRY400 - a sentence, not a traceback
         sys.exit(1)
+    server.succession = Succession()
 
 
-def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
+def on_reload(server: Any) -> None:
+    server.succession.begin()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
     worker.ledger, worker.ledger_slot = _ledger, _ledger.take_slot()
+    worker.succession, worker.generation = server.succession, server.succession.current
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     worker.ledger.counters.join(worker.ledger_slot)
+    if _settings.turnlog_proxies:
+        worker.connections.most = None  # all of them come from the proxy, which bounds its own
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
@@ -83,6 +98,7 @@ def post_worker_init(worker: Any) -> None:
         store.start()
     for indexing in _of_turnlog(worker, "turnlog_indexing"):
         indexing.start()
+    worker.succession.announce(worker.generation)
 
 
 def pre_request(worker: Any, request: Any) -> None:  # noqa: ARG001
@@ -135,7 +151,7 @@ def _prepare_database(log: logging.Logger) -> None:
     try:
         if _settings.database_url:
             _migrate(_settings.database_url.get_secret_value(), log)
-        store.ping()
+        _settings.spool_folders.identify(store.ping()["database_id"])
         _create_first_key(store)
     except StoreUnavailable as error:
         log.warning(
@@ -143,6 +159,8 @@ def _prepare_database(log: logging.Logger) -> None:
         )
     finally:
         store.close()
+    for other in others.find(_settings.spool_folders):
+        log.warning("%s; see `turnlog spool status`", other)
 
 
 def _create_first_key(store: FunctionStore) -> None:

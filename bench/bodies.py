@@ -46,6 +46,23 @@ def write_batches(path: Path, *, count: int, size: int) -> None:
             file.write(json.dumps({"interactions": items}, ensure_ascii=False) + "\n")
 
 
+def write_histories(path: Path, *, turns: int, sessions: int, whole: bool) -> None:
+    """Write a file with one request a line: turns of new sessions, one after the other.
+
+    `whole`: a prompt is the history, a list of messages; else only what is new, which is a text.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(sessions):
+            history: list[dict[str, str]] = []
+            session = str(uuid7())
+            for _ in range(turns):
+                turn = _interaction(session)
+                history.append({"role": "user", "content": turn["prompt"]})
+                sent = turn | {"prompt": history} if whole else turn
+                file.write(json.dumps(sent, ensure_ascii=False) + "\n")
+                history.append({"role": "assistant", "content": turn["response"]})
+
+
 def copy_batches(*, count: int, size: int, shared: Sequence[str], project: str) -> list[bytes]:
     """Return batches in the text format of COPY; columns are `COPY_COLUMNS`."""
     return ["".join(_copy_row(project, random.choice(shared)) for _ in range(size)).encode() for _ in range(count)]

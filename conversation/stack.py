@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self, cast
 from urllib.parse import urlsplit
 
 from conversation.interrupts import sigterm_as_interrupt
 from conversation.settings import Settings
+from logging_store.arrival_clock import ArrivalClock
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import Misconfigured, SchemaMissing
 from logging_store.group_commit import GroupCommit
@@ -16,7 +18,7 @@ from logging_store.metrics import ledger
 from logging_store.metrics.ledger import Ledger
 from logging_store.postgres import conninfo as connection_strings
 from logging_store.postgres import migrations
-from logging_store.postgres.function_store import FunctionStore
+from logging_store.postgres.function_store import FunctionStore, longest_ping
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.redaction import Redaction
 from logging_store.repository import ConversationRepository
@@ -41,9 +43,15 @@ class Stack:
         counts = ledger.process_ledger(settings.redacted)
         # a test's store of another kind has only reads and writes
         database = cast("FunctionStore", store) if store else create_database_store(settings)
+        log = store or create_store(settings, database, counts)
+
+        def database_time() -> datetime:
+            return datetime.fromisoformat(log.ping()["now"])
+
         repository = ConversationRepository(
-            store or create_store(settings, database, counts),
+            log,
             settings.turnlog_project,
+            ArrivalClock(database_time),
             ledger=counts,
             redaction=create_redaction(settings),
         )
@@ -54,20 +62,20 @@ def create_store(settings: Settings, database: Store, counts: Ledger) -> Store:
     """Return the store of the log: group commit over a spool over a database."""
     spool = Spool(
         database,
-        settings.spool_dir,
+        settings.spool_folders.root / settings.address,
         Limits(settings.turnlog_spool_max_mb << 20, settings.turnlog_spool_min_free_mb << 20),
         revive=_reviver(settings, database),
         breaker=CircuitBreaker(on_change=counts.breaker),
         on_delivered=counts.delivered,
     )
-    return GroupCommit(
-        spool, max_wait_s=settings.turnlog_deadline_s / 2, overflow=spool.enqueue, on_written=counts.written
-    )
+    # half of the deadline is for the write and half for its turn, and for the ping that follows a failed write
+    max_wait_s = settings.turnlog_deadline_s / 2 - longest_ping(settings.turnlog_deadline_s / 2)
+    return GroupCommit(spool, max_wait_s=max_wait_s, overflow=spool.enqueue, on_written=counts.written)
 
 
 def create_database_store(settings: Settings) -> FunctionStore:
     """Return the store of the database that the settings name, not connected yet, without spool and group commit."""
-    # half of the deadline is for a write's turn, half for the write
+    # half of the deadline is for the write, see `create_store`
     size, deadline_s = settings.turnlog_pool_size, settings.turnlog_deadline_s / 2
     if settings.supabase_url and settings.supabase_key:
         from logging_store.postgres.supabase_store import SupabaseStore  # noqa: PLC0415 - its libraries take long to import

@@ -34,10 +34,13 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
                "turnlog_proxies"),
     "Keys and projects": ("turnlog_keyless", "turnlog_api_key", "turnlog_project", "turnlog_import_key"),
     "Users' tokens": ("turnlog_user_", "turnlog_jwks_", "turnlog_jwt_", "turnlog_anonymous_"),
-    "Limits": ("turnlog_refusals_", "turnlog_rate_", "turnlog_publishable_", "turnlog_limits_"),
+    "Limits": ("turnlog_refusals_", "turnlog_rate_", "turnlog_heavy_", "turnlog_publishable_", "turnlog_limits_"),
     "Spool": ("turnlog_spool_",),
+    "Values": ("turnlog_unstorable", "turnlog_time_zone"),
     "Redaction": ("turnlog_redact",),
     "Retention": ("turnlog_keep_",),
+    "Audit of reads": ("turnlog_audit_",),
+    "Prices": ("turnlog_prices",),
 }  # fmt: skip
 _DIALECT = {"session", "interaction", "conversation"}
 
@@ -204,7 +207,7 @@ def main() -> None:
         page = path.read_text(encoding="utf-8")
         if (refreshed := refresh(page)) != page:
             path.write_text(refreshed, encoding="utf-8")
-            click.echo(f"{path.relative_to(PAGES.parent)} is written anew")
+            print(f"{path.relative_to(PAGES.parent)} is written anew")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "revised", "conflict", "rejected", "spooled"]
-#: How a row changes an interaction that is stored already: `keep` fills empty fields unless another field contradicts,
-#: `fill` fills them in any case, `report` changes nothing. See turnlog.write.
-OnConflict = Literal["keep", "report", "fill"]
 Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
 Row = dict[str, Any]
 
@@ -20,6 +17,8 @@ Row = dict[str, Any]
 STORED: frozenset[Outcome] = frozenset({"created", "filled", "duplicate", "revised"})
 #: Outcomes of a record that is in the store, or on this machine's disk and will be delivered.
 ACKNOWLEDGED: frozenset[Outcome] = STORED | {"spooled"}
+#: Reasons of rejected records for which there is nothing left to be done: what they speak of is gone on purpose.
+GONE = frozenset({"erased", "expired"})
 
 #: In write order: parents first.
 KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions", "feedback")
@@ -50,7 +49,9 @@ class Batch:
     feedback: Sequence[Row] = ()
     return_parents: bool = False  # receipts carry the folders and sessions that callers sent, as stored afterwards
     late: bool = False  # it comes from a spool, and one of its users may have been erased meanwhile
+    database: str | None = None  # it is only written if the store is this one: `ServerSettings.database_id`
     dry_run: bool = False  # return the receipts and write nothing
+    patient: bool = False  # it may take longer than a call: nobody waits for it
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, in the order of their receipts."""
@@ -145,6 +146,8 @@ class Batch:
             payload["feedback"] = self.feedback
         if self.late:
             payload["late"] = True
+        if self.database:
+            payload["database"] = self.database
         if self.dry_run:
             payload["dry_run"] = True
         return payload
@@ -205,10 +208,10 @@ class Receipt(BaseModel):
     """The outcome of one record.
 
     `fields`: those that were filled, or those that contradict the stored record. `differs`: those that contradict it
-    although others were filled. `places`: the positions of the records of the call that share a key, where several do.
-    `attempted`: column -> value of a unique rule that another row (`held_by`, its id) holds. `session`, `folder`: the
-    parent as stored, where the batch asked for it. `planned`: one entry per session of a folder's plan,
-    `{session_id, session_number, receipt, …}`.
+    although others were filled. `reason`: also `older`, of a record that isn't shown since a further one is stored.
+    `places`: the positions of the records of the call that share a key, where several do. `attempted`: column -> value
+    of a unique rule that another row (`held_by`, its id) holds. `session`, `folder`: the parent as stored, where the
+    batch asked for it. `planned`: one entry per session of a folder's plan, `{session_id, session_number, receipt, …}`.
     """
 
     model_config = ConfigDict(frozen=True)

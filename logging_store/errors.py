@@ -3,14 +3,21 @@
     TurnlogError
     ├── StoreError
     │   ├── StoreUnavailable   the store can't answer now; the same call may succeed later
-    │   │   ├── StoreBusy      it answers, but a lock or a timeout stopped this call
+    │   │   ├── StoreBusy      it answers, but this call took too long
+    │   │   │   └── StoreLocked   it waited for another transaction's lock
+    │   │   ├── StoreTimeout   it didn't answer this call in time: it is slow, or away
+    │   │   ├── StoreReconnecting  Supabase's API answers, but is reconnecting to its database
+    │   │   ├── StoreReadOnly  it answers reads and accepts no writes
     │   │   └── SpoolFull      it is away, and this machine's disk may hold no more
     │   ├── Misconfigured      a person has to change something first
     │   │   └── SchemaMissing  Turnlog's tables or functions are missing or outdated
+    │   ├── OtherDatabase      spooled records were acknowledged for another database than the one that answers
     │   ├── Invalid            the store rejects a record's data, and always will
     │   └── Conflict           another row holds a unique key
     ├── SessionNotFound        no session has this id
+    ├── InteractionNotFound    no interaction of the session has this id
     ├── FolderNotFound         no folder has this id
+    ├── AlreadyMerged          the guest was merged into another user
     ├── NotOwner               the caller may only reach its own sessions, and this isn't one
     └── SessionErased          the session was erased and left a tombstone
 
@@ -39,7 +46,25 @@ class StoreUnavailable(StoreError):  # noqa: N818 - named after the state, as th
 
 
 class StoreBusy(StoreUnavailable):
-    """The store answers, but another transaction holds a lock, or the call took too long."""
+    """The store answers, but this call took too long."""
+
+
+class StoreLocked(StoreBusy):
+    """The store answers, but another transaction holds a lock that this call needs."""
+
+
+class StoreTimeout(StoreUnavailable):
+    """The store didn't answer this call in time; only a ping tells whether it is away."""
+
+
+class StoreReconnecting(StoreUnavailable):
+    """Supabase's API answers, but has lost its connections to the database and is opening new ones."""
+
+    retry_after = 5  # it takes the API from one second to half a minute
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The database is read-only: a standby, or its disk is full."""
 
 
 class SpoolFull(StoreUnavailable):
@@ -54,6 +79,10 @@ class Misconfigured(StoreError):  # noqa: N818
 
 class SchemaMissing(Misconfigured):
     """Turnlog's tables or functions are not in this database."""
+
+
+class OtherDatabase(StoreError):  # noqa: N818
+    """These records were acknowledged for another database than the one that answers."""
 
 
 class Invalid(StoreError):  # noqa: N818
@@ -85,8 +114,20 @@ class SessionNotFound(TurnlogError):  # noqa: N818
     """There is no such session."""
 
 
+class InteractionNotFound(TurnlogError):  # noqa: N818
+    """There is no such interaction in this session."""
+
+
 class FolderNotFound(TurnlogError):  # noqa: N818
     """There is no such folder."""
+
+
+class AlreadyMerged(TurnlogError):  # noqa: N818
+    """This guest was merged into another user."""
+
+    def __init__(self, into: str) -> None:
+        super().__init__()
+        self.into = into
 
 
 class NotOwner(TurnlogError):  # noqa: N818

@@ -3,7 +3,8 @@
 A call that finds no write in progress writes at once. Calls that arrive meanwhile queue up; when the write ends, the
 first one in the queue becomes the leader and writes for all of them. There is no timer and no thread: the load decides
 the size of a group, and an idle service adds no delay. Each call waits for its own receipts, so an acknowledgement
-still means committed, and a shutdown only has to let the calls finish.
+still means committed, and a shutdown only has to let the calls finish. Callers with few rights have a queue of their
+own: what they send holds up only themselves.
 """
 
 import copy
@@ -11,9 +12,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from logging_store.batches import Batch, BatchReceipts
-from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
+from logging_store.errors import Conflict, Invalid, StoreUnavailable
 from logging_store.operations import A, Operation, Q, ServerSettings
 from logging_store.store import Backlog, Store
 
@@ -47,6 +49,16 @@ class _Call:
         raise copy.copy(self.outcome) from self.outcome
 
 
+class _Lane:
+    """The calls that wait for one write after the other, and whether one is under way."""
+
+    __slots__ = ("queue", "writing")
+
+    def __init__(self) -> None:
+        self.queue: deque[_Call] = deque()
+        self.writing = False
+
+
 class GroupCommit:
     """Writes concurrent batches to `inner` as one; everything else passes through.
 
@@ -68,8 +80,7 @@ class GroupCommit:
         self._overflow = overflow
         self._on_written = on_written
         self._lock = threading.Lock()
-        self._queue: deque[_Call] = deque()
-        self._writing = False
+        self._lanes = {claimed: _Lane() for claimed in (False, True)}
 
     def start(self) -> None:
         self.inner.start()
@@ -78,16 +89,17 @@ class GroupCommit:
         if batch.dry_run:
             return self.inner.write(batch)
         call = _Call(batch)
+        lane = self._lanes[batch.is_claimed]
         with self._lock:
-            leads, self._writing = not self._writing, True
+            leads, lane.writing = not lane.writing, True
             if not leads:
-                self._queue.append(call)
+                lane.queue.append(call)
         if not leads:
-            if not self._await_turn(call):
+            if not self._await_turn(lane, call):
                 return self._overflow_write(batch)
             leads = call.outcome is None
         if leads:
-            self._lead(call)
+            self._lead(lane, call)
         return call.result()
 
     def ask(self, operation: Operation[Q, A], project: str | None, query: Q) -> A:
@@ -102,13 +114,13 @@ class GroupCommit:
     def close(self) -> None:
         self.inner.close()
 
-    def _await_turn(self, call: _Call) -> bool:
+    def _await_turn(self, lane: _Lane, call: _Call) -> bool:
         """Wait until the call is settled or leads; return whether that happened in time."""
         if call.wakeup.acquire(timeout=self._max_wait_s):
             return True
         with self._lock:
-            if call in self._queue:
-                self._queue.remove(call)
+            if call in lane.queue:
+                lane.queue.remove(call)
                 return False
         call.wakeup.acquire()  # already in a group, which the inner store's deadline limits, or leading
         return True
@@ -125,40 +137,37 @@ class GroupCommit:
             raise StoreUnavailable("the store is still busy with earlier writes")
         return self._overflow(batch)
 
-    def _lead(self, call: _Call) -> None:
+    def _lead(self, lane: _Lane, call: _Call) -> None:
         """Write this call's batch with those queued behind it, as many as fit, then wake the next leader."""
         group = [call]
         try:
-            group += self._take_followers(call)
+            group += self._take_followers(lane, call)
             self._write(group, time.monotonic() + self._max_wait_s)
         finally:
             for each in group:
                 if each.outcome is None:  # this thread is being stopped: nobody may wait for it
                     each.settle(StoreUnavailable("the write was interrupted"))
             with self._lock:
-                if self._queue:
-                    self._queue.popleft().wakeup.release()
+                if lane.queue:
+                    lane.queue.popleft().wakeup.release()
                 else:
-                    self._writing = False
+                    lane.writing = False
 
-    def _take_followers(self, leader: _Call) -> list[_Call]:
+    def _take_followers(self, lane: _Lane, leader: _Call) -> list[_Call]:
         """Remove the calls from the head of the queue that fit into the leader's group."""
         followers: list[_Call] = []
         records, text = MAX_RECORDS - leader.batch.size, MAX_TEXT - leader.text
         with self._lock:
-            while self._queue:
-                next_ = self._queue[0]
+            while lane.queue:
+                next_ = lane.queue[0]
                 records, text = records - next_.batch.size, text - next_.text
                 if records < 0 or text < 0 or not leader.batch.can_merge(next_.batch):
                     break
-                followers.append(self._queue.popleft())
+                followers.append(lane.queue.popleft())
         return followers
 
     def _write(self, group: Sequence[_Call], deadline: float) -> None:
-        """Write a group in one call. If one batch's data fails it, bisect the group until that batch stands alone.
-
-        A full spool may still have room for batches without claims: see `SpoolDirectory.require_room`.
-        """
+        """Write a group in one call. If one batch's data fails it, bisect the group until that batch stands alone."""
         merged = Batch.merge([call.batch for call in group])
         started = time.monotonic()
         try:
@@ -166,9 +175,6 @@ class GroupCommit:
         except (Invalid, Conflict) as error:
             middle = len(group) // 2
             self._write_parts([group[:middle], group[middle:]], error, deadline)
-        except SpoolFull as error:
-            parts = [[call for call in group if call.batch.is_claimed is claimed] for claimed in (False, True)]
-            self._write_parts(parts, error, deadline)
         except Exception as error:  # noqa: BLE001 - each caller raises it
             for call in group:
                 call.settle(error)
@@ -193,7 +199,19 @@ class GroupCommit:
 def _text_size(batch: Batch) -> int:
     """Return roughly how many characters the prompts and responses have: most of a batch's size."""
     return sum(
-        len(value) if isinstance(value, str) else len(repr(value))
+        _length(value)
         for row in batch.interactions
-        for value in (row.get("prompt"), row.get("response"))
+        for value in (row.get("prompt"), row.get("context"), row.get("response"))
     )
+
+
+def _length(value: Any) -> int:
+    """Return the characters of the texts in a JSON value, and some for each other part."""
+    match value:
+        case str():
+            return len(value)
+        case dict():
+            return sum(len(key) + _length(item) for key, item in value.items())
+        case list():
+            return sum(map(_length, value))
+    return 8

@@ -1,9 +1,17 @@
 """Reads the log of one project, limited to what the caller may read."""
 
+from collections.abc import Sequence
 from typing import Any, NotRequired, TypeVar, cast
 
 from logging_store import operations as ops
-from logging_store.errors import FolderNotFound, NotOwner, SessionErased, SessionNotFound
+from logging_store.errors import (
+    FolderNotFound,
+    InteractionNotFound,
+    NotOwner,
+    SessionErased,
+    SessionNotFound,
+    StoreUnavailable,
+)
 from logging_store.ownership import Ownership
 from logging_store.records import identity
 from logging_store.records.identity import Identity
@@ -19,6 +27,10 @@ class NamedSessionFilters(ops.SessionFilters):
 
 
 class NamedSessionsQuery(NamedSessionFilters, ops.SessionsQuery):
+    pass
+
+
+class NamedSessionsByIdQuery(NamedSessionFilters, ops.SessionsByIdQuery):
     pass
 
 
@@ -54,8 +66,15 @@ class LogReader:
     def sessions(self, query: NamedSessionsQuery) -> ops.SessionsPage:
         return self._ask(ops.SESSIONS, self._limit_to_caller(query))
 
-    def sessions_by_id(self, query: ops.SessionsByIdQuery) -> ops.SessionsByIdPage:
-        return self._ask(ops.SESSIONS_BY_ID, query)
+    def sessions_by_id(self, query: NamedSessionsByIdQuery) -> ops.SessionsByIdPage:
+        return self._ask(ops.SESSIONS_BY_ID, self._limit_to_caller(query))
+
+    def known_sessions(self, names: Sequence[str]) -> set[str]:
+        """Return those of some ids and keys whose sessions exist, erased ones too."""
+        ids = {name: identity.session(self.project, name).id for name in names}
+        query = ops.KnownSessionsQuery(session_ids=list(set(ids.values())))
+        found = set(self._ask(ops.KNOWN_SESSIONS, query)["session_ids"])
+        return {name for name, session_id in ids.items() if session_id in found}
 
     def count_sessions(self, query: NamedSessionFilters) -> ops.SessionCount:
         return self._ask(ops.COUNT_SESSIONS, self._limit_to_caller(query))
@@ -72,6 +91,48 @@ class LogReader:
     def transcript(self, name: str, query: ops.TranscriptOptions) -> ops.TranscriptPage[ops.SessionRef]:
         store_query: ops.TranscriptQuery = {**query, "session_id": self._readable(name).id}
         page = ops.read_shrinking(lambda smaller: self._ask(ops.TRANSCRIPT, smaller), store_query)
+        return {**page, "session": require_session(page["session"])}
+
+    def latest(self, name: str, most: int) -> tuple[list[ops.Interaction], bool]:
+        """Return a session's last interactions, `most` of them, in order, and whether they are all that it has.
+
+        None of a session that doesn't exist, was erased, or isn't the caller's: a write says which. They are not all
+        while the store is away, since then only spooled ones are known.
+        """
+        try:
+            page = self.transcript(name, {"limit": most, "latest": True})
+        except (SessionNotFound, SessionErased, NotOwner):
+            return [], True
+        except StoreUnavailable:
+            return [], False  # and what is written now is spooled
+        return page["interactions"], page["complete"] and not page.get("before", False)
+
+    def branch(self, name: str, query: ops.TranscriptOptions) -> ops.TranscriptPage[ops.SessionRef]:
+        """Return a page of the current branch, or of the one that leads through `branch`, with all alternatives.
+
+        `branch` is an id or a key. Raises `InteractionNotFound` if the session has no such interaction.
+        """
+        query = {"branches": "current", **query}
+        if "branch" not in query:
+            return self.transcript(name, query)
+        query["branch"] = self.interaction_id(name, query["branch"])
+        page = self.transcript(name, query)
+        if page["branch"] is None:
+            raise InteractionNotFound
+        return page
+
+    def revisions(self, name: str, interaction: str, query: ops.RevisionsOptions) -> ops.RevisionsPage[ops.SessionRef]:
+        """Return a page of the revisions of an interaction, newest first. Raises `InteractionNotFound`."""
+        interaction_id = self.interaction_id(name, interaction)
+        page = self.session_revisions(name, {**query, "interaction_ids": [interaction_id]})
+        if not page["interactions"]:
+            raise InteractionNotFound
+        return page
+
+    def session_revisions(self, name: str, query: ops.RevisionsOptions) -> ops.RevisionsPage[ops.SessionRef]:
+        """Return a page of the revisions of a session's interactions."""
+        store_query: ops.RevisionsQuery = {**query, "session_id": self._readable(name).id}
+        page = ops.read_shrinking(lambda smaller: self._ask(ops.REVISIONS, smaller), store_query)
         return {**page, "session": require_session(page["session"])}
 
     def outline(self, name: str, query: ops.OutlineOptions) -> ops.Outline:
@@ -101,7 +162,7 @@ class LogReader:
         return {**found, "session": require_session(found["session"])}
 
     def feedback(self, name: str, query: NamedFeedbackQuery) -> ops.FeedbackPage[ops.SessionRef]:
-        """Return a page of the feedback on a session's interactions.
+        """Return a page of the feedback on a session and on its interactions, also what was taken back.
 
         A limited caller only gets its own feedback: what others note about a user isn't for that user.
         """
@@ -136,6 +197,12 @@ class LogReader:
     def overview(self, query: ops.OverviewQuery) -> ops.Overview:
         return self._ask(ops.OVERVIEW, query)
 
+    def usage(self, query: ops.UsageQuery) -> ops.Usage:
+        return self._ask(ops.USAGE, query)
+
+    def reads(self, query: ops.ReadsQuery) -> ops.ReadsPage:
+        return self._ask(ops.READS, query)
+
     def participations(self, query: ops.ParticipationsQuery) -> ops.SessionsByIdPage:
         return self._ask(ops.PARTICIPATIONS, query)
 
@@ -156,6 +223,8 @@ class LogReader:
             if self._ownership.user_id is None:
                 raise NotOwner("Only a signed-in user has a list of sessions")
             store_query |= {"user_id": self._ownership.user_id, "unclaimed": True}
+            if "rating" in store_query or "unrated" in store_query:
+                store_query["author"] = self._ownership.author
         return store_query
 
     def _readable(self, name: str) -> Identity:

@@ -5,21 +5,25 @@ object; the files of supabase/schemas describe each of them. Times are ISO 8601 
 A page may be short, or empty: `after` is the cursor of the next one, and None on the last one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from logging_store.errors import Invalid
+from logging_store.records.json_values import NO_TURN
 from logging_store.records.models import InteractionStatus, ParticipantState, SessionStatus
 
 Q = TypeVar("Q", bound=Mapping[str, Any])
 A = TypeVar("A")
 OperationName = Literal[
-    "session", "sessions", "sessions_by_id", "count_sessions", "recent", "transcript", "outline", "conversation",
-    "search", "gaps", "folder", "folders", "participants", "participations", "feedback", "overview", "edit", "erase",
-    "erase_user", "purge_project", "report_key", "key", "origins", "keys", "create_key", "revoke_key", "rotate_key",
-    "projects", "set_project", "expirable", "expire", "expire_folders", "index_pending", "reindex", "ping",
-    "catalogue", "access", "settings", "identities", "table", "inspect_table", "mend_table",
+    "session", "sessions", "sessions_by_id", "known_sessions", "count_sessions", "recent", "transcript", "revisions",
+    "outline", "conversation", "search", "gaps", "folder", "folders", "participants", "participations", "feedback",
+    "overview", "usage", "add_read", "reads", "expire_reads", "edit", "choose", "erase", "erase_interaction",
+    "erase_user", "merge_user", "merges", "purge_project", "report_key", "key", "origins", "keys", "create_key",
+    "revoke_key", "rotate_key", "projects", "set_project", "expirable", "expire", "expirable_texts", "expire_texts",
+    "expire_folders", "index_pending", "reindex", "ping", "catalogue", "access", "settings", "identities", "table",
+    "inspect_table", "mend_table",
 ]  # fmt: skip
 
 
@@ -59,18 +63,25 @@ _Span = TypedDict("_Span", {"from": NotRequired[str], "to": NotRequired[str]})  
 
 
 class SessionCursor(TypedDict):
-    """A position in a list of sessions by time."""
+    """A position in a list of sessions by time. `began`: by activity, the latest arrival when paging began."""
 
     at: str
     session_id: str
+    began: NotRequired[str]
 
 
 class TurnCursor(TypedDict):
-    """A position in a transcript. `turn`: 2**63 - 1 for interactions without one, which come last."""
+    """A position in a transcript. `turn`: 2**63 - 1 for interactions without one, which come last.
+
+    `at`: as `said_at` returns it. `arrived`: the interaction's `created_at`. `branch`: the last interaction of the
+    branch that is read, so that the next page is of the same one.
+    """
 
     turn: int
     at: str
+    arrived: str
     interaction_id: str
+    branch: NotRequired[str]
 
 
 class InteractionCursor(SessionCursor):
@@ -106,7 +117,9 @@ class SessionRef(TypedDict):
 class Session(SessionRef):
     """A session with its derived counts.
 
-    `owner`: as `Ownership.owner_of` returns it. `failed_count`: interactions with the status failed.
+    `started_at`: as callers sent it; `earliest_turn_at`: when its earliest turn was said. `owner`: as
+    `Ownership.owner_of` returns it. `failed_count`: interactions with the status failed. `text_expired_at`: when its
+    title and the texts of its interactions expired.
     """
 
     user_id: str | None
@@ -119,8 +132,10 @@ class Session(SessionRef):
     tags: list[str]
     metadata: dict[str, Any]
     started_at: str | None
+    earliest_turn_at: str | None
     ended_at: str | None
     created_at: str
+    text_expired_at: str | None
     owner: str | None
     interaction_count: int
     failed_count: int
@@ -131,13 +146,40 @@ class Session(SessionRef):
 S = TypeVar("S", bound=SessionRef | None)
 
 
+class Alternative(TypedDict):
+    """An interaction that follows the same one as another. `current`: it is on the current branch."""
+
+    interaction_id: str
+    key: str | None
+    current: bool
+
+
+class Question(TypedDict):
+    """What an interaction asked. `asked_at`: its `started_at`, or its arrival."""
+
+    interaction_id: str
+    key: str | None
+    participant: str | None
+    prompt: str | list[dict[str, Any]]
+    asked_at: str
+
+
 class Interaction(TypedDict):
-    """`spooled`: a part of it is still on this machine's disk only."""
+    """`erased_at`: set on a tombstone. `spooled`: a part of it is still on this machine's disk only.
+
+    `text_expired_at`: set if its texts expired; prompt and response are "[expired]" then, the error is its kind.
+    `chosen_at`: when it was last made the current one of its alternatives. `alternatives`: all of them, itself
+    included, in the order said; empty if there are no others, or if the query doesn't name `branches`. At most the 50
+    before and the 50 after it. `context`: what was sent before the prompt; None if the query doesn't ask for it, and
+    while it is spooled. `question`: of one on a branch that has no prompt, what the one asked in whose place it stands;
+    only there if the query names `branches`, and null if all are asked for.
+    """
 
     interaction_id: str
     key: str | None
     session_id: str
     prompt: str | list[dict[str, Any]] | None
+    context: list[dict[str, Any]] | None
     response: str | list[dict[str, Any]] | None
     model: str | None
     provider: str | None
@@ -157,11 +199,35 @@ class Interaction(TypedDict):
     participant: str | None
     reply_to: str | None
     alternative_to: str | None
+    chosen_at: str | None
+    alternatives: list[Alternative]
+    question: NotRequired[Question | None]
     turn: int | None
     tags: list[str]
     metadata: dict[str, Any]
     created_at: str
+    erased_at: str | None
+    text_expired_at: str | None
     spooled: bool
+
+
+def said_at(interaction: Interaction) -> str:
+    """Return the time by which a transcript is ordered: `started_at`, but no later than `created_at`, its arrival.
+
+    So a clock that is ahead can't pin an interaction to the end.
+    """
+    arrived = interaction["created_at"]
+    return min(interaction["started_at"] or arrived, arrived, key=datetime.fromisoformat)
+
+
+def cursor_of(interaction: Interaction) -> TurnCursor:
+    """Return the position of an interaction in a transcript."""
+    return {
+        "turn": NO_TURN if interaction["turn"] is None else interaction["turn"],
+        "at": said_at(interaction),
+        "arrived": interaction["created_at"],
+        "interaction_id": interaction["interaction_id"],
+    }
 
 
 class Participant(TypedDict):
@@ -174,12 +240,19 @@ class Participant(TypedDict):
     spooled: bool
 
 
+#: Stands for the session among the ids of what feedback is on. The feedback itself has the interaction_id None.
+THE_SESSION = "00000000-0000-0000-0000-000000000000"
+
+
 class Feedback(TypedDict):
-    """One author's feedback on an interaction under one name; `author` is None for the user of the session."""
+    """One author's feedback under one name, on an interaction or, with the `interaction_id` None, on the session.
+
+    `author`: None for the user of the session. `value`: None if it was taken back.
+    """
 
     session_id: str
     session_key: str | None
-    interaction_id: str
+    interaction_id: str | None
     interaction_key: str | None
     author: str | None
     name: str
@@ -228,14 +301,22 @@ F = TypeVar("F", bound=Folder | None)
 class SessionFilters(_Span):
     """Filters of a list of sessions.
 
-    A session's time is its `started_at`, or `created_at` without one. `unclaimed`: only sessions without a claim.
-    `begun`: not locked. `name`: a part of the title or the key, ignoring case.
+    A session's time is its `started_at`; else that of its earliest turn; else its `created_at`. `unclaimed`: only
+    sessions without a claim. `begun`: not locked. `name`: a part of the title or the key, ignoring case.
+    `metadata`: for each key, objects of which one must be contained. `author`: whose ratings count; without it, all.
     """
 
     user_id: NotRequired[str]
     unclaimed: NotRequired[bool]
     folder_id: NotRequired[str]
     tag: NotRequired[str]
+    untagged: NotRequired[bool]
+    metadata: NotRequired[list[list[dict[str, Any]]]]
+    rating: NotRequired[bool]
+    unrated: NotRequired[bool]
+    author: NotRequired[str]
+    min_turns: NotRequired[int]
+    max_turns: NotRequired[int]
     status: NotRequired[SessionStatus]
     implicit: NotRequired[bool]
     model: NotRequired[str]
@@ -245,7 +326,10 @@ class SessionFilters(_Span):
 
 
 class SessionsQuery(SessionFilters, PageQuery):
-    """`sort`: by time, or by `activity`, the arrival of the last interaction; sessions without any are left out."""
+    """`sort`: by time, or by `activity`, the arrival of the last interaction; sessions without any are left out.
+
+    Pages by `activity` show the order in which the sessions were when paging began.
+    """
 
     sort: NotRequired[Literal["newest", "oldest", "activity"]]
     after: NotRequired[SessionCursor | None]
@@ -256,13 +340,7 @@ class SessionsPage(TypedDict):
     after: SessionCursor | None
 
 
-class IdFilters(_Span):
-    user_id: NotRequired[str]
-    tag: NotRequired[str]
-    status: NotRequired[SessionStatus]
-
-
-class SessionsByIdQuery(IdFilters, PageQuery):
+class SessionsByIdQuery(SessionFilters, PageQuery):
     """Ordered by id, which never changes: paging returns each session that existed at its start exactly once."""
 
     after: NotRequired[str | None]
@@ -313,6 +391,7 @@ class RecentInteraction(TypedDict):
     input_tokens: int | None
     output_tokens: int | None
     erased_at: str | None
+    text_expired_at: str | None
     started_at: str | None
     created_at: str
 
@@ -322,11 +401,26 @@ class RecentPage(TypedDict):
     after: InteractionCursor | None
 
 
-class TranscriptOptions(PageQuery):
-    """Ordered by turn, time and id; with `by` "id" by id alone, which never changes."""
+class BranchOptions(TypedDict):
+    """Without `branches` all interactions. "current": those of the current branch, or of the one through `branch`.
+
+    "all": all interactions with their alternatives. `branch`: an interaction's id; unknown, it changes nothing.
+    """
+
+    branches: NotRequired[Literal["current", "all"]]
+    branch: NotRequired[str]
+
+
+class TranscriptOptions(BranchOptions, PageQuery):
+    """Ordered by turn, time said and arrival; with `by` "id" by id alone, which never changes.
+
+    `latest`: the last page. `context`: with what was sent before the prompts.
+    """
 
     after: NotRequired[TurnCursor | None]
     by: NotRequired[Literal["id"]]
+    latest: NotRequired[bool]
+    context: NotRequired[bool]
 
 
 class TranscriptQuery(TranscriptOptions, SessionQuery):
@@ -334,18 +428,78 @@ class TranscriptQuery(TranscriptOptions, SessionQuery):
 
 
 class TranscriptPage(TypedDict, Generic[S]):
-    """Not `complete`: further interactions may be on this machine's disk only."""
+    """Not `complete`: further interactions may be on this machine's disk only.
+
+    `branch`: the interaction through which the branch leads, None if it is the current one.
+    `before`: whether interactions come before the page, which was asked for as the last one.
+    """
 
     session: S
     interactions: list[Interaction]
+    branch: str | None
     after: TurnCursor | None
     complete: bool
+    before: NotRequired[bool]
 
 
-class OutlineOptions(PageQuery):
+class RevisionCursor(TypedDict):
+    """A position in a list of revisions. `at`: when the revision was said, `arrived`: when it was received."""
+
+    interaction_id: str
+    at: str
+    arrived: str
+    revision_id: str
+
+
+class RevisionsOptions(PageQuery):
+    """By interaction, the newest first; of all interactions, or of `interaction_ids`.
+
+    `whole`: with all facts that are kept, not only those that differ.
+    """
+
+    interaction_ids: NotRequired[list[str]]
+    after: NotRequired[RevisionCursor | None]
+    whole: NotRequired[bool]
+
+
+class RevisionsQuery(RevisionsOptions, SessionQuery):
+    pass
+
+
+class Revision(TypedDict):
+    """What was said of an interaction and isn't shown.
+
+    `facts`: fields of an interaction with their values, those that differ from what is shown; `fields` are their names,
+    a key of the metadata as `metadata.KEY`. `said_at`: when it was said: its end, else its start, else its arrival.
+    """
+
+    revision_id: str
+    interaction_id: str
+    status: InteractionStatus | None
+    fields: list[str]
+    facts: dict[str, Any]
+    said_at: str
+    created_at: str
+
+
+class InteractionRef(TypedDict):
+    interaction_id: str
+    key: str | None
+
+
+class RevisionsPage(TypedDict, Generic[S]):
+    """`interactions`: those of the query's `interaction_ids` that there are."""
+
+    session: S
+    interactions: list[InteractionRef]
+    revisions: list[Revision]
+    after: RevisionCursor | None
+
+
+class OutlineOptions(BranchOptions, PageQuery):
     """Which page of a transcript: the one with `interaction_id`, `after` a cursor, or `before` one, else the first.
 
-    At most one of the three is given.
+    At most one of the three is given. If the branch doesn't lead through `interaction_id`, another one is shown.
     """
 
     interaction_id: NotRequired[str]
@@ -357,12 +511,22 @@ class OutlineQuery(OutlineOptions, SessionQuery):
     pass
 
 
-class Unpriced(TypedDict):
-    """Interactions that have tokens and no cost."""
+class TokenSums(TypedDict):
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+class UnpricedTokens(TokenSums):
+    """Sums of interactions that have tokens and no cost.
+
+    `input_tokens` is the whole input, with what came from a cache and what was written to it; `output_tokens` is the
+    whole output, with the reasoning. (Where a provider counts these apart, they were added.)
+    """
 
     interactions: int
-    input_tokens: int | None
-    output_tokens: int | None
 
 
 class ModelOfSession(TypedDict):
@@ -371,18 +535,26 @@ class ModelOfSession(TypedDict):
     interactions: int
     input_tokens: int | None
     output_tokens: int | None
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
     cost_usd: float | None
-    unpriced: Unpriced
+    unpriced: UnpricedTokens
 
 
 class Outline(TypedDict):
     """Where a page of a transcript begins, and totals of the whole transcript, without spooled interactions.
 
+    `total`: interactions of the branch that is shown; `others`: those of the session that aren't on it. `branch`: the
+    interaction through which it leads, None for the current one; `last`: its last interaction.
     `index`: interactions before the page. `after`: the cursor with which `transcript` reads the page; `context`: the
-    cursor one interaction earlier. `states`: counts by status.
+    cursor one interaction earlier. `models` and `states`, counts by status, are of the whole session.
     """
 
     total: int
+    others: int
+    branch: str | None
+    last: str | None
     index: int
     after: TurnCursor | None
     context: TurnCursor | None
@@ -398,7 +570,7 @@ class ParticipantsPage(TypedDict, Generic[S]):
 
 
 class FeedbackOptions(PageQuery):
-    """`interaction_ids`: only feedback on these. `author`: only this author's feedback."""
+    """`interaction_ids`: only feedback on these; `THE_SESSION` is that on the session. `author`: only this author's."""
 
     interaction_ids: NotRequired[list[str]]
     author: NotRequired[str]
@@ -451,11 +623,12 @@ class ConversationOptions(OutlineOptions):
     """A page of a session with everything that is shown beside it.
 
     `neighbours`: the most sessions of its folder, from the one before it on; none if left out.
-    `feedback`: the most feedback on the page's interactions.
+    `feedback`: the most feedback on the page's interactions. `revisions`: the most revisions of them; none if left out.
     """
 
     neighbours: NotRequired[int]
     feedback: int
+    revisions: NotRequired[int]
 
 
 class ConversationQuery(ConversationOptions, SessionQuery):
@@ -478,6 +651,7 @@ class Conversation(TypedDict, Generic[S]):
     participants: ParticipantsPage[SessionRef | None] | None
     folder: FolderPage[Folder | None] | None
     feedback: FeedbackPage[SessionRef | None] | None
+    revisions: RevisionsPage[SessionRef | None] | None
 
 
 class SearchFilters(_Span, PageQuery):
@@ -520,7 +694,10 @@ class SearchHit(TypedDict):
 
 
 class SearchPage(TypedDict):
-    """Not `complete`: the call hit a limit before it had scanned everything. `searched_to`: how far back it got."""
+    """Not `complete`: the call hit a limit before it had scanned everything. `searched_to`: how far back it got.
+
+    `keep_text_days`: the project's own number of days for which texts are kept, if it has one.
+    """
 
     interactions: list[SearchHit]
     after: InteractionCursor | None
@@ -528,6 +705,7 @@ class SearchPage(TypedDict):
     searched: int
     matched: int
     searched_to: str | None
+    keep_text_days: int | None
 
 
 class GapsOptions(TypedDict):
@@ -540,6 +718,16 @@ class GapsPageOptions(GapsOptions, PageQuery):
     """Of the next `limit` sessions, those with a missing or a doubled turn."""
 
     after: NotRequired[str | None]
+
+
+class KnownSessionsQuery(TypedDict):
+    session_ids: Sequence[str]
+
+
+class KnownSessions(TypedDict):
+    """Those of the sessions asked about that exist, erased ones too."""
+
+    session_ids: list[str]
 
 
 class GapsQuery(GapsOptions):
@@ -590,19 +778,21 @@ _WholeSpan = TypedDict("_WholeSpan", {"from": str, "to": str})
 
 
 class OverviewQuery(_WholeSpan):
-    """Buckets of `bucket_s` seconds since 1970. Beyond `most` rows (`most_failures` failures) about `sample` are read.
+    """`buckets`: the beginning of each, in order, the first at `from`; at most some hundred.
 
-    `top`: how many users, folders and errors are listed; `top_models`: how many models. `tiers`: input sizes, in
-    tokens, at which prices change.
+    Beyond `most` rows (`most_failures` failures) about `sample` are read. `top`: how many users, folders and errors are
+    listed; `top_models`: how many models. `tiers`: input sizes, in tokens, at which prices change. `eras`: the times
+    within the span at which they change.
     """
 
-    bucket_s: int
+    buckets: list[str]
     most: int
     sample: int
     most_failures: int
     top: int
     top_models: int
     tiers: list[int]
+    eras: list[str]
 
 
 class _Share(TypedDict):
@@ -611,7 +801,7 @@ class _Share(TypedDict):
     share: float
 
 
-class InteractionsTotal(TypedDict):
+class InteractionsTotal(TokenSums):
     """`priced`: interactions with a cost; `cost_usd` is the sum of these. Latencies are [p50, p95]."""
 
     interactions: int
@@ -619,8 +809,6 @@ class InteractionsTotal(TypedDict):
     failed: int
     pending: int
     abandoned: int
-    input_tokens: int
-    output_tokens: int
     priced: int
     cost_usd: float
     models: int
@@ -634,28 +822,30 @@ class InteractionsBucket(TypedDict):
     latency_ms: list[float | None] | None
 
 
-class ModelSize(TypedDict):
-    """A model's interactions without a cost, with an input between two tiers."""
+class ModelSize(UnpricedTokens):
+    """A model's interactions without a cost, with an input between two tiers. `era`: how many of `eras` had begun."""
 
-    interactions: int
-    input_tokens: int
-    output_tokens: int
-
-
-class ModelActivity(TypedDict):
     model: str | None
     provider: str | None
+    era: int
+
+
+class TokensAndCost(TokenSums):
+    """`priced`: interactions with a cost; `cost_usd` is the sum of these, and `sizes` are the others with tokens."""
+
     interactions: int
-    input_tokens: int
-    output_tokens: int
     priced: int
     cost_usd: float
     sizes: list[ModelSize]
 
 
-class UserActivity(TypedDict):
+class ModelActivity(TokensAndCost):
+    model: str | None
+    provider: str | None
+
+
+class UserActivity(TokensAndCost):
     user_id: str
-    interactions: int
     sessions: int
 
 
@@ -711,12 +901,90 @@ class Overview(TypedDict):
     sessions: SessionsOverview
 
 
+class UsageCursor(TypedDict):
+    tokens: int
+    user_id: str
+
+
+class UsageOptions(_WholeSpan):
+    """The users of a span, those with the most tokens first; or one of them."""
+
+    limit: int
+    user_id: NotRequired[str]
+    after: NotRequired[UsageCursor]
+
+
+class UsageQuery(UsageOptions):
+    """Beyond `most` rows about `sample` are read, except of one user. `tiers` and `eras`: see `OverviewQuery`."""
+
+    most: int
+    sample: int
+    tiers: list[int]
+    eras: list[str]
+
+
+class Usage(_Share):
+    """`total`: of all users, and of sessions without one. `user_count`: the number of users."""
+
+    total: TokensAndCost
+    users: list[UserActivity]
+    user_count: int
+    after: UsageCursor | None
+
+
+class NewRead(TypedDict):
+    """A call that showed conversations: see supabase/schemas/tables/reads.sql."""
+
+    id: str
+    kind: str
+    key_id: str | None
+    reader: str | None
+    call: str
+    user_id: str | None
+    session_ids: list[str]
+
+
+class Read(NewRead):
+    at: str
+
+
+class ReadCursor(TypedDict):
+    at: str
+    id: str
+
+
+class ReadsQuery(_Span, PageQuery):
+    """`reader`: the id of a key, or a user. `user_id`: whose conversations were read."""
+
+    session_id: NotRequired[str]
+    user_id: NotRequired[str]
+    reader: NotRequired[str]
+    after: NotRequired[ReadCursor]
+
+
+class ReadsPage(TypedDict):
+    reads: list[Read]
+    after: ReadCursor | None
+
+
+class ExpireReadsQuery(PageQuery):
+    before: str
+    dry_run: bool
+
+
+class ExpiredReads(TypedDict):
+    reads: int
+    left: bool
+
+
 SESSION: Operation[SessionQuery, Session | None] = Operation("session")
 SESSIONS: Operation[SessionsQuery, SessionsPage] = Operation("sessions")
 SESSIONS_BY_ID: Operation[SessionsByIdQuery, SessionsByIdPage] = Operation("sessions_by_id")
+KNOWN_SESSIONS: Operation[KnownSessionsQuery, KnownSessions] = Operation("known_sessions")
 COUNT_SESSIONS: Operation[SessionFilters, SessionCount] = Operation("count_sessions")
 RECENT: Operation[RecentQuery, RecentPage] = Operation("recent")
 TRANSCRIPT: Operation[TranscriptQuery, TranscriptPage[SessionRef | None]] = Operation("transcript")
+REVISIONS: Operation[RevisionsQuery, RevisionsPage[SessionRef | None]] = Operation("revisions")
 OUTLINE: Operation[OutlineQuery, Outline] = Operation("outline")
 CONVERSATION: Operation[ConversationQuery, Conversation[Session | None]] = Operation("conversation")
 SEARCH: Operation[SearchQuery, SearchPage] = Operation("search", {"rows": 1_000_000, "ms": 1500, "first": 300})
@@ -727,6 +995,10 @@ PARTICIPANTS: Operation[SessionQuery, ParticipantsPage[SessionRef | None]] = Ope
 PARTICIPATIONS: Operation[ParticipationsQuery, SessionsByIdPage] = Operation("participations")
 FEEDBACK: Operation[FeedbackQuery, FeedbackPage[SessionRef | None]] = Operation("feedback")
 OVERVIEW: Operation[OverviewQuery, Overview] = Operation("overview")
+USAGE: Operation[UsageQuery, Usage] = Operation("usage")
+ADD_READ: Operation[NewRead, dict[str, Any]] = Operation("add_read")
+READS: Operation[ReadsQuery, ReadsPage] = Operation("reads")
+EXPIRE_READS: Operation[ExpireReadsQuery, ExpiredReads] = Operation("expire_reads")
 
 
 # Editing and erasing
@@ -736,6 +1008,20 @@ class EditQuery(SessionQuery):
     """`changes`: field -> new value; None empties the field."""
 
     changes: dict[str, Any]
+
+
+class ChooseQuery(SessionQuery):
+    """`at`: the time of the choice."""
+
+    interaction_id: str
+    at: str
+
+
+class Choice(TypedDict, Generic[S]):
+    """`chosen`: the session has this interaction."""
+
+    session: S
+    chosen: bool
 
 
 class EraseQuery(SessionQuery):
@@ -766,6 +1052,39 @@ class Erased(LocallyErased):
     session_number: int | None
     left: bool
     proof: str
+
+
+class NewSession(TypedDict):
+    """A session to be created where it isn't there. `owner`: as `Ownership.owner_of` returns it."""
+
+    owner: str | None
+    created_at: str
+
+
+class EraseInteractionQuery(SessionQuery):
+    """`dry_run`: only count. `ensure`: leave a tombstone even of an unknown interaction, in this session."""
+
+    interaction_id: str
+    dry_run: NotRequired[bool]
+    ensure: NotRequired[NewSession]
+
+
+class ErasedTurn(TypedDict):
+    """What a call erased, or would erase: `interactions` is 0 or 1. `proof`: SQL that counts what remains."""
+
+    interaction_id: str
+    erased_at: str | None
+    interactions: int
+    participants: int
+    feedback: int
+    proof: str
+
+
+class InteractionErased(LocallyErased):
+    """`erased`: None if there is no such interaction, or if the session is a tombstone."""
+
+    session: SessionRef | None
+    erased: ErasedTurn | None
 
 
 class EraseUserQuery(TypedDict):
@@ -806,6 +1125,43 @@ class UserErased(LocallyErased):
     after: NotRequired[Any]
 
 
+class MergeUserQuery(TypedDict):
+    """`user_id`: the guest. `begin` on the first call; or `dry_run`, which only counts, one page per call."""
+
+    user_id: str
+    into: str
+    begin: NotRequired[bool]
+    dry_run: NotRequired[bool]
+    most: NotRequired[int]
+    limit: NotRequired[int]
+    after: NotRequired[str | None]
+
+
+class UserMerged(TypedDict):
+    """What a call moved, or would move. `merged_into`: if nothing was done, since the guest is that user."""
+
+    merged_into: str | None
+    merged_at: str | None
+    sessions: int
+    participations: int
+    turns: int
+    feedback: int
+    folders: int
+    left: bool
+    after: str | None
+
+
+class UserQuery(TypedDict):
+    user_id: str
+
+
+class Merges(TypedDict):
+    """`into`: whom a user was merged into. `guests`: who were merged into the user."""
+
+    into: str | None
+    guests: list[str]
+
+
 class PurgeProjectQuery(TypedDict):
     limit: NotRequired[int]
 
@@ -820,8 +1176,12 @@ class ProjectPurged(TypedDict):
 
 #: Bounded, so that nobody waits long for the locks of what is being erased.
 EDIT: Operation[EditQuery, Session | None] = Operation("edit")
+CHOOSE: Operation[ChooseQuery, Choice[SessionRef | None]] = Operation("choose")
 ERASE: Operation[EraseQuery, Erased | None] = Operation("erase", {"most": 20_000})
+ERASE_INTERACTION: Operation[EraseInteractionQuery, InteractionErased] = Operation("erase_interaction")
 ERASE_USER: Operation[EraseUserQuery, UserErased] = Operation("erase_user", {"most": 2_000, "limit": 500})
+MERGE_USER: Operation[MergeUserQuery, UserMerged] = Operation("merge_user", {"most": 2_000, "limit": 500})
+MERGES: Operation[UserQuery, Merges] = Operation("merges")
 PURGE_PROJECT: Operation[PurgeProjectQuery, ProjectPurged] = Operation("purge_project", {"limit": 10_000})
 
 
@@ -901,10 +1261,15 @@ class KeyRotated(TypedDict):
 
 
 class Project(TypedDict):
-    """`keep_days`: None for the service's own setting. `now`: the database's clock."""
+    """`keep_days`, `keep_text_days`: None for the service's own setting.
+
+    `expired_at`: when `turnlog expire` last ran, by the database's clock. `now`: that clock.
+    """
 
     project: str
     keep_days: int | None
+    keep_text_days: int | None
+    expired_at: str | None
     now: str
 
 
@@ -915,7 +1280,11 @@ class Projects(TypedDict):
 
 
 class SetProjectQuery(TypedDict):
-    keep_days: int | None
+    """What isn't named stays as it is; None: the service's own setting. `expired`: `turnlog expire` runs now."""
+
+    keep_days: NotRequired[int | None]
+    keep_text_days: NotRequired[int | None]
+    expired: NotRequired[Literal[True]]
 
 
 class _Idle(TypedDict):
@@ -935,6 +1304,12 @@ class Expirable(TypedDict):
     session_ids: list[str]
     interactions: int
     after: str | None
+
+
+class ExpirableTextsQuery(ExpirableQuery):
+    """`erased_before`: leave out sessions idle since then, which are erased as a whole."""
+
+    erased_before: NotRequired[str | None]
 
 
 class ExpireQuery(_Idle, _Except):
@@ -993,10 +1368,13 @@ class TablesQuery(TypedDict):
 class ServerSettings(TypedDict):
     """The schema's version, and the settings on which durability depends, as PostgreSQL reports them: `"on"`.
 
-    `rows_hidden`: row-level security hides the tables from this role.
+    `database_id`: as turnlog.database_id returns it; None for roles that may not read it, which `Store.ping` refuses.
+    `now`: the database's clock. `rows_hidden`: row-level security hides the tables from this role.
     """
 
     schema: str
+    database_id: str
+    now: str
     server_version: str
     read_only: bool
     fsync: str
@@ -1021,6 +1399,8 @@ PROJECTS: Operation[NoQuery, Projects] = Operation("projects")
 SET_PROJECT: Operation[SetProjectQuery, dict[str, Any]] = Operation("set_project")
 EXPIRABLE: Operation[ExpirableQuery, Expirable] = Operation("expirable")
 EXPIRE: Operation[ExpireQuery, Expired] = Operation("expire")
+EXPIRABLE_TEXTS: Operation[ExpirableTextsQuery, Expirable] = Operation("expirable_texts")
+EXPIRE_TEXTS: Operation[ExpireQuery, Expired] = Operation("expire_texts")
 EXPIRE_FOLDERS: Operation[ExpireFoldersQuery, FoldersExpired] = Operation("expire_folders")
 INDEX_PENDING: Operation[IndexQuery, Indexed] = Operation("index_pending")
 REINDEX: Operation[ReindexQuery, ReindexStep] = Operation("reindex")

@@ -12,12 +12,12 @@ record is a batch of one. An invalid record doesn't fail the others: see `write_
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from logging_store import erasure_reports, write_pipeline
 from logging_store import operations as ops
-from logging_store.batches import Batch, OnConflict, Receipt
-from logging_store.errors import SessionNotFound
+from logging_store.batches import Batch, Receipt
+from logging_store.errors import AlreadyMerged, InteractionNotFound, SessionNotFound
 from logging_store.log_reader import LogReader, require_session
 from logging_store.metrics.ledger import Ledger
 from logging_store.ownership import Ownership, add_claims
@@ -26,6 +26,7 @@ from logging_store.records.identity import Identity
 from logging_store.records.models import (
     Folder,
     Interaction,
+    OnConflict,
     Participant,
     ParticipantInput,
     Record,
@@ -35,6 +36,9 @@ from logging_store.records.models import (
 from logging_store.redaction import Redaction
 from logging_store.row_builder import RecordRow, RowBuilder, session_identity
 from logging_store.store import Store
+
+#: Counts of what a merge of a guest moved.
+_MERGED_COUNTS = ("sessions", "participations", "turns", "feedback", "folders")
 
 
 class WriteResult(NamedTuple):
@@ -72,6 +76,11 @@ class ConversationRepository(LogReader):
         self.redaction = redaction
         self._clock = clock
 
+    @property
+    def _may_revise(self) -> bool:
+        """Whether the caller may revise what is logged: a browser adds to it, and doesn't rewrite it."""
+        return self._ownership is None
+
     def for_caller(self, project: str, ownership: Ownership | None) -> Self:
         """Return the log of a project, limited to what one caller reaches."""
         if project == self.project and ownership is self._ownership:
@@ -99,7 +108,9 @@ class ConversationRepository(LogReader):
         """
         now = self._clock()
         author = self._ownership.author if self._ownership else None
-        builder = RowBuilder(self.project, now, author, on_conflict=on_conflict, next_number=next_number)
+        builder = RowBuilder(
+            self.project, now, author, on_conflict=on_conflict, may_revise=self._may_revise, next_number=next_number
+        )
         rows = builder.build(records)
         build_batch = partial(self._build_batch, builder, return_parents=return_parents)
         if self._ownership is not None:
@@ -114,7 +125,7 @@ class ConversationRepository(LogReader):
     ) -> list[WriteResult]:
         """Return what `write` would return now, and write nothing. Spooled records are not considered."""
         now = self._clock()
-        builder = RowBuilder(self.project, now, on_conflict=on_conflict)
+        builder = RowBuilder(self.project, now, on_conflict=on_conflict, may_revise=self._may_revise)
         rows = builder.build(records)
         rejected = self.redaction.redact_rows([each.row for each in rows]).rejected if self.redaction else {}
         rejected = rejected | write_pipeline.check_times(records, now)
@@ -158,6 +169,23 @@ class ConversationRepository(LogReader):
         session_id = identity.session(self.project, name).id
         return require_session(self._ask(ops.EDIT, ops.EditQuery(session_id=session_id, changes=fields)))
 
+    def choose(self, name: str, interaction: str) -> ops.SessionRef:
+        """Make an interaction the current one of its alternatives, from now on.
+
+        Raises `SessionNotFound`, `SessionErased` or `InteractionNotFound`.
+        """
+        session_id = identity.session(self.project, name).id
+        query: ops.ChooseQuery = {
+            "session_id": session_id,
+            "interaction_id": identity.interaction(self.project, session_id, interaction).id,
+            "at": self._clock().isoformat(),
+        }
+        choice = self._ask(ops.CHOOSE, query)
+        session = require_session(choice["session"])
+        if not choice["chosen"]:
+            raise InteractionNotFound
+        return session
+
     def erase(self, name: str, *, dry_run: bool = False) -> erasure_reports.Report:
         """Erase a session's content, leave a tombstone, and return a signed report. Raises `SessionNotFound`.
 
@@ -176,9 +204,34 @@ class ConversationRepository(LogReader):
             report = erasure_reports.add_step(report, step, erasure_reports.COUNTS)
         return erasure_reports.sign(report | {"project": self.project, "dry_run": dry_run}, key)
 
-    def erase_user(self, user_id: str, *, dry_run: bool = False) -> erasure_reports.Report:
-        """Erase everything about a user and return a signed report. Calling it again resumes an interrupted erasure."""
+    def erase_interaction(self, session: str, name: str, *, dry_run: bool = False) -> erasure_reports.Report:
+        """Erase one interaction and the feedback on it, leave a tombstone, and return a signed report.
+
+        `dry_run`: only count. Raises `SessionNotFound`, `SessionErased` or `InteractionNotFound`.
+        """
         key = self._ask(ops.REPORT_KEY, ops.NoQuery())["key"]
+        session_id = identity.session(self.project, session).id
+        query: ops.EraseInteractionQuery = {
+            "session_id": session_id,
+            "interaction_id": identity.interaction(self.project, session_id, name).id,
+            "dry_run": dry_run,
+        }
+        found = self._ask(ops.ERASE_INTERACTION, query)
+        if found["erased"] is None:
+            require_session(found["session"])
+            raise InteractionNotFound
+        local = {name: found.get(name, count) for name, count in erasure_reports.EMPTY.items()}
+        report = local | {**found["erased"], "project": self.project, "session_id": session_id, "dry_run": dry_run}
+        return erasure_reports.sign(report, key)
+
+    def erase_user(self, user_id: str, *, dry_run: bool = False) -> erasure_reports.Report:
+        """Erase everything about a user and return a signed report. Calling it again resumes an interrupted erasure.
+
+        What is of guests who were merged into the user goes, too; what became another user's stays, and the report
+        names that user in `merged_into`.
+        """
+        key = self._ask(ops.REPORT_KEY, ops.NoQuery())["key"]
+        merged_into = self._ask(ops.MERGES, ops.UserQuery(user_id=user_id))["into"]
         query: ops.EraseUserQuery = (
             {"user_id": user_id, "dry_run": True} if dry_run else {"user_id": user_id, "begin": True}
         )
@@ -194,7 +247,31 @@ class ConversationRepository(LogReader):
             query = {"user_id": user_id}
             if dry_run:
                 query |= {"dry_run": True, "after": step.get("after")}
-        return erasure_reports.sign(report | {"project": self.project, "user_id": user_id, "dry_run": dry_run}, key)
+        about = {"project": self.project, "user_id": user_id, "merged_into": merged_into, "dry_run": dry_run}
+        return erasure_reports.sign(report | about, key)
+
+    def merge_user(self, guest: str, into: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Make everything of a guest a user's, also what arrives later, and return counts of what moved.
+
+        `dry_run`: only count. Calling it again resumes an interrupted merge. Raises `AlreadyMerged`.
+        """
+        query: ops.MergeUserQuery = {"user_id": guest, "into": into}
+        first = query.copy()
+        if dry_run:
+            first["dry_run"] = True
+        else:
+            first["begin"] = True
+        step = self._ask(ops.MERGE_USER, first)
+        report: dict[str, Any] = {**step}
+        while step["left"] or step["after"] is not None:
+            if dry_run:
+                query = first.copy()
+                query["after"] = step["after"]
+            step = self._ask(ops.MERGE_USER, query)
+            report = erasure_reports.add_step(report, step, _MERGED_COUNTS)
+        if step["merged_into"] is not None:
+            raise AlreadyMerged(step["merged_into"])
+        return report | {"project": self.project, "user_id": guest, "into": into, "dry_run": dry_run}
 
     def _write_rows(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from logging_store.batches import KINDS, Batch, Kind, OnConflict, Row
+from logging_store.batches import KINDS, Batch, Kind, Row
 from logging_store.records import identity
 from logging_store.records.identity import Identity
 from logging_store.records.models import (
@@ -12,11 +12,14 @@ from logging_store.records.models import (
     Folder,
     Interaction,
     InteractionStatus,
+    LoggedInteraction,
+    OnConflict,
     Participant,
     Plan,
     Record,
     Restored,
     RestoredFolder,
+    RestoredInteraction,
     RestoredSession,
     Session,
 )
@@ -37,8 +40,9 @@ class RecordRow(NamedTuple):
 class RowBuilder:
     """Builds rows for what one project received at one time.
 
-    `author`: the author of feedback that names none. `on_conflict`: how interactions change what is stored already.
-    `next_number`: sessions in a folder that have no number get the next free one.
+    `author`: the author of feedback that names none. `on_conflict`: how interactions that don't say it themselves
+    change what is stored already. `may_revise`: whether `revise` is allowed; else it is `keep`, and what contradicts is
+    a conflict. `next_number`: sessions in a folder that have no number get the next free one.
     """
 
     def __init__(
@@ -48,11 +52,13 @@ class RowBuilder:
         author: str | None = None,
         *,
         on_conflict: OnConflict = "keep",
+        may_revise: bool = True,
         next_number: bool = False,
     ) -> None:
         self.project = project
         self._author = author
         self._on_conflict = on_conflict
+        self._may_revise = may_revise
         self._next_number = next_number
         self._received_at = received_at
         self._sessions: dict[str, Identity] = {}
@@ -154,17 +160,28 @@ class RowBuilder:
         for name, other in (("reply_to", interaction.reply_to), ("alternative_to", interaction.alternative_to)):
             if other is not None:
                 row[name] = identity.interaction(self.project, session.id, other).id
-        if self._on_conflict != "keep":  # the default, which rows leave out
-            row["on_conflict"] = self._on_conflict
+        on_conflict = self._mode(interaction)
+        row.pop("on_conflict", None)
+        if isinstance(interaction, RestoredInteraction) and interaction.revisions:
+            row["revisions"] = [each.json_fields() for each in interaction.revisions]
+        if on_conflict != "keep":  # the default, which rows leave out
+            row["on_conflict"] = on_conflict
         if interaction.status == _derived_status(interaction):
             row.pop("status", None)
         return RecordRow("interactions", row, None, session, own, interaction.key is not None)
 
+    def _mode(self, interaction: Interaction) -> OnConflict:
+        on_conflict = interaction.on_conflict if isinstance(interaction, LoggedInteraction) else self._on_conflict
+        return "keep" if on_conflict == "revise" and not self._may_revise else on_conflict
+
     def _feedback(self, feedback: Feedback, received_at: datetime) -> RecordRow:
         session = self._session_named(feedback.session_id)
-        own = identity.interaction(self.project, session.id, feedback.interaction_id)
+        name = feedback.interaction_id
+        own = None if name is None else identity.interaction(self.project, session.id, name)
         times = {"created_at": received_at, "given_at": received_at}
-        row = times | feedback.json_fields() | {"session_id": session.id, "interaction_id": own.id}
+        row = times | feedback.json_fields() | {"session_id": session.id}
+        if own is not None:
+            row["interaction_id"] = own.id
         if self._author is not None:
             row.setdefault("author", self._author)
         return RecordRow("feedback", row, None, session, own)

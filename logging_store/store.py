@@ -21,6 +21,7 @@ class Backlog:
     oldest_s: float = 0
     unreadable_files: int = 0
     dead_letters: int | None = 0  # None: the file can't be read
+    others: int = 0  # records and dead letters that were acknowledged for another database
 
 
 class Store(Protocol):

@@ -30,6 +30,11 @@ _STARTS_IN_FUTURE = Receipt(
     fields=("started_at",),
     reason="Must not be more than a day ahead of the service's clock; a session has scheduled_on for what is planned",
 )
+_ENDS_IN_FUTURE = Receipt(
+    receipt="rejected",
+    fields=("completed_at",),
+    reason="Must not be more than a day ahead of the service's clock: no later answer would be shown before that time",
+)
 
 Write = Callable[[Sequence[RecordRow]], list[Receipt]]
 
@@ -48,6 +53,8 @@ def check_times(records: Sequence[Record], now: datetime) -> dict[int, Receipt]:
                 started_at > latest_start
             ):
                 rejected[n] = _STARTS_IN_FUTURE
+            case Interaction(completed_at=datetime() as completed_at) if completed_at > latest_start:
+                rejected[n] = _ENDS_IN_FUTURE
     return rejected
 
 

@@ -10,15 +10,15 @@ a class, a module or (in `TIERS`) a folder:
 - own_database: changes more than rows, so it is given a fresh database instead of the shared one.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import settings
 from playwright.sync_api import Browser
 
 from app import create_app
@@ -28,7 +28,7 @@ from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.postgres.supabase_store import SupabaseStore
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
-from tests import guardian, leaks
+from tests import guardian, leaks, outside
 from tests.browser import chromium
 from tests.databases import TestServer, running_server, server_folder
 from tests.doctor.operator import Operator
@@ -36,6 +36,10 @@ from tests.http_calls import KEYLESS
 from tests.postgrest import PostgrestStandIn
 
 pytest_plugins = ["tests.durations"]
+
+# a busy machine fails no example
+settings.register_profile("turnlog", deadline=None)
+settings.load_profile("turnlog")
 
 PROJECT = "default"
 STORES = ("postgres", "supabase")
@@ -66,8 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """As root, keep `tmp_path` out of the folder that all runs share: each pytest closes it to the servers' user."""
-    if os.geteuid() == 0 and not config.option.basetemp and not config.option.collectonly:
+    """Hide from the tests what this run was given, once all its processes have it.
+
+    Keep `tmp_path` in a folder of the guardian, which ends the servers in it. Each pytest also closes the folder that
+    all runs share to the user that servers have where root runs the tests.
+    """
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        outside.hide()
+    if not config.option.basetemp and not config.option.collectonly:
         closing = ExitStack()
         config.add_cleanup(closing.close)
         config.option.basetemp = str(closing.enter_context(guardian.folder()) / "pytest")
@@ -178,8 +188,18 @@ def backend_over(database: str, name: str, server: TestServer) -> Iterator[Backe
         yield backend
 
 
+@contextmanager
+def _of_project(project: outside.Project, database: str) -> Iterator[Backend]:
+    environment = {"SUPABASE_URL": project.url, "SUPABASE_SECRET_KEY": project.key}
+    with closing(Backend("supabase", database, project.open, environment)) as backend:
+        yield backend
+
+
 class SharedBackends:
-    """Each way to call the shared database, opened when it is first asked for, with a store that stays open."""
+    """Each way to call the shared database, opened when it is first asked for, with a store that stays open.
+
+    Supabase's API is that of the run's project, if it has one, over the project's own database.
+    """
 
     def __init__(self, server: TestServer, closing: ExitStack) -> None:
         self._server = server
@@ -188,9 +208,12 @@ class SharedBackends:
 
     @contextmanager
     def lend(self, name: str) -> Iterator[Backend]:
-        with self._server.shared_database() as database:
+        project = outside.PROJECT if name == "supabase" and outside.PROJECT and outside.PROJECT.database else None
+        lending = project.lent(self._server.emptied_tables()) if project else self._server.shared_database()
+        with lending as database:
             if name not in self._backends:
-                self._backends[name] = self._closing.enter_context(backend_over(database, name, self._server))
+                opened = _of_project(project, database) if project else backend_over(database, name, self._server)
+                self._backends[name] = self._closing.enter_context(opened)
                 self._backends[name].open()
             shared = self._backends[name]
             lent = replace(shared, stores=[], environment=dict(shared.environment), kept=shared.stores[0])

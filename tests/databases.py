@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, get_args
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.postgres import migrations
-from tests import guardian
+from tests import guardian, outside
 
 # Roles as Supabase has them: the API logs in as authenticator and becomes the role of the caller's key.
 _SUPABASE_ROLES = """
@@ -33,12 +34,16 @@ do $$ begin
 exception when duplicate_object then null;
 end $$;
 """
-# Projects made before 30 May 2026 grant everything in public to the API's roles by default; newer ones nothing.
+# Projects made before 30 May 2026 grant everything in public to the API's roles by default; newer ones nothing, and
+# since 30 October 2026 no project does so for new objects.
 _SUPABASE_DEFAULT_PRIVILEGES = """
 alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
 alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
 alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
 """
+#: What a Supabase project grants on new objects in public to the roles of its API.
+DefaultGrants = Literal["all", "none"]
+DEFAULT_GRANTS = get_args(DefaultGrants)
 # Names the test that needs a database of its own, where it would have changed what later tests find.
 _SCHEMA_STAYS = """
 create schema only_for_tests;
@@ -106,6 +111,23 @@ class TestServer:
             self._drop(name)
 
     @contextmanager
+    def project(self, grants: DefaultGrants) -> Iterator[str]:
+        """Yield the name of a new migrated database, made as a Supabase project of either kind."""
+        if grants == "all":
+            with self.database() as name:
+                yield name
+            return
+        with self.database(empty=True) as name:
+            with self.connect(name) as connection:
+                list(migrations.apply(connection))
+            yield name
+
+    def emptied_tables(self) -> list[str]:
+        """Return the names of Turnlog's tables without those that hold rows once the schema is made."""
+        with self.connect(self._template) as connection:
+            return _empty_tables(connection)
+
+    @contextmanager
     def shared_database(self) -> Iterator[str]:
         """Yield the name of the database that tests use in turn. It is empty, and it is emptied again."""
         if self._shared is None:
@@ -130,9 +152,7 @@ class TestServer:
         name = next(self._names)
         self._create(name, template=self._template)
         with self.connect(name) as connection:
-            tables = [table for (table,) in connection.execute(_TABLES)]
-            # what holds rows by now, such as the list of migrations, is part of the schema
-            names = [each for each in tables if not connection.execute(f"select from {each} limit 1".encode()).rowcount]
+            names = _empty_tables(connection)
             connection.execute(_SCHEMA_STAYS)
         deletes = " ".join(f"delete from {table};" for table in names)  # noqa: S608 - names from the catalogue
         sizes = " + ".join(f"pg_total_relation_size('{table}')" for table in names)
@@ -163,6 +183,12 @@ class TestServer:
                 time.sleep(0.02)
 
 
+def _empty_tables(connection: psycopg.Connection) -> list[str]:
+    """Return the names of all tables but those that hold rows, such as the list of migrations: part of the schema."""
+    tables = [table for (table,) in connection.execute(_TABLES)]
+    return [each for each in tables if not connection.execute(f"select from {each} limit 1".encode()).rowcount]
+
+
 @contextmanager
 def server_folder(*, on_disk: bool = False) -> Iterator[Path]:
     """Yield a folder for a server, which may run as another user; pytest closes its own folders to all but one.
@@ -181,8 +207,8 @@ def _memory() -> Path | None:
 
 @contextmanager
 def running_server() -> Iterator[TestServer]:
-    if url := os.environ.get("TURNLOG_TEST_DATABASE_URL"):
-        server = TestServer(url)
+    if outside.SERVER:
+        server = TestServer(outside.SERVER)
         yield server
         server.close()
         return

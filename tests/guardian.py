@@ -1,9 +1,10 @@
 """Ends what a test process leaves behind, however that one ended: by itself, by Ctrl-C, SIGTERM or SIGKILL.
 
 A server that `pg_ctl` starts, a browser and a service each run in a session of their own, so no signal to the test
-process reaches them. They inherit its environment, though, and `start` puts a mark there. The guardian is a process
-beside it that waits for the end of a pipe, which the kernel closes with the test process; then it ends every process
-with the mark and removes the folders that were told to it.
+process reaches them. They inherit its environment, though, and `start` puts a mark there; an embedded server, which
+inherits next to nothing, is known by its working directory. The guardian is a process beside it that waits for the end
+of a pipe, which the kernel closes with the test process; then it ends every process with the mark, or within the
+folders that were told to it, and removes the folders.
 
     with guardian.folder() as folder:
         ...
@@ -88,7 +89,7 @@ def _wait(mark: str) -> None:
     os.setsid()
     folders = [Path(os.fsdecode(name)) for name in sys.stdin.buffer.read().split(b"\0")[:-1]]  # the pipe is closed
     give_up = time.monotonic() + _GIVE_UP_S
-    _end_all(mark, give_up)
+    _end_all(mark, folders, give_up)
     # a worker's processes may still write into the folders of the run, until its own guardian has ended them
     while (left := [each for each in folders if each.exists()]) and time.monotonic() < give_up:
         for each in left:
@@ -96,9 +97,9 @@ def _wait(mark: str) -> None:
         time.sleep(_AGAIN_S)
 
 
-def _end_all(mark: str, give_up: float) -> None:
+def _end_all(mark: str, folders: list[Path], give_up: float) -> None:
     first = True
-    while (left := _marked(mark)) and time.monotonic() < give_up:
+    while (left := _ours(mark, folders)) and time.monotonic() < give_up:
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if first and process.name() == "postgres":
@@ -110,11 +111,11 @@ def _end_all(mark: str, give_up: float) -> None:
         first = False
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def _ours(mark: str, folders: list[Path]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.environ().get(MARK) == mark:
+            if process.environ().get(MARK) == mark or any(map(Path(process.cwd()).is_relative_to, folders)):
                 found.append(process)
     return found
 

@@ -25,7 +25,9 @@ def log(client: FlaskClient, **fields: Any) -> TestResponse:
 
 
 def transcript(client: FlaskClient, name: str) -> list[dict[str, Any]]:
-    interactions: list[dict[str, Any]] = client.get(f"{in_path(name)}/interactions").get_json()["interactions"]
+    """Return all interactions of a session, those of other branches, too."""
+    path = f"{in_path(name)}/interactions?branches=all"
+    interactions: list[dict[str, Any]] = client.get(path).get_json()["interactions"]
     return interactions
 
 

@@ -24,7 +24,7 @@ _SESSION_FIELDS = (
     "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at", "ended_at",
 )  # fmt: skip
 _INTERACTION_FIELDS = (
-    "key", "prompt", "response", "model", "provider", "error", "finish_reason", "started_at", "completed_at",
+    "key", "prompt", "context", "response", "model", "provider", "error", "finish_reason", "started_at", "completed_at",
     "latency_ms", "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens",
     "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to", "turn",
 )  # fmt: skip
@@ -119,6 +119,9 @@ class AnswerRule:
                 self.conflicts |= fields
             elif facts[name] != known:
                 self.fills[name] = facts[name]
+        elif name == "context":
+            if (len(value), json.dumps(value)) > (len(known), json.dumps(known)):
+                self.fills[name] = value
         elif known == value:
             if self._is_further(name):
                 self.raised.add(name)
@@ -190,7 +193,8 @@ class AnswerRule:
 
 def _contains(whole: Facts, part: Facts) -> bool:
     return all(
-        name in whole and (whole[name] == value or (name == "response" and whole[name].startswith(value)))
+        name == "completed_at"  # a revision has its own time
+        or (name in whole and (whole[name] == value or (name == "response" and whole[name].startswith(value))))
         for name, value in part.items()
     )
 
@@ -328,6 +332,7 @@ class Model:
             "last_activity_at": max(
                 (one.get("completed_at") or one.get("started_at") or one["created_at"] for one in logged), default=None
             ),
+            "earliest_turn_at": earliest_turn(session),
             **{name: session.facts.get(name) for name in _SESSION_FIELDS},
         }
 
@@ -335,7 +340,7 @@ class Model:
         """Return the ids of the sessions that a query finds, in the order of the list."""
 
         def at(session: StoredSession) -> datetime:
-            return session.facts.get("started_at") or session.created_at
+            return session.facts.get("started_at") or earliest_turn(session) or session.created_at
 
         def arrived(session: StoredSession) -> datetime:
             last: datetime = max(one["created_at"] for one in session.interactions.values())
@@ -353,6 +358,12 @@ class Model:
             if not session.erased
             and query.get("user_id", session.facts.get("user_id")) == session.facts.get("user_id")
             and ("tag" not in query or query["tag"] in (session.facts.get("tags") or []))
+            and query.get("untagged", not session.facts.get("tags")) == (not session.facts.get("tags"))
+            and all(
+                any((session.facts.get("metadata") or {}).items() >= form.items() for form in forms)
+                for forms in query.get("metadata", [])
+            )
+            and query.get("min_turns", 0) <= len(session.interactions) <= query.get("max_turns", 1000)
             and query.get("status", session.status) == session.status
             and query.get("implicit", session.implicit) == session.implicit
             and ("model" not in query or query["model"] in used(session))
@@ -370,14 +381,15 @@ class Model:
         return [session.id for session in found]
 
     def transcript(self, session: StoredSession) -> list[Facts]:
-        """Return the interactions sorted by turn (those without one last), time and id."""
+        """Return the interactions sorted by turn (those without one last), time said and arrival."""
 
-        def place(one: tuple[str, Facts]) -> tuple[float, datetime, UUID]:
+        def place(one: tuple[str, Facts]) -> tuple[float, datetime, datetime, UUID]:
             own_id, facts = one
             turn = facts.get("turn")
             return (
                 float("inf") if turn is None else turn,
-                facts.get("started_at") or facts["created_at"],
+                said_at(facts),
+                facts["created_at"],
                 UUID(own_id),
             )
 
@@ -385,6 +397,10 @@ class Model:
             {
                 "interaction_id": own_id,
                 "session_id": session.id,
+                "alternatives": [],
+                "chosen_at": None,
+                "erased_at": None,
+                "text_expired_at": None,
                 "status": _status(facts),
                 "tags": facts.get("tags") or [],
                 "metadata": facts.get("metadata") or {},
@@ -393,6 +409,16 @@ class Model:
             }
             for own_id, facts in sorted(session.interactions.items(), key=place)
         ]
+
+
+def said_at(interaction: Facts) -> datetime:
+    """Return when an interaction was said: its start, but no later than its arrival."""
+    arrived: datetime = interaction["created_at"]
+    return min(interaction.get("started_at") or arrived, arrived)
+
+
+def earliest_turn(session: StoredSession) -> datetime | None:
+    return min(map(said_at, session.interactions.values()), default=None)
 
 
 def _status(facts: Facts) -> str:

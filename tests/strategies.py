@@ -40,7 +40,12 @@ creates = st.fixed_dictionaries(
     },
 ).map(Session.model_validate)
 
+_said = [
+    {"role": role, "content": text} for role, text in (("system", "Be brief"), ("user", "Hello"), ("assistant", "Hi"))
+]
+_history = [*_said, {"role": "user", "content": "Bye"}]
 more_of_an_interaction = {
+    "context": mostly(_said, _said[:1], _said[1:2]),
     "model": mostly("m", "n"),
     "error": mostly("E", "F", ""),
     "status": mostly("completed", "pending", "failed", "abandoned"),
@@ -56,7 +61,7 @@ more_of_an_interaction = {
     "tags": tags,
     "metadata": metadata,
 }
-prompts = {"prompt": mostly("Hello", "Bye", [{"role": "user", "content": "Hello"}])}
+prompts = {"prompt": mostly("Hello", "Bye", _said[1:2], _said[:2], _history)}
 responses = {"response": mostly("Hi", "Ho", "", "Hi there", "H")}
 
 
@@ -90,6 +95,10 @@ queries = st.fixed_dictionaries(
         "model": mostly("m", "n"),
         "has_errors": st.booleans(),
         "name": mostly("T", "mended", "HAT", "Ü"),
+        "untagged": st.booleans(),
+        "metadata": st.just([[{"a": "1"}, {"a": 1}]]),
+        "min_turns": st.integers(0, 3),
+        "max_turns": st.integers(0, 3),
         "sort": st.sampled_from(["newest", "oldest", "activity"]),
         "from": st.sampled_from([at(30), at(31)]),
         "to": st.sampled_from([at(31), "2026-11-21T12:00:01+00:00"]),

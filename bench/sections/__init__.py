@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bench.findings import Section, Setup
-from bench.sections import batches, growth, lists, memory, search, singles, supabase, tail
+from bench.sections import batches, growth, histories, lists, memory, search, singles, supabase, tail
 
 SECTIONS: Mapping[str, Callable[[Setup], Section]] = {
     "singles": singles.run,
@@ -13,5 +13,6 @@ SECTIONS: Mapping[str, Callable[[Setup], Section]] = {
     "search": search.run,
     "lists": lists.run,
     "growth": growth.run,
+    "histories": histories.run,
     "memory": memory.run,
 }

@@ -14,7 +14,9 @@ from bench.findings import Figure, Section, Setup, cpu, interleaved, rate, ratio
 from bench.load import Posting
 from bench.measure import PROJECT
 from bench.servers import COUNTING, Database
-from conversation.api.overview import DAY_S, HOUR_S, Span, query_of
+from conversation.api.overview import query_of
+from conversation.api.pricing import Prices
+from conversation.api.spans import Span
 
 _WITH, _WITHOUT = "with the lists' indexes", "without"
 _INDEXES = (
@@ -32,12 +34,17 @@ _ROUNDS, _CALLS = 5, 10
 # A year of sessions of five turns each; 200 of them go on at once, so that their turns lie between each other's.
 _FILL = """
 set session_replication_role = replica; -- sessions and folders exist: skip the foreign-key checks; nothing is queued
-insert into turnlog.ai_sessions (project, id, key, user_id, title, folder_id, status, implicit, tags, created_at)
+insert into turnlog.ai_sessions (project, id, key, user_id, title, folder_id, status, implicit, tags, metadata,
+                                 earliest_turn_at, created_at)
 select '{project}', md5('s' || n)::uuid, 'chat-' || n, case when n % 10 = 0 then 'bot' else 'user-' || n % 50000 end,
        'Conversation about topic ' || n % 1000, case when n % 50 = 1 then md5('folder')::uuid end,
        case when n % 5 = 0 then 'open' when n % 10007 = 1 then 'locked' else 'closed' end, n % 53 = 0,
        nullif(array_remove(array[case when n % 10 < 3 then 'common' end, case when n % 100 = 7 then 'hundredth' end,
                                  case when n % 20011 = 9 then 'rare' end], null), '{{}}'),
+       jsonb_build_object('channel', case when n % 20011 = 11 then 'rare' when n % 100 = 8 then 'kiosk'
+                                          when n % 10 < 7 then 'web' else 'app' end,
+                          'release', n / 1000, 'ab', n % 2 = 0),
+       now() - interval '365 days' + n * interval '365 days' / {sessions},
        now() - interval '365 days' + n * interval '365 days' / {sessions}
   from generate_series(0, {sessions} - 1) as n;
 insert into turnlog.ai_interactions
@@ -50,7 +57,10 @@ select '{project}', md5('s' || i.session)::uuid, md5('i' || i.n)::uuid, to_jsonb
   from (select n, n / 1000 * 200 + n % 200 as session, n % 1000 / 200 as turn,
                now() - interval '365 days' + (n / 1000 * 200 + n % 200) * interval '365 days' / {sessions}
                + (n % 1000 / 200) * interval '70 seconds' as at
-          from generate_series(0, {sessions} * 5 - 1) as n) as i
+          from generate_series(0, {sessions} * 5 - 1) as n) as i;
+insert into turnlog.ai_feedback (project, session_id, interaction_id, author, name, value, given_at, created_at)
+select '{project}', md5('s' || n)::uuid, md5('f' || n)::uuid, '', 'rating', to_jsonb(n % 10 < 4), now(), now()
+  from generate_series(0, {sessions} - 1) as n where n % 10 = 3 or n % 100 = 6 or n % 20011 = 15 and n > {sessions} / 2
 """
 #: Queries of turnlog.sessions: first pages, or, if `deep`, pages half a year back.
 _LISTS: dict[str, dict[str, Any]] = {
@@ -70,6 +80,18 @@ _LISTS: dict[str, dict[str, Any]] = {
     "with a model of long ago": {"model": "retired"},
     "with failures": {"has_errors": True},
     "named so, which none is": {"name": "zebra"},
+    "without a tag": {"untagged": True},
+    "with common metadata": {"metadata": [[{"channel": "web"}]]},
+    "with metadata of a hundredth": {"metadata": [[{"channel": "kiosk"}]]},
+    "with rare metadata": {"metadata": [[{"channel": "rare"}]]},
+    "with metadata that none has": {"metadata": [[{"channel": "fax"}]]},
+    "rated up": {"rating": True},
+    "rated down, a hundredth": {"rating": False},
+    "unrated": {"unrated": True},
+    "rated": {"unrated": False},
+    "of 5 interactions or more": {"min_turns": 5},
+    "of 6 interactions, which none has": {"min_turns": 6},
+    "of 4 interactions at most, which none has": {"max_turns": 4},
 }
 _OVERVIEWS = {"of a day": 1, "of a week": 7, "of a month": 30, "of a quarter": 90}
 
@@ -146,7 +168,7 @@ def _list(query: dict[str, Any]) -> dict[str, Any]:
 
 def _overview(days: int) -> Mapping[str, Any]:
     now = datetime.now(UTC)
-    return query_of(Span(now - timedelta(days=days), now, HOUR_S if days == 1 else DAY_S))
+    return query_of(Span(now - timedelta(days=days), now, "hour" if days == 1 else "day"), Prices())
 
 
 def _milliseconds(database: Database, function: str, query: Mapping[str, Any]) -> Sequence[float]:
@@ -160,6 +182,6 @@ def _milliseconds(database: Database, function: str, query: Mapping[str, Any]) -
         for _ in range(_ROUNDS + 1):
             used = servers.cpu_s(backend)
             for _ in range(_CALLS):
-                connection.execute(f"select public.{function}(%s)".encode(), [Jsonb({"project": PROJECT, **query})])
+                connection.execute(f"select turnlog.{function}(%s)".encode(), [Jsonb({"project": PROJECT, **query})])
             taken.append((servers.cpu_s(backend) - used) / _CALLS * 1e3)
     return taken[1:]  # the first found nothing in memory

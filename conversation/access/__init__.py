@@ -2,7 +2,7 @@
 
 from conversation.access.credential_errors import NotSignedIn
 from conversation.access.gate import attach, auth_context, identification, is_page, treat_as_page
-from conversation.access.route_rules import open_page, open_to_all, page, requires, rule_of
+from conversation.access.route_rules import filtered, open_page, open_to_all, page, requires, rule_of
 from conversation.keys.callers import Caller, Scope
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Scope",
     "attach",
     "auth_context",
+    "filtered",
     "identification",
     "is_page",
     "open_page",

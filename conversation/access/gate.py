@@ -8,7 +8,7 @@ from flask import Flask, Request, Response, current_app, has_request_context
 from flask.globals import request_ctx
 
 from conversation import refusals
-from conversation.access import limits, page_cookie
+from conversation.access import heavy_reads, limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
 from conversation.access.cors import Cors
 from conversation.access.credential_errors import UnknownCredential
@@ -24,6 +24,8 @@ from logging_store.store import Store
 _AUTH = "turnlog.auth_context"  # in the request's environ
 _OPEN = "turnlog.open_to_all"
 _PAGE = "turnlog.page"
+_MAX_FORM = 128 * 1024  # bytes: a note of 10,000 characters, each of up to four bytes that a browser sends as %XX
+_MAX_FORM_OF_STRANGERS = 16 * 1024  # of signing in, which is parsed before anybody is known
 _MAX_ORIGIN = 100  # characters of it in a message
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -45,6 +47,7 @@ def attach(app: Flask, settings: Settings, store: Store) -> None:
     """Put a gate before all routes of an application."""
     gate = Gate(settings, store)
     app.extensions["turnlog_gate"] = gate
+    heavy_reads.register(app)
     app.before_request(gate.admit)
     app.after_request(gate.finish)
 
@@ -70,7 +73,7 @@ class Gate:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._project = settings.turnlog_project
-        cache_file = settings.data_dir / "keys" / f"{settings.spool_dir.name}.sqlite3"
+        cache_file = settings.data_dir / "keys" / f"{settings.address}.sqlite3"
         self.identification = Identification(settings, store, cache_file)
 
         def origins_of_keys(_: str) -> frozenset[str]:
@@ -96,6 +99,7 @@ class Gate:
         if rule.page:
             request.environ[_PAGE] = True
             page_cookie.require_same_origin(request)
+            limits.bound_form(request, _MAX_FORM_OF_STRANGERS if rule.scope is None else _MAX_FORM)
         if rule.scope is None:
             request.environ[_OPEN] = True  # unlimited and anonymous, so it must not cost a look-up
             return None
@@ -107,6 +111,9 @@ class Gate:
         if rule.service_wide and auth.caller.project != self._project:
             detail = f"This is about all projects: it needs a key of the project {self._project}"
             raise Refused("wrong-project", detail)
+        if rule.is_heavy(request):
+            limits.count_heavy_read(auth.caller)
+            heavy_reads.take_turn()
         return None
 
     def _authenticate(self, request: Request, *, is_page: bool) -> AuthContext:
@@ -128,7 +135,8 @@ class Gate:
         if _AUTH in environ:
             answer.headers["Cache-Control"] = "no-store"  # no cache on the way may keep conversations
         if _PAGE in environ:
-            answer.headers.update(_PAGE_HEADERS)
+            for name, value in _PAGE_HEADERS.items():
+                answer.headers.setdefault(name, value)  # an image in a message has a stricter policy
         if (origin := environ.get("HTTP_ORIGIN")) and _OPEN not in environ and _PAGE not in environ:
             auth: AuthContext | None = environ.get(_AUTH)
             # a page may read that its key is for another origin, if any key allows its own

@@ -1,16 +1,24 @@
 """Identifies the caller: by the key or user's token of an API call, or by the cookie of a signed-in browser."""
 
 import hmac
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from flask import Request
+from werkzeug.exceptions import HTTPException
 
 from conversation.access import limits, page_cookie
 from conversation.access.cached_lookup import CachedLookup
 from conversation.access.claims import Claims
-from conversation.access.credential_errors import InvalidToken, NotSignedIn, UnknownCredential, WrongTokenKind
+from conversation.access.credential_errors import (
+    InvalidToken,
+    NotSignedIn,
+    TokenUnverifiable,
+    UnknownCredential,
+    WrongTokenKind,
+)
 from conversation.access.key_cache import KeyCache
 from conversation.access.loopback import require_loopback
 from conversation.access.page_cookie import OPERATOR, PageCookie
@@ -22,6 +30,7 @@ from conversation.keys.callers import ALL_SCOPES, USER_SCOPES, Caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store import operations as ops
+from logging_store.errors import StoreUnavailable
 from logging_store.store import Store
 
 
@@ -81,6 +90,14 @@ class Identification:
                 limits.count_refusal()
             raise
 
+    def sign_out(self, request: Request) -> None:
+        """End the sign-in of a request's cookie, also for copies of it. Only a valid one is remembered."""
+        cookie = PageCookie.of(request)
+        with suppress(HTTPException, StoreUnavailable, TokenUnverifiable):
+            self._from_page_cookie(cookie, request)
+            assert cookie is not None  # noqa: S101 - else nobody is signed in
+            limits.sign_out(cookie.id)
+
     def from_cookie(self, request: Request) -> AuthContext:
         try:
             return self._from_page_cookie(PageCookie.of(request), request)
@@ -92,7 +109,7 @@ class Identification:
         return AuthContext(Caller("machine", self._project, ALL_SCOPES))
 
     def _from_page_cookie(self, cookie: PageCookie | None, request: Request) -> AuthContext:
-        if cookie is None:
+        if cookie is None or limits.is_signed_out(cookie.id):
             raise NotSignedIn
         if cookie.kind == "user":
             return self._from_user_cookie(cookie.name, request)

@@ -1,7 +1,8 @@
 """The public keys of an issuer of tokens, fetched from its JWKS URL and cached.
 
 The first look-up fetches them. Neither made-up key ids nor an outage of the issuer make fetches frequent, and no caller
-waits longer than one fetch may take.
+waits longer than one fetch may take. While fetches fail only the caller that fetches waits, so that a slow issuer holds
+one thread. An answer is read up to a size, is never decompressed, and a redirection isn't followed.
 """
 
 import logging
@@ -79,7 +80,7 @@ class KeySet:
 
         `wait`: for a fetch by another thread, where the cached set can't serve meanwhile.
         """
-        if not self._fetching.acquire(timeout=FETCH_S + 1 if wait else 0):
+        if not self._fetching.acquire(timeout=FETCH_S + 1 if wait and not self._failing else 0):
             return
         try:
             now = self._clock()
@@ -133,7 +134,8 @@ def signing_key(member: Mapping[str, Any]) -> SigningKey | None:
         case _:
             return None
     operations = member.get("key_ops", ["verify"])
-    if member.get("alg", algorithm) != algorithm or member.get("use", "sig") != "sig" or "verify" not in operations:
+    for_verifying = isinstance(operations, list) and "verify" in operations
+    if member.get("alg", algorithm) != algorithm or member.get("use", "sig") != "sig" or not for_verifying:
         return None
     try:
         key = jwt.PyJWK({name: member[name] for name in _PUBLIC if name in member}, algorithm).key

@@ -5,28 +5,29 @@ failed authentications are counted on each machine alone, since checking them in
 trip.
 """
 
-import io
-import ipaddress
 import time
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import NoReturn
 
-from flask import Flask, current_app
+from flask import Flask, Request, current_app
 from flask.globals import request_ctx
-from limits import RateLimitItem, RateLimitItemPerDay, parse
-from werkzeug.middleware.proxy_fix import ProxyFix
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerHour, parse
 
+from conversation.access import addresses
 from conversation.access.counter_file import CounterFile
+from conversation.access.page_cookie import LIFETIME_S
+from conversation.access.proxies import ForwardedAddress
+from conversation.access.received import Received
 from conversation.access.window_counter import WindowCounter, open_redis
 from conversation.keys.callers import Caller
 from conversation.refusals.codes import Refused
-from conversation.settings import Settings, is_loopback
+from conversation.settings import Settings
 from logging_store.metrics.ledger import Ledger
 
 #: In a request's environ, where a quota counts bytes: a function to call with the body's size after decompression.
 COUNT_DECOMPRESSED = "turnlog.count_plain"
-MAX_BODY = 4 * 1024 * 1024  # bytes, before and after decompression; a batch of 1,000 long turns is well below
+MAX_BODY = 16 * 1024 * 1024  # bytes, before and after decompression: a turn with the photos of a phone fits
 
 
 class Limits:
@@ -47,13 +48,15 @@ class Limits:
             "user": _rate(settings.turnlog_rate_per_user),
             "member": _rate(settings.turnlog_rate_per_user),
         }
+        self._heavy_reads = _rate(settings.turnlog_heavy_reads_per_key)
         self._sessions = RateLimitItemPerDay(settings.turnlog_publishable_sessions_per_day)
         self._megabytes = settings.turnlog_publishable_mb_per_day
         self._bytes = RateLimitItemPerDay(self._megabytes << 20)
+        self._sign_outs = RateLimitItemPerHour(1, LIFETIME_S // 3600)
 
     def check_address(self, address: str) -> None:
         """Raise `Refused` if too many calls from this address failed to authenticate."""
-        if self._refusals and (name := _address_key(address)):
+        if self._refusals and (name := addresses.counted(address)):
             wait = self._local.peek(self._refusals, "refused", name)
             if wait:
                 self._refuse(
@@ -61,7 +64,7 @@ class Limits:
                 )
 
     def count_refusal(self, address: str) -> None:
-        if self._refusals and (name := _address_key(address)):
+        if self._refusals and (name := addresses.counted(address)):
             self._local.hit(self._refusals, "refused", name)
 
     def count_call(self, caller: Caller, address: str, size: int) -> None:
@@ -70,13 +73,23 @@ class Limits:
         if who is None:
             return
         rate = self._per_caller[caller.kind]
-        if caller.is_restricted and self._per_address and (name := _address_key(address)):
+        if caller.is_restricted and self._per_address and (name := addresses.counted(address)):
             wait = self._shared.hit(self._per_address, "address", name)
             if wait:
                 self._refuse(f"Browsers at one address may make {_described(self._per_address)}", wait)
         if rate and (wait := self._shared.hit(rate, "calls", *who)):
             self._refuse(f"{_THE_CALLER[caller.kind]} may make {_described(rate)}", wait)
         self.count_bytes(caller, size)
+
+    def count_heavy_read(self, caller: Caller) -> None:
+        """Count a heavy read of a secret key. Raises `Refused` if it exceeds the limit."""
+        who = _counter_name(caller)
+        rate = self._heavy_reads
+        if who and rate and caller.kind == "secret" and (wait := self._shared.hit(rate, "heavy", *who)):
+            rule = (
+                f"This key may make {rate.amount} searches, sums, exports and filtered lists a {rate.GRANULARITY.name}"
+            )
+            self._refuse(rule, wait)
 
     def count_bytes(self, caller: Caller, size: int) -> None:
         """Count bytes that a caller sends. Raises `Refused` if they exceed the day's quota."""
@@ -100,6 +113,12 @@ class Limits:
         if who and caller.kind == "publishable":
             self._shared.hit(self._sessions, "sessions", *who)
 
+    def sign_out(self, sign_in: str) -> None:
+        self._shared.hit(self._sign_outs, "signed-out", sign_in)
+
+    def is_signed_out(self, sign_in: str) -> bool:
+        return self._shared.peek(self._sign_outs, "signed-out", sign_in) is not None
+
     def _refuse(self, rule: str, wait: int) -> NoReturn:
         self._ledger.call("limited")
         raise Refused("rate-limited", f"{rule}; send the same call again in {wait} s", retry_after=wait)
@@ -112,10 +131,7 @@ def register(app: Flask, settings: Settings) -> None:
     """Limit an app's calls, and let it trust the client addresses that its proxies report."""
     app.extensions["turnlog_limits"] = Limits(settings, app.extensions["conversation_repository"].ledger)
     if settings.turnlog_proxies:
-        # only the client's address; nothing here uses the other headers of a proxy
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=settings.turnlog_proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
-        )
+        app.wsgi_app = ForwardedAddress(app.wsgi_app, settings.turnlog_proxies)  # type: ignore[method-assign]
 
 
 def count_address() -> None:
@@ -133,10 +149,22 @@ def count_call(caller: Caller) -> None:
 
     The bytes that decompression adds, which are stored and spooled too, are counted when the body is read.
     """
-    limits, size = _limits(), _size()
-    limits.count_call(caller, _address(), size)
+    limits, sent = _limits(), size()
+    limits.count_call(caller, _address(), sent)
     if caller.kind == "publishable":
-        request_ctx.request.environ[COUNT_DECOMPRESSED] = lambda plain: limits.count_bytes(caller, plain - size)
+        request_ctx.request.environ[COUNT_DECOMPRESSED] = lambda plain: limits.count_bytes(caller, plain - sent)
+
+
+def bound_form(request: Request, most: int) -> None:
+    """Refuse a form of more than `most` bytes before it is parsed, and let no parser read more of it."""
+    request.max_content_length = most
+    if size() > most:
+        raise Refused("too-large", f"A form may hold {most // 1024} KB")
+
+
+def count_heavy_read(caller: Caller) -> None:
+    """Count a read that may take long, and refuse it if it exceeds a limit."""
+    _limits().count_heavy_read(caller)
 
 
 def check_sessions(caller: Caller) -> None:
@@ -149,6 +177,15 @@ def count_session(caller: Caller) -> None:
     _limits().count_session(caller)
 
 
+def sign_out(sign_in: str) -> None:
+    """Remember that a sign-in has ended, for as long as its cookie would last."""
+    _limits().sign_out(sign_in)
+
+
+def is_signed_out(sign_in: str) -> bool:
+    return _limits().is_signed_out(sign_in)
+
+
 def _limits() -> Limits:
     limits: Limits = current_app.extensions["turnlog_limits"]
     return limits
@@ -158,12 +195,12 @@ def _address() -> str:
     return request_ctx.request.remote_addr or ""
 
 
-def _size() -> int:
+def size() -> int:
     """Return the bytes of the body as it was sent; before it is read, what the client declares, up to `MAX_BODY`."""
     environ = request_ctx.request.environ
     body = environ.get("wsgi.input")
-    if isinstance(body, io.BytesIO):  # the service's own worker has read it
-        return body.getbuffer().nbytes
+    if isinstance(body, Received):  # the service's own worker has read it
+        return body.size
     if "HTTP_TRANSFER_ENCODING" in environ:
         return MAX_BODY
     return min(request_ctx.request.content_length or 0, MAX_BODY)
@@ -178,25 +215,6 @@ def _counter_name(caller: Caller) -> tuple[str, str] | None:
             return caller.project, f"user:{caller.user_id}"
         case _:
             return None
-
-
-@lru_cache(maxsize=1024)
-def _address_key(address: str) -> str | None:
-    """Return the name under which an address is counted: an IPv6 address as its /64, which one customer is given.
-
-    None for this machine, which isn't limited.
-    """
-    if not address or is_loopback(address):
-        return None
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            return _address_key(str(ip.ipv4_mapped))
-        return str(ipaddress.IPv6Network((ip.packed[:8].ljust(16, b"\0"), 64)))
-    return str(ip)
 
 
 def _rate(setting: str) -> RateLimitItem | None:

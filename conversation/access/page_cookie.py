@@ -1,11 +1,14 @@
 """The cookie of a sign-in to the pages: it names a key, and is signed with that key's secret.
 
-So sign-ins need no storage, hold on all workers and machines, and end with their key. Browsers also send the cookie
+So sign-ins need no storage, hold on all workers and machines, and end with their key. Only a sign-out is remembered,
+where calls are counted: a copy of its cookie opens nothing any more. Browsers also send the cookie
 with requests that other sites make (CSRF), so requests that change something must come from our own pages.
 """
 
 import hashlib
 import re
+import secrets
+import time
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +19,7 @@ from conversation.refusals.codes import Refused
 from conversation.settings import is_loopback
 
 LIFETIME_S = 12 * 3600
+_CLOCK_SKEW_S = 60  # a clock is set back a little, or that of another machine is behind: it is signed for later then
 OPERATOR = "operator"  # instead of a key's digest: TURNLOG_API_KEY
 _MAX_LENGTH = 4000  # characters; browsers drop longer cookies
 _NAME = re.compile(rf"[0-9a-f]{{64}}|{OPERATOR}")
@@ -30,6 +34,11 @@ class PageCookie(NamedTuple):
     kind: Kind
     name: str
     signed: str
+
+    @property
+    def id(self) -> str:
+        """Return what tells this sign-in from others, without what opens the pages."""
+        return hashlib.sha256((self.signed or self.name).encode()).hexdigest()
 
     @classmethod
     def of(cls, request: Request) -> "PageCookie | None":
@@ -46,14 +55,17 @@ class PageCookie(NamedTuple):
     def is_signed_with(self, secret: str) -> bool:
         """Return whether this secret signed the cookie within the last `LIFETIME_S`."""
         try:
-            return _signer(secret).unsign(self.signed, max_age=LIFETIME_S).decode() == self.name
+            signed, signed_at = _signer(secret).unsign(self.signed, return_timestamp=True)
         except BadSignature:
             return False
+        age = time.time() - signed_at.timestamp()
+        return signed.decode().partition(".")[0] == self.name and -_CLOCK_SKEW_S <= age <= LIFETIME_S
 
 
 def sign(name: str, secret: str) -> str:
     """Return the cookie for a key. `name`: its digest, or `OPERATOR`."""
-    return "key:" + _signer(secret).sign(name).decode()
+    # of two sign-ins in the same second, one may be signed out
+    return "key:" + _signer(secret).sign(f"{name}.{secrets.token_urlsafe(8)}").decode()
 
 
 def cookie_name(request: Request) -> str:

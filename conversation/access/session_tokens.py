@@ -15,6 +15,7 @@ from conversation.keys.api_keys import Key
 
 LIFETIME_S = 24 * 3600
 PREFIX = "turnlog_st_"
+TOKEN_OWNER = "token:"  # noqa: S105 - it begins the owner of a session that a page opened; a user's own begins otherwise
 _MAX_LENGTH = 1000  # characters
 
 
@@ -28,7 +29,7 @@ class SessionToken:
 
 def owner_of(key: Key, claim: str) -> str:
     """Return the owner of the sessions that a claim creates with a key family; it differs for another family."""
-    return "token:" + hashlib.sha256(f"{key.project}\n{key.family}\n{claim}".encode()).hexdigest()
+    return TOKEN_OWNER + hashlib.sha256(f"{key.project}\n{key.family}\n{claim}".encode()).hexdigest()
 
 
 def issue(key: Key, session_id: str, owner: str) -> tuple[str, datetime]:

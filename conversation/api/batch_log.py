@@ -15,14 +15,14 @@ from itertools import islice
 from typing import Any
 
 from conversation.api.requests import json_path
-from logging_store.batches import OnConflict
-from logging_store.records.models import Interaction
+from logging_store.records.models import Interaction, OnConflict
 from logging_store.repository import WriteResult
 
 _log = logging.getLogger("turnlog.batch")
 
 _PROBLEMS = 3
 _FIELDS = 10  # of each problem
+_INDEXES = 100
 _REFUSALS = frozenset({"rejected", "conflict"})
 _FIELD = re.compile(r"\.(\w+)")
 _REASON = re.compile(r"[a-z_]+")
@@ -68,15 +68,17 @@ class BatchLine:
     def _problem(self, index: int, item: Mapping[str, Any]) -> dict[str, Any]:
         reason = item.get("reason", "contradicts")
         fields = item["differs"] if "differs" in item else item["fields"]
-        return (
-            {
-                "index": index,
-                "receipt": item["receipt"],
-                "reason": reason if _REASON.fullmatch(reason) else "refused",  # the store's messages may quote a value
-                "fields": [self._name(field["path"]) for field in fields[:_FIELDS]],
-            }
-            | {name: item[name] for name in ("indexes", "constraint") if name in item}
-        )
+        problem: dict[str, Any] = {
+            "index": index,
+            "receipt": item["receipt"],
+            "reason": reason if _REASON.fullmatch(reason) else "refused",  # the store's messages may quote a value
+            "fields": [self._name(field["path"]) for field in fields[:_FIELDS]],
+        }
+        if "indexes" in item:
+            problem["indexes"] = item["indexes"][:_INDEXES]
+        if "constraint" in item:
+            problem["constraint"] = item["constraint"]
+        return problem
 
     def _name(self, path: str) -> str:
         """Return the field of a path; an undeclared name is replaced, since it could hold content."""

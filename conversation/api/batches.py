@@ -1,29 +1,33 @@
 """Batches: up to 1,000 interactions in one transaction, with a receipt for each."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, RootModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from conversation import access
 from conversation.api import batch_log, caller, dry_run, interactions, requests, responses
 from conversation.api.interactions import InteractionPlan, InteractionReceipt, Would
 from conversation.api.openapi import describe
 from conversation.api.schemas import ResponseModel
+from conversation.refusals.codes import Refused
 from logging_store import write_pipeline
-from logging_store.batches import OnConflict, Outcome
-from logging_store.records.models import Interaction
-from logging_store.records.values import KeyFields
+from logging_store.batches import Outcome
+from logging_store.records.models import Interaction, OnConflict
+from logging_store.records.values import MAX_KEY_PARTS, MAX_NAME, KeyFields
 from logging_store.repository import WriteResult
 
 blueprint = Blueprint("batches", __name__)
 
-MAX_BATCH = 1000
-MAX_FIELDS = 200  # wrong fields that a response lists; from then on, an item with several only counts them
-_ITEMS = TypeAdapter(list[Interaction])
+MAX_BATCH = requests.MAX_ITEMS
+#: Bytes that a caller with few rights may have compared: see `_check_cost`. So many take about a second of a processor.
+_MOST_COMPARED, _MOST_COMPARED_IN_DRY_RUN = 16_000_000, 4_000_000
+_ITEMS = TypeAdapter(Annotated[list[Interaction], FailFast()])
+_MOST_NAMES = len(Interaction.model_fields) + requests.MAX_FIELDS
 
 
 class InteractionBatch(BaseModel):
@@ -37,7 +41,8 @@ class InteractionBatch(BaseModel):
         OnConflict,
         Field(
             description="If an interaction is stored already: `keep` fills empty fields unless another one "
-            "contradicts, `report` changes nothing, `fill` fills empty fields even then."
+            "contradicts, `report` changes nothing, `fill` fills empty fields even then, `revise` shows what was said "
+            "last and keeps the other as a revision."
         ),
     ] = "keep"
 
@@ -86,10 +91,12 @@ class BatchResponse(RootModel[BatchResult | BatchPlan]):
 )
 def log_batch() -> Response:
     is_dry_run = dry_run.requested()
-    batch = requests.read(InteractionBatch, 'Send the list as {"interactions": […]}')
+    batch = requests.read(InteractionBatch, 'Send the list as {"interactions": […]}', items="interactions")
     receipts: list[dict[str, Any]] = [{} for _ in batch.interactions]
     with batch_log.log_batch(receipts, batch.on_conflict, batch.key_fields or (), dry_run=is_dry_run) as line:
         valid = _validate_items(batch, receipts)
+        if caller.is_restricted():
+            _check_cost(valid.values(), _MOST_COMPARED_IN_DRY_RUN if is_dry_run else _MOST_COMPARED)
         repository = caller.repository()
         if is_dry_run:
             write = repository.dry_run
@@ -102,6 +109,28 @@ def log_batch() -> Response:
             receipts[index] = {"index": index} | _item_receipt(valid[index], result, index, indexes)
         line.count(list(valid.values()), results)
     return _plan_response(valid, receipts) if is_dry_run else _receipts_response(receipts)
+
+
+def _check_cost(records: Iterable[Interaction], most: int) -> None:
+    """Refuse items that take long to be compared: each of one interaction is, with what those before it left.
+
+    What an interaction comes to is at most its largest texts and all of its metadata.
+    """
+    items: dict[tuple[str, str], list[Interaction]] = {}
+    for record in records:
+        if record.session_id is not None and record.interaction_id is not None:  # else it is a new one, or has a key
+            items.setdefault((record.session_id, record.interaction_id), []).append(record)
+    cost = 0
+    for same in items.values():
+        if len(same) > 1:
+            text = max(len(to_json([each.prompt, each.context, each.response, each.error])) for each in same)
+            cost += len(same) * (text + sum(len(to_json(each.metadata)) for each in same))
+    if cost > most:
+        raise Refused(
+            "too-large",
+            "Items of one interaction are compared one after the other. Their number times their size may come to "
+            f"{most:,} bytes in one call, and comes to {cost:,}; send the last state of each, or several calls",
+        )
 
 
 def _plan_response(valid: Mapping[int, Interaction], receipts: Sequence[dict[str, Any]]) -> Response:
@@ -122,27 +151,29 @@ def _receipts_response(receipts: Sequence[dict[str, Any]]) -> Response:
 
 def _validate_items(batch: InteractionBatch, receipts: list[dict[str, Any]]) -> dict[int, Interaction]:
     """Return the valid items by index; set the receipts of the invalid ones."""
-    if not batch.key_fields:
+    requests.require_proportion(len(batch.interactions), _repeated(batch.interactions))
+    is_bounded = all(len(item) <= _MOST_NAMES for item in batch.interactions if isinstance(item, dict))
+    if is_bounded and not batch.key_fields:
         with suppress(ValidationError):  # usually all are valid, and one call is cheaper than a thousand
-            return dict(enumerate(_ITEMS.validate_python(batch.interactions)))
+            intake = requests.intake()
+            items = _ITEMS.validate_python(batch.interactions, context=intake)
+            if not intake.altered:
+                return dict(enumerate(items))
     valid: dict[int, Interaction] = {}
-    left = MAX_FIELDS
     for index, item in enumerate(batch.interactions):
         path = ("interactions", index)
-        most = min(max(left, 1), requests.MAX_FIELDS)
-        fields = _key_problems(item, batch.key_fields, path, most) if batch.key_fields else []
+        fields = _key_problems(item, batch.key_fields, path) if batch.key_fields else []
         try:
-            valid[index] = requests.validate(Interaction, item, path, most)
+            valid[index] = requests.validate(Interaction, item, path)
         except requests.InvalidBody as error:
             fields = error.fields + fields
         if fields:
-            left = max(left - len(fields), 0)
             valid.pop(index, None)
             receipts[index] = {"index": index, "receipt": "rejected", "reason": "invalid", "fields": fields}
     return valid
 
 
-def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...], most: int) -> list[dict[str, str]]:
+def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...]) -> list[dict[str, str]]:
     """Return the problems of an item's key: parts that its batch declares and it lacks, and undeclared parts."""
     if not isinstance(item, dict):
         return []  # reported by the validation
@@ -156,12 +187,19 @@ def _key_problems(item: Any, parts: Sequence[str], path: tuple[str | int, ...], 
         (part for part in parts if part not in key), "A part of the key that this batch declares is missing"
     )
     more = dict.fromkeys((part for part in key if part not in parts), "Not a part of the key that this batch declares")
-    found = list((missing | more).items())
-    listed = found if len(found) <= most else found[: most - 1]
-    return [
-        *({"path": requests.json_path((*path, "key", part)), "detail": detail} for part, detail in listed),
-        *requests.not_listed(len(found) - len(listed), (*path, "key"), listed=bool(listed)),
-    ]
+    found = missing | more
+    fields = ({"path": requests.json_path((*path, "key", part)), "detail": detail} for part, detail in found.items())
+    return requests.listed(fields, (*path, "key"), len(found))
+
+
+def _repeated(items: Sequence[Any]) -> Iterator[str]:
+    """Yield the texts of items that their receipts repeat: their ids and their keys."""
+    for item in items:
+        if isinstance(item, dict):
+            key = item.get("key")
+            parts = key if isinstance(key, dict) and len(key) <= MAX_KEY_PARTS else {}
+            named = (item.get("session_id"), item.get("interaction_id"), *parts, *parts.values())
+            yield from (text for text in named if isinstance(text, str) and len(text) <= MAX_NAME)
 
 
 def _item_receipt(record: Interaction, result: WriteResult, index: int, indexes: Sequence[int]) -> dict[str, Any]:

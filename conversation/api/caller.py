@@ -29,6 +29,12 @@ def repository(*, creating_session: bool = False) -> ConversationRepository:
     return attached.for_caller(auth.caller.project, auth.claims)
 
 
+def is_restricted() -> bool:
+    """Return whether the caller, an untrusted browser or user, reaches only sessions of its own."""
+    auth = access.auth_context()
+    return auth is not None and auth.caller.is_restricted
+
+
 def session_token(result: WriteResult) -> dict[str, str]:
     """Return the token that a caller in a browser needs to append to this session, and when it expires.
 
@@ -40,16 +46,17 @@ def session_token(result: WriteResult) -> dict[str, str]:
     return auth.claims.token(result.session.id) if auth and auth.claims and result.receipt.acknowledged else {}
 
 
-def read_record(model: type[_Record], list_hint: str = "") -> _Record:
+def read_record(model: type[_Record], list_hint: str = "", *, items: str | None = None) -> _Record:
     """Return the request's body as a record; an invalid body is counted as a rejected record.
 
-    `list_hint`: see `requests.read`. Raises `InvalidBody`, also for `?dry_run`, which would be ignored otherwise.
+    `list_hint`, `items`: see `requests.read`. Raises `InvalidBody`, also for `?dry_run`, which would be ignored
+    otherwise.
     """
     request = request_ctx.request
     if request.query_string and request.args.get("dry_run", "false") != "false":
         raise requests.InvalidBody([{"path": "?dry_run", "detail": "This call has no dry run; nothing was written"}])
     try:
-        return requests.read(model, list_hint)
+        return requests.read(model, list_hint, items=items)
     except requests.InvalidBody:
         repository().ledger.reject(1)
         raise

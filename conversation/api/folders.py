@@ -89,6 +89,7 @@ class FolderStored(ResponseModel):
     key: str | None
     receipt: Stored
     fields: list[str]
+    altered: schemas.Altered
     folder: FolderView
     sessions: list[PlannedSession]
 
@@ -100,6 +101,7 @@ class FolderSpooled(ResponseModel):
     key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
+    altered: schemas.Altered
     sessions: list[PlannedSession]
 
 
@@ -117,6 +119,7 @@ def create_folder() -> Response:
     if not result.receipt.acknowledged:
         return problems.receipt_problem(result.receipt, ids)
     body: dict[str, Any] = ids | {"receipt": result.receipt.receipt, "fields": result.receipt.fields}
+    body |= requests.altered()
     if result.receipt.folder:
         body["folder"] = FolderView.arrange(result.receipt.folder)
     body["sessions"] = [PlannedSession.arrange(planned) for planned in result.receipt.planned]

@@ -10,7 +10,14 @@ from conversation import access
 from conversation.api import caller, schemas
 from conversation.api.openapi import describe
 from conversation.settings import Settings
-from logging_store.errors import Misconfigured, SchemaMissing, SpoolFull, StoreUnavailable
+from logging_store.errors import (
+    Misconfigured,
+    SchemaMissing,
+    SpoolFull,
+    StoreReadOnly,
+    StoreReconnecting,
+    StoreUnavailable,
+)
 from logging_store.store import Backlog, Store
 
 _log = logging.getLogger("turnlog.health")
@@ -53,14 +60,17 @@ def readyz() -> Response:
     body: dict[str, Any] = {"status": health.status, "store": configured.store_kind}
     if error is None:
         body["schema_version"] = health.settings["schema"]
-    elif isinstance(error, SchemaMissing):
+    elif isinstance(error, SchemaMissing | StoreReadOnly):
         body["reason"] = str(error)
+    elif isinstance(error, StoreReconnecting):
+        body["reason"] = "Supabase's API is reconnecting to its database, which takes up to half a minute"
     elif isinstance(error, Misconfigured):
         # the route is open, and the database's message names its users
         _log.error("store: %s", error)
         body["reason"] = "The store is not set up for Turnlog; its operator finds the cause in the log"
     body["spool"] = {"records": backlog.records, "bytes": backlog.bytes, "oldest_s": round(backlog.oldest_s, 1)}
     body["dead_letters"] = backlog.dead_letters
+    body["of_other_databases"] = backlog.others
     response = jsonify(body)
     if body["status"] == "full":
         response.status_code = 503

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from conversation import access
 from conversation.api import caller, dry_run, problems, requests, responses
 from conversation.api.openapi import describe
-from conversation.api.schemas import FieldProblem, ResponseModel, Stored
-from logging_store.records.models import Interaction, InteractionStatus
+from conversation.api.schemas import Altered, FieldProblem, ResponseModel, Stored
+from logging_store.records.models import Interaction, InteractionStatus, LoggedInteraction
 from logging_store.repository import WriteResult
 
 blueprint = Blueprint("interactions", __name__)
@@ -20,11 +20,39 @@ blueprint = Blueprint("interactions", __name__)
 Would = Literal["create", "fill", "nothing", "revise", "conflict", "reject"]
 
 
+class Alternative(ResponseModel):
+    """An interaction that stands in the same place. `current`: it is on the current branch."""
+
+    interaction_id: UUID
+    key: str | None
+    current: bool
+
+
+class Question(ResponseModel):
+    """What an interaction asked. `asked_at`: when it began, or arrived."""
+
+    interaction_id: UUID
+    key: str | None
+    participant: str | None
+    prompt: str | list[dict[str, Any]]
+    asked_at: datetime
+
+
 class InteractionView(ResponseModel):
+    """`alternatives`: all that follow the same interaction, itself included, in the order said; empty if it is alone.
+
+    At most the 50 before and the 50 after it. `chosen_at`: when it was last chosen among them.
+    `question`: of an answer without a prompt of its own, what the interaction asked in whose place it stands; null with
+    `branches=all`, which has that interaction.
+    """
+
     interaction_id: UUID
     key: str | None
     session_id: UUID
     prompt: str | list[dict[str, Any]] | None
+    context: Annotated[
+        list[dict[str, Any]] | None, Field(description="Null without `context=true`, and while it is spooled")
+    ]
     response: str | list[dict[str, Any]] | None
     model: str | None
     provider: str | None
@@ -44,11 +72,26 @@ class InteractionView(ResponseModel):
     participant: str | None
     reply_to: UUID | None
     alternative_to: UUID | None
+    chosen_at: datetime | None
+    alternatives: list[Alternative]
+    question: Question | None
     turn: int | None
     tags: list[str]
     metadata: dict[str, Any]
     created_at: datetime
+    erased_at: Annotated[datetime | None, Field(description="Set on a tombstone, whose texts were erased")]
+    text_expired_at: Annotated[
+        datetime | None,
+        Field(description="Set if its texts expired: prompt and response are `[expired]`, the error is its beginning"),
+    ]
     spooled: bool
+
+    @classmethod
+    def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        question = row.get("question")
+        return super().arrange({**row, "question": question and Question.arrange(question)}) | {
+            "alternatives": [Alternative.arrange(each) for each in row["alternatives"]]
+        }
 
 
 class Transcript(ResponseModel):
@@ -100,7 +143,10 @@ class Gaps(ResponseModel):
 
 
 class InteractionStored(ResponseModel):
-    """`fields` are those that this call filled."""
+    """`fields`: those that this call filled; of a `revised` record, those that differ from what was stored.
+
+    `reason`: `older` for a `revised` record that isn't shown, or not in all fields.
+    """
 
     session_id: UUID
     session_key: str | None
@@ -108,6 +154,8 @@ class InteractionStored(ResponseModel):
     interaction_key: str | None
     receipt: Stored
     fields: list[str]
+    reason: str | None = None
+    altered: Altered
 
 
 class InteractionSpooled(ResponseModel):
@@ -119,6 +167,7 @@ class InteractionSpooled(ResponseModel):
     interaction_key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
+    altered: Altered
 
 
 class InteractionReceipt(BaseModel):
@@ -127,6 +176,7 @@ class InteractionReceipt(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     fields: list[str] | list[FieldProblem]
+    altered: Altered
     session_id: UUID | None = None
     session_key: str | None = None
     interaction_id: UUID | None = None
@@ -163,11 +213,17 @@ def interaction_ids(result: WriteResult) -> dict[str, Any]:
     }
 
 
-def base_receipt(result: WriteResult) -> dict[str, Any]:
-    """Return what every receipt has: ids, outcome and the fields it concerns."""
+def base_receipt(result: WriteResult, path: Sequence[str | int] = ()) -> dict[str, Any]:
+    """Return what every receipt has: ids, outcome, the fields it concerns, and those that were altered to be stored.
+
+    `path`: the record's place in the request's body.
+    """
     body = interaction_ids(result)
     body["receipt"] = result.receipt.receipt
     body["fields"] = result.receipt.fields
+    if result.receipt.receipt == "revised" and result.receipt.reason:
+        body["reason"] = result.receipt.reason
+    body |= requests.altered(path)
     return body
 
 
@@ -183,17 +239,17 @@ def identifiers(record: Interaction, result: WriteResult) -> dict[str, Any]:
 
 def receipt_payload(record: Interaction, result: WriteResult, path: Sequence[str | int] = ()) -> dict[str, Any]:
     """Return the full receipt of an interaction. `path`: its place in the request's body."""
-    receipt, item = result.receipt, base_receipt(result)
+    receipt, item = result.receipt, base_receipt(result, path)
     if record.key is not None:
         item["key"] = record.key
     elif receipt.acknowledged and not receipt.differs:  # nearly always
         return item
     if receipt.differs:
-        item["differs"] = _field_problems(receipt.differs, "Another value is stored, and stays", path)
+        item["differs"] = requests.listed_conflicts(_field_problems(receipt.differs, None, path, ", and stays"), path)
     if not receipt.acknowledged:
         item |= identifiers(record, result)
-        detail = receipt.reason if receipt.reason and receipt.receipt == "rejected" else "Another value is stored"
-        item["fields"] = _field_problems(receipt.fields, detail, path)
+        detail = receipt.reason if receipt.receipt == "rejected" else None
+        item["fields"] = requests.listed_conflicts(_field_problems(receipt.fields, detail, path), path)
         if receipt.constraint:
             item |= problems.constraint_details(receipt)
     if receipt.reason:
@@ -205,21 +261,30 @@ def receipt_payload(record: Interaction, result: WriteResult, path: Sequence[str
 @access.requires("log", restricted=True)
 @describe(
     "Log an interaction; its session is ensured in the same transaction",
-    Interaction,
+    LoggedInteraction,
     {201: InteractionStored, 200: InteractionResponse, 202: InteractionSpooled},
     query=dry_run.Query,
 )
 def log_interaction() -> Response:
     if dry_run.requested():
-        record = requests.read(Interaction, _SEVERAL)
+        record = requests.read(LoggedInteraction, _SEVERAL)
         (result,) = caller.repository().dry_run([record])
         return responses.json_response(200, dry_run.interaction_plan(record, receipt_payload(record, result)))
-    record = caller.read_record(Interaction, _SEVERAL)
+    record = caller.read_record(LoggedInteraction, _SEVERAL)
     (result,) = caller.repository().log([record])
     if not result.receipt.acknowledged:
         return problems.receipt_problem(result.receipt, identifiers(record, result))
     return responses.json_response(responses.status_of(result.receipt), base_receipt(result))
 
 
-def _field_problems(fields: Sequence[str], detail: str, path: Sequence[str | int]) -> list[dict[str, str]]:
-    return [{"path": requests.json_path((*path, *field.split(".", 1))), "detail": detail} for field in fields]
+def _field_problems(
+    fields: Sequence[str], detail: str | None, path: Sequence[str | int], more: str = ""
+) -> list[dict[str, str]]:
+    """Return an entry for each field. `detail`: None for those that contradict what is stored."""
+    return [
+        {
+            "path": requests.json_path((*path, *field.split(".", 1))),
+            "detail": detail or problems.contradiction(field) + more,
+        }
+        for field in fields
+    ]

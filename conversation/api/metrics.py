@@ -90,6 +90,11 @@ class _Turnlog(Collector):
             ("spool_bytes", "Bytes in this machine's spool", backlog.bytes),
             ("spool_oldest_seconds", "Age of the oldest spooled record", backlog.oldest_s),
             ("spool_unreadable_files", "Spool files that can't be read and need a person", backlog.unreadable_files),
+            (
+                "spool_other_records",
+                "Records and dead letters on this machine that were acknowledged for other databases",
+                backlog.others,
+            ),
             ("open_breakers", "Workers that consider the store unavailable, and spool", self._totals["open_breakers"]),
             (
                 "dead_letters",

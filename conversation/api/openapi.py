@@ -36,7 +36,7 @@ _NAMES = {
 _PROBLEMS_OF_BODIES = {
     400: "Not valid JSON, or JSON that can't be stored",
     409: "The record contradicts what is stored; nothing was changed",
-    413: "The body is larger than 4 MB",
+    413: "The body is larger than 16 MB",
     415: "The body is not JSON, or has an unknown encoding",
     422: "A field is invalid; `fields` names each",
 }

@@ -1,8 +1,8 @@
 """The overview of a span of time: counts, latencies, costs and errors, scaled from a sample if need be."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Annotated, Any
 from uuid import UUID
 
 from flask import Blueprint, Response, jsonify, request
@@ -13,22 +13,10 @@ from conversation.api import caller, pagination, pricing
 from conversation.api.openapi import describe
 from conversation.api.requests import InvalidBody
 from conversation.api.schemas import ResponseModel
+from conversation.api.spans import MAX_BUCKETS, By, Span, end_of_bucket, midnight, zone_named
 from logging_store import operations as ops
 
 blueprint = Blueprint("overview", __name__)
-
-
-class Span(NamedTuple):
-    """The time of an overview, from `not_before` until `before`, in buckets of `bucket_s` seconds since 1970."""
-
-    not_before: datetime
-    before: datetime
-    bucket_s: int
-
-    def buckets(self) -> list[datetime]:
-        step = timedelta(seconds=self.bucket_s)
-        first = floor(self.not_before, self.bucket_s)
-        return [first + n * step for n in range(-((first - self.before) // step))]
 
 
 class Percentiles(ResponseModel):
@@ -51,15 +39,19 @@ class Shares(ResponseModel):
 
 
 class Cost(ResponseModel):
-    """In US dollars: `cost_usd` as callers sent it, `estimated_cost_usd` by public prices for the other interactions.
+    """In US dollars: `cost_usd` as callers sent it, `estimated_cost_usd` by known prices for the other interactions.
 
-    `without_cost`: interactions in neither sum, because their tokens or their model's price are unknown.
+    `without_cost`: interactions in neither sum, because their tokens or their model's price are unknown. While there
+    are any, a sum of no interaction is null, not 0.
     """
 
     input_tokens: int
     output_tokens: int
-    cost_usd: float
-    estimated_cost_usd: float
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_usd: float | None
+    estimated_cost_usd: float | None
     without_cost: int
 
 
@@ -93,7 +85,7 @@ class ModelUse(Cost):
 _SESSIONS = Field(description="Sessions of these interactions; null if only a share was read")
 
 
-class UserActivity(ResponseModel):
+class UserActivity(Cost):
     user_id: str
     interactions: int
     sessions: Annotated[int | None, _SESSIONS]
@@ -118,7 +110,9 @@ class ErrorCount(ResponseModel):
 class Overview(ResponseModel):
     not_before: Annotated[datetime, Field(alias="from")]
     before: Annotated[datetime, Field(alias="to")]
-    bucket_s: int
+    by: By
+    bucket_s: Annotated[int, Field(description="Where the clocks change, a day has an hour less or more")]
+    zone: Annotated[str | None, Field(description="As asked for; null: buckets are counted from `from`")]
     looked_at: Shares
     total: Total
     buckets: list[Bucket]
@@ -133,21 +127,26 @@ class Overview(ResponseModel):
         """Return the response body for what a store found in a span."""
         interactions, failures, sessions = found["interactions"], found["failures"], found["sessions"]
         total, share = interactions["total"], interactions["share"]
-        models = [_priced(row, span.before) for row in interactions["models"]]
+        eras = eras_of(span)
+        models = [priced(row, eras) for row in interactions["models"]]
         estimated = sum(model["estimated"] for model in models)
         return cls.arrange(
             {
                 "from": span.not_before,
                 "to": span.before,
+                "by": span.by,
                 "bucket_s": span.bucket_s,
+                "zone": span.zone and str(span.zone),
                 "looked_at": {"interactions": share, "failures": failures["share"], "sessions": sessions["share"]},
                 "total": Total.arrange(
-                    _scale_row(
+                    scale_row(
                         {
                             **total,
-                            "cost_usd": float(total["cost_usd"]),
-                            "without_cost": total["interactions"] - total["priced"] - estimated,
-                            "estimated_cost_usd": sum(model["estimated_cost_usd"] for model in models),
+                            **known_costs(
+                                total["interactions"],
+                                (total["priced"], total["cost_usd"]),
+                                (estimated, sum(model["estimated_cost_usd"] or 0 for model in models)),
+                            ),
                         },
                         share,
                     )
@@ -159,35 +158,40 @@ class Overview(ResponseModel):
                     }
                 ),
                 "buckets": _buckets(span, interactions, failures, sessions),
-                "models": [ModelUse.arrange(_scale_row(model, share)) for model in models],
+                "models": [ModelUse.arrange(scale_row(model, share)) for model in models],
                 "model_count": total["models"],
-                "users": [UserActivity.arrange(_scale_activity(row, share)) for row in interactions["users"]],
-                "folders": [FolderActivity.arrange(_scale_activity(row, share)) for row in interactions["folders"]],
-                "errors": [ErrorCount.arrange(_scale_row(row, failures["share"])) for row in failures["errors"]],
+                "users": [
+                    UserActivity.arrange(scale_activity(priced(row, eras), share)) for row in interactions["users"]
+                ],
+                "folders": [FolderActivity.arrange(scale_activity(row, share)) for row in interactions["folders"]],
+                "errors": [ErrorCount.arrange(scale_row(row, failures["share"])) for row in failures["errors"]],
             }
         )
 
 
-def floor(time: datetime, seconds: int) -> datetime:
-    """Return the start of the bucket of a time."""
-    epoch = datetime.fromtimestamp(0, UTC)
-    return time - (time - epoch) % timedelta(seconds=seconds)
+def eras_of(span: Span) -> list[datetime]:
+    """Return the times whose prices apply in the eras of the span: between two changes of a price all stay the same."""
+    return [pricing.noon(at) for at in (span.not_before, *pricing.prices().changes(span.not_before, span.before))]
 
 
-def _priced(row: ops.ModelActivity, at: datetime) -> dict[str, Any]:
-    """Return a model's row with its cost by the prices `at` a time, and the number of interactions without one."""
+def priced(row: Mapping[str, Any], eras: Sequence[datetime]) -> dict[str, Any]:
+    """Return `ops.TokensAndCost` with its cost, also estimated, and the number of interactions without one."""
+    prices = pricing.prices()
     costs = [
-        (size["interactions"], pricing.estimate_sum(row["model"], row["provider"], **size, at=at))
+        (size["interactions"], prices.estimate_sum(size["model"], size["provider"], size, eras[size["era"]]))
         for size in row["sizes"]
     ]
     estimated = sum(count for count, cost in costs if cost is not None)
-    return {
-        **row,
-        "estimated": estimated,
-        "cost_usd": float(row["cost_usd"]),
-        "estimated_cost_usd": float(sum(cost for _, cost in costs if cost is not None)),
-        "without_cost": row["interactions"] - row["priced"] - estimated,
-    }
+    total = float(sum(cost for _, cost in costs if cost is not None))
+    known = known_costs(row["interactions"], (row["priced"], row["cost_usd"]), (estimated, total))
+    return {**row, "estimated": estimated, **known}
+
+
+def known_costs(interactions: int, sent: tuple[int, float], estimated: tuple[int, float]) -> dict[str, Any]:
+    """Return the cost of `interactions`. `sent`, `estimated`: how many of them have such a cost, and its sum."""
+    without_cost = interactions - sent[0] - estimated[0]
+    cost_usd, estimate = (None if without_cost and not count else float(usd) for count, usd in (sent, estimated))
+    return {"cost_usd": cost_usd, "estimated_cost_usd": estimate, "without_cost": without_cost}
 
 
 def _buckets(
@@ -209,19 +213,19 @@ def _buckets(
     for buckets, share in parts:
         for bucket in buckets:
             at = datetime.fromisoformat(bucket["at"])
-            values = _scale_row(bucket, share) | {"at": at}
+            values = scale_row(bucket, share) | {"at": at}
             if "latency_ms" in values:
                 values["latency_ms"] = Percentiles.of(values["latency_ms"])
             rows[at] |= values
     return [Bucket.arrange(row) for row in rows.values()]
 
 
-def _scale_activity(row: Mapping[str, Any], share: float) -> dict[str, Any]:
+def scale_activity(row: Mapping[str, Any], share: float) -> dict[str, Any]:
     """Return a row scaled up; its sessions are unknown then, as a sample doesn't show how many there are."""
-    return _scale_row(row, share) | ({"sessions": None} if share < 1 else {})
+    return scale_row(row, share) | ({"sessions": None} if share < 1 else {})
 
 
-def _scale_row(row: Mapping[str, Any], share: float) -> dict[str, Any]:
+def scale_row(row: Mapping[str, Any], share: float) -> dict[str, Any]:
     return {name: _scale(value, share) if type(value) in {int, float} else value for name, value in row.items()}
 
 
@@ -232,10 +236,9 @@ def _scale(value: float, share: float) -> float:
     return round(value / share) if isinstance(value, int) else value / share
 
 
-HOUR_S, DAY_S = 3600, 86400
 _SPANS_H = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24, "90d": 90 * 24}
-_BY = {"hour": HOUR_S, "day": DAY_S}
-_MAX_BUCKETS = 750  # a month of hours, two years of days
+_DAY_H = 24
+_WEEK = timedelta(days=7, hours=-1)  # with an hour less where the clocks are put forward
 
 #: The most rows that an overview reads, about a second's work. Beyond, it reads a sample, which takes half of that.
 _MOST_ROWS, _SAMPLE, _MOST_FAILURES = 150_000, 50_000, 10_000
@@ -243,7 +246,7 @@ _TOP, _TOP_MODELS = 10, 50
 
 
 @blueprint.get("/v1/overview")
-@access.requires("read")
+@access.requires("read", heavy=True)
 @describe("Sum up a span of time", None, {200: Overview}, query=pagination.OverviewQuery)
 def get_overview() -> Response:
     return jsonify(build_overview(parse_span(pagination.read(request, pagination.OverviewQuery), datetime.now(UTC))))
@@ -251,46 +254,55 @@ def get_overview() -> Response:
 
 def build_overview(span: Span) -> dict[str, Any]:
     """Return the overview of a span, in the shape of `Overview`."""
-    return Overview.of(span, caller.repository().overview(query_of(span)))
+    return Overview.of(span, caller.repository().overview(query_of(span, pricing.prices())))
 
 
-def query_of(span: Span) -> ops.OverviewQuery:
-    """Return the store's query for a span."""
+def query_of(span: Span, prices: pricing.Prices) -> ops.OverviewQuery:
+    """Return the store's query for a span, which `prices` divide into eras."""
     return {
         "from": span.not_before.isoformat(),
         "to": span.before.isoformat(),
-        "bucket_s": span.bucket_s,
+        "buckets": [at.isoformat() for at in span.buckets()],
         "most": _MOST_ROWS,
         "sample": _SAMPLE,
         "most_failures": _MOST_FAILURES,
         "top": _TOP,
         "top_models": _TOP_MODELS,
         "tiers": list(pricing.tiers()),
+        "eras": [at.isoformat() for at in prices.changes(span.not_before, span.before)],
     }
 
 
 def parse_span(query: pagination.OverviewQuery, now: datetime) -> Span:
     """Return the span of a query. Raises `InvalidBody`, naming the parameter."""
+    zone = zone_named(query.zone) if query.zone else None
     if query.not_before is None:
         if query.before is not None:
             raise _invalid("to", "Needs `from` as well")
-        hours = _SPANS_H[query.span or "24h"]
-        bucket_s = _BY[query.by or ("hour" if hours <= 24 else "day")]  # noqa: PLR2004 - a day of hours
-        before = floor(now, bucket_s) + timedelta(seconds=bucket_s)  # to the end of the current bucket
-        return _check_length(Span(before - timedelta(hours=hours), before, bucket_s))
+        return _check_length(_until_now(_SPANS_H[query.span or "24h"], query.by, zone, now))
     if query.span is not None:
         raise _invalid("span", "Contradicts `from`: send one of them")
     before = query.before or now
     if before <= query.not_before:
         raise _invalid("to" if query.before else "from", "Must be later than `from`")
-    by = query.by or ("hour" if before - query.not_before < timedelta(days=7) else "day")
-    return _check_length(Span(query.not_before, before, _BY[by]))
+    by = query.by or ("hour" if before - query.not_before < _WEEK else "day")
+    return _check_length(Span(query.not_before, before, by, zone))
+
+
+def _until_now(hours: int, by: By | None, zone: tzinfo | None, now: datetime) -> Span:
+    """Return the span that ends with the current bucket."""
+    by = by or ("hour" if hours <= _DAY_H else "day")
+    before = end_of_bucket(now, by, zone or UTC)
+    if by == "hour":
+        return Span(before - timedelta(hours=hours), before, by, zone)
+    first_day = before.astimezone(zone or UTC).date() - timedelta(hours=hours)
+    return Span(midnight(first_day, zone or UTC), before, by, zone)
 
 
 def _check_length(span: Span) -> Span:
-    if (span.before - span.not_before) / timedelta(seconds=span.bucket_s) > _MAX_BUCKETS:
-        what = "from" if span.bucket_s == DAY_S else "by"
-        raise _invalid(what, f"More than {_MAX_BUCKETS} buckets: choose a shorter span, or days instead of hours")
+    if (span.before - span.not_before) / timedelta(seconds=span.bucket_s) > MAX_BUCKETS:
+        what = "by" if span.by == "hour" else "from"
+        raise _invalid(what, f"More than {MAX_BUCKETS} buckets: choose a shorter span, or longer buckets")
     return span
 
 

@@ -4,20 +4,26 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
-from conversation.api import cursors, snippets
+from conversation.api import cursors, snippets, spans
 from conversation.api.requests import MAX_FIELDS, InvalidBody, look_ups
 from conversation.refusals import validation_messages
 from logging_store.records import json_schema
+from logging_store.records.json_values import STORABLE
 from logging_store.records.models import SessionStatus
 from logging_store.records.values import Identifier, Text, Time
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1000
 DEFAULT_SEARCH_PAGE, LARGEST_SEARCH_PAGE = 20, 100  # smaller, since hits carry excerpts
 _LONGEST_QUERY = 200
+_MOST_TURNS = 1000  # to which the interactions of each session are counted
+_MOST_KEYS = 5
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")  # as in JSON
+#: How the contract names the parameters for metadata.
+METADATA = "metadata.{key}"
 _EPOCH_TIME = re.compile(r"[0-9]{9,15}(\.[0-9]{1,6})?")
 
 _Query = TypeVar("_Query", bound=BaseModel)
@@ -33,18 +39,51 @@ def parse(parameters: MultiDict[str, str], model: type[_Query]) -> _Query:
     if repeated := [name for name in parameters if len(parameters.getlist(name)) > 1]:
         fields = [{"path": f"?{name}", "detail": "Must be given only once"} for name in repeated[:MAX_FIELDS]]
         raise InvalidBody(fields)
+    given: dict[str, Any] = parameters.to_dict()
+    if issubclass(model, SessionQuery):
+        given = _gather_metadata(given)
     try:
-        return model.model_validate(parameters.to_dict())
+        return model.model_validate(given)
     except ValidationError as error:
         raise InvalidBody(
             [
                 {
-                    "path": f"?{detail['loc'][0]}",
+                    "path": f"?{_name_of(detail['loc'])}",
                     "detail": validation_messages.sentence(detail, model, "parameter", look_ups()),
                 }
                 for detail in error.errors(include_url=False)[:MAX_FIELDS]
             ]
         ) from None
+
+
+def _gather_metadata(given: dict[str, str]) -> dict[str, Any]:
+    """Return parameters with those called `metadata.KEY` as one, by key."""
+    prefix = METADATA.removesuffix("{key}")
+    metadata = {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
+    others = {name: value for name, value in given.items() if not name.startswith(prefix)}
+    return others | ({METADATA: metadata} if metadata else {})
+
+
+def _name_of(place: tuple[int | str, ...]) -> str:
+    """Return the name of the parameter at a place of the model."""
+    if place[0] == METADATA and len(place) > 1:
+        return METADATA.replace("{key}", str(place[1]))
+    return str(place[0])
+
+
+def _forms_of(text: str) -> list[str | int | float | bool]:
+    """Return the values of metadata that a text in a URL may mean: itself, and a boolean or a number."""
+    if text in {"true", "false"}:
+        return [text, text == "true"]
+    if _NUMBER.fullmatch(text):
+        return [text, float(text) if re.search("[.eE]", text) else int(text)]
+    return [text]
+
+
+def _count(text: object) -> int:
+    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and int(text) <= _MOST_TURNS:
+        return int(text)
+    raise PydanticCustomError("count", f"Must be a whole number from 0 to {_MOST_TURNS}")
 
 
 def _size(text: object, most: int = LARGEST_PAGE) -> int:
@@ -61,6 +100,11 @@ def _query(text: str) -> str:
     if snippets.terms_of(text):
         return text
     raise PydanticCustomError("query", "Has nothing to search for; leave it out to list all interactions")
+
+
+def _zone(name: str) -> str:
+    spans.zone_named(name)
+    return name
 
 
 def _flag(text: object) -> bool:
@@ -93,6 +137,13 @@ def _cursor() -> Any:
     )
 
 
+_Count = Annotated[int, Field(ge=0, le=_MOST_TURNS), BeforeValidator(_count)]
+_Key = Annotated[str, Field(min_length=1, max_length=200), STORABLE]
+_Metadata = Annotated[
+    dict[_Key, Annotated[str, Field(max_length=1000), STORABLE]],
+    Field(max_length=_MOST_KEYS),
+    WithJsonSchema({"type": "string", "maxLength": 1000}),
+]
 _QueryTime = Annotated[Time, BeforeValidator(_as_in_bodies)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
@@ -113,16 +164,26 @@ class SessionQuery(Page):
     user_id: Text | None = _optional("Only this user's")
     folder: Identifier | None = _optional("Only those of this folder: its UUID, or your own key")
     tag: Text | None = _optional("Only those with this tag")
+    untagged: Flag | None = _optional("Only those without, or with, a tag")
+    metadata: _Metadata | None = _optional(
+        "Only those whose metadata has this value under `key`: a text, a number or a boolean", alias=METADATA
+    )
     status: SessionStatus | None = _optional("Only those in this status")
     model: Text | None = _optional("Only those with an interaction of this model")
     has_errors: Flag | None = _optional("Only those with, or without, an interaction that failed")
+    rating: Flag | None = _optional("Only those that somebody rated up, or down, as a whole or an interaction of them")
+    unrated: Flag | None = _optional("Only those that nobody rated, or that somebody did")
+    min_turns: _Count | None = _optional("Only those with at least so many interactions")
+    max_turns: _Count | None = _optional("Only those with at most so many interactions")
     implicit: Flag | None = _optional("Only sessions that an interaction or a plan created, or only the others")
     begun: Flag | None = _optional("Only sessions that have begun, or only those that a plan holds locked")
     name: Text | None = _optional("Only those whose title or key contains this, ignoring case")
     not_before: _QueryTime | None = _optional("At or after this time", alias="from")
     before: _QueryTime | None = _optional("Before this time", alias="to")
-    sort: Literal["newest", "oldest", "activity"] = Field(
-        default="newest", description="activity: by their last interaction's arrival; leaves out sessions without one"
+    sort: Literal["newest", "oldest", "activity", "id"] = Field(
+        default="newest",
+        description="activity: by their last interaction's arrival when paging began; leaves out sessions without one. "
+        "id: each session that existed when paging began exactly once, whatever is written meanwhile",
     )
     count: Flag = Field(
         default=False,
@@ -130,6 +191,15 @@ class SessionQuery(Page):
         description="Also count the matching sessions, up to 10,000",
     )
     after: cursors.SessionCursor | None = _cursor()
+
+    def to_json(self) -> Any:
+        query = super().to_json()
+        if self.metadata:
+            del query[METADATA]
+            query["metadata"] = [
+                [{key: form} for form in _forms_of(value)] for key, value in sorted(self.metadata.items())
+            ]
+        return query
 
 
 class RecentQuery(Page):
@@ -158,9 +228,37 @@ class OverviewQuery(BaseModel):
     span: Literal["24h", "7d", "30d", "90d"] | None = _optional("The span until now; 24h by default")
     not_before: _QueryTime | None = _optional("At or after this time, instead of a span", alias="from")
     before: _QueryTime | None = _optional("Before this time; now by default", alias="to")
-    by: Literal["hour", "day"] | None = _optional(
-        "The length of a bucket; by default days for 7 days or more, else hours"
+    by: spans.By | None = _optional("The length of a bucket; by default days for 7 days or more, else hours")
+    zone: Annotated[Text, AfterValidator(_zone)] | None = _optional(
+        "The time zone whose hours, days and weeks are counted, such as Europe/Berlin; without one, those since `from` "
+        "or, of a span, those of UTC"
     )
+
+
+class UsageQuery(Page):
+    by: Literal["user"] = Field(default="user", description="Whose tokens and costs are summed up")
+    user_id: Text | None = _optional("Only this user's, and exact however many they are")
+    span: Literal["24h", "7d", "30d", "90d"] | None = _optional("The span until now; 24h by default")
+    not_before: _QueryTime | None = _optional("At or after this time, instead of a span", alias="from")
+    before: _QueryTime | None = _optional("Before this time; now by default", alias="to")
+    zone: Annotated[Text, AfterValidator(_zone)] | None = _optional(
+        "The time zone in which the days of a span begin, such as Europe/Berlin; UTC by default"
+    )
+    after: cursors.UsageCursor | None = _cursor()
+
+    def overview(self) -> OverviewQuery:
+        """Return the span."""
+        span, zone = self.span, self.zone
+        return OverviewQuery.model_construct(span=span, not_before=self.not_before, before=self.before, zone=zone)
+
+
+class AuditQuery(Page):
+    session: Identifier | None = _optional("Only reads of this session: its UUID, or your own key")
+    user_id: Text | None = _optional("Only reads of this user's conversations")
+    reader: Text | None = _optional("Only what this reader read: the id of a key, or a user")
+    not_before: _QueryTime | None = _optional("At or after this time", alias="from")
+    before: _QueryTime | None = _optional("Before this time", alias="to")
+    after: cursors.ReadCursor | None = _cursor()
 
 
 class GapsQuery(Page):
@@ -172,7 +270,22 @@ class GapsQuery(Page):
 
 
 class TranscriptQuery(Page):
+    branches: Literal["current", "all"] = Field(
+        default="current", description="all: also interactions that aren't on the current branch"
+    )
+    branch: Identifier | None = _optional("The branch that leads through this interaction: its UUID, or your own key")
+    context: bool = Field(default=False, description="With what was sent to the model before each prompt")
     after: cursors.TurnCursor | None = _cursor()
+
+
+class RevisionsQuery(Page):
+    after: cursors.RevisionCursor | None = _cursor()
+
+
+class ConversationQuery(TranscriptQuery):
+    branches: Literal["current", "all"] = Field(
+        default="all", description="current: only messages on the current branch"
+    )
 
 
 class SearchQuery(Page):
@@ -215,5 +328,6 @@ class TurnsQuery(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     turn: Text | None = Field(default=None, description="The page that this interaction is on, by id or key")
+    branch: Text | None = Field(default=None, description="The branch that leads through this interaction")
     after: cursors.TurnCursor | None = _cursor()
     before: cursors.TurnCursor | None = None

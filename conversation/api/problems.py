@@ -16,12 +16,13 @@ from werkzeug.routing import MapAdapter
 
 from conversation import access, refusals
 from conversation.access.credential_errors import TokenUnverifiable
-from conversation.api.requests import TOO_LARGE, InvalidBody, json_path
+from conversation.api.requests import MAX_FIELDS, TOO_LARGE, InvalidBody, json_path, listed_conflicts
 from conversation.api.route_templates import described_routes, template_of
 from conversation.refusals import near_misses
 from conversation.refusals.codes import CODES, ProblemCode, Refused, of_status
 from logging_store import errors
 from logging_store.batches import Receipt, error_receipt
+from logging_store.records.json_values import MAX_METADATA_KEYS
 
 _log = logging.getLogger(__name__)
 
@@ -90,27 +91,44 @@ def _text(text: str) -> Response:
     return Response(text + "\n", content_type="text/plain; charset=utf-8")
 
 
+_HAND_OVER = (
+    ". PATCH /v1/sessions/{session} gives a session to another user, POST /v1/users/{user}/merge all that a guest has"
+)
+
+
 def receipt_problem(receipt: Receipt, ids: dict[str, Any]) -> Response:
     """Return the problem of one record whose receipt is conflict or rejected. `ids`: which record."""
     more: dict[str, Any] = {"receipt": receipt.receipt, **ids}
     if receipt.receipt == "rejected" and receipt.reason == "erased":
-        return problem("session-erased", "It was erased; nothing can be added to it", reason="erased", **more)
+        code = "interaction-erased" if receipt.fields else "session-erased"
+        return problem(code, "It was erased; nothing can be added to it", reason="erased", **more)
+    if receipt.receipt == "rejected" and receipt.reason == "expired":
+        detail = "Its texts have expired; nothing can be added to it"
+        return problem("interaction-expired", detail, reason="expired", **more)
     if receipt.receipt == "rejected":
-        fields = [{"path": f"$.{field}", "detail": receipt.reason} for field in receipt.fields]
-        return problem("rejected", receipt.reason or "The store refused the record", fields=fields, **more)
+        reason = receipt.reason or "The store refused the record"
+        fields = listed_conflicts([{"path": f"$.{field}", "detail": reason} for field in receipt.fields], ())
+        return problem("rejected", reason, fields=fields, **more)
     if receipt.constraint:
         more |= constraint_details(receipt)
         return problem("unique-conflict", f"{_constraint_sentence(receipt)}; nothing was changed", **more)
     if not receipt.fields:
         return problem("conflict", receipt.reason or "The store holds another record", **more)
-    names = ", ".join(receipt.fields)
+    names = ", ".join(str(each)[: near_misses.LONGEST] for each in receipt.fields[:MAX_FIELDS])
     detail = receipt.reason or f"Contradicts what is stored: {names}"
-    return problem("conflict", f"{detail}; nothing was changed", fields=conflicting_fields(receipt), **more)
+    way = _HAND_OVER if "user_id" in receipt.fields else ""
+    return problem("conflict", f"{detail}; nothing was changed{way}", fields=conflicting_fields(receipt), **more)
 
 
 def conflicting_fields(receipt: Receipt) -> list[dict[str, str]]:
     """Return the fields of a record that contradict what is stored."""
-    return [{"path": json_path(field.split(".", 1)), "detail": "Another value is stored"} for field in receipt.fields]
+    fields = [{"path": json_path(field.split(".", 1)), "detail": contradiction(field)} for field in receipt.fields]
+    return listed_conflicts(fields, ())
+
+
+def contradiction(field: str) -> str:
+    """Return why a record's field contradicts what is stored; of metadata as a whole only the number of keys does."""
+    return f"It would have more than {MAX_METADATA_KEYS:,} keys" if field == "metadata" else "Another value is stored"
 
 
 def _constraint_sentence(receipt: Receipt) -> str:
@@ -136,7 +154,9 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(InvalidBody, _invalid)
     app.register_error_handler(errors.SessionNotFound, _session_not_found)
+    app.register_error_handler(errors.InteractionNotFound, _interaction_not_found)
     app.register_error_handler(errors.FolderNotFound, _folder_not_found)
+    app.register_error_handler(errors.AlreadyMerged, _already_merged)
     app.register_error_handler(errors.NotOwner, _not_owner)
     app.register_error_handler(TokenUnverifiable, _token_unverifiable)
     app.register_error_handler(errors.SessionErased, _erased)
@@ -212,6 +232,10 @@ def _session_not_found(_: errors.SessionNotFound) -> Response:
     return problem("session-not-found", _not_found_detail("session"))
 
 
+def _interaction_not_found(_: errors.InteractionNotFound) -> Response:
+    return problem("interaction-not-found", _not_found_detail("interaction"))
+
+
 def _folder_not_found(_: errors.FolderNotFound) -> Response:
     return problem("folder-not-found", _not_found_detail("folder"))
 
@@ -219,6 +243,16 @@ def _folder_not_found(_: errors.FolderNotFound) -> Response:
 def _not_found_detail(kind: str) -> str:
     name = (request_ctx.request.view_args or {}).get(kind)
     return f'There is no {kind} "{str(name)[: near_misses.LONGEST]}"' if name else f"There is no such {kind}"
+
+
+def _already_merged(error: errors.AlreadyMerged) -> Response:
+    guest = (request_ctx.request.view_args or {}).get("user")
+    merged = (
+        f'"{error.into}" was merged into'
+        if error.into == guest
+        else f'"{guest}" was merged into "{error.into}", not into'
+    )
+    return problem("conflict", f"{merged} this user; nothing was changed", merged_into=error.into)
 
 
 def _not_owner(error: errors.NotOwner) -> Response:
@@ -239,14 +273,14 @@ def _erased(error: errors.SessionErased) -> Response:
 
 def _unavailable(error: errors.StoreUnavailable) -> Response:
     _warn_throttled("store unavailable", error)
-    code, cause = "store-unavailable", "and nothing"
+    code, state = "store-unavailable", "The store is unavailable, and nothing"
     if isinstance(error, errors.SpoolFull):
-        code, cause = "spool-full", "and the spool is full. Nothing"
-    return problem(
-        code,
-        f"The store is unavailable, {cause} was acknowledged; send the same call again",
-        retry_after=error.retry_after,
-    )
+        code, state = "spool-full", "The store is unavailable, and the spool is full. Nothing"
+    elif isinstance(error, errors.StoreReconnecting):
+        code, state = "store-reconnecting", "Supabase's API is reconnecting to its database, and nothing"
+    elif isinstance(error, errors.StoreBusy):
+        state = "The store is busy, this call took too long, and nothing"
+    return problem(code, f"{state} was acknowledged; send the same call again", retry_after=error.retry_after)
 
 
 def _warn_throttled(message: str, error: Exception) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Response
 from pydantic_core import to_json
 
+from conversation.access import heavy_reads
 from logging_store.batches import Receipt
 
 _CHUNK = 64 * 1024  # bytes
@@ -17,16 +18,20 @@ def json_response(status: int, body: Any) -> Response:
 
 
 def streamed(lines: Iterator[bytes], content_type: str) -> Response:
-    """Return a response that is sent while `lines` yields it.
+    """Return a response that is sent while `lines` yields it, for a route whose rule is `heavy`.
 
     The first chunk is made before the response begins, so that an unavailable store is still a problem with a status.
+    Each of the others has a turn of its own: a client that reads slowly keeps nobody waiting.
     """
-    chunks = _chunks(lines)
+    chunks, turns = _chunks(lines), heavy_reads.turns()
     first = next(chunks, b"")
 
     def body() -> Iterator[bytes]:
-        yield first
-        yield from chunks
+        chunk: bytes | None = first
+        while chunk is not None:
+            yield chunk
+            with turns.further_turn():
+                chunk = next(chunks, None)
 
     return Response(body(), content_type=content_type)
 

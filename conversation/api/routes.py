@@ -1,6 +1,7 @@
 """The modules of the API; each has a `blueprint`."""
 
 from conversation.api import (
+    audit,
     batches,
     browser_client,
     erasure,
@@ -8,18 +9,22 @@ from conversation.api import (
     folders,
     health,
     interactions,
+    merging,
+    messages,
     metrics,
     overview,
     participants,
     problems,
+    revisions,
     search,
     sessions,
+    usage,
 )
 from conversation.api.legacy import chats, create_and_log
 
 RESOURCES = (
-    *(sessions, folders, participants, interactions, batches, feedback),
-    *(search, overview, erasure),
+    *(sessions, folders, participants, interactions, revisions, messages, batches, feedback),
+    *(search, overview, usage, erasure, merging, audit),
     *(create_and_log, chats),
     *(health, metrics, browser_client, problems),
 )

@@ -13,6 +13,13 @@ from logging_store.records.models import ParticipantState, SessionStatus
 
 Stored = Literal["created", "filled", "duplicate", "revised"]
 Acknowledged = Literal["created", "filled", "duplicate", "revised", "spooled"]
+Altered = Annotated[
+    list[str],
+    Field(
+        default_factory=list,
+        description="The paths of values that were altered so that they can be stored; left out if none was",
+    ),
+]
 
 
 class ResponseModel(BaseModel):
@@ -41,13 +48,20 @@ class SessionView(ResponseModel):
     implicit: bool
     tags: list[str]
     metadata: dict[str, Any]
-    started_at: datetime | None
+    started_at: Annotated[datetime | None, Field(description="As sent; else when its earliest turn was said")]
     ended_at: datetime | None
     created_at: datetime
     erased_at: datetime | None
+    text_expired_at: Annotated[
+        datetime | None, Field(description="When its title and the texts of its interactions expired")
+    ]
     interaction_count: int
     failed_count: Annotated[int, Field(description="Interactions in the status failed")]
     last_activity_at: datetime | None
+
+    @classmethod
+    def arrange(cls, row: Mapping[str, Any]) -> dict[str, Any]:
+        return super().arrange({**row, "started_at": row["started_at"] or row["earliest_turn_at"]})
 
 
 class ParticipantReceipt(ResponseModel):
@@ -66,6 +80,7 @@ class SessionStored(ResponseModel):
     key: str | None
     receipt: Stored
     fields: list[str]
+    altered: Altered
     session: Annotated[SessionView | None, Field(description="As it is now; left out for callers in browsers")] = None
     session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
     session_token_expires_at: datetime | None = None
@@ -79,6 +94,7 @@ class SessionSpooled(ResponseModel):
     key: str | None
     receipt: Literal["spooled"]
     fields: list[str]
+    altered: Altered
     session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
     session_token_expires_at: datetime | None = None
     participants: Annotated[list[ParticipantReceipt], Field(description="One per participant in the call")] = []
@@ -142,11 +158,32 @@ class Erased(ResponseModel):
     signature: str
 
 
+class InteractionErased(ResponseModel):
+    """A report of what was erased, or would be. `turnlog verify-report` checks its signature."""
+
+    project: str
+    session_id: UUID
+    interaction_id: UUID
+    dry_run: bool
+    erased_at: Annotated[datetime | None, Field(description="Null in a dry run, unless it was erased before")]
+    interactions: Annotated[
+        int, Field(description="1, or 0 if the database has nothing of it, or it was erased before")
+    ]
+    participants: Annotated[int, Field(description="Those whom only this interaction named")]
+    feedback: Annotated[int, Field(description="Feedback on it")]
+    spooled: Annotated[int, Field(description="Records in this machine's spool")]
+    dead_letters: Annotated[int, Field(description="Records that the store had refused, on this machine's disk")]
+    unreadable_files: Annotated[int, Field(description="Spool files of this machine that can't be read")]
+    proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
+    signature: str
+
+
 class UserErased(ResponseModel):
     """A report of what was erased, or would be. `turnlog verify-report` checks its signature."""
 
     project: str
     user_id: str
+    merged_into: Annotated[str | None, Field(description="Who owns what this user had, and isn't erased; else null")]
     dry_run: bool
     erased_at: Annotated[datetime | None, Field(description="Late records from before this time are refused")]
     sessions: int
@@ -161,6 +198,23 @@ class UserErased(ResponseModel):
     unreadable_files: Annotated[int, Field(description="Spool files of this machine that can't be read")]
     proof: Annotated[str, Field(description="SQL that counts what is left in the database: 0")]
     signature: str
+
+
+class UserMerged(ResponseModel):
+    """What became the user's, or would. A repeated call moves what an interrupted one left."""
+
+    project: str
+    user_id: Annotated[str, Field(description="The guest")]
+    into: str
+    dry_run: bool
+    merged_at: Annotated[
+        datetime | None, Field(description="When the guest was first merged; null in a dry run before")
+    ]
+    sessions: Annotated[int, Field(description="Those of the guest")]
+    participations: Annotated[int, Field(description="Sessions of anybody in which the guest took part")]
+    turns: Annotated[int, Field(description="Interactions that named the guest as participant")]
+    feedback: Annotated[int, Field(description="Feedback that the guest gave")]
+    folders: Annotated[int, Field(description="Those of the guest")]
 
 
 class ExportedLines(RootModel[str]):
@@ -202,6 +256,7 @@ class Readiness(ResponseModel):
     reason: str | None = None
     spool: SpoolBacklog
     dead_letters: int | None
+    of_other_databases: int
 
 
 class Liveness(ResponseModel):

@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import Field
 
 from conversation import access
 from conversation.api import caller, cursors, pagination, snippets
 from conversation.api.openapi import describe
 from conversation.api.schemas import ResponseModel
+from conversation.settings import Settings
 from logging_store import operations as ops
 
 blueprint = Blueprint("searching", __name__)
@@ -47,6 +48,10 @@ class SearchPage(ResponseModel):
     complete: bool
     searched: Annotated[int, Field(description="How many interactions this call examined")]
     searched_to: Annotated[datetime | None, Field(description="How far back this call searched; null: to the oldest")]
+    keep_text_days: Annotated[
+        int | None,
+        Field(description="Texts of sessions idle for more days expire and aren't found; null: none do"),
+    ]
     next: str | None
 
 
@@ -55,10 +60,14 @@ class Hit(ops.SearchHit):
 
 
 class HitPage(NamedTuple):
-    """A page of hits, each with its snippet; `next` is the cursor of the next page."""
+    """A page of hits, each with its snippet; `next` is the cursor of the next page.
+
+    `keep_text_days`: for how many idle days the project keeps texts; None: as long as their sessions.
+    """
 
     page: ops.SearchPage
     hits: list[Hit]
+    keep_text_days: int | None
     next: str | None
 
 
@@ -68,11 +77,13 @@ def search_page(query: pagination.SearchQuery) -> HitPage:
     hits: list[Hit] = [
         {**hit, "snippet": snippets.excerpt_of_hit(hit, query.terms, words=query.words)} for hit in page["interactions"]
     ]
-    return HitPage(page, hits, cursors.interaction_cursor(page["after"]))
+    settings: Settings = current_app.extensions["turnlog_settings"]
+    keep_text_days = page["keep_text_days"] or settings.turnlog_keep_text_days
+    return HitPage(page, hits, keep_text_days, cursors.interaction_cursor(page["after"]))
 
 
 @blueprint.get("/v1/interactions")
-@access.requires("read", restricted=True)
+@access.requires("read", restricted=True, heavy=True)
 @describe(
     "Search prompts and responses, newest first; without `q` all interactions",
     None,
@@ -80,9 +91,13 @@ def search_page(query: pagination.SearchQuery) -> HitPage:
     query=pagination.SearchQuery,
 )
 def search() -> Response:
-    page, hits, following = search_page(pagination.read(request, pagination.SearchQuery))
-    body = {"interactions": [_view(hit) for hit in hits], "next": following}
-    return jsonify(SearchPage.arrange({**page, **body}))
+    found = search_page(pagination.read(request, pagination.SearchQuery))
+    body = {
+        "interactions": [_view(hit) for hit in found.hits],
+        "keep_text_days": found.keep_text_days,
+        "next": found.next,
+    }
+    return jsonify(SearchPage.arrange({**found.page, **body}))
 
 
 def _view(hit: Hit) -> dict[str, Any]:

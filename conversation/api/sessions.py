@@ -1,7 +1,7 @@
 """Sessions: create, list, get, edit, read the transcript, find gaps."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import Field
@@ -9,7 +9,15 @@ from pydantic import Field
 from conversation import access
 from conversation.api import caller, cursors, interactions, pagination, problems, requests, responses, schemas
 from conversation.api.openapi import describe
-from logging_store.records.models import MAX_PARTICIPANTS, ParticipantInput, Session, SessionChanges
+from logging_store import operations as ops
+from logging_store.log_reader import NamedSessionsByIdQuery, NamedSessionsQuery
+from logging_store.records.models import (
+    MAX_PARTICIPANTS,
+    InteractionChanges,
+    ParticipantInput,
+    Session,
+    SessionChanges,
+)
 from logging_store.repository import WriteResult
 
 blueprint = Blueprint("sessions", __name__)
@@ -37,6 +45,7 @@ def session_ids(result: WriteResult) -> dict[str, Any]:
 @describe("Create a session, with its participants, unless it is there", SessionWithParticipants, RESPONSES)
 def create_session() -> Response:
     record = caller.read_record(SessionWithParticipants)
+    requests.require_proportion(len(record.participants), (each.participant for each in record.participants))
     return session_response(
         caller.repository(creating_session=True).open_session(record, record.participants), record.participants
     )
@@ -62,7 +71,7 @@ def session_response(results: Sequence[WriteResult], participants: Sequence[Part
         body |= token
     elif session.receipt.session:
         body["session"] = schemas.SessionView.arrange(session.receipt.session)
-    body |= with_participants
+    body |= requests.altered() | with_participants
     status = (
         responses.status_of(session.receipt) if all(one.receipt.acknowledged for one in participant_results) else 207
     )
@@ -73,15 +82,27 @@ def session_response(results: Sequence[WriteResult], participants: Sequence[Part
 
 
 @blueprint.get("/v1/sessions")
-@access.requires("read", restricted=True)
+@access.requires("read", restricted=True, heavy=access.filtered)
 @describe("List sessions", None, {200: schemas.SessionPage}, query=pagination.SessionQuery)
 def list_sessions() -> Response:
     params = pagination.read(request, pagination.SessionQuery)
     repository, query = caller.repository(), params.to_json()
-    page = repository.sessions(query)
+    rows: list[ops.Session]
+    if params.sort == "id":
+        by_id = repository.sessions_by_id(by_id_query(query))
+        rows, cursor = by_id["sessions"], cursors.sessions_by_id_cursor(by_id["after"])
+    else:
+        page = repository.sessions(query)
+        rows, cursor = page["sessions"], cursors.session_cursor(page["after"])
     body: dict[str, Any] = {"matching": repository.count_sessions(query)} if params.count else {}
-    sessions = [schemas.SessionView.arrange(row) for row in page["sessions"]]
-    return jsonify(sessions=sessions, next=cursors.session_cursor(page["after"]), **body)
+    return jsonify(sessions=[schemas.SessionView.arrange(row) for row in rows], next=cursor, **body)
+
+
+def by_id_query(query: NamedSessionsQuery) -> NamedSessionsByIdQuery:
+    """Return the query of a list as one by id, whose cursor is the id alone."""
+    after = query.get("after")
+    others = {name: value for name, value in query.items() if name not in {"sort", "after"}}
+    return cast("NamedSessionsByIdQuery", others | {"after": after["session_id"] if after else None})
 
 
 @blueprint.get("/v1/sessions/<name:session>")
@@ -95,19 +116,38 @@ def get_session(session: str) -> Response:
 @access.requires("edit")
 @describe("Edit a session", SessionChanges, {200: schemas.SessionView})
 def edit_session(session: str) -> Response:
-    return jsonify(schemas.SessionView.arrange(caller.repository().edit(session, requests.read(SessionChanges))))
+    return jsonify(
+        schemas.SessionView.arrange(caller.repository().edit(session, requests.read(SessionChanges, replaces=False)))
+    )
 
 
 @blueprint.get("/v1/sessions/<name:session>/interactions")
 @access.requires("read", restricted=True)
 @describe(
-    "Read a session's transcript, in order",
+    "Read a session's transcript, in order: its current branch, or all of it",
     None,
     {200: interactions.Transcript},
     query=pagination.TranscriptQuery,
 )
 def get_transcript(session: str) -> Response:
-    page = caller.repository().transcript(session, pagination.read(request, pagination.TranscriptQuery).to_json())
+    return _transcript(session, pagination.read(request, pagination.TranscriptQuery))
+
+
+@blueprint.patch("/v1/sessions/<name:session>/interactions/<name:interaction>")
+@access.requires("edit")
+@describe(
+    "Choose an interaction among its alternatives; the answer is the branch that is current then",
+    InteractionChanges,
+    {200: interactions.Transcript},
+)
+def choose_interaction(session: str, interaction: str) -> Response:
+    requests.read(InteractionChanges)
+    caller.repository().choose(session, interaction)
+    return _transcript(session, pagination.TranscriptQuery())
+
+
+def _transcript(session: str, query: pagination.TranscriptQuery) -> Response:
+    page = caller.repository().branch(session, query.to_json())
     return jsonify(
         session_id=page["session"]["session_id"],
         key=page["session"]["key"],

@@ -35,6 +35,10 @@ class DiskIndex:
         ((held_by,),) = self._database.execute("select owner from claimed where name = ?", (name,))
         return bool(held_by == owner)
 
+    def has(self, name: str) -> bool:
+        """Return whether somebody has claimed a name."""
+        return self._database.execute("select 1 from claimed where name = ?", (name,)).fetchone() is not None
+
     def put(self, name: str, said_at: str, location: Location, value: dict[str, Any]) -> None:
         """Store a message until the whole file has been read."""
         self._database.execute(

@@ -2,43 +2,70 @@
 
 The start of the file decides which of them it is. Only one document and a read buffer are in memory; a document longer
 than `MAX_DOCUMENT` is rejected. Each is parsed as strictly as a request's body, and an invalid one doesn't affect the
-others.
+others. NUL and halves of surrogate pairs in its texts are replaced as in a request.
 """
 
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from gzip import BadGzipFile
+from typing import Any
 
-import jiter
+from pydantic import TypeAdapter, ValidationError
 
-from conversation.archive.entries import Document, Location, RejectedEntry
+from conversation.api import body_parts, json_brackets
+from conversation.api.requests import json_path
+from conversation.archive.dialogues import describe_errors
+from conversation.archive.entries import AlteredTexts, Document, Entry, Location, RejectedEntry
+from logging_store.records.intake import Intake
+from logging_store.records.json_values import JsonObject
 
 MAX_DOCUMENT = 32 * 1024 * 1024  # bytes; MongoDB's largest document has 16 MB, about twice as much as JSON
 
+_DOCUMENT: TypeAdapter[dict[str, Any]] = TypeAdapter(JsonObject)
 _READ_AT_ONCE = 256 * 1024
+_MAX_PATHS = 20  # of altered texts that are listed of one document
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPANS_LINES = re.compile(rb"\{[ \t\r]*\n")  # as `mongoexport --pretty` and jq write
 
-# Match everything up to the next bracket, including whole strings; for speed also whole objects and arrays that
-# contain no others, as most messages do.
-_IN_TEXT = rb'(?:[^"\\]++|\\.)*+'
-_FLAT = rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'")*+'
-_LEAF = rb"[\[{]" + _FLAT + rb"[\]}]"
-_REST_OF_TEXT = re.compile(_IN_TEXT, re.DOTALL)
-_BETWEEN = re.compile(_FLAT, re.DOTALL)
-_WITHIN = re.compile(rb'(?:[^"\[\]{}]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
-_WITHIN_ARRAY = re.compile(rb'(?:[^"\[\]{},]++|"' + _IN_TEXT + rb'"|' + _LEAF + rb")*+", re.DOTALL)
+_REST_OF_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*', re.DOTALL)
 
 
 class _TruncatedError(Exception):
     """The file ends too early, or has something after its end."""
 
 
-def read(stream: io.BufferedIOBase) -> Iterator[Document | RejectedEntry]:
-    """Yield the documents of a stream, and a `RejectedEntry` in place of each invalid one."""
+def entries(
+    stream: io.BufferedIOBase,
+    read_entries: Callable[[Iterable[Document | RejectedEntry]], Iterator[Entry]],
+    *,
+    replaces: bool = True,
+) -> Iterator[Entry]:
+    """Yield what a reader finds in the documents of a stream, and `AlteredTexts` for documents that were altered.
+
+    `replaces`: see `read`.
+    """
+    altered: list[AlteredTexts] = []
+
+    def noted() -> Iterator[Document | RejectedEntry]:
+        for document in read(stream, replaces=replaces):
+            if isinstance(document, Document) and document.altered:
+                altered.append(AlteredTexts(document.location, document.altered))
+            yield document
+
+    for entry in read_entries(noted()):
+        yield from altered
+        altered.clear()
+        yield entry
+
+
+def read(stream: io.BufferedIOBase, *, replaces: bool = True) -> Iterator[Document | RejectedEntry]:
+    """Yield the documents of a stream, and a `RejectedEntry` in place of each invalid one.
+
+    `replaces`: whether texts that can't be stored are replaced; else a document with half pairs is rejected.
+    """
     location = Location("line", 1)
     try:
         head = stream.read(_READ_AT_ONCE).removeprefix(_BYTE_ORDER_MARK)
@@ -54,7 +81,7 @@ def read(stream: io.BufferedIOBase) -> Iterator[Document | RejectedEntry]:
             if text is None:
                 yield RejectedEntry(location, f"Longer than {MAX_DOCUMENT:,} bytes")
             elif location.kind == "index" or text.strip(_BLANK):
-                yield _parse(location, text)
+                yield _parse(location, text, replaces=replaces)
             location = Location(location.kind, location.number + 1)
     except (EOFError, BadGzipFile, zlib.error) as error:
         yield RejectedEntry(location, f"The gzip is damaged or cut short: {error}")
@@ -62,14 +89,22 @@ def read(stream: io.BufferedIOBase) -> Iterator[Document | RejectedEntry]:
         yield RejectedEntry(location, str(error))
 
 
-def _parse(location: Location, text: bytes) -> Document | RejectedEntry:
+def _parse(location: Location, text: bytes, *, replaces: bool) -> Document | RejectedEntry:
     try:
-        value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True)
+        value, has_half_pairs = body_parts.parse(text, None, 0)
     except ValueError as error:
         return RejectedEntry(location, f"Invalid JSON: {error}", text.decode(errors="backslashreplace"))
     if not isinstance(value, dict):
         return RejectedEntry(location, "Must be an object", text.decode())
-    return Document(location, value)
+    if not has_half_pairs and (b"\\u0000" not in text or not replaces):
+        # the validation of a record rejects NUL, and leaves its neighbours
+        return Document(location, value, size=len(text))
+    how = Intake(replaces=replaces, has_half_pairs=True)
+    try:
+        plain = _DOCUMENT.validate_python(value, context=how)
+    except ValidationError as error:
+        return RejectedEntry(location, describe_errors(error), text.decode())
+    return Document(location, plain, tuple(map(json_path, how.altered[:_MAX_PATHS])), len(text))
 
 
 def _chunks(head: bytes, stream: io.BufferedIOBase) -> Iterator[bytes]:
@@ -108,10 +143,12 @@ class _DocumentSplitter:
 
     def elements(self) -> Iterator[bytes | None]:
         """Yield the elements of an array; None for one that is too long."""
-        self._next(_BETWEEN)  # the bracket that opens it
+        self._next(json_brackets.WITHIN, leaves=False)  # the bracket that opens it
         self._begin = self._at
         some = False
-        while (found := self._next(_WITHIN if self._depth else _WITHIN_ARRAY)) is not None:
+        while (
+            found := self._next(json_brackets.WITHIN if self._depth else json_brackets.TO_COMMA, leaves=True)
+        ) is not None:
             if self._depth == 0 and found in b",]":
                 element = self._cut(self._at - 1)
                 if some or found == b"," or element is None or element.strip(_BLANK):
@@ -129,7 +166,7 @@ class _DocumentSplitter:
 
     def objects(self) -> Iterator[bytes | None]:
         """Yield documents that follow each other; None for one that is too long."""
-        while (found := self._next(_WITHIN if self._depth else _BETWEEN)) is not None:
+        while (found := self._next(json_brackets.WITHIN, leaves=self._depth > 0)) is not None:
             self._nest(found)
             if self._depth == 0:
                 yield self._cut(self._at)
@@ -143,8 +180,11 @@ class _DocumentSplitter:
         elif bracket in b"]}":
             self._depth = max(0, self._depth - 1)
 
-    def _next(self, content: re.Pattern[bytes]) -> bytes | None:
-        """Move past the next bracket, or comma, outside of strings, and return it; None at the end of the file."""
+    def _next(self, content: re.Pattern[bytes], *, leaves: bool) -> bytes | None:
+        """Move past the next bracket, or comma, outside of strings, and return it; None at the end of the file.
+
+        `leaves`: move past whole objects and lists that contain no others, too, where they are in the buffer.
+        """
         while True:
             if self._in_text:
                 self._skip(_REST_OF_TEXT)
@@ -153,9 +193,11 @@ class _DocumentSplitter:
                     self._at += 1
             if not self._in_text:
                 self._skip(content)
+                while leaves and self._skip(json_brackets.LEAF):
+                    self._skip(content)
                 match self._here():
                     case b'"':
-                        self._in_text = True  # the string's end isn't in the buffer yet
+                        self._in_text = True  # its end may not be in the buffer yet
                         self._at += 1
                         continue
                     case b"":
@@ -167,9 +209,12 @@ class _DocumentSplitter:
                 self._at = len(self._read)
                 return None
 
-    def _skip(self, content: re.Pattern[bytes]) -> None:
-        if found := content.match(self._read, self._at):
+    def _skip(self, content: re.Pattern[bytes]) -> bool:
+        """Move past what matches; return whether anything does."""
+        found = content.match(self._read, self._at)
+        if found:
             self._at = found.end()
+        return found is not None
 
     def _here(self) -> bytes:
         return bytes(self._read[self._at : self._at + 1])

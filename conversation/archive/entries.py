@@ -1,7 +1,8 @@
 """What readers yield: documents, records, and what was rejected or repaired."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 from logging_store.batches import Kind
 from logging_store.records.models import Feedback, Folder, Interaction, Participant, Record, Session
@@ -26,10 +27,12 @@ class Location(NamedTuple):
 
 
 class Document(NamedTuple):
-    """One JSON object of a file."""
+    """One JSON object of a file. `size`: its bytes there."""
 
     location: Location
     value: dict[str, Any]
+    altered: tuple[str, ...] = ()  # the paths of texts that had to be altered to be storable
+    size: int = 0
 
 
 class RejectedEntry(NamedTuple):
@@ -69,9 +72,46 @@ class MovedToMetadata(NamedTuple):
     column: str
 
 
+class AlteredTexts(NamedTuple):
+    """The paths of texts of a document that were altered so that they can be stored; at most a few of many."""
+
+    location: Location
+    paths: tuple[str, ...]
+
+
+class PassedOver(NamedTuple):
+    """A document that a format has beside its conversations, and what it is."""
+
+    location: Location
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The log that is imported into. `known_sessions`: returns those of some ids and keys whose sessions are stored."""
+
+    project: str
+    known_sessions: Callable[[Sequence[str]], Collection[str]]
+
+
+def _none(_: Sequence[str]) -> Collection[str]:
+    return ()
+
+
 class InvalidDocumentError(Exception):
     """A document doesn't follow its format. The message says where."""
 
 
-Entry = ParsedRecord | RejectedEntry | RepairedId | MovedToMetadata
-Reader = Callable[[Iterable[Document | RejectedEntry]], Iterator[Entry]]
+class NoConversationError(Exception):
+    """A document is something else that the format has beside its conversations. The message says what."""
+
+
+Entry = ParsedRecord | RejectedEntry | RepairedId | MovedToMetadata | PassedOver | AlteredTexts
+#: An empty log of the default project.
+HERE = Target("default", _none)
+
+
+class Reader(Protocol):
+    """Reads the documents of a format as records."""
+
+    def __call__(self, documents: Iterable[Document | RejectedEntry], target: Target = ..., /) -> Iterator[Entry]: ...

@@ -11,11 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
-from conversation.archive.entries import Entry, Location, MovedToMetadata, ParsedRecord, RejectedEntry, RepairedId
+from conversation.archive.entries import (
+    AlteredTexts,
+    Entry,
+    Location,
+    MovedToMetadata,
+    ParsedRecord,
+    PassedOver,
+    RejectedEntry,
+    RepairedId,
+)
+from conversation.archive.field_names import is_moving
 from logging_store.batches import KINDS, Kind, Outcome, Receipt
 from logging_store.errors import StoreError, StoreUnavailable
 from logging_store.records.models import Record
@@ -26,6 +36,9 @@ _BYTES_AT_ONCE = 4 * 1024 * 1024  # of the records' texts, as in the largest req
 _PAUSES_S = (1, 2, 4, 8)  # between retries while the store is away; then always the last one
 
 _NOT_STORED: tuple[Outcome, ...] = ("conflict", "rejected")
+
+_Record = TypeVar("_Record", bound=Record)
+_Answer = TypeVar("_Answer")
 
 Write = Callable[[Sequence[Record]], list[WriteResult]]
 Row = dict[str, Any]
@@ -39,6 +52,8 @@ class Tally:
     unreadable: int = 0  # documents, or parts of one, that yielded no record
     repaired: int = 0
     moved_to_metadata: int = 0
+    passed_over: int = 0  # documents that are no conversations
+    altered: int = 0  # documents with texts that were altered so that they can be stored
     location: Location | None = None
 
     @property
@@ -47,8 +62,11 @@ class Tally:
 
     @property
     def not_stored(self) -> int:
-        """Return how many were rejected or are in conflict with stored records."""
-        return self.unreadable + sum(counts[each] for counts in self.kinds.values() for each in _NOT_STORED)
+        """Return how many were rejected or are in conflict with stored records; a file of nothing else counts."""
+        nothing_else = 0 if self.records else self.passed_over
+        return (
+            nothing_else + self.unreadable + sum(counts[each] for counts in self.kinds.values() for each in _NOT_STORED)
+        )
 
 
 class Importer:
@@ -111,6 +129,12 @@ class Importer:
                 case MovedToMetadata():
                     self.tally.moved_to_metadata += 1
                     self._report(_row(entry.location, reason=entry.reason, column=entry.column))
+                case PassedOver():
+                    self.tally.passed_over += 1
+                    self._report(_row(entry.location, reason=entry.reason))
+                case AlteredTexts():
+                    self.tally.altered += 1
+                    self._report(_row(entry.location, altered=entry.paths))
                 case ParsedRecord():
                     batch.append(entry)
                     size += _size(entry.record)
@@ -120,19 +144,33 @@ class Importer:
         if batch:
             yield batch
 
-    def _write_with_retries(self, records: Sequence[Record]) -> list[WriteResult]:
-        """Write a batch, with retries while the store is away."""
+    def patiently(self, ask: Callable[[], _Answer]) -> _Answer:
+        """Return what a call of the store returns, with retries while the store is away."""
         give_up = time.monotonic() + self._patience_s
         pauses = iter(_PAUSES_S)
         while True:
             try:
-                return self._write(records)
+                return ask()
             except StoreUnavailable as error:
                 pause = next(pauses, _PAUSES_S[-1])
                 if time.monotonic() + pause > give_up or self._aborted.is_set():
                     raise
                 self._on_outage(error, pause)
                 self._aborted.wait(pause)
+
+    def _write_with_retries(self, records: Sequence[Record]) -> list[WriteResult]:
+        return self.patiently(lambda: self._write_again_without_moving(records, self._write(records)))
+
+    def _write_again_without_moving(self, records: Sequence[Record], results: list[WriteResult]) -> list[WriteResult]:
+        """Write records again that only contradict what is stored in fields that change with their conversation.
+
+        Such a field, when a conversation was last changed for example, keeps the value that was stored first.
+        """
+        again = {n: _without(records[n], each.receipt.fields) for n, each in enumerate(results) if _has_moved(each)}
+        if again:
+            for n, result in zip(again, self._write(list(again.values())), strict=True):
+                results[n] = result
+        return results
 
     def _collect(self) -> None:
         """Wait for the batch that is being written, and count its outcomes."""
@@ -147,6 +185,25 @@ class Importer:
             if receipt.receipt in _NOT_STORED:
                 self._reject(_row(entry.location, reason=_reason_of(receipt), record=entry.record.json_fields()))
         self.tally.location = batch[-1].location
+
+
+_METADATA = "metadata."
+
+
+def _has_moved(result: WriteResult) -> bool:
+    fields = result.receipt.fields
+    return (
+        result.receipt.receipt == "conflict"
+        and bool(fields)
+        and all(each.startswith(_METADATA) and is_moving(each.removeprefix(_METADATA)) for each in fields)
+    )
+
+
+def _without(record: _Record, fields: Sequence[str]) -> _Record:
+    """Return a record without some entries of its metadata."""
+    left_out = {each.removeprefix(_METADATA) for each in fields}
+    metadata = {name: value for name, value in getattr(record, "metadata", {}).items() if name not in left_out}
+    return record.model_copy(update={"metadata": metadata or None})
 
 
 def _size(record: Record) -> int:

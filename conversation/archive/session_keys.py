@@ -13,11 +13,11 @@ from logging_store.records.values import PLACEHOLDERS, Identifier
 _KEY: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
-def document_key(document: dict[str, Any]) -> str:
-    """Return a session's key: the document's own `id`, or a hash of its content without one."""
+def document_key(document: dict[str, Any]) -> str | None:
+    """Return a session's key: the document's own `id`; None without one."""
     match document.get("id"):
         case None:
-            return key_from_content(document)
+            return None
         case int() as number if not isinstance(number, bool):
             return str(number)
         case str() as name:
@@ -36,7 +36,7 @@ def check_key(name: str) -> None:
 
 def key_from_content(document: dict[str, Any]) -> str:
     """Return a key derived from a document's content; formatting and the order of fields make no difference."""
-    return f"sha256-{sha256(_canonical(document)).hexdigest()}"
+    return f"sha256-{sha256(canonical(document)).hexdigest()}"
 
 
 def usable_key(was: Any) -> tuple[str | None, str | None]:
@@ -57,7 +57,8 @@ def usable_key(was: Any) -> tuple[str | None, str | None]:
     return name, None
 
 
-def _canonical(document: dict[str, Any]) -> bytes:
+def canonical(document: dict[str, Any]) -> bytes:
+    """Return a document as JSON with its fields in order."""
     return to_json(_sorted(document), inf_nan_mode="strings")
 
 

@@ -13,6 +13,7 @@ from conversation import access
 from conversation.api import caller, responses, schemas
 from conversation.api.erasure import named_user
 from conversation.api.openapi import LINES, describe
+from conversation.archive import exporting
 from conversation.archive.exporting import INTERACTIONS_AT_ONCE, SESSIONS_AT_ONCE, ExportItem, export_sessions
 from conversation.archive.formats import turnlog_lines
 from logging_store import operations as ops
@@ -23,7 +24,7 @@ blueprint = Blueprint("user_export", __name__)
 
 
 @blueprint.get("/v1/users/<name:user>/export")
-@access.requires("read")
+@access.requires("read", heavy=True)
 @describe(
     "Export all records of a user, one JSON record per line", None, {200: schemas.ExportedLines}, media_type=LINES
 )
@@ -37,7 +38,8 @@ def user_lines(repository: ConversationRepository, user: str) -> Iterator[bytes]
     query = ops.ParticipationsQuery(user_id=user, limit=SESSIONS_AT_ONCE)
     for session in (row for page in ops.pages(repository.participations, query) for row in page["sessions"]):
         try:
-            yield from turnlog_lines.children(session, *_part_in(repository, session["session_id"], user))
+            revised = exporting.revisions(repository, session["session_id"])
+            yield from turnlog_lines.children(session, *_part_in(repository, session["session_id"], user), revised)
         except (SessionErased, SessionNotFound):
             continue  # erased during the export
     for page in ops.pages(repository.feedback_by, ops.FeedbackOptions(author=user, limit=SESSIONS_AT_ONCE)):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from conversation.cli.base import new_command, next_step
+from conversation.cli.base import echo, new_command, next_step
 from conversation.cli.context import current_stack, open_address
+from logging_store import private_files
 
 if TYPE_CHECKING:
     from conversation.settings import Settings
@@ -68,7 +69,7 @@ def command(*, file: Path, force: bool) -> None:
         with _new_file(file, force=force) as opened:
             manifest = backup.write(conninfo, opened, before_snapshot=look_again)
     size = "" if file == STDIO else f" ({file.stat().st_size / 1e6:,.1f} MB)"
-    click.echo(f"Backed up {manifest.counts}{size}.", err=file == STDIO)
+    echo(f"Backed up {manifest.counts}{size}.", err=file == STDIO)
     if file != STDIO:
         next_step(f"turnlog restore {file}  # into an empty database, with DATA_DIR or DATABASE_URL")
     sys.exit(_report(settings, left))
@@ -78,7 +79,7 @@ def _deliver(settings: Settings, store: Store) -> None:
     """Deliver the spool, as the service does, until it is empty or the timeout is over."""
     from logging_store.errors import TurnlogError
 
-    if not settings.spool_dir.exists():
+    if not settings.spool_folders.root.exists():
         return
     try:
         store.ping()
@@ -93,7 +94,7 @@ def _deliver(settings: Settings, store: Store) -> None:
 def _backlog(settings: Settings, store: Store) -> Backlog:
     from logging_store.store import Backlog
 
-    return store.backlog() if settings.spool_dir.exists() else Backlog()
+    return store.backlog() if settings.spool_folders.root.exists() else Backlog()
 
 
 def _report(settings: Settings, left: Backlog) -> int:
@@ -110,9 +111,10 @@ def _report(settings: Settings, left: Backlog) -> int:
     elif left.dead_letters:
         lacks.append(f"{number_of(left.dead_letters, 'dead letter')}, refused by the database (turnlog spool list)")
     for each in lacks:
-        click.secho(f"NOT IN THE BACKUP: {each}", err=True, bold=True)
+        echo(f"NOT IN THE BACKUP: {each}", err=True, bold=True)
     if lacks:
-        click.echo(f"They are in {settings.spool_dir}: copy that folder as well.", err=True)
+        folders = ", ".join(str(path) for path in settings.spool_folders.own().paths if path.exists())
+        echo(f"They are in {folders}: copy that folder as well.", err=True)
     return INCOMPLETE if lacks else 0
 
 
@@ -132,7 +134,7 @@ def _new_file(file: Path, *, force: bool) -> Iterator[BinaryIO]:
         return
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = private_files.create(partial)
         try:
             with os.fdopen(descriptor, "wb") as opened:
                 yield opened
@@ -142,10 +144,6 @@ def _new_file(file: Path, *, force: bool) -> Iterator[BinaryIO]:
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        private_files.sync_directory(file.parent)
     except OSError as error:
         raise click.ClickException(f"{file} can't be written: {error.strerror}") from error

@@ -1,14 +1,23 @@
-"""Base classes of the commands: examples in the help, suggestions for mistyped names, errors in one sentence."""
+"""Base classes of the commands: examples in the help, suggestions for mistyped names, errors in one sentence.
+
+Commands print with the functions of this module alone (a linter refuses click's own), so that no text of a caller moves
+a terminal's cursor, changes its title, or begins a line of its own.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from conversation.printable import one_line, several_lines, visible_json
 from logging_store.errors import TurnlogError
 
 Example = tuple[str, str]
@@ -36,26 +45,19 @@ class Command(click.Command):
         super().format_epilog(ctx, formatter)
         write_examples(self.examples, formatter)
 
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with _printable_errors():
+            return super().make_context(*args, **settings)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _printable_errors():
             return super().invoke(ctx)
-        except TurnlogError as error:
-            raise click.ClickException(str(error)) from error
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group of commands that suggests a name for a mistyped one."""
 
     command_class = Command
-
-    def __init__(self, *args: Any, examples: Sequence[Example] = (), **kwargs: Any) -> None:
-        kwargs["context_settings"] = _CONTEXT | (kwargs.get("context_settings") or {})
-        super().__init__(*args, **kwargs)
-        self.examples = examples
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_epilog(ctx, formatter)
-        write_examples(self.examples, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -125,8 +127,39 @@ def write_examples(examples: Sequence[Example], formatter: click.HelpFormatter) 
             formatter.write(f"{indent}  turnlog {line}\n")
 
 
+def echo(*lines: str, err: bool = False, bold: bool = False) -> None:
+    """Print lines. What isn't printable in a line is escaped, line breaks as well."""
+    for line in lines or [""]:
+        click.secho(one_line(line), err=err, bold=bold or None)  # noqa: TID251 - the one place
+
+
+def echo_json(document: str) -> None:
+    """Print a JSON document. What isn't printable in its strings is escaped as JSON does it."""
+    click.echo(visible_json(document))  # noqa: TID251 - the one place
+
+
+def echo_source(text: str) -> None:
+    """Print a script of ours as it is, for a file or another program. It may hold no text of a caller."""
+    click.echo(text)  # noqa: TID251 - the one place
+
+
 def next_step(*lines: str) -> None:
     """Print what to do next, on standard error."""
-    click.echo(
-        "\n".join(f"Next: {line}" if not number else f"      {line}" for number, line in enumerate(lines)), err=True
-    )
+    echo(*(f"Next: {line}" if not number else f"      {line}" for number, line in enumerate(lines)), err=True)
+
+
+def print_unexpected(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
+    """Print an error that nobody expected, as Python does, but only with what is printable."""
+    print(several_lines("".join(traceback.format_exception(kind, error, stack)).rstrip()), file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Make an error of Turnlog the command's, in one sentence, and every message printable."""
+    try:
+        yield
+    except TurnlogError as error:
+        raise click.ClickException(several_lines(str(error))) from error
+    except click.ClickException as error:
+        vars(error)["message"] = several_lines(error.message)  # click calls it final, and prints no other
+        raise

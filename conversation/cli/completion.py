@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from conversation.cli.base import new_command
+from conversation.cli.base import echo_source, new_command
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -25,4 +25,4 @@ def command(*, shell: str) -> None:
 
     script = get_completion_class(shell)
     assert script is not None  # noqa: S101 - click knows these shells
-    click.echo(script(turnlog, {}, "turnlog", "_TURNLOG_COMPLETE").source())
+    echo_source(script(turnlog, {}, "turnlog", "_TURNLOG_COMPLETE").source())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from conversation.cli.base import echo
 from conversation.interrupts import sigterm_as_interrupt
+from logging_store.postgres.reconnection import LONGEST_S, until_reconnected
 
 if TYPE_CHECKING:
     from conversation.settings import Settings
     from conversation.stack import Stack
+    from logging_store.errors import StoreUnavailable
     from logging_store.postgres.function_store import FunctionStore
     from logging_store.repository import ConversationRepository
 
@@ -59,14 +63,15 @@ def current_settings() -> Settings:
 def open_repository(*, creates: bool = False) -> Iterator[ConversationRepository]:
     """Yield the log, once its database says that acknowledged writes are durable; close it afterwards.
 
-    Prints the name of the database on standard error first. An embedded database runs meanwhile; if there is none, it
-    is created if `creates`, else this raises `SchemaMissing`.
+    Prints the name of the database on standard error first, and waits for Supabase's API if that is reconnecting to it.
+    An embedded database runs meanwhile; if there is none, it is created if `creates`, else this raises `SchemaMissing`.
     """
     stack = current_stack()
     with ExitStack() as closing:
         closing.enter_context(open_address(creates=creates))
         closing.callback(stack.repository.store.close)
-        stack.repository.store.ping()
+        stack.database.reconnect_s = LONGEST_S
+        until_reconnected(stack.database.ping, time.monotonic() + LONGEST_S, announce_waiting)
         yield stack.repository
 
 
@@ -109,8 +114,13 @@ def _silence_libraries() -> None:
         root.addHandler(logging.NullHandler())
 
 
+def announce_waiting(error: StoreUnavailable) -> None:
+    """Print on standard error why the command waits for its database."""
+    echo(f"{error}. Waiting for it …", err=True)
+
+
 def announce(settings: Settings) -> None:
     """Print the name of the command's database on standard error."""
     from conversation.stack import describe
 
-    click.echo(f"Database: {describe(settings)}", err=True)
+    echo(f"Database: {describe(settings)}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conversation.cli.base import new_command, next_step
+from conversation.cli.base import echo, new_command, next_step
 from conversation.cli.context import current_stack, open_repository
 from conversation.cli.option_types import PROJECT
 
@@ -62,11 +62,11 @@ def _fill_and_serve() -> None:
     from conversation.server import ports
 
     settings = current_stack().settings
-    ports.require_free(settings.turnlog_host, settings.port, lambda sentence: click.echo(sentence, err=True))
+    ports.require_free(settings.turnlog_host, settings.port, lambda sentence: echo(sentence, err=True))
     with open_repository(creates=True) as repository:
         _fill(_log(repository.project), refill=True)
         key = _create_key(repository.project)
-    click.echo(f"\n    Open  {settings.url}/\n    Key   {key}\n")
+    echo("", f"    Open  {settings.url}/", f"    Key   {key}", "")
     serve.serve()
 
 
@@ -89,7 +89,7 @@ def _fill(log: ConversationRepository, *, refill: bool) -> None:
             raise click.ClickException(
                 f"The project {log.project} has conversations already. The demo fills an empty one: --project NAME"
             )
-        click.echo(f"The project {log.project} is filled already; it stays as it is.")
+        echo(f"The project {log.project} is filled already; it stays as it is.")
         return
     try:
         counts = recording.import_into(log)
@@ -98,7 +98,7 @@ def _fill(log: ConversationRepository, *, refill: bool) -> None:
             f"Interrupted, so the project {log.project} holds only a part of the week. Fill another project, or delete "
             "its folder"
         ) from None
-    click.echo(
+    echo(
         f"The project {log.project} has a week of conversations: {counts.kinds['sessions'].total():,} sessions, "
         f"{counts.kinds['interactions'].total():,} interactions, {counts.kinds['folders'].total()} folders, "
         f"{counts.kinds['feedback'].total():,} feedback."

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conversation.cli.base import new_command
-from conversation.cli.context import announce, current_settings, current_stack
+from conversation.cli.base import echo, echo_json, new_command
+from conversation.cli.context import announce, announce_waiting, current_settings, current_stack
 from conversation.cli.foreign_options import naming_columns, require_address
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def command(
     checks = list(_examine(settings, names))
     ok = all(check.is_ok for check in checks)
     if as_json:
-        click.echo(to_json(checks))
+        echo_json(to_json(checks))
     else:
-        click.echo(table_of_checks(checks))
-        click.echo("\nAll is well." if ok else f"\nSomething is wrong. {where_sql_goes(settings.store_kind)}")
+        echo(*table_of_checks(checks), "")
+        echo("All is well." if ok else f"Something is wrong. {where_sql_goes(settings.store_kind)}")
     sys.exit(0 if ok else 1)
 
 
@@ -73,7 +73,7 @@ def _examine(settings: Settings, names: Sequence[TableOptions]) -> Iterator[Chec
 
     store = current_stack().database
     store.deadline_s = TABLE_TIMEOUT_S  # per statement
-    examination = Examination(settings, store, names)
+    examination = Examination(settings, store, names, on_wait=announce_waiting)
     try:
         with _address(settings) as address, closing(store):  # past the spool
             yield from examination.check_database(address)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conversation.cli.base import new_command, next_step
+from conversation.cli.base import echo, new_command, next_step
 from conversation.cli.option_types import PROJECT, NewFile
 from conversation.interrupts import sigterm_as_interrupt
 
 if TYPE_CHECKING:
-    from conversation.archive.entries import Reader
+    from collections.abc import Iterator
+
+    from conversation.archive.entries import Entry, Reader, Target
     from conversation.archive.importing import Tally
     from conversation.archive.time_shift import TimeShift
     from conversation.cli.import_run import RunOptions
 
-FORMATS = ("turnlog", "openai-chat", "mongoexport", "sharegpt")
+FORMATS = ("turnlog", "openai-chat", "sharegpt", "chatgpt", "claude", "mongoexport")
 
 
 @new_command(
@@ -99,8 +101,8 @@ def command(
                 raise click.UsageError(f"--rejects and --report are both {report}: name two files")
             options = (url, sessions, interactions, maps, zone, dry_run, project, rejects, report, patience)
             tally = import_tables.run(import_tables.Request(*options))
-    if tally and (tally.repaired or tally.moved_to_metadata) and report:
-        click.echo(f"Repaired ids: {report}")
+    if tally and (tally.repaired or tally.moved_to_metadata or tally.altered) and report:
+        echo(f"What was repaired or altered: {report}")
     if tally and tally.records:
         next_step(
             "turnlog index  # makes it searchable at once", "turnlog open   # shows it, while `turnlog serve` runs"
@@ -115,10 +117,18 @@ def _import_file(file: Path, format_: str, options: RunOptions, *, shift_to_now:
     read = reader(format_)
     shift = _shift_to_now(file, read) if shift_to_now else None
     with sources.open_source(file) as source:
-        entries = read(documents.read(source.stream))
-        if shift:
-            entries = shift.apply(entries)
+
+        def entries(target: Target) -> Iterator[Entry]:
+            found = documents.entries(source.stream, lambda each: read(each, target), replaces=_replaces())
+            return shift.apply(found) if shift else found
+
         return import_entries(entries, str(file), source, options)
+
+
+def _replaces() -> bool:
+    from conversation.cli.context import current_stack
+
+    return current_stack().settings.turnlog_unstorable == "replace"
 
 
 def _shift_to_now(file: Path, read: Reader) -> TimeShift:
@@ -128,18 +138,20 @@ def _shift_to_now(file: Path, read: Reader) -> TimeShift:
     if not file.is_file():  # standard input, or a pipe
         raise click.UsageError("--shift-to-now reads FILE twice, so it has to be a file on the disk")
     with sources.open_source(file) as source:
-        return TimeShift.to_now(read(documents.read(source.stream)))
+        return TimeShift.to_now(documents.entries(source.stream, read, replaces=_replaces()))
 
 
 def reader(format_: str) -> Reader:
     """Return the reader of a format: from documents to entries."""
-    from conversation.archive.formats import mongoexport, openai_chat, sharegpt, turnlog_lines
+    from conversation.archive.formats import chatgpt, claude, mongoexport, openai_chat, sharegpt, turnlog_lines
 
     readers: dict[str, Reader] = {
         "turnlog": turnlog_lines.read,
         "openai-chat": openai_chat.read,
         "mongoexport": mongoexport.read,
         "sharegpt": sharegpt.read,
+        "chatgpt": chatgpt.read,
+        "claude": claude.read,
     }
     return readers[format_]
 

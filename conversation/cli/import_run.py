@@ -1,6 +1,7 @@
 """One run of `turnlog import`, from any source: writing, progress, counts and interruptions."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,11 +12,13 @@ from typing import Any, TextIO, cast
 
 import click
 
-from conversation.archive.entries import Entry
+from conversation.archive.entries import Entry, Target
 from conversation.archive.importing import Importer, Row, Tally
 from conversation.archive.sources import Progress, SourceError
+from conversation.cli.base import echo
 from conversation.cli.context import current_stack, open_repository
 from conversation.settings import Settings
+from logging_store import private_files
 from logging_store.batches import Batch, BatchReceipts, Outcome
 from logging_store.embedded.server import EmbeddedPostgres
 from logging_store.errors import StoreUnavailable, TurnlogError
@@ -52,10 +55,13 @@ class SessionCount:
         return getattr(self._store, name)
 
 
-def import_entries(entries: Iterable[Entry], name: str, progress: Progress, options: RunOptions) -> Tally:
+def import_entries(
+    read: Callable[[Target], Iterable[Entry]], name: str, progress: Progress, options: RunOptions
+) -> Tally:
     """Store a source's entries and print the counts. Raises `click.ClickException` if the run is cut short."""
     with ExitStack() as stack:
         repository = stack.enter_context(open_repository(creates=True))
+        current_stack().database.reconnect_s = 0  # an import waits by itself, and says so
         # without group commit and spool, so that records counted as stored are in the database
         database = SessionCount(current_stack().database)
         log = ConversationRepository(
@@ -71,19 +77,20 @@ def import_entries(entries: Iterable[Entry], name: str, progress: Progress, opti
             on_outage=stack.enter_context(_waiting(current_stack().settings)),
             patience_s=options.patience_s,
         )
+        target = Target(log.project, lambda names: run.patiently(lambda: log.known_sessions(names)))
         started = time.monotonic()
         try:
-            _show(run.run(entries), progress)
+            _show(run.run(read(target)), progress)
         except (KeyboardInterrupt, StoreUnavailable, SourceError) as error:
             reached = f"up to {run.tally.location} of {name}" if run.tally.location else "nothing"
-            click.echo(_summary(run.tally, database.created, time.monotonic() - started))
+            echo(*_summary(run.tally, database.created, time.monotonic() - started))
             raise click.ClickException(
                 f"{_reason(error)}. Stored is {reached}."
                 " Run the same command again: it skips that as duplicates and goes on"
             ) from None
-        click.echo(_summary(run.tally, database.created, time.monotonic() - started))
+        echo(*_summary(run.tally, database.created, time.monotonic() - started))
     if run.tally.not_stored:
-        click.echo(f"Rejected records and reasons: {options.rejects}")
+        echo(f"Rejected records and reasons: {options.rejects}")
     return run.tally
 
 
@@ -122,12 +129,12 @@ def _waiting(settings: Settings) -> Iterator[Callable[[StoreUnavailable, float],
     server = EmbeddedPostgres(settings.data_dir) if settings.store_kind == "embedded" else None
 
     def wait(error: StoreUnavailable, pause: float) -> None:
-        click.echo(f"The store is unavailable ({error}). Trying again in {pause:.0f} s …", err=True)
+        echo(f"The store is unavailable ({error}). Trying again in {pause:.0f} s …", err=True)
         if server:
             try:
                 server.revive()
             except TurnlogError as failure:
-                click.echo(str(failure), err=True)
+                echo(str(failure), err=True)
 
     try:
         yield wait
@@ -147,15 +154,16 @@ def _rows(path: Path | None) -> Iterator[Callable[[Row], None]]:
         def write(row: Row) -> None:
             nonlocal file
             if path is not None:
-                path.touch(mode=0o600)  # it repeats what was rejected
-                file = file or stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+                if file is None:  # readable only by its owner, since it repeats what was rejected
+                    descriptor = private_files.create(path)
+                    file = stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8", newline="\n"))
                 file.write(json.dumps(row) + "\n")
 
         yield write
 
 
-def _summary(tally: Tally, sessions_created: int, seconds: float) -> str:
-    """Return the counts as a table, and the rate."""
+def _summary(tally: Tally, sessions_created: int, seconds: float) -> list[str]:
+    """Return the lines of a table of the counts, and the rate."""
     outcomes = [name for name in _OUTCOMES if name != "revised" or any(kind[name] for kind in tally.kinds.values())]
     header = "".join(f"{outcome:>12}" for outcome in outcomes)
     lines = [f"{'':12}{header}"]
@@ -169,10 +177,14 @@ def _summary(tally: Tally, sessions_created: int, seconds: float) -> str:
         lines.append(f"{tally.unreadable:,} more rejected, which are not valid records")
     if tally.repaired:
         lines.append(f"{tally.repaired:,} session ids repaired")
+    if tally.passed_over:
+        lines.append(f"{tally.passed_over:,} passed over, which are no conversations")
     if tally.moved_to_metadata:
         lines.append(f"kept in metadata, since their field can't hold them: {tally.moved_to_metadata:,} values")
+    if tally.altered:
+        lines.append(f"{tally.altered:,} with text that can't be stored: NUL became ␀, half of a surrogate pair �")
     lines.append(f"{tally.records:,} records in {seconds:.1f} s, {_per_minute(tally, seconds)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _per_minute(tally: Tally, seconds: float) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from conversation.archive.entries import Entry
+from conversation.archive.entries import Entry, Target
 from conversation.archive.from_database import (
     api_tables,
     column_mapping,
@@ -26,6 +27,7 @@ from conversation.archive.from_database.seen_rows import SeenRows
 from conversation.archive.from_database.tables import Counts, Orphans, Row, TableName, Tables
 from conversation.archive.importing import Tally
 from conversation.archive.sources import SourceError
+from conversation.cli.base import echo
 from conversation.cli.context import current_settings
 from conversation.cli.import_run import RunOptions, import_entries
 from conversation.settings import Settings
@@ -70,17 +72,16 @@ def run(request: Request) -> Tally | None:
             for line in plan.lines(
                 mappings, _orphans(tables, mappings), zone, request.project or settings.turnlog_project
             ):
-                click.echo(line)
+                echo(line)
             if request.dry_run:
-                click.echo("Nothing was stored: --dry-run.")
+                echo("Nothing was stored: --dry-run.")
                 return None
-            click.echo()
+            echo()
             rejects = request.rejects or Path(f"{TableName.parse(request.interactions)}.rejects.jsonl")
             read = RowsRead(sum(counts.rows for _, counts in mappings))
             with closing(SeenRows()) as seen:
-                entries = _entries(tables, [each for each, _ in mappings], zone, seen, read)
                 return import_entries(
-                    entries,
+                    partial(_entries, tables, [each for each, _ in mappings], zone, seen, read),
                     tables.source_name,
                     read,
                     RunOptions(request.project, rejects, request.report, request.patience_s),
@@ -134,8 +135,8 @@ def _orphans(tables: Tables, mappings: Sequence[tuple[TableMapping, Counts]]) ->
     return None
 
 
-def _entries(
-    tables: Tables, mappings: Sequence[TableMapping], zone: Zone, seen: SeenRows, read: RowsRead
+def _entries(  # noqa: PLR0917 - the last one comes when the log is open
+    tables: Tables, mappings: Sequence[TableMapping], zone: Zone, seen: SeenRows, read: RowsRead, target: Target
 ) -> Iterator[Entry]:
     """Yield the records of all tables, sessions first."""
 
@@ -147,6 +148,6 @@ def _entries(
                 return to_records.sessions(reading, rows)
             case "interactions":
                 return to_records.interactions(reading, rows)
-        return message_rows.interactions(reading, rows, zone)
+        return message_rows.interactions(reading, rows, zone, target)
 
     return chain.from_iterable(map(read_dialogues, mappings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from conversation.cli.base import new_command
+from conversation.cli.base import echo, new_command
 from conversation.cli.context import open_database
 
 _STEP_MS = 200  # writers of the rows being indexed wait this long
@@ -28,8 +28,8 @@ def command(*, everything: bool) -> None:
     indexed, left = 0, True
     with open_database() as database:
         if everything:
-            click.echo(f"Queued {sum(indexing.queue_all(database)):,} interactions.")
+            echo(f"Queued {sum(indexing.queue_all(database)):,} interactions.")
         while left:
             step = indexing.index(database, _STEP_MS)
             indexed, left = indexed + step["indexed"], step["left"] and step["indexed"] > 0
-    click.echo(f"Indexed {indexed:,} interactions.")
+    echo(f"Indexed {indexed:,} interactions.")

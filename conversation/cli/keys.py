@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conversation.cli.base import Group, new_command, next_step
+from conversation.cli.base import Group, echo, echo_json, new_command, next_step
 from conversation.cli.context import current_settings, open_database
-from conversation.cli.option_types import PROJECT, SPAN, Origin
+from conversation.cli.option_types import NAME, PROJECT, SPAN, Origin
 
 if TYPE_CHECKING:
     from conversation.keys.api_keys import Key, KeyKind
@@ -64,7 +64,7 @@ def command() -> None:
 )
 @click.option("--origin", "origins", multiple=True, type=Origin(), help="A site that may use a publishable key.")
 @click.option("--expires", type=SPAN, help="How long it works, as in 90d.  [default: for ever]")
-@click.option("--name", help="A name for people.")  # fmt: skip
+@click.option("--name", type=NAME, help="A name for people.")  # fmt: skip
 def create(
     *,
     project: str | None,
@@ -107,10 +107,10 @@ def show(*, project: str | None, as_json: bool) -> None:
         found = KeyRegistry(database).list(project)
     if as_json:
         keys = [key.model_dump(mode="json", exclude={"token_secret", "family"}) for key in found]
-        click.echo(json.dumps({"keys": keys}))
+        echo_json(json.dumps({"keys": keys}))
         return
     header = ["id", "key", "project", "kind", "scopes", "state", "last used", "name", "origins"]
-    click.echo(to_columns([header, *(_row(key) for key in found)]))
+    echo(*to_columns([header, *(_row(key) for key in found)]))
     if not found:
         next_step("turnlog keys create --name backend")
 
@@ -127,7 +127,7 @@ def revoke(*, key: str) -> None:
     with open_database() as database:
         registry = KeyRegistry(database)
         revoked = registry.revoke(_find(registry, key))
-    click.echo(f"{revoked.hint}… of project {revoked.project} is revoked.")
+    echo(f"{revoked.hint}… of project {revoked.project} is revoked.")
 
 
 @new_command("rotate", examples=[("keys rotate turnlog_sk_x7Qm --overlap 1h", "Replace a key within an hour")])
@@ -147,9 +147,7 @@ def rotate(*, key: str, overlap: timedelta) -> None:
     if made is None:
         raise click.ClickException(f"{old.hint}… has ended already. Create a new key: turnlog keys create")
     _show(made)
-    click.echo(
-        f"The old key {old.hint}… keeps working until {datetime.now(UTC) + overlap:%Y-%m-%d %H:%M} UTC.", err=True
-    )
+    echo(f"The old key {old.hint}… keeps working until {datetime.now(UTC) + overlap:%Y-%m-%d %H:%M} UTC.", err=True)
 
 
 for each in (create, show, revoke, rotate):
@@ -157,8 +155,8 @@ for each in (create, show, revoke, rotate):
 
 
 def _show(made: NewKey) -> None:
-    click.echo(made.text)
-    click.echo(_explain(made.key), err=True)
+    echo(made.text)
+    echo(_explain(made.key), err=True)
     url = current_settings().url
     if made.key.kind == "publishable":
         next_step(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conversation.cli.base import new_command
+from conversation.cli.base import echo, echo_json, new_command
 from conversation.cli.columns import to_columns
 from conversation.cli.context import open_repository
 
@@ -50,16 +50,19 @@ def command(*, client_file: Path | None, session: str | None, as_json: bool) -> 
             comparison = comparisons.compare(
                 repository, client_file, session=session, listed=None if as_json else _SHOWN
             )
-            click.echo(json.dumps(comparison.to_json()) if as_json else _report(comparison))
+            if as_json:
+                echo_json(json.dumps(comparison.to_json()))
+            else:
+                echo(*_report(comparison))
             holds = comparison.holds
         else:
             holds = _show_gaps(repository, session, as_json=as_json)
     sys.exit(0 if holds else 1)
 
 
-def _report(comparison: Comparison) -> str:
+def _report(comparison: Comparison) -> list[str]:
     counts = {name: count for name, count in comparison.to_json().items() if name != "findings"}
-    lines = [to_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})]
+    lines = to_columns([[name.replace("_", " "), f"{count:,}"] for name, count in counts.items()], numbers={1})
     for finding in comparison.findings:
         names = " ".join(
             json.dumps(name, ensure_ascii=False) for name in (finding.session_id, finding.interaction_id) if name
@@ -68,7 +71,7 @@ def _report(comparison: Comparison) -> str:
             f"{finding.verdict}: {names} ({finding.detail})" if names else f"{finding.verdict}: {finding.detail}"
         )
     lines.append("Every record sent is accounted for." if comparison.holds else "NOT every record sent is there.")
-    return "\n".join(lines)
+    return lines
 
 
 def _show_gaps(repository: ConversationRepository, session: str | None, *, as_json: bool) -> bool:
@@ -84,12 +87,12 @@ def _show_gaps(repository: ConversationRepository, session: str | None, *, as_js
     missing, doubled = (sum(row[count] for row in found) for count in ("missing", "doubled_count"))
     if as_json:
         sessions = [{name: value for name, value in row.items() if name != "erased_at"} for row in found]
-        click.echo(json.dumps({"sessions": sessions, "missing": missing, "doubled": doubled}))
+        echo_json(json.dumps({"sessions": sessions, "missing": missing, "doubled": doubled}))
         return not missing
     if found:
         header = ["session", "first", "last", "missing", "doubled", "gaps"]
-        click.echo(to_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
-    click.echo(
+        echo(*to_columns([header, *(_gap_row(row) for row in found)], numbers={1, 2, 3, 4}))
+    echo(
         f"{missing:,} turns missing and {doubled:,} doubled in {len(found):,} sessions."
         if found
         else "No session that counts its turns has a gap."

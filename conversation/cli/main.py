@@ -10,7 +10,7 @@ from shutil import which
 import click
 
 from conversation import VERSION
-from conversation.cli.base import Entry, LazyGroup
+from conversation.cli.base import Entry, LazyGroup, print_unexpected
 
 _ROOM = "conversation.cli"
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "Access and projects": {
         "keys": Entry(f"{_ROOM}.keys", "Create, list, revoke and rotate API keys."),
         "projects": Entry(f"{_ROOM}.projects", "List projects and set their retention."),
+        "audit": Entry(f"{_ROOM}.audit", "List who read whose conversations."),
     },
     "Data": {
         "import": Entry(f"{_ROOM}.import_", "Import conversations from a file or a database."),
@@ -79,4 +80,5 @@ def how_to_call() -> str:
 
 def main() -> None:
     """Run the command line of this process."""
+    sys.excepthook = print_unexpected
     command(prog_name="turnlog")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from conversation.cli.base import new_command, next_step
+from conversation.cli.base import echo, echo_source, new_command, next_step
 from conversation.cli.context import announce, current_settings
 
 
@@ -28,7 +28,7 @@ def command(*, print_only: bool, again: bool) -> None:
 
     if print_only:
         for migration in migrations.available():
-            click.echo(f"-- {migration.version}_{migration.name}\n{migration.sql}")
+            echo_source(f"-- {migration.version}_{migration.name}\n{migration.sql}")
         return
     settings = current_settings()
     announce(settings)
@@ -36,11 +36,11 @@ def command(*, print_only: bool, again: bool) -> None:
         applied = migrations.migrate(conninfo)
         restored = migrations.migrate(conninfo, again=True).migrations if again else []
     for migration in applied.migrations:
-        click.echo(f"Applied {migration.version}_{migration.name}.")
+        echo(f"Applied {migration.version}_{migration.name}.")
     for migration in restored:
-        click.echo(f"Applied {migration.version}_{migration.name} again.")
+        echo(f"Applied {migration.version}_{migration.name} again.")
     if applied.notice:
-        click.echo(applied.notice)
-    click.echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
+        echo(applied.notice)
+    echo(f"The schema is up to date: {migrations.SCHEMA_VERSION}.")
     if applied.migrations:
         next_step("turnlog serve")

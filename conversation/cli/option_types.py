@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from conversation.archive.ratings import FeedbackFilter
 
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -25,6 +28,23 @@ class _Project(click.ParamType[str]):
         return value
 
 
+class _Name(click.ParamType[str]):
+    """A name for people, as the records' names are."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from pydantic import TypeAdapter, ValidationError
+
+        from conversation.refusals import validation_messages
+        from logging_store.records.values import Name
+
+        try:
+            return TypeAdapter[str](Name).validate_python(value)
+        except ValidationError as error:
+            self.fail(validation_messages.sentence(error.errors()[0]), param, ctx)
+
+
 class _Span(click.ParamType[timedelta]):
     name = "span"
 
@@ -36,6 +56,24 @@ class _Span(click.ParamType[timedelta]):
         if not timedelta() < span <= _LONGEST:
             self.fail("must be a number and s, m, h, d or w, as in 90d, and no more than ten years", param, ctx)
         return span
+
+
+class _Feedback(click.ParamType["FeedbackFilter"]):
+    """Feedback with a name and a value."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: str | FeedbackFilter, param: click.Parameter | None, ctx: click.Context | None
+    ) -> FeedbackFilter:
+        from conversation.archive.ratings import FeedbackFilter
+
+        if isinstance(value, FeedbackFilter):
+            return value
+        try:
+            return FeedbackFilter.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Origin(click.ParamType[str]):
@@ -72,11 +110,11 @@ class Time(click.ParamType[datetime]):
 class NewFile(click.Path):
     """A file to write, whose folder must exist; this is checked before the command begins.
 
-    `allow_dash`: - is standard output.
+    `allow_dash`: - is standard output. `folder`: it may be a folder as well.
     """
 
-    def __init__(self, *, allow_dash: bool = False) -> None:
-        super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
+    def __init__(self, *, allow_dash: bool = False, folder: bool = False) -> None:
+        super().__init__(dir_okay=folder, path_type=Path, allow_dash=allow_dash)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(str(super().convert(value, param, ctx)))
@@ -85,5 +123,7 @@ class NewFile(click.Path):
         return path
 
 
+FEEDBACK = _Feedback()
+NAME = _Name()
 PROJECT = _Project()
 SPAN = _Span()

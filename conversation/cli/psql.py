@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from conversation.cli.context import announce, current_settings
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(*, arguments: Sequence[str]) -> None:
     """Open the database in psql. An embedded database runs meanwhile."""
+    from conversation.settings import Settings
     from conversation.stack import require_log, running_database
     from logging_store.embedded import binaries
 
@@ -31,7 +33,7 @@ def command(*, arguments: Sequence[str]) -> None:
     announce(settings)
     require_log(settings)
     with running_database(settings) as conninfo:
-        program, environment = binaries.psql(conninfo, arguments)
+        program, environment = binaries.psql(conninfo, arguments, Settings.without_ours(os.environ))
         interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends a statement, not psql
         try:
             status = subprocess.run(program, env=environment, check=False).returncode

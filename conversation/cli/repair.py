@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conversation.cli.base import new_command
+from conversation.cli.base import echo, new_command
 from conversation.cli.context import announce, current_settings
 from conversation.cli.foreign_options import naming_columns, require_address
 
@@ -120,7 +120,7 @@ def _print_report(table: ForeignTable, before: dict[str, Any], report: dict[str,
         ("empty sessions filled", f"{report['sessions']:,}", some(sessions, report["sessions"])),
         ("repeated ids, left as they are", f"{repeated['rows']:,}", some(repeated["examples"], repeated["values"])),
     ]
-    click.echo(f"{where}\n\n{to_columns(rows, numbers={1})}\n")
+    echo(where, "", *to_columns(rows, numbers={1}), "")
 
 
 def _quoted(value: str | None) -> str:
@@ -138,9 +138,9 @@ def _print_outcome(
             f"{number_of(changed, 'row')} would be changed, not {expect:,}: all of it was rolled back"
         )
     if applies:
-        click.echo(f"Done: {number_of(changed, 'row')} changed." if changed else "There was nothing to do.")
+        echo(f"Done: {number_of(changed, 'row')} changed." if changed else "There was nothing to do.")
     elif changed:
         again = table.repair(*(part for fill in fills for part in ("--set", fill)), "--apply", "--expect", str(changed))
-        click.echo(f"A dry run: nothing was changed. {number_of(changed, 'row')} would be. To change them:\n  {again}")
+        echo(f"A dry run: nothing was changed. {number_of(changed, 'row')} would be. To change them:", f"  {again}")
     else:
-        click.echo("There is nothing to do.")
+        echo("There is nothing to do.")

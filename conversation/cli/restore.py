@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from conversation.cli.backup import NEEDS_ADDRESS, STDIO
-from conversation.cli.base import new_command, next_step
+from conversation.cli.base import echo, new_command, next_step
 from conversation.cli.context import announce, current_settings, current_stack
 from conversation.interrupts import sigterm_as_interrupt
 
@@ -48,7 +48,7 @@ def command(*, file: Path, force: bool) -> None:
     with sigterm_as_interrupt(), _opened(file) as opened:
         manifest = backup.read_manifest(opened)  # before an embedded database is created for it
         version = manifest.server_version.split()[0]
-        click.echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {version}.")
+        echo(f"Backup of {manifest.made_at:%Y-%m-%d %H:%M} UTC, from PostgreSQL {version}.")
         with running_database(settings) as conninfo:
             _print_restored(backup.restore(conninfo, opened, replace_keys=force))
             is_well = _examine(settings, conninfo)
@@ -71,12 +71,12 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 def _print_restored(done: backup.Restored) -> None:
     if done.replaced:
-        click.echo(f"Replaced what the database held: {', '.join(done.replaced)}.")
+        echo(f"Replaced what the database held: {', '.join(done.replaced)}.")
     for column in done.added:
-        click.echo(f"{column} isn't Turnlog's: its values are back, its default and its constraints aren't.")
+        echo(f"{column} isn't Turnlog's: its values are back, its default and its constraints aren't.")
     for table in done.left_out:
-        click.echo(f"{table} isn't Turnlog's: it was left out. Its rows are in the backup, as {table}.copy.")
-    click.echo(f"Restored {done.manifest.counts}.")
+        echo(f"{table} isn't Turnlog's: it was left out. Its rows are in the backup, as {table}.copy.")
+    echo(f"Restored {done.manifest.counts}.")
 
 
 def _examine(settings: Settings, conninfo: str) -> bool:
@@ -90,7 +90,7 @@ def _examine(settings: Settings, conninfo: str) -> bool:
         checks = list(Examination(settings, store).check_database(conninfo))
     wrong = [check for check in checks if not check.is_ok]
     if wrong:
-        click.echo(table_of_checks(wrong))
+        echo(*table_of_checks(wrong))
     else:
-        click.echo(f"Examined it: {len(checks)} checks, all is well.")
+        echo(f"Examined it: {len(checks)} checks, all is well.")
     return not wrong

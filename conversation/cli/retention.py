@@ -20,7 +20,7 @@ def open_retention() -> Iterator[Retention]:
     from logging_store.upkeep.retention import Retention
 
     with open_database() as database:
-        yield Retention(database, SpoolDirectory(current_settings().spool_dir, Limits()).parent_ids)
+        yield Retention(database, SpoolDirectory(current_settings().spool_folders, Limits()).parent_ids)
 
 
 def find_projects(retention: Retention, only: str | None) -> list[Project]:
@@ -37,3 +37,8 @@ def find_projects(retention: Retention, only: str | None) -> list[Project]:
 def keep_days_of(project: Project) -> int | None:
     """Return for how many days a project's sessions are kept; None: for ever."""
     return project.keep_days or current_settings().turnlog_keep_days
+
+
+def keep_text_days_of(project: Project) -> int | None:
+    """Return for how many days the texts of a project's sessions are kept; None: as long as the sessions."""
+    return project.keep_text_days or current_settings().turnlog_keep_text_days

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from conversation.cli.base import new_command
+from conversation.cli.base import echo, new_command
 from conversation.cli.context import current_stack, open_repository
 
 _SHOWN = 20  # violations printed per check
@@ -36,7 +36,7 @@ def command(*, writers: int, rounds: int) -> None:
 
     with open_repository():
         project = selftest.new_project()
-        click.echo(f"Writing into the project {project}, which is deleted afterwards …")
+        echo(f"Writing into the project {project}, which is deleted afterwards …")
         report = selftest.run(
             # without the spool, which could deliver records after the self-test is over
             ConversationRepository(GroupCommit(current_stack().database, _MAX_WAIT_S), project),
@@ -45,14 +45,15 @@ def command(*, writers: int, rounds: int) -> None:
             chance=random.Random(),  # noqa: S311 - only shuffles the calls
         )
     milliseconds = {share: f"{report.latency_s(share) * 1000:.0f} ms" for share in (0.5, 0.99)}
-    click.echo(
+    echo(
         f"{writers} writers, {rounds} rounds: {report.calls:,} calls in {report.seconds:.1f} s, "
-        f"{report.calls / report.seconds:,.0f} calls/s, p50 {milliseconds[0.5]}, p99 {milliseconds[0.99]}\n"
+        f"{report.calls / report.seconds:,.0f} calls/s, p50 {milliseconds[0.5]}, p99 {milliseconds[0.99]}",
+        "",
     )
     rows = [[check.name, f"{check.looked_at:,}", f"{len(check.wrong):,}"] for check in report.checks]
-    click.echo(to_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
+    echo(*to_columns([["check", "looked at", "wrong"], *rows], numbers={1, 2}))
     for check in report.checks:
         for sentence in check.wrong[:_SHOWN]:
-            click.echo(f"{check.name}: {sentence}")
-    click.echo("\nEvery promise was kept." if report.holds else "\nFAILED")
+            echo(f"{check.name}: {sentence}")
+    echo("", "Every promise was kept." if report.holds else "FAILED")
     sys.exit(0 if report.holds else 1)

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import click
 
-from conversation.cli.base import new_command
+from conversation.cli.base import echo, new_command
 from conversation.cli.context import open_database
 
 
@@ -38,5 +38,5 @@ def command(*, file: BinaryIO) -> None:
         raise click.ClickException("The report was changed, or another database's service signed it")
     what = f"user {report['user_id']}" if "user_id" in report else f"session {report['session_id']}"
     done = "A DRY RUN, which erased nothing" if report["dry_run"] else f"Erased at {report['erased_at']}"
-    click.echo(f"The report is unchanged since it was signed. {done}: {what} of the project {project}.")
-    click.echo(f"This query counts what is left of it, and should answer 0:\n{report['proof']}")
+    echo(f"The report is unchanged since it was signed. {done}: {what} of the project {project}.")
+    echo("This query counts what is left of it, and should answer 0:", report["proof"])

@@ -16,19 +16,26 @@ from logging_store.errors import Misconfigured, SchemaMissing, StoreBusy, StoreU
 from logging_store.postgres import catalogue, migrations
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.migrations import SCHEMA_VERSION
+from logging_store.postgres.reconnection import LONGEST_S, until_reconnected
 
 _TIMEOUT_S = 10  # for queries that a healthy database answers at once
+_SECOND_LOOK_S = 2  # after which a database that was away is asked once more: perhaps it is only being restarted
 TABLE_TIMEOUT_S = 300  # for scans of whole tables; as the functions' own statement_timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """An examination of a database and of this machine. `tables`: other applications' tables to examine as well."""
+    """An examination of a database and of this machine.
+
+    `tables`: other applications' tables to examine as well. `on_wait`: called with the reason before it waits for the
+    database.
+    """
 
     settings: Settings
     database: FunctionStore
     tables: Sequence[TableOptions] = ()
     clock: Callable[[], float] = time.time
+    on_wait: Callable[[StoreUnavailable], None] = lambda _: None
 
     def check_machine(self) -> Sequence[Check]:
         return machine.check_spool(self.settings)
@@ -37,7 +44,7 @@ class Examination:
         """Examine the database, and `tables` through its libpq `address`, since Supabase's API doesn't reach those."""
         remedies = Remedies(self.settings.store_kind)
         try:
-            ping = self._ask(ops.PING, ops.NoQuery())
+            ping = self._ping()
             if not (isinstance(ping, dict) and {"schema", "server_version"} <= ping.keys()):
                 raise Misconfigured("the function turnlog of this database isn't Turnlog's")
         except TurnlogError as error:
@@ -55,6 +62,17 @@ class Examination:
         yield from self._guarded("rows", self._rows)
         for names in self.tables:
             yield _table(names, address)
+
+    def _ping(self) -> ops.ServerSettings:
+        """Ask for the server's settings; once more, after a pause, if the database is away."""
+        try:
+            return self._ask(ops.PING, ops.NoQuery())
+        except StoreBusy:
+            raise
+        except StoreUnavailable as error:
+            self.on_wait(error)
+        time.sleep(_SECOND_LOOK_S)
+        return self._ask(ops.PING, ops.NoQuery())
 
     def _schema(self, version: str, remedies: Remedies) -> Check:
         if version == SCHEMA_VERSION:
@@ -143,7 +161,12 @@ class Examination:
         return [*remedies.migrate, *remedies.restore] if self.settings.store_kind == "supabase" else remedies.migrate
 
     def _ask(self, operation: ops.Operation[ops.Q, ops.A], query: ops.Q, seconds: float = _TIMEOUT_S) -> ops.A:
-        return self.database.examine(operation, query, seconds)
+        """Run an operation, again while Supabase's API reconnects to its database."""
+
+        def ask() -> ops.A:
+            return self.database.examine(operation, query, seconds)
+
+        return until_reconnected(ask, time.monotonic() + LONGEST_S, self.on_wait)
 
 
 def _table(names: TableOptions, address: str) -> Check:

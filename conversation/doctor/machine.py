@@ -9,19 +9,21 @@ from conversation.doctor.findings import Check, Finding, number_of
 from conversation.doctor.remedies import TURNLOG
 from conversation.settings import Settings
 from logging_store.errors import TurnlogError
-from logging_store.spool import DeadLetters, Limits, SpoolDirectory
+from logging_store.spool import DeadLetters, Limits, SpoolDirectory, others
+from logging_store.spool.others import Other
 
 _CLOCK_TOLERANCE_S = 1.0  # NTP is well below this; times of arrival come from this machine's clock
 _MB = 1 << 20
 
 
 def _spool_checks(settings: Settings) -> list[Check]:
-    directory = SpoolDirectory(settings.spool_dir, Limits())
+    directory = SpoolDirectory(settings.spool_folders, Limits())
     letters = DeadLetters(settings.spool_dir).count()
     unreadable = directory.find_unreadable()
     return [
         Check("spool", f"{settings.spool_dir} is empty", list(_waiting(directory))),
         Check("dead letters", "none", list(_dead_letters(letters, settings.spool_dir))),
+        Check("other spools", "none", [_other(each) for each in others.find(settings.spool_folders)]),
         Check("spool files", "all are readable", [_unreadable(path) for path in unreadable]),
         Check("spool room", _room(settings), list(_no_room(settings, directory.used_bytes()))),
     ]
@@ -76,6 +78,14 @@ def _dead_letters(count: int | None, folder: Path) -> Iterator[Finding]:
             "Records acknowledged while the database was unavailable, but rejected later. Resend or discard them.",
             [f"{TURNLOG} spool list", f"{TURNLOG} spool retry --all"],
         )
+
+
+def _other(other: Other) -> Finding:
+    return Finding(
+        str(other),
+        "No service delivers them to this database. If it is the other one's copy, or took its place: deliver them.",
+        [f"{TURNLOG} spool deliver {other.path.name}", f"{TURNLOG} spool discard {other.path.name} --yes"],
+    )
 
 
 def _unreadable(path: Path) -> Finding:

@@ -18,13 +18,17 @@ from conversation.api import problems
 from conversation.pages import jinja_filters
 from conversation.refusals.codes import ProblemCode
 
+_MAX_ACCEPT = 1000  # characters
+
 #: Messages shown after a form was processed. The URL carries the name, never the text.
 FLASH_MESSAGES = {
     "signed-out": "You are signed out.",
     "feedback-saved": "Your feedback was saved.",
+    "feedback-taken-back": "Your feedback was taken back.",
     "feedback-older": "Some of your feedback wasn't saved, because newer feedback of yours is already stored.",
     "feedback-spooled": "Your feedback is saved on this machine and will be stored when the database is back.",
     "feedback-empty": "Nothing to save: choose a thumb or a score, or write a note.",
+    "branch-chosen": "This is the current branch from now on.",
     "key-revoked": "The key was revoked. It stops working within 30 seconds.",
     "letter-stored": "The dead letter was resent and stored.",
     "letter-spooled": "The database is unavailable, so the dead letter is back in the spool.",
@@ -93,17 +97,28 @@ def is_restricted() -> bool:
 
 def _problem(kind: ProblemCode, detail: str, more: dict[str, Any]) -> Response | None:
     """Render a problem as a page; return None unless the request is for a page, or a browser's without a route."""
-    if not access.is_page():
-        asked = request.accept_mimetypes
-        if request.endpoint is not None or asked.quality("text/html") <= asked.quality("application/json"):
-            return None
+    if not access.is_page() and (request.endpoint is not None or not _prefers_html()):
+        return None
     title = kind.title
     if request.endpoint is None:  # a person wants no list of the API's routes
         title, detail = "Page Not Found", "There is no page at this address."
+    reconnecting = None
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
-        detail = "The log can't be read now. New records are still accepted. Try again in a moment."
+        detail = "The log can't be read now. New records are still accepted."
+        if kind.code == "store-reconnecting":
+            reconnecting = more["retry_after"]
+        else:
+            detail = f"{detail} Try again in a moment."
     facts = {"detail": detail, "fields": more.get("fields", ()), "request_id": refusals.request_id()}
-    return render("problem.html", kind.status, title=title, **facts)
+    return render("problem.html", kind.status, title=title, reconnecting=reconnecting, **facts)
+
+
+def _prefers_html() -> bool:
+    # anybody may send 32 KB of kinds; no browser does
+    if len(request.headers.get("Accept", "")) > _MAX_ACCEPT:
+        return False
+    asked = request.accept_mimetypes
+    return bool(asked.quality("text/html") > asked.quality("application/json"))
 
 
 def _redirect_to_sign_in(error: HTTPException) -> Response:  # noqa: ARG001 - the signature of a handler

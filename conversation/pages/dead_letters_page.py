@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request, url_for
 
 from conversation import access, pages
-from conversation.api import caller
+from conversation.api import audit, caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
 from logging_store.batches import Receipt
@@ -50,6 +50,7 @@ def _page(after: int, status: int = 200, **more: Any) -> Response:
     readable = letters.count() is not None
     found = letters.list(_PAGE + 1, max(after, 0)) if readable else []
     shown = found[:_PAGE]
+    audit.note({letter.session_id for letter in shown})
     return pages.render(
         "dead_letters.html",
         status,

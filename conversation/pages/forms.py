@@ -1,11 +1,11 @@
 """Parses the query strings of the pages' forms into the API's parameters.
 
-Browsers send every field, also empty ones; their dates and times have no zone, and mean UTC on the pages.
+Browsers send every field, also empty ones. Their dates and times have no zone, and mean UTC where a page has no other.
 """
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TypeVar
 
 from flask import request
@@ -21,7 +21,12 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MINUTE = re.compile(rf"{_DAY.pattern}T\d\d:\d\d")
 _SECOND = re.compile(rf"{_MINUTE.pattern}:\d\d(\.\d+)?")
 _MESSAGE = "message"  # of a flash message, which is no parameter of the API: see `pages.FLASH_MESSAGES`
-_INVALID_TIME = "That date isn't valid. Use 2026-11-21."
+#: What a page says beside a field whose value isn't valid.
+_MESSAGES = {
+    **dict.fromkeys(_TIMES, "That date isn't valid. Use 2026-11-21."),
+    "metadata": "Write a key and its value, such as channel=web.",
+    **dict.fromkeys(("min_turns", "max_turns"), "Use a whole number from 0 to 1000."),
+}
 
 
 def parameters() -> dict[str, str]:
@@ -29,24 +34,24 @@ def parameters() -> dict[str, str]:
     return dict(_filled_in())
 
 
-def read(model: type[_Query]) -> _Query:
+def read(model: type[_Query], zone: tzinfo = UTC) -> _Query:
     """Return the query of a form. Raises `InvalidBody`, naming each parameter as ?name."""
-    return pagination.parse(MultiDict(_filled_in()), model)
+    return pagination.parse(MultiDict(_filled_in(zone)), model)
 
 
-def read_with_times(model: type[_Query]) -> tuple[_Query, dict[str, str]]:
-    """Return the query of a form without invalid dates, and a message for each of those, by field.
+def read_with_times(model: type[_Query], zone: tzinfo = UTC) -> tuple[_Query, dict[str, str]]:
+    """Return the query of a form without fields that aren't valid, and a message for each of those.
 
     So the page shows its list all the same, with the message beside the field. Raises `InvalidBody` for other errors.
     """
     try:
-        return read(model), {}
+        return read(model, zone), {}
     except InvalidBody as error:
         invalid = {field["path"].removeprefix("?") for field in error.fields}
-        if not invalid <= _TIMES:
+        if not invalid <= _MESSAGES.keys():
             raise
-    valid = [(name, value) for name, value in _filled_in() if name not in invalid]
-    return pagination.parse(MultiDict(valid), model), dict.fromkeys(invalid, _INVALID_TIME)
+    valid = [(name, value) for name, value in _filled_in(zone) if name not in invalid]
+    return pagination.parse(MultiDict(valid), model), {name: _MESSAGES[name] for name in invalid}
 
 
 def times(not_before: datetime | None, before: datetime | None) -> dict[str, str]:
@@ -61,17 +66,26 @@ def without(parameters: Mapping[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if name not in names}
 
 
-def _filled_in() -> list[tuple[str, str]]:
+def _filled_in(zone: tzinfo = UTC) -> list[tuple[str, str]]:
     return [
-        (name, _with_zone(value) if name in _TIMES else value)
+        _as_in_api(name, _with_zone(value, zone) if name in _TIMES else value)
         for name, value in request.args.items(multi=True)
         if value.strip() and name != _MESSAGE
     ]
 
 
-def _with_zone(time: str) -> str:
-    if _DAY.fullmatch(time):
-        return f"{time}T00:00:00Z"
-    if _MINUTE.fullmatch(time):
-        return f"{time}:00Z"
-    return f"{time}Z" if _SECOND.fullmatch(time) else time
+def _as_in_api(name: str, value: str) -> tuple[str, str]:
+    """Return a field as the API's parameter: one for metadata has its key, and unrated ones are a rating of a form."""
+    key, equals, of_key = (part.strip() for part in value.partition("="))
+    if name == "metadata" and key and equals and of_key:
+        return f"metadata.{key}", of_key
+    return ("unrated", "true") if (name, value) == ("rating", "none") else (name, value)
+
+
+def _with_zone(text: str, zone: tzinfo) -> str:
+    if not any(form.fullmatch(text) for form in (_DAY, _MINUTE, _SECOND)):
+        return text
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=zone).isoformat()
+    except ValueError:  # the 31st of November
+        return text

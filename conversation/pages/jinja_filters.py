@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from flask import Flask
 from markupsafe import Markup
+
+from conversation.pages import embedded_files
 
 MISSING = "\N{EN DASH}"
 _SECOND_MS = 1000
@@ -32,7 +34,7 @@ _COLOURS = {
 def register(app: Flask) -> None:
     filters: tuple[Callable[..., Any], ...] = (
         *(timestamp, short_time, day, number, compact, percent, duration, dollars),
-        *(badge, pretty_json),
+        *(badge, pretty_json, embedded_files.without_cut_files),
     )
     for each in filters:
         app.add_template_filter(each)
@@ -43,9 +45,9 @@ def timestamp(time: str | datetime | None) -> str:
     return _time(time, "%Y-%m-%d %H:%M:%S")
 
 
-def short_time(time: str | datetime | None) -> str:
-    """Format a time in UTC without year and seconds."""
-    return _time(time, "%m-%d %H:%M")
+def short_time(time: str | datetime | None, zone: tzinfo | None = None) -> str:
+    """Format a time without year and seconds, in a zone, else in UTC."""
+    return _time(time, "%m-%d %H:%M", zone)
 
 
 def day(time: str | datetime | None) -> str:
@@ -94,12 +96,13 @@ def badge(state: str) -> Markup:
 
 
 def pretty_json(value: Any) -> str:
-    """Format a JSON value with indentation."""
+    """Format a JSON value with indentation, and with the descriptions of files in their place."""
+    value = embedded_files.FileFinder().without_files(value)
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _time(time: str | datetime | None, form: str) -> str:
+def _time(time: str | datetime | None, form: str, zone: tzinfo | None = None) -> str:
     if time is None:
         return MISSING
-    moment = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC)
+    moment = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(zone or UTC)
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), moment.strftime(form))

@@ -1,22 +1,27 @@
 """The overview: the activity of a span of time, in tiles, charts and tables that link to what they count."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, current_app, url_for
+from flask import Blueprint, Response, current_app, request, url_for
 from pydantic import ConfigDict
+from pydantic_core import PydanticCustomError
 
 from conversation import access, pages
 from conversation.api import caller, pagination
-from conversation.api.overview import Span, build_overview, parse_span
+from conversation.api.overview import build_overview, parse_span
+from conversation.api.spans import Span, zone_named
 from conversation.pages import charts, forms
 from conversation.settings import Settings
-from logging_store.errors import StoreBusy, StoreUnavailable
+from logging_store.errors import StoreBusy, StoreReconnecting, StoreUnavailable
 from logging_store.store import Backlog
 
 blueprint = Blueprint("pages_overview", __name__)
 
+_ZONE_COOKIE = "turnlog_zone"
 SPANS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days"}
 _MAX_MODELS = 15  # the API returns more
 
@@ -43,13 +48,16 @@ class Chart(NamedTuple):
 
 
 @blueprint.get("/")
-@access.page("read", restricted=True)
+@access.page("read", restricted=True, heavy=True)
 def overview() -> Response:
     if pages.is_restricted():
         return pages.redirect(url_for("pages_sessions.sessions"))  # the overview counts everybody's sessions
-    query, errors = forms.read_with_times(Query)
+    zone = _zone()
+    query, errors = forms.read_with_times(Query, zone or UTC)
     if errors:
         query = Query()
+    if zone and not query.zone:
+        query.zone = str(zone)
     span = parse_span(query, datetime.now(UTC).replace(microsecond=0))  # form fields have whole seconds
     chosen = query.span or (None if query.not_before else "24h")
     status = 422 if errors else 200
@@ -57,6 +65,7 @@ def overview() -> Response:
         "span": span,
         "chosen": chosen,
         "spans": SPANS,
+        "zone": request.args.get("zone", ""),
         "here": here,
         "errors": errors,
         "backlog": _backlog(),
@@ -66,7 +75,9 @@ def overview() -> Response:
         found = build_overview(span)
         is_new = not found["total"]["interactions"] and not caller.repository().sessions({"limit": 1})["sessions"]
     except StoreUnavailable as error:
-        return pages.render("overview.html", 503, found=None, is_slow=isinstance(error, StoreBusy), **page)
+        reconnecting = error.retry_after if isinstance(error, StoreReconnecting) else None
+        is_slow = isinstance(error, StoreBusy)
+        return pages.render("overview.html", 503, found=None, is_slow=is_slow, reconnecting=reconnecting, **page)
     return pages.render(
         "overview.html",
         status,
@@ -84,7 +95,23 @@ def overview() -> Response:
 
 
 def here(**query: Any) -> str:
-    return url_for("pages_overview.overview", **query)
+    """Return the URL of this page, with the zone that its own URL has."""
+    zone = request.args.get("zone") or None
+    return url_for("pages_overview.overview", **query, zone=zone)
+
+
+def _zone() -> ZoneInfo | None:
+    """Return the zone that the URL names, else the browser's, which a script keeps in a cookie; None for UTC."""
+    if name := request.args.get("zone"):
+        return _valid_zone(name)
+    return _valid_zone(unquote(request.cookies.get(_ZONE_COOKIE, "")))
+
+
+def _valid_zone(name: str) -> ZoneInfo | None:
+    try:
+        return zone_named(name) if name else None
+    except PydanticCustomError:
+        return None  # of the URL: refused with the other parameters
 
 
 def in_url(time: datetime) -> str:
@@ -127,9 +154,10 @@ def _charts(span: Span, buckets: list[dict[str, Any]]) -> Iterator[Chart]:
     ) -> Chart:
         formatted = duration if lines else number
         drawn, rows = [], []
-        for bucket in buckets:
-            at, row = bucket["at"], values(bucket)
-            url = list_url(_bucket_span(span, at))
+        starts = span.buckets()
+        for bucket, end in zip(buckets, [*starts[1:], span.before], strict=True):
+            at, row = bucket["at"].astimezone(span.zone or UTC), values(bucket)
+            url = list_url(span._replace(not_before=at, before=end))
             texts = [formatted(value) for value in row]
             title = ", ".join(f"{column} {text}" for column, text in zip(series, texts, strict=True))
             drawn.append(charts.Bucket(row if lines else _stacked_values(row), f"{at:%Y-%m-%d %H:%M}: {title}", url))
@@ -162,8 +190,3 @@ def _stacked_values(values: tuple[float | None, ...]) -> tuple[float | None, ...
     """Return the parts of a stacked bar from (all, failed …): the successful ones come first."""
     total, *failed = (value or 0 for value in values)
     return (max(total - sum(failed), 0), *failed)
-
-
-def _bucket_span(span: Span, at: datetime) -> Span:
-    end = at + timedelta(seconds=span.bucket_s)
-    return Span(max(at, span.not_before), min(end, span.before), span.bucket_s)

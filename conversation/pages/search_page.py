@@ -13,7 +13,7 @@ blueprint = Blueprint("pages_search", __name__)
 
 
 @blueprint.get("/search")
-@access.page("read", restricted=True)
+@access.page("read", restricted=True, heavy=lambda request: bool(request.args))
 def search() -> Response:
     query, errors = forms.read_with_times(pagination.SearchQuery)
     parameters = forms.without(forms.parameters(), *errors)
@@ -29,6 +29,7 @@ def search() -> Response:
         parameters=parameters,
         times=forms.times(query.not_before, query.before),
         page=page and page.page,
+        keep_text_days=page and page.keep_text_days,
         hits=[_view_of(hit) for hit in page.hits] if page else [],
         next_url=next_url,
     )

@@ -1,5 +1,7 @@
 """The list of sessions, with filters, three sort orders, and a count."""
 
+from typing import Literal
+
 from flask import Blueprint, Response
 
 from conversation import access, pages
@@ -25,19 +27,34 @@ _FILTERS = {
     "has_errors": "failed interactions",
     "implicit": "auto-created",
     "begun": "started",
+    "untagged": "without a tag",
+    "rating": "rated up",
+    "unrated": "unrated",
+    "min_turns": "interactions, at least",
+    "max_turns": "interactions, at most",
     "from": "from",
     "to": "to",
 }
 
 
+_METADATA = "metadata."  # before the key in a parameter's name
+
+
+class Query(pagination.SessionQuery):
+    """As in the API, without the order by id, which tells people nothing."""
+
+    sort: Literal["newest", "oldest", "activity"] = "newest"
+
+
 @blueprint.get("/sessions")
-@access.page("read", restricted=True)
+@access.page("read", restricted=True, heavy=access.filtered)
 def sessions() -> Response:
     log = caller.repository()
-    query, errors = forms.read_with_times(pagination.SessionQuery)
+    query, errors = forms.read_with_times(Query)
     parameters = forms.without(forms.parameters(), "cursor", *errors)
     found, after = _find(log, query.to_json())
-    filters = {name: parameters[name] for name in _FILTERS if name in parameters}
+    metadata = {name: value for name, value in parameters.items() if name.startswith(_METADATA)}
+    filters = {name: parameters[name] for name in _FILTERS if name in parameters} | metadata
     return pages.render(
         "sessions.html",
         422 if errors else 200,
@@ -45,7 +62,11 @@ def sessions() -> Response:
         sessions=found,
         matching=None if query.after else log.count_sessions(query.to_json()),
         filters=filters,
-        chips=[(_FILTERS[name], value, forms.without(parameters, name)) for name, value in filters.items()],
+        metadata=[(name.removeprefix(_METADATA), value) for name, value in metadata.items()],
+        chips=[
+            (_FILTERS.get(name, name.removeprefix(_METADATA)), value, forms.without(parameters, name))
+            for name, value in filters.items()
+        ],
         parameters=parameters,
         sorts=_SORTS,
         sort=query.sort,

@@ -51,6 +51,7 @@ def sign_in_with_password() -> Response:
 @blueprint.post("/sign-out")
 @access.open_page
 def sign_out() -> Response:
+    access.identification().sign_out(request)
     response = pages.redirect_after_post("pages_sign_in.sign_in", message="signed-out")
     page_cookie.delete_cookie(response, request)
     return response

@@ -29,8 +29,8 @@ _ALL = (
         "invalid-json",
         400,
         "Invalid JSON",
-        "The body is not valid JSON, or JSON that can't be stored: an object with a key twice, NaN, half a surrogate "
-        "pair.",
+        "The body is not valid JSON, or JSON that can't be stored: an object with a key twice, NaN, text that isn't "
+        "UTF-8.",
         "Correct the body at the line and column that `detail` names. Use a JSON library rather than joining texts.",
     ),
     ProblemCode(
@@ -195,6 +195,13 @@ _ALL = (
         "Check the id, and that the key belongs to the project the session was logged in.",
     ),
     ProblemCode(
+        "interaction-not-found",
+        404,
+        "Interaction Not Found",
+        "The session has no interaction with this id or key.",
+        "Check the id, and the session that it was logged in.",
+    ),
+    ProblemCode(
         "folder-not-found",
         404,
         "Folder Not Found",
@@ -220,7 +227,7 @@ _ALL = (
         409,
         "Conflict",
         "The record contradicts what is stored. Nothing was changed.",
-        "`fields` names the fields that contradict. Use another id for another record, or `on_conflict` in a batch.",
+        "`fields` names the fields that contradict. Use another id for another record, or `on_conflict`.",
     ),
     ProblemCode(
         "unique-conflict",
@@ -237,11 +244,29 @@ _ALL = (
         "Log under a new session id.",
     ),
     ProblemCode(
+        "interaction-erased",
+        410,
+        "Interaction Erased",
+        "The interaction was erased. Nothing can be added to it any more; its session goes on.",
+        "Leave the interaction out.",
+    ),
+    ProblemCode(
+        "interaction-expired",
+        410,
+        "Interaction Expired",
+        "The interaction's texts have expired: its project keeps them for a number of days (`TURNLOG_KEEP_TEXT_DAYS`). "
+        "Nothing can be added to it any more; its session goes on.",
+        "Leave the interaction out.",
+    ),
+    ProblemCode(
         "too-large",
         413,
         "Too Large",
-        "The body is larger than 4 MB, as sent or after decompression.",
-        "Send smaller batches.",
+        "The body is larger than 16 MB, as sent or after decompression, or a form of a page larger than it can be. Of "
+        "a browser's list: its receipts would be more than ten times as long as what was sent, or its items of one "
+        "interaction take too long to compare.",
+        "Send smaller batches, and from a browser without compression. A single record this large holds files: store "
+        "these elsewhere, and log their addresses.",
     ),
     ProblemCode(
         "unsupported-media-type",
@@ -283,6 +308,14 @@ _ALL = (
         503,
         "Store Unavailable",
         "The database is unavailable, and nothing was acknowledged.",
+        "Send the same call again after `retry_after` seconds.",
+    ),
+    ProblemCode(
+        "store-reconnecting",
+        503,
+        "Store Reconnecting",
+        "Supabase's API has lost its connections to the database and is opening new ones, which takes it up to half a "
+        "minute. Nothing was acknowledged.",
         "Send the same call again after `retry_after` seconds.",
     ),
     ProblemCode(

@@ -82,4 +82,11 @@ def _similarity(sent: Sequence[str], template: Sequence[str]) -> float:
     literal = [(one, other) for one, other in zip(sent, template, strict=True) if not other.startswith("{")]
     if any(not one for one in sent) or not literal:
         return 0
-    return min(difflib.SequenceMatcher(None, one.lower(), other).ratio() for one, other in literal)
+    return min(_ratio(one.lower(), other) for one, other in literal)
+
+
+def _ratio(one: str, other: str) -> float:
+    """Return the ratio of difflib; 0 if the lengths alone make it too small, since it takes longer for long texts."""
+    if 2 * min(len(one), len(other)) < _SIMILAR_ROUTE * (len(one) + len(other)):
+        return 0
+    return difflib.SequenceMatcher(None, one, other).ratio()

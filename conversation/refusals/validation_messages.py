@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from conversation.refusals import near_misses
 
-_MAX_LOOK_UPS = 100  # per request: each takes a tenth of a millisecond, and 4 MB hold a third of a million names
+_MAX_LOOK_UPS = 100  # per request: each takes a tenth of a millisecond, and 16 MB hold more than a million names
 _LONGEST_QUOTE = 10  # characters of a text that a sentence repeats: longer ones may be content
 _QUOTED = re.compile(r"[\w.:+-]*")
 _BUILT_IN = frozenset(get_args(core_schema.ErrorType))
@@ -47,7 +47,7 @@ def sentence(
     look_ups = look_ups or LookUps()
     kind = error["type"]
     if kind == "extra_forbidden":
-        return _unknown(model, error["loc"], what, look_ups)
+        return unknown(model, error["loc"], what, look_ups)
     if kind == "value_error":
         return _capitalised(str(error.get("ctx", {}).get("error", "")) or _OTHER.format(kind=kind_of(error["input"])))
     if kind not in _BUILT_IN and kind not in _SENTENCES:
@@ -58,7 +58,8 @@ def sentence(
     return write(error["input"], error.get("ctx", {})) if write else f"Must be another value than {_kind(error)}"
 
 
-def _unknown(model: type[BaseModel] | None, path: Sequence[str | int], what: str, look_ups: LookUps) -> str:
+def unknown(model: type[BaseModel] | None, path: Sequence[str | int], what: str, look_ups: LookUps) -> str:
+    """Return a sentence about the unknown name at the end of a path."""
     name = str(path[-1])
     return look_ups.get(
         (model, *(part for part in path if isinstance(part, str))),
@@ -70,7 +71,7 @@ def _unknown(model: type[BaseModel] | None, path: Sequence[str | int], what: str
 def names_of(model: type[BaseModel], path: Sequence[str | int] = ()) -> list[str]:
     """Return the names that a model accepts, or the model at a path within it."""
     for part in path:
-        if isinstance(part, str) and (inner := _model_of(model, part)):
+        if isinstance(part, str) and (inner := model_of(model, part)):
             model = inner
     return [name for field in model.model_fields for name in _aliases(model, field)]
 
@@ -110,7 +111,8 @@ def _number(value: Any) -> str:
 
 
 def _one_of(value: object, context: Mapping[str, Any], look_ups: LookUps) -> str:
-    allowed = _EXPECTED.findall(str(context.get("expected", "")))
+    expected = str(context.get("expected", ""))
+    allowed = _EXPECTED.findall(expected) or [expected.lower()]  # True and False have no quotes
     key = (value[: near_misses.LONGEST] if isinstance(value, str) else None, *allowed)
     return look_ups.get(
         key, lambda: near_misses.allowed_values(value, allowed), lambda: near_misses.allowed_values(None, allowed)
@@ -145,6 +147,9 @@ _OTHER = "Must be another value than {kind}"
 _Sentence = Callable[[object, Mapping[str, Any]], str]
 _SENTENCES: dict[str, _Sentence] = {
     **dict.fromkeys(("string_type", "string_sub_type"), _TEXT),
+    "name_type": lambda value, _: (
+        f"Must be a text or a whole number, not {value if type(value) is float else kind_of(value)}"
+    ),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _WHOLE),
     **dict.fromkeys(("float_type", "float_parsing"), _DECIMAL),
     **dict.fromkeys(("bool_type", "bool_parsing"), _FLAG),
@@ -184,7 +189,7 @@ def _aliases(model: type[BaseModel], field: str) -> list[str]:
             return [field]
 
 
-def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+def model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """Return the model of a field's objects, if it has one."""
     for field, info in model.model_fields.items():
         if name in _aliases(model, field):

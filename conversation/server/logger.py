@@ -14,6 +14,7 @@ from typing import Any
 
 from gunicorn import glogging
 
+from conversation import printable
 from conversation.refusals import MessageThrottle
 
 #: The first characters of a key stay, as in lists of keys, so that people can tell keys apart.
@@ -27,6 +28,7 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 _REDACTED = "…"
+MAX_RECORD = 8000  # bytes; what a caller sends could make a record of any length
 _CONTINUED = "    | "  # marks a line that continues the one above
 
 _ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -44,7 +46,11 @@ class LineFormatter(logging.Formatter):
             lines += self.formatException(record.exc_info).splitlines()
         if record.stack_info:
             lines += record.stack_info.splitlines()
-        return f"\n{_CONTINUED}".join(one_line(line) for line in lines)
+        # also before the escaping, which may make ten characters of one
+        shown = f"\n{_CONTINUED}".join(one_line(line[:MAX_RECORD]) for line in lines)
+        if len(shown) * 4 > MAX_RECORD and len(in_bytes := shown.encode()) > MAX_RECORD:
+            return in_bytes[:MAX_RECORD].decode(errors="ignore") + _REDACTED
+        return shown
 
     def formatException(self, ei: _ErrorInfo) -> str:  # noqa: N802 - the standard library's name
         return "\n".join(_stack_of(ei[1])) if ei[1] else ""
@@ -87,10 +93,7 @@ class ThrottleFilter(logging.Filter):
 
 def one_line(text: str) -> str:
     """Return a text as one line, without credentials and control characters."""
-    text = _SECRETS.sub(_hide, text)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable.one_line(_SECRETS.sub(_hide, text))
 
 
 def _hide(found: re.Match[str]) -> str:

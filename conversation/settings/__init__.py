@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -36,9 +37,11 @@ from conversation.settings.value_types import (
     check_user_tokens,
     connection_string,
     is_loopback,
+    time_zone,
 )
 from logging_store.errors import Misconfigured
 from logging_store.postgres import conninfo
+from logging_store.spool_folders import SpoolFolders
 
 __all__ = ["Settings", "StoreKind", "is_loopback"]
 
@@ -85,7 +88,7 @@ class Settings(BaseModel):
     """The project's older `service_role` key, used if `SUPABASE_SECRET_KEY` is not set."""
     data_dir: Path = Path("data")
     """Where the embedded PostgreSQL keeps its files and, with every store, the spool (`spool/…`, a folder for each
-    store). Keep it on a disk that stays."""
+    database). Keep it on a disk that stays."""
     port: int = Field(default=8000, ge=1, le=65535)
     """The TCP port to listen on."""
 
@@ -107,11 +110,18 @@ class Settings(BaseModel):
     turnlog_pool_size: int = Field(default=8, ge=1, le=100)
     """Connections to the store, for each worker."""
     turnlog_deadline_s: float = Field(default=10, ge=1, le=300)
-    """Seconds until a call has its response, whatever the store does: half for a write's turn, half for the store."""
+    """Seconds until a call has its response, whatever the store does: half for the store, half for a write's turn and
+    for a ping."""
     turnlog_spool_max_mb: int = Field(default=1024, ge=1)
     """Megabytes that the spool may hold. Its last quarter is reserved for calls with secret keys."""
     turnlog_spool_min_free_mb: int = Field(default=256, ge=0)
     """Megabytes that the spool leaves free on its disk."""
+    turnlog_unstorable: Literal["replace", "reject"] = "replace"
+    """Values that can't be stored as they are. `replace`: NUL becomes `␀`, half of a surrogate pair `�`,
+    and a whole number past 2^53 in metadata or messages a text; the receipt lists them as `altered`. `reject`: the
+    record is rejected, with the path."""
+    turnlog_time_zone: Annotated[str, AfterValidator(time_zone)] | None = None
+    """The zone of times without one in calls, as in `Europe/Berlin`. Without it, such a time is rejected."""
     turnlog_redact: Annotated[tuple[RedactedKind, ...], BeforeValidator(redaction_types.listed)] = ()
     """What is redacted before it is stored: a list of `secrets`, `mail`, `card`, `ip`, `phone`."""
     turnlog_redact_patterns: Annotated[dict[str, str], BeforeValidator(redaction_types.patterns)] = Field(
@@ -124,10 +134,21 @@ class Settings(BaseModel):
     """A `gitleaks.toml` whose rules find further secrets."""
     turnlog_redact_phone_regions: Annotated[tuple[str, ...], BeforeValidator(redaction_types.regions)] = ("US", "CA")
     """Regions whose telephone numbers are found without a `+`: ISO 3166 codes."""
+    turnlog_prices: FilePath | None = None
+    """A JSON file with prices of your own, which come before the public ones: see
+    [Prices of your own](api.md#prices-of-your-own)."""
     turnlog_import_key: SecretStr | None = None
     """The secret key of the Supabase project that `turnlog import --from-database https://…` reads."""
     turnlog_keep_days: int | None = Field(default=None, ge=1, le=36500)
     """`turnlog expire` deletes sessions idle for this many days, unless their project has its own number."""
+    turnlog_keep_text_days: int | None = Field(default=None, ge=1, le=36500)
+    """`turnlog expire` removes the texts of sessions idle for this many days, unless their project has its own number.
+    Counts, tokens, cost and times stay."""
+    turnlog_audit_reads: bool = False
+    """Record who reads whose conversations; `turnlog audit` lists it: see
+    [Who read what](security.md#who-read-what)."""
+    turnlog_audit_keep_days: int = Field(default=365, ge=1, le=36500)
+    """`turnlog expire` deletes records of reads older than this many days."""
     turnlog_user_tokens: Literal["jwks", "hs256"] | None = None
     """`jwks` or `hs256`: users may call with the token of your sign-in, signed with published keys or with a shared
     secret."""
@@ -145,11 +166,14 @@ class Settings(BaseModel):
     """The origins of pages that users call from, as in `https://app.example.com,https://…`."""
     turnlog_refusals_per_address: Rate = "60/minute"
     """Failed authentications per address and window; then the address gets 429 until the window ends. `off`, or a
-    number per `second`, `minute`, `hour` or `day`; so are the next four."""
+    number per `second`, `minute`, `hour` or `day`; so are the next five."""
     turnlog_rate_per_address: Rate = "600/minute"
     """Calls of browsers at one address, with publishable keys or users' tokens."""
     turnlog_rate_per_key: Rate = "off"
     """Calls of each secret key."""
+    turnlog_heavy_reads_per_key: Rate = "600/minute"
+    """Searches, overviews, usage, exports and filtered lists of each secret key, in addition. Each worker serves two at
+    once."""
     turnlog_rate_per_publishable_key: Rate = "6000/minute"
     """Calls of each publishable key, from all browsers together."""
     turnlog_rate_per_user: Rate = "600/minute"
@@ -180,6 +204,12 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise Misconfigured(_sentence(error.errors(include_url=False)[0])) from None
 
+    @classmethod
+    def without_ours(cls, mapping: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment without the variables of Turnlog, some of them secret: for programs of others."""
+        ours = {name.upper() for name in cls.model_fields}
+        return {name: value for name, value in mapping.items() if name not in ours and not name.startswith(_OURS)}
+
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if self.database_url and self.supabase_url:
@@ -207,6 +237,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def time_zone(self) -> ZoneInfo | None:
+        """The zone of times that state none."""
+        return ZoneInfo(self.turnlog_time_zone) if self.turnlog_time_zone else None
+
+    @property
     def redacted(self) -> tuple[str, ...]:
         """The names of what is redacted in texts before they are stored."""
         return (*self.turnlog_redact, *self.turnlog_redact_patterns)
@@ -229,16 +264,26 @@ class Settings(BaseModel):
         return f"{(self.supabase_url or '').rstrip('/')}/auth/v1"
 
     @property
-    def spool_dir(self) -> Path:
-        """The folder of the spool; each store has its own, so that no store gets another one's records."""
+    def address(self) -> str:
+        """A name for the store's address, for files that belong to it; the same for every user and password."""
         if self.supabase_url:
             where = urlsplit(self.supabase_url).netloc
         elif self.database_url:
             parts = conninfo.parse(self.database_url.get_secret_value())
             where = " ".join(parts.get(name, "") for name in ("host", "hostaddr", "port", "dbname"))
         else:
-            return self.data_dir / "spool" / self.store_kind
-        return self.data_dir / "spool" / f"{self.store_kind}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+            return self.store_kind
+        return f"{self.store_kind}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+
+    @property
+    def spool_folders(self) -> SpoolFolders:
+        """The folders of this machine's spool, as seen from the store's address."""
+        return SpoolFolders(self.data_dir / "spool", self.address)
+
+    @property
+    def spool_dir(self) -> Path:
+        """The folder of the spool of the database that answered last at the store's address."""
+        return self.spool_folders.path
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ import re
 from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -67,6 +68,15 @@ def _origins(value: object) -> object:
     if not isinstance(value, str):
         return value
     return frozenset(exact_origin(part.strip()) for part in value.split(",") if part.strip())
+
+
+def time_zone(value: str) -> str:
+    """Refuse a name that is no zone of the IANA database."""
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("must be a time zone, as in Europe/Berlin or UTC") from None
+    return value
 
 
 def _key_set_url(value: str) -> str:

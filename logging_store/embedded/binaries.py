@@ -11,7 +11,7 @@ import pwd
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
@@ -20,6 +20,9 @@ from logging_store.errors import Misconfigured
 from logging_store.postgres import conninfo as connection_strings
 
 SYSTEM_USER = "embedded_postgres"  # if root starts us
+#: What the programs get of our environment: neither secrets, which other users' processes could be asked for, nor
+#: libpq's variables, which are for another server.
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 
 
 def folder() -> Path:
@@ -38,22 +41,24 @@ def run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProc
         done = subprocess.run(
             [_path_of(program), *arguments],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            check=False, cwd=folder, env=_environment(), **identity(),
+            check=False, cwd=folder, env=environment(), **identity(),
         )  # fmt: skip
         output.seek(0)
         return subprocess.CompletedProcess(done.args, done.returncode, output.read())
 
 
-def psql(conninfo: str, arguments: Sequence[str]) -> tuple[list[str | Path], dict[str, str]]:
-    """Return the command line and the environment that open a database in psql."""
+def psql(
+    conninfo: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[list[str | Path], dict[str, str]]:
+    """Return the command line and the environment that open a database in psql. `environment`: without secrets."""
     address, password = connection_strings.without_password(conninfo)
     secret = {"PGPASSWORD": password} if password else {}
-    return [folder() / "psql", "--dbname", address, *arguments], os.environ | secret
+    return [folder() / "psql", "--dbname", address, *arguments], {**environment, **secret}
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment without libpq's variables, which are for another server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+def environment() -> dict[str, str]:
+    """Return the environment of the programs."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def grant_access(folders: Iterable[Path]) -> None:
@@ -103,7 +108,8 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         try:
             return pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True)  # noqa: S607
+            command = ["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+            subprocess.run(command, check=True, env=environment())
             return pwd.getpwnam(SYSTEM_USER)
 
 

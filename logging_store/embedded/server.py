@@ -23,6 +23,7 @@ import psycopg
 
 from logging_store.embedded import binaries
 from logging_store.errors import Misconfigured, StoreUnavailable
+from logging_store.private_files import sync_directory
 
 _DATABASE = "turnlog"
 _SUPERUSER = "postgres"
@@ -159,14 +160,13 @@ class EmbeddedPostgres:
             configuration.flush()
             os.fsync(configuration.fileno())
         new.rename(self.cluster)
-        descriptor = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self.directory)
 
     def _check_version(self) -> None:
-        ours = subprocess.run([binaries.folder() / "postgres", "--version"], capture_output=True, text=True, check=True)
+        ours = subprocess.run(
+            [binaries.folder() / "postgres", "--version"],
+            capture_output=True, text=True, check=True, env=binaries.environment(),
+        )  # fmt: skip
         theirs = (self.cluster / "PG_VERSION").read_text().strip()
         if f" {theirs}." not in ours.stdout:
             raise Misconfigured(

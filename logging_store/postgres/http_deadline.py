@@ -40,7 +40,11 @@ def install(client: httpx.Client) -> None:
 
 def _limit_wait_for_connection(request: httpx.Request) -> None:
     timeouts = request.extensions["timeout"]
-    request.extensions["timeout"] = timeouts | {"pool": _remaining(timeouts["pool"])}
+    try:
+        left = _remaining(timeouts["pool"])
+    except httpcore.ReadTimeout as error:  # nothing is on its way yet, so httpx doesn't convert it
+        raise httpx.PoolTimeout(str(error), request=request) from error
+    request.extensions["timeout"] = timeouts | {"pool": left}
 
 
 def _remaining(timeout: float | None) -> float | None:

@@ -2,16 +2,21 @@
 
 A file is a transaction and records its version in `turnlog.migrations` itself, so it can be applied by this module, by
 `supabase db push` or in an SQL editor. One migrator runs at a time; a second one waits, then finds the work done.
+
+Whoever waits for the lock of a table holds up everybody who comes after. So behind a long transaction, as a backup is
+one, a migration waits briefly, again and again, and service goes on.
 """
 
+import random
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
-from logging_store.errors import Misconfigured, StoreUnavailable, TurnlogError
+from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable, TurnlogError
 
 #: Inside this package in a wheel, at the top of a checkout.
 DIRECTORY = next(
@@ -25,6 +30,10 @@ DIRECTORY = next(
 
 #: The advisory lock of migrations: the bytes of "turnlog" as a number.
 _LOCK = int.from_bytes(b"turnlog")
+
+_LOCK_WAIT_S = 1  # a third of what a write waits for a lock
+_PAUSES_S = (1.0, 3.0)  # between two attempts; random, so that two programs don't keep meeting
+_PATIENCE_S = 60.0  # then a service starts all the same, and spools until its tables are free
 
 #: The comment that marks a schema `turnlog` as ours; supabase/schemas/schema.sql sets it.
 MARK = "Turnlog, the AI conversation log. Its migrations make what is in here."
@@ -124,7 +133,7 @@ def apply(connection: psycopg.Connection) -> Iterator[Migration]:
         applied = recorded(connection)
         for migration in available():
             if migration.version not in applied:
-                run(connection, [migration])
+                _run_when_free(connection, [migration])
                 yield migration
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
@@ -139,7 +148,7 @@ def reapply(connection: psycopg.Connection) -> list[Migration]:
     try:
         applied = recorded(connection)
         again = [migration for migration in available() if migration.version in applied]
-        run(connection, again)
+        _run_when_free(connection, again)
         return again
     finally:
         connection.execute("select pg_advisory_unlock(%s)", [_LOCK])
@@ -167,6 +176,28 @@ def run(connection: psycopg.Connection, these: list[Migration]) -> None:
                 connection.execute(_TRANSACTION.sub("", migration.sql).encode())
     except _REFUSALS as error:
         raise Misconfigured(_refusal_message(error.diag)) from error
+
+
+def _run_when_free(connection: psycopg.Connection, these: list[Migration]) -> None:
+    """Run these migrations in a transaction of their own, once no other transaction's lock is in the way.
+
+    Raises `StoreBusy` after a minute, and what `run` raises.
+    """
+    give_up = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(f"set local lock_timeout = '{_LOCK_WAIT_S}s'".encode())
+                run(connection, these)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            if time.monotonic() > give_up:
+                raise StoreBusy(
+                    "Another transaction keeps the tables of Turnlog locked, and nothing was migrated: try again. "
+                    "`turnlog psql -c 'table pg_stat_activity'` shows whose it is"
+                ) from error
+            time.sleep(random.uniform(*_PAUSES_S))  # noqa: S311 - jitter, not a secret
+        else:
+            return
 
 
 def _refusal_message(diag: psycopg.errors.Diagnostic) -> str:

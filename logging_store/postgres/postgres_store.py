@@ -10,7 +10,9 @@ import select
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import jiter
@@ -29,6 +31,18 @@ _TOO_MANY_CONNECTIONS = re.compile(
     r"too many (clients|connections)|remaining connection slots"
 )  # libpq returns no code
 _CONNECT_S = 5  # a healthy server answers in milliseconds, a pooler under load in a second or two
+_SHORT_CONNECT_S = 2  # the least that libpq takes
+_PRECISION_S = 0.25  # of the server's limit on a statement
+_LEAST_S = 0.25  # of a statement's time
+_LATER_S = 0.25  # how much later than the server's limit the connection is cut: then the server hangs
+
+_CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": _CONNECT_S,
+    "application_name": "turnlog",
+    # poolers in transaction mode don't support prepared statements, from which a call gains little
+    "prepare_threshold": None,
+}
 
 
 class PostgresStore(FunctionStore):
@@ -38,28 +52,80 @@ class PostgresStore(FunctionStore):
     """
 
     def __init__(self, conninfo: str, *, pool_size: int = 8, deadline_s: float = 10) -> None:
-        super().__init__(deadline_s)
+        super().__init__(deadline_s, pool_size)
         self._conninfo = conninfo
         self._pool_size = pool_size
         self._opening = threading.Lock()
         self._opened: tuple[int, ConnectionPool, Watchdog] | None = None
+        self._connector: tuple[int, ThreadPoolExecutor] | None = None
 
     def _call(self, function: str, value: Mapping[str, Any], deadline: float) -> Any:
         pool, watchdog = self._resources()
         with _driver_errors(), self._live_connection(pool, deadline) as connection:
-            with watchdog.limit(connection.fileno(), deadline - time.monotonic()):
-                row = connection.execute(
-                    f"select turnlog.{function}(%s)".encode(),
-                    [Jsonb(value, dumps=to_json)],
-                ).fetchone()
-            return row[0] if row else None
+            return self._execute(connection, watchdog, function, value, deadline)
+
+    def _call_apart(self, function: str, deadline: float) -> Any:
+        pool, watchdog = self._resources()
+        with _driver_errors(), ExitStack() as opened:
+            try:
+                connection = opened.enter_context(closing(self._connect_within(deadline - time.monotonic())))
+            except psycopg.OperationalError as error:
+                if not _TOO_MANY_CONNECTIONS.search(str(error)):
+                    raise
+                # the server has none left, and so is there: one of the others has to do
+                connection = opened.enter_context(self._live_connection(pool, deadline))
+            return self._execute(connection, watchdog, function, {}, max(deadline, time.monotonic() + _LEAST_S))
+
+    def _execute(
+        self,
+        connection: psycopg.Connection,
+        watchdog: Watchdog,
+        function: str,
+        value: Mapping[str, Any],
+        deadline: float,
+    ) -> Any:
+        seconds = deadline - time.monotonic()
+        with watchdog.limit(connection.fileno(), seconds + _LATER_S), ExitStack() as transaction:
+            if abs(seconds - self.deadline_s) > _PRECISION_S:
+                # the server ends the statement itself, and so says that it is there; for this transaction alone, since
+                # a pooler may give the next one another session
+                transaction.enter_context(connection.transaction())
+                connection.execute(f"set local statement_timeout = {int(max(seconds, _LEAST_S) * 1000)}".encode())
+            row = connection.execute(
+                f"select turnlog.{function}(%s)".encode(),
+                [Jsonb(value, dumps=to_json)],
+            ).fetchone()
+        return row[0] if row else None
 
     def close(self) -> None:
         with self._opening:
             opened, self._opened = self._opened, None
+            connector, self._connector = self._connector, None
         if opened and opened[0] == os.getpid():
             opened[1].close()
             opened[2].close()
+        if connector and connector[0] == os.getpid():
+            connector[1].shutdown(wait=False)
+
+    def _connect_within(self, seconds: float) -> psycopg.Connection:
+        """Return a new connection. Raises `PoolTimeout` if the server accepts none in time.
+
+        It connects in a thread, since libpq waits for two seconds at least. One connects at a time.
+        """
+        connector = self._connector
+        if connector is None or connector[0] != os.getpid():
+            connector = self._connector = (os.getpid(), ThreadPoolExecutor(1, "turnlog-connect"))
+        connecting = connector[1].submit(
+            psycopg.connect, self._conninfo, **_CONNECTION | {"connect_timeout": _SHORT_CONNECT_S}
+        )
+        try:
+            connection: psycopg.Connection = connecting.result(max(0, seconds))
+        except FutureTimeout as error:
+            if not connecting.cancel():
+                connecting.add_done_callback(_close_late)
+            raise PoolTimeout("the server accepts no connection") from error
+        set_json_loads(_from_json, connection)
+        return connection
 
     @contextmanager
     def _live_connection(self, pool: ConnectionPool, deadline: float) -> Iterator[psycopg.Connection]:
@@ -111,23 +177,22 @@ class PostgresStore(FunctionStore):
             configure=self._configure,
             open=True,
             name="turnlog",
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": _CONNECT_S,
-                "application_name": "turnlog",
-                # poolers in transaction mode don't support prepared statements, from which a call gains little
-                "prepare_threshold": None,
-            },
+            kwargs=_CONNECTION,
         )
 
     def _configure(self, connection: psycopg.Connection) -> None:
         set_json_loads(_from_json, connection)
-        timeout_ms = int(self.deadline_s * 1000)
-        connection.execute(f"set statement_timeout = {timeout_ms}".encode())
+        connection.execute(f"set statement_timeout = {int(self.deadline_s * 1000)}".encode())
 
 
 def _from_json(text: str | bytes) -> Any:
     return jiter.from_json(text if isinstance(text, bytes) else text.encode())
+
+
+def _close_late(connecting: Future[psycopg.Connection]) -> None:
+    """Close a connection that nobody waits for any more."""
+    if connecting.exception() is None:
+        connecting.result().close()
 
 
 def _was_closed_by_server(connection: psycopg.Connection) -> bool:

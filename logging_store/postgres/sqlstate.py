@@ -11,19 +11,25 @@ from logging_store.errors import (
     Conflict,
     Invalid,
     Misconfigured,
+    OtherDatabase,
     SchemaMissing,
     StoreBusy,
     StoreError,
+    StoreLocked,
+    StoreReadOnly,
+    StoreReconnecting,
     StoreUnavailable,
 )
 
 _UNAVAILABLE = re.compile(
-    r"08...|40001|40003|40P01|53...|57...|58...|25006|25P0[34]|PGRST00[0-3]|XX000"  # XX000: raised by poolers
+    r"08...|40001|40003|40P01|53...|57...|58...|25P0[34]|PGRST003|XX000"  # XX000: raised by poolers
 )
-_BUSY = re.compile(r"55P03|57014")  # lock timeout, statement timeout
+_RECONNECTING = re.compile(r"PGRST00[0-2]")  # no connection, connection lost, no schema cache
+_STATES = {"55P03": StoreLocked, "57014": StoreBusy, "25006": StoreReadOnly}
 _MISCONFIGURED = re.compile(r"42...|28...|3D000|0A000|PGRST.*")
 _INVALID = re.compile(r"22...|23502|23514|54...|2300[01]|21000")
 
+_OTHER_DATABASE = "TL001"  # raised by turnlog.write
 _SCHEMA_MISSING = frozenset({"3F000", "42883", "42P01", "PGRST202"})
 _SETUP_HINT = "apply the migrations (`turnlog migrate`, or supabase/migrations/*.sql in the SQL editor)"
 _HINTS = {
@@ -63,8 +69,12 @@ def classify(
     if hint := _HINTS.get(code):
         kind = SchemaMissing if code in _SCHEMA_MISSING else Misconfigured
         return kind(f"{message} ({code}): {hint}")
-    if _BUSY.fullmatch(code):
-        return StoreBusy(f"{message} ({code})")
+    if code == _OTHER_DATABASE:
+        return OtherDatabase(message)
+    if state := _STATES.get(code):
+        return state(f"{message} ({code})")
+    if _RECONNECTING.fullmatch(code):
+        return StoreReconnecting(f"Supabase's API is reconnecting to its database: {message} ({code})")
     if _UNAVAILABLE.fullmatch(code):
         return StoreUnavailable(f"{message} ({code})")
     if _INVALID.fullmatch(code):

@@ -6,22 +6,25 @@ the project's secret key and never signs anyone in: a signed-in client would sen
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import httpcore
 import httpx
 from postgrest.exceptions import APIError
 from pydantic_core import to_jsonable_python
 from supabase_auth import SyncMemoryStorage
 
-from logging_store.errors import Invalid, Misconfigured, StoreUnavailable
+from logging_store.errors import Invalid, Misconfigured, StoreTimeout, StoreUnavailable
 from logging_store.postgres import http_deadline
 from logging_store.postgres.function_store import FunctionStore
 from logging_store.postgres.sqlstate import classify
 from supabase import Client, ClientOptions, create_client
 
 _CONNECT_S = 5
+_LEAST_S = 0.25  # of a ping's time
 _MAX_CLOSED_CONNECTIONS = (
     20  # of PostgREST's pool (10 by default); each fails one call at once, before it has any effect
 )
@@ -35,25 +38,35 @@ class SupabaseStore(FunctionStore):
     """
 
     def __init__(self, url: str, key: str, *, pool_size: int = 8, deadline_s: float = 10) -> None:
-        super().__init__(deadline_s)
+        super().__init__(deadline_s, pool_size)
         self._url = url
         self._key = key
         self._pool_size = pool_size
         self._opening = threading.Lock()
         self._opened: tuple[int, Client, httpx.Client] | None = None
+        self._apart: tuple[int, Client, httpx.Client] | None = None  # of the pings, which run one at a time
         self._answered = threading.local()  # supabase-py hides the HTTP status: see _remember_status
 
     def _call(self, function: str, value: Mapping[str, Any], deadline: float) -> Any:
+        return self._call_over(self._client(), function, value, deadline)
+
+    def _call_over(self, client: Client, function: str, value: Mapping[str, Any], deadline: float) -> Any:
         for _ in range(_MAX_CLOSED_CONNECTIONS):
             try:
-                return self._call_once(function, value, deadline)
+                return self._call_once(client, function, value, deadline)
             except StoreUnavailable as error:
                 if getattr(error.__cause__, "code", None) != _CONNECTION_CLOSED:
                     raise
-        return self._call_once(function, value, deadline)
+        return self._call_once(client, function, value, deadline)
 
-    def _call_once(self, function: str, value: Mapping[str, Any], deadline: float) -> Any:
-        client = self._client()
+    def _call_apart(self, function: str, deadline: float) -> Any:
+        apart = self._apart
+        if apart is None or apart[0] != os.getpid():
+            apart = self._apart = (os.getpid(), *self._open_client(pool_size=1))
+        # opening the client may have taken all of the time
+        return self._call_over(apart[1], function, {}, max(deadline, time.monotonic() + _LEAST_S))
+
+    def _call_once(self, client: Client, function: str, value: Mapping[str, Any], deadline: float) -> Any:
         self._answered.status = None
         with self._driver_errors(), http_deadline.until(deadline):
             data = client.rpc("turnlog", {"operation": function, "request": to_jsonable_python(value)}).execute().data
@@ -64,9 +77,11 @@ class SupabaseStore(FunctionStore):
 
     def close(self) -> None:
         with self._opening:
-            opened, self._opened = self._opened, None
-        if opened and opened[0] == os.getpid():
-            opened[2].close()
+            clients = self._opened, self._apart
+            self._opened = self._apart = None
+        for opened in clients:
+            if opened and opened[0] == os.getpid():
+                opened[2].close()
 
     def _client(self) -> Client:
         opened = self._opened
@@ -74,14 +89,14 @@ class SupabaseStore(FunctionStore):
             with self._opening:
                 opened = self._opened
                 if opened is None or opened[0] != os.getpid():
-                    opened = self._opened = (os.getpid(), *self._open_client())
+                    opened = self._opened = (os.getpid(), *self._open_client(self._pool_size))
         return opened[1]
 
-    def _open_client(self) -> tuple[Client, httpx.Client]:
+    def _open_client(self, pool_size: int) -> tuple[Client, httpx.Client]:
         http = httpx.Client(
             http2=False,  # one connection for all threads would be shared state under load, with no gain in latency
-            timeout=httpx.Timeout(self.deadline_s, connect=min(_CONNECT_S, self.deadline_s)),
-            limits=httpx.Limits(max_connections=self._pool_size, max_keepalive_connections=self._pool_size),
+            timeout=httpx.Timeout(None, connect=min(_CONNECT_S, self.deadline_s)),  # the rest: `http_deadline`
+            limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size),
             event_hooks={"response": [self._remember_status]},
         )
         http_deadline.install(http)
@@ -108,7 +123,9 @@ class SupabaseStore(FunctionStore):
             if not code or (code.isdigit() and len(code) == 3):  # noqa: PLR2004 - an HTTP status, not a SQLSTATE
                 raise self._gateway_error(status, error) from error
             raise classify(code, error.message or code, detail=error.details) from error
-        except httpx.HTTPError as error:
+        except (httpx.ReadTimeout, httpcore.ReadTimeout) as error:
+            raise StoreTimeout("Supabase's API didn't answer in time") from error
+        except (httpx.HTTPError, httpcore.TimeoutException) as error:  # httpx's hooks raise errors as they are
             # after a read timeout or a broken answer the outcome is unknown: the call may have been committed
             raise StoreUnavailable(f"Supabase's API can't be reached: {error or type(error).__name__}") from error
         except ValueError as error:

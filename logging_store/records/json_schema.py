@@ -1,18 +1,29 @@
 """The rules of `values` in JSON Schema, for the OpenAPI contract.
 
-pydantic derives the schema from types; rules that it can't see (no NUL, not blank) are added here. The patterns are
-ECMA regular expressions, as JSON Schema requires. One rule can't be expressed: integers past 2^53 are rejected and
-floats aren't, but JSON Schema doesn't distinguish them.
+pydantic derives the schema from types; rules that it can't see (not blank) are added here. The patterns are ECMA
+regular expressions, as JSON Schema requires.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, RootModel, TypeAdapter, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    RootModel,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic.config import JsonDict
 from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
-NO_NUL: JsonDict = {"pattern": r"^[^\u0000]*$"}
-NAME: JsonDict = {"pattern": r"^[^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f\u0085][^\u0000-\u001f\u007f]*$"}
+NAME: JsonDict = {
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$"
+}
 IDENTIFIER: JsonDict = NAME | {
     "not": {
         "pattern": r"^([nN][uU][lL][lL]|[uU][nN][dD][eE][fF][iI][nN][eE][dD]|[nN][oO][nN][eE]|\.\.?"
@@ -37,26 +48,22 @@ def not_null(schema: dict[str, Any]) -> None:
     schema |= type_schema | schema
 
 
-_Text = Annotated[str, Field(json_schema_extra=NO_NUL)]
-# `allOf`, since pydantic turns a plain pattern of keys into patternProperties
-_Key = Annotated[str, WithJsonSchema({"type": "string", "allOf": [NO_NUL]})]
-
-
-class Json(RootModel["_Text | float | bool | list[Json] | dict[_Key, Json] | None"]):
-    """Any JSON, at most 64 levels deep, without NUL; integers past 2^53 are rejected, since they lose digits."""
+class Json(RootModel["str | float | bool | list[Json] | dict[str, Json] | None"]):
+    """Any JSON, at most 64 levels deep. Integers past 2^53 are stored as texts: most readers would change them."""
 
 
 class ContentMessage(BaseModel):
     """One message of a prompt or a response, with any further fields: tool calls, a name, parts."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": {"allOf": [NO_NUL]}})
+    model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Json]
 
-    role: _Text
+    role: str
     content: Json | None = None
 
 
-Object = dict[_Key, Json]
+Object = dict[str, Json]
+Metadata = Annotated[dict[str, Json], Field(max_length=1_000)]
 CompositeKey = Annotated[
     dict[
         Annotated[str, WithJsonSchema({"type": "string", "maxLength": 50, "allOf": [NAME]})],
@@ -67,10 +74,11 @@ CompositeKey = Annotated[
     Field(min_length=1, max_length=8),
 ]
 FeedbackValue = (
-    bool | Annotated[float, Field(ge=-1e12, le=1e12)] | Annotated[_Text, Field(min_length=1, max_length=10_000)]
+    bool | Annotated[float, Field(ge=-1e12, le=1e12)] | Annotated[str, Field(min_length=1, max_length=10_000)] | None
 )
-Parts = _Text | Annotated[list[Json], Field(min_length=1)]
-Content = _Text | Annotated[list[ContentMessage], Field(min_length=1)]
+Parts = str | Annotated[list[Json], Field(min_length=1)]
+Messages = Annotated[list[ContentMessage], Field(min_length=1, max_length=10_000)]
+Content = str | Messages
 
 
 Time = (
@@ -87,3 +95,21 @@ class DocumentedAs:
 
     def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(TypeAdapter(self._documented_type).core_schema)
+
+
+class NumberOrText:
+    """Annotates a number that may also be a text: reads it, and documents the texts. Must be the last annotation."""
+
+    def __init__(self, pattern: str, read: Callable[[object], object]) -> None:
+        self._pattern = pattern
+        self._read = read
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        number = handler(schema)
+        shared = {name: number.pop(name) for name in ("title", "description") if name in number}
+        return {"anyOf": [number, {"type": "string", "pattern": self._pattern}]} | shared

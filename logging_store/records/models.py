@@ -2,26 +2,32 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from logging_store.records import json_schema
-from logging_store.records.json_values import INTEGRAL, Content, JsonObject
+from logging_store.records.json_values import INTEGRAL, Content, Messages, Metadata
 from logging_store.records.values import (
-    MAX_FEEDBACK,
     Amount,
+    Comment,
     CompositeKey,
     Count,
     Date,
     FeedbackValue,
     Identifier,
     Name,
+    Person,
     Tags,
     Text,
     Time,
+    Title,
 )
 
 SessionStatus = Literal["locked", "open", "closed"]
+#: How a row changes an interaction that is stored already: `keep` fills empty fields unless another field contradicts,
+#: `fill` fills them in any case, `report` changes nothing, `revise` keeps what contradicts as a revision. See
+#: turnlog.write.
+OnConflict = Literal["keep", "report", "fill", "revise"]
 InteractionStatus = Literal["pending", "completed", "failed", "abandoned"]
 ParticipantState = Literal["reserved", "confirmed", "joined", "left"]
 
@@ -37,6 +43,10 @@ def _requires(*fields: str) -> dict[str, Any]:
 class Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    def name_sent(self, field: str) -> str:
+        """Return the name under which the caller sent a field."""
+        return field
+
     def json_fields(self, *exclude: str) -> dict[str, Any]:
         """Return the fields that aren't null as JSON values."""
         return self.model_dump(mode="json", exclude_none=True, exclude=set(exclude))
@@ -47,7 +57,6 @@ class Record(BaseModel):
         return {name: mine[name] for name in self.__pydantic_fields_set__ if mine[name] is not None}
 
 
-Title = Annotated[Text, Field(max_length=1000)]
 SessionNumber = Annotated[int, Field(ge=1, le=1_000_000, description="Within its folder."), INTEGRAL]
 
 
@@ -65,9 +74,9 @@ class Folder(Record):
 
     folder_id: Identifier | None = None
     name: Title | None = None
-    user_id: Name | None = None
+    user_id: Person | None = None
     plan: Plan | None = None
-    metadata: JsonObject | None = None
+    metadata: Metadata | None = None
 
 
 class FolderSession(Record):
@@ -77,13 +86,13 @@ class FolderSession(Record):
     """
 
     session_id: Identifier | None = None
-    user_id: Name | None = None
+    user_id: Person | None = None
     title: Title | None = None
     session_number: SessionNumber | None = None
     scheduled_on: Date | None = None
     status: SessionStatus | None = None
     tags: Tags | None = None
-    metadata: JsonObject | None = None
+    metadata: Metadata | None = None
     started_at: Time | None = None
     ended_at: Time | None = None
 
@@ -140,6 +149,7 @@ class Interaction(Record):
     interaction_id: Identifier | None = None
     key: CompositeKey | None = None
     prompt: Content | None = None
+    context: Annotated[Messages | None, Field(description="What was sent to the model before the prompt.")] = None
     response: Content | None = None
     model: Name | None = None
     provider: Name | None = None
@@ -156,12 +166,12 @@ class Interaction(Record):
     cache_write_tokens: Count | None = None
     reasoning_tokens: Count | None = None
     cost_usd: Amount | None = None
-    participant: Name | None = None
+    participant: Person | None = None
     reply_to: Identifier | None = None
     alternative_to: Identifier | None = None
     turn: Count | None = None
     tags: Tags | None = None
-    metadata: JsonObject | None = None
+    metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _check_has_content(self) -> Self:
@@ -177,23 +187,46 @@ class Interaction(Record):
         return self
 
 
+class ChosenInteraction(Interaction):
+    """An interaction of a file that says which of its alternatives its reader has chosen, and when at the latest."""
+
+    chosen_at: Time
+
+
 class FeedbackInput(Record):
-    """Feedback on a given interaction. Of several under one name the latest counts."""
+    """Feedback on a given interaction or session. Of several under one name the latest counts; null takes it back."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"value": {"not": {"type": "null"}}}},
+                {"properties": {"comment": {"type": "null"}}},
+            ]
+        }
+    )
 
     name: Annotated[
         Name, Field(description="What is rated; sent again under the same name, it replaces the former value")
     ] = "rating"
     value: FeedbackValue
-    comment: Annotated[Text, Field(min_length=1, max_length=MAX_FEEDBACK)] | None = None
-    author: Annotated[Name | None, Field(description="Who gives it; left out, the user of the session")] = None
+    comment: Comment | None = None
+    author: Annotated[Person | None, Field(description="Who gives it; left out, the user of the session")] = None
     given_at: Annotated[Time | None, Field(description="Of several the latest counts; left out, now")] = None
+
+    @model_validator(mode="after")
+    def _check_comment_has_value(self) -> Self:
+        if self.value is None and self.comment is not None:
+            raise PydanticCustomError(
+                "comment", "A comment needs a value; null takes the feedback back", {"path": ("comment",)}
+            )
+        return self
 
 
 class Feedback(FeedbackInput):
-    """Feedback on an interaction, which may arrive later. Of several under one name the latest counts."""
+    """Feedback on an interaction, which may arrive later, or on a session. Of several by one name the latest counts."""
 
     session_id: Identifier
-    interaction_id: Identifier
+    interaction_id: Annotated[Identifier | None, Field(description="Left out, the feedback is on the session")] = None
 
 
 class SessionChanges(Record):
@@ -201,19 +234,40 @@ class SessionChanges(Record):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
+    user_id: Annotated[Name | None, Field(description="Hands the session over to this user")] = None
     title: Title | None = None
     tags: Tags | None = None
     status: Annotated[SessionStatus | None, Field(json_schema_extra=json_schema.not_null)] = None
     scheduled_on: Date | None = None
-    metadata: JsonObject | None = None
+    metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _check_has_changes(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("empty", "Name at least one of title, tags, status, scheduled_on, metadata")
+            raise PydanticCustomError(
+                "empty", "Name at least one of user_id, title, tags, status, scheduled_on, metadata"
+            )
         if "status" in self.model_fields_set and self.status is None:
             raise PydanticCustomError("status", "A session always has a status", {"path": ("status",)})
         return self
+
+
+class InteractionChanges(Record):
+    """Makes an interaction the current one of its alternatives. To go back, choose another one."""
+
+    current: Literal[True]
+
+
+class UserMerge(Record):
+    """`into`: the user that a guest turned out to be."""
+
+    into: Name
+
+
+class LoggedInteraction(Interaction):
+    """One prompt and its response, as one call logs it. `on_conflict`: how it changes what is stored already."""
+
+    on_conflict: OnConflict = "keep"
 
 
 class Restored(Record):
@@ -232,15 +286,54 @@ class RestoredFolder(Restored, Folder):
 
 
 class RestoredSession(Restored, Session):
+    """`text_expired_at`: when its title and the texts of its interactions expired."""
+
     implicit: bool = False
+    text_expired_at: Time | None = None
 
 
 class RestoredParticipant(Restored, Participant):
     pass
 
 
+#: Fields of an interaction in which its revisions may differ from it.
+_CONTENT: dict[str, Any] = {
+    name: (each.annotation, each)
+    for name, each in Interaction.model_fields.items()
+    if name
+    not in {
+        "session_id",
+        "interaction_id",
+        "key",
+        "participant",
+        "reply_to",
+        "alternative_to",
+        "turn",
+        "tags",
+        "context",
+    }
+}
+_Facts = create_model("_Facts", __base__=Record, **_CONTENT)
+
+
+def _facts(value: Any, info: ValidationInfo) -> dict[str, Any]:
+    return _Facts.model_validate(value, context=info.context).json_fields()
+
+
+class RestoredRevision(Restored):
+    """What was said of an interaction and isn't shown. `facts`: fields of the interaction."""
+
+    facts: Annotated[dict[str, Any], BeforeValidator(_facts)]
+    said_at: Time
+
+
 class RestoredInteraction(Restored, Interaction):
-    pass
+    """`erased_at`: set on a tombstone, whose texts were erased. `text_expired_at`: set if its texts expired."""
+
+    chosen_at: Time | None = None
+    erased_at: Time | None = None
+    text_expired_at: Time | None = None
+    revisions: list[RestoredRevision] | None = None
 
 
 class RestoredFeedback(Restored, Feedback):

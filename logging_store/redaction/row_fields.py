@@ -9,10 +9,12 @@ from logging_store.records.values import MAX_NAME
 
 #: The fields of a row that people write. Ids, keys, users, participants, models and providers stay as they are: if they
 #: were redacted, they would identify something else.
-FIELDS = ("prompt", "response", "error", "title", "name", "tags", "metadata", "value", "comment")
+FIELDS = (
+    "prompt", "context", "response", "error", "title", "name", "tags", "metadata", "value", "comment", "revisions",
+)  # fmt: skip
 
 #: Fields that link messages; metadata may also hold a message's id and the id that it replies to.
-_MESSAGE_LINKS = frozenset({"role", "id", "type", "tool_call_id"})
+_MESSAGE_LINKS = frozenset({"role", "id", "type", "tool_call_id", "reply_to"})
 _CALL_LINKS = frozenset({"id", "type", "call_id"})
 _PART_LINKS = frozenset({"id", "type", "tool_use_id", "tool_call_id"})
 METADATA_LINKS = frozenset({"turnlog.response_id", "turnlog.reply_to"})
@@ -32,9 +34,20 @@ def redact_field(field: str, value: Any, redact: _Redact) -> Any:
             return redact(value)
         case "tags", list():
             return list(dict.fromkeys(map(redact, value)))  # tags are a set: equal ones become one
+        case "revisions", list():
+            return [
+                each
+                | {
+                    "facts": {
+                        name: redact_field(name, fact, redact) if name in FIELDS else fact
+                        for name, fact in each["facts"].items()
+                    }
+                }
+                for each in value
+            ]
         case "metadata", dict():
             return _redact_object(value, redact, METADATA_LINKS)
-        case (("prompt" | "response"), list()):
+        case (("prompt" | "context" | "response"), list()):
             return [_redact_message(message, redact) for message in value]
     return _redact_value(value, redact)
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from logging_store import operations as ops
 from logging_store.batches import KINDS, Batch, BatchReceipts, Receipt
-from logging_store.errors import Misconfigured, StoreBusy, StoreUnavailable
+from logging_store.errors import Misconfigured, SpoolFull, StoreBusy, StoreError, StoreUnavailable
+from logging_store.spool import others, overlay
 from logging_store.spool.blocked_sessions import BlockedSessions
 from logging_store.spool.breaker import CircuitBreaker
 from logging_store.spool.dead_letters import DeadLetters
@@ -25,6 +26,7 @@ from logging_store.spool.directory import Limits, SpoolDirectory
 from logging_store.spool.drain import Drain
 from logging_store.spool.purge import Purge
 from logging_store.spool.reader import SpoolReader
+from logging_store.spool_folders import SpoolFolders
 from logging_store.store import Backlog, Store
 
 __all__ = ["CircuitBreaker", "DeadLetters", "Limits", "Spool", "SpoolDirectory"]
@@ -36,8 +38,9 @@ _STOP_S = 5  # for a delivery in progress; entries that aren't removed yet are d
 
 
 class Spool(SpoolReader):
-    """Writes to `inner`, or to `path` while that is away.
+    """Writes to `inner`, or to this machine's disk while that is away.
 
+    `path`: the folder until the first answer of `inner` tells which database it is: see `SpoolFolders`.
     `revive`: called before each probe, if this service can restart the store itself.
     `on_delivered`: called with the receipt of each record that was delivered from the spool.
     """
@@ -54,8 +57,10 @@ class Spool(SpoolReader):
     ) -> None:
         self.inner = inner
         self.breaker = breaker or CircuitBreaker()
-        self.directory = SpoolDirectory(path, limits or Limits())
-        self.dead_letters = DeadLetters(path)
+        self._folders = SpoolFolders(path.parent, path.name)
+        self._revive = revive
+        self.directory = SpoolDirectory(self._folders, limits or Limits())
+        self.dead_letters = DeadLetters(self.directory)
         self._purge = Purge(self.directory, self.dead_letters)
         self._blocked = BlockedSessions()
         self._drain = Drain(
@@ -64,7 +69,7 @@ class Spool(SpoolReader):
             self.dead_letters,
             self.breaker,
             self._blocked,
-            revive=revive,
+            probe=self._probe,
             on_delivered=on_delivered,
         )
         #: The operations whose answers include records on this disk.
@@ -75,7 +80,9 @@ class Spool(SpoolReader):
             "participants": self._participants,
             "feedback": self._feedback,
             "edit": self._edit,
+            "choose": self._choose,
             "erase": self._erase,
+            "erase_interaction": self._erase_interaction,
             "erase_user": self._erase_user,
         }
         self._start_lock = threading.Lock()
@@ -88,7 +95,7 @@ class Spool(SpoolReader):
             with self._start_lock:
                 if self._drain_thread is None or self._drain_thread[0] != os.getpid():
                     self._drain.reset()
-                    thread = threading.Thread(target=self._drain.run, name="spool-drain", daemon=True)
+                    thread = threading.Thread(target=self._run_drain, name="spool-drain", daemon=True)
                     self._drain_thread = (os.getpid(), thread)
                     thread.start()
 
@@ -107,11 +114,10 @@ class Spool(SpoolReader):
         if self.breaker.is_closed:
             try:
                 return self.inner.write(batch)
-            except StoreBusy as error:
-                _log.warning("spool: a write is blocked and spooled: %s", error)
-                self._blocked.block(batch)
             except (StoreUnavailable, Misconfigured) as error:
-                self._record_failure(error)
+                if not self._is_away(error):
+                    _log.warning("spool: a write is blocked or took too long, and is spooled: %s", error)
+                    self._blocked.block(batch)
         return self.enqueue(batch)
 
     def enqueue(self, batch: Batch) -> BatchReceipts:
@@ -122,7 +128,10 @@ class Spool(SpoolReader):
         return BatchReceipts.all(_SPOOLED, batch)
 
     def ping(self) -> ops.ServerSettings:
-        return self._read(self.inner.ping)
+        settings = self._read(self.inner.ping)
+        if self._drain_thread is not None:  # only a service, not a command, decides whose folder is used
+            self._identify(settings)
+        return settings
 
     def backlog(self) -> Backlog:
         depth = self.directory.depth()
@@ -139,6 +148,7 @@ class Spool(SpoolReader):
             depth.oldest_s,
             len(self.directory.find_unreadable()),
             self.dead_letters.count(),
+            sum(other.total for other in others.find(self._folders)),
         )
 
     def close(self) -> None:
@@ -168,6 +178,14 @@ class Spool(SpoolReader):
             raise StoreBusy("the session is still spooled; edit it once it is delivered")
         return edited
 
+    def _choose(self, project: str, query: ops.ChooseQuery) -> ops.Choice[ops.SessionRef | None]:
+        session_id = query["session_id"]
+        batches = self.directory.batches_for(project, session_id)  # looked up before they are delivered
+        choice = self._ask(ops.CHOOSE, project, query)
+        if not choice["chosen"] and query["interaction_id"] in overlay.spooled_interactions(session_id, batches):
+            raise StoreBusy("the interaction is still spooled; choose it once it is delivered")
+        return choice
+
     def _erase(self, project: str, query: ops.EraseQuery) -> ops.Erased | None:
         """Erase a session in the store, then here. One that is only spooled leaves a tombstone in the store, too."""
         erased = self._purge.erase(project, query, lambda step: self._ask(ops.ERASE, project, step))
@@ -177,11 +195,70 @@ class Spool(SpoolReader):
             )  # the next write must meet the tombstone at once
         return erased
 
-    def _erase_user(self, project: str, query: ops.EraseUserQuery) -> ops.UserErased:
-        return self._purge.erase_user(project, query, lambda step: self._ask(ops.ERASE_USER, project, step))
+    def _erase_interaction(self, project: str, query: ops.EraseInteractionQuery) -> ops.InteractionErased:
+        """Erase an interaction in the store, then here. One that is only spooled leaves a tombstone, too."""
+        erased = self._purge.erase_interaction(
+            project, query, lambda step: self._ask(ops.ERASE_INTERACTION, project, step)
+        )
+        if erased["erased"] is not None and not query.get("dry_run"):
+            self._blocked.unblock(Batch(project, [{"id": query["session_id"]}]))
+        return erased
 
-    def _record_failure(self, error: Exception) -> None:
-        if self.breaker.record_failure(error):
-            _log.warning("spool: the store is away, writes are spooled: %s", error)
-        self.start()
-        self._drain.wake()
+    def _erase_user(self, project: str, query: ops.EraseUserQuery) -> ops.UserErased:
+        return self._purge.erase_user(
+            project,
+            query,
+            lambda step: self._ask(ops.ERASE_USER, project, step),
+            lambda: self._ask(ops.MERGES, project, ops.UserQuery(user_id=query["user_id"]))["guests"],
+        )
+
+    def _is_away(self, error: StoreError) -> bool:
+        """Return whether the store is away after a call failed: a call may be slow by itself, so only a ping decides.
+
+        The breaker opens if it is.
+        """
+        if isinstance(error, StoreBusy):
+            return False  # the store has said so itself
+        try:
+            self.inner.ping()
+        except Exception as found:  # noqa: BLE001 - also an answer that isn't Turnlog's
+            if self.breaker.record_failure(found):
+                _log.warning("spool: the store is away, writes are spooled: %s", found)
+            self.start()
+            self._drain.wake()
+            return True
+        return False
+
+    def _run_drain(self) -> None:
+        """Learn which database answers, then deliver its records. While none answers, the probe learns it."""
+        try:
+            if self.breaker.is_closed:
+                self._identify(self.inner.ping())
+        except StoreError as error:
+            if self.breaker.record_failure(error):
+                _log.warning("spool: the store is away, writes are spooled: %s", error)
+        except Exception:  # noqa: BLE001 - the probe meets it again: log it and go on
+            _log.exception("spool: unexpected error before the first delivery")
+            self.breaker.record_failure(StoreUnavailable("the store could not be asked which database it is"))
+        self._drain.run()
+
+    def _probe(self) -> None:
+        if self._revive is not None:
+            self._revive()
+        self._identify(self.inner.ping())
+
+    def _identify(self, settings: ops.ServerSettings) -> None:
+        """Use the folders of the database that answers, and no others."""
+        before, database = self.directory.database, settings["database_id"]
+        own = self._folders.own() if before == database else self._folders.identify(database)
+        if own.database != database:
+            own = self._folders.identify(database)  # another process met another database meanwhile
+        self.directory.follow(own)
+        for folder in own.paths[1:]:
+            try:
+                self.dead_letters.take_over(folder)
+            except SpoolFull as error:
+                _log.warning("spool: %s", error)
+        if before != database:
+            for other in others.find(self._folders):
+                _log.warning("spool: %s; see `turnlog spool status`", other)

@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from logging_store.errors import StoreReadOnly, StoreReconnecting
+
 
 class CircuitBreaker:
     """Closed while the store answers. A failure opens it; after a pause it allows one probe (half-open).
@@ -27,7 +29,21 @@ class CircuitBreaker:
         self._failures = 0  # in a row
         self._probe_at = 0.0
         self._probing = False
-        self.reason = ""
+        self._error: Exception | None = None
+
+    @property
+    def reason(self) -> str:
+        return "" if self._error is None else str(self._error)
+
+    @property
+    def is_reconnecting(self) -> bool:
+        """Whether it is open since the store's API reconnects to its database."""
+        return isinstance(self._error, StoreReconnecting)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is open since the store only answers reads."""
+        return isinstance(self._error, StoreReadOnly)
 
     @property
     def is_closed(self) -> bool:
@@ -42,7 +58,7 @@ class CircuitBreaker:
                 limit = min(self._longest_s, self._shortest_s * 2.0 ** min(self._failures, 30))
                 self._probe_at = self._clock() + limit * self._chance()
             self._probing = False
-            self.reason = str(error)
+            self._error = error
             if was_closed:
                 self._on_change(1)
             return was_closed
@@ -53,7 +69,7 @@ class CircuitBreaker:
                 self._on_change(-1)
             self._failures = 0
             self._probing = False
-            self.reason = ""
+            self._error = None
 
     def seconds_to_probe(self) -> float:
         return max(0.0, self._probe_at - self._clock())

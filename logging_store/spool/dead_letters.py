@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import apsw
 import jiter
 from pydantic_core import to_json
 
-from logging_store.batches import ACKNOWLEDGED, Batch, Receipt, error_receipt
+from logging_store.batches import ACKNOWLEDGED, GONE, Batch, Receipt, error_receipt
 from logging_store.errors import Conflict, Invalid, SpoolFull, StoreUnavailable
+from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import parse_batch, rename_columns
 from logging_store.spool.purge_target import PurgeTarget
 from logging_store.store import Store
@@ -41,6 +42,8 @@ create table if not exists dead_letters (
     batch      blob not null            -- JSON
 )
 """
+_RECORD_IDS = ("id", "participant", "interaction_id", "session_id")  # feedback on a session only names the session
+_VALUES = "digest, project, session_id, record_id, spooled_at, rejected_at, receipt, batch"
 _COLUMNS = "number, project, session_id, record_id, spooled_at, rejected_at, receipt, batch"
 #: What an earlier build named the columns.
 _EARLIER_NAMES = {"kept_at": "spooled_at", "refused_at": "rejected_at"}
@@ -63,16 +66,20 @@ class DeadLetter:
 def unstored_parts(receipt: Receipt) -> list[str]:
     """Return what was not stored of an acknowledged record: fields, and sessions of a folder's plan."""
     rejected = (
-        each for each in receipt.planned if each["receipt"] not in ACKNOWLEDGED and each.get("reason") != "erased"
+        each for each in receipt.planned if each["receipt"] not in ACKNOWLEDGED and each.get("reason") not in GONE
     )
     return [*receipt.differs, *(f"session {each['session_number']}" for each in rejected)]
 
 
 class DeadLetters:
-    """The dead letters of a spool's folder. The file is created with the first letter."""
+    """The dead letters of a spool. The file is created with the first letter, in the spool's folder."""
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / _NAME
+    def __init__(self, directory: SpoolDirectory | Path) -> None:
+        self._directory = directory
+
+    @property
+    def _path(self) -> Path:
+        return (self._directory if isinstance(self._directory, Path) else self._directory.path) / _NAME
 
     def add(
         self, batch: Batch, receipt: Receipt, spooled_at: float, is_spooled: Callable[[], bool] = lambda: True
@@ -86,6 +93,7 @@ class DeadLetters:
         record = (batch.explicit_rows() or list(batch.rows()))[0]
         data = to_json(batch.to_json())
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._open() as connection:
                 connection.execute("begin exclusive")
                 connection.execute(
@@ -96,7 +104,7 @@ class DeadLetters:
                         hashlib.sha256(data).digest(),
                         batch.project,
                         record["session_id"] if "session_id" in record else record["id"],
-                        record.get("id") or record.get("participant") or record["interaction_id"],
+                        next(record[name] for name in _RECORD_IDS if name in record),
                         spooled_at,
                         time.time(),
                         receipt.model_dump_json(exclude_defaults=True),
@@ -104,7 +112,7 @@ class DeadLetters:
                     ),
                 )
                 connection.execute("commit" if is_spooled() else "rollback")
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
             raise SpoolFull(f"the dead letters can't be written: {error}") from error
 
     def count(self) -> int | None:
@@ -165,6 +173,28 @@ class DeadLetters:
             raise StoreUnavailable(f"the dead letters can't be changed now; erase again: {error}") from error
         return removed
 
+    def take_over(self, folder: Path) -> int:
+        """Move the letters of another folder here; return how many. Raises `SpoolFull` if that can't be done now."""
+        source = folder / _NAME
+        if not source.exists():
+            return 0
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            DeadLetters(folder).count()  # its columns have their present names then
+            with self._open() as connection:
+                connection.execute("attach ? as source", (str(source),))
+                connection.execute("begin immediate")
+                connection.execute(
+                    f"insert into main.dead_letters ({_VALUES})"  # noqa: S608
+                    f" select {_VALUES} from source.dead_letters where true on conflict (digest) do nothing"
+                )
+                connection.execute("delete from source.dead_letters")
+                taken = connection.changes()
+                connection.execute("commit")
+        except (apsw.Error, OSError) as error:
+            raise SpoolFull(f"the dead letters of {folder} can't be moved: {error}") from error
+        return taken
+
     def remove(self, number: int) -> None:
         with self._open() as connection:
             connection.execute("delete from dead_letters where number = ?", (number,))
@@ -172,6 +202,8 @@ class DeadLetters:
     @contextmanager
     def _open(self) -> Iterator[apsw.Connection]:
         connection = apsw.Connection(str(self._path))
+        with suppress(PermissionError):  # somebody else's
+            self._path.chmod(0o600)  # by its name: closing any other descriptor of it would release SQLite's locks
         try:
             connection.set_busy_timeout(_BUSY_MS)
             connection.execute("pragma secure_delete = on")  # removed letters can't be read any more
@@ -187,10 +219,10 @@ class DeadLetters:
 def retry(store: Store, letters: DeadLetters, letter: DeadLetter) -> tuple[Receipt, bool]:
     """Send a letter again; return its record's receipt, and whether the letter was removed.
 
-    A record of an erased session is removed, too. While the store is away the record is spooled again.
+    A record of what was erased or has expired is removed, too. While the store is away the record is spooled again.
     """
     receipt = _send(store, letter)
-    removed = (receipt.acknowledged and not unstored_parts(receipt)) or receipt.reason == "erased"
+    removed = (receipt.acknowledged and not unstored_parts(receipt)) or receipt.reason in GONE
     if removed:
         letters.remove(letter.number)
     return receipt, removed

@@ -17,11 +17,13 @@ from typing import TypeVar
 
 import apsw
 
+from logging_store import private_files
 from logging_store.batches import Batch
 from logging_store.errors import SpoolFull, StoreUnavailable
 from logging_store.spool import orphans
 from logging_store.spool.files import UNREADABLE, Depth, SpoolFile, open_for_reading, parse_batch, require_columns
 from logging_store.spool.locks import BROKEN, PREFIX, SUFFIX
+from logging_store.spool_folders import Own, SpoolFolders
 
 _log = logging.getLogger(__name__)
 
@@ -38,18 +40,41 @@ class Limits:
 
 
 class SpoolDirectory:
-    """The spool's folder, as one process uses it. It is created at first use."""
+    """The spool of one database, as one process uses it. Its folder is created at first use.
 
-    def __init__(self, path: Path, limits: Limits) -> None:
-        self.path = path
+    `folders`: a folder, or those of a database that is only known once it has answered; `follow` tells.
+    `database`: the id of the database whose folder that is.
+    """
+
+    def __init__(self, folders: SpoolFolders | Path, limits: Limits, *, database: str | None = None) -> None:
+        self._folders = folders if isinstance(folders, SpoolFolders) else None
+        self._in_use = folders.own() if isinstance(folders, SpoolFolders) else Own(database, (folders,))
         self.limits = limits
+        self._left: list[SpoolFile] = []  # of a database that doesn't answer at this address any more
         self._lock = threading.Lock()
         self._own: tuple[int, SpoolFile] | None = None
         self._adopted: list[SpoolFile] = []
         self._unreadable: set[Path] = set()
 
+    @property
+    def path(self) -> Path:
+        """The folder of new files."""
+        return self._in_use.paths[0]
+
+    @property
+    def database(self) -> str | None:
+        """The database whose records these are; None while none has answered."""
+        return self._in_use.database
+
+    def follow(self, own: Own | None = None) -> None:
+        """Use the folders of the database that answered last at this address, to whichever process, or `own`."""
+        if self._folders is not None:
+            with self._lock:
+                self._use(own or self._folders.own())
+
     def append(self, batch: Batch) -> None:
         """Sync a batch to the disk. Raises `SpoolFull` past the limits, `StoreUnavailable` if the disk fails."""
+        self.follow()
         with self._lock:
             self.require_room(claimed=batch.is_claimed)
             for last in (False, True):
@@ -70,7 +95,7 @@ class SpoolDirectory:
     def require_room(self, *, claimed: bool = False) -> None:
         """Raise `SpoolFull` past the limits. `claimed`: a lower limit, so that pages leave room for backends."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_files.make_folder(self.path)
             free = shutil.disk_usage(self.path).free
         except OSError as error:
             raise StoreUnavailable(f"the spool's folder can't be used: {error}") from error
@@ -83,23 +108,28 @@ class SpoolDirectory:
 
     def used_bytes(self) -> int:
         used = 0
-        with suppress(FileNotFoundError), os.scandir(self.path) as files:
-            for file in files:
-                with suppress(FileNotFoundError):  # drained and deleted just now
-                    used += file.stat().st_size
+        for path in self._in_use.paths:
+            with suppress(FileNotFoundError), os.scandir(path) as files:
+                for file in files:
+                    with suppress(FileNotFoundError):  # drained and deleted just now
+                        used += file.stat().st_size
         return used
 
     def drainable_files(self) -> Iterator[SpoolFile]:
-        """Yield the files that this process drains, its own first."""
+        """Yield the files that this process drains, its own first; none before the database has answered."""
         with self._lock:
+            while self._left:
+                _release(self._left.pop())
             files = [self._own[1]] if self._own and self._own[0] == os.getpid() else []
             files += self._adopted
-        yield from files
+        if self._folders is None or self.database is not None:
+            yield from files
 
     def adopt_orphans(self) -> None:
         """Take over the files of processes that ended."""
+        self.follow()
         for path in self.files():
-            if path in self._unreadable or any(path == file.path for file in self.drainable_files()):
+            if path in self._unreadable or self._holds(path):
                 continue
             try:
                 broken = path.with_suffix(BROKEN).exists()
@@ -111,8 +141,9 @@ class SpoolDirectory:
             else:
                 if file is not None:
                     with self._lock:
-                        self._adopted.append(file)
-        orphans.remove_leftovers(self.path)
+                        self._adopt(file)
+        for folder in self._in_use.paths:
+            orphans.remove_leftovers(folder)
 
     def delete_if_empty(self, file: SpoolFile) -> bool:
         """Delete a file if it is empty; return whether it was."""
@@ -197,7 +228,7 @@ class SpoolDirectory:
 
     def files(self) -> list[Path]:
         """Return the files of all processes."""
-        return sorted(self.path.glob(f"{PREFIX}*{SUFFIX}"))
+        return sorted(file for folder in self._in_use.paths for file in folder.glob(f"{PREFIX}*{SUFFIX}"))
 
     def find_unreadable(self) -> list[Path]:
         """Return the files that are corrupt or of another version; they are left for a person to inspect."""
@@ -215,19 +246,47 @@ class SpoolDirectory:
 
     def close(self) -> None:
         with self._lock:
-            for file in [*([self._own[1]] if self._own and self._own[0] == os.getpid() else []), *self._adopted]:
-                if file.is_empty():
-                    file.delete()
-                else:
-                    file.close()
-            self._own, self._adopted = None, []
+            for file in self._held():
+                _release(file)
+            self._own, self._adopted, self._left = None, [], []
 
     def _own_file(self) -> SpoolFile:
         if self._own is not None and self._own[0] != os.getpid():
-            self._own, self._adopted = None, []  # files opened before a fork belong to the parent
+            self._own, self._adopted, self._left = None, [], []  # files opened before a fork belong to the parent
         if self._own is None:
             self._own = (os.getpid(), SpoolFile.create(self.path))
+            self._own[1].database = self.database
         return self._own[1]
+
+    def _held(self) -> list[SpoolFile]:
+        own = [self._own[1]] if self._own and self._own[0] == os.getpid() else []
+        return [*own, *self._adopted, *self._left]
+
+    def _holds(self, path: Path) -> bool:
+        with self._lock:
+            return any(path == file.path for file in self._held())
+
+    def _use(self, own: Own) -> None:
+        if own == self._in_use or (own.database is None and self.database is not None):
+            return  # nothing is new; or what is known could not be written down
+        self._in_use = own
+        held, left = self._held(), self._left
+        # a delivery may be using them, so the drain releases them before its next one
+        self._left = [file for file in held if file.path.parent not in own.paths]
+        for file in held:
+            if file in self._left:
+                self._disown(file)
+                continue
+            file.database = own.database
+            if file in left:  # its database answers again, before it was released
+                self._adopted.append(file)
+
+    def _adopt(self, file: SpoolFile) -> None:
+        if file.path.parent not in self._in_use.paths:
+            file.close()  # another database has answered meanwhile
+            return
+        file.database = self.database
+        self._adopted.append(file)
 
     def _abandon_own(self, error: Exception) -> None:
         _log.error("spool: the disk failed; writing to a new file: %s", error)
@@ -259,3 +318,14 @@ class SpoolDirectory:
                 _log.warning("spool: %s can't be read now: %s", path, error)
             else:
                 yield answer
+
+
+def _release(file: SpoolFile) -> None:
+    try:
+        if file.is_empty():
+            file.delete()
+        else:
+            file.close()
+    except (apsw.Error, OSError) as error:
+        _log.warning("spool: %s can't be looked at now: %s", file.path, error)
+        file.close()

@@ -18,7 +18,8 @@ import jiter
 from pydantic_core import to_json
 
 from logging_store.batches import Batch
-from logging_store.spool.locks import BROKEN, journal_path, lock_path, reserve_path, sync_directory, try_lock
+from logging_store.private_files import sync_directory
+from logging_store.spool.locks import BROKEN, journal_path, lock_path, reserve_path, try_lock
 
 _BUSY_MS = 5000  # `turnlog spool` and readers of other workers lock a file for milliseconds
 _SCHEMA = """
@@ -27,7 +28,9 @@ create table if not exists entries (
     project    text not null,
     spooled_at real not null,     -- seconds since the epoch
     records    integer not null,
-    batch      blob not null      -- JSON: the argument of turnlog.write
+    claimed    integer not null default 0,  -- 1: a caller with few rights sent it, see Batch.is_claimed
+    failures   integer not null default 0,  -- deliveries that failed while the store answered
+    batch      blob not null      -- JSON: the argument of turnlog.write; last, since reading past it takes long
 );
 create table if not exists entry_sessions (
     session_id text not null,   -- or the id of a folder
@@ -35,9 +38,26 @@ create table if not exists entry_sessions (
     primary key (session_id, seq)
 ) without rowid;
 """
+_INDEX = "create index if not exists entries_turn on entries (claimed, failures)"
 _COLUMNS = "seq, project, spooled_at, records, batch"
 #: What an earlier build named the columns of `entries`.
 _EARLIER_NAMES = {"kept_at": "spooled_at"}
+#: What it lacked.
+_LATER_COLUMNS = ("claimed", "failures")
+
+#: Of an entry: it isn't all of sessions of a JSON list.
+_NOT_BLOCKED = (
+    "(seq not in (select seq from entry_sessions where session_id in (select value from json_each(?2)))"
+    " or seq in (select seq from entry_sessions where session_id not in (select value from json_each(?2))))"
+)
+#: Of an entry: it claims no session that others' entries wait for, too. Which come first, since a claim only counts
+#: where nobody else has spoken.
+_CLAIMS_ALONE = (
+    "(claimed = 0 or seq not in ("
+    "select claiming.seq from entry_sessions as others"
+    " join entries as e on e.seq = others.seq and e.claimed = 0"
+    " join entry_sessions as claiming on claiming.session_id = others.session_id))"
+)
 
 #: A file that raises one of these can't be read by any process of this version.
 UNREADABLE = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
@@ -45,11 +65,15 @@ UNREADABLE = (apsw.SQLError, apsw.CorruptError, apsw.NotADBError)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A spooled batch. `seq`: its number within the file. `spooled_at`: seconds since the epoch."""
+    """A spooled batch. `seq`: its number within the file. `spooled_at`: seconds since the epoch.
+
+    `failures`: how often its delivery failed while the store answered.
+    """
 
     seq: int
     spooled_at: float
     batch: Batch
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +104,12 @@ class SpoolFile:
 
     def __init__(self, path: Path, lock_fd: int) -> None:
         self.path = path
+        self.database: str | None = None  # whose records these are, if that is known
         self._lock_fd: int | None = lock_fd
         self._lock = threading.Lock()
         self._connection = apsw.Connection(str(path))
+        with suppress(PermissionError):  # somebody else's
+            path.chmod(0o600)  # by its name: closing any other descriptor of it would release SQLite's locks
         self._connection.set_busy_timeout(_BUSY_MS)
         _prepare(self._connection)
         require_columns(self._connection)
@@ -121,14 +148,20 @@ class SpoolFile:
         with self._lock, _transaction(self._connection):
             _append(self._connection, batches, time.time() if spooled_at is None else spooled_at)
 
-    def oldest(self, max_records: int, max_bytes: int, exclude: Collection[str] = ()) -> list[Entry]:
-        """Return the oldest entries up to both limits, at least one. `exclude`: skip entries of these sessions."""
+    def oldest(
+        self, max_records: int, max_bytes: int, *, claimed: bool = False, blocked: Collection[str] = ()
+    ) -> list[Entry]:
+        """Return the oldest entries that haven't failed yet, up to both limits, at least one.
+
+        `claimed`: those of callers with few rights, else the others. `blocked`: skip entries that are all of these
+        sessions.
+        """
         found: list[Entry] = []
         with self._lock:
             for seq, spooled_at, records, batch in self._connection.execute(
-                "select seq, spooled_at, records, batch from entries where seq not in ("
-                "  select seq from entry_sessions where session_id in (select value from json_each(?))) order by seq",
-                (to_json(list(exclude)).decode(),),
+                "select seq, spooled_at, records, batch from entries"  # noqa: S608
+                f" where failures = 0 and claimed = ?1 and {_NOT_BLOCKED} and {_CLAIMS_ALONE} order by seq",
+                (claimed, to_json(list(blocked)).decode()),
             ):
                 max_records, max_bytes = max_records - records, max_bytes - len(batch)
                 if found and (max_records < 0 or max_bytes < 0):
@@ -136,14 +169,44 @@ class SpoolFile:
                 found.append(Entry(seq, spooled_at, parse_batch(batch)))
         return found
 
+    def failed(self, *, claimed: bool = False, blocked: Collection[str] = ()) -> list[tuple[int, int]]:
+        """Return the number and the bytes of each entry that has failed. For the arguments see `oldest`."""
+        with self._lock:
+            rows = self._connection.execute(
+                "select seq, length(batch) from entries"  # noqa: S608
+                f" where failures > 0 and claimed = ?1 and {_NOT_BLOCKED} and {_CLAIMS_ALONE} order by seq",
+                (claimed, to_json(list(blocked)).decode()),
+            )
+            return [(seq, size) for seq, size in rows]
+
+    def get(self, seq: int) -> Entry | None:
+        with self._lock:
+            row = self._connection.execute(
+                "select seq, spooled_at, batch, failures from entries where seq = ?", (seq,)
+            ).fetchone()
+        return Entry(row[0], row[1], parse_batch(row[2]), row[3]) if row else None
+
+    def count_failure(self, entries: Sequence[Entry]) -> None:
+        """Note that the delivery of entries failed."""
+        with self._lock, _transaction(self._connection):
+            self._connection.executemany(
+                "update entries set failures = failures + 1 where seq = ?", ((entry.seq,) for entry in entries)
+            )
+
     def remove(self, entries: Sequence[Entry]) -> None:
         with self._lock, _transaction(self._connection):
             _delete(self._connection, entries)
 
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self._lock, _transaction(self._connection):
+            self._connection.execute("delete from entry_sessions")
+            self._connection.execute("delete from entries")
+
     def split(self, entry: Entry, parts: Sequence[Batch]) -> None:
-        """Replace an entry by several, unless it was removed meanwhile."""
+        """Replace an entry by several, unless it was removed meanwhile. If it failed, each of them failed once."""
         with self._lock:
-            replace_entry(self._connection, entry, parts)
+            replace_entry(self._connection, entry, parts, failures=min(entry.failures, 1))
 
     def contains(self, entry: Entry) -> bool:
         """Return whether an entry is still here: an erasure may have removed it."""
@@ -184,13 +247,19 @@ class SpoolFile:
             os.close(lock_fd)
 
 
-def replace_entry(connection: apsw.Connection, entry: Entry, parts: Sequence[Batch]) -> bool:
-    """Replace an entry by any number of parts, unless it was removed meanwhile; return whether it was there."""
+def replace_entry(
+    connection: apsw.Connection, entry: Entry, parts: Sequence[Batch], failures: int | None = None
+) -> bool:
+    """Replace an entry by any number of parts, unless it was removed meanwhile; return whether it was there.
+
+    `failures`: of each part; None: as many as the entry's.
+    """
     with _transaction(connection):
-        existed = _delete(connection, [entry]) > 0
-        if existed:
-            _append(connection, parts, entry.spooled_at)
-    return existed
+        stored = connection.execute("select failures from entries where seq = ?", (entry.seq,)).fetchone()
+        if stored:
+            _delete(connection, [entry])
+            _append(connection, parts, entry.spooled_at, stored[0] if failures is None else failures)
+    return stored is not None
 
 
 def parse_batch(data: bytes) -> Batch:
@@ -260,13 +329,18 @@ def _prepare(connection: apsw.Connection) -> None:
         if _is_new(connection):
             connection.execute(_SCHEMA)
         rename_columns(connection, "entries", _EARLIER_NAMES)
+        for column in _LATER_COLUMNS:
+            if not _has_columns(connection, "entries", [column]):
+                connection.execute(f"alter table entries add column {column} integer not null default 0")
+        connection.execute(_INDEX)
 
 
-def _append(connection: apsw.Connection, batches: Sequence[Batch], spooled_at: float) -> None:
+def _append(connection: apsw.Connection, batches: Sequence[Batch], spooled_at: float, failures: int = 0) -> None:
     for batch in batches:
+        data = to_json(batch.to_json())
         connection.execute(
-            "insert into entries (project, spooled_at, records, batch) values (?, ?, ?, ?)",
-            (batch.project, spooled_at, len(batch.explicit_rows()), to_json(batch.to_json())),
+            "insert into entries (project, spooled_at, records, batch, claimed, failures) values (?, ?, ?, ?, ?, ?)",
+            (batch.project, spooled_at, len(batch.explicit_rows()), data, batch.is_claimed, failures),
         )
         seq = connection.last_insert_rowid()
         connection.executemany("insert into entry_sessions values (?, ?)", ((id_, seq) for id_ in batch.parent_ids()))

@@ -35,15 +35,6 @@ def try_lock(path: Path) -> int | None:
     return None
 
 
-def sync_directory(directory: Path) -> None:
-    """Make added and removed names durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def lock_path(path: Path) -> Path:
     return path.with_suffix(LOCK)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from logging_store.private_files import sync_directory
 from logging_store.spool.files import SpoolFile
 from logging_store.spool.locks import (
     BROKEN,
@@ -15,7 +16,6 @@ from logging_store.spool.locks import (
     journal_path,
     lock_path,
     reserve_path,
-    sync_directory,
     try_lock,
 )
 

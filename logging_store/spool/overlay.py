@@ -13,15 +13,18 @@ from logging_store.batches import Batch
 from logging_store.records.models import ParticipantState
 
 Row = dict[str, Any]
-FeedbackKey = tuple[str, str | None, str]  # interaction id, author, name
+FeedbackKey = tuple[str | None, str | None, str]  # interaction id, author, name
 
-_INTERNAL_FIELDS = frozenset({"id", "session_id", "created_at", "numbering", "on_conflict", "claim"})
+_INTERNAL_FIELDS = frozenset(
+    {"id", "session_id", "created_at", "numbering", "on_conflict", "revisions", "claim", "context"}
+)
 _EMPTY_INTERACTION: Row = dict.fromkeys(
     (
-        "interaction_id", "key", "session_id", "prompt", "response", "model", "provider", "status", "error",
+        "interaction_id", "key", "session_id", "prompt", "context", "response", "model", "provider", "status", "error",
         "finish_reason", "started_at", "completed_at", "latency_ms", "time_to_first_token_ms", "input_tokens",
         "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant",
-        "reply_to", "alternative_to", "turn",
+        "reply_to", "alternative_to", "chosen_at", "turn", "erased_at",
+        "text_expired_at",
     )
 )  # fmt: skip
 _STATES_IN_ORDER = (None, *get_args(ParticipantState))
@@ -33,7 +36,7 @@ _OF_ANSWER = (
 _EMPTY_SESSION: Row = dict.fromkeys(
     (
         "session_id", "key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at",
-        "ended_at", "erased_at",
+        "ended_at", "erased_at", "text_expired_at",
     )
 )  # fmt: skip
 
@@ -49,7 +52,12 @@ def spooled_interactions(session_id: str, batches: Iterable[Batch]) -> dict[str,
 
 
 def merge_interaction(spooled: list[Row], stored: ops.Interaction | None = None) -> ops.Interaction:
-    """Return an interaction as a transcript shows it, its empty fields filled from spooled rows."""
+    """Return an interaction as a transcript shows it: its empty fields filled from spooled rows.
+
+    Nothing fills a tombstone, or an interaction whose texts expired.
+    """
+    if stored and (stored["erased_at"] or stored["text_expired_at"]):
+        return stored
     first = spooled[0]
     row: Row = (
         {**stored}
@@ -59,6 +67,7 @@ def merge_interaction(spooled: list[Row], stored: ops.Interaction | None = None)
             "interaction_id": first["id"],
             "session_id": first["session_id"],
             "created_at": _as_utc(first["created_at"]),
+            "alternatives": [],
             "tags": [],
             "metadata": {},
         }
@@ -115,7 +124,7 @@ def spooled_feedback(
 ) -> dict[FeedbackKey, ops.Feedback]:
     """Return the latest spooled feedback under each key.
 
-    `interaction_ids`: only feedback on these interactions. `author`: only this author's feedback.
+    `interaction_ids`: only feedback on these, see `operations.THE_SESSION`. `author`: only this author's feedback.
     """
     found: dict[FeedbackKey, ops.Feedback] = {}
     wanted = None if interaction_ids is None else set(interaction_ids)
@@ -123,10 +132,10 @@ def spooled_feedback(
         for row in batch.feedback:
             if (
                 row["session_id"] == session_id
-                and (wanted is None or row["interaction_id"] in wanted)
+                and (wanted is None or row.get("interaction_id", ops.THE_SESSION) in wanted)
                 and (author is None or row.get("author") == author)
             ):
-                key = row["interaction_id"], row.get("author"), row["name"]
+                key = row.get("interaction_id"), row.get("author"), row["name"]
                 found[key] = latest(found.get(key), _feedback(row))
     return found
 
@@ -138,9 +147,10 @@ def feedback_key(row: ops.Feedback) -> FeedbackKey:
 
 def latest(first: ops.Feedback | None, second: ops.Feedback) -> ops.Feedback:
     """Return the feedback that counts of two; turnlog.write_feedback also decides between equal times."""
-    if first is None or datetime.fromisoformat(second["given_at"]) >= datetime.fromisoformat(first["given_at"]):
+    if first is None:
         return second
-    return first
+    given = [(datetime.fromisoformat(each["given_at"]), each["value"] is None) for each in (first, second)]
+    return second if given[1] >= given[0] else first
 
 
 def _feedback(row: Row) -> ops.Feedback:
@@ -168,6 +178,7 @@ def spooled_session(session_id: str, batches: Iterable[Batch]) -> ops.Session | 
         "metadata": {},
         "interaction_count": len(interactions),
         "failed_count": sum(each["status"] == "failed" for each in interactions),
+        "earliest_turn_at": min(map(ops.said_at, interactions), key=datetime.fromisoformat, default=None),
         "last_activity_at": max(
             (each["completed_at"] or each["started_at"] or each["created_at"] for each in interactions), default=None
         ),
@@ -227,13 +238,14 @@ def _sessions(batch: Batch) -> Iterator[Row]:
 
 
 def sort_transcript(rows: Iterable[ops.Interaction]) -> list[ops.Interaction]:
-    """Sort interactions by turn, then time, then id."""
+    """Sort interactions as turnlog.transcript does: by turn, then by the time said, then by arrival."""
     return sorted(
         rows,
         key=lambda row: (
             row["turn"] is None,
             row["turn"] or 0,
-            datetime.fromisoformat(row["started_at"] or row["created_at"]),
+            datetime.fromisoformat(ops.said_at(row)),
+            datetime.fromisoformat(row["created_at"]),
             row["interaction_id"],
         ),
     )

@@ -16,6 +16,7 @@ from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.records import identity
+from logging_store.spool import overlay
 from logging_store.spool.dead_letters import DeadLetters
 from logging_store.spool.directory import SpoolDirectory
 from logging_store.spool.files import UNREADABLE, Entry, open_for_reading, open_for_writing, parse_batch, replace_entry
@@ -49,25 +50,49 @@ class Purge:
             target = PurgeTarget(project, target.sessions, frozenset({numbered.id}))
         return {**report, **self._purge(target, dry_run=query.get("dry_run", False))}
 
+    def erase_interaction(
+        self,
+        project: str,
+        query: ops.EraseInteractionQuery,
+        erase_stored: Callable[[ops.EraseInteractionQuery], ops.InteractionErased],
+    ) -> ops.InteractionErased:
+        """Erase one interaction, which may only exist here."""
+        session_id = query["session_id"]
+        target = PurgeTarget(project, turn=(session_id, query["interaction_id"]))
+        local = self._purge(target, dry_run=True)
+        if local["spooled"] + local["dead_letters"]:
+            letters = [batch for batch in self._dead_letters.batches(project) if session_id in batch.parent_ids()]
+            batches = [*self._directory.batches_for(project, session_id, strict=True), *letters]
+            found = overlay.spooled_session(session_id, batches)
+            if found is not None:
+                query = {**query, "ensure": {"owner": found["owner"], "created_at": found["created_at"]}}
+        report = erase_stored(query)
+        return {**report, **self._purge(target, dry_run=query.get("dry_run", False))}
+
     def erase_user(
-        self, project: str, query: ops.EraseUserQuery, erase_stored: Callable[[ops.EraseUserQuery], ops.UserErased]
+        self,
+        project: str,
+        query: ops.EraseUserQuery,
+        erase_stored: Callable[[ops.EraseUserQuery], ops.UserErased],
+        guests: Callable[[], list[str]],
     ) -> ops.UserErased:
-        """Run one step of a user's erasure."""
+        """Run one step of a user's erasure. `guests`: returns the guests who were merged into the user."""
         user = query["user_id"]
         if "after" in query:  # a later page of a dry run: the first one has counted the local records
             return erase_stored(query)
-        if query.get("dry_run"):
-            report = erase_stored({**query, "among": self._session_ids(project)})
-            sessions = frozenset(report["session_ids"]).union(*self._sessions_of_user(project, user))
-            return {**report, **self._purge(PurgeTarget(project, sessions, user=user), dry_run=True)}
-        if not query.get("begin"):
+        if not query.get("begin") and not query.get("dry_run"):
             report = erase_stored(query)
             return {**report, **self._purge(PurgeTarget(project, frozenset(report["session_ids"])))}
-        trusted, claimed = self._sessions_of_user(project, user)
+        users = frozenset({user, *guests()})
+        if query.get("dry_run"):
+            report = erase_stored({**query, "among": self._session_ids(project)})
+            sessions = frozenset(report["session_ids"]).union(*self._sessions_of_users(project, users))
+            return {**report, **self._purge(PurgeTarget(project, sessions, users=users), dry_run=True)}
+        trusted, claimed = self._sessions_of_users(project, users)
         report = erase_stored(
             {**query, "spooled_sessions": sorted(trusted | claimed), "trusted_sessions": sorted(trusted)}
         )
-        return {**report, **self._purge(PurgeTarget(project, frozenset(report["session_ids"]), user=user))}
+        return {**report, **self._purge(PurgeTarget(project, frozenset(report["session_ids"]), users=users))}
 
     def _purge(self, target: PurgeTarget, *, dry_run: bool = False) -> ops.LocallyErased:
         spooled = sum(self._purge_file(path, target, dry_run=dry_run) for path in self._directory.files())
@@ -104,16 +129,19 @@ class Purge:
         letters = (id_ for batch in self._dead_letters.batches(project) for id_ in batch.parent_ids())
         return sorted(self._directory.parent_ids(project).union(letters))
 
-    def _sessions_of_user(self, project: str, user: str) -> tuple[set[str], set[str]]:
-        """Return the sessions that records on this disk assign to a user: by the service, and by claimants only.
+    def _sessions_of_users(self, project: str, users: frozenset[str]) -> tuple[set[str], set[str]]:
+        """Return the sessions that records on this disk assign to some users: by the service, and by claimants only.
 
         A page in a browser may claim a session that isn't its own, so a claim only counts if all records of the session
         on this disk share it. Sessions that the user claims in person are left out: each of their rows names the user.
         """
         letters = list(self._dead_letters.batches(project))
-        batches = [*self._directory.batches_containing(project, as_stored(user)), *letters]
+        batches = [
+            *(batch for user in users for batch in self._directory.batches_containing(project, as_stored(user))),
+            *letters,
+        ]
         assigned = {
-            (row["id"], row.get("claim")) for batch in batches for row in batch.sessions if row.get("user_id") == user
+            (row["id"], row.get("claim")) for batch in batches for row in batch.sessions if row.get("user_id") in users
         }
         trusted = {id_ for id_, claim in assigned if claim is None}
         claimed = {id_ for id_, claim in assigned if claim is not None and not claim.startswith("user:")} - trusted

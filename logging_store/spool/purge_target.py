@@ -19,8 +19,9 @@ _PERSON_FIELDS: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PurgeTarget:
-    """Sessions of a project, by their ids, and every row that names `user`.
+    """Sessions of a project, by their ids, and every row that names one of `users`.
 
+    `turn`: the ids of a session and of one of its interactions, which is in the target with the feedback on it.
     `number_ids`: ids derived from the numbers that these sessions have in their folders. A row that names its session
     by such a number belongs to one of them, too.
     """
@@ -28,7 +29,8 @@ class PurgeTarget:
     project: str
     sessions: frozenset[str] = frozenset()
     number_ids: frozenset[str] = frozenset()
-    user: str | None = None
+    users: frozenset[str] = frozenset()
+    turn: tuple[str, str] | None = None
 
     def remaining(self, batch: Batch) -> Batch:
         """Return a batch without the rows of the target."""
@@ -41,25 +43,32 @@ class PurgeTarget:
 
     def condition(self) -> tuple[str, tuple[Any, ...]]:
         """Return an SQL condition with its values that matches all spool entries with rows of the target, or more."""
-        ids = to_json([*self.sessions, *self.number_ids]).decode()
+        ids = to_json([*self.sessions, *self.number_ids, *(self.turn or ())[:1]]).decode()
         of_sessions = "seq in (select seq from entry_sessions where session_id in (select value from json_each(?)))"
-        if self.user is None:
-            return of_sessions, (ids,)
-        return f"({of_sessions} or instr(batch, ?))", (ids, as_stored(self.user))
+        of_users = "".join(" or instr(batch, ?)" for _ in self.users)
+        return f"({of_sessions}{of_users})", (ids, *map(as_stored, self.users))
 
     def _includes(self, kind: Kind, row: Row) -> bool:
         if kind == "folders":
-            return self._is_user(row.get(_PERSON_FIELDS[kind]))
+            return row.get(_PERSON_FIELDS[kind]) in self.users
         session_id = row["id" if kind == "sessions" else "session_id"]
         return (
             session_id in self.sessions
+            or (self.turn is not None and (session_id, _interaction_of(kind, row)) == self.turn)
             or (session_id in self.number_ids and row.get("numbering") == "named")
-            or self._is_user(row.get(_PERSON_FIELDS[kind]))
-            or (self.user is not None and row.get("claim") == f"user:{self.user}")
+            or row.get(_PERSON_FIELDS[kind]) in self.users
+            or any(row.get("claim") == f"user:{user}" for user in self.users)
         )
 
-    def _is_user(self, name: str | None) -> bool:
-        return self.user is not None and name == self.user
+
+def _interaction_of(kind: Kind, row: Row) -> str | None:
+    """Return the id of the interaction that a row is, or is feedback on."""
+    match kind:
+        case "interactions":
+            return str(row["id"])
+        case "feedback":
+            return row.get("interaction_id")
+    return None
 
 
 def as_stored(user: str) -> bytes:

@@ -55,6 +55,8 @@ create table if not exists turnlog.migrations (
     applied_at timestamptz not null default statement_timestamp(),
     constraint migrations_pkey primary key (version)
 );
+-- The first row's names the database: see turnlog.database_id. Also for a table made before the column was.
+alter table turnlog.migrations add column if not exists database_id uuid not null default gen_random_uuid();
 
 
 insert into turnlog.migrations (version) values ('20261128000000') on conflict do nothing;
@@ -111,7 +113,9 @@ create table if not exists turnlog.ai_sessions (
     started_at     timestamptz,
     ended_at       timestamptz,
     created_at     timestamptz not null,               -- when the service first received it
+    earliest_turn_at timestamptz,                      -- when its earliest turn was said; see turnlog.date_sessions
     erased_at      timestamptz,                        -- set: a tombstone; all content is gone
+    text_expired_at timestamptz,                       -- when its texts last expired; see turnlog.expire_texts
     edited         text[],                             -- fields changed by PATCH, which later writes neither fill nor contradict
     constraint ai_sessions_pkey primary key (project, id),
     constraint ai_sessions_folder_fkey foreign key (project, folder_id)
@@ -135,18 +139,20 @@ create unique index if not exists ai_sessions_folder_number_key
 
 -- Lists, newest first: all, of a user, by status, of a folder, implicit ones.
 create index if not exists ai_sessions_newest_idx
-    on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
+    on turnlog.ai_sessions (project, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc) where erased_at is null;
 create index if not exists ai_sessions_user_newest_idx
-    on turnlog.ai_sessions (project, user_id, (coalesce(started_at, created_at)) desc, id desc)
+    on turnlog.ai_sessions (project, user_id, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc)
     where erased_at is null and user_id is not null;
 create index if not exists ai_sessions_status_newest_idx
-    on turnlog.ai_sessions (project, status, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
+    on turnlog.ai_sessions (project, status, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc) where erased_at is null;
 create index if not exists ai_sessions_folder_newest_idx
-    on turnlog.ai_sessions (project, folder_id, (coalesce(started_at, created_at)) desc, id desc)
+    on turnlog.ai_sessions (project, folder_id, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc)
     where erased_at is null and folder_id is not null;
 create index if not exists ai_sessions_implicit_newest_idx
-    on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc)
+    on turnlog.ai_sessions (project, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc)
     where erased_at is null and implicit;
+create index if not exists ai_sessions_metadata_idx
+    on turnlog.ai_sessions using gin (metadata jsonb_path_ops) where metadata is not null;
 create index if not exists ai_sessions_tags_idx
     on turnlog.ai_sessions using gin (tags) where tags is not null;
 
@@ -164,14 +170,15 @@ create table if not exists turnlog.ai_erased_users (
 
 
 -- schemas/tables/feedback.sql
--- Feedback of people on an interaction, which they may change.
+-- Feedback of people on an interaction or on a whole session, which they may change and take back.
 create table if not exists turnlog.ai_feedback (
     project        text        not null,
     session_id     uuid        not null,
-    interaction_id uuid        not null,            -- it may arrive later: writes are indifferent to order
+    interaction_id uuid        not null,            -- it may arrive later: writes are indifferent to order. The nil UUID
+                                                    --   stands for the session, since a key can't be null
     author         text        not null,            -- '': unknown, so the user of the session
     name           text        not null,            -- rating, score, note, or any other name
-    value          jsonb       not null,            -- a number, a boolean or a text
+    value          jsonb,                           -- a number, a boolean or a text; null: taken back
     comment        text,
     given_at       timestamptz not null,            -- the latest one counts
     created_at     timestamptz not null,            -- when the service first received any
@@ -180,13 +187,15 @@ create table if not exists turnlog.ai_feedback (
     -- may still be spooled somewhere when its feedback arrives.
     constraint ai_feedback_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
-    constraint ai_feedback_interaction_id_check check (interaction_id <> '00000000-0000-0000-0000-000000000000'),
     constraint ai_feedback_author_check check ((author = '' or author !~ '^\s*$') and length(author) <= 200),
     constraint ai_feedback_name_check check (name !~ '^\s*$' and length(name) <= 200),
     constraint ai_feedback_value_check check (jsonb_typeof(value) in ('number', 'boolean', 'string')),
-    constraint ai_feedback_comment_check check (comment <> '')
+    constraint ai_feedback_comment_check check (comment is null or comment <> '' and value is not null)
 );
 
+-- Finds the sessions that people rated up or down.
+create index if not exists ai_feedback_rating_idx
+    on turnlog.ai_feedback (project, value, session_id) where name = 'rating' and jsonb_typeof(value) = 'boolean';
 create index if not exists ai_feedback_author_idx
     on turnlog.ai_feedback (project, author, session_id, interaction_id, name);
 
@@ -198,8 +207,13 @@ create table if not exists turnlog.ai_interactions (
     session_id      uuid        not null,
     id              uuid        not null,
     key             text,                           -- the caller's own id; the id derives from session and key
-    prompt          jsonb,                          -- a text, or a list of messages
-    response        jsonb,                          -- a text, or a list of messages
+    prompt          jsonb,                          -- a text, or a list of messages, or how turnlog.by_content stores it
+    response        jsonb,                          -- likewise
+    context         jsonb,                          -- {}: there is one
+    instructions    uuid,                           -- in ai_messages: those that context or prompt begin with
+    context_end     uuid,                           -- the history that ends with the context
+    prompt_end      uuid,                           -- with the prompt
+    response_end    uuid,                           -- with the response
     model           text,
     provider        text,
     status          text,                           -- null: derived from error and response on reading
@@ -224,14 +238,15 @@ create table if not exists turnlog.ai_interactions (
     metadata        jsonb,
     ranks           jsonb,                          -- of what some fields come from: see turnlog.interaction_rule
     created_at      timestamptz not null,           -- when the service first received it
-    erased_at       timestamptz,                    -- set: an erased user's interaction in another session
+    erased_at       timestamptz,                    -- set: a tombstone; all it said is gone
+    text_expired_at timestamptz,                    -- set: its texts are gone, see turnlog.expire_texts
     constraint ai_interactions_pkey primary key (project, session_id, id),
     constraint ai_interactions_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
     constraint ai_interactions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
     constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500),
-    constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
-    constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
+    constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array') or prompt_end is not null),
+    constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array') or response_end is not null),
     constraint ai_interactions_status_check check (status in ('pending', 'completed', 'failed', 'abandoned')),
     constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object'),
     constraint ai_interactions_ranks_check check (jsonb_typeof(ranks) = 'object')
@@ -244,6 +259,9 @@ create unique index if not exists ai_interactions_session_key_key
 -- For the search, newest first, and for the overview.
 create index if not exists ai_interactions_newest_idx
     on turnlog.ai_interactions (project, (coalesce(started_at, created_at)) desc, session_id desc, id desc);
+-- Tells a linear session from one with branches; few interactions name another one.
+create index if not exists ai_interactions_named_idx
+    on turnlog.ai_interactions (project, session_id) where reply_to is not null or alternative_to is not null;
 -- In the order of arrival, so writes append to it, and one entry covers the interactions that a session got at once.
 create index if not exists ai_interactions_arrived_idx
     on turnlog.ai_interactions (project, created_at, session_id);
@@ -300,6 +318,33 @@ create table if not exists turnlog.ai_keys (
 create unique index if not exists ai_keys_digest_key on turnlog.ai_keys (digest);
 
 
+-- schemas/tables/messages.sql
+-- Messages of prompts, contexts and responses that are lists, each once in its session: a client that keeps nothing sends
+-- the whole history with every call. A row holds the messages by which a history goes on from an earlier one. An
+-- interaction has the ids of the rows with which its own end: see turnlog.by_content.
+create table if not exists turnlog.ai_messages (
+    project        text        not null,
+    session_id     uuid        not null,
+    id             uuid        not null,            -- derives from the whole history up to here: see turnlog.history_id
+    after          uuid,                            -- the history that it goes on from; null: it begins here
+    count          integer     not null,            -- of the whole history's messages
+    bytes          integer     not null,            -- of the whole history, as text
+    messages       jsonb       not null,
+    constraint ai_messages_pkey primary key (project, session_id, id),
+    constraint ai_messages_session_fkey foreign key (project, session_id)
+        references turnlog.ai_sessions (project, id),
+    constraint ai_messages_messages_check check (jsonb_typeof(messages) = 'array')
+);
+
+do $$
+begin
+    alter table turnlog.ai_messages alter column messages set compression lz4;
+exception when feature_not_supported then
+    raise notice 'this PostgreSQL was built without lz4: messages keep pglz';
+end
+$$;
+
+
 -- schemas/tables/participants.sql
 -- Participants of sessions.
 create table if not exists turnlog.ai_session_participants (
@@ -325,21 +370,51 @@ create index if not exists ai_session_participants_participant_idx
 create table if not exists turnlog.ai_projects (
     project   text  not null,
     keep_days integer,                              -- null: the service's own setting
+    keep_text_days integer,                         -- null: the service's own setting
+    expired_at timestamptz,                         -- when `turnlog expire` last ran, by the database's clock
     secret    bytea not null,                       -- keys the signatures of reports and the hashes of erased users
     constraint ai_projects_pkey primary key (project),
     constraint ai_projects_project_check check (project <> ''),
-    constraint ai_projects_keep_days_check check (keep_days between 1 and 36500)
+    constraint ai_projects_keep_days_check check (keep_days between 1 and 36500),
+    constraint ai_projects_keep_text_days_check check (keep_text_days between 1 and 36500)
 );
 
 
+-- schemas/tables/reads.sql
+-- Who read whose conversations: one row a call, where TURNLOG_AUDIT_READS is set. Nothing else refers to it.
+create table if not exists turnlog.ai_reads (
+    project     text        not null,
+    id          uuid        not null,
+    at          timestamptz not null,
+    kind        text        not null,                   -- of reader: machine, operator, secret, member, command
+    key_id      uuid,                                   -- the reader's key
+    reader      text,                                   -- the reader, if signed in as a user
+    call        text        not null,                   -- the route, as in GET /v1/sessions/{session}
+    user_id     text,                                   -- the user whose records the call asked for
+    session_ids uuid[]      not null,                   -- the sessions that it showed
+    constraint ai_reads_pkey primary key (project, id)
+);
+
+-- Newest first, and to delete the oldest.
+create index if not exists ai_reads_newest_idx on turnlog.ai_reads (project, at desc, id desc);
+-- Finds the reads of a session; of a user, as the one asked for and as the reader; by a key.
+create index if not exists ai_reads_sessions_idx on turnlog.ai_reads using gin (session_ids);
+create index if not exists ai_reads_user_idx on turnlog.ai_reads (project, user_id) where user_id is not null;
+create index if not exists ai_reads_reader_idx
+    on turnlog.ai_reads (project, reader, at desc, id desc) where reader is not null;
+create index if not exists ai_reads_key_idx
+    on turnlog.ai_reads (project, key_id, at desc, id desc) where key_id is not null;
+
+
 -- schemas/tables/revisions.sql
--- What was said of an interaction and isn't shown: attempts, and answers that a further one replaced.
+-- What was said of an interaction and isn't shown: attempts, answers that a further one replaced, and what contradicts
+-- with `on_conflict` 'revise'.
 create table if not exists turnlog.ai_revisions (
     project        text        not null,
     session_id     uuid        not null,
     interaction_id uuid        not null,
     id             uuid        not null default gen_random_uuid(),
-    facts          jsonb       not null,            -- field -> value, of those in which it differs from what is shown
+    facts          jsonb       not null,            -- field -> value, as turnlog.statement; some may be shown, too
     said_at        timestamptz not null,
     created_at     timestamptz not null,            -- when the service first received it
     constraint ai_revisions_pkey primary key (project, session_id, interaction_id, id),
@@ -372,15 +447,31 @@ create table if not exists turnlog.ai_search_queue (
 );
 
 
+-- schemas/tables/user_merges.sql
+-- Guests who became users: what names a guest, however late, is the user's. See turnlog.merge_user.
+create table if not exists turnlog.ai_user_merges (
+    project   text        not null,
+    guest     text        not null,
+    into_user text        not null,                 -- never a guest of this table itself
+    merged_at timestamptz not null,
+    constraint ai_user_merges_pkey primary key (project, guest),
+    constraint ai_user_merges_guest_check check (guest !~ '^\s*$' and length(guest) <= 200),
+    constraint ai_user_merges_into_user_check check (
+        into_user !~ '^\s*$' and length(into_user) <= 200 and into_user <> guest)
+);
+
+create index if not exists ai_user_merges_into_user_idx on turnlog.ai_user_merges (project, into_user);
+
+
 -- schemas/rules/as_messages.sql
--- Returns a response as a list of messages: a text is one message of the assistant.
-create or replace function turnlog.as_messages(response jsonb) returns jsonb
+-- Returns a prompt or a response as a list of messages: a text is one message of `role`.
+create or replace function turnlog.as_messages(content jsonb, role text default 'assistant') returns jsonb
 language sql immutable parallel safe
 set search_path = ''
 as $$
-    select case jsonb_typeof(response)
-        when 'string' then jsonb_build_array(jsonb_build_object('role', 'assistant', 'content', response))
-        else response end
+    select case jsonb_typeof(content)
+        when 'string' then jsonb_build_array(jsonb_build_object('role', role, 'content', content))
+        else content end
 $$;
 
 
@@ -394,6 +485,98 @@ as $$
     select format(
         '(%1$s is null or lower(btrim(%1$s, E'' \t\r\n''))'
         ' in ('''', ''null'', ''undefined'', ''none'', ''00000000-0000-0000-0000-000000000000''))', expression)
+$$;
+
+
+-- schemas/rules/by_content.sql
+-- Returns an interaction's facts as they are stored. Where its prompt is a list of several messages, or it has a context,
+-- what it says is stored in turnlog.ai_messages, the response once it is complete. Then `context_end`, `prompt_end` and
+-- `response_end` are the ids of the histories that end with each, `instructions` is the id of the system's messages at the
+-- beginning, which may change while the rest stays, and context, prompt and response only say what they are: {} a list,
+-- {"as": "text"} a text. Other facts stay.
+-- With a `prompt_end` the facts are a stored interaction's, of which only the response may have to be stored; `body`: the
+-- messages up to the end of its prompt.
+-- `messages`: context and prompt, null if there is nothing to be stored; `first`: how many of them are instructions;
+-- `last`: how many are the prompt's, null if they are stored; `bytes`: those of all but the instructions; `answer`: the
+-- response's messages. See turnlog.add_messages.
+create or replace function turnlog.by_content(
+    in_facts jsonb, body jsonb default null,
+    out facts jsonb, out messages jsonb, out first integer, out last integer, out bytes bytea, out answer jsonb)
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    as_text constant jsonb := '{"as": "text"}';
+    context constant jsonb := nullif(in_facts -> 'context', 'null');
+    prompt jsonb := nullif(in_facts -> 'prompt', 'null');
+    response constant jsonb := in_facts -> 'response';
+    is_text constant boolean := jsonb_typeof(prompt) = 'string';
+    prompt_end uuid := in_facts ->> 'prompt_end';
+    instructions bytea;
+begin
+    if prompt_end is null and context is null and (prompt is null or is_text or jsonb_array_length(prompt) < 2) then
+        facts := in_facts - 'context';
+        return;
+    elsif prompt_end is null then
+        facts := in_facts - '{context,prompt}'::text[];
+        if is_text then
+            prompt := jsonb_build_array(jsonb_build_object('role', 'user', 'content', prompt));
+        end if;
+        messages := case when context is null then prompt when prompt is null then context else context || prompt end;
+        last := coalesce(jsonb_array_length(prompt), 0);
+        first := 0;
+        while messages -> first ->> 'role' in ('system', 'developer')
+              and first < jsonb_array_length(coalesce(context, prompt)) loop
+            first := first + 1;
+        end loop;
+        if first = jsonb_array_length(messages) then -- a prompt of instructions alone
+            first := 0;
+        end if;
+        bytes := turnlog.message_bytes(messages);
+        if first > 0 then
+            instructions := turnlog.message_bytes(
+                jsonb_path_query_array(messages, '$[0 to $last]', jsonb_build_object('last', first - 1)));
+            bytes := substr(bytes, 3 + octet_length(instructions));
+            facts := facts || jsonb_build_object('instructions', turnlog.history_id(instructions));
+        end if;
+        if context is not null then
+            facts := facts || jsonb_build_object('context', '{}'::jsonb, 'context_end', case
+                when first = jsonb_array_length(context) then null
+                when prompt is null then turnlog.history_id(bytes)
+                else turnlog.history_id(substr(
+                    bytes, 1, octet_length(bytes) - octet_length(turnlog.message_bytes(prompt)) - 2)) end);
+        end if;
+        if prompt is not null then
+            prompt_end := turnlog.history_id(bytes);
+            facts := facts || jsonb_build_object(
+                'prompt_end', prompt_end, 'prompt', case when is_text then as_text else '{}' end);
+        end if;
+    else
+        facts := in_facts;
+        messages := body;
+        bytes := turnlog.message_bytes(body);
+    end if;
+    -- a response that still grows would leave behind what it was
+    if prompt_end is not null and jsonb_typeof(response) in ('string', 'array') and response <> '[]'
+       and turnlog.status_rank(in_facts ->> 'status', in_facts ->> 'error', true) = 3 then
+        answer := turnlog.as_messages(response);
+        facts := facts || jsonb_build_object(
+            'response_end', turnlog.history_id(bytes || ', '::bytea || turnlog.message_bytes(answer)),
+            'response', case jsonb_typeof(response) when 'string' then as_text else '{}' end);
+    end if;
+end
+$$;
+
+
+-- schemas/rules/content_of_message.sql
+-- Returns the content of a message by the name that its SDK has for it. The `parts` of the AI SDK and of Gemini win over
+-- a text that repeats them.
+create or replace function turnlog.content_of_message(message jsonb) returns jsonb
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select case when jsonb_typeof(message -> 'parts') = 'array' then message -> 'parts'
+                else coalesce(message -> 'content', message -> 'value', message -> 'text') end
 $$;
 
 
@@ -419,13 +602,14 @@ as $$
         when 'string' then left(content #>> '{}', length)
         when 'array' then (
             select left(m.text, length)
-              from jsonb_array_elements(content) with ordinality as e (message, n)
+              from (select turnlog.content_of_message(m.value) as said, m.n
+                      from jsonb_array_elements(content) with ordinality as m (value, n) offset 0) as e
              cross join lateral (
-                   select case jsonb_typeof(e.message -> 'content')
-                       when 'string' then e.message ->> 'content'
+                   select case jsonb_typeof(e.said)
+                       when 'string' then e.said #>> '{}'
                        when 'array' then (
                            select string_agg(p.part ->> 'text', ' ' order by p.n)
-                             from jsonb_array_elements(e.message -> 'content') with ordinality as p (part, n)
+                             from jsonb_array_elements(e.said) with ordinality as p (part, n)
                             where jsonb_typeof(p.part -> 'text') = 'string')
                    end) as m (text)
              where m.text <> ''
@@ -439,7 +623,8 @@ $$;
 -- The fill rule: compares an incoming record with the stored one. Returns `fills`, the fields that are empty in the
 -- stored record with their new values (null if there are none), and `conflicts`, the names of fields that contradict
 -- it. Tags and metadata gain entries: a new tag or metadata key fills; a metadata key with another value is a conflict,
--- named 'metadata.KEY'.
+-- named 'metadata.KEY'. Keys that would make it more than 1,000 are a conflict, named 'metadata': each fill compares and
+-- writes all of them again. Of two chosen_at the later one is kept.
 create or replace function turnlog.fill_rule(stored jsonb, incoming jsonb, out fills jsonb, out conflicts text[])
 language plpgsql immutable
 set search_path = ''
@@ -456,12 +641,18 @@ begin
             continue;
         elsif stored_value is null then
             merged := value;
+        elsif field = 'chosen_at' then -- in files of different times, the last choice counts
+            merged := to_jsonb(greatest((value #>> '{}')::timestamptz, (stored_value #>> '{}')::timestamptz));
         elsif field = 'tags' then
             merged := stored_value || coalesce(
                 (select jsonb_agg(t.tag order by t.n)
                    from jsonb_array_elements(value) with ordinality as t (tag, n) where not stored_value @> t.tag), '[]');
         elsif field = 'metadata' then
             merged := value || stored_value;
+            if merged <> stored_value and (select count(*) from jsonb_object_keys(merged)) > 1000 then
+                merged := stored_value;
+                conflicts := conflicts || field;
+            end if;
             conflicts := conflicts || array(
                 select 'metadata.' || m.key from jsonb_each(value) as m where stored_value -> m.key <> m.value order by m.key);
         else
@@ -595,6 +786,17 @@ end
 $$;
 
 
+-- schemas/rules/history_id.sql
+-- Returns the id of a history by its messages as text, separated by ', ': so the text of a history is the beginning of
+-- the texts of those that go on from it.
+create or replace function turnlog.history_id(messages bytea) returns uuid
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select encode(substr(sha256(messages), 1, 16), 'hex')::uuid
+$$;
+
+
 -- schemas/rules/interaction_rule.sql
 -- The rule for interactions: compares an incoming record with the stored one, both as jsonb without ids. Most fields are
 -- facts: see turnlog.fill_rule. The answer's fields (response, error, finish reason, end, latency, output tokens, cost)
@@ -608,15 +810,19 @@ $$;
 --   said last is shown. What is known of the call (model, provider, input tokens) gives way to what a record says that
 --   is no attempt, and the interaction began with the first.
 --
+-- With `on_conflict` 'revise' another rule holds: see turnlog.revision_rule.
+--
 -- Takes `said_at`, when the incoming record was said. Returns `fills`: fields with their new values, null if nothing
--- changes; `filled`: those that the receipt names; `conflicts`: names of contradicting fields, null if there are none; `is_older`: the stored record is further;
--- `lost`: [{facts, said_at}], what isn't shown any more, or never is, and isn't contained in what is.
+-- changes; `filled`: those that the receipt names; `conflicts`: names of contradicting fields, null if there are none;
+-- `is_older`: the stored record is further; `lost`: [{facts, said_at}], what isn't shown any more, or never is, and isn't
+-- contained in what is; `revised`: the fields in which a revision contradicts, null without one.
 --
 -- In which order records arrive doesn't matter. That takes to know how far the record was that a field comes from:
 -- `ranks` has, by field, [status, length of the response, when it was said], where that isn't the row's own.
 create or replace function turnlog.interaction_rule(
     stored jsonb, incoming jsonb, on_conflict text, said_at timestamptz,
-    out fills jsonb, out filled text[], out conflicts text[], out is_older boolean, out lost jsonb)
+    out fills jsonb, out filled text[], out conflicts text[], out is_older boolean, out lost jsonb,
+    out revised text[])
 language plpgsql immutable
 set search_path = ''
 set timezone = 'UTC'
@@ -669,9 +875,17 @@ declare
     changed jsonb;
     contradicting text[];
 begin
+    if on_conflict = 'revise' then
+        select r.* into fills, filled, conflicts, is_older, lost, revised
+          from turnlog.revision_rule(stored, incoming, said_at) as r;
+        return;
+    end if;
     is_older := false;
     if stored ->> 'erased_at' is not null then
         conflicts := '{erased_at}';
+        return;
+    elsif turnlog.is_expired(stored, incoming) then
+        conflicts := '{text_expired_at}';
         return;
     end if;
     fills := '{}';
@@ -687,11 +901,18 @@ begin
             comparison := 1;
         elsif stored_value = value then
             comparison := null;
-        elsif field in ('tags', 'metadata') then
+        elsif field in ('tags', 'metadata', 'chosen_at') then
             select f.fills, coalesce(f.conflicts, '{}') into changed, contradicting
               from turnlog.fill_rule(jsonb_build_object(field, stored_value), jsonb_build_object(field, value)) as f;
             fills := fills || coalesce(changed, '{}');
             conflicts := conflicts || contradicting;
+            continue;
+        elsif field = 'context' then
+            if turnlog.says_more(value, stored_value) then
+                fills := fills || jsonb_build_object(field, value);
+            else
+                is_older := true;
+            end if;
             continue;
         else
             comparison := 0;
@@ -787,7 +1008,7 @@ begin
                                          (ranks #>> '{response,0}')::integer, row_status) = new_status
                            then case when fills ? 'response' then own_length
                                      else length(turnlog.as_messages(stored -> 'response')::text) end end;
-        select nullif(jsonb_object_agg(r.field, r.rank), '{}')
+        select nullif(coalesce(jsonb_object_agg(r.field, r.rank), '{}') || (ranks - (of_answer || of_call)), '{}')
           into new_ranks
           from (select f.field, coalesce(new_ranks -> f.field, ranks -> f.field, jsonb_build_array(
                            case when f.field = any (of_call) and row_status <> all (attempts) then 3 else row_status end,
@@ -824,16 +1045,30 @@ $$;
 
 -- schemas/rules/is_contained.sql
 -- Whether facts that aren't shown of an interaction, field -> value, are all part of others: equal, or an earlier state
--- of a response.
+-- of a response. When it was said is no part of it: a revision has its own time.
 create or replace function turnlog.is_contained(facts jsonb, others jsonb) returns boolean
 language sql immutable parallel safe
 set search_path = ''
 as $$
     select not exists (
-        select from jsonb_each(facts - 'status'::text) as f
+        select from jsonb_each(facts - '{status,completed_at}'::text[]) as f
          where (f.value = others -> f.key
                 or f.key = 'response' and turnlog.grows(turnlog.as_messages(f.value),
                                                         turnlog.as_messages(others -> f.key))) is not true)
+$$;
+
+
+-- schemas/rules/is_expired.sql
+-- Whether a record has a text for an interaction whose texts expired: it can't be compared any more, and doesn't come back.
+-- Numbers still fill.
+create or replace function turnlog.is_expired(stored jsonb, incoming jsonb) returns boolean
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select stored ->> 'text_expired_at' is not null and exists (
+        select from jsonb_each(incoming) as t (field, value)
+         where t.field in ('prompt', 'context', 'response', 'error') and t.value not in ('null', '[]')
+           and (t.field <> 'error' or t.value <> '""') and t.value is distinct from stored -> t.field)
 $$;
 
 
@@ -877,6 +1112,36 @@ as $$
 $$;
 
 
+-- schemas/rules/lock_merges.sql
+-- Waits for a merge of users that begins now, and keeps others from beginning until the transaction ends. So a write
+-- that read turnlog.ai_user_merges commits before the merge looks for what the guest has. `to_merge`: begin one, which
+-- waits for all writes of the project. It comes before any lock of a row, so it can't deadlock.
+create or replace function turnlog.lock_merges(in_project text, to_merge boolean default false) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    place constant bigint := hashtextextended('turnlog.ai_user_merges' || chr(10) || in_project, 0);
+begin
+    if to_merge then
+        perform pg_advisory_xact_lock(place);
+    else
+        perform pg_advisory_xact_lock_shared(place);
+    end if;
+end
+$$;
+
+
+-- schemas/rules/message_bytes.sql
+-- Returns a list of messages as the text that turnlog.history_id takes, in UTF-8.
+create or replace function turnlog.message_bytes(messages jsonb) returns bytea
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select substr(t.bytes, 2, octet_length(t.bytes) - 2) from (select convert_to(messages::text, 'UTF8') as bytes) as t
+$$;
+
+
 -- schemas/rules/plain_text.sql
 -- Returns the text of a prompt or a response. Of a list of messages: the texts of all messages, and the names and
 -- arguments of the tools that they call, one per line.
@@ -891,18 +1156,19 @@ begin
     return (
         select string_agg(case jsonb_typeof(part.value) when 'string' then part.value #>> '{}' else part.value::text end,
                           E'\n' order by message.n, part.kind, part.n)
-          from jsonb_array_elements(content) with ordinality as message (value, n)
+          from (select e.value, e.n, turnlog.content_of_message(e.value) as content
+                  from jsonb_array_elements(content) with ordinality as e (value, n) offset 0) as message
          cross join lateral (
-               select 1 as kind, content.value, content.n
-                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as content (value, n)
+               select 1 as kind, message.content as value, 1 as n
+                where jsonb_typeof(message.content) = 'string'
                union all
-               select 2, content.value, content.n
-                 from jsonb_path_query(message.value, 'lax $.content[*].text ? (@.type() == "string")')
-                      with ordinality as content (value, n)
+               select 2, part.value, part.n
+                 from jsonb_path_query(message.content, 'lax $[*].text ? (@.type() == "string")')
+                      with ordinality as part (value, n)
                union all
-               select 3, content.value, content.n
-                 from jsonb_path_query(message.value, 'lax $.content[*].content ? (@.type() == "string")')
-                      with ordinality as content (value, n)
+               select 3, part.value, part.n
+                 from jsonb_path_query(message.content, 'lax $[*].content ? (@.type() == "string")')
+                      with ordinality as part (value, n)
                union all
                select 4, called.value, called.n
                  from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.name') with ordinality as called (value, n)
@@ -911,6 +1177,244 @@ begin
                  from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.arguments')
                       with ordinality as called (value, n)) as part);
 end
+$$;
+
+
+-- schemas/rules/record_rank.sql
+-- Returns what the values of an interaction's record are compared by: how far its status is, the length of its response,
+-- and when it was said. A record that has nothing but facts of the finished answer speaks of a completed one. `ranks`: of
+-- a stored record, see turnlog.interaction_rule; the length of a response that came with an earlier status is null.
+create or replace function turnlog.record_rank(
+    record jsonb, ranks jsonb, out status integer, out length integer, out said_at timestamptz)
+language plpgsql immutable
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    response constant jsonb := nullif(record -> 'response', 'null');
+begin
+    status := case when response is null and nullif(record -> 'prompt', 'null') is null
+                        and coalesce(record ->> 'status', record ->> 'error') is null
+                   then 3
+                   else turnlog.status_rank(record ->> 'status', record ->> 'error', response is not null) end;
+    length := case when coalesce((ranks #>> '{response,0}')::integer, status) = status
+                   then length(turnlog.as_messages(response)::text) end;
+    said_at := coalesce(record ->> 'completed_at', record ->> 'started_at', record ->> 'created_at');
+end
+$$;
+
+
+-- schemas/rules/revision_rule.sql
+-- The rule for a record that is sent with `on_conflict` 'revise'. It takes the place of turnlog.interaction_rule, and has
+-- its arguments and results. Of the content (see turnlog.statement) nothing contradicts:
+--
+-- - Field by field, the value said last is shown; of the same time the one of the longer response, then the greater text.
+--   As always, a further status has its say over the answer, and what is known of the call gives way to a record that is
+--   no attempt.
+-- - What isn't shown any more, or never is, becomes a revision, unless what is shown contains it: the whole statement, so
+--   that a revision tells which answer went with which question.
+-- - Whose it is and where it stands (key, participant, turn, what it follows) contradicts as always. It began with what
+--   began first, so it keeps its place. So does metadata that would have more than 1,000 keys.
+--
+-- Each field has the greatest of its values, so the order in which records arrive doesn't matter if all say when they
+-- were said. `ranks` has [status, length of the response, time] of the record that a value came with, where these aren't
+-- the row's own. A record without a time whose answer is an earlier state of the stored one was said before it.
+create or replace function turnlog.revision_rule(
+    stored jsonb, incoming jsonb, said_at timestamptz,
+    out fills jsonb, out filled text[], out conflicts text[], out is_older boolean, out lost jsonb, out revised text[])
+language plpgsql immutable
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    of_answer constant text[] :=
+        '{response,error,finish_reason,completed_at,latency_ms,time_to_first_token_ms,output_tokens,reasoning_tokens,cost_usd}';
+    of_call constant text[] := '{model,provider,input_tokens,cached_input_tokens,cache_write_tokens}';
+    names constant text[] := '{pending,abandoned,failed,completed}';
+    attempts constant integer[] := '{1,2}';
+    ranks constant jsonb := coalesce(nullif(stored -> 'ranks', 'null'), '{}');
+    was constant record := turnlog.record_rank(stored, ranks);
+    own constant record := turnlog.record_rank(incoming, '{}');
+    stored_statement constant jsonb := turnlog.statement(stored);
+    own_statement constant jsonb := turnlog.statement(incoming);
+    is_earlier_state constant boolean := coalesce(incoming ->> 'completed_at', incoming ->> 'started_at') is null
+        and own_statement -> 'response' <> stored_statement -> 'response'
+        and turnlog.grows(turnlog.as_messages(own_statement -> 'response'),
+                          turnlog.as_messages(stored_statement -> 'response'));
+    content jsonb;          -- the fields of the content that change
+    new_ranks jsonb;        -- field -> [status, length, time], of every field of the content
+    displaced text[];
+    displaced_at timestamptz;
+    outranked text[];
+    changed jsonb;          -- the row afterwards
+    is_now record;
+    stored_status integer;
+    new_status integer;
+    status_name text;
+begin
+    is_older := false;
+    if stored is null or incoming is null then
+        return;
+    elsif stored ->> 'erased_at' is not null then
+        conflicts := '{erased_at}';
+        return;
+    elsif turnlog.is_expired(stored, incoming) then
+        conflicts := '{text_expired_at}';
+        return;
+    end if;
+    select r.fills, r.conflicts into fills, conflicts
+      from turnlog.fill_rule(stored, (
+          select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(incoming) as e
+           where e.key = any ('{key,participant,reply_to,alternative_to,turn,tags,chosen_at}'))) as r;
+    if conflicts is not null then
+        fills := null;
+        return;
+    end if;
+
+    with fields as (
+        select f.field, stored_statement -> f.field as stored, own_statement -> f.field as own, ranks -> f.field as rank,
+               f.field = any (of_answer) as is_of_answer
+          from jsonb_object_keys(stored_statement || own_statement) as f (field)
+    ), ranked as (
+        select f.*,
+               coalesce((f.rank ->> 0)::integer, was.status) as was_status,
+               case when f.is_of_answer and f.rank is not null then (f.rank ->> 1)::integer
+                    when f.is_of_answer then was.length end as was_length,
+               coalesce((f.rank ->> 2)::timestamptz, was.said_at) as was_said_at,
+               case when f.is_of_answer then own.length end as own_length,
+               case when f.is_of_answer and is_earlier_state then least(said_at, was.said_at) else said_at end as own_said_at
+          from fields as f
+    ), compared as (
+        select r.*, s.was_status as by_status, s.own_status,
+               case when r.own is null then false
+                    when r.stored is null then true
+                    else (s.own_status, r.own_said_at, coalesce(r.own_length, -1), r.own::text collate "C")
+                       > (s.was_status, r.was_said_at, coalesce(r.was_length, -1), r.stored::text collate "C") end as is_greater
+          from ranked as r
+         cross join lateral (
+               -- what goes with no answer has no status; what is known of the call has those of attempts
+               select case when r.is_of_answer or r.field = any (of_call) and r.was_status = any (attempts)
+                           then r.was_status else 3 end as was_status,
+                      case when r.is_of_answer or r.field = any (of_call) and own.status = any (attempts)
+                           then own.status else 3 end as own_status) as s
+    )
+    select coalesce(jsonb_object_agg(c.field, c.own) filter (where c.is_greater and c.own is distinct from c.stored), '{}'),
+           jsonb_object_agg(c.field, case when c.is_greater
+               then jsonb_build_array(c.own_status, c.own_length, c.own_said_at)
+               else jsonb_build_array(c.by_status, c.was_length, c.was_said_at) end),
+           coalesce(array_agg(c.field order by c.field)
+                    filter (where c.is_greater and c.own <> c.stored), '{}'),
+           max(c.was_said_at) filter (where c.is_greater and c.own <> c.stored),
+           coalesce(array_agg(c.field order by c.field)
+                    filter (where not c.is_greater and c.own <> c.stored), '{}')
+      into content, new_ranks, displaced, displaced_at, outranked
+      from compared as c;
+
+    fills := coalesce(fills, '{}')
+        || (select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(content) as c
+             where c.key not like 'metadata.%');
+    if content::text like '%"metadata.%' then
+        fills := fills || jsonb_build_object('metadata', coalesce(nullif(stored -> 'metadata', 'null'), '{}')
+            || (select coalesce(jsonb_object_agg(substr(c.key, 10), c.value), '{}') from jsonb_each(content) as c
+                 where c.key like 'metadata.%'));
+        if (select count(*) from jsonb_object_keys(fills -> 'metadata')) > 1000 then -- see turnlog.fill_rule
+            fills := null;
+            conflicts := '{metadata}';
+            return;
+        end if;
+    end if;
+    if (incoming ->> 'started_at')::timestamptz < coalesce((stored ->> 'started_at')::timestamptz, 'infinity') then
+        fills := fills || jsonb_build_object('started_at', incoming -> 'started_at');
+    end if;
+    if turnlog.says_more(incoming -> 'context', stored -> 'context') then
+        fills := fills || jsonb_build_object('context', incoming -> 'context');
+    end if;
+
+    stored_status := turnlog.status_rank(stored ->> 'status', stored ->> 'error', stored_statement ? 'response');
+    new_status := case when own_statement ? 'response' or coalesce(incoming ->> 'status', nullif(incoming ->> 'error', '')) is not null
+                       then greatest(stored_status, own.status) else stored_status end;
+    is_older := outranked <> '{}' or incoming ->> 'status' is not null and own.status < stored_status;
+    changed := stored || fills;
+    status_name := case when new_status <> turnlog.status_rank(null, changed ->> 'error', turnlog.statement(changed) ? 'response')
+                        then names[new_status + 1] end;
+    if status_name is distinct from stored ->> 'status' then
+        fills := fills || jsonb_build_object('status', status_name);
+        changed := changed || jsonb_build_object('status', status_name);
+    end if;
+    filled := array(select f from jsonb_object_keys(fills) as f
+                     where case f when 'status' then new_status <> stored_status
+                                  when 'metadata' then exists (select from jsonb_object_keys(content) as c
+                                                                where c like 'metadata.%' and c <> all (displaced))
+                                  else true end
+                     order by f);
+
+    -- ranks that are those of the row itself are left out
+    is_now := turnlog.record_rank(changed, new_ranks);
+    select coalesce(jsonb_object_agg(r.key, r.value), '{}')
+      into new_ranks
+      from jsonb_each(new_ranks) as r
+     where (r.value ->> 2)::timestamptz is distinct from is_now.said_at
+        or (r.value ->> 0)::integer = any (attempts)
+        or r.key = any (of_answer) and ((r.value ->> 0)::integer <> is_now.status
+                                        or (r.value ->> 1)::integer is distinct from is_now.length)
+        or r.key = any (of_call) and (r.value ->> 0)::integer
+           <> case when is_now.status = any (attempts) then is_now.status else 3 end;
+    new_ranks := nullif(new_ranks || case when ranks ? 'started_at'
+                                          then jsonb_build_object('started_at', ranks -> 'started_at') else '{}' end, '{}');
+    if new_ranks is distinct from nullif(stored -> 'ranks', 'null') then
+        fills := fills || jsonb_build_object('ranks', new_ranks);
+    end if;
+    fills := nullif(fills, '{}');
+
+    lost := '[]';
+    if displaced <> '{}' and not turnlog.is_contained(stored_statement, turnlog.statement(changed)) then
+        lost := lost || jsonb_build_object(
+            'facts', stored_statement || jsonb_build_object('status', names[coalesce((ranks #>> case
+                when stored_statement ? 'response' then '{response,0}'::text[] else '{error,0}' end)::integer, was.status) + 1]),
+            'said_at', displaced_at);
+        revised := displaced;
+    end if;
+    if outranked <> '{}' and not turnlog.is_contained(own_statement, turnlog.statement(changed)) then
+        lost := lost || jsonb_build_object(
+            'facts', own_statement || jsonb_build_object('status', names[own.status + 1]), 'said_at', said_at);
+        revised := revised || outranked;
+    end if;
+    lost := nullif(lost, '[]');
+end
+$$;
+
+
+-- schemas/rules/revisions_fit.sql
+-- Whether an interaction may keep what isn't shown of it ([{facts, said_at}]): it has room below 100 revisions, or one of
+-- them already is, or becomes, what is to be kept.
+create or replace function turnlog.revisions_fit(stored jsonb, lost jsonb) returns boolean
+language sql stable
+set search_path = ''
+as $$
+    with kept as materialized (
+        select r.facts
+          from turnlog.ai_revisions as r
+         where r.project = stored ->> 'project' and r.session_id = (stored ->> 'session_id')::uuid
+           and r.interaction_id = (stored ->> 'id')::uuid
+    )
+    select (select count(*) from kept) + jsonb_array_length(lost) <= 100
+        or not exists (
+               select from jsonb_array_elements(lost) as l
+                where not exists (select from kept as k
+                                   where turnlog.is_contained(l -> 'facts', k.facts)
+                                      or turnlog.is_contained(k.facts, l -> 'facts')))
+$$;
+
+
+-- schemas/rules/says_more.sql
+-- Whether a context says more than another one of the same interaction: it has more messages, or of as many the greater
+-- text. A client may send less of the same history with a later call.
+create or replace function turnlog.says_more(context jsonb, other jsonb) returns boolean
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select coalesce(context, 'null') <> 'null' and (coalesce(other, 'null') = 'null'
+        or (jsonb_array_length(context), context::text collate "C") > (jsonb_array_length(other), other::text collate "C"))
 $$;
 
 
@@ -952,9 +1456,11 @@ begin
                 'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
                 'status', s.status, 'implicit', s.implicit,
                 'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
-                'started_at', s.started_at, 'ended_at', s.ended_at,
+                'started_at', s.started_at, 'earliest_turn_at', s.earliest_turn_at, 'ended_at', s.ended_at,
                 'created_at', s.created_at, 'erased_at', s.erased_at,
-                'owner', coalesce(s.claim, 'user:' || s.user_id),
+                'text_expired_at', s.text_expired_at,
+                'owner', case when 'user_id' = any (s.edited) then coalesce('user:' || s.user_id, s.claim)
+                              else coalesce(s.claim, 'user:' || s.user_id) end,
                 'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
                 'last_activity_at', i.last_activity_at
             ) order by wanted.n), '[]')
@@ -972,6 +1478,27 @@ end
 $$;
 
 
+-- schemas/rules/statement.sql
+-- Returns what an interaction's record says of its content, field -> value, with a field 'metadata.KEY' for each key of its
+-- metadata: what another record may say otherwise, and what a revision keeps. Whose the interaction is, when it began
+-- and where it stands aren't content.
+create or replace function turnlog.statement(record jsonb) returns jsonb
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(f.field, f.value), '{}')
+      from (select e.key as field, e.value
+              from jsonb_each(record) as e
+             where e.value not in ('null', '[]', '{}') and not (e.key = 'error' and e.value = '""')
+               and e.key in ('prompt', 'response', 'error', 'finish_reason', 'completed_at', 'latency_ms',
+                             'time_to_first_token_ms', 'output_tokens', 'reasoning_tokens', 'cost_usd', 'model', 'provider',
+                             'input_tokens', 'cached_input_tokens', 'cache_write_tokens')
+            union all
+            select 'metadata.' || m.key, m.value
+              from jsonb_each(coalesce(nullif(record -> 'metadata', 'null'), '{}')) as m) as f
+$$;
+
+
 -- schemas/rules/status_rank.sql
 -- Returns how far an interaction is by its status (pending 0, abandoned 1, failed 2, completed 3), which is derived
 -- from its error and response where nobody sent one.
@@ -984,6 +1511,27 @@ as $$
 $$;
 
 
+-- schemas/rules/time_said.sql
+-- Returns when a record about a stored interaction was said: as it states; else, if what it says otherwise than the
+-- stored one is a kept revision, when that was said, since then it is a retry; else when it was received.
+create or replace function turnlog.time_said(stored jsonb, incoming jsonb, received_at timestamptz)
+returns timestamptz
+language sql stable
+set search_path = ''
+as $$
+    select coalesce(
+        (incoming ->> 'completed_at')::timestamptz, (incoming ->> 'started_at')::timestamptz,
+        (select max(r.said_at)
+           from turnlog.ai_revisions as r
+          where r.project = stored ->> 'project' and r.session_id = (stored ->> 'session_id')::uuid
+           and r.interaction_id = (stored ->> 'id')::uuid
+            and turnlog.is_contained(
+                (select jsonb_object_agg(s.key, s.value) from jsonb_each(turnlog.statement(incoming)) as s
+                  where s.value is distinct from turnlog.statement(stored) -> s.key), r.facts)),
+        received_at)
+$$;
+
+
 -- schemas/rules/user_hash.sql
 -- Hashes the name of an erased user, which is all that stays of it. Without the project's secret nobody can guess it.
 create or replace function turnlog.user_hash(secret bytea, of_user text) returns bytea
@@ -991,6 +1539,105 @@ language sql immutable
 set search_path = ''
 as $$
     select sha256(secret || convert_to('user' || chr(10) || of_user, 'UTF8'))
+$$;
+
+
+-- schemas/write/add_history.sql
+-- Stores messages, those from `start` to before `finish` of a list, as the history `new_id`, unless the session has it.
+-- They go on from the history `base`. Without one they are whole, and those of the longest stored history by which they
+-- begin are left out. The longest are looked for first, since a call usually adds an answer and a question to what the one
+-- before it sent. That takes `beginning`, the bytes from `start` to the end of the list. `with_answer`: the last message is
+-- an answer, and the history before it isn't stored.
+create or replace function turnlog.add_history(
+    in_project text, in_session uuid, new_id uuid, messages jsonb, start integer, finish integer,
+    beginning bytea default null, base uuid default null, with_answer boolean default false)
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    -- how many messages are looked for as new: many of a short history, a few of one with large ones
+    most_new constant integer := greatest(8, 4000000 / greatest(1, octet_length(beginning)));
+    known record;
+    added jsonb;
+begin
+    if exists (select from turnlog.ai_messages as m
+                where m.project = in_project and m.session_id = in_session and m.id = new_id) then
+        return;
+    end if;
+    if beginning is not null then
+        for n in reverse jsonb_array_length(messages) - 1 .. greatest(start + 1, finish - most_new) loop
+            beginning := substr(beginning, 1, octet_length(beginning)
+                                              - octet_length(turnlog.message_bytes(jsonb_build_array(messages -> n))) - 2);
+            continue when n >= finish or with_answer and n = finish - 1;
+            select m.id into base
+              from turnlog.ai_messages as m
+             where m.project = in_project and m.session_id = in_session and m.id = turnlog.history_id(beginning);
+            if found then
+                start := n;
+                exit;
+            end if;
+        end loop;
+    end if;
+    select m.count, m.bytes into known
+      from turnlog.ai_messages as m
+     where m.project = in_project and m.session_id = in_session and m.id = base;
+    added := case when start = 0 and finish = jsonb_array_length(messages) then messages
+        else jsonb_path_query_array(
+            messages, '$[$start to $last]', jsonb_build_object('start', start, 'last', finish - 1)) end;
+    insert into turnlog.ai_messages (project, session_id, id, after, count, bytes, messages)
+    values (in_project, in_session, new_id, base, coalesce(known.count, 0) + finish - start,
+            coalesce(known.bytes, 0) + octet_length(added::text), added);
+end
+$$;
+
+
+-- schemas/write/add_messages.sql
+-- Stores those messages of an interaction that its session doesn't have. Takes what turnlog.by_content returned. The
+-- caller holds the session's lock.
+-- A response of one message shares a row with its prompt, if that has none: then only the history that the response ends
+-- is stored, and the prompt's is all of it but its last message.
+create or replace function turnlog.add_messages(
+    in_project text, facts jsonb, messages jsonb, first integer, last integer, bytes bytea, answer jsonb)
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    of_session constant uuid := facts ->> 'session_id';
+    context_end constant uuid := facts ->> 'context_end';
+    prompt_end constant uuid := facts ->> 'prompt_end';
+    response_end constant uuid := facts ->> 'response_end';
+    -- where messages begin that go on from `base`
+    start constant integer := case when last is null then 0 when context_end is null then first
+                                   else jsonb_array_length(messages) - last end;
+    base constant uuid := case when last is not null then context_end end;
+    has_prompt constant boolean := exists (
+        select from turnlog.ai_messages as m
+         where m.project = in_project and m.session_id = of_session and m.id = prompt_end);
+begin
+    if first > 0 then
+        perform turnlog.add_history(in_project, of_session, (facts ->> 'instructions')::uuid, messages, 0, first);
+    end if;
+    if context_end is not null and last is not null then
+        perform turnlog.add_history(
+            in_project, of_session, context_end, messages, first, jsonb_array_length(messages) - last, bytes);
+    end if;
+    if not has_prompt and jsonb_array_length(answer) = 1 then
+        perform turnlog.add_history(
+            in_project, of_session, response_end, messages || answer, start, jsonb_array_length(messages) + 1,
+            case when base is null then bytes || ', '::bytea || turnlog.message_bytes(answer) end, base, true);
+        return;
+    end if;
+    if not has_prompt and prompt_end is not null then
+        perform turnlog.add_history(in_project, of_session, prompt_end, messages, start, jsonb_array_length(messages),
+                                    case when base is null then bytes end, base);
+    end if;
+    if answer is not null then
+        perform turnlog.add_history(
+            in_project, of_session, response_end, answer, 0, jsonb_array_length(answer), base => prompt_end);
+    end if;
+end
 $$;
 
 
@@ -1018,6 +1665,45 @@ begin
                                               + (select count(*) from jsonb_object_keys(of_refused))) as n) as place));
     end loop;
     return receipts;
+end
+$$;
+
+
+-- schemas/write/as_sent.sql
+-- Returns a stored interaction, a row as jsonb, as it is compared with facts that came for it: prompt, context and response
+-- are as they were sent, where the facts have them, and with `whole` all of them. `stored_facts`: the facts as
+-- turnlog.by_content returns them. A history of the same id is the same, also where a message of it was erased.
+create or replace function turnlog.as_sent(stored jsonb, facts jsonb, stored_facts jsonb, whole boolean) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    in_project constant text := stored ->> 'project';
+    of_session constant uuid := stored ->> 'session_id';
+    instructions constant uuid := stored ->> 'instructions';
+    context_end constant uuid := stored ->> 'context_end';
+    prompt_end constant uuid := stored ->> 'prompt_end';
+    response_end constant uuid := stored ->> 'response_end';
+    has_context constant boolean := stored -> 'context' <> 'null';
+    same_context constant boolean := (stored ->> 'context', instructions, context_end) is not distinct from (
+        stored_facts ->> 'context', (stored_facts ->> 'instructions')::uuid, (stored_facts ->> 'context_end')::uuid);
+begin
+    if prompt_end is null and not has_context then
+        return stored - '{instructions,context_end,prompt_end,response_end}'::text[];
+    end if;
+    return stored - '{instructions,context_end,prompt_end,response_end}'::text[] || jsonb_build_object(
+        'context', case
+            when facts -> 'context' is null or not has_context then stored -> 'context'
+            when same_context then facts -> 'context'
+            else turnlog.content(stored -> 'context', in_project, of_session, context_end, null, null, instructions) end,
+        'prompt', case
+            when facts -> 'prompt' is null and not whole then stored -> 'prompt'
+            when same_context and prompt_end = (stored_facts ->> 'prompt_end')::uuid
+                 and stored -> 'prompt' = stored_facts -> 'prompt' then facts -> 'prompt'
+            else turnlog.content(stored -> 'prompt', in_project, of_session, prompt_end, context_end, response_end,
+                                 case when not has_context then instructions end) end,
+        'response', turnlog.content(
+            stored -> 'response', in_project, of_session, response_end, prompt_end));
 end
 $$;
 
@@ -1075,6 +1761,79 @@ end
 $$;
 
 
+-- schemas/write/choose.sql
+-- Makes an interaction the chosen one of its alternatives, so that the current branch leads through it: see
+-- turnlog.branches. Only its last choice is kept, so what followed because of an earlier one says so from now on, by its
+-- reply_to. Takes {project, session_id, interaction_id, at: the time of the choice}. Returns {session: or null,
+-- chosen: whether there is such an interaction that isn't erased}.
+create or replace function turnlog.choose(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    found_session turnlog.ai_sessions;
+    latest timestamptz;
+    earlier timestamptz;
+begin
+    select s.* into found_session
+      from turnlog.ai_sessions as s
+     where s.project = in_project and s.id = of_session
+       for no key update;
+    if found_session.erased_at is null then
+        -- later than all that was said or chosen, also by clocks that are ahead of this one
+        select max(greatest(i.chosen_at, least(coalesce(i.started_at, i.created_at), i.created_at))) into latest
+          from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session;
+        select i.chosen_at into earlier
+          from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session and i.id = (request ->> 'interaction_id')::uuid
+           and i.erased_at is null;
+        if earlier is not null then
+            update turnlog.ai_interactions as i
+               set reply_to = t.follows
+              from (select b.id, b.at, b.follows, lag(b.id) over (order by b.turn, b.at, b.arrived, b.id) as before
+                      from turnlog.branches(in_project, of_session, null) as b) as t
+             where i.project = in_project and i.session_id = of_session and i.id = t.id
+               and i.reply_to is null and i.alternative_to is null and t.at >= earlier and t.follows <> t.before;
+        end if;
+        update turnlog.ai_interactions as i
+           set chosen_at = greatest((request ->> 'at')::timestamptz, latest + interval '1 microsecond')
+         where i.project = in_project and i.session_id = of_session and i.id = (request ->> 'interaction_id')::uuid
+           and i.erased_at is null;
+    end if;
+    return jsonb_build_object(
+        'session', case when found_session.id is not null then jsonb_build_object(
+            'session_id', found_session.id, 'key', found_session.key, 'erased_at', found_session.erased_at) end,
+        'chosen', found);
+end
+$$;
+
+
+-- schemas/write/date_sessions.sql
+-- Moves sessions to an earlier turn: `earliest_turn_at` of each becomes its time in `times`, unless it is earlier
+-- already. The earlier of two is the same in any order. The caller holds the sessions' locks.
+create or replace function turnlog.date_sessions(in_project text, ids uuid[], times timestamptz[]) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    one record;
+begin
+    -- one update each: a join would be planned by statistics, see turnlog.fill_stored
+    for one in select t.id, min(t.at) as at from unnest(ids, times) as t (id, at) group by t.id loop
+        update turnlog.ai_sessions as s
+           set earliest_turn_at = one.at
+         where s.project = in_project and s.id = one.id
+           and (s.earliest_turn_at is null or s.earliest_turn_at > one.at);
+    end loop;
+end
+$$;
+
+
 -- schemas/write/drop_rejected.sql
 -- Returns a batch without the rejected rows (kind -> position -> receipt), with the positions in `numbers_taken` and
 -- the count `unplanned` adjusted. Planned sessions come after all rows that can be rejected.
@@ -1121,24 +1880,33 @@ $$;
 
 -- schemas/write/edit.sql
 -- Replaces fields that people edit; null empties a field. Edited fields are listed in ai_sessions.edited, and later
--- writes neither fill nor contradict them.
--- Takes {project, session_id, changes: {title?, tags?, status?, scheduled_on?, metadata?}}. Returns the session, a
--- tombstone or null.
+-- writes neither fill nor contradict them. Another `user_id` hands the session over: it is that user's own from then on;
+-- a guest's name stands for the user that the guest was merged into.
+-- Takes {project, session_id, changes: {user_id?, title?, tags?, status?, scheduled_on?, metadata?}}. Returns the
+-- session, a tombstone or null.
 create or replace function turnlog.edit(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    changes constant jsonb := request -> 'changes';
+    in_project constant text := request ->> 'project';
+    changes jsonb := request -> 'changes';
 begin
+    if changes ->> 'user_id' is not null then
+        perform turnlog.lock_merges(in_project);
+        changes := changes || coalesce(
+            (select jsonb_build_object('user_id', m.into_user) from turnlog.ai_user_merges as m
+              where m.project = in_project and m.guest = changes ->> 'user_id'), '{}');
+    end if;
     update turnlog.ai_sessions as s
-       set (title, tags, status, scheduled_on, metadata) = (
-               select m.title, m.tags, coalesce(m.status, 'open'), m.scheduled_on, m.metadata from jsonb_populate_record(s, changes) as m),
+       set (user_id, title, tags, status, scheduled_on, metadata) = (
+               select m.user_id, m.title, m.tags, coalesce(m.status, 'open'), m.scheduled_on, m.metadata
+                 from jsonb_populate_record(s, changes) as m),
            edited = array(
                select f from unnest(s.edited) as f
                union
-               select f from jsonb_object_keys(changes) as f where f in ('title', 'tags', 'status', 'scheduled_on', 'metadata'))
-     where s.project = request ->> 'project' and s.id = (request ->> 'session_id')::uuid and s.erased_at is null;
+               select f from jsonb_object_keys(changes) as f where f in ('user_id', 'title', 'tags', 'status', 'scheduled_on', 'metadata'))
+     where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null;
     return turnlog.session(request);
 end
 $$;
@@ -1273,7 +2041,8 @@ $$;
 
 -- schemas/write/fill_stored.sql
 -- Fills stored interactions from the batch's rows at some positions, each of another interaction: see
--- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill'.
+-- turnlog.interaction_rule. A row that contradicts the stored one changes nothing, unless its `on_conflict` is 'fill' or
+-- 'revise', and there are fewer than 100 revisions.
 -- Returns position -> receipt.
 create or replace function turnlog.fill_stored(in_project text, rows jsonb, rejected jsonb, positions bigint[]) returns jsonb
 language plpgsql volatile
@@ -1281,68 +2050,70 @@ set search_path = ''
 as $$
 declare
     interactions constant jsonb := rows -> 'interactions';
+    stored turnlog.ai_interactions[]; -- parallel to `positions`; null: there is none
     receipts jsonb;
+    filled turnlog.ai_interactions[];
+    reindexed_sessions uuid[];
+    reindexed_ids uuid[];
 begin
+    -- one lookup by primary key each, and an upsert below: a join would be planned by statistics, and those of an empty
+    -- table make it read the whole project
+    select array_agg((select h from turnlog.ai_interactions as h
+                       where h.project = in_project and h.session_id = (i.facts ->> 'session_id')::uuid
+                         and h.id = (i.facts ->> 'id')::uuid) order by p.nth)
+      into stored
+      from unnest(positions) with ordinality as p (position, nth)
+     cross join lateral (select interactions -> (p.position - 1)::integer as facts offset 0) as i;
+
     with incoming as materialized (
-        -- one lookup by primary key each, and an upsert below: a join would be planned by statistics, and those of an
-        -- empty table make it read the whole project
-        select p.position, i.facts, (select h from turnlog.ai_interactions as h
-                                      where h.project = in_project and h.session_id = (i.facts ->> 'session_id')::uuid
-                                        and h.id = (i.facts ->> 'id')::uuid) as stored
-          from unnest(positions) as p (position)
-         cross join lateral (select interactions -> (p.position - 1)::integer as facts) as i
-        offset 0
+        select p.position, interactions -> (p.position - 1)::integer as facts, p.stored
+          from (select unnest(positions) as position, unnest(stored) as stored) as p
     ), compared as (
-        select s.position, s.facts, s.stored, s.facts ->> 'on_conflict' as on_conflict,
+        select s.position, s.facts, s.stored, s.stored_facts, s.facts ->> 'on_conflict' as on_conflict,
                coalesce((s.facts ->> 'created_at')::timestamptz, statement_timestamp()) as received_at,
                -- usually the call is a retry, which says no more about the answer than what is stored
-               (s.stored).erased_at is null and jsonb_populate_record(s.stored, s.facts - 'created_at') = s.stored
-               and (s.stored).ranks is null and s.facts ?| '{prompt,response,error,status}'
-               and turnlog.status_rank(s.facts ->> 'status', s.facts ->> 'error', s.facts ? 'response')
-                <= turnlog.status_rank((s.stored).status, (s.stored).error, (s.stored).response is not null) as is_same
-          from incoming as s
+               case when (s.stored).erased_at is not null then s.facts ? 'erased_at' -- a restored tombstone
+                    else jsonb_populate_record(s.stored, s.stored_facts - 'created_at') = s.stored
+                         and (s.stored).ranks is null and s.facts ?| '{prompt,response,error,status}'
+                         and turnlog.status_rank(s.facts ->> 'status', s.facts ->> 'error', s.facts ? 'response')
+                          <= turnlog.status_rank((s.stored).status, (s.stored).error, (s.stored).response is not null)
+                    end as is_same
+          from (select s.*, (turnlog.by_content(s.facts)).facts as stored_facts from incoming as s offset 0) as s
          where (s.stored).id is not null
            and not rejected ? (s.facts ->> 'session_id') -- a long session that is being erased still has some
         offset 0
     ), decided as materialized (
-        select c.position, c.stored, c.received_at, rule.is_older,
-               case when c.on_conflict is distinct from 'report' then rule.lost end as lost,
-               case when c.on_conflict = 'report' then null else rule.fills end as fills,
-               rule.filled, nullif(rule.conflicts || case when c.on_conflict = 'report' then rule.filled end, '{}') as differing
-          from compared as c
+        select c.position, c.stored, c.was, c.received_at, rule.is_older, rule.revised, c.on_conflict = 'revise' as revises,
+               case when c.on_conflict is distinct from 'report' and (c.stored).text_expired_at is null then rule.lost end as lost,
+               has.no_room,
+               case when c.on_conflict = 'report' or has.no_room then null else rule.fills end as fills,
+               rule.filled, nullif(rule.conflicts || case when c.on_conflict = 'report' then rule.filled
+                                                          when has.no_room then rule.revised end, '{}') as differing
+          from (select c.*, case when not c.is_same then turnlog.as_sent(
+                       to_jsonb(c.stored), c.facts, c.stored_facts, coalesce(c.on_conflict = 'revise', false)) end as was
+                  from compared as c offset 0) as c
          cross join lateral (
                select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, c.facts))
-                      - '{project,session_id,id,created_at,erased_at}'::text[] as facts) as i
+                      - '{project,session_id,id,created_at,erased_at,text_expired_at,instructions,context_end,prompt_end,response_end}'::text[]
+                      as facts) as i
          cross join lateral turnlog.interaction_rule(
-               case when not c.is_same then to_jsonb(c.stored) end, case when not c.is_same then i.facts end, c.on_conflict,
-               coalesce((i.facts ->> 'completed_at')::timestamptz, (i.facts ->> 'started_at')::timestamptz,
-                        c.received_at)) as rule
+               c.was, case when not c.is_same then i.facts end, c.on_conflict,
+               case when c.on_conflict = 'revise' and not c.is_same then turnlog.time_said(c.was, i.facts, c.received_at)
+                    else coalesce((i.facts ->> 'completed_at')::timestamptz, (i.facts ->> 'started_at')::timestamptz,
+                                  c.received_at) end) as rule
+         cross join lateral (
+               select rule.revised is not null and not turnlog.revisions_fit(c.was, rule.lost) as no_room) as has
     ), kept as materialized (
-        select j.position, turnlog.keep_revisions(in_project, (j.stored).session_id, (j.stored).id, j.lost, j.received_at) as revisions
+        select j.position, turnlog.keep_revisions(
+                   in_project, (j.stored).session_id, (j.stored).id, j.lost,
+                   case when j.revises then j.was || coalesce(j.fills, '{}') end, j.received_at) as revisions
           from decided as j
-         where j.lost is not null and (j.fills is not null or j.differing is null)
-    ), filled as (
-        insert into turnlog.ai_interactions as stored
-        select m.*
+         where (j.lost is not null or j.revises and j.fills is not null) and (j.fills is not null or j.differing is null)
+    ), changed as materialized (
+        select j.position, jsonb_populate_record(j.stored, turnlog.store_content(to_jsonb(j.stored), j.fills)) as row,
+               j.fills ?| '{prompt,response}' as is_reindexed
           from decided as j
-         cross join lateral jsonb_populate_record(j.stored, j.fills) as m
          where j.fills is not null
-            on conflict (project, session_id, id) do update
-           set (key, prompt, response, model, provider, status, error, finish_reason, started_at, completed_at, latency_ms,
-                time_to_first_token_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
-                cost_usd, participant, reply_to, alternative_to, chosen_at, turn, tags, metadata, ranks) = (
-                excluded.key, excluded.prompt, excluded.response, excluded.model, excluded.provider, excluded.status,
-                excluded.error, excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
-                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
-                excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
-                excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
-                excluded.turn, excluded.tags, excluded.metadata, excluded.ranks)
-    ), queued as (
-        insert into turnlog.ai_search_queue (project, session_id, ids)
-        select in_project, (j.stored).session_id, array_agg((j.stored).id)
-          from decided as j
-         where j.fills ?| '{prompt,response}'
-         group by (j.stored).session_id
     )
     select jsonb_object_agg(s.position, case
                when j.position is null and rejected ->> (s.facts ->> 'session_id') = 'erased'
@@ -1355,7 +2126,12 @@ begin
                         (s.facts ->> 'session_id')::uuid, s.facts ->> 'key')
                when j.differing is not null and j.fills is null
                    then jsonb_build_object('receipt', 'conflict', 'fields', j.differing)
+                        || case when j.no_room
+                                then jsonb_build_object('reason', 'It has 100 revisions, which is the most') else '{}' end
                else case
+                        when j.revised is not null and (k.revisions > 0 or j.filled <> '{}')
+                            then jsonb_build_object('receipt', 'revised', 'fields',
+                                 (select jsonb_agg(distinct f order by f) from unnest(j.revised || j.filled) as f))
                         when j.filled <> '{}'
                             then jsonb_build_object('receipt', 'filled', 'fields', j.filled)
                         when k.revisions > 0
@@ -1363,21 +2139,128 @@ begin
                         else '{"receipt": "duplicate"}' end
                     || case when j.differing is not null then jsonb_build_object('differs', j.differing) else '{}' end
                     || case when j.is_older then jsonb_build_object('reason', 'older') else '{}' end
-           end)
-      into receipts
+           end),
+           array_agg(c.row) filter (where c.position is not null),
+           array_agg((c.row).session_id) filter (where c.is_reindexed), array_agg((c.row).id) filter (where c.is_reindexed)
+      into receipts, filled, reindexed_sessions, reindexed_ids
       from incoming as s
       left join decided as j on j.position = s.position
-      left join kept as k on k.position = s.position;
+      left join kept as k on k.position = s.position
+      left join changed as c on c.position = s.position;
+
+    if filled is not null then
+        insert into turnlog.ai_interactions as stored
+        select f.* from unnest(filled) as f
+            on conflict (project, session_id, id) do update
+           set (key, prompt, response, context, instructions, context_end, prompt_end, response_end, model, provider, status, error,
+                finish_reason,
+                started_at, completed_at, latency_ms, time_to_first_token_ms, input_tokens, output_tokens,
+                cached_input_tokens, cache_write_tokens, reasoning_tokens, cost_usd, participant, reply_to,
+                alternative_to, chosen_at, turn, tags, metadata, ranks) = (
+                excluded.key, excluded.prompt, excluded.response, excluded.context, excluded.instructions,
+                excluded.context_end, excluded.prompt_end, excluded.response_end, excluded.model, excluded.provider, excluded.status, excluded.error,
+                excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
+                excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
+                excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
+                excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
+                excluded.turn, excluded.tags, excluded.metadata, excluded.ranks);
+        insert into turnlog.ai_search_queue (project, session_id, ids)
+        select in_project, r.session_id, array_agg(r.id)
+          from unnest(reindexed_sessions, reindexed_ids) as r (session_id, id)
+         group by r.session_id;
+    end if;
     return receipts;
+end
+$$;
+
+
+-- schemas/write/follow_merges.sql
+-- Returns a batch's rows with users in place of the guests that were merged into them: users of folders and sessions,
+-- participants, authors and claims. The caller has called turnlog.lock_merges.
+create or replace function turnlog.follow_merges(in_project text, rows jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    named text[];
+    merges jsonb;   -- guest -> user
+begin
+    if not exists (select from turnlog.ai_user_merges as m where m.project = in_project) then
+        return rows;
+    end if;
+    named := array(
+        select distinct case when n.path = '$.*[*].claim' then substr(n.value #>> '{}', 6) else n.value #>> '{}' end
+          from (select p.path, jsonb_path_query(rows, p.path::jsonpath) as value
+                  from unnest('{$.folders[*].user_id,$.sessions[*].user_id,$.participants[*].participant,'
+                              '$.interactions[*].participant,$.feedback[*].author,$.*[*].claim}'::text[]) as p (path)) as n
+         where n.path <> '$.*[*].claim' or n.value #>> '{}' like 'user:%');
+    select jsonb_object_agg(m.guest, m.into_user)
+      into merges
+      from turnlog.ai_user_merges as m
+     where m.project = in_project and m.guest = any (named);
+    if merges is null then
+        return rows;
+    end if;
+    return rows || (
+        select jsonb_object_agg(k.kind, (
+                   select coalesce(jsonb_agg(
+                              e.value
+                              || case when merges ? (e.value ->> k.field)
+                                      then jsonb_build_object(k.field, merges -> (e.value ->> k.field)) else '{}' end
+                              || case when e.value ->> 'claim' like 'user:%' and merges ? substr(e.value ->> 'claim', 6)
+                                      then jsonb_build_object('claim', 'user:' || (merges ->> substr(e.value ->> 'claim', 6)))
+                                      else '{}' end
+                              order by e.ordinality), '[]')
+                     from jsonb_array_elements(rows -> k.kind) with ordinality as e))
+          from (values ('folders', 'user_id'), ('sessions', 'user_id'), ('participants', 'participant'),
+                       ('interactions', 'participant'), ('feedback', 'author')) as k (kind, field)
+         where rows ? k.kind);
+end
+$$;
+
+
+-- schemas/write/insert_histories.sql
+-- Inserts the interactions of a batch that has lists of messages, those that aren't stored, with their messages: see
+-- turnlog.by_content. One at a time, so that a list is copied as rarely as may be: it can be a whole conversation.
+-- Returns those that it created; `at`: when each was said.
+create or replace function turnlog.insert_histories(
+    in_project text, interactions jsonb, rejected jsonb)
+returns table (session_id uuid, id uuid, key text, participant text, at timestamptz)
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    defaults constant turnlog.ai_interactions := jsonb_populate_record(null::turnlog.ai_interactions, jsonb_build_object(
+        'project', in_project, 'created_at', statement_timestamp()));
+    interaction jsonb;
+    stored record;
+begin
+    for interaction in select i.value from jsonb_array_elements(interactions) as i loop
+        continue when rejected ? (interaction ->> 'session_id');
+        stored := turnlog.by_content(interaction);
+        insert into turnlog.ai_interactions as created
+        select i.* from jsonb_populate_record(defaults, stored.facts) as i
+            on conflict do nothing
+        returning created.session_id, created.id, created.key, created.participant, least(created.started_at, created.created_at)
+             into session_id, id, key, participant, at;
+        if found then
+            if stored.messages is not null then
+                perform turnlog.add_messages(
+                    in_project, stored.facts, stored.messages, stored.first, stored.last, stored.bytes, stored.answer);
+            end if;
+            return next;
+        end if;
+    end loop;
 end
 $$;
 
 
 -- schemas/write/keep_revisions.sql
 -- Keeps what isn't shown of an interaction: [{facts, said_at}], as turnlog.interaction_rule returns it. What a kept
--- revision contains isn't kept again; one that goes on where a kept one ends replaces it. Returns how many are new.
+-- revision contains isn't kept again; one that goes on where kept ones end replaces them. `shown`: what is shown now, from
+-- which revisions are removed, or null. Returns how many are new.
 create or replace function turnlog.keep_revisions(
-    in_project text, in_session uuid, in_interaction uuid, lost jsonb, received_at timestamptz)
+    in_project text, in_session uuid, in_interaction uuid, lost jsonb, shown jsonb, received_at timestamptz)
 returns integer
 language plpgsql volatile
 set search_path = ''
@@ -1396,16 +2279,203 @@ begin
          limit 1;
         if not found then
             insert into turnlog.ai_revisions (project, session_id, interaction_id, facts, said_at, created_at)
-            values (in_project, in_session, in_interaction, one.facts, one.said_at, received_at);
+            values (in_project, in_session, in_interaction, one.facts, one.said_at, received_at)
+            returning * into kept;
             created := created + 1;
-        elsif not turnlog.is_contained(one.facts, kept.facts) then
+        elsif not turnlog.is_contained(one.facts, kept.facts) or turnlog.is_contained(kept.facts, one.facts) and one.said_at > kept.said_at then
+            created := created + (not turnlog.is_contained(one.facts, kept.facts))::integer;
             update turnlog.ai_revisions as r
                set facts = kept.facts || one.facts, said_at = greatest(kept.said_at, one.said_at)
-             where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction and r.id = kept.id;
-            created := created + 1;
+             where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction and r.id = kept.id
+            returning * into kept;
         end if;
+        delete from turnlog.ai_revisions as r
+         where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction
+           and r.id <> kept.id and turnlog.is_contained(r.facts, kept.facts);
     end loop;
+    delete from turnlog.ai_revisions as r
+     where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction
+       and turnlog.is_contained(r.facts, turnlog.statement(shown));
     return created;
+end
+$$;
+
+
+-- schemas/write/merge_user.sql
+-- Merges a guest into a user, up to `most` sessions, interactions or feedback per call; call it again while `left`. A
+-- call with `begin` stores that the guest is this user, so what arrives late for the guest follows: see
+-- turnlog.follow_merges. Each later call moves a part of what is stored: the guest's sessions; participations and
+-- interactions in any session; feedback, of which the latest counts where both gave some; folders. A user whom another
+-- user was merged into stays the end of the chain: whoever is merged into a guest follows that guest.
+-- Takes {project, user_id: the guest, into, most, begin?, dry_run?, after?, limit?}. Returns {merged_into: whom the guest
+-- belongs to, if that isn't `into`, else null; merged_at, sessions, participations, turns, feedback, folders: counts of
+-- this call, left, after}. `dry_run` counts, `limit` sessions with participations per call, in pages.
+create or replace function turnlog.merge_user(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_guest constant text := request ->> 'user_id';
+    most constant integer := request ->> 'most';
+    page_size constant integer := request ->> 'limit';
+    begins constant boolean := coalesce((request ->> 'begin')::boolean, false);
+    dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
+    counts jsonb := '{"sessions": 0, "participations": 0, "turns": 0, "feedback": 0, "folders": 0}';
+    merge turnlog.ai_user_merges;
+    target text := request ->> 'into';
+    ids uuid[];
+    rows jsonb;
+    affected bigint;
+    has_more boolean := true;
+begin
+    perform turnlog.lock_merges(in_project, to_merge => begins and not dry_run);
+    -- `into` may have been merged itself
+    target := coalesce((select m.into_user from turnlog.ai_user_merges as m
+                         where m.project = in_project and m.guest = target), target);
+    select m.* into merge from turnlog.ai_user_merges as m where m.project = in_project and m.guest = of_guest;
+    if target = of_guest then -- `into` was merged into the guest
+        return counts || jsonb_build_object('merged_into', of_guest, 'merged_at', null, 'left', false, 'after', null);
+    elsif merge.into_user <> target then
+        return counts || jsonb_build_object('merged_into', merge.into_user, 'merged_at', merge.merged_at, 'left', false,
+                                            'after', null);
+    end if;
+
+    if dry_run then
+        ids := array(
+            select p.session_id
+              from turnlog.ai_session_participants as p
+             where p.project = in_project and p.participant = of_guest
+               and (request ->> 'after' is null or p.session_id > (request ->> 'after')::uuid)
+             order by p.session_id
+             limit page_size);
+        counts := counts || jsonb_build_object(
+            'participations', cardinality(ids),
+            'turns', (select count(*) from turnlog.ai_interactions as i
+                       where i.project = in_project and i.session_id = any (ids) and i.participant = of_guest));
+        if cardinality(ids) < page_size then
+            counts := counts || jsonb_build_object(
+                'sessions', (select count(*) from turnlog.ai_sessions as s
+                              where s.project = in_project and s.user_id = of_guest and s.erased_at is null),
+                'feedback', (select count(*) from turnlog.ai_feedback as f
+                              where f.project = in_project and f.author = of_guest),
+                'folders', (select count(*) from turnlog.ai_session_folders as f
+                             where f.project = in_project and f.user_id = of_guest));
+        end if;
+        return counts || jsonb_build_object(
+            'merged_into', null, 'merged_at', merge.merged_at, 'left', false,
+            'after', case when cardinality(ids) = page_size then ids[page_size] end);
+    elsif begins then
+        insert into turnlog.ai_user_merges (project, guest, into_user, merged_at)
+        values (in_project, of_guest, target, statement_timestamp())
+            on conflict do nothing;
+        update turnlog.ai_user_merges as m
+           set into_user = target
+         where m.project = in_project and m.into_user = of_guest;
+    else
+        -- 1. The guest's sessions, locked in the order of all writers.
+        ids := array(
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.id = any (array(
+                   select d.id from turnlog.ai_sessions as d
+                    where d.project = in_project and d.user_id = of_guest and d.erased_at is null limit most))
+             order by s.id
+               for update);
+        if ids <> '{}' then
+            update turnlog.ai_sessions as s
+               set user_id = target,
+                   edited = array(select f from unnest(s.edited) as f union select 'user_id')
+             where s.project = in_project and s.id = any (ids) and s.user_id = of_guest;
+            get diagnostics affected = row_count;
+            counts := counts || jsonb_build_object('sessions', affected);
+        else
+            -- 2. The guest's participations, with the interactions that name the guest.
+            ids := array(
+                select p.session_id from turnlog.ai_session_participants as p
+                 where p.project = in_project and p.participant = of_guest
+                 order by p.session_id
+                 limit 200);
+            if ids <> '{}' then
+                perform from (
+                    select s.id from turnlog.ai_sessions as s
+                     where s.project = in_project and s.id = any (ids)
+                     order by s.id
+                       for update) as locked;
+                update turnlog.ai_interactions as i
+                   set participant = target
+                 where i.project = in_project collate "C" and i.ctid = any (array(
+                       select d.ctid from turnlog.ai_interactions as d
+                        where d.project = in_project and d.session_id = any (ids) and d.participant = of_guest limit most));
+                get diagnostics affected = row_count;
+                counts := counts || jsonb_build_object('turns', affected);
+                with gone as (
+                    delete from turnlog.ai_session_participants as p
+                     where p.project = in_project and p.session_id = any (ids) and p.participant = of_guest
+                       and not exists (select from turnlog.ai_interactions as i
+                                        where i.project = in_project and i.session_id = p.session_id
+                                          and i.participant = of_guest)
+                    returning p.*
+                )
+                select count(*), jsonb_agg(jsonb_strip_nulls(to_jsonb(g)) || jsonb_build_object('participant', target)
+                                           order by g.session_id)
+                  into affected, rows
+                  from gone as g;
+                if rows is not null then
+                    perform turnlog.write_participants(in_project, jsonb_build_object('participants', rows), '{}');
+                end if;
+                counts := counts || jsonb_build_object('participations', affected);
+            else
+                -- 3. The guest's feedback.
+                ids := array(
+                    select distinct f.session_id from (
+                        select f.session_id from turnlog.ai_feedback as f
+                         where f.project = in_project and f.author = of_guest
+                         order by f.session_id
+                         limit most) as f);
+                if ids <> '{}' then
+                    perform from (
+                        select s.id from turnlog.ai_sessions as s
+                         where s.project = in_project and s.id = any (ids)
+                         order by s.id
+                           for update) as locked;
+                    with gone as (
+                        delete from turnlog.ai_feedback as f
+                         where f.project = in_project collate "C" and f.ctid = any (array(
+                               select d.ctid from turnlog.ai_feedback as d
+                                where d.project = in_project and d.author = of_guest and d.session_id = any (ids) limit most))
+                        returning f.*
+                    )
+                    select count(*), jsonb_agg(to_jsonb(g) || jsonb_build_object('author', target))
+                      into affected, rows
+                      from gone as g;
+                    if rows is not null then
+                        perform turnlog.write_feedback(in_project, jsonb_build_object('feedback', rows), '{}');
+                    end if;
+                    counts := counts || jsonb_build_object('feedback', affected);
+                else
+                    -- 4. The guest's folders.
+                    ids := array(
+                        select f.id from turnlog.ai_session_folders as f
+                         where f.project = in_project and f.user_id = of_guest
+                         order by f.id
+                         limit most
+                           for no key update);
+                    update turnlog.ai_session_folders as f
+                       set user_id = target
+                     where f.project = in_project and f.id = any (ids);
+                    counts := counts || jsonb_build_object('folders', cardinality(ids));
+                    has_more := ids <> '{}';
+                end if;
+            end if;
+        end if;
+    end if;
+    return counts || jsonb_build_object(
+        'merged_into', null, 'left', has_more, 'after', null,
+        'merged_at', (select m.merged_at from turnlog.ai_user_merges as m
+                       where m.project = in_project and m.guest = of_guest));
 end
 $$;
 
@@ -1413,7 +2483,8 @@ $$;
 -- schemas/write/missing_sessions.sql
 -- Returns the rows with which to insert the sessions of a batch that aren't `known`. Of several rows of one session,
 -- the first explicit one counts, else the first with a key. Of a session whose number another one holds, only the key
--- is taken, and only if the batch has a child of it. If several claim one session, a row without a claim wins (the
+-- is taken, and only if the batch has a child of it. A session begins with the earliest of its interactions, of which
+-- the first row is the one that will be inserted. If several claim one session, a row without a claim wins (the
 -- service itself), then the first; rows with another claim are ignored.
 create or replace function turnlog.missing_sessions(rows jsonb, known uuid[]) returns setof jsonb
 language plpgsql stable
@@ -1422,19 +2493,27 @@ as $$
 begin
     return query
     with children as materialized (
-        select c.session_id, c.claim, c.created_at, c.nth, c.ordinality
-          from (select i.session_id, i.claim, i.created_at, 3 as nth, i.ordinality
+        select c.session_id, c.claim, c.created_at, c.nth, c.ordinality, c.id, c.started_at
+          from (select i.session_id, i.claim, i.created_at, 3 as nth, i.ordinality, i.id, i.started_at
                   from rows from (jsonb_to_recordset(rows -> 'interactions')
-                           as (session_id uuid, claim text, created_at text)) with ordinality as i
+                           as (session_id uuid, claim text, created_at text, id uuid, started_at timestamptz)) with ordinality as i
                 union all
-                select p.session_id, p.claim, p.created_at, 2, p.ordinality
+                select p.session_id, p.claim, p.created_at, 2, p.ordinality, null, null
                   from rows from (jsonb_to_recordset(rows -> 'participants')
                            as (session_id uuid, claim text, created_at text)) with ordinality as p
                 union all
-                select f.session_id, f.claim, f.created_at, 4, f.ordinality
+                select f.session_id, f.claim, f.created_at, 4, f.ordinality, null, null
                   from rows from (jsonb_to_recordset(rows -> 'feedback')
                            as (session_id uuid, claim text, created_at text)) with ordinality as f) as c
          where c.session_id <> all (known)
+    ), dated as (
+        select i.session_id, min(i.at) as earliest_turn_at
+          from (select distinct on (c.session_id, c.id) c.session_id,
+                       least(c.started_at, coalesce(c.created_at::timestamptz, statement_timestamp())) as at
+                  from children as c
+                 where c.nth = 3
+                 order by c.session_id, c.id, c.ordinality) as i
+         group by i.session_id
     ), incoming as materialized (
         select (s.value ->> 'id')::uuid as id, s.value, s.ordinality,
                coalesce(rows -> 'numbers_taken' @> to_jsonb(s.ordinality), false) as number_is_taken
@@ -1470,7 +2549,9 @@ begin
     select case when f.claim like 'user:%' then jsonb_build_object('user_id', substr(f.claim, 6)) else '{}' end
            || (f.facts - 'claim')
            || case when f.claim like 'token:%' then jsonb_build_object('claim', f.claim) else '{}' end
-      from facts as f;
+           || jsonb_build_object('earliest_turn_at', d.earliest_turn_at)
+      from facts as f
+      left join dated as d on d.session_id = f.id;
 end
 $$;
 
@@ -1665,7 +2746,7 @@ $$;
 
 
 -- schemas/write/reject_false_claims.sql
--- Rejects the rows of a batch whose claim isn't the owner of their session. `owners`: see turnlog.session_owners.
+-- Rejects the rows of a batch whose claim is none of the owners of their session. `owners`: see turnlog.session_owners.
 -- Returns kind -> position -> receipt.
 create or replace function turnlog.reject_false_claims(rows jsonb, owners jsonb) returns jsonb
 language plpgsql immutable
@@ -1678,15 +2759,49 @@ begin
                            e.ordinality, '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb) as receipts
                   from unnest(array['sessions', 'participants', 'interactions', 'feedback']) as k (kind)
                  cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) with ordinality as e
-                 where e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id')
+                cross join lateral (select owners -> coalesce(e.value ->> 'session_id', e.value ->> 'id') as ids) as o
+                 where jsonb_typeof(o.ids) = 'array' and not o.ids ? (e.value ->> 'claim')
                  group by k.kind) as rejected);
 end
 $$;
 
 
+-- schemas/write/restore_revisions.sql
+-- Restores revisions that a batch's interactions bring along from an export: `revisions` of a row, [{facts, said_at,
+-- created_at}] with the facts under an interaction's names. Takes position -> receipt of the rows that created none;
+-- those of an interaction that was refused are left out.
+create or replace function turnlog.restore_revisions(in_project text, interactions jsonb, rejected jsonb, receipts jsonb) returns void
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    one record;
+begin
+    for one in
+        select (i.value ->> 'session_id')::uuid as session_id, (i.value ->> 'id')::uuid as id,
+               (r.value ->> 'created_at')::timestamptz as created_at,
+               jsonb_build_array(jsonb_build_object('said_at', r.value -> 'said_at', 'facts',
+                   turnlog.statement(f.facts) || (select coalesce(jsonb_object_agg(s.key, s.value), '{}')
+                                                    from jsonb_each(f.facts) as s
+                                                   where s.key in ('status', 'started_at') and s.value <> 'null'))) as lost
+          from jsonb_array_elements(interactions) with ordinality as i (value, position)
+         cross join lateral jsonb_array_elements(i.value -> 'revisions') as r
+         cross join lateral (
+               select to_jsonb(jsonb_populate_record(null::turnlog.ai_interactions, r.value -> 'facts')) as facts) as f
+         where coalesce(receipts #>> array[i.position::text, 'receipt'], 'created') not in ('conflict', 'rejected')
+           and not rejected ? (i.value ->> 'session_id')
+    loop
+        perform turnlog.keep_revisions(in_project, one.session_id, one.id, one.lost, null, one.created_at);
+    end loop;
+end
+$$;
+
+
 -- schemas/write/session_owners.sql
--- Returns session id -> owner for the sessions that rows of a batch claim: '' if only the service owns it, null for a
--- tombstone, which is rejected anyway. Sessions that don't exist are missing. An owner never changes.
+-- Returns session id -> owners for the sessions that rows of a batch claim: '' if only the service owns it, null for a
+-- tombstone, which is rejected anyway. Sessions that don't exist are missing. The owner is whoever opened the session.
+-- Where the service handed it over, the new user owns it; a page that opened it with a token may go on to append.
 create or replace function turnlog.session_owners(in_project text, rows jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -1694,7 +2809,9 @@ as $$
 begin
     return (
         select coalesce(jsonb_object_agg(s.id, case when s.erased_at is null
-                                                    then coalesce(s.claim, 'user:' || s.user_id, '') end), '{}')
+                                                    then to_jsonb(array[coalesce(s.claim, 'user:' || s.user_id, '')]
+                                                                  || case when 'user_id' = any (s.edited) and s.user_id is not null
+                                                                          then array['user:' || s.user_id] end) end), '{}')
           from turnlog.ai_sessions as s
          where s.project = in_project
            and s.id = any (array(
@@ -1706,11 +2823,47 @@ end
 $$;
 
 
+-- schemas/write/store_content.sql
+-- Returns the fields that fill a stored interaction, a row as jsonb, as they are to be stored, and stores the messages that
+-- it gains: see turnlog.by_content. The caller holds the session's lock.
+create or replace function turnlog.store_content(stored jsonb, fills jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    in_project constant text := stored ->> 'project';
+    of_session constant uuid := stored ->> 'session_id';
+    facts jsonb;
+    body jsonb;
+    changed record;
+begin
+    if fills ? 'context' or fills ? 'prompt' and (
+           jsonb_typeof(fills -> 'prompt') = 'array' or stored -> 'context' <> 'null' or stored ->> 'prompt_end' is not null) then
+        facts := turnlog.as_sent(stored, '{"context": true}', '{}', true)
+            || '{"instructions": null, "context_end": null, "prompt_end": null, "response_end": null}';
+    elsif stored ->> 'prompt_end' is not null
+          and jsonb_typeof(coalesce(fills -> 'response', stored -> 'response')) in ('string', 'array') then
+        facts := stored || '{"response_end": null}';
+        body := turnlog.messages(
+            in_project, of_session, (stored ->> 'prompt_end')::uuid, null, (stored ->> 'response_end')::uuid);
+    else
+        return fills;
+    end if;
+    changed := turnlog.by_content(facts || fills, body);
+    if coalesce(changed.messages, changed.answer) is not null then
+        perform turnlog.add_messages(
+            in_project, changed.facts, changed.messages, changed.first, changed.last, changed.bytes, changed.answer);
+    end if;
+    return changed.facts;
+end
+$$;
+
+
 -- schemas/write/write.sql
 -- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback: [row ...]
--- each, return_parents?, late?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}: for each
--- kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
--- A receipt is {receipt: created | filled | duplicate | conflict | rejected, ...}.
+-- each, return_parents?, late?, database?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}:
+-- for each kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
+-- A receipt is {receipt: created | filled | duplicate | revised | conflict | rejected, ...}.
 --
 -- A row holds values under its columns' names, and may hold more:
 --   folders       `sessions`: those of its plan; they are written unless the plan is a conflict, and their receipts are
@@ -1718,10 +2871,14 @@ $$;
 --   sessions      `implicit`: no caller sent it, it is the parent of a child; `numbering`: `next` gives it the lowest free
 --                 number of its folder if it has none yet, `named` means the session that has this number
 --   interactions  `on_conflict`: `report` changes nothing that is stored, `fill` fills empty fields although others
---                 contradict
+--                 contradict, `revise` keeps what contradicts as a revision: see turnlog.revision_rule;
+--                 `revisions`: those that an export has of it, see turnlog.restore_revisions
 --   any but folders  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
 -- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so
--- rows received before their user was erased are rejected. `dry_run`: return the receipts and write nothing.
+-- rows received before their user was erased are rejected. `database`: the one that it was acknowledged for; any other
+-- raises TL001. `dry_run`: return the receipts and write nothing.
+--
+-- Rows that name a guest who was merged into a user are the user's: see turnlog.follow_merges.
 --
 -- It can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
 -- then locks the others in that order. Every write and erasure holds the lock of its session until it commits, so what is
@@ -1754,6 +2911,11 @@ begin
     elsif (request ->> 'dry_run')::boolean then
         return turnlog.dry_run(request - 'dry_run');
     end if;
+    if request ? 'database' then
+        if request ->> 'database' is distinct from turnlog.database_id() then
+            raise exception using errcode = 'TL001', message = 'the batch was acknowledged for another database';
+        end if;
+    end if;
 
     if late then
         select format('%s %s', count(*), sum(extract(epoch from e.erased_at))) into erasures
@@ -1763,6 +2925,8 @@ begin
         erased_rejected := turnlog.reject_erased(in_project, rows);
         rows := turnlog.drop_rejected(rows, erased_rejected);
     end if;
+    perform turnlog.lock_merges(in_project);
+    rows := turnlog.follow_merges(in_project, rows);
     claimed := rows @? '$.*[*].claim';
     if claimed then -- before any lock: false claims don't make the owner wait
         claims_rejected := turnlog.reject_false_claims(rows, turnlog.session_owners(in_project, rows));
@@ -1811,10 +2975,11 @@ $$;
 -- schemas/write/write_feedback.sql
 -- Writes the feedback of a batch below sessions that it has locked. Returns the receipts in order.
 --
--- One row is stored per author, interaction and name: the one with the latest `given_at`; of equal times the one whose
--- value, then whose comment, is the greater text. So any order, repetition and delay leave the same row. The receipt is
--- `filled` if the feedback replaced another one, with the fields that changed; `duplicate` if it is stored already, or,
--- with the reason `older`, if a later one is.
+-- One row is stored per author, interaction and name: the one with the latest `given_at`; of equal times the one that
+-- takes back, else the one whose value, then whose comment, is the greater text. So any order, repetition and delay
+-- leave the same row. Feedback without an interaction is feedback on the session; without a value, it takes back. The
+-- receipt is `filled` if the feedback replaced another one, with the fields that changed; `duplicate` if it is stored
+-- already, or, with the reason `older`, if a later one is.
 create or replace function turnlog.write_feedback(in_project text, rows jsonb, rejected jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -1838,9 +3003,23 @@ begin
             continue;
         end if;
 
+        incoming.interaction_id := coalesce(incoming.interaction_id, '00000000-0000-0000-0000-000000000000');
+        if exists (select from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = incoming.session_id
+                      and i.id = incoming.interaction_id and i.erased_at is not null) then
+            receipts := array_append(receipts, jsonb_build_object(
+                'receipt', 'rejected', 'reason', 'erased', 'fields', array['interaction_id']));
+            continue;
+        end if;
         incoming.author := coalesce(incoming.author, '');
         incoming.created_at := coalesce(incoming.created_at, statement_timestamp());
         incoming.given_at := coalesce(incoming.given_at, incoming.created_at);
+        -- a comment that was given before the texts expired doesn't come back
+        if incoming.comment is not null and incoming.given_at <= (
+               select s.text_expired_at from turnlog.ai_sessions as s
+                where s.project = in_project and s.id = incoming.session_id) then
+            incoming.comment := null;
+        end if;
         insert into turnlog.ai_feedback
                (project, session_id, interaction_id, author, name, value, comment, given_at, created_at)
         values (in_project, incoming.session_id, incoming.interaction_id, incoming.author, incoming.name, incoming.value,
@@ -1855,10 +3034,12 @@ begin
           from turnlog.ai_feedback as f
          where f.project = in_project and f.session_id = incoming.session_id
            and f.interaction_id = incoming.interaction_id and f.author = incoming.author and f.name = incoming.name;
-        is_newer := (incoming.given_at, incoming.value::text collate "C", coalesce(incoming.comment, '') collate "C")
-                  > (stored.given_at, stored.value::text collate "C", coalesce(stored.comment, '') collate "C");
+        is_newer := (incoming.given_at, incoming.value is null, coalesce(incoming.value::text, '') collate "C",
+                     coalesce(incoming.comment, '') collate "C")
+                  > (stored.given_at, stored.value is null, coalesce(stored.value::text, '') collate "C",
+                     coalesce(stored.comment, '') collate "C");
         fields := array_remove(array[
-            case when is_newer and incoming.value <> stored.value then 'value' end,
+            case when is_newer and incoming.value is distinct from stored.value then 'value' end,
             case when is_newer and incoming.comment is distinct from stored.comment then 'comment' end], null);
         if is_newer then
             update turnlog.ai_feedback as f
@@ -1874,7 +3055,7 @@ begin
         end if;
         receipts := array_append(receipts, case
             when fields <> '{}' then jsonb_build_object('receipt', 'filled', 'fields', fields)
-            when not is_newer and (incoming.value <> stored.value or incoming.comment is distinct from stored.comment)
+            when not is_newer and (incoming.value is distinct from stored.value or incoming.comment is distinct from stored.comment)
                 then '{"receipt": "duplicate", "reason": "older"}'::jsonb
             else '{"receipt": "duplicate"}'::jsonb end);
     end loop;
@@ -2025,9 +3206,9 @@ $$;
 
 
 -- schemas/write/write_interactions.sql
--- Writes the interactions of a batch below sessions that it has locked, queues their texts for the search index, and
--- adds their participants. New ones are inserted by one statement; the others are compared with the stored ones.
--- Returns the receipts in order, or 'created' for all of them.
+-- Writes the interactions of a batch below sessions that it has locked, queues their texts for the search index, moves
+-- sessions to an earlier turn, and adds participants. New ones are inserted by one statement; the others are compared
+-- with the stored ones. Returns the receipts in order, or 'created' for all of them.
 create or replace function turnlog.write_interactions(in_project text, rows jsonb, rejected jsonb)
 returns jsonb
 language plpgsql volatile
@@ -2040,28 +3221,65 @@ declare
     created_sessions uuid[];
     created_ids uuid[];
     created_keys text[];
+    created_times timestamptz[];  -- when each was said
+    earlier_sessions uuid[]; -- sessions that begin earlier now
+    earlier_times timestamptz[];
     participants boolean;    -- an interaction names a participant
     receipts jsonb := '{}';  -- position -> receipt, without those that were created
 begin
-    with inserted as (
-        insert into turnlog.ai_interactions
-        select i.*
-          from jsonb_populate_recordset(defaults, interactions) as i
-         where rejected = '{}' or not rejected ? i.session_id::text
-            on conflict do nothing
-        returning session_id, id, key, participant
-    ), queued as (
+    if interactions @? '$[*].prompt[1]' or interactions @? '$[*].context' then
+        select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'), coalesce(array_agg(n.key), '{}'),
+               coalesce(array_agg(n.at), '{}'), coalesce(bool_or(n.participant is not null), false)
+          into created_sessions, created_ids, created_keys, created_times, participants
+          from turnlog.insert_histories(in_project, interactions, rejected) as n;
+    else
+        with inserted as (
+            insert into turnlog.ai_interactions
+            select i.*
+              from jsonb_populate_recordset(defaults, interactions) as i
+             where rejected = '{}' or not rejected ? i.session_id::text
+                on conflict do nothing
+            returning session_id, id, key, participant, least(started_at, created_at) as at
+        )
+        select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'), coalesce(array_agg(n.key), '{}'),
+               coalesce(array_agg(n.at), '{}'), coalesce(bool_or(n.participant is not null), false)
+          into created_sessions, created_ids, created_keys, created_times, participants
+          from inserted as n;
+    end if;
+    with queued as (
         insert into turnlog.ai_search_queue (project, session_id, ids)
-        select in_project, n.session_id, array_agg(n.id) from inserted as n group by n.session_id
+        select in_project, n.session_id, array_agg(n.id)
+          from unnest(created_sessions, created_ids) as n (session_id, id)
+         group by n.session_id
+    ), earlier as (
+        select n.session_id, min(n.at) as at
+          from unnest(created_sessions, created_times) as n (session_id, at)
+         group by n.session_id
+        having min(n.at) < coalesce((select s.earliest_turn_at from turnlog.ai_sessions as s
+                                      where s.project = in_project and s.id = n.session_id), 'infinity')
     )
-    select coalesce(array_agg(n.session_id), '{}'), coalesce(array_agg(n.id), '{}'),
-           coalesce(array_agg(n.key), '{}'), coalesce(bool_or(n.participant is not null), false)
-      into created_sessions, created_ids, created_keys, participants
-      from inserted as n;
+    select array_agg(e.session_id), array_agg(e.at) into earlier_sessions, earlier_times from earlier as e;
 
     if cardinality(created_ids) < jsonb_array_length(interactions) then
         receipts := turnlog.fill_interactions(in_project, rows, rejected, created_sessions, created_ids, created_keys);
         participants := true;
+        -- a start that was filled in may be the earliest
+        select earlier_sessions || array_agg(i.session_id), earlier_times || array_agg(least(i.started_at, i.created_at))
+          into earlier_sessions, earlier_times
+          from jsonb_each(receipts) as r
+         cross join lateral (
+               select i.session_id, i.started_at, i.created_at from turnlog.ai_interactions as i
+                where i.project = in_project
+                  and i.session_id = (interactions -> (r.key::integer - 1) ->> 'session_id')::uuid
+                  and i.id = (interactions -> (r.key::integer - 1) ->> 'id')::uuid
+               offset 0) as i
+         where r.value -> 'fields' ? 'started_at';
+    end if;
+    if interactions @? '$[*].revisions' then
+        perform turnlog.restore_revisions(in_project, interactions, rejected, receipts);
+    end if;
+    if earlier_sessions is not null then
+        perform turnlog.date_sessions(in_project, earlier_sessions, earlier_times);
     end if;
     if participants then
         insert into turnlog.ai_session_participants (project, session_id, participant, created_at)
@@ -2197,7 +3415,9 @@ begin
                           then 'scheduled_on' else '' end
                    - case when stored.implicit and stored.user_id <> incoming.facts ->> 'user_id' then 'user_id' else '' end,
                to_jsonb(jsonb_populate_record(null::turnlog.ai_sessions, incoming.facts))
-                   - '{project,id,claim,implicit,created_at,erased_at,edited}'::text[]
+                   - '{project,id,claim,implicit,created_at,erased_at,text_expired_at,edited}'::text[]
+                   -- a late title doesn't come back
+                   - case when stored.text_expired_at is not null then 'title' else '' end
                    - case when incoming.implicit or incoming.facts ->> 'status' = 'open' then 'status' else '' end
                    -- a plan only fills what is empty
                    - case when incoming.implicit and stored.scheduled_on is not null then 'scheduled_on' else '' end
@@ -2240,13 +3460,383 @@ end
 $$;
 
 
+-- schemas/read/branches.sql
+-- Returns the tree of a session: for each interaction its place in the order of the session (turn, at, arrived, id), the
+-- interaction that it `follows` (null: none; one that isn't stored is named all the same), whether it is on the branch
+-- that leads `through` an interaction, and whether on the current one. Without `through`, or if nothing has that id, both
+-- are the same. Interactions that follow the same one are alternatives of each other. Returns no rows for a linear
+-- session, where each interaction follows the one before it: an index or one sort finds that out.
+--
+-- The rules. None of them depends on the order of arrival, so far as times are given:
+--   place     An interaction stands in the place of its alternative_to; without a prompt, in that of its reply_to. All
+--             that are linked so, also in a circle, share one place.
+--   follows   A place follows the first reply_to of its interactions, in their order, that leads out of it; without
+--             one, or if that leads back to the place, the interaction before it. For that, the places go from the last
+--             to the first, so of a circle the first place gives way. Before it: the last one that was said no later or
+--             names no other interaction, since an alternative that was said later is no predecessor of what it replaces.
+--   unknown   An interaction that is named and isn't stored stands directly before the first that names it.
+--   branch    At each fork the branch takes the interaction that leads to the latest one: said or chosen last. One that
+--             leads to no answer and to no choice gives way to one that does: a regeneration that fails hides nothing.
+--   resumes   What names no other interaction goes on where the branch ended when it was said. So if an interaction was
+--             chosen after the one before was said, it follows the end of the branch through the chosen one; if the one
+--             before has no answer, the end of the branch through its best alternative. In both cases the branch is one
+--             of those before, with the choices until then; what replies to a later one isn't looked at.
+-- Everything is done with arrays of numbers, in time that grows a little faster than the session: a recursive query
+-- would join the session with itself at each step.
+create or replace function turnlog.branches(in_project text, of_session uuid, through uuid)
+returns table (id uuid, turn bigint, at timestamptz, arrived timestamptz, follows uuid, on_branch boolean, is_current boolean)
+language plpgsql stable
+set search_path = ''
+set enable_nestloop = off -- a session without statistics would be joined with itself row by row
+rows 10000
+as $$
+#variable_conflict use_column
+declare
+    is_linear boolean;
+    ids uuid[];
+    is_stored boolean[];
+    is_placed boolean[];    -- names another interaction
+    turns bigint[];
+    said timestamptz[];
+    arrivals timestamptz[];
+    chosen timestamptz[];
+    active timestamptz[];   -- said or chosen
+    until_then timestamptz[]; -- the same at the time of another one
+    is_live boolean[];      -- leads to one that is answered or was chosen
+    is_answered boolean[];
+    choices integer[];      -- the numbers of those that were chosen, by the time of the choice
+    replies integer[];      -- the number of its reply_to, 0 for none
+    instead integer[];      -- the number of the interaction in whose place it stands, 0 for none
+    count integer;
+    place integer[];        -- a number of the same place; the first one's own is itself
+    previous integer[];     -- the number of the one before, as above; 0 for none
+    stack integer[];
+    depth integer := 0;
+    parent integer[];       -- of a place: the number that it follows, 0 for none
+    top integer[];          -- a place further up the tree so far
+    children integer[];     -- how many; of no interaction: those of the last element
+    best integer[];         -- the child to take at a fork
+    latest integer[];       -- the latest interaction from here on
+    low integer;
+    high integer;
+    queue integer[];
+    marked boolean[];
+    current boolean[];
+    x integer;
+    y integer;
+    target integer;
+begin
+    if not exists (select from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = of_session
+                      and (i.reply_to is not null or i.alternative_to is not null)) then
+        return;
+    end if;
+
+    with stored as materialized (
+        select i.id, nullif(i.reply_to, i.id) as reply_to, nullif(i.alternative_to, i.id) as alternative_to, i.turn,
+               i.prompt is not null or i.erased_at is not null as asks, i.created_at, i.chosen_at,
+               least(coalesce(i.started_at, i.created_at), i.created_at) as said
+          from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session
+    ), ordered as materialized (
+        select s.*, row_number() over w as n, lag(s.id) over w as before,
+               lag(s.reply_to) over w is not null and lag(s.said) over w > s.said as is_after_later
+          from stored as s
+        window w as (order by s.turn, s.said, s.created_at, s.id)
+    )
+    select bool_and(o.alternative_to is null and case
+               when o.reply_to is null then not o.is_after_later
+               else o.asks and o.reply_to is not distinct from o.before end)
+      into is_linear
+      from ordered as o;
+    if is_linear then
+        return;
+    end if;
+
+    with stored as materialized (
+        select i.id, nullif(i.reply_to, i.id) as reply_to, nullif(i.alternative_to, i.id) as alternative_to, i.turn,
+               i.prompt is not null or i.erased_at is not null as asks, i.created_at, i.chosen_at,
+               least(coalesce(i.started_at, i.created_at), i.created_at) as said,
+               i.erased_at is null and case coalesce(i.status, case when i.error <> '' then 'failed'
+                                                                    when i.response is not null then 'completed' end)
+                   when 'completed' then true
+                   when 'pending' then coalesce(i.response not in ('""', '[]'), false)
+                   else false end as is_answered
+          from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session
+    ), ordered as materialized (
+        select s.*, row_number() over (order by s.turn, s.said, s.created_at, s.id) as n
+          from stored as s
+    ), named as (
+        select distinct on (m.id) m.id, m.n, m.said
+          from (select o.reply_to as id, o.n, o.said from ordered as o where o.reply_to is not null
+                union all
+                select o.alternative_to, o.n, o.said from ordered as o where o.alternative_to is not null) as m
+         order by m.id, m.n
+    ), numbered as materialized (
+        select a.*, row_number() over (order by a.n, a.is_stored, a.id)::integer as number
+          from (select o.id, true as is_stored, o.n, o.turn, o.said, o.created_at, o.chosen_at, o.is_answered, o.reply_to, case when o.alternative_to is not null then o.alternative_to
+                                        when not o.asks then o.reply_to end as instead_of,
+                       coalesce(o.reply_to, o.alternative_to) is not null as is_placed
+                  from ordered as o
+                union all
+                select m.id, false, m.n, null, m.said, null, null, false, null, null, false
+                  from named as m
+                  left join ordered as o on o.id = m.id
+                 where o.id is null) as a
+    )
+    select array_agg(a.id order by a.number), array_agg(a.is_stored order by a.number),
+           array_agg(a.is_placed order by a.number), array_agg(a.turn order by a.number),
+           array_agg(a.said order by a.number), array_agg(a.created_at order by a.number),
+           array_agg(a.chosen_at order by a.number),
+           array_agg(case when a.is_stored then greatest(a.said, a.chosen_at) else '-infinity' end order by a.number),
+           array_agg(a.is_answered order by a.number),
+           coalesce(array_agg(a.number order by a.chosen_at, a.number) filter (where a.chosen_at is not null), '{}'),
+           array_agg(coalesce(r.number, 0) order by a.number),
+           array_agg(coalesce(p.number, 0) order by a.number), count(*)
+      into ids, is_stored, is_placed, turns, said, arrivals, chosen, active, is_answered, choices, replies, instead, count
+      from numbered as a
+      left join numbered as r on r.id = a.reply_to
+      left join numbered as p on p.id = a.instead_of;
+
+    -- places: the first of each gets the number of the place
+    place := array(select n from generate_series(1, count) as n);
+    for n in 1 .. count loop
+        if instead[n] > 0 then
+            x := n;
+            while place[x] <> x loop
+                place[x] := place[place[x]];
+                x := place[x];
+            end loop;
+            y := instead[n];
+            while place[y] <> y loop
+                place[y] := place[place[y]];
+                y := place[y];
+            end loop;
+            place[greatest(x, y)] := least(x, y);
+        end if;
+    end loop;
+    for n in 1 .. count loop
+        place[n] := place[place[n]]; -- it never leads forward, so the one it leads to is done
+    end loop;
+
+    -- the one before: on the stack, later ones were said later; one that names no other ends the search for all after it
+    previous := array_fill(0, array[count]);
+    stack := previous;
+    for n in 1 .. count loop
+        y := depth;
+        while y > 0 and is_placed[stack[y]] and said[stack[y]] > said[n] loop
+            y := y - 1;
+        end loop;
+        previous[n] := case when y > 0 then stack[y] else 0 end;
+        if is_stored[n] then
+            depth := case when is_placed[n] then y else 0 end + 1;
+            stack[depth] := n;
+        end if;
+    end loop;
+
+    -- what each place follows
+    parent := array_fill(0, array[count]);
+    for n in 1 .. count loop
+        x := place[n];
+        if parent[x] = 0 and replies[n] > 0 and place[replies[n]] <> x then
+            parent[x] := replies[n];
+        end if;
+    end loop;
+    top := array(select n from generate_series(1, count) as n);
+    for n in reverse count .. 1 loop
+        continue when place[n] <> n;
+        target := parent[n];
+        if target > 0 then
+            x := place[target];
+            while top[x] <> x loop
+                top[x] := top[top[x]];
+                x := top[x];
+            end loop;
+            if x = n then
+                target := 0;
+            end if;
+        end if;
+        if target = 0 then
+            target := previous[n];
+        else
+            previous[n] := 0; -- it says what it follows
+        end if;
+        parent[n] := target;
+        if target > 0 then
+            top[n] := place[target];
+        end if;
+    end loop;
+
+    -- what names no other resumes the branch
+    until_then := array_fill(null::timestamptz, array[count]);
+    for n in 1 .. count loop
+        target := previous[n];
+        continue when place[n] <> n or target = 0 or is_placed[n] or not is_stored[n];
+        -- the last choice until then, by bisection
+        low := 0;
+        high := cardinality(choices);
+        while low < high loop
+            x := (low + high + 1) / 2;
+            if chosen[choices[x]] <= said[n] then
+                low := x;
+            else
+                high := x - 1;
+            end if;
+        end loop;
+        while low > 0 and chosen[choices[low]] > said[target]
+              and (choices[low] >= n or is_placed[choices[low]] and said[choices[low]] > said[n]) loop
+            low := low - 1;
+        end loop;
+        if low > 0 and chosen[choices[low]] > said[target] then
+            low := choices[low];
+        elsif is_answered[target] then
+            continue;
+        else
+            low := parent[place[target]];
+            continue when low > target;
+        end if;
+        -- the branch from `low` on, of those between: marked from there, then from the leaves up as below
+        marked := array_fill(false, array[n - low], array[low]);
+        marked[low] := true;
+        for m in low + 1 .. n - 1 loop
+            y := parent[place[m]];
+            marked[m] := (said[m] <= said[n] or not is_placed[m]) and y >= low and y < m and marked[y];
+        end loop;
+        best := array_fill(0, array[n - low], array[low]);
+        latest := best;
+        is_live := array_fill(false, array[n - low], array[low]);
+        for m in reverse n - 1 .. low + 1 loop
+            continue when not marked[m];
+            is_live[m] := is_live[m] or is_answered[m] or coalesce(chosen[m] <= said[n], false);
+            until_then[m] := case when not is_stored[m] then '-infinity'
+                                  when chosen[m] <= said[n] then greatest(said[m], chosen[m])
+                                  else said[m] end;
+            if latest[m] = 0 or (until_then[m], m) > (until_then[latest[m]], latest[m]) then
+                latest[m] := m;
+            end if;
+            y := parent[place[m]];
+            if best[y] = 0 or (is_live[m], until_then[latest[m]], latest[m])
+                              > (is_live[best[y]], until_then[latest[best[y]]], latest[best[y]]) then
+                best[y] := m;
+            end if;
+            if latest[y] = 0 or (until_then[latest[m]], latest[m]) > (until_then[latest[y]], latest[y]) then
+                latest[y] := latest[m];
+            end if;
+            is_live[y] := is_live[y] or is_live[m];
+        end loop;
+        x := low;
+        while best[x] > 0 loop
+            x := best[x];
+        end loop;
+        continue when x = 0 or x = target or not is_stored[x];
+        y := x;
+        while y > 0 and place[y] <> n loop
+            y := parent[place[y]];
+        end loop;
+        if y = 0 then
+            parent[n] := x;
+        end if;
+    end loop;
+
+    -- from the leaves up: which child to take
+    children := array_fill(0, array[count + 1]);
+    best := children;
+    latest := children;
+    is_live := array_fill(false, array[count + 1]);
+    for n in 1 .. count loop
+        y := coalesce(nullif(parent[place[n]], 0), count + 1);
+        children[y] := children[y] + 1;
+    end loop;
+    queue := array(select n from generate_series(1, count) as n where children[n] = 0);
+    depth := 1;
+    while depth <= coalesce(array_length(queue, 1), 0) loop
+        x := queue[depth];
+        depth := depth + 1;
+        is_live[x] := is_live[x] or is_answered[x] or chosen[x] is not null;
+        if latest[x] = 0 or (active[x], x) > (active[latest[x]], latest[x]) then
+            latest[x] := x;
+        end if;
+        y := coalesce(nullif(parent[place[x]], 0), count + 1);
+        if best[y] = 0 or (is_live[x], active[latest[x]], latest[x])
+                          > (is_live[best[y]], active[latest[best[y]]], latest[best[y]]) then
+            best[y] := x;
+        end if;
+        if latest[y] = 0 or (active[latest[x]], latest[x]) > (active[latest[y]], latest[y]) then
+            latest[y] := latest[x];
+        end if;
+        is_live[y] := is_live[y] or is_live[x];
+        children[y] := children[y] - 1;
+        if children[y] = 0 and y <= count then
+            queue := array_append(queue, y);
+        end if;
+    end loop;
+
+    current := array_fill(false, array[count]);
+    marked := current;
+    x := best[count + 1];
+    while x > 0 loop
+        current[x] := true;
+        x := best[x];
+    end loop;
+    target := array_position(ids, through);
+    if target is null then
+        marked := current;
+    else -- up, then down
+        x := target;
+        while x > 0 loop
+            marked[x] := true;
+            x := parent[place[x]];
+        end loop;
+        x := best[target];
+        while x > 0 loop
+            marked[x] := true;
+            x := best[x];
+        end loop;
+    end if;
+
+    return query
+        select a.id, coalesce(a.turn, 9223372036854775807), a.at, a.arrived, ids[nullif(parent[place[a.n]], 0)],
+               a.on_branch, a.is_current
+          from unnest(ids, is_stored, turns, said, arrivals, marked, current)
+               with ordinality as a (id, is_stored, turn, at, arrived, on_branch, is_current, n)
+         where a.is_stored;
+end
+$$;
+
+
+-- schemas/read/content.sql
+-- Returns a prompt, a response or a context as it was sent, whichever way it is stored: see turnlog.by_content. `last`, `before`:
+-- the histories that end with it, and before it; `answered`: of a prompt, the one that ends with its response.
+-- `instructions`: those it begins with. `most`: of a list only the last ones.
+create or replace function turnlog.content(
+    stored jsonb, in_project text, in_session uuid, last uuid, before uuid, answered uuid default null,
+    instructions uuid default null, most integer default null)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if jsonb_typeof(stored) is distinct from 'object' then
+        return stored;
+    elsif stored ->> 'as' = 'text' then
+        return turnlog.messages(in_project, in_session, last, before, answered) #> '{0,content}';
+    end if;
+    return case when instructions is null then '[]' else turnlog.messages(in_project, in_session, instructions) end
+        || turnlog.messages(in_project, in_session, last, before, answered, most);
+end
+$$;
+
+
 -- schemas/read/conversation.sql
 -- Returns a page of a session with everything that is shown beside it, each part as the function of its name returns
--- it. Takes {project, session_id, limit, feedback, owner?, author?, neighbours?} and at most one of interaction_id,
--- after, before as turnlog.outline does. Returns {session, outline, transcript, participants, folder, feedback}. The
--- transcript begins one interaction before the page, if there is one. `folder` has up to `neighbours` sessions, from
--- the one before this on; it is null without `neighbours` or without a folder. `feedback` is that on the page's
--- interactions, at most so many. Everything but the session is null for a tombstone and if the owner isn't `owner`.
+-- it. Takes {project, session_id, limit, feedback, revisions?, owner?, author?, neighbours?} and at most one of interaction_id,
+-- after, before as turnlog.outline does, with the branch of `branches` and `branch`. Returns {session, outline,
+-- transcript, participants, folder, feedback, revisions}. The transcript begins one interaction before the page, if there is one.
+-- `folder` has up to `neighbours` sessions, from the one before this on; it is null without `neighbours` or without a
+-- folder. `feedback` is that on the session and on the page's interactions, at most so many; `revisions` are
+-- those of the page's interactions, at most so many and about 4 MB, null without the number. Everything but the session
+-- is null for a tombstone and if the owner isn't `owner`.
 create or replace function turnlog.conversation(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2262,12 +3852,13 @@ begin
     if found_session ->> 'erased_at' is not null
        or request ? 'owner' and found_session is not null and found_session ->> 'owner' is distinct from request ->> 'owner' then
         return jsonb_build_object('session', found_session, 'outline', null, 'transcript', null, 'participants', null,
-                                  'folder', null, 'feedback', null);
+                                  'folder', null, 'feedback', null, 'revisions', null);
     end if;
     outline := turnlog.outline(request);
     leads := case when (outline ->> 'index')::bigint > 0 then 1 else 0 end;
     page := turnlog.transcript(of_session || jsonb_build_object(
         'limit', (request ->> 'limit')::integer + leads,
+        'branches', request -> 'branches', 'branch', outline -> 'branch',
         'after', outline -> case leads when 1 then 'context' else 'after' end));
     return jsonb_build_object(
         'session', found_session,
@@ -2283,8 +3874,13 @@ begin
         'feedback', turnlog.feedback(
             of_session || jsonb_build_object(
                 'limit', request -> 'feedback',
-                'interaction_ids', jsonb_path_query_array(page, '$.interactions[*].interaction_id'))
-            || case when request ? 'author' then jsonb_build_object('author', request -> 'author') else '{}' end));
+                'interaction_ids', jsonb_path_query_array(page, '$.interactions[*].interaction_id')
+                                   || '["00000000-0000-0000-0000-000000000000"]')
+            || case when request ? 'author' then jsonb_build_object('author', request -> 'author') else '{}' end),
+        'revisions', case when request ->> 'revisions' is not null then
+            turnlog.revisions(of_session || jsonb_build_object(
+                'limit', request -> 'revisions', 'bytes', 4000000,
+                'interaction_ids', jsonb_path_query_array(page, '$.interactions[*].interaction_id'))) end);
 end
 $$;
 
@@ -2314,7 +3910,7 @@ begin
     execute 'select count(*) filter (where true' || filters.further || '), count(*) from ('
             'select s.* from turnlog.ai_sessions as s where ' || filters.walked
             || case when filters.further = '' then '' else
-               ' order by coalesce(s.started_at, s.created_at) desc, s.id desc' end || ' limit $2) as s'
+               ' order by coalesce(s.started_at, s.earliest_turn_at, s.created_at) desc, s.id desc' end || ' limit $2) as s'
        into counted, looked using request, enough;
     return jsonb_build_object('sessions', least(counted, most), 'complete', looked < enough and counted <= most);
 end
@@ -2323,9 +3919,10 @@ $$;
 
 -- schemas/read/feedback.sql
 -- Lists feedback in the order of its ids, which never change: {project, session_id, limit, interaction_ids?, author?,
--- after?} lists that on a session's interactions, {project, author, limit, after?} an author's feedback in sessions of
--- other users. Returns {session: null without session_id, feedback, after: {session_id, interaction_id, author, name}};
--- `after` is null at the end.
+-- after?} lists that on a session and its interactions, {project, author, limit, after?} an author's feedback in sessions
+-- of other users. The nil UUID among `interaction_ids` and in `after` stands for the session; the feedback on it has the
+-- interaction_id null. A value of null was taken back. Returns {session: null without session_id, feedback, after:
+-- {session_id, interaction_id, author, name}}; `after` is null at the end.
 create or replace function turnlog.feedback(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2375,7 +3972,8 @@ begin
                       from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
         'feedback', (
             select coalesce(jsonb_agg(jsonb_build_object(
-                       'session_id', p.session_id, 'interaction_id', p.interaction_id, 'author', nullif(p.author, ''),
+                       'session_id', p.session_id, 'interaction_id', nullif(p.interaction_id, '00000000-0000-0000-0000-000000000000'),
+                       'author', nullif(p.author, ''),
                        'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at, 'spooled', false,
                        'session_key', (select s.key from turnlog.ai_sessions as s
                                         where s.project = in_project and s.id = p.session_id),
@@ -2534,14 +4132,128 @@ end
 $$;
 
 
+-- schemas/read/known_sessions.sql
+-- Returns which of some sessions exist, erased ones too: {project, session_ids} returns {session_ids}.
+create or replace function turnlog.known_sessions(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- some sessions, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    ids constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+begin
+    return jsonb_build_object('session_ids', (
+        select coalesce(jsonb_agg(s.id), '[]')
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids)));
+end
+$$;
+
+
+-- schemas/read/merges.sql
+-- Returns the merges of a user: {into: whom the user was merged into, or null; guests: who were merged into the user}.
+-- Takes {project, user_id}.
+create or replace function turnlog.merges(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
+as $$
+begin
+    return jsonb_build_object(
+        'into', (select m.into_user from turnlog.ai_user_merges as m
+                  where m.project = request ->> 'project' and m.guest = request ->> 'user_id'),
+        'guests', (select coalesce(jsonb_agg(m.guest order by m.guest), '[]') from turnlog.ai_user_merges as m
+                    where m.project = request ->> 'project' and m.into_user = request ->> 'user_id'));
+end
+$$;
+
+
+-- schemas/read/messages.sql
+-- Returns the messages of a history of a session, in order: of `last` without those of `before`, an earlier one, and at
+-- most the `most` last ones. A prompt may share a row with its response, see turnlog.add_messages: where `last` isn't
+-- stored, it is all of `answered` but its last message; where `before` isn't, only that message is left.
+create or replace function turnlog.messages(
+    in_project text, in_session uuid, last uuid, before uuid default null, answered uuid default null,
+    most integer default null)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- some rows of a session, never a whole table, whatever its statistics say
+as $$
+declare
+    finish bigint;          -- how many messages the history has
+    left_out bigint := 0;   -- from the beginning
+begin
+    select m.count into finish
+      from turnlog.ai_messages as m
+     where m.project = in_project and m.session_id = in_session and m.id = last;
+    if not found then
+        select m.count - 1 into finish
+          from turnlog.ai_messages as m
+         where m.project = in_project and m.session_id = in_session and m.id = answered;
+        last := answered;
+    end if;
+    if before is not null then
+        select m.count into left_out
+          from turnlog.ai_messages as m
+         where m.project = in_project and m.session_id = in_session and m.id = before;
+        if not found then
+            left_out := finish - 1;
+        end if;
+    end if;
+    left_out := greatest(left_out, finish - most);
+    return (
+        with recursive said as ( -- `start`: counted once each, since every look at a long list decompresses it
+            select m.after, m.count, m.messages, m.count - jsonb_array_length(m.messages) as start
+              from turnlog.ai_messages as m
+             where m.project = in_project and m.session_id = in_session and m.id = last
+            union all
+            select m.after, m.count, m.messages, m.start
+              from said as s
+             cross join lateral ( -- one lookup by primary key: a join reads the whole session where statistics are old
+                   select m.after, m.count, m.messages, m.count - jsonb_array_length(m.messages) as start
+                     from turnlog.ai_messages as m
+                    where m.project = in_project and m.session_id = in_session and m.id = s.after
+                   offset 0) as m
+             where s.start > left_out
+        )
+        select coalesce(jsonb_agg(e.message order by s.count, e.n), '[]')
+          from said as s
+         cross join lateral jsonb_array_elements(s.messages) with ordinality as e (message, n)
+         where s.start + e.n > left_out and s.start + e.n <= finish);
+end
+$$;
+
+
+-- schemas/read/metadata_condition.sql
+-- Returns the filter by metadata of a list's request as SQL on a session `s`, in which `$1` is the request; null without
+-- one. For each key, `metadata` has the objects of which one must be contained: a text may mean a number or a boolean.
+create or replace function turnlog.metadata_condition(request jsonb) returns text
+language sql immutable
+set search_path = ''
+as $$
+    select string_agg(key.condition, ' and ')
+      from (select '(' || string_agg(format('s.metadata @> ($1 #> ''{metadata,%s,%s}'')', k.n - 1, v.n - 1), ' or ') || ')' as condition
+              from jsonb_array_elements(request -> 'metadata') with ordinality as k (forms, n)
+             cross join lateral jsonb_array_elements(k.forms) with ordinality as v (form, n)
+             group by k.n) as key
+$$;
+
+
 -- schemas/read/outline.sql
 -- Locates a page of a transcript and sums up the whole transcript.
 -- Takes {project, session_id, limit} and at most one of interaction_id, after, before: cursors of turnlog.transcript.
--- Returns {total, index, after, context, models, states}. `index`: how many interactions come before the page, which
--- holds the interaction, begins after a cursor, or ends before one. `after`: the cursor with which turnlog.transcript
--- reads the page, null for the first; `context`: the same for a page that begins one interaction earlier. The page of
--- an interaction begins at a multiple of `limit`, so it stays the same. `models`: totals by model; tokens of
--- interactions without a cost are summed separately, so that a caller can estimate their price.
+-- Returns {total, index, after, context, branch, last, others, models, states}. `index`: how many interactions come
+-- before the page, which holds the interaction, begins after a cursor, or ends before one. `after`: the cursor with which
+-- turnlog.transcript reads the page, null for the first; `context`: the same for a page that begins one interaction
+-- earlier. The page of an interaction begins at a multiple of `limit`, so it stays the same. `models`: totals by model;
+-- tokens of interactions without a cost are summed separately, so that a caller can estimate their price: see `sizes`
+-- of turnlog.overview.
+-- With `branches` 'current', also `branch`, the page is one of a branch, as turnlog.transcript returns it; of an
+-- interaction that isn't on it, the page is one of the branch through that. `total` and `index` are of the branch,
+-- `models` and `states` of the session. `branch`: the interaction that the branch was found by, null for the current
+-- one. `last`: the last interaction of the branch. `others`: how many interactions are on other branches.
 create or replace function turnlog.outline(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -2553,54 +4265,94 @@ declare
     page_size constant bigint := request ->> 'limit';
     of_interaction constant uuid := request ->> 'interaction_id';
     place constant jsonb := coalesce(request -> 'after', request -> 'before');
+    place_turn constant bigint := place ->> 'turn';
+    place_at constant timestamptz := place ->> 'at';
+    place_arrival constant timestamptz := place ->> 'arrived';
+    place_id constant uuid := place ->> 'interaction_id';
     backwards constant boolean := request ? 'before';
+    with_branches constant boolean := request ->> 'branches' is not null;
+    through uuid := coalesce(place ->> 'branch', request ->> 'branch');
 begin
+    if with_branches and of_interaction is not null and exists (
+        select from turnlog.branches(in_project, of_session, through) as b where b.id = of_interaction and not b.on_branch)
+    then
+        through := of_interaction;
+    end if;
     return (
-        with transcript as (
-            select i.id, coalesce(i.turn, 9223372036854775807) as turn, coalesce(i.started_at, i.created_at) as at,
-                   row_number() over (order by coalesce(i.turn, 9223372036854775807), coalesce(i.started_at, i.created_at), i.id) as n,
-                   i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd,
+        with tree as materialized (
+            select b.id, b.turn, b.at, b.arrived, b.on_branch
+              from turnlog.branches(in_project, of_session, through) as b
+             where with_branches
+        ), session as (
+            select i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd,
+                   coalesce(i.cached_input_tokens, 0) as cached, coalesce(i.cache_write_tokens, 0) as written,
+                   coalesce(i.reasoning_tokens, 0) as reasoning,
+                   i.cost_usd is null and num_nonnulls(i.input_tokens, i.output_tokens) > 0 as unpriced,
                    coalesce(i.status, case
                        when i.error <> '' then 'failed'
                        when i.response is not null then 'completed'
                        else 'pending' end) as status
               from turnlog.ai_interactions as i
              where i.project = in_project and i.session_id = of_session
+        ), transcript as (
+            select t.*, row_number() over (order by t.turn, t.at, t.arrived, t.id) as n
+              from (
+                   select b.id, b.turn, b.at, b.arrived
+                     from tree as b
+                    where b.on_branch
+                    union all
+                   select i.id, coalesce(i.turn, 9223372036854775807),
+                          least(coalesce(i.started_at, i.created_at), i.created_at), i.created_at
+                     from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = of_session and not exists (select from tree)) as t
         ), begun as (
             select case
                        when of_interaction is not null then coalesce(
                            (select (t.n - 1) / page_size * page_size from transcript as t where t.id = of_interaction), 0)
                        when backwards then greatest((select count(*) from transcript as t
-                            where (t.turn, t.at, t.id) < ((place ->> 'turn')::bigint, (place ->> 'at')::timestamptz,
-                                                          (place ->> 'interaction_id')::uuid)) - page_size, 0)
+                            where (t.turn, t.at, t.arrived, t.id) < (place_turn, place_at, place_arrival, place_id)) - page_size, 0)
                        when place is not null then (select count(*) from transcript as t
-                            where (t.turn, t.at, t.id) <= ((place ->> 'turn')::bigint, (place ->> 'at')::timestamptz,
-                                                           (place ->> 'interaction_id')::uuid))
+                            where (t.turn, t.at, t.arrived, t.id) <= (place_turn, place_at, place_arrival, place_id))
                        else 0 end as index
         )
         select jsonb_build_object(
             'total', (select count(*) from transcript),
             'index', b.index,
-            'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+            'after', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'arrived', t.arrived, 'interaction_id', t.id)
                         from transcript as t where t.n = b.index),
-            'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'interaction_id', t.id)
+            'context', (select jsonb_build_object('turn', t.turn, 'at', t.at, 'arrived', t.arrived, 'interaction_id', t.id)
                           from transcript as t where t.n = b.index - 1),
+            'branch', through,
+            'last', (select t.id from transcript as t order by t.n desc limit 1),
+            'others', (select count(*) from tree as t where not t.on_branch),
             'states', (select coalesce(jsonb_object_agg(s.status, s.interactions), '{}')
-                         from (select t.status, count(*) as interactions from transcript as t group by t.status) as s),
+                         from (select t.status, count(*) as interactions from session as t group by t.status) as s),
             'models', (select coalesce(jsonb_agg(jsonb_build_object(
                                   'model', m.model, 'provider', m.provider, 'interactions', m.interactions,
-                                  'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens, 'cost_usd', m.cost_usd,
-                                  'unpriced', jsonb_build_object('interactions', m.unpriced, 'input_tokens', m.unpriced_in,
-                                                                 'output_tokens', m.unpriced_out))
+                                  'input_tokens', m.input_tokens, 'output_tokens', m.output_tokens,
+                                  'cached_input_tokens', m.cached, 'cache_write_tokens', m.written,
+                                  'reasoning_tokens', m.reasoning, 'cost_usd', m.cost_usd,
+                                  'unpriced', jsonb_build_object(
+                                      'interactions', m.unpriced, 'input_tokens', m.unpriced_input,
+                                      'output_tokens', m.unpriced_output, 'cached_input_tokens', m.unpriced_cached,
+                                      'cache_write_tokens', m.unpriced_written,
+                                      'reasoning_tokens', m.unpriced_reasoning))
                                   order by m.interactions desc, m.model, m.provider), '[]')
                          from (select t.model, t.provider, count(*) as interactions,
                                       sum(t.input_tokens) as input_tokens, sum(t.output_tokens) as output_tokens,
+                                      sum(t.cached) as cached, sum(t.written) as written, sum(t.reasoning) as reasoning,
                                       sum(t.cost_usd) as cost_usd,
-                                      count(*) filter (where t.cost_usd is null
-                                          and coalesce(t.input_tokens, t.output_tokens) is not null) as unpriced,
-                                      sum(t.input_tokens) filter (where t.cost_usd is null) as unpriced_in,
-                                      sum(t.output_tokens) filter (where t.cost_usd is null) as unpriced_out
-                                 from transcript as t
+                                      count(*) filter (where t.unpriced) as unpriced,
+                                      coalesce(sum(coalesce(t.input_tokens, 0) + case
+                                          when t.cached + t.written > coalesce(t.input_tokens, 0) then t.cached + t.written
+                                          else 0 end) filter (where t.unpriced), 0) as unpriced_input,
+                                      coalesce(sum(coalesce(t.output_tokens, 0) + case
+                                          when t.reasoning > coalesce(t.output_tokens, 0) then t.reasoning
+                                          else 0 end) filter (where t.unpriced), 0) as unpriced_output,
+                                      coalesce(sum(t.cached) filter (where t.unpriced), 0) as unpriced_cached,
+                                      coalesce(sum(t.written) filter (where t.unpriced), 0) as unpriced_written,
+                                      coalesce(sum(t.reasoning) filter (where t.unpriced), 0) as unpriced_reasoning
+                                 from session as t
                                 group by t.model, t.provider) as m))
           from begun as b);
 end
@@ -2608,19 +4360,22 @@ $$;
 
 
 -- schemas/read/overview.sql
--- Returns statistics of a span of time in buckets of `bucket_s` seconds since 1970.
--- Takes {project, from, to, bucket_s, most, sample, most_failures, top, top_models, tiers}. Returns {interactions,
+-- Returns statistics of a span of time in buckets, given by when each begins: the first at `from`, in order.
+-- Takes {project, from, to, buckets, most, sample, most_failures, top, top_models, tiers, eras}. Returns {interactions,
 -- failures, sessions}. Each has a `share`: the fraction of the span that was read (see turnlog.sample_share), 1 for
 -- all; its counts and sums are of that fraction.
 --
--- interactions: {share, total, buckets, models, users, folders}. total: {interactions, completed, failed, pending,
--- abandoned, input_tokens, output_tokens, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced`
--- counts those with a cost, `cost_usd` is the sum of these, `models` is the number of models, latencies are [p50, p95].
--- buckets: [{at, interactions, latency_ms}]. models: [{model, provider, interactions, input_tokens, output_tokens,
--- priced, cost_usd, sizes}], the `top_models` most used ones. sizes: [{interactions, input_tokens, output_tokens}] of
--- those with tokens and without a cost, grouped by input size between two neighbours of `tiers`, since prices depend on
--- it. users: [{user_id, interactions, sessions}] and folders: [{folder_id, key, name, interactions, sessions}], the
--- `top` most active ones.
+-- interactions: {share, total, buckets, models, users, folders}. <tokens>: input_tokens, output_tokens,
+-- cached_input_tokens, cache_write_tokens, reasoning_tokens. total: {interactions, completed, failed, pending, abandoned,
+-- <tokens>, priced, cost_usd, models, latency_ms, time_to_first_token_ms}: `priced` counts those with a cost, `cost_usd`
+-- is the sum of these, `models` is the number of models, latencies are [p50, p95]. buckets: [{at, interactions,
+-- latency_ms}]. models: [{model, provider, interactions, <tokens>, priced, cost_usd, sizes}], the `top_models` most used
+-- ones. sizes: [{model, provider, era, interactions, <tokens>}] of those with tokens and without a cost, grouped by
+-- their input between two neighbours of `tiers` and by their time between two of `eras` (`era`: how many of these had
+-- begun), since prices depend on both. There the input includes what a cache read and wrote, and the output the
+-- reasoning: where they are more than the whole, they were counted apart, and are added. users: [{user_id, interactions,
+-- sessions, <tokens>, priced, cost_usd, sizes}] and folders: [{folder_id, key, name, interactions, sessions}], the `top`
+-- most active ones.
 -- failures: {share, total, buckets: [{at, failed}], errors: [{error, interactions}]}, the `top` most frequent kinds:
 -- see turnlog.error_kind. sessions: {share, total, buckets: [{at, sessions}]}: those that began, without locked ones.
 create or replace function turnlog.overview(request jsonb) returns jsonb
@@ -2635,16 +4390,17 @@ declare
     in_project constant text := request ->> 'project';
     not_before constant timestamptz := request ->> 'from';
     before constant timestamptz := request ->> 'to';
-    bucket constant interval := make_interval(secs => (request ->> 'bucket_s')::integer);
+    starts constant timestamptz[] := array(
+        select b.at::timestamptz from jsonb_array_elements_text(request -> 'buckets') with ordinality as b (at, n) order by b.n);
     most constant integer := request ->> 'most';
     sample constant integer := request ->> 'sample';
     most_failures constant integer := request ->> 'most_failures';
     top constant integer := request ->> 'top';
     top_models constant integer := request ->> 'top_models';
     tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
+    eras constant timestamptz[] := array(select t::timestamptz from jsonb_array_elements_text(request -> 'eras') as t order by 1);
     -- about a thousand slices, equally many in each bucket
-    buckets constant integer := ceil(extract(epoch from before - not_before) / (request ->> 'bucket_s')::integer);
-    parts constant integer := buckets * ceil(1000.0 / buckets);
+    parts constant integer := cardinality(starts) * ceil(1000.0 / cardinality(starts));
     of_interactions constant double precision :=
         turnlog.sample_share(in_project, 'interactions', not_before, before, parts, most, sample);
     of_failures constant double precision :=
@@ -2659,8 +4415,10 @@ begin
         select i.*
           from turnlog.slices(not_before, before, parts, of_interactions) as slice
          cross join lateral (
-               select date_bin(bucket, coalesce(i.started_at, i.created_at), 'epoch') as bucket, i.session_id,
-                      i.model, i.provider, i.input_tokens, i.output_tokens, i.cost_usd, i.time_to_first_token_ms,
+               select width_bucket(coalesce(i.started_at, i.created_at), starts) as bucket, i.session_id,
+                      i.model, i.provider, i.input_tokens, i.output_tokens, i.cached_input_tokens, i.cache_write_tokens,
+                      i.reasoning_tokens, i.cost_usd, i.time_to_first_token_ms,
+                      width_bucket(coalesce(i.started_at, i.created_at), eras) as era,
                       coalesce(i.latency_ms, case when i.completed_at >= i.started_at
                           then extract(epoch from i.completed_at - i.started_at) * 1000 end) as latency_ms,
                       coalesce(i.status, case
@@ -2684,27 +4442,71 @@ begin
     ), looked as materialized (
         -- A session that is being erased is a tombstone already. Neither a join nor `not in`: for a large log the planner
         -- expects so many that it would scan all sessions for each interaction. An array is built once, usually empty.
-        select m.* from met as m
-         where m.session_id <> all (array(select s.session_id from met_sessions as s where s.erased_at is not null))
+        select m.*, width_bucket(m.input, tiers) as tier
+          from (select m.*,
+                       m.cost_usd is null and num_nonnulls(m.input_tokens, m.output_tokens) > 0 as unpriced,
+                       coalesce(m.input_tokens, 0) + case
+                           when coalesce(m.cached_input_tokens, 0) + coalesce(m.cache_write_tokens, 0) > coalesce(m.input_tokens, 0)
+                           then coalesce(m.cached_input_tokens, 0) + coalesce(m.cache_write_tokens, 0) else 0 end as input,
+                       coalesce(m.output_tokens, 0) + case
+                           when m.reasoning_tokens > coalesce(m.output_tokens, 0) then m.reasoning_tokens else 0 end as output
+                  from met as m
+                 where m.session_id <> all (array(select s.session_id from met_sessions as s where s.erased_at is not null))) as m
     ), by_size as (
-        select l.model, l.provider, count(*) as interactions, count(l.cost_usd) as priced, sum(l.cost_usd) as cost_usd,
-               sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
+        select l.model, l.provider, l.era, count(*) as interactions, count(l.cost_usd) as priced,
+               sum(l.cost_usd) as cost_usd, sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
+               sum(l.cached_input_tokens) as cached_input_tokens, sum(l.cache_write_tokens) as cache_write_tokens,
+               sum(l.reasoning_tokens) as reasoning_tokens,
                count(*) filter (where l.unpriced) as unpriced,
-               coalesce(sum(l.input_tokens) filter (where l.unpriced), 0) as unpriced_input,
-               coalesce(sum(l.output_tokens) filter (where l.unpriced), 0) as unpriced_output
-          from (select l.*, width_bucket(coalesce(l.input_tokens, 0), tiers) as size,
-                       l.cost_usd is null and num_nonnulls(l.input_tokens, l.output_tokens) > 0 as unpriced
-                  from looked as l) as l
-         group by l.model, l.provider, l.size
+               jsonb_build_object(
+                   'model', l.model, 'provider', l.provider, 'era', l.era,
+                   'interactions', count(*) filter (where l.unpriced),
+                   'input_tokens', coalesce(sum(l.input) filter (where l.unpriced), 0),
+                   'output_tokens', coalesce(sum(l.output) filter (where l.unpriced), 0),
+                   'cached_input_tokens', coalesce(sum(l.cached_input_tokens) filter (where l.unpriced), 0),
+                   'cache_write_tokens', coalesce(sum(l.cache_write_tokens) filter (where l.unpriced), 0),
+                   'reasoning_tokens', coalesce(sum(l.reasoning_tokens) filter (where l.unpriced), 0)) as size
+          from looked as l
+         group by l.model, l.provider, l.era, l.tier
     ), by_model as (
         select s.model, s.provider, sum(s.interactions) as interactions,
                coalesce(sum(s.input_tokens), 0) as input_tokens, coalesce(sum(s.output_tokens), 0) as output_tokens,
+               coalesce(sum(s.cached_input_tokens), 0) as cached_input_tokens,
+               coalesce(sum(s.cache_write_tokens), 0) as cache_write_tokens,
+               coalesce(sum(s.reasoning_tokens), 0) as reasoning_tokens,
                sum(s.priced) as priced, coalesce(sum(s.cost_usd), 0) as cost_usd,
-               coalesce(jsonb_agg(jsonb_build_object(
-                   'interactions', s.unpriced, 'input_tokens', s.unpriced_input, 'output_tokens', s.unpriced_output))
-                   filter (where s.unpriced > 0), '[]') as sizes
+               coalesce(jsonb_agg(s.size) filter (where s.unpriced > 0), '[]') as sizes
           from by_size as s
          group by s.model, s.provider
+    ), active_users as materialized (
+        select o.user_id, sum(o.interactions) as interactions, count(*) as sessions
+          from owned as o where o.user_id is not null
+         group by o.user_id order by 2 desc, o.user_id limit top
+    ), by_user as (
+        select s.user_id, coalesce(sum(s.input_tokens), 0) as input_tokens, coalesce(sum(s.output_tokens), 0) as output_tokens,
+               coalesce(sum(s.cached_input_tokens), 0) as cached_input_tokens,
+               coalesce(sum(s.cache_write_tokens), 0) as cache_write_tokens,
+               coalesce(sum(s.reasoning_tokens), 0) as reasoning_tokens,
+               sum(s.priced) as priced, coalesce(sum(s.cost_usd), 0) as cost_usd,
+               coalesce(jsonb_agg(s.size) filter (where s.unpriced > 0), '[]') as sizes
+          from (select o.user_id, count(l.cost_usd) as priced, sum(l.cost_usd) as cost_usd,
+                       sum(l.input_tokens) as input_tokens, sum(l.output_tokens) as output_tokens,
+                       sum(l.cached_input_tokens) as cached_input_tokens, sum(l.cache_write_tokens) as cache_write_tokens,
+                       sum(l.reasoning_tokens) as reasoning_tokens,
+                       count(*) filter (where l.unpriced) as unpriced,
+                       jsonb_build_object(
+                           'model', l.model, 'provider', l.provider, 'era', l.era,
+                           'interactions', count(*) filter (where l.unpriced),
+                           'input_tokens', coalesce(sum(l.input) filter (where l.unpriced), 0),
+                           'output_tokens', coalesce(sum(l.output) filter (where l.unpriced), 0),
+                           'cached_input_tokens', coalesce(sum(l.cached_input_tokens) filter (where l.unpriced), 0),
+                           'cache_write_tokens', coalesce(sum(l.cache_write_tokens) filter (where l.unpriced), 0),
+                           'reasoning_tokens', coalesce(sum(l.reasoning_tokens) filter (where l.unpriced), 0)) as size
+                  from looked as l
+                  join owned as o on o.session_id = l.session_id
+                 where o.user_id in (select a.user_id from active_users as a)
+                 group by o.user_id, l.model, l.provider, l.era, l.tier) as s
+         group by s.user_id
     )
     select jsonb_build_object(
         'share', of_interactions,
@@ -2717,6 +4519,9 @@ begin
                        'abandoned', count(*) filter (where l.status = 'abandoned'),
                        'input_tokens', coalesce(sum(l.input_tokens), 0),
                        'output_tokens', coalesce(sum(l.output_tokens), 0),
+                       'cached_input_tokens', coalesce(sum(l.cached_input_tokens), 0),
+                       'cache_write_tokens', coalesce(sum(l.cache_write_tokens), 0),
+                       'reasoning_tokens', coalesce(sum(l.reasoning_tokens), 0),
                        'priced', count(l.cost_usd), 'cost_usd', coalesce(sum(l.cost_usd), 0),
                        'models', (select count(*) from by_model),
                        'latency_ms', percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms),
@@ -2725,7 +4530,7 @@ begin
               from looked as l),
         'buckets', (
             select coalesce(jsonb_agg(jsonb_build_object(
-                       'at', b.bucket, 'interactions', b.interactions, 'latency_ms', b.latency_ms)
+                       'at', starts[b.bucket], 'interactions', b.interactions, 'latency_ms', b.latency_ms)
                        order by b.bucket), '[]')
               from (select l.bucket, count(*) as interactions,
                            percentile_cont(array[0.5, 0.95]) within group (order by l.latency_ms) as latency_ms
@@ -2735,10 +4540,9 @@ begin
               from (select m.* from by_model as m
                      order by m.interactions desc, m.model, m.provider limit top_models) as m),
         'users', (
-            select coalesce(jsonb_agg(to_jsonb(u) order by u.interactions desc, u.user_id), '[]')
-              from (select o.user_id, sum(o.interactions) as interactions, count(*) as sessions
-                      from owned as o where o.user_id is not null
-                     group by o.user_id order by 2 desc, o.user_id limit top) as u),
+            select coalesce(jsonb_agg(to_jsonb(a) || to_jsonb(u) order by a.interactions desc, a.user_id), '[]')
+              from active_users as a
+              join by_user as u on u.user_id = a.user_id),
         'folders', (
             select coalesce(jsonb_agg(jsonb_build_object(
                        'folder_id', f.id, 'key', f.key, 'name', f.name, 'interactions', b.interactions,
@@ -2750,10 +4554,11 @@ begin
       into interactions;
 
     with failed as materialized (
-        select date_bin(bucket, i.at, 'epoch') as bucket, left(i.error, 300) as error
+        select width_bucket(i.at, starts) as bucket, left(i.error, 300) as error,
+               i.text_expired_at is not null as is_kind -- see turnlog.expire_texts
           from turnlog.slices(not_before, before, parts, of_failures) as slice
          cross join lateral (
-               select coalesce(i.started_at, i.created_at) as at, i.error, i.session_id
+               select coalesce(i.started_at, i.created_at) as at, i.error, i.text_expired_at, i.session_id
                  from turnlog.ai_interactions as i
                 where i.project = in_project and i.erased_at is null
                   and (i.status = 'failed' or i.status is null and i.error <> '')
@@ -2768,28 +4573,30 @@ begin
         'share', of_failures,
         'total', (select count(*) from failed),
         'buckets', (
-            select coalesce(jsonb_agg(jsonb_build_object('at', b.bucket, 'failed', b.failed) order by b.bucket), '[]')
+            select coalesce(jsonb_agg(jsonb_build_object('at', starts[b.bucket], 'failed', b.failed) order by b.bucket), '[]')
               from (select f.bucket, count(*) as failed from failed as f group by f.bucket) as b),
         'errors', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.interactions desc, e.error), '[]')
-              from (select turnlog.error_kind(f.error) as error, sum(f.interactions) as interactions
-                      from (select f.error, count(*) as interactions from failed as f group by f.error) as f
+              from (select case when f.is_kind then nullif(f.error, ' ') else turnlog.error_kind(f.error) end as error,
+                           sum(f.interactions) as interactions
+                      from (select f.error, f.is_kind, count(*) as interactions from failed as f
+                             group by f.error, f.is_kind) as f
                      group by 1 order by 2 desc, 1 limit top) as e))
       into failures;
 
     select jsonb_build_object(
         'share', of_sessions,
         'total', coalesce(sum(b.sessions), 0),
-        'buckets', coalesce(jsonb_agg(jsonb_build_object('at', b.bucket, 'sessions', b.sessions) order by b.bucket), '[]'))
+        'buckets', coalesce(jsonb_agg(jsonb_build_object('at', starts[b.bucket], 'sessions', b.sessions) order by b.bucket), '[]'))
       into sessions
-      from (select date_bin(bucket, s.at, 'epoch') as bucket, count(*) as sessions
+      from (select width_bucket(s.at, starts) as bucket, count(*) as sessions
               from turnlog.slices(not_before, before, parts, of_sessions) as slice
              cross join lateral (
-                   select coalesce(s.started_at, s.created_at) as at
+                   select coalesce(s.started_at, s.earliest_turn_at, s.created_at) as at
                      from turnlog.ai_sessions as s
                     where s.project = in_project and s.erased_at is null and s.status <> 'locked'
-                      and coalesce(s.started_at, s.created_at) >= slice.first
-                      and coalesce(s.started_at, s.created_at) < slice.last
+                      and coalesce(s.started_at, s.earliest_turn_at, s.created_at) >= slice.first
+                      and coalesce(s.started_at, s.earliest_turn_at, s.created_at) < slice.last
                    offset 0) as s
              group by 1) as b;
 
@@ -2872,6 +4679,7 @@ declare
     failed constant text := case when coalesce((request ->> 'has_errors')::boolean, false)
         then ' and (i.status = ''failed'' or i.status is null and i.error <> '''')' else '' end;
     place_of constant text := 'jsonb_build_object(''at'', p.at, ''session_id'', p.session_id, ''interaction_id'', p.id)';
+    most_messages constant integer := 20; -- of a history: the last one with a text is shown
     enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows to scan
     walked text := 'i.project = $1 ->> ''project''';
     further text := '';
@@ -2893,7 +4701,8 @@ begin
         further := further || ' and i.model = $1 ->> ''model''';
     end if;
     if request ->> 'error' is not null then
-        further := further || ' and turnlog.error_kind(i.error) = $1 ->> ''error''';
+        further := further || ' and case when i.text_expired_at is null then turnlog.error_kind(i.error)'
+                              ' else i.error end = $1 ->> ''error''';
     end if;
     if request #>> '{after,session_id}' is not null then
         -- the first condition is the index's; within a session, interactions of one time are ordered by id
@@ -2917,10 +4726,14 @@ begin
                            when i.response is not null then 'completed'
                            else 'pending' end),
                        'error', left(i.error, 300), 'finish_reason', i.finish_reason,
-                       'prompt', turnlog.excerpt(i.prompt, 300),
-                       'response', turnlog.excerpt(i.response, 300),
+                       'prompt', case when i.prompt_end is null then to_jsonb(turnlog.excerpt(i.prompt, 300))
+                                      else i.prompt end,
+                       'response', case when i.response_end is null then to_jsonb(turnlog.excerpt(i.response, 300))
+                                        else i.response end,
+                       'ends', jsonb_build_array(i.context_end, i.prompt_end, i.response_end),
                        'latency_ms', i.latency_ms, 'input_tokens', i.input_tokens, 'output_tokens', i.output_tokens,
-                       'erased_at', i.erased_at, 'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
+                       'erased_at', i.erased_at, 'text_expired_at', i.text_expired_at,
+                       'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
               from shown as i
               -- a session that is being erased is a tombstone already, so it disappears at once
               join turnlog.ai_sessions as s on s.project = i.project and s.id = i.session_id and s.erased_at is null
@@ -2929,7 +4742,108 @@ begin
             || ' then (select ' || place_of || ' from shown as p where p.n = $2)'
                ' else (select ' || place_of || ' from looked as p offset $3 - 1 limit 1) end'
        into page, place using request, page_size, enough;
-    return jsonb_build_object('interactions', page, 'after', place);
+    -- what is stored by content is read by queries of its own: see turnlog.with_messages
+    return jsonb_build_object('after', place, 'interactions', coalesce((
+        select jsonb_agg((p.value - 'ends'::text) || case when p.value #>> '{ends,1}' is null then '{}' else jsonb_build_object(
+                   'prompt', turnlog.excerpt(turnlog.content(
+                       p.value -> 'prompt', request ->> 'project', (p.value ->> 'session_id')::uuid,
+                       (p.value #>> '{ends,1}')::uuid, (p.value #>> '{ends,0}')::uuid, (p.value #>> '{ends,2}')::uuid,
+                       null, most_messages), 300),
+                   'response', case jsonb_typeof(p.value -> 'response') when 'object' then turnlog.excerpt(turnlog.content(
+                       p.value -> 'response', request ->> 'project', (p.value ->> 'session_id')::uuid,
+                       (p.value #>> '{ends,2}')::uuid, (p.value #>> '{ends,1}')::uuid), 300)
+                       else p.value ->> 'response' end) end
+                   order by p.n)
+          from jsonb_array_elements(page) with ordinality as p (value, n)), '[]'));
+end
+$$;
+
+
+-- schemas/read/revisions.sql
+-- Lists revisions of a session's interactions: what was said of each and isn't shown, newest first within an interaction.
+-- Takes {project, session_id, limit, interaction_ids?, after?: {interaction_id, at, arrived, revision_id}, whole?: true,
+-- bytes?}. Returns
+-- {session: or null, interactions: those of `interaction_ids` that there are, revisions, after}.
+-- A revision is {revision_id, interaction_id, status, fields, facts, said_at, created_at}: `facts` holds the fields that
+-- differ from what is shown, `fields` names them, a key of the metadata as 'metadata.KEY'. With `whole` the `facts` are all
+-- that is kept, for an export. Without `interaction_ids` those of all interactions are listed, by id.
+-- A page with large facts, such as photos, is shorter than `limit`; so is one with a revision that is shown by now.
+create or replace function turnlog.revisions(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of one session, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    page_size constant integer := request ->> 'limit';
+    whole constant boolean := coalesce((request ->> 'whole')::boolean, false);
+    ids constant uuid[] := case when request ? 'interaction_ids' then
+        array(select jsonb_array_elements_text(request -> 'interaction_ids')::uuid) end;
+    after_interaction constant uuid := request #>> '{after,interaction_id}';
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_arrival constant timestamptz := request #>> '{after,arrived}';
+    after_id constant uuid := request #>> '{after,revision_id}';
+    -- as stored, before the last one of a page: readers hold it in memory
+    most_bytes constant bigint := coalesce((request ->> 'bytes')::bigint, 32000000);
+begin
+    return (
+        with page as materialized (
+            select r.interaction_id, r.id, r.said_at, r.created_at, r.facts,
+                   row_number() over (order by r.interaction_id, r.said_at desc, r.created_at desc, r.id desc) as n
+              from turnlog.ai_revisions as r
+             where r.project = in_project and r.session_id = of_session
+               and (ids is null or r.interaction_id = any (ids))
+               and (after_id is null or r.interaction_id > after_interaction
+                    or r.interaction_id = after_interaction and (r.said_at, r.created_at, r.id) < (after_at, after_arrival, after_id))
+             order by r.interaction_id, r.said_at desc, r.created_at desc, r.id desc
+             limit page_size + 1 -- one more, to know whether another page follows
+        ), sized as (
+            select p.*, coalesce(sum(pg_column_size(p.facts)) over (
+                       order by p.n rows between unbounded preceding and 1 preceding), 0) as bytes_before
+              from page as p
+        ), shown as (
+            select s.*, case when not whole then (
+                       select a.facts || turnlog.statement(a.facts)
+                         from turnlog.ai_interactions as i
+                        cross join lateral (select turnlog.as_sent(to_jsonb(i), '{}', '{}', true) as facts) as a
+                        where i.project = in_project and i.session_id = of_session and i.id = s.interaction_id) end as instead
+              from sized as s
+             where s.n <= page_size and s.bytes_before <= most_bytes
+        ), differing as (
+            select s.n, f.key, f.value
+              from shown as s
+             cross join lateral jsonb_each(s.facts - 'status') as f
+             where f.value is distinct from s.instead -> f.key
+        ), listed as (
+            select s.n, s.interaction_id, s.id, s.said_at, s.created_at, s.facts ->> 'status' as status,
+                   (select jsonb_agg(d.key order by d.key) from differing as d where d.n = s.n) as fields,
+                   (select jsonb_object_agg(d.key, d.value)
+                      from (select case when d.key like 'metadata.%' then 'metadata' else d.key end as key,
+                                   case when d.key like 'metadata.%'
+                                        then jsonb_object_agg(substr(d.key, 10), d.value) over (
+                                             partition by d.key like 'metadata.%')
+                                        else d.value end as value
+                              from differing as d where d.n = s.n) as d) as facts
+              from shown as s
+        )
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
+            'interactions', (select coalesce(jsonb_agg(jsonb_build_object('interaction_id', i.id, 'key', i.key)), '[]')
+                               from turnlog.ai_interactions as i
+                              where i.project = in_project and i.session_id = of_session and i.id = any (ids)),
+            'revisions', (select coalesce(jsonb_agg(jsonb_build_object(
+                              'revision_id', l.id, 'interaction_id', l.interaction_id, 'status', l.status,
+                              'fields', l.fields, 'facts', l.facts, 'said_at', l.said_at, 'created_at', l.created_at)
+                              order by l.n), '[]')
+                            from listed as l where l.fields is not null),
+            'after', (select jsonb_build_object('interaction_id', p.interaction_id, 'at', p.said_at, 'arrived', p.created_at,
+                                                'revision_id', p.id)
+                        from page as p
+                       where p.n = (select max(s.n) from shown as s)
+                         and exists (select from page as next where next.n > p.n))));
 end
 $$;
 
@@ -2979,8 +4893,8 @@ begin
                      cross join lateral (
                            select from turnlog.ai_sessions as s
                             where s.project = in_project and s.erased_at is null
-                              and coalesce(s.started_at, s.created_at) >= slice.first
-                              and coalesce(s.started_at, s.created_at) < slice.last
+                              and coalesce(s.started_at, s.earliest_turn_at, s.created_at) >= slice.first
+                              and coalesce(s.started_at, s.earliest_turn_at, s.created_at) < slice.last
                            offset 0) as s
                      limit at_most) as found_rows;
         end if;
@@ -2999,7 +4913,8 @@ $$;
 -- Finds interactions that contain all terms (any interaction, without terms), newest first by their started_at, or
 -- created_at without one. `words`: match whole words only.
 -- Takes {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?,
--- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to}.
+-- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to,
+-- keep_text_days}: the project's own setting, since texts that have expired aren't found.
 --
 -- A call scans at most `rows` interactions, for about `ms` milliseconds, so that none hangs (the `first` newest ones
 -- before it uses the index). It returns what it found and where to go on; `complete` is false if it hit a limit. With
@@ -3058,16 +4973,20 @@ declare
     next_session uuid;
     next_id uuid;
     last_place jsonb;
+    best record;
+    hit record;
+    here record;
+    hits jsonb := '[]';
 begin
     if request ->> 'session_id' is not null then
         -- only a session that the caller may read: the counts would reveal another one
         among := array(select s.id from turnlog.ai_sessions as s
                         where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
-                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
+                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null or 'user_id' = any (s.edited)));
     elsif of_user is not null then
         among := array(select s.id from turnlog.ai_sessions as s
                         where s.project = in_project and s.user_id = of_user and s.erased_at is null
-                              and (not unclaimed or s.claim is null)
+                              and (not unclaimed or s.claim is null or 'user_id' = any (s.edited))
                         limit most_sessions + 1);
     end if;
     if cardinality(among) > most_sessions then
@@ -3092,7 +5011,7 @@ begin
         end if;
         -- the filters are in the select list, not in the where clause: so the clock is checked however few rows they leave
         for looked in
-            select scanned.session_id, scanned.id, scanned.at,
+            select scanned.session_id, scanned.id, scanned.at, scanned.prompt, scanned.response, scanned.ends,
                    case when scanned.content is null or octet_length(scanned.content) = length(scanned.content) then lower(scanned.content)
                         else turnlog.fold(scanned.content) end as folded
               from (select place.session_id, place.id, place.at,
@@ -3101,15 +5020,21 @@ begin
                                      select from turnlog.ai_sessions as s
                                       where s.project = in_project and s.id = place.session_id
                                         and (of_user is null or s.user_id = of_user)
-                                        and (not unclaimed or s.claim is null)))
-                                then concat_ws(E'\n',
+                                        and (not unclaimed or s.claim is null or 'user_id' = any (s.edited))))
+                                then case when place.text_expired_at is not null then '' else concat_ws(E'\n',
                                     case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
                                          when 'array' then turnlog.plain_text(place.prompt) end,
                                     case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
-                                         when 'array' then turnlog.plain_text(place.response) end)
-                           end as content
+                                         when 'array' then turnlog.plain_text(place.response) end) end
+                           end as content,
+                           case when place.ends is not null then place.prompt end as prompt,
+                           case when place.ends is not null then place.response end as response,
+                           place.ends
                       from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
-                                   i.erased_at, i.model, i.prompt, i.response
+                                   i.erased_at, i.text_expired_at, i.model, i.prompt, i.response,
+                                   case when i.prompt_end is not null
+                                        then array[i.context_end, i.prompt_end, i.response_end,
+                                                   case when i.context is null then i.instructions end] end as ends
                               from turnlog.ai_interactions as i
                              where i.project = in_project
                                and (among is null or i.session_id = any (among))
@@ -3126,6 +5051,15 @@ begin
                 exit;
             end if;
             searched := searched + 1;
+            if looked.ends is not null and looked.folded is not null then
+                -- by queries of their own: see turnlog.with_messages
+                looked.folded := turnlog.fold(concat_ws(E'\n',
+                    turnlog.plain_text(turnlog.content(
+                        looked.prompt, in_project, looked.session_id, looked.ends[2], looked.ends[1], looked.ends[3],
+                        looked.ends[4])),
+                    turnlog.plain_text(turnlog.content(
+                        looked.response, in_project, looked.session_id, looked.ends[3], looked.ends[2]))));
+            end if;
             if pass = 1 then
                 next_at := looked.at;
                 next_session := looked.session_id;
@@ -3157,53 +5091,63 @@ begin
         after_id := next_id;
     end loop;
 
+    for best in
+        select f.at, f.session_id, f.interaction_id
+          from rows from (jsonb_to_recordset(found)
+                   as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
+               with ordinality as f (at, session_id, interaction_id, score, n)
+         order by f.score desc nulls last, f.n
+         limit page_size
+    loop
+        select case when i.text_expired_at is null then i.prompt end as prompt,
+               case when i.text_expired_at is null then i.response end as response, i.context_end, i.prompt_end, i.response_end,
+               case when i.context is null then i.instructions end as instructions, jsonb_build_object(
+                   'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
+                   'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model) as facts
+          into hit
+          from turnlog.ai_interactions as i
+          join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
+         where i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id;
+        hit.prompt := turnlog.content(
+            hit.prompt, in_project, best.session_id, hit.prompt_end, hit.context_end, hit.response_end, hit.instructions);
+        hit.response := turnlog.content(hit.response, in_project, best.session_id, hit.response_end, hit.prompt_end);
+        -- The field with more of the terms, from the first occurrence of the longest one on. Of equal fields the last
+        -- message of the prompt comes first, then the response, then the earlier messages: instructions and history.
+        select side.field, side.content, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
+          into here
+          from (select turnlog.plain_text(hit.prompt) as prompt, turnlog.plain_text(hit.response) as response,
+                       case jsonb_typeof(hit.prompt) when 'array'
+                           then turnlog.plain_text(jsonb_build_array(hit.prompt -> -1)) end as last_one
+                offset 0) as texts -- read each once
+         cross join lateral (
+               values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
+                       turnlog.fold(texts.last_one)),
+                      ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
+                      ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
+                       turnlog.fold(texts.prompt))
+               ) as side (field, rank, content, begins, folded)
+         cross join lateral (
+               select count(*) filter (where found.place > 0) as terms,
+                      coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
+                 from (select length(t.term) as size,
+                              case when words_only then regexp_instr(side.folded, t.word)
+                                   else position(t.term in side.folded) end as place
+                         from unnest(terms, as_words) as t (term, word)) as found) as at
+         where side.folded <> ''
+         order by at.terms desc, side.rank
+         limit 1;
+        hits := hits || (hit.facts || jsonb_build_object(
+            'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.content),
+            'text', substr(here.content, 1 + here.starts, window_size)));
+    end loop;
     return jsonb_build_object(
-        'interactions', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                       'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
-                       'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
-                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.content),
-                       'text', substr(here.content, 1 + here.starts, window_size))
-                       order by best.rank), '[]')
-              from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
-                      from rows from (jsonb_to_recordset(found)
-                               as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
-                           with ordinality as f (at, session_id, interaction_id, score, n)
-                     order by f.score desc nulls last, f.n
-                     limit page_size) as best
-              join turnlog.ai_interactions as i
-                on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
-              join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
-              left join lateral (
-                   -- The field with more of the terms, from the first occurrence of the longest one on. Of equal fields the last
-                   -- message of the prompt comes first, then the response, then the earlier messages: instructions and history.
-                   select side.field, side.content, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
-                     from (select turnlog.plain_text(i.prompt) as prompt, turnlog.plain_text(i.response) as response,
-                                  case jsonb_typeof(i.prompt) when 'array'
-                                      then turnlog.plain_text(jsonb_build_array(i.prompt -> -1)) end as last_one
-                          offset 0) as texts -- read each once
-                    cross join lateral (
-                          values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
-                                  turnlog.fold(texts.last_one)),
-                                 ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
-                                 ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
-                                  turnlog.fold(texts.prompt))
-                          ) as side (field, rank, content, begins, folded)
-                    cross join lateral (
-                          select count(*) filter (where found.place > 0) as terms,
-                                 coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
-                            from (select length(t.term) as size,
-                                         case when words_only then regexp_instr(side.folded, t.word)
-                                              else position(t.term in side.folded) end as place
-                                    from unnest(terms, as_words) as t (term, word)) as found) as at
-                    where side.folded <> ''
-                    order by at.terms desc, side.rank
-                    limit 1) as here on true),
+        'interactions', hits,
         'after', case when goes_on then last_place end,
         'complete', not (goes_on and is_cut),
         'searched', searched,
         'matched', jsonb_array_length(found),
-        'searched_to', last_place -> 'at');
+        'searched_to', last_place -> 'at',
+        'keep_text_days', (select p.keep_text_days from turnlog.ai_projects as p where p.project = in_project));
 end
 $$;
 
@@ -3251,6 +5195,24 @@ begin
             return coalesce(found_ids, '{}');
         end if;
     end if;
+    if request ? 'metadata' then
+        execute 'select array_agg(m.id) from (select s.id from turnlog.ai_sessions as s where '
+                || turnlog.metadata_condition(request) || ' limit $2) as m'
+           into found_ids using request, most + 1;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ? 'rating' then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select f.session_id from turnlog.ai_feedback as f
+                 where f.project = in_project and f.name = 'rating' and jsonb_typeof(f.value) = 'boolean'
+                   and f.value = request -> 'rating'
+                 limit entries + 1) as e;
+        if counted <= entries then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
     if (request ->> 'has_errors')::boolean then
         select array_agg(distinct e.session_id), count(*) into found_ids, counted
           from (select i.session_id from turnlog.ai_interactions as i
@@ -3277,14 +5239,14 @@ $$;
 -- schemas/read/session_filters.sql
 -- Returns the filters of a list's request as SQL on a session `s`, in which `$1` is the request. `walked`: conditions
 -- that an index satisfies in the order of the list; `further`: conditions on each row found there; `looks`: whether
--- these read the session's interactions.
+-- these read the session's interactions or feedback.
 create or replace function turnlog.session_filters(
     request jsonb, out walked text, out further text, out looks boolean)
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
-    at constant text := 'coalesce(s.started_at, s.created_at)';
+    at constant text := 'coalesce(s.started_at, s.earliest_turn_at, s.created_at)';
     -- one index only: matches of a second one would have to be intersected with all matches of the first
     led_by constant text := case
         when request ->> 'folder_id' is not null then 'folder_id'
@@ -3292,6 +5254,12 @@ declare
         when (request ->> 'implicit')::boolean then 'implicit'
         when request ->> 'status' is not null then 'status'
         else '' end;
+    -- a caller that reads only its own feedback finds sessions by no other
+    rated constant text := '(select true from turnlog.ai_feedback as f where f.project = $1 ->> ''project'''
+        ' and f.session_id = s.id and f.name = ''rating'' and f.value is not null'
+        || case when request ? 'author' then ' and f.author = $1 ->> ''author''' else '' end;
+    interactions constant text := '(select count(*) from (select from turnlog.ai_interactions as i'
+        ' where i.project = $1 ->> ''project'' and i.session_id = s.id limit %s) as i)';
     asked record;
 begin
     walked := 's.project = $1 ->> ''project'' and s.erased_at is null';
@@ -3302,7 +5270,7 @@ begin
         walked := walked || format(' and %s < ($1 ->> ''to'')::timestamptz', at);
     end if;
     further := '';
-    looks := request ->> 'model' is not null or request ->> 'has_errors' is not null;
+    looks := request ?| '{model,has_errors,rating,unrated,min_turns,max_turns}';
     for asked in
         select f.name, f.condition
           from (values
@@ -3312,15 +5280,22 @@ begin
               ('status', 's.status = $1 ->> ''status'''),
               -- planned sessions exist before they begin
               ('begun', 's.status ' || case when (request ->> 'begun')::boolean then '<>' else '=' end || ' ''locked'''),
-              ('unclaimed', case when (request ->> 'unclaimed')::boolean then 's.claim is null' else 'true' end),
+              ('unclaimed', case when (request ->> 'unclaimed')::boolean then '(s.claim is null or ''user_id'' = any (s.edited))' else 'true' end),
               ('tag', 's.tags @> array[$1 ->> ''tag'']'),
+              ('untagged', 'coalesce(s.tags, ''{}'') ' || case when (request ->> 'untagged')::boolean then '=' else '<>' end || ' ''{}'''),
+              ('metadata', turnlog.metadata_condition(request)),
               ('name', 'strpos(lower(concat_ws(chr(10), s.title, s.key)), lower($1 ->> ''name'')) > 0'),
               -- one index lookup per session: a join was planned as a scan of all interactions of the model
               ('model', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                         ' and i.session_id = s.id and i.model = $1 ->> ''model'' limit 1)'),
               ('has_errors', '(select true from turnlog.ai_interactions as i where i.project = $1 ->> ''project'''
                              ' and i.session_id = s.id and (i.status = ''failed'' or i.status is null and i.error <> '''')'
-                             ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end)
+                             ' limit 1) is ' || case when (request ->> 'has_errors')::boolean then 'not null' else 'null' end),
+              ('rating', rated || ' and f.value = $1 -> ''rating'' limit 1)'),
+              ('unrated', rated || ' limit 1) is ' || case when (request ->> 'unrated')::boolean then 'null' else 'not null' end),
+              -- counts no further than it has to
+              ('min_turns', format(interactions, '($1 ->> ''min_turns'')::integer') || ' >= ($1 ->> ''min_turns'')::integer'),
+              ('max_turns', format(interactions, '($1 ->> ''max_turns'')::integer + 1') || ' <= ($1 ->> ''max_turns'')::integer')
           ) as f (name, condition)
          where request ->> f.name is not null
     loop
@@ -3336,10 +5311,14 @@ $$;
 
 -- schemas/read/sessions.sql
 -- Lists sessions by time, or by `activity`, the arrival of the last interaction; sessions without any are left out
--- then. A session's time is its started_at, or created_at without one. `name`: a part of the title or the key. Takes
--- {project, limit, user_id?, unclaimed?, folder_id?, tag?, status?, implicit?, model?, has_errors?, begun?, name?,
--- from?, to?, sort?: newest | oldest | activity, after?: {at, session_id}}. Returns {sessions, after}. A page may be
--- short; `after` is null at the end.
+-- then. A session's time is its started_at; else that of its earliest turn; else its created_at. Takes {project, limit,
+-- sort?: newest | oldest | activity, after?: {at, session_id, began?}} and filters: {user_id?, unclaimed?, folder_id?,
+-- tag?, untagged?, metadata?: see turnlog.metadata_condition, status?, implicit?, begun?, model?, has_errors?, rating?:
+-- true | false, unrated?, author?: whose ratings count, min_turns?, max_turns?: of interactions, name?: a part of the
+-- title or the key, from?, to?}. Returns {sessions, after}. A page may be short; `after` is null at the end.
+--
+-- By `activity`, pages show the order in which sessions were when paging began: the cursor carries the latest arrival
+-- at that time, and what arrived later moves no session. So each is on one page, also if it gains a turn meanwhile.
 create or replace function turnlog.sessions(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3358,6 +5337,12 @@ declare
         ' and (%%s, %%s) %s (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)',
         case when backwards then '>' else '<' end) else '' end;
     direction constant text := case when backwards then 'asc' else 'desc' end;
+    -- by activity: when the last interaction arrived that counts
+    began constant timestamptz := case when by_activity then coalesce(
+        (request #>> '{after,began}')::timestamptz,
+        (select i.created_at from turnlog.ai_interactions as i
+          where i.project = request ->> 'project'
+          order by i.created_at desc, i.session_id desc limit 1), 'epoch') end;
     whole constant boolean := filters.further = '' and not by_activity; -- the index finds the page, however far back it is
     walk text;
     page text;
@@ -3381,13 +5366,14 @@ begin
                    ' where i.project = $1 ->> ''project'' and i.session_id = w.id'
                    -- `+ interval` keeps the planner from the index of arrivals, which it would read from its end
                    ' and (i.created_at + interval ''0'', i.session_id)'
-                   ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid) limit 1) is null' else '' end;
+                   ' >= (($1 #>> ''{after,at}'')::timestamptz, ($1 #>> ''{after,session_id}'')::uuid)'
+                   ' and i.created_at + interval ''0'' <= $5 limit 1) is null' else '' end;
     else
         looks := case when whole then '{2147483647}' when filters.looks then '{2000,10000}' else '{5000,30000}' end;
-        walk := 'select s.id, coalesce(s.started_at, s.created_at) as at, s.project, s.folder_id, s.user_id, s.implicit, s.status,'
-                ' s.claim, s.tags, s.title, s.key, s.started_at, s.created_at, s.erased_at from turnlog.ai_sessions as s where '
-                || filters.walked || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
-                || format(' order by coalesce(s.started_at, s.created_at) %1$s, s.id %1$s limit $2', direction);
+        walk := 'select s.id, coalesce(s.started_at, s.earliest_turn_at, s.created_at) as at, s.project, s.folder_id, s.user_id, s.implicit, s.status,'
+                ' s.claim, s.edited, s.tags, s.metadata, s.title, s.key, s.started_at, s.earliest_turn_at, s.created_at, s.erased_at from turnlog.ai_sessions as s where '
+                || filters.walked || format(beyond, 'coalesce(s.started_at, s.earliest_turn_at, s.created_at)', 's.id')
+                || format(' order by coalesce(s.started_at, s.earliest_turn_at, s.created_at) %1$s, s.id %1$s limit $2', direction);
         page := 'select s.id, s.at from (' || walk || ') as s where true' || filters.further;
     end if;
 
@@ -3399,19 +5385,20 @@ begin
             if candidates is not null then
                 page := case when by_activity then
                     'select w.id, w.at from (select i.session_id as id, max(i.created_at) as at from turnlog.ai_interactions as i'
-                    ' where i.project = $1 ->> ''project'' and i.session_id = any ($4) group by i.session_id) as w'
+                    ' where i.project = $1 ->> ''project'' and i.session_id = any ($4) and i.created_at + interval ''0'' <= $5'
+                    ' group by i.session_id) as w'
                     ' where (select true from turnlog.ai_sessions as s where s.id = w.id and ' || filters.walked || filters.further
                     || ' limit 1)' || format(beyond, 'w.at', 'w.id')
                 else
-                    'select s.id, coalesce(s.started_at, s.created_at) as at from turnlog.ai_sessions as s where s.id = any ($4) and '
-                    || filters.walked || filters.further || format(beyond, 'coalesce(s.started_at, s.created_at)', 's.id')
+                    'select s.id, coalesce(s.started_at, s.earliest_turn_at, s.created_at) as at'
+                    ' from turnlog.ai_sessions as s where s.id = any ($4) and ' || filters.walked || filters.further || format(beyond, 'coalesce(s.started_at, s.earliest_turn_at, s.created_at)', 's.id')
                 end;
             end if;
         end if;
         -- one more than the page, to know whether another page follows
         execute 'select array_agg(p.id), array_agg(p.at) from (' || page
                 || format(' order by at %1$s, id %1$s limit $3) as p', direction)
-           into ids, times using request, enough, page_size + 1, candidates;
+           into ids, times using request, enough, page_size + 1, candidates, began;
         exit when cardinality(ids) > page_size or candidates is not null or whole;
         execute format('select w.at, w.id from (%s) as w offset $2 - 1 limit 1', walk)
            into last_at, last_id using request, enough;
@@ -3426,7 +5413,9 @@ begin
     end if;
     return jsonb_build_object(
         'sessions', turnlog.session_rows(request ->> 'project', coalesce(ids[:page_size], '{}')),
-        'after', case when last_id is not null then jsonb_build_object('at', last_at, 'session_id', last_id) end);
+        'after', case when last_id is not null then
+            jsonb_build_object('at', last_at, 'session_id', last_id)
+            || case when by_activity then jsonb_build_object('began', began) else '{}' end end);
 end
 $$;
 
@@ -3435,22 +5424,20 @@ $$;
 -- Lists sessions in the order of their ids, which never change, so paging returns each session that existed at its
 -- start exactly once. A page has those of the next `limit` sessions (or of a user's) that match the filters, so it may
 -- be short or empty.
--- Takes {project, limit, after?: session id, user_id?, tag?, status?, from?, to?}. Returns {sessions, after}; `after`
--- is null at the end.
+-- Takes {project, limit, after?: session id} and the filters of turnlog.sessions. Returns {sessions, after}; `after` is
+-- null at the end.
 create or replace function turnlog.sessions_by_id(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
 set timezone = 'UTC'
 set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+set jit = off
 as $$
 declare
     in_project constant text := request ->> 'project';
     page_size constant integer := (request ->> 'limit')::integer;
     of_user constant text := request ->> 'user_id';
-    of_tag constant text := request ->> 'tag';
-    of_status constant text := request ->> 'status';
-    not_before constant timestamptz := request ->> 'from';
-    before constant timestamptz := request ->> 'to';
+    filters constant record := turnlog.session_filters(request);
     after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
     ids uuid[];
     page uuid[];
@@ -3475,18 +5462,12 @@ begin
              order by own.id
              limit page_size + 1);
     end if;
-    page := array(
-        select s.id
-          from turnlog.ai_sessions as s
-         where s.project = in_project and s.id = any (ids[:page_size]) and s.erased_at is null
-           and (of_user is null or s.user_id = of_user)
-           and (of_tag is null or s.tags @> array[of_tag])
-           and (of_status is null or s.status = of_status)
-           and (not_before is null or coalesce(s.started_at, s.created_at) >= not_before)
-           and (before is null or coalesce(s.started_at, s.created_at) < before)
-         order by s.id);
+    -- `offset 0`: look these up by their primary key, then filter them
+    execute 'select array_agg(s.id order by s.id) from (select s.* from turnlog.ai_sessions as s'
+            ' where s.project = $1 ->> ''project'' and s.id = any ($2) offset 0) as s where ' || filters.walked || filters.further
+       into page using request, ids[:page_size];
     return jsonb_build_object(
-        'sessions', turnlog.session_rows(in_project, page),
+        'sessions', turnlog.session_rows(in_project, coalesce(page, '{}')),
         'after', case when cardinality(ids) > page_size then ids[page_size] end);
 end
 $$;
@@ -3516,10 +5497,22 @@ $$;
 
 
 -- schemas/read/transcript.sql
--- Returns a page of a transcript, ordered by turn (those without one last), then time, then id; with `by` 'id' by id
--- alone, so that an interaction that gains a turn or a time between two pages keeps its position.
--- Takes {project, session_id, limit, after?: {turn, at, interaction_id}, by?: 'id'}. Returns {session: or null,
--- interactions, after, complete}. The spool changes `spooled` and `complete` where records are on its disk.
+-- Returns a page of a transcript, ordered by turn (those without one last), then by the time said, then by arrival;
+-- with `by` 'id' by id alone, so that an interaction that gains a turn or a time between two pages keeps its position.
+-- The time said is started_at, but no later than the arrival: a clock that is ahead can't pin an interaction to the end.
+-- Takes {project, session_id, limit, after?: {turn, at, arrived, interaction_id, branch?}, by?: 'id', branches?:
+-- 'current' or 'all', branch?: interaction id, latest?: true, context?: true}. Returns {session: or null, interactions, after,
+-- branch, complete}; with `latest` the last page, and `before`, whether interactions come before it.
+-- A page with large prompts or responses, such as photos, is shorter than `limit`.
+-- The spool changes `spooled` and `complete` where records are on its disk.
+-- `branches`: 'current' returns the current branch only, or with `branch` the one that leads through that interaction
+-- (see turnlog.branches); 'all' returns all interactions. Both list the `alternatives` of each, in the order said: the 50
+-- before and after it at most, and itself; `current`: on the current branch. Left out, all are returned without alternatives.
+-- A branch also has for each the `question` that it answers if it has no prompt: {interaction_id, key, participant,
+-- prompt, asked_at} of the one in whose place it stands, or null.
+-- `after` holds the last interaction of the branch, so the next page goes on with the same one. The answer's `branch` is
+-- the interaction through which the branch leads, null for the current one.
+-- `context`: interactions come with what was sent before their prompts; else their `context` is null.
 create or replace function turnlog.transcript(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -3531,21 +5524,91 @@ declare
     page_size constant integer := request ->> 'limit';
     after_turn constant bigint := request #>> '{after,turn}';
     after_at constant timestamptz := request #>> '{after,at}';
+    after_arrival constant timestamptz := request #>> '{after,arrived}';
     after_id constant uuid := request #>> '{after,interaction_id}';
+    most_bytes constant bigint := 32000000; -- as stored, before the last interaction of a page: readers hold it in memory
+    most_steps constant integer := 100;
     by_id constant boolean := coalesce(request ->> 'by' = 'id', false);
+    with_branches constant boolean := request ->> 'branches' is not null;
+    in_all constant boolean := coalesce(request ->> 'branches' = 'all', false);
+    through constant uuid := coalesce(request #>> '{after,branch}', request ->> 'branch');
+    latest constant boolean := coalesce((request ->> 'latest')::boolean, false);
+    with_context constant boolean := coalesce((request ->> 'context')::boolean, false);
+    found jsonb;
 begin
-    return (
-        with page as (
-            select o.*, row_number() over (order by o.turn, o.at, o.id) as n
-              from (
-                   -- interactions without a turn come after those with one
-                   select i.id, case when by_id then 0 else coalesce(i.turn, 9223372036854775807) end as turn,
-                          case when by_id then 'epoch' else coalesce(i.started_at, i.created_at) end as at
-                     from turnlog.ai_interactions as i
-                    where i.project = in_project and i.session_id = of_session) as o
-             where after_id is null or (o.turn, o.at, o.id) > (after_turn, after_at, after_id)
+    found := (
+        with recursive tree as materialized (
+            select b.id, b.turn, b.at, b.arrived, b.on_branch, b.is_current,
+                   coalesce(b.follows, '00000000-0000-0000-0000-000000000000') as follows,
+                   row_number() over (partition by b.follows order by b.at, b.arrived, b.id) as nth,
+                   count(*) over (partition by b.follows) as alternatives
+              from turnlog.branches(in_project, of_session, through) as b
+             where with_branches
+        ), listed as (
+            select t.id, t.turn, t.at, t.arrived, t.follows, t.nth, t.alternatives
+              from tree as t
+             where in_all or t.on_branch
+            union all
+            -- interactions without a turn come after those with one
+            select i.id, case when by_id then 0 else coalesce(i.turn, 9223372036854775807) end,
+                   case when by_id then 'epoch' else least(coalesce(i.started_at, i.created_at), i.created_at) end,
+                   case when by_id then 'epoch' else i.created_at end, null, 1, 1
+              from turnlog.ai_interactions as i
+             where i.project = in_project and i.session_id = of_session and not exists (select from tree)
+        ), page as (
+            select o.*, row_number() over (order by o.turn, o.at, o.arrived, o.id)
+                   - case when latest then greatest(0, (select count(*) from listed) - page_size) else 0 end as n
+              from listed as o
+             where after_id is null or (o.turn, o.at, o.arrived, o.id) > (after_turn, after_at, after_arrival, after_id)
              order by n
-             limit page_size + 1 -- to know whether another page follows
+             limit page_size + 1 -- one more, to know whether another page follows
+            offset case when latest then greatest(0, (select count(*) from listed) - page_size) else 0 end
+        ), instead as ( -- from one without a prompt to the one in whose place it stands, until one has the question
+            select p.id as answer, coalesce(i.alternative_to, i.reply_to) as id, 1 as step
+              from page as p
+              join turnlog.ai_interactions as i on i.project = in_project and i.session_id = of_session and i.id = p.id
+             where not in_all and exists (select from tree)
+               and i.prompt is null and i.erased_at is null
+            union all
+            select s.answer, coalesce(i.alternative_to, i.reply_to), s.step + 1
+              from instead as s
+              join turnlog.ai_interactions as i on i.project = in_project and i.session_id = of_session and i.id = s.id
+             where s.step < most_steps and i.prompt is null and i.erased_at is null
+        ), questions as (
+            select s.answer, i.id, i.key, i.participant, i.prompt, coalesce(i.started_at, i.created_at) as asked_at,
+                   case when i.context is null then i.instructions end as instructions, i.context_end, i.prompt_end, i.response_end
+              from instead as s
+              join turnlog.ai_interactions as i on i.project = in_project and i.session_id = of_session and i.id = s.id
+             where i.prompt is not null and i.erased_at is null
+        ), sized as (
+            select p.n,
+                   coalesce(sum(coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0)
+                                + coalesce(pg_column_size(q.prompt), 0)
+                                + coalesce((select m.bytes from turnlog.ai_messages as m
+                                             where m.project = in_project and m.session_id = of_session
+                                               and m.id = coalesce(i.response_end, i.prompt_end, i.context_end)), 0)
+                                + coalesce((select m.bytes from turnlog.ai_messages as m
+                                             where m.project = in_project and m.session_id = of_session
+                                               and m.id = coalesce(q.response_end, q.prompt_end)), 0)
+                                - coalesce((select m.bytes from turnlog.ai_messages as m
+                                             where m.project = in_project and m.session_id = of_session
+                                               and m.id = i.context_end and not with_context), 0))
+                       over (order by case when latest then -p.n else p.n end
+                             rows between unbounded preceding and 1 preceding), 0) as bytes_before
+              from page as p
+              join turnlog.ai_interactions as i
+                on i.project = in_project and i.session_id = of_session and i.id = p.id
+              left join questions as q on q.answer = p.id
+        ), shown as (
+            select s.n from sized as s where s.n <= page_size and s.bytes_before <= most_bytes
+        ), alternatives as (
+            select p.id, jsonb_agg(jsonb_build_object('interaction_id', t.id, 'key', i.key, 'current', t.is_current)
+                                   order by t.nth) as list
+              from page as p
+              join tree as t on t.follows = p.follows and t.nth between p.nth - 50 and p.nth + 50
+              join turnlog.ai_interactions as i on i.project = in_project and i.session_id = of_session and i.id = t.id
+             where p.alternatives > 1 and p.n <= page_size
+             group by p.id
         )
         select jsonb_build_object(
             'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
@@ -3554,7 +5617,7 @@ begin
                 select coalesce(jsonb_agg(
                     jsonb_build_object(
                         'interaction_id', i.id, 'key', i.key, 'session_id', i.session_id,
-                        'prompt', i.prompt, 'response', i.response, 'model', i.model, 'provider', i.provider,
+                        'prompt', i.prompt, 'context', i.context, 'response', i.response, 'model', i.model, 'provider', i.provider,
                         'status', coalesce(i.status, case
                             when i.error <> '' then 'failed'
                             when i.response is not null then 'completed'
@@ -3566,18 +5629,497 @@ begin
                     || jsonb_build_object(
                         'cached_input_tokens', i.cached_input_tokens, 'cache_write_tokens', i.cache_write_tokens,
                         'reasoning_tokens', i.reasoning_tokens, 'cost_usd', i.cost_usd,
-                        'reply_to', i.reply_to, 'alternative_to', i.alternative_to, 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
-                        'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'spooled', false)
+                        'reply_to', i.reply_to, 'alternative_to', i.alternative_to, 'chosen_at', i.chosen_at,
+                        'alternatives', coalesce(a.list, '[]'), 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'erased_at', i.erased_at,
+                        'text_expired_at', i.text_expired_at, 'spooled', false)
+                    || case when i.prompt_end is null and i.context is null then '{}'
+                            else jsonb_build_object('ends', jsonb_build_array(
+                                i.instructions, i.context_end, i.prompt_end, i.response_end)) end
+                    || case when with_branches then jsonb_build_object('question', case when q.id is not null then
+                        jsonb_build_object('interaction_id', q.id, 'key', q.key, 'participant', q.participant,
+                                           'prompt', q.prompt, 'asked_at', q.asked_at)
+                        || case when q.prompt_end is null then '{}'
+                                else jsonb_build_object('ends', jsonb_build_array(
+                                    q.instructions, q.context_end, q.prompt_end, q.response_end)) end end) else '{}' end
                     order by p.n), '[]')
                   from page as p
                   join turnlog.ai_interactions as i
                     on i.project = in_project and i.session_id = of_session and i.id = p.id
-                 where p.n <= page_size),
+                  left join alternatives as a on a.id = p.id
+                  left join questions as q on q.answer = p.id
+                 where p.n in (select s.n from shown as s)),
             'after', (
-                select jsonb_build_object('turn', p.turn, 'at', p.at, 'interaction_id', p.id)
+                select jsonb_build_object('turn', p.turn, 'at', p.at, 'arrived', p.arrived, 'interaction_id', p.id)
+                       || case when with_branches and not in_all then jsonb_build_object('branch', (
+                              select l.id from listed as l order by l.turn desc, l.at desc, l.arrived desc, l.id desc limit 1))
+                          else '{}' end
                   from page as p
-                 where p.n = page_size and exists (select from page as next where next.n > page_size)),
-            'complete', true));
+                 where p.n = (select max(s.n) from shown as s) and exists (select from page as next where next.n > p.n)),
+            'branch', (select i.id from turnlog.ai_interactions as i
+                        where i.project = in_project and i.session_id = of_session and i.id = through),
+            'complete', true)
+            || case when latest then jsonb_build_object(
+                'before', (select count(*) from shown) < (select count(*) from listed)) else '{}' end);
+    return found || jsonb_build_object('interactions', turnlog.with_messages(
+        in_project, of_session, found -> 'interactions', with_context));
+end
+$$;
+
+
+-- schemas/read/usage.sql
+-- Sums up tokens and costs of the users of a span of time, those with the most tokens first.
+-- Takes {project, from, to, most, sample, limit, tiers, eras, user_id?, after?: {tokens, user_id}}. Returns {share,
+-- total, users, user_count, after}. `share`: the fraction of the span that was read, as in turnlog.overview; of one
+-- user all is read. total: {interactions, priced, cost_usd, <tokens>, sizes}, of all users and of sessions without one.
+-- users: [{user_id, sessions, …}], with the same fields. For <tokens>, priced, cost_usd and sizes see turnlog.overview.
+-- `after` is null at the end.
+create or replace function turnlog.usage(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set plan_cache_mode = 'force_custom_plan' -- one user's sessions, or a span of time: never a plan for both
+set enable_seqscan = off -- slices of an index, never a whole table, whatever its statistics say
+set work_mem = '64MB' -- a row for each session and model
+set jit = off -- to compile it takes longer than to run it
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    of_user constant text := request ->> 'user_id';
+    page_size constant integer := request ->> 'limit';
+    after_tokens constant numeric := request #>> '{after,tokens}';
+    after_user constant text := request #>> '{after,user_id}';
+    tiers constant bigint[] := array(select t::bigint from jsonb_array_elements_text(request -> 'tiers') as t order by 1);
+    eras constant timestamptz[] := array(select t::timestamptz from jsonb_array_elements_text(request -> 'eras') as t order by 1);
+    parts constant integer := 1000;
+    share double precision := 1;
+    found jsonb;
+begin
+    if of_user is null then
+        share := turnlog.sample_share(in_project, 'interactions', not_before, before, parts,
+                                      (request ->> 'most')::integer, (request ->> 'sample')::integer);
+    end if;
+    with met as (
+        select i.*
+          from turnlog.slices(not_before, before, parts, share) as slice
+         cross join lateral (
+               select i.*
+                 from turnlog.ai_interactions as i
+                where i.project = in_project and i.erased_at is null
+                  and coalesce(i.started_at, i.created_at) >= slice.first
+                  and coalesce(i.started_at, i.created_at) < slice.last
+               offset 0) as i
+         where of_user is null
+         union all
+        select i.*
+          from (select s.id from turnlog.ai_sessions as s
+                 where s.project = in_project and s.user_id = of_user and s.erased_at is null offset 0) as s
+         cross join lateral (
+               select i.*
+                 from turnlog.ai_interactions as i
+                where i.project = in_project and i.session_id = s.id and i.erased_at is null
+                  and coalesce(i.started_at, i.created_at) >= not_before
+                  and coalesce(i.started_at, i.created_at) < before
+               offset 0) as i
+         where of_user is not null
+    ), counted as (
+        select m.session_id, m.model, m.provider, m.input_tokens, m.output_tokens, m.cost_usd,
+               m.cached_input_tokens, m.cache_write_tokens, m.reasoning_tokens,
+               width_bucket(coalesce(m.started_at, m.created_at), eras) as era,
+               m.cost_usd is null and num_nonnulls(m.input_tokens, m.output_tokens) > 0 as unpriced,
+               coalesce(m.input_tokens, 0) + case
+                   when coalesce(m.cached_input_tokens, 0) + coalesce(m.cache_write_tokens, 0) > coalesce(m.input_tokens, 0)
+                   then coalesce(m.cached_input_tokens, 0) + coalesce(m.cache_write_tokens, 0) else 0 end as input,
+               coalesce(m.output_tokens, 0) + case
+                   when m.reasoning_tokens > coalesce(m.output_tokens, 0) then m.reasoning_tokens else 0 end as output
+          from met as m
+    ), by_session as materialized (
+        select c.session_id, c.model, c.provider, c.era, c.unpriced, c.tier,
+               count(*) as interactions, count(c.cost_usd) as priced, sum(c.cost_usd) as cost_usd,
+               sum(c.input_tokens) as input_tokens, sum(c.output_tokens) as output_tokens,
+               sum(c.cached_input_tokens) as cached_input_tokens, sum(c.cache_write_tokens) as cache_write_tokens,
+               sum(c.reasoning_tokens) as reasoning_tokens, sum(c.input) as input, sum(c.output) as output
+          from (select c.*, width_bucket(c.input, tiers) as tier from counted as c) as c
+         group by c.session_id, c.model, c.provider, c.era, c.unpriced, c.tier
+    ), owners as materialized (
+        -- one lookup by primary key each; a session that is being erased is a tombstone already
+        select o.*
+          from (select distinct b.session_id from by_session as b) as b
+         cross join lateral (
+               select s.id, s.user_id from turnlog.ai_sessions as s
+                where s.project = in_project and s.id = b.session_id and s.erased_at is null
+               offset 0) as o
+    ), by_size as materialized (
+        select o.user_id, b.model, b.provider, b.era, b.unpriced, b.tier, sum(b.interactions) as interactions,
+               sum(b.priced) as priced, sum(b.cost_usd) as cost_usd,
+               coalesce(sum(b.input_tokens), 0) as input_tokens, coalesce(sum(b.output_tokens), 0) as output_tokens,
+               coalesce(sum(b.cached_input_tokens), 0) as cached_input_tokens,
+               coalesce(sum(b.cache_write_tokens), 0) as cache_write_tokens,
+               coalesce(sum(b.reasoning_tokens), 0) as reasoning_tokens, sum(b.input) as input, sum(b.output) as output
+          from by_session as b
+          join owners as o on o.id = b.session_id
+         group by o.user_id, b.model, b.provider, b.era, b.unpriced, b.tier
+    ), by_user as materialized (
+        select s.user_id, sum(s.input_tokens + s.output_tokens) as tokens, sum(s.interactions) as interactions,
+               sum(s.priced) as priced, coalesce(sum(s.cost_usd), 0) as cost_usd, sum(s.input_tokens) as input_tokens,
+               sum(s.output_tokens) as output_tokens, sum(s.cached_input_tokens) as cached_input_tokens,
+               sum(s.cache_write_tokens) as cache_write_tokens, sum(s.reasoning_tokens) as reasoning_tokens
+          from by_size as s
+         group by s.user_id
+    ), page as materialized (
+        select u.* from by_user as u
+         where u.user_id is not null
+           and (after_user is null
+                or u.tokens < after_tokens or u.tokens = after_tokens and u.user_id collate "C" > after_user collate "C")
+         order by u.tokens desc, u.user_id collate "C"
+         limit page_size + 1
+    ), sessions as (
+        select o.user_id, count(*) as sessions from owners as o where o.user_id in (select p.user_id from page as p) group by o.user_id
+    ), sizes as (
+        select s.user_id, jsonb_agg(jsonb_build_object(
+                   'model', s.model, 'provider', s.provider, 'era', s.era, 'interactions', s.interactions,
+                   'input_tokens', s.input, 'output_tokens', s.output, 'cached_input_tokens', s.cached_input_tokens,
+                   'cache_write_tokens', s.cache_write_tokens, 'reasoning_tokens', s.reasoning_tokens)) as sizes
+          from by_size as s
+         where s.unpriced and s.user_id in (select p.user_id from page as p)
+         group by s.user_id
+    )
+    select jsonb_build_object(
+        'share', share,
+        'user_count', (select count(*) from by_user as u where u.user_id is not null),
+        'total', (
+            select jsonb_build_object(
+                       'interactions', coalesce(sum(u.interactions), 0), 'priced', coalesce(sum(u.priced), 0),
+                       'cost_usd', coalesce(sum(u.cost_usd), 0), 'input_tokens', coalesce(sum(u.input_tokens), 0),
+                       'output_tokens', coalesce(sum(u.output_tokens), 0),
+                       'cached_input_tokens', coalesce(sum(u.cached_input_tokens), 0),
+                       'cache_write_tokens', coalesce(sum(u.cache_write_tokens), 0),
+                       'reasoning_tokens', coalesce(sum(u.reasoning_tokens), 0),
+                       'sizes', (
+                           select coalesce(jsonb_agg(to_jsonb(s)), '[]')
+                             from (select s.model, s.provider, s.era, sum(s.interactions) as interactions,
+                                          sum(s.input) as input_tokens, sum(s.output) as output_tokens,
+                                          sum(s.cached_input_tokens) as cached_input_tokens,
+                                          sum(s.cache_write_tokens) as cache_write_tokens,
+                                          sum(s.reasoning_tokens) as reasoning_tokens
+                                     from by_size as s where s.unpriced
+                                    group by s.model, s.provider, s.era, s.tier) as s))
+              from by_user as u),
+        'users', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                       'user_id', p.user_id, 'sessions', n.sessions, 'interactions', p.interactions,
+                       'priced', p.priced, 'cost_usd', p.cost_usd, 'input_tokens', p.input_tokens,
+                       'output_tokens', p.output_tokens, 'cached_input_tokens', p.cached_input_tokens,
+                       'cache_write_tokens', p.cache_write_tokens, 'reasoning_tokens', p.reasoning_tokens,
+                       'sizes', coalesce(z.sizes, '[]'))
+                       order by p.tokens desc, p.user_id collate "C"), '[]')
+              from (select p.* from page as p order by p.tokens desc, p.user_id collate "C" limit page_size) as p
+              join sessions as n on n.user_id = p.user_id
+              left join sizes as z on z.user_id = p.user_id),
+        'after', (
+            select jsonb_build_object('tokens', p.tokens, 'user_id', p.user_id)
+              from page as p
+             where (select count(*) from page) > page_size
+             order by p.tokens desc, p.user_id collate "C" offset page_size - 1 limit 1))
+      into found;
+    return found;
+end
+$$;
+
+
+-- schemas/read/with_messages.sql
+-- Returns interactions of a session, [{prompt, response, question?, ...}], with their contents as they were sent: see
+-- turnlog.by_content. Those whose messages are stored by content have `ends`: [instructions, context_end, prompt_end,
+-- response_end], and so has a `question`.
+-- `context`: each gets what was sent before its prompt. It isn't part of the query that reads the interactions, since
+-- that query couldn't be sent to the machine that has the project.
+create or replace function turnlog.with_messages(in_project text, in_session uuid, interactions jsonb, with_context boolean)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    if not interactions @? '$[*].ends' and not interactions @? '$[*].question.ends' then
+        return interactions;
+    end if;
+    return (
+        select jsonb_agg((i.value - 'ends'::text)
+               || case when i.value ? 'ends' then jsonb_build_object(
+                   'prompt', turnlog.content(
+                       nullif(i.value -> 'prompt', 'null'), in_project, in_session, (i.value #>> '{ends,2}')::uuid,
+                       (i.value #>> '{ends,1}')::uuid, (i.value #>> '{ends,3}')::uuid,
+                       case when i.value -> 'context' = 'null' then (i.value #>> '{ends,0}')::uuid end),
+                   'response', turnlog.content(
+                       nullif(i.value -> 'response', 'null'), in_project, in_session, (i.value #>> '{ends,3}')::uuid,
+                       (i.value #>> '{ends,2}')::uuid),
+                   'context', case when with_context and i.value -> 'context' <> 'null' then turnlog.content(
+                       i.value -> 'context', in_project, in_session, (i.value #>> '{ends,1}')::uuid, null, null,
+                       (i.value #>> '{ends,0}')::uuid) end) else '{}' end
+               || case when i.value -> 'question' ? 'ends' then jsonb_build_object(
+                   'question', (i.value -> 'question') - 'ends'::text || jsonb_build_object('prompt', turnlog.content(
+                       i.value #> '{question,prompt}', in_project, in_session, (i.value #>> '{question,ends,2}')::uuid,
+                       (i.value #>> '{question,ends,1}')::uuid, (i.value #>> '{question,ends,3}')::uuid,
+                       (i.value #>> '{question,ends,0}')::uuid))) else '{}' end
+               order by i.n)
+          from jsonb_array_elements(interactions) with ordinality as i (value, n));
+end
+$$;
+
+
+-- schemas/erase/blank_interactions.sql
+-- Erases what some interactions say, and the feedback on them, below sessions that the caller has locked. Each stays as
+-- a tombstone with its id, its place, times and numbers, which belong to the conversation: prompt and response become
+-- '[erased]', everything else in it goes, and nothing can be added to it again. Participants whom only these
+-- interactions named go, too. Whatever else comes to hold words of an interaction is erased here.
+-- `session_ids` and `ids` are parallel lists. Returns how many interactions, participants and feedback were erased.
+create or replace function turnlog.blank_interactions(
+    in_project text, session_ids uuid[], ids uuid[],
+    out interactions bigint, out participants bigint, out feedback bigint)
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some interactions' rows, never a whole table, whatever its statistics say
+as $$
+declare
+    named_sessions uuid[];
+    named text[];
+begin
+    select array_agg(d.session_id), array_agg(d.participant)
+      into named_sessions, named
+      from (select distinct i.session_id, i.participant
+              from unnest(session_ids, ids) as wanted (session_id, id)
+             cross join lateral (
+                   select d.session_id, d.participant
+                     from turnlog.ai_interactions as d
+                    where d.project = in_project and d.session_id = wanted.session_id and d.id = wanted.id
+                   offset 0) as i
+             where i.participant is not null) as d;
+    perform turnlog.blank_messages(in_project, w.session_id, array_agg(w.id))
+       from unnest(session_ids, ids) as w (session_id, id) group by w.session_id;
+    update turnlog.ai_interactions as i
+       set prompt = '"[erased]"', response = '"[erased]"', context = null, instructions = null, context_end = null,
+           prompt_end = null, response_end = null, error = null, finish_reason = null, tags = null,
+           metadata = null, key = null, participant = null, status = 'completed', ranks = null,
+           erased_at = statement_timestamp()
+     where i.project = in_project collate "C" and i.erased_at is null and i.ctid = any (array(
+           select d.ctid
+             from unnest(session_ids, ids) as wanted (session_id, id)
+            cross join lateral (
+                  select d.ctid from turnlog.ai_interactions as d
+                   where d.project = in_project and d.session_id = wanted.session_id and d.id = wanted.id
+                  offset 0) as d));
+    get diagnostics interactions = row_count;
+    delete from turnlog.ai_revisions as r
+     where r.project = in_project collate "C" and r.ctid = any (array(
+           select d.ctid
+             from unnest(session_ids, ids) as wanted (session_id, id)
+            cross join lateral (
+                  select d.ctid from turnlog.ai_revisions as d
+                   where d.project = in_project and d.session_id = wanted.session_id and d.interaction_id = wanted.id
+                  offset 0) as d));
+    delete from turnlog.ai_feedback as f
+     where f.project = in_project collate "C" and f.ctid = any (array(
+           select d.ctid
+             from unnest(session_ids, ids) as wanted (session_id, id)
+            cross join lateral (
+                  select d.ctid from turnlog.ai_feedback as d
+                   where d.project = in_project and d.session_id = wanted.session_id and d.interaction_id = wanted.id
+                  offset 0) as d));
+    get diagnostics feedback = row_count;
+    delete from turnlog.ai_session_participants as p
+     where p.project = in_project collate "C" and p.ctid = any (array(
+           select d.ctid
+             from unnest(named_sessions, named) as was (session_id, participant)
+            cross join lateral (
+                  select d.ctid from turnlog.ai_session_participants as d
+                   where d.project = in_project and d.session_id = was.session_id and d.participant = was.participant
+                     and d.role is null and d.state is null
+                     and not exists (select from turnlog.ai_interactions as i
+                                      where i.project = in_project and i.session_id = was.session_id
+                                        and i.participant = was.participant)
+                  offset 0) as d));
+    get diagnostics participants = row_count;
+    perform turnlog.requeue_session(in_project, t.id) from (select distinct u.id from unnest(session_ids) as u (id)) as t;
+end
+$$;
+
+
+-- schemas/erase/blank_messages.sql
+-- Erases what some interactions of a session say from turnlog.ai_messages, also where later calls sent it again: their
+-- histories have '[erased]' in its place from then on, and the same history sent again is still known by its id.
+-- Of an interaction's messages these are its own: its response, and of its prompt those behind the longest history that
+-- another interaction ends with, or the last message that one says whose texts aren't stored there. Instructions (system,
+-- developer) stay: they are the conversation's. Histories that no other interaction has, such as a context, or an answer
+-- that grew after all, are erased whole.
+create or replace function turnlog.blank_messages(in_project text, of_session uuid, ids uuid[]) returns void
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- one session's rows, never a whole table, whatever its statistics say
+as $$
+declare
+    interactions turnlog.ai_interactions[];
+    interaction turnlog.ai_interactions;
+    ends uuid[];            -- histories that other interactions' prompts and responses end with
+    end_counts bigint[];    -- the numbers of their messages
+    reached uuid[];         -- histories that other interactions have
+    prompt jsonb;
+    said jsonb;             -- the history that it ends
+    count bigint;           -- of its messages that are left to be looked at
+    covered uuid[] := '{}'; -- histories whose messages were looked at
+    others jsonb[];         -- what other interactions say whose texts aren't stored by content
+    shared bigint;          -- how many of them an earlier history has that another interaction ends with
+    own jsonb[] := '{}';    -- the interactions' own messages
+    revised jsonb;
+    split record;
+    changed record;
+begin
+    if not exists (select from turnlog.ai_messages as m where m.project = in_project and m.session_id = of_session) then
+        return;
+    end if;
+    -- lookups by primary key: a join reads the whole session for each row where statistics are old
+    for split in -- a prompt that shares a row with its response gets one of its own
+        select distinct i.prompt_end, i.response_end
+          from turnlog.ai_interactions as i
+          left join lateral (
+               select true as is_stored from turnlog.ai_messages as m
+                where m.project = in_project and m.session_id = of_session and m.id = i.prompt_end
+               offset 0) as p on true
+         where i.project = in_project and i.session_id = of_session and i.response_end is not null and p.is_stored is null
+    loop
+        insert into turnlog.ai_messages (project, session_id, id, after, count, bytes, messages)
+        select m.project, m.session_id, split.prompt_end, m.after, m.count - 1, m.bytes, m.messages - -1
+          from turnlog.ai_messages as m
+         where m.project = in_project and m.session_id = of_session and m.id = split.response_end
+            on conflict do nothing; -- another answer to the same prompt
+        update turnlog.ai_messages as m
+           set after = split.prompt_end, messages = jsonb_build_array(m.messages -> -1)
+         where m.project = in_project and m.session_id = of_session and m.id = split.response_end;
+    end loop;
+    interactions := array( -- the longest histories first: others are mostly a part of them
+        select i from turnlog.ai_interactions as i
+          left join lateral (
+               select m.count from turnlog.ai_messages as m
+                where m.project = in_project and m.session_id = of_session and m.id = i.prompt_end
+               offset 0) as m on true
+         where i.project = in_project and i.session_id = of_session and i.id = any (ids) and i.erased_at is null
+         order by m.count desc nulls last);
+    select coalesce(array_agg(m.id), '{}'), coalesce(array_agg(m.count), '{}')
+      into ends, end_counts
+      from turnlog.ai_interactions as i
+     cross join lateral (values (i.prompt_end), (i.response_end)) as e (id)
+     cross join lateral (
+           select m.id, m.count from turnlog.ai_messages as m
+            where m.project = in_project and m.session_id = of_session and m.id = e.id
+           offset 0) as m
+     where i.project = in_project and i.session_id = of_session and i.id <> all (ids);
+    others := array(
+        select coalesce(m.value -> 'content', said.content)
+          from turnlog.ai_interactions as i
+         cross join lateral (values (i.prompt), (i.response)) as said (content)
+          left join lateral jsonb_array_elements(
+                   case jsonb_typeof(said.content) when 'array' then said.content end) as m on true
+         where i.project = in_project and i.session_id = of_session and i.id <> all (ids) and i.erased_at is null
+           and jsonb_typeof(said.content) in ('string', 'array'));
+
+    foreach interaction in array interactions loop
+        if (interaction.response_end = any (ends || covered)) is not true then
+            own := own || array(select jsonb_array_elements(turnlog.as_messages(turnlog.content(
+                interaction.response, in_project, of_session, interaction.response_end, interaction.prompt_end))));
+        end if;
+        continue when interaction.prompt_end = any (covered);
+        prompt := coalesce(turnlog.as_messages(turnlog.content(
+            interaction.prompt, in_project, of_session, interaction.prompt_end, interaction.context_end), 'user'), '[]');
+        said := turnlog.messages(in_project, of_session, interaction.prompt_end);
+        with recursive path as (
+            select m.id, m.after, m.count
+              from turnlog.ai_messages as m
+             where m.project = in_project and m.session_id = of_session and m.id = interaction.prompt_end
+            union all
+            select m.id, m.after, m.count
+              from path as p
+             cross join lateral (
+                   select m.id, m.after, m.count from turnlog.ai_messages as m
+                    where m.project = in_project and m.session_id = of_session and m.id = p.after
+                   offset 0) as m
+             where p.id <> all (ends)
+        )
+        select max(p.count), coalesce(max(p.count) filter (where p.id = any (ends)), 0),
+               covered || coalesce(array_agg(p.id), '{}')
+          into count, shared, covered
+          from path as p;
+        for n in reverse jsonb_array_length(prompt) - 1 .. 0 loop
+            exit when count <= shared
+                   or n < jsonb_array_length(prompt) - 1 and prompt -> n -> 'content' = any (others)
+                   or case when count = any (end_counts) then turnlog.history_id(turnlog.message_bytes(
+                          jsonb_path_query_array(said, '$[0 to $last]', jsonb_build_object('last', count - 1)))) = any (ends) end;
+            own := array_append(own, prompt -> n);
+            count := count - 1;
+        end loop;
+    end loop;
+    for revised in
+        select r.facts from turnlog.ai_revisions as r
+         where r.project = in_project and r.session_id = of_session and r.interaction_id = any (ids)
+    loop
+        own := own || array(select jsonb_array_elements(turnlog.as_messages(revised -> 'response')));
+        prompt := coalesce(turnlog.as_messages(revised -> 'prompt', 'user'), '[]');
+        for n in reverse jsonb_array_length(prompt) - 1 .. 0 loop
+            exit when prompt -> n ->> 'role' = 'assistant'; -- before it is history
+            own := array_append(own, prompt -> n);
+        end loop;
+    end loop;
+
+    reached := array(
+        with recursive reached as (
+            select e.id
+              from turnlog.ai_interactions as i
+             cross join lateral (values (i.instructions), (i.context_end), (i.prompt_end), (i.response_end)) as e (id)
+             where i.project = in_project and i.session_id = of_session and i.id <> all (ids) and e.id is not null
+            union
+            select m.after
+              from reached as r
+             cross join lateral (
+                   select m.after from turnlog.ai_messages as m
+                    where m.project = in_project and m.session_id = of_session and m.id = r.id
+                   offset 0) as m
+             where m.after is not null
+        )
+        select r.id from reached as r);
+    for changed in
+        select b.id, b.messages
+          from (select m.id, m.messages as stored, (
+                       select jsonb_agg(case
+                                  when not is_reached
+                                       or (e.message ->> 'role' in ('system', 'developer')) is not true
+                                          and (e.n < jsonb_array_length(m.messages) or not is_end)
+                                          and (e.message in (select unnest(own))
+                                               or (e.message -> 'role', e.message -> 'content') in (
+                                                  select o.message -> 'role', o.message -> 'content'
+                                                    from unnest(own) as o (message)
+                                                   where o.message -> 'content' not in ('null', '""', '[]')))
+                                  then jsonb_build_object('role', e.message -> 'role', 'content', '[erased]')
+                                  else e.message end order by e.n)
+                         from jsonb_array_elements(m.messages) with ordinality as e (message, n)) as messages
+                  from (select m.id, m.messages, m.id in (select unnest(reached)) as is_reached,
+                               m.id in (select unnest(ends)) as is_end
+                          from turnlog.ai_messages as m
+                         where m.project = in_project and m.session_id = of_session
+                        offset 0) as m
+                offset 0) as b
+         where b.messages <> b.stored
+    loop
+        update turnlog.ai_messages as m
+           set messages = changed.messages
+         where m.project = in_project and m.session_id = of_session and m.id = changed.id;
+    end loop;
+    update turnlog.ai_revisions as r
+       set facts = jsonb_set(r.facts, '{prompt}', (
+           select jsonb_agg(case when e.message in (select unnest(own))
+                                 then jsonb_build_object('role', e.message -> 'role', 'content', '[erased]')
+                                 else e.message end order by e.n)
+             from jsonb_array_elements(r.facts -> 'prompt') with ordinality as e (message, n)))
+     where r.project = in_project and r.session_id = of_session and r.interaction_id <> all (ids)
+       and r.facts @? '$.prompt[1]';
 end
 $$;
 
@@ -3606,11 +6148,11 @@ begin
     if after_elsewhere is null then
         select coalesce(array_agg(page.id), '{}'), array_agg(page.at)
           into ids, times
-          from (select s.id, coalesce(s.started_at, s.created_at) as at
+          from (select s.id, coalesce(s.started_at, s.earliest_turn_at, s.created_at) as at
                   from turnlog.ai_sessions as s
                  where s.project = in_project and s.user_id = of_user and s.erased_at is null
-                   and (after_at is null or (coalesce(s.started_at, s.created_at), s.id) < (after_at, after_id))
-                 order by coalesce(s.started_at, s.created_at) desc, s.id desc
+                   and (after_at is null or (coalesce(s.started_at, s.earliest_turn_at, s.created_at), s.id) < (after_at, after_id))
+                 order by coalesce(s.started_at, s.earliest_turn_at, s.created_at) desc, s.id desc
                  limit page_size) as page;
         return jsonb_build_object(
             'sessions', cardinality(ids),
@@ -3639,7 +6181,14 @@ begin
                    'folders', case when cardinality(ids) < page_size then (
                        select count(*) from turnlog.ai_session_folders as f
                         where f.project = in_project and f.user_id = of_user) else 0 end,
-                   'feedback', case when cardinality(ids) < page_size then (
+                   -- others' on the user's turns
+                   'feedback', coalesce(sum((
+                       select count(*) from turnlog.ai_feedback as f
+                        where f.project = in_project and f.session_id = s.id and f.author <> of_user
+                          and exists (select from turnlog.ai_interactions as i
+                                       where i.project = in_project and i.session_id = s.id
+                                         and i.id = f.interaction_id and i.participant = of_user))), 0)
+                   + case when cardinality(ids) < page_size then (
                        select count(*) from turnlog.ai_feedback as f
                          join turnlog.ai_sessions as s on s.project = in_project and s.id = f.session_id
                         where f.project = in_project and f.author = of_user
@@ -3715,6 +6264,7 @@ begin
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
         get diagnostics interaction_count = row_count;
+        delete from turnlog.ai_messages as m where m.project = in_project and m.session_id = of_session;
         delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = of_session;
         delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics participant_count = row_count;
@@ -3722,7 +6272,7 @@ begin
         get diagnostics feedback_count = row_count;
         update turnlog.ai_sessions as s
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
-               started_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
+               started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
         perform turnlog.requeue_session(in_project, of_session);
     end if;
@@ -3734,12 +6284,134 @@ begin
         'folder_id', stored.folder_id, 'session_number', stored.session_number,
         'proof', format(
             'select (select count(*) from turnlog.ai_interactions where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from turnlog.ai_messages where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
-            ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
+            ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, earliest_turn_at, ended_at,'
+            ' scheduled_on) > 0))'
             ' as remaining', in_project, of_session));
+end
+$$;
+
+
+-- schemas/erase/erase_interaction.sql
+-- Erases one interaction with the feedback on it: see turnlog.blank_interactions. A further call changes nothing.
+-- `dry_run` only counts. `ensure` leaves a tombstone even of an interaction that isn't stored: {owner, created_at} of its
+-- session, which is created if it isn't there.
+-- Takes {project, session_id, interaction_id, dry_run?, ensure?}. Returns {session: {session_id, key, erased_at} or
+-- null, erased: {interaction_id, erased_at, interactions, participants, feedback, proof} or null}; `erased` is null if
+-- there is no such interaction, or the whole session was erased. `proof` is a query that counts what remains.
+create or replace function turnlog.erase_interaction(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- one session's rows, never a whole table, whatever its statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    of_interaction constant uuid := request ->> 'interaction_id';
+    dry_run constant boolean := coalesce((request ->> 'dry_run')::boolean, false);
+    owner constant text := request #>> '{ensure,owner}';
+    stored turnlog.ai_sessions;
+    interaction turnlog.ai_interactions;
+    step record;
+    reference jsonb;
+begin
+    if dry_run then
+        select s.* into stored from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session;
+    else
+        if request ? 'ensure' then
+            insert into turnlog.ai_sessions (project, id, implicit, user_id, claim, created_at)
+            values (in_project, of_session, true, case when owner like 'user:%' then substr(owner, 6) end,
+                    case when owner like 'token:%' then owner end, (request #>> '{ensure,created_at}')::timestamptz)
+                on conflict do nothing;
+        end if;
+        -- lock first, by a statement of its own: what follows then sees every write that committed before
+        select s.* into stored
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = of_session
+           for update;
+    end if;
+    if stored.id is not null then
+        reference := jsonb_build_object('session_id', stored.id, 'key', stored.key, 'erased_at', stored.erased_at);
+    end if;
+    select i.* into interaction
+      from turnlog.ai_interactions as i
+     where i.project = in_project and i.session_id = of_session and i.id = of_interaction;
+    if stored.erased_at is not null or interaction.id is null and not request ? 'ensure' then
+        return jsonb_build_object('session', reference, 'erased', null);
+    end if;
+
+    if dry_run then
+        select (interaction.erased_at is null and interaction.id is not null)::integer::bigint as interactions,
+               (select count(*) from turnlog.ai_session_participants as p
+                 where p.project = in_project and p.session_id = of_session and p.participant = interaction.participant
+                   and p.role is null and p.state is null
+                   and not exists (select from turnlog.ai_interactions as i
+                                    where i.project = in_project and i.session_id = of_session
+                                      and i.participant = p.participant and i.id <> of_interaction)) as participants,
+               (select count(*) from turnlog.ai_feedback as f
+                 where f.project = in_project and f.session_id = of_session
+                   and f.interaction_id = of_interaction) as feedback
+          into step;
+    else
+        if interaction.id is null then
+            insert into turnlog.ai_interactions (project, session_id, id, created_at)
+            values (in_project, of_session, of_interaction, statement_timestamp());
+        end if;
+        select b.* into step from turnlog.blank_interactions(in_project, array[of_session], array[of_interaction]) as b;
+        if interaction.id is null then
+            step.interactions := 0::bigint; -- only the tombstone
+        end if;
+        select i.* into interaction
+          from turnlog.ai_interactions as i
+         where i.project = in_project and i.session_id = of_session and i.id = of_interaction;
+    end if;
+    return jsonb_build_object('session', reference, 'erased', jsonb_build_object(
+        'interaction_id', of_interaction, 'erased_at', interaction.erased_at, 'interactions', step.interactions,
+        'participants', step.participants, 'feedback', step.feedback,
+        'proof', format(
+            'select (select count(*) from turnlog.ai_interactions where project = %1$L and session_id = %2$L and id = %3$L'
+            ' and (erased_at is null or prompt <> ''"[erased]"'' or response <> ''"[erased]"'''
+            ' or num_nonnulls(error, finish_reason, tags, metadata, key, participant) > 0))'
+            ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L'
+            ' and interaction_id = %3$L)'
+            ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L'
+            ' and interaction_id = %3$L) as remaining', in_project, of_session, of_interaction)));
+end
+$$;
+
+
+-- schemas/erase/erase_reads.sql
+-- Removes a user from the records of reads, up to `most` of them: the calls that the user made, those that asked for the
+-- user, and some of the user's sessions among those that calls showed. Returns how many records it found.
+create or replace function turnlog.erase_reads(in_project text, of_user text, ids uuid[], most integer) returns bigint
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- one user's rows, never a whole table, whatever its statistics say
+as $$
+declare
+    found constant uuid[] := array(
+        select r.id from turnlog.ai_reads as r where r.project = in_project and r.session_ids && ids limit most);
+    affected bigint;
+begin
+    delete from turnlog.ai_reads as r
+     where r.project = in_project and r.id = any (found) and r.session_ids <@ ids;
+    -- what showed other sessions, too, is still about them
+    update turnlog.ai_reads as r
+       set session_ids = array(select s.id from unnest(r.session_ids) as s (id) where s.id <> all (ids))
+     where r.project = in_project and r.id = any (found);
+    delete from turnlog.ai_reads as r
+     where r.project = in_project and r.id = any (array(
+           (select d.id from turnlog.ai_reads as d where d.project = in_project and d.user_id = of_user limit most)
+           union all
+           (select d.id from turnlog.ai_reads as d where d.project = in_project and d.reader = of_user limit most)));
+    get diagnostics affected = row_count;
+    return affected + cardinality(found);
 end
 $$;
 
@@ -3777,13 +6449,14 @@ begin
            and not exists (select from turnlog.ai_interactions as i
                             where i.project = in_project and i.session_id = s.id)
          order by s.id);
+    delete from turnlog.ai_messages as m where m.project = in_project and m.session_id = any (erased);
     delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = any (erased || touched);
     delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
     get diagnostics participants = row_count;
     delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (erased);
     update turnlog.ai_sessions as s
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
-           started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
+           started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
     perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
 end
@@ -3798,9 +6471,10 @@ $$;
 -- left, proof}.
 --
 -- The user's own sessions are erased as by turnlog.erase. In other sessions the user no longer takes part, the user's
--- feedback is deleted, and the texts of the user's interactions are replaced; their ids, times and numbers belong to
--- the conversation and stay. The user's folders stay without name, key, user and metadata, since tombstones have
--- numbers in them.
+-- feedback is deleted, and the user's interactions are erased as by turnlog.blank_interactions. The user's folders stay
+-- without name, key, user and metadata, since tombstones have numbers in them. The names of guests who were merged into
+-- the user go, too; late records of theirs are rejected. Records of who read what lose the user and the user's sessions:
+-- see turnlog.erase_reads.
 -- `spooled_sessions`: those that spooled records assign to the user; `trusted_sessions`: those of them that the service
 -- itself assigned, not only a claim. `session_ids`: sessions that became tombstones in this call; in a dry run, those
 -- `among` some that are the user's. `dry_run` counts, with `limit` and `after` as in turnlog.count_user.
@@ -3823,6 +6497,8 @@ declare
         ' + (select count(*) from turnlog.ai_interactions where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_feedback where project = %1$L and author = %2$L)'
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
+        ' + (select count(*) from turnlog.ai_reads where project = %1$L and (user_id = %2$L or reader = %2$L))'
+        ' + (select count(*) from turnlog.ai_user_merges where project = %1$L and into_user = %2$L)'
         ' as remaining', in_project, of_user);
     hash bytea;
     marker turnlog.ai_erased_users;
@@ -3832,8 +6508,9 @@ declare
     step record;
     affected bigint;
     feedback_before bigint;  -- feedback on the sessions being erased
-    touched uuid[];  -- sessions whose interactions were blanked
-    blanked_ids uuid[];  -- those interactions
+    reads bigint := 0;       -- records of reads that were found in this call
+    blanked_sessions uuid[];
+    blanked_ids uuid[];
     has_more boolean := true;
     removed jsonb := '{}';
 begin
@@ -3854,6 +6531,14 @@ begin
             on conflict (project, user_hash) do update
            set erased_at = excluded.erased_at, finished_at = null,
                counts = case when e.finished_at is null then e.counts else '{}' end;
+        -- late records may name one of the user's guests; the names themselves go with the last call
+        insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, finished_at, counts)
+        select in_project, turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project),
+                                             m.guest), statement_timestamp(), statement_timestamp(), '{}'
+          from turnlog.ai_user_merges as m
+         where m.project = in_project and m.into_user = of_user
+         order by 2
+            on conflict (project, user_hash) do update set erased_at = excluded.erased_at;
         spooled_sessions := array(
             select w::uuid from jsonb_array_elements_text(coalesce(request -> 'spooled_sessions', '[]')) as w order by 1);
         insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
@@ -3875,6 +6560,12 @@ begin
          where s.project = in_project and s.user_id = of_user and s.erased_at is null
          limit 200);
     if ids <> '{}' then
+        -- before the sessions become tombstones, which don't say whose they were
+        reads := turnlog.erase_reads(in_project, of_user, ids, most);
+    end if;
+    if reads >= most then
+        ids := '{}'; -- there may be more of them
+    elsif ids <> '{}' then
         perform from (  -- in the order of all writers; nothing changes between counting and deleting
             select s.id from turnlog.ai_sessions as s
              where s.project = in_project and s.id = any (ids)
@@ -3900,27 +6591,21 @@ begin
                  where s.project = in_project and s.id = any (ids)
                  order by s.id
                    for update) as locked;
-            with blanked as (
-                update turnlog.ai_interactions as i
-                   set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
-                       metadata = null, key = null, participant = null, status = 'completed', ranks = null, erased_at = statement_timestamp()
-                 where i.project = in_project collate "C" and i.ctid = any (array(
-                       select d.ctid from turnlog.ai_interactions as d
-                        where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
-                returning i.session_id, i.id
-            )
-            select count(*), array_agg(distinct b.session_id), array_agg(b.id) into affected, touched, blanked_ids from blanked as b;
-            delete from turnlog.ai_revisions as r
-             where r.project = in_project and r.session_id = any (touched) and r.interaction_id = any (blanked_ids);
-            perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
-            removed := jsonb_build_object('turns', affected);
+            select array_agg(d.session_id), array_agg(d.id)
+              into blanked_sessions, blanked_ids
+              from (select i.session_id, i.id
+                      from turnlog.ai_interactions as i
+                     where i.project = in_project and i.session_id = any (ids) and i.participant = of_user
+                     limit most) as d;
+            select b.* into step from turnlog.blank_interactions(in_project, blanked_sessions, blanked_ids) as b;
+            removed := jsonb_build_object('turns', step.interactions, 'feedback', step.feedback);
             delete from turnlog.ai_session_participants as p
              where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
                and not exists (select from turnlog.ai_interactions as i
                                 where i.project = in_project and i.session_id = p.session_id
                                   and i.participant = of_user);
             get diagnostics affected = row_count;
-            removed := removed || jsonb_build_object('participations', affected);
+            removed := removed || jsonb_build_object('participations', affected + step.participants);
             ids := '{}';
         elsif exists (select from turnlog.ai_feedback as f where f.project = in_project and f.author = of_user) then
             -- 3. The user's feedback in other sessions.
@@ -3954,7 +6639,11 @@ begin
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
              where f.project = in_project and f.id = any (folder_ids);
             removed := jsonb_build_object('folders', cardinality(folder_ids));
-            has_more := folder_ids <> '{}';
+            -- 5. The user's reads of other sessions.
+            has_more := folder_ids <> '{}' or turnlog.erase_reads(in_project, of_user, '{}', most) > 0;
+            if not has_more then
+                delete from turnlog.ai_user_merges as m where m.project = in_project and m.into_user = of_user;
+            end if;
         end if;
     end if;
 
@@ -4012,6 +6701,50 @@ end
 $$;
 
 
+-- schemas/erase/expirable_texts.sql
+-- Finds idle sessions with texts: of the next `limit` sessions by id, those that turnlog.idle_sessions and
+-- turnlog.sessions_with_texts return, without those idle since `erased_before`, which are erased as a whole. `except` as
+-- in turnlog.expirable. Takes {project, before, limit, after?: session id, erased_before?, except?}. Returns
+-- {session_ids, interactions: how many have texts, after}.
+create or replace function turnlog.expirable_texts(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := (request ->> 'limit')::integer;
+    after_id constant uuid := coalesce((request ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000');
+    erased_before constant timestamptz := request ->> 'erased_before';
+    in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
+    ids uuid[];
+    idle uuid[];
+begin
+    ids := array(
+        select s.id
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.erased_at is null and s.id > after_id
+         order by s.id
+         limit page_size + 1);
+    -- most sessions are done already, so that comes first
+    idle := turnlog.idle_sessions(in_project, turnlog.sessions_with_texts(in_project, ids[:page_size]),
+                                  (request ->> 'before')::timestamptz, in_use);
+    if erased_before is not null then
+        idle := array(select i.id from unnest(idle) as i (id)
+                      except select g.id from unnest(turnlog.idle_sessions(in_project, idle, erased_before, in_use)) as g (id)
+                      order by id);
+    end if;
+    return jsonb_build_object(
+        'session_ids', idle,
+        'interactions', (select count(*) from turnlog.ai_interactions as i
+                          where i.project = in_project and i.session_id = any (idle)
+                            and i.text_expired_at is null and i.erased_at is null),
+        'after', case when cardinality(ids) > page_size then ids[page_size] end);
+end
+$$;
+
+
 -- schemas/erase/expire.sql
 -- Erases those of some sessions that are still idle since `before`, up to `most` interactions per call; call it again
 -- while `left`. Sessions that another transaction has locked are skipped and returned in `locked`; `wait` waits for
@@ -4027,29 +6760,15 @@ declare
     in_project constant text := request ->> 'project';
     wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
     in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
-    ids uuid[] := wanted;
-    locked_ids uuid[];
+    idle record;
     step record;
 begin
-    -- lock in the order of all writers, then check again: nothing can arrive from now on
-    if (request ->> 'wait')::boolean then
-        perform from (
-            select s.id from turnlog.ai_sessions as s
-             where s.project = in_project and s.id = any (wanted)
-             order by s.id
-               for update) as locked;
-    else
-        ids := array(
-            select s.id from turnlog.ai_sessions as s
-             where s.project = in_project and s.id = any (wanted)
-             order by s.id
-               for update skip locked);
-    end if;
-    locked_ids := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
-    ids := turnlog.idle_sessions(in_project, ids, (request ->> 'before')::timestamptz, in_use);
-    select e.* into step from turnlog.erase_sessions(in_project, ids, (request ->> 'most')::integer) as e;
-    return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'locked', locked_ids,
-                              'left', cardinality(ids) > cardinality(step.erased));
+    select l.* into idle
+      from turnlog.lock_idle_sessions(in_project, wanted, (request ->> 'before')::timestamptz, in_use,
+                                      coalesce((request ->> 'wait')::boolean, false)) as l;
+    select e.* into step from turnlog.erase_sessions(in_project, idle.ids, (request ->> 'most')::integer) as e;
+    return jsonb_build_object('session_ids', step.erased, 'interactions', step.interactions, 'locked', idle.locked_ids,
+                              'left', cardinality(idle.ids) > cardinality(step.erased));
 end
 $$;
 
@@ -4113,6 +6832,69 @@ end
 $$;
 
 
+-- schemas/erase/expire_texts.sql
+-- Removes the texts of those of some sessions that are still idle since `before`, up to `most` interactions per call;
+-- call it again while `left`. Prompt and response become '[expired]', an error becomes its kind (see
+-- turnlog.error_kind), and revisions, comments of feedback and the session's title go. Ids, times, counts, tokens, cost,
+-- the status, tags, metadata and values of feedback stay. Such an interaction takes no text any more: see
+-- turnlog.interaction_rule. Whatever else comes to hold texts of an interaction is removed here.
+-- Locked sessions as in turnlog.expire. Takes {project, before, session_ids, most, wait?, except?}. Returns
+-- {session_ids: those that have no texts left, interactions, locked, left}.
+create or replace function turnlog.expire_texts(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    wanted constant uuid[] := array(select i::uuid from jsonb_array_elements_text(request -> 'session_ids') as i);
+    in_use constant uuid[] := array(select w::uuid from jsonb_array_elements_text(coalesce(request -> 'except', '[]')) as w);
+    most constant integer := (request ->> 'most')::integer;
+    idle record;
+    ids uuid[];
+    done uuid[];    -- sessions whose interactions have no texts left
+    expired bigint;
+begin
+    select l.* into idle
+      from turnlog.lock_idle_sessions(in_project, wanted, (request ->> 'before')::timestamptz, in_use,
+                                      coalesce((request ->> 'wait')::boolean, false)) as l;
+    ids := turnlog.sessions_with_texts(in_project, idle.ids);
+    update turnlog.ai_interactions as i
+       -- what had no prompt or no response still has none: places in the conversation and the status follow from that
+       set prompt = case when i.prompt is not null then '"[expired]"'::jsonb end,
+           response = case when i.response is not null then '"[expired]"'::jsonb end,
+           error = case when i.error <> '' then coalesce(turnlog.error_kind(i.error), ' ') else i.error end,
+           context = null, instructions = null, context_end = null, prompt_end = null, response_end = null,
+           text_expired_at = statement_timestamp()
+     where i.project = in_project collate "C" and i.ctid = any (array(
+           select d.ctid from turnlog.ai_interactions as d
+            where d.project = in_project and d.session_id = any (ids)
+              and d.text_expired_at is null and d.erased_at is null
+            limit most));
+    get diagnostics expired = row_count;
+    done := array(
+        select w.id from unnest(ids) as w (id)
+         where not exists (select from turnlog.ai_interactions as i
+                            where i.project = in_project and i.session_id = w.id
+                              and i.text_expired_at is null and i.erased_at is null)
+         order by w.id);
+    delete from turnlog.ai_messages as m where m.project = in_project and m.session_id = any (done);
+    delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = any (done);
+    update turnlog.ai_feedback as f
+       set comment = null
+     where f.project = in_project and f.session_id = any (done) and f.comment is not null;
+    update turnlog.ai_sessions as s
+       set title = null, text_expired_at = statement_timestamp()
+     where s.project = in_project and s.id = any (done);
+    perform turnlog.requeue_session(in_project, d.id) from unnest(done) as d (id);
+    return jsonb_build_object('session_ids', done, 'interactions', expired, 'locked', idle.locked_ids,
+                              'left', cardinality(ids) > cardinality(done));
+end
+$$;
+
+
 -- schemas/erase/idle_sessions.sql
 -- Returns those of some sessions that are idle since `before`: nothing of them was received since, by the service's
 -- clock, and they aren't scheduled for later. `in_use`: sessions and folders with spooled records. Such records may
@@ -4137,6 +6919,37 @@ begin
                             where p.project = in_project and p.session_id = s.id and p.created_at >= before)
            and not exists (select from turnlog.ai_feedback as f
                             where f.project = in_project and f.session_id = s.id and f.created_at >= before));
+end
+$$;
+
+
+-- schemas/erase/lock_idle_sessions.sql
+-- Locks some sessions in the order of all writers, and returns `ids`, those that are idle since `before` (see
+-- turnlog.idle_sessions): nothing can arrive for them until the transaction ends. Sessions that another transaction has
+-- locked are skipped and returned in `locked_ids`; `wait` waits for them.
+create or replace function turnlog.lock_idle_sessions(
+    in_project text, wanted uuid[], before timestamptz, in_use uuid[], wait boolean, out ids uuid[], out locked_ids uuid[])
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some sessions, never a whole table, whatever its statistics say
+as $$
+begin
+    ids := wanted;
+    if wait then
+        perform from (
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.id = any (wanted)
+             order by s.id
+               for update) as locked;
+    else
+        ids := array(
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.id = any (wanted)
+             order by s.id
+               for update skip locked);
+    end if;
+    locked_ids := array(select w.id from unnest(wanted) as w (id) where w.id <> all (ids));
+    ids := turnlog.idle_sessions(in_project, ids, before, in_use); -- checked again under the lock
 end
 $$;
 
@@ -4171,7 +6984,10 @@ begin
         delete from turnlog.ai_search_queue as q where q.project = in_project;
         delete from turnlog.ai_search as s where s.project = in_project;
         delete from turnlog.ai_feedback as f where f.project = in_project;
+        delete from turnlog.ai_reads as r where r.project = in_project;
+        delete from turnlog.ai_messages as m where m.project = in_project;
         delete from turnlog.ai_revisions as r where r.project = in_project;
+        delete from turnlog.ai_user_merges as m where m.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
          where s.project = in_project collate "C" and s.ctid = any (array(
@@ -4188,6 +7004,29 @@ begin
         'left', (select count(*) from turnlog.ai_interactions as i where i.project = in_project)
               + (select count(*) from turnlog.ai_sessions as s where s.project = in_project)
               + (select count(*) from turnlog.ai_session_folders as f where f.project = in_project));
+end
+$$;
+
+
+-- schemas/erase/sessions_with_texts.sql
+-- Returns those of some sessions that have texts which can expire: of interactions, comments of feedback, a title. A
+-- title that people gave after the texts expired stays.
+create or replace function turnlog.sessions_with_texts(in_project text, ids uuid[]) returns uuid[]
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off -- the rows of some sessions, never a whole table, whatever its statistics say
+as $$
+begin
+    return (
+        select coalesce(array_agg(s.id order by s.id), '{}')
+          from turnlog.ai_sessions as s
+         where s.project = in_project and s.id = any (ids) and s.erased_at is null
+           and (s.title is not null and s.text_expired_at is null
+                or exists (select from turnlog.ai_interactions as i
+                            where i.project = in_project and i.session_id = s.id
+                              and i.text_expired_at is null and i.erased_at is null)
+                or exists (select from turnlog.ai_feedback as f
+                            where f.project = in_project and f.session_id = s.id and f.comment is not null)));
 end
 $$;
 
@@ -4218,6 +7057,32 @@ begin
       from (select request -> 'key' as k) as given
     returning * into created;
     return turnlog.key_row(created);
+end
+$$;
+
+
+-- schemas/admin/database_id.sql
+-- Returns which database this is, as `<log>-<place>`. A service's spool belongs to one: see turnlog.write.
+--
+-- The log is named once, by its first migration, and a copy has the same name. The place is the server's own identifier
+-- and the database's number in it: another address of this database, a pooler or a promoted standby leave both as they
+-- are, and rows that were copied into another database are in another place. A copy of the server's files is not.
+create or replace function turnlog.database_id() returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+    server text;
+begin
+    if has_function_privilege('pg_catalog.pg_control_system()', 'execute') then -- everybody may, unless it was revoked
+        select c.system_identifier::text into server from pg_catalog.pg_control_system() as c;
+    end if;
+    return (
+        select left(replace(m.database_id::text, '-', ''), 16) || '-' || left(md5(concat(server, '.', d.oid)), 8)
+          from turnlog.migrations as m, pg_catalog.pg_database as d
+         where d.datname = current_database()
+         order by m.version
+         limit 1);
 end
 $$;
 
@@ -4286,13 +7151,17 @@ $$;
 
 
 -- schemas/admin/ping.sql
--- Returns the schema's version and the server's settings on which durability depends. Takes {}.
+-- Returns the schema's version, which database this is, the time, and the server's settings on which durability depends.
+-- Takes {}.
 create or replace function turnlog.ping(request jsonb default '{}') returns jsonb
 language sql stable
 set search_path = ''
 as $$
     select jsonb_build_object(
         'schema', '20261128000000', -- the version of the release's migration
+        'database_id', case -- null: the doctor says which rights the role lacks
+            when has_table_privilege('turnlog.migrations', 'select') then turnlog.database_id() end,
+        'now', statement_timestamp(),
         'server_version', current_setting('server_version'),
         'read_only', pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean,
         'fsync', current_setting('fsync'),
@@ -4304,7 +7173,8 @@ $$;
 
 
 -- schemas/admin/projects.sql
--- Lists the projects with records, keys or settings. Takes {project?}. Returns {projects: [{project, keep_days, now}]}.
+-- Lists the projects with records, keys or settings. Takes {project?}. Returns {projects: [{project, keep_days,
+-- keep_text_days, expired_at, now}]}.
 create or replace function turnlog.projects(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -4326,7 +7196,9 @@ begin
                    || array(select k.project from turnlog.ai_keys as k);
     return (
         select jsonb_build_object('projects', coalesce(jsonb_agg(
-                   jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', now)
+                   jsonb_build_object('project', e.project, 'keep_days', p.keep_days,
+                                      'keep_text_days', p.keep_text_days, 'expired_at', p.expired_at,
+                                      'now', now)
                    order by e.project), '[]'))
           from (select distinct n.project from unnest(named) as n (project)) as e
           left join turnlog.ai_projects as p on p.project = e.project
@@ -4404,18 +7276,26 @@ $$;
 
 
 -- schemas/admin/set_project.sql
--- Sets for how many days a project is kept; null for the service's own setting.
--- Takes {project, keep_days?}. Returns {project, keep_days}.
+-- Sets for how many days a project's sessions, and their texts, are kept; null for the service's own setting. `expired`:
+-- records that `turnlog expire` runs now. What isn't named stays as it is.
+-- Takes {project, keep_days?, keep_text_days?, expired?}. Returns {project, keep_days, keep_text_days}.
 create or replace function turnlog.set_project(request jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
+declare
+    stored turnlog.ai_projects;
 begin
     perform turnlog.report_key(request); -- it inserts the project's row
     update turnlog.ai_projects as p
-       set keep_days = (request ->> 'keep_days')::integer
-     where p.project = request ->> 'project';
-    return jsonb_build_object('project', request -> 'project', 'keep_days', request -> 'keep_days');
+       set keep_days = case when request ? 'keep_days' then (request ->> 'keep_days')::integer else p.keep_days end,
+           keep_text_days = case when request ? 'keep_text_days' then (request ->> 'keep_text_days')::integer
+                                 else p.keep_text_days end,
+           expired_at = case when request ? 'expired' then statement_timestamp() else p.expired_at end
+     where p.project = request ->> 'project'
+    returning p.* into stored;
+    return jsonb_build_object('project', stored.project, 'keep_days', stored.keep_days,
+                              'keep_text_days', stored.keep_text_days);
 end
 $$;
 
@@ -4439,6 +7319,7 @@ declare
     in_project text;                       -- one project at a time: the queue of another may be on another machine
     claimed turnlog.ai_search_queue[];
     one record;
+    said record;
     indexed_sessions uuid[];
     indexed_parts uuid[];
     indexed_ids uuid[];
@@ -4475,16 +7356,29 @@ begin
              limit at_once
         loop
             exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
-            select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
-                        then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
-              into content
+            select case when stored_bytes.bytes <= unread then i.prompt end as prompt,
+                   case when stored_bytes.bytes <= unread then i.response end as response,
+                   i.context_end, i.prompt_end, i.response_end,
+                   case when i.context is null then i.instructions end as instructions, stored_bytes.bytes <= unread as is_read
+              into said
               from turnlog.ai_interactions as i
+             cross join lateral (
+                   select coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0)
+                          + coalesce((select m.bytes from turnlog.ai_messages as m
+                                       where m.project = i.project and m.session_id = i.session_id
+                                         and m.id = coalesce(i.response_end, i.prompt_end)), 0) as bytes) as stored_bytes
              where i.project = in_project and i.session_id = one.session_id and i.id = one.id
+                   and i.erased_at is null and i.text_expired_at is null
                    and not exists (select from turnlog.ai_sessions as s
                                     where s.project = in_project and s.id = i.session_id and s.erased_at is not null);
-            if not found then
-                content := '';
-            elsif octet_length(content) > longest then
+            content := case when not found then ''
+                when said.is_read then concat_ws(E'\n',
+                    turnlog.plain_text(turnlog.content(
+                        said.prompt, in_project, one.session_id, said.prompt_end, said.context_end, said.response_end,
+                        said.instructions)),
+                    turnlog.plain_text(turnlog.content(
+                        said.response, in_project, one.session_id, said.response_end, said.prompt_end))) end;
+            if octet_length(content) > longest then
                 content := null;
             else
                 content := turnlog.fold(content);
@@ -4595,7 +7489,7 @@ $$;
 
 
 -- schemas/search/requeue_session.sql
--- Removes a session from the search index and queues its interactions again, unless it is erased. The queue's rows are
+-- Removes a session from the search index and queues its interactions that have texts again, unless it is erased. The queue's rows are
 -- deleted first: a process that indexes them has committed then. The interactions are read last, so that none written
 -- meanwhile is missed. A session with very many interactions is marked as matching anything instead: queueing it all at
 -- each step of an erasure would take ever longer.
@@ -4617,6 +7511,7 @@ begin
     ids := array(
         select i.id from turnlog.ai_interactions as i
          where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
+           and i.erased_at is null and i.text_expired_at is null
          order by i.id
          limit most + 1);
     if cardinality(ids) > most then
@@ -4625,6 +7520,138 @@ begin
     elsif cardinality(ids) > 0 then
         insert into turnlog.ai_search_queue (project, session_id, ids) values (in_project, of_session, ids);
     end if;
+end
+$$;
+
+
+-- schemas/audit/add_read.sql
+-- Records that somebody read conversations. A repeated call adds nothing.
+-- Takes {project, id, kind, key_id, reader, call, user_id, session_ids}. Returns {}.
+create or replace function turnlog.add_read(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set lock_timeout = '3s'
+as $$
+begin
+    insert into turnlog.ai_reads (project, id, at, kind, key_id, reader, call, user_id, session_ids)
+    values (request ->> 'project', (request ->> 'id')::uuid, statement_timestamp(), request ->> 'kind',
+            (request ->> 'key_id')::uuid, request ->> 'reader', request ->> 'call', request ->> 'user_id',
+            array(select s::uuid from jsonb_array_elements_text(request -> 'session_ids') as s))
+        on conflict do nothing;
+    return '{}';
+end
+$$;
+
+
+-- schemas/audit/expire_reads.sql
+-- Deletes records of reads from before a time, up to `limit` a call; call it again while `left`.
+-- Takes {project, before, limit, dry_run?}. Returns {reads, left}. A dry run counts all.
+create or replace function turnlog.expire_reads(request jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the oldest rows by their index, whatever the table's statistics say
+set lock_timeout = '3s'
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    before constant timestamptz := request ->> 'before';
+    most constant integer := request ->> 'limit';
+    affected bigint;
+begin
+    if coalesce((request ->> 'dry_run')::boolean, false) then
+        return jsonb_build_object('left', false, 'reads', (
+            select count(*) from turnlog.ai_reads as r where r.project = in_project and r.at < before));
+    end if;
+    delete from turnlog.ai_reads as r
+     where r.project = in_project and r.id = any (array(
+           select d.id from turnlog.ai_reads as d where d.project = in_project and d.at < before order by d.at limit most));
+    get diagnostics affected = row_count;
+    return jsonb_build_object('reads', affected, 'left', affected = most);
+end
+$$;
+
+
+-- schemas/audit/reads.sql
+-- Lists who read conversations, newest first.
+-- Takes {project, limit, session_id?, user_id?, reader?, from?, to?, after?: {at, id}}. Returns {reads, after}.
+-- `user_id`: calls that asked for this user, or showed one of the newest 10,000 sessions of this user. `reader`: the id
+-- of a key, or a user. `after` is null at the end.
+create or replace function turnlog.reads(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set plan_cache_mode = 'force_custom_plan' -- so that the filters given, and only those, choose the index
+set enable_seqscan = off
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    page_size constant integer := request ->> 'limit';
+    of_session constant uuid := request ->> 'session_id';
+    of_user constant text := request ->> 'user_id';
+    by_reader constant text := request ->> 'reader';
+    by_key constant uuid := case when by_reader ~ '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$' then by_reader end;
+    -- of whose conversations: few of all reads, so these are found first, and sorted then
+    of_some constant boolean := of_session is not null or of_user is not null;
+    not_before constant timestamptz := request ->> 'from';
+    before constant timestamptz := request ->> 'to';
+    after_at constant timestamptz := request #>> '{after,at}';
+    after_id constant uuid := request #>> '{after,id}';
+    of_sessions uuid[];
+begin
+    if of_user is not null then
+        of_sessions := array(
+            select s.id from turnlog.ai_sessions as s
+             where s.project = in_project and s.user_id = of_user and s.erased_at is null
+             order by coalesce(s.started_at, s.earliest_turn_at, s.created_at) desc, s.id desc
+             limit 10000);
+    end if;
+    return (
+        with found as (
+            (select r.* from turnlog.ai_reads as r
+              where r.project = in_project and not of_some and by_reader is null
+                and (not_before is null or r.at >= not_before) and (before is null or r.at < before)
+                and (after_at is null or (r.at, r.id) < (after_at, after_id))
+              order by r.at desc, r.id desc limit page_size + 1)
+             union all
+            (select r.* from turnlog.ai_reads as r
+              where r.project = in_project and not of_some and r.reader = by_reader
+                and (not_before is null or r.at >= not_before) and (before is null or r.at < before)
+                and (after_at is null or (r.at, r.id) < (after_at, after_id))
+              order by r.at desc, r.id desc limit page_size + 1)
+             union all
+            (select r.* from turnlog.ai_reads as r
+              where r.project = in_project and not of_some and r.key_id = by_key and r.reader is distinct from by_reader
+                and (not_before is null or r.at >= not_before) and (before is null or r.at < before)
+                and (after_at is null or (r.at, r.id) < (after_at, after_id))
+              order by r.at desc, r.id desc limit page_size + 1)
+             union all
+            select r.*
+              from (select r.* from turnlog.ai_reads as r
+                     where r.project = in_project and of_some
+                       and (of_session is null or r.session_ids @> array[of_session])
+                       and (of_user is null or r.user_id = of_user or r.session_ids && of_sessions)
+                    offset 0) as r
+             where (by_reader is null or r.reader = by_reader or r.key_id = by_key)
+               and (not_before is null or r.at >= not_before) and (before is null or r.at < before)
+               and (after_at is null or (r.at, r.id) < (after_at, after_id))
+        ), page as materialized (
+            select f.* from found as f order by f.at desc, f.id desc limit page_size + 1
+        ), shown as (
+            select p.* from page as p order by p.at desc, p.id desc limit page_size
+        )
+        select jsonb_build_object(
+            'reads', (
+                select coalesce(jsonb_agg(jsonb_build_object(
+                           'id', s.id, 'at', s.at, 'kind', s.kind, 'key_id', s.key_id, 'reader', s.reader,
+                           'call', s.call, 'user_id', s.user_id, 'session_ids', to_jsonb(s.session_ids))
+                           order by s.at desc, s.id desc), '[]')
+                  from shown as s),
+            'after', (
+                select jsonb_build_object('at', s.at, 'id', s.id)
+                  from shown as s
+                 where (select count(*) from page) > page_size
+                 order by s.at, s.id limit 1)));
 end
 $$;
 

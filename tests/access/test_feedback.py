@@ -84,3 +84,29 @@ def test_a_user_reads_their_own_feedback_only(ada: Calls, backend_calls: Calls) 
     page = ada("GET", "/v1/sessions/adas/feedback?limit=1").get_json()
     assert ([row["author"] for row in page["feedback"]], page["next"]) == ([USER], None)
     assert feedback_of(ada, "adas") == [(USER, True)]
+
+
+def test_a_page_takes_back_its_own_feedback_only(browser: Calls, backend_calls: Calls) -> None:
+    token = browser.open_session(session_id="chat").get_json()["session_token"]
+    other = browser.open_session(session_id="other").get_json()["session_token"]
+    assert give_feedback(browser, "chat", token).status_code == 201
+    assert give_feedback(backend_calls, "chat", author="QA team").status_code == 201
+    for on in ("/interactions/1", ""):
+        path = f"/v1/sessions/chat{on}/feedback"
+        browser("POST", path, {"value": True}, Turnlog_Session_Token=token)
+        forged = problem(browser("DELETE", f"{path}?author=QA+team", Turnlog_Session_Token=token), 422)
+        assert [field["path"] for field in forged["fields"]] == ["$.author"]
+        for shown in ({"Turnlog_Session_Token": other}, {}):
+            assert problem(browser("DELETE", path, **shown))["status"] == 403
+        taken = browser("DELETE", path, Turnlog_Session_Token=token)
+        assert (taken.status_code, taken.get_json()["author"]) == (200, "browser")
+    assert feedback_of(backend_calls, "chat") == [("browser", None), ("QA team", True), ("browser", None)]
+
+
+def test_a_user_takes_back_their_own_feedback_only(ada: Calls, bob: Calls, backend_calls: Calls) -> None:
+    path = "/v1/sessions/adas/feedback"
+    assert ada("POST", path, {"value": True}).get_json()["author"] == USER
+    assert problem(bob("DELETE", path), 409)["detail"] == "The session is somebody else's"
+    assert paths(ada("DELETE", f"{path}?author=bob")) == ["$.author"]
+    assert ada("DELETE", path).get_json()["receipt"] == "filled"
+    assert feedback_of(ada, "adas") == feedback_of(backend_calls, "adas") == [(USER, None)]

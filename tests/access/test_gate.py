@@ -364,9 +364,9 @@ def test_a_page_that_no_key_allows_is_named_in_the_log_now_and_then(
     asked = {"Access-Control-Request-Method": "POST"}
     for origin in ("null", "http://[", "x" * 5000, "https://A.example", *["http://127.0.0.1:3000"] * 50, ORIGIN):
         client.options("/v1/interactions", headers=asked | {"Origin": origin})
-    told = [record.getMessage() for record in caplog.records if record.name == "turnlog.access"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "turnlog.access"]
     command = "turnlog keys create --kind publishable --origin http://127.0.0.1:3000"
-    assert told == [f"refused a page of http://127.0.0.1:3000: no key allows this origin; to allow it: {command}"]
+    assert lines == [f"refused a page of http://127.0.0.1:3000: no key allows this origin; to allow it: {command}"]
 
 
 def test_what_a_key_lacks_has_a_code(guarded: Flask, registry: KeyRegistry, publishable_key: NewKey) -> None:

@@ -99,12 +99,12 @@ def test_a_key_has_its_rate_and_another_key_its_own(guarded: Flask, registry: Ke
 
 
 def test_a_session_counts_also_when_its_records_are_rejected(browser: Calls) -> None:
-    wrong = [{"message_id": "1", "role": "user", "content": text} for text in ("one", "another")]
+    wrong = [{"message_id": "1", "role": "user", "content": "one", "created_at": "2999-01-01T00:00:00Z"}]
     started = [
         browser("POST", "/conversation/start", {"conversation_id": f"c{n}", "messages": wrong}).status_code
         for n in range(4)
     ]
-    assert started == [409, 409, 429, 429]
+    assert started == [422, 422, 429, 429]
 
 
 def test_sessions_of_a_key_in_browsers_are_counted_when_they_are_new(guarded: Flask, browser: Calls) -> None:

@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from conversation.access import window_counter
 from conversation.access.limits import Limits
+from conversation.access.received import Received
 from conversation.keys.callers import Caller
 from conversation.refusals.codes import Refused
 from conversation.settings import Settings
@@ -192,8 +193,10 @@ def test_a_key_in_browsers_may_only_send_so_much_in_a_day(tmp_path: Path, store:
 
 def test_a_length_that_isn_t_true_takes_nothing_away(tmp_path: Path) -> None:
     client = limited(tmp_path, turnlog_publishable_mb_per_day="1")
-    told = {"REMOTE_ADDR": ADDRESS, "CONTENT_LENGTH": str(10**15)}
-    assert client.post("/call", data=b"x", environ_overrides=told).status_code == 200
+    with Received() as received:  # as the service's worker hands it on
+        received.add(b"x")
+        told = {"REMOTE_ADDR": ADDRESS, "CONTENT_LENGTH": str(10**15), "wsgi.input": received}
+        assert client.post("/call", environ_overrides=told).status_code == 200
     assert call(client, data=b"x" * 900_000).status_code == 200
 
 
@@ -235,6 +238,15 @@ def test_a_network_that_one_customer_has_counts_as_one_address(tmp_path: Path) -
         ("2", "127.0.0.1, 198.51.100.7, 192.0.2.1", "198.51.100.7"),
         ("2", "198.51.100.7", ADDRESS),
         ("1", "", ADDRESS),
+        ("1", "evil, 198.51.100.7", "198.51.100.7"),
+        ("1", '198.51.100.9, ", 198.51.100.7', "198.51.100.7"),
+        ("1", '"198.51.100.9, 198.51.100.7', "198.51.100.7"),
+        ("2", '198.51.100.9, ", 198.51.100.7, 192.0.2.1', "198.51.100.7"),
+        ("2", "198.51.100.9, , 198.51.100.7, 192.0.2.1", "198.51.100.7"),
+        ("1", "198.51.100.7, ", "no address"),
+        ("1", "2001:db8::7", "2001:db8::7"),
+        ("2", "127.0.0.1, 10.0.0.1, 198.51.100.7, 192.0.2.1", "198.51.100.7"),
+        ("3", "198.51.100.7, 192.0.2.1", ADDRESS),
     ],
 )
 def test_behind_proxies_the_address_is_the_one_that_the_first_of_ours_saw(
@@ -244,6 +256,29 @@ def test_behind_proxies_the_address_is_the_one_that_the_first_of_ours_saw(
     told = {"X-Forwarded-For": forwarded, "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/x"}
     answer = client.post("/call", environ_base={"REMOTE_ADDR": ADDRESS}, headers=told if forwarded else {})
     assert (answer.status_code, answer.get_data(as_text=True)) == (200, seen)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "same"),
+    [
+        ("198.51.100.7:4711", "198.51.100.7:4712"),
+        ("[2001:db8:1:2::1]:443", "2001:db8:1:2::9"),
+        ("[::ffff:198.51.100.7]:80", "198.51.100.7"),
+        ("unknown", "_hidden"),
+        ("198.51.100.7.example", "x" * 5000),
+        ("0", "999.1.1.1"),
+    ],
+)
+def test_a_port_or_garbage_in_what_a_proxy_reports_gives_no_second_count(
+    tmp_path: Path, forwarded: str, same: str
+) -> None:
+    client = limited(tmp_path, turnlog_proxies="1", turnlog_rate_per_address="1/day")
+
+    def status(address: str) -> int:
+        told = {"X-Forwarded-For": f"203.0.113.77, {address}"}
+        return client.post("/call", environ_base={"REMOTE_ADDR": ADDRESS}, headers=told).status_code
+
+    assert [status(forwarded), status(forwarded), status(same)] == [200, 429, 429]
 
 
 def test_a_failing_storage_blocks_no_calls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -59,6 +59,7 @@ TABLE = Path(__file__).with_name("matrix.txt")
 BODIES: dict[str, Any] = {
     "POST /v1/sessions": {"session_id": "{}"},
     "PATCH /v1/sessions/<name:session>": {"title": "Another"},
+    "PATCH /v1/sessions/<name:session>/interactions/<name:interaction>": {"current": True},
     "POST /v1/folders": {"folder_id": "{}"},
     "POST /v1/folders/<name:folder>/sessions": {"session_number": 1},
     "PUT /v1/sessions/<name:session>/participants/<name:participant>": {"state": "joined"},
@@ -66,12 +67,16 @@ BODIES: dict[str, Any] = {
     "POST /v1/interactions/batch": {"interactions": [{"session_id": "{}", "prompt": "Hello"}]},
     "POST /v1/feedback": {"session_id": "{}", "interaction_id": "turn-1", "value": True},
     "POST /v1/sessions/<name:session>/interactions/<name:interaction>/feedback": {"value": True},
+    "POST /v1/sessions/<name:session>/feedback": {"value": True},
     "POST /sessions/<name:session>/interactions/<name:interaction>/feedback": {"rating": "up"},
+    "POST /sessions/<name:session>/feedback": {"rating": "up"},
+    "POST /v1/users/<name:user>/merge": {"into": "somebody"},
     "POST /session/create": {"session_id": "{}"},
     "POST /interaction/log": {"session_id": "{}", "prompt": "Hello"},
     "POST /conversation/start": {"conversation_id": "{}", "messages": [{"role": "user", "content": "Hello"}]},
     "POST /keys": {"kind": "secret", "scope": ["read"], "days": "7"},
-    "POST /conversation/<name:session>/message": {"role": "user", "content": "Hello"},
+    "POST /conversation/<name:session>/message": {"role": "user", "content": "Hello again"},
+    "POST /v1/sessions/<name:session>/messages": {"messages": [{"role": "user", "content": "Hello again"}]},
 }
 
 
@@ -188,6 +193,8 @@ class Cast:
         admin = self._calls(self._keys["admin"])
         of_user = {"user_id": USER} if column in self._users else {}
         assert admin("POST", "/v1/sessions", {"session_id": name} | of_user).status_code == 201
+        turn = {"session_id": name, "interaction_id": "turn-1", "prompt": "Hello"}
+        assert admin("POST", "/v1/interactions", turn).status_code == 201
         if column in self._users:
             return self._calls(self._users[column], ORIGIN), {}
         match column:

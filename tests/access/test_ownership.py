@@ -35,6 +35,27 @@ def test_the_token_appends(browser: Calls, backend_calls: Calls) -> None:
     assert [row["prompt"] for row in rows] == ["Hello"]
 
 
+def test_a_browser_revises_nothing_that_is_logged(browser: Calls, backend_calls: Calls) -> None:
+    token = token_of(browser, "chat-1")
+    said = {"session_id": "chat-1", "interaction_id": "turn", "prompt": "Hello"}
+    backend_calls("POST", "/v1/interactions", said | {"response": "Real"})
+    forged = {"response": "Forged", "completed_at": "2026-01-01T00:00:00Z"}
+    assert browser.log(token, **said, **forged, on_conflict="revise").status_code == 409
+    batch = {"interactions": [said | forged], "on_conflict": "revise"}
+    headers = {"Turnlog_Session_Token": token}
+    planned = browser("POST", "/v1/interactions/batch?dry_run=true", batch, **headers).get_json()["plan"]
+    written = browser("POST", "/v1/interactions/batch", batch, **headers).get_json()["receipts"]
+    assert (planned[0]["would"], written[0]["receipt"]) == ("conflict", "conflict")
+    (row,) = backend_calls("GET", "/v1/sessions/chat-1/interactions").get_json()["interactions"]
+    assert row["response"] == "Real"
+    assert (
+        backend_calls("POST", "/v1/interactions", said | {"response": "Better", "on_conflict": "revise"}).get_json()[
+            "receipt"
+        ]
+        == "revised"
+    )
+
+
 def test_a_retry_with_the_same_claim_gets_a_token_again(browser: Calls) -> None:
     first = browser.open_session(CLAIM, session_id="chat-1")
     again = browser.open_session(CLAIM, session_id="chat-1")
@@ -147,3 +168,19 @@ def test_a_stored_interaction_is_compared_only_with_the_token(browser: Calls) ->
     browser.log(token, session_id="chat-1", interaction_id="t", prompt="Hello")
     answer = browser.log(token, session_id="chat-1", interaction_id="t", prompt="Bye")
     assert problem(answer, 409)["fields"] == [{"path": "$.prompt", "detail": "Another value is stored"}]
+
+
+def test_a_page_logs_messages_of_its_own_session_only(browser: Calls, backend_calls: Calls) -> None:
+    token = token_of(browser, "chat-1")
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    path = "/v1/sessions/chat-1/messages"
+    assert browser("POST", path, {"messages": chat}).status_code == 403
+    for end, status in ((1, 201), (2, 200), (2, 200)):
+        sent = browser("POST", path, {"messages": chat[:end]}, Turnlog_Session_Token=token)
+        assert sent.status_code == status
+    (row,) = backend_calls("GET", "/v1/sessions/chat-1/interactions").get_json()["interactions"]
+    assert (row["prompt"], row["response"]) == ("Hi", "Hello")
+    # what is in another session shows nowhere, not even as a duplicate
+    backend_calls("POST", "/v1/sessions/chat-2/messages", {"messages": chat})
+    for token_sent in ({}, {"Turnlog_Session_Token": token}):
+        assert browser("POST", "/v1/sessions/chat-2/messages", {"messages": chat}, **token_sent).status_code == 403

@@ -1,5 +1,6 @@
 """The pages accept only signed-in browsers, and no form that another site submits."""
 
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import create_app
-from conversation.access import cached_lookup, page_cookie
+from conversation.access import cached_lookup, limits, page_cookie
 from conversation.keys import api_keys
 from conversation.keys.key_registry import KeyRegistry, NewKey
 from conversation.settings import Settings
@@ -39,6 +40,21 @@ def led_to(client: FlaskClient, answer: TestResponse) -> str:
 
 def cookie(answer: TestResponse) -> str:
     return answer.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("later_s", "holds"),
+    [(0, True), (-2, True), (-59, True), (-3600, False), (12 * 3600 - 1, True), (12 * 3600 + 1, False), (1e9, False)],
+)
+def test_a_clock_that_is_set_a_little_ends_no_sign_in(
+    later_s: float, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = page_cookie.sign(page_cookie.OPERATOR, "secret").partition(":")[2]
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: now + later_s)
+    cookie = page_cookie.PageCookie("key", page_cookie.OPERATOR, signed)
+    assert cookie.is_signed_with("secret") is holds
+    assert not cookie.is_signed_with("another secret")
 
 
 def test_a_visitor_is_redirected_to_sign_in_and_back(client: FlaskClient, secret_key: NewKey) -> None:
@@ -147,6 +163,38 @@ def test_signing_out_takes_the_cookie_away(client: FlaskClient, secret_key: NewK
     assert client.post("/sign-out", headers=OWN).location == "/sign-in?message=signed-out"
     assert "signed out" in client.get("/sign-in?message=signed-out").text
     assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
+
+
+def test_a_copy_of_a_cookie_ends_with_its_sign_out_on_every_worker(
+    guarded: Flask, store: FunctionStore, tmp_path: Path, secret_key: NewKey
+) -> None:
+    another_worker = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store)
+    client, other = guarded.test_client(), guarded.test_client()
+    sign_in(client, secret_key.text)
+    sign_in(other, secret_key.text)
+    copied = value_of(client)
+    thief = another_worker.test_client()
+    thief.set_cookie(COOKIE, copied)
+    assert thief.get("/sessions").status_code == HTTPStatus.OK
+    client.post("/sign-out", headers=OWN)
+    thief.set_cookie(COOKIE, copied)
+    assert thief.get("/sessions").status_code == HTTPStatus.SEE_OTHER
+    assert other.get("/sessions").status_code == HTTPStatus.OK  # signed in at the same time
+    sign_in(client, secret_key.text)
+    assert client.get("/sessions").status_code == HTTPStatus.OK
+
+
+def test_only_a_valid_cookie_is_remembered_when_it_signs_out(
+    client: FlaskClient, secret_key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered: list[str] = []
+    monkeypatch.setattr(limits, "sign_out", remembered.append)
+    client.set_cookie(COOKIE, "key:" + "0" * 64 + ".made.up")
+    client.post("/sign-out", headers=OWN)
+    assert remembered == []
+    sign_in(client, secret_key.text)
+    client.post("/sign-out", headers=OWN)
+    assert len(remembered) == 1
 
 
 def test_the_operators_key_signs_in_too(store: FunctionStore, tmp_path: Path) -> None:

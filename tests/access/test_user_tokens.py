@@ -1,7 +1,11 @@
 """A user's token is accepted only if the configured issuer signed it for this service's users."""
 
+import contextlib
+import gzip
+import json
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -311,6 +315,8 @@ def test_a_set_that_is_none_proves_nothing(
         {"alg": "ES384"},
         {"alg": "HS256"},
         {"key_ops": ["sign"]},
+        {"key_ops": None},
+        {"key_ops": 5},
         {"crv": "P-384"},
         {"kid": None},
         {"kid": 7},
@@ -394,6 +400,85 @@ def test_during_a_fetch_other_callers_get_the_cached_set(
     assert tokens.verify(RSA.sign()).user_id == USER
     assert slow.is_alive(), "the other one still fetches"
     slow.join()
+
+
+def test_while_the_issuer_fails_only_one_caller_waits_for_it(
+    publisher: Publisher, tokens: UserTokens, clock: Clock
+) -> None:
+    publisher.status = 500
+    with pytest.raises(TokenUnverifiable):
+        tokens.verify(ELLIPTIC.sign())
+    clock.now += RETRY_S
+    publisher.status, publisher.drip_s = 200, 60
+    refused = []
+
+    def call() -> None:
+        with pytest.raises(TokenUnverifiable) as caught:
+            tokens.verify(ELLIPTIC.sign())
+        refused.append(caught.value)
+
+    slow = threading.Thread(target=call)
+    slow.start()
+    give_up = time.monotonic() + 30
+    while publisher.asked < 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    for _ in range(20):
+        with pytest.raises(TokenUnverifiable):
+            tokens.verify(RSA.sign())
+    assert refused == [], "the others waited for the slow fetch"
+    slow.join()
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("answer", ["endless body", "endless heads", "gzip", "redirect"])
+def test_a_hostile_issuer_is_read_no_further_than_it_is_worth(answer: str) -> None:
+    """Answer by hand: what is sent is counted, and nothing is asked elsewhere."""
+    keys = json.dumps({"keys": [ELLIPTIC.published()]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        said = {
+            "endless body": head + b"\r\n" + b" " * 2**16,
+            "endless heads": head + b"X: " + b"y" * 2**16,
+            "gzip": head + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(keys),
+            "redirect": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/inner\r\nContent-Length: 0\r\n\r\n"
+            % port,
+        }[answer]
+        asked, sent = [], []
+
+        def serve() -> None:
+            while True:
+                try:
+                    caller, _ = server.accept()
+                except OSError:
+                    return  # the test is over
+                with caller, contextlib.suppress(OSError):
+                    asked.append(caller.recv(65536))
+                    caller.sendall(said)
+                    sent.append(len(said))
+                    while answer.startswith("endless"):
+                        caller.sendall(b" " * 2**16)
+                        sent.append(2**16)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with pytest.raises(TokenUnverifiable):
+                UserTokens(KeySet(f"http://127.0.0.1:{port}/keys"), issuer=ISSUER).verify(ELLIPTIC.sign())
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert len(asked) == 1
+    assert b"accept-encoding: identity" in asked[0].lower()
+    assert sum(sent) < 2**24, "what the sockets' buffers hold, and a little"
+
+
+def test_a_set_with_as_many_keys_as_fit_is_read(publisher: Publisher) -> None:
+    spare = {name: ELLIPTIC.published()[name] for name in ("kty", "crv", "x", "y")}
+    publisher.keys = [spare | {"kid": f"k{n}"} for n in range(1_500)] + [ELLIPTIC.published()]
+    assert len(publisher.answer()) < 256 * 1024
+    assert UserTokens(KeySet(publisher.url), issuer=ISSUER).verify(ELLIPTIC.sign()).user_id == USER
 
 
 def test_the_settings_choose_how_tokens_are_verified(publisher: Publisher) -> None:

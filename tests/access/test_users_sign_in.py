@@ -122,6 +122,16 @@ def test_a_user_sees_only_their_own_feedback(client: FlaskClient, auth: Supabase
     assert "customer is annoying" in client.get("/sessions/hers").text
 
 
+def test_a_users_sign_out_ends_the_sign_in_for_copies_too(client: FlaskClient, auth: SupabaseAuth) -> None:
+    assert auth
+    sign_in(client)
+    cookie = client.get_cookie("turnlog-80")
+    assert cookie
+    client.post("/sign-out", headers=OWN)
+    client.set_cookie("turnlog-80", cookie.value)
+    assert client.get("/sessions").status_code == HTTPStatus.SEE_OTHER
+
+
 def test_a_team_member_has_the_scopes_of_the_token(client: FlaskClient, auth: SupabaseAuth) -> None:
     auth.stated = {"app_metadata": {"turnlog": ["read", "everything"]}}
     sign_in(client)

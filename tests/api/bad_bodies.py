@@ -34,7 +34,7 @@ def with_prompt(spelled: bytes) -> bytes:
 
 
 _GOOD = b'{"prompt":"Hello"}'
-_HUGE = b'{"prompt":"' + b"x" * (4 * _MB) + b'"}'
+_HUGE = b'{"prompt":"' + b"x" * (16 * _MB) + b'"}'
 
 NOT_JSON = [
     Bad(name, body, 400)
@@ -50,11 +50,6 @@ NOT_JSON = [
         "UTF-16 without a mark": '{"prompt":"Hello"}'.encode("utf-16-le"),
         "UTF-32": '{"prompt":"Hello"}'.encode("utf-32"),
         "byte order mark": b"\xef\xbb\xbf" + _GOOD,
-        "lone high surrogate": with_prompt(rb'"\ud83d"'),
-        "lone low surrogate": with_prompt(rb'"\ude00"'),
-        "surrogates in the wrong order": with_prompt(rb'"\ude00\ud83d"'),
-        "high surrogate before text": with_prompt(rb'"\ud83dx"'),
-        "lone surrogate in a key": rb'{"prompt":"x","metadata":{"\ud83d":1}}',
         "NaN": b'{"prompt":"x","metadata":{"a":NaN}}',
         "Infinity": b'{"prompt":"x","cost_usd":Infinity}',
         "-Infinity": b'{"prompt":"x","metadata":{"a":[-Infinity]}}',
@@ -91,11 +86,11 @@ NOT_JSON = [
 ]
 
 NOT_READ = [
-    Bad("over 4 MB", _HUGE, 413),
-    Bad("over 4 MB without a length", _HUGE, 413, chunked=True),
-    Bad("over 4 MB of spaces", b" " * (4 * _MB) + _GOOD, 413),
+    Bad("over 16 MB", _HUGE, 413),
+    Bad("over 16 MB without a length", _HUGE, 413, chunked=True),
+    Bad("over 16 MB of spaces", b" " * (16 * _MB) + _GOOD, 413),
     Bad("gzip bomb", gzip.compress(b"[" * (64 * _MB), _FAST), 413, headers={"Content-Encoding": "gzip"}),
-    Bad("gzip a little over 4 MB", gzip.compress(_HUGE, _FAST), 413, headers={"Content-Encoding": "gzip"}),
+    Bad("gzip a little over 16 MB", gzip.compress(_HUGE, _FAST), 413, headers={"Content-Encoding": "gzip"}),
     Bad("not gzip", _GOOD, 400, headers={"Content-Encoding": "gzip"}),
     Bad("gzip cut short", gzip.compress(_GOOD)[:-4], 400, headers={"Content-Encoding": "gzip"}),
     Bad("gzip without its end", gzip.compress(_GOOD)[:-8], 400, headers={"Content-Encoding": "gzip"}),
@@ -134,17 +129,20 @@ def _json(**fields: Any) -> bytes:
 
 _TEXTS = ("prompt", "response", "error", "model", "provider", "finish_reason", "participant",
           "session_id", "interaction_id", "reply_to")  # fmt: skip
+_NUMBERED = ("session_id", "interaction_id", "reply_to", "participant")
 _NAMES = ("model", "provider", "finish_reason", "participant", "session_id", "interaction_id", "reply_to")
 _IDS = ("session_id", "interaction_id", "reply_to")
 _TIMES = ("started_at", "completed_at")
 _COUNTS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "turn")
 _AMOUNTS = ("latency_ms", "time_to_first_token_ms", "cost_usd")
 _WRONG_TYPES: dict[tuple[str, ...], list[Any]] = {
-    _TEXTS: [1, 1.5, True, {}, {"a": 1}],
+    _TEXTS: [1.5, True, {}, {"a": 1}],
+    tuple(name for name in _TEXTS if name not in _NUMBERED): [1],
+    _NUMBERED: [1.0, 10**200],
     _NAMES: [[], ["x"]],
     _TIMES: [0, 2026, 20261121, -1795242600, 10**15, 1795242600000000, 1e300, True, [], {}],
-    _COUNTS: ["1", "", True, False, 1.5, -1, 2**53 + 1, -(2**64), 10**40, 1e300, [], {}],
-    _AMOUNTS: ["1", "", True, -0.001, -1, 1e13, 10**400, [], {}],
+    _COUNTS: ["one", "", "1.5", "-1", "1_000", True, False, 1.5, -1, 2**53 + 1, -(2**64), 10**40, 1e300, [], {}],
+    _AMOUNTS: ["one", "", "1,5", "-1", "NaN", "1e999", True, -0.001, -1, 1e13, 10**400, [], {}],
     ("status",): ["", "done", "Completed", 1, True, [], {}],
     ("tags",): ["a", 1, True, {}, {"a": 1}],
     ("metadata",): ["a", 1, True, [], [{}]],
@@ -163,32 +161,28 @@ _NO_IDS = ["null", "NULL", "None", "undefined", "Undefined", ".", "..", "0000000
 _NO_NAMES = ["", " ", "\t", "\N{NO-BREAK SPACE}", "\N{IDEOGRAPHIC SPACE}", "\u2028", "x" * 201, "a\nb", "a\x7f", "\x1b"]
 _NO_MESSAGES: dict[str, list[Any]] = {
     "role": ["", " ", 1, None, "x" * 201, "a\0b"],
-    "content": ["a\0b", 1, True, {}, []],
-    "message_id": [1, {}, *_NO_IDS, *_NO_NAMES],
-    "replyTo": [1, {}, *_NO_IDS, *_NO_NAMES],
+    "content": [1, True, {}, []],
+    "message_id": [1.5, {}, *filter(None, (*_NO_IDS, *_NO_NAMES))],  # an empty one says nothing, as null does
+    "replyTo": [*filter(None, (*_NO_IDS, *_NO_NAMES))],
     "timestamp": [0, *_NO_TIMES[:6]],
     "createdAt": [0, *_NO_TIMES[:6]],
-    "tool_calls": [[], {}, "a"],
-    "toolCallId": [1, "", " "],
-    "name": [1, "", " "],
-    "prompt": ["Hello"],
-    "message_Id": ["m"],
+    "tool_calls": ["a"],
 }
 _NO_CONVERSATIONS: dict[str, list[Any]] = {
-    "conversation_id": [1, True, [], {}, *_NO_IDS, *_NO_NAMES],
+    "conversation_id": [1.5, True, [], {}, *_NO_IDS, *_NO_NAMES],
     "conversationId": _NO_IDS,
     "session_id": _NO_IDS,
     "sessionId": _NO_IDS,
-    "userId": [1, "", " ", "x" * 201],
+    "userId": [1.5, "", " ", "x" * 201],
     "title": [1, "x" * 1001],
     "metadata": [[], "a"],
     "messages": ["a", {}, 1],
     "Messages": [[]],
 }
 _NO_SESSIONS: dict[str, list[Any]] = {
-    "title": [1, True, [], {}, "x" * 1001, "a\0b"],
-    "user_id": [1, "", " ", "x" * 201, "a\0b"],
-    "session_id": [1, True, [], {}, *_NO_IDS, *_NO_NAMES],
+    "title": [1, True, [], {}, "x" * 1001],
+    "user_id": [1.5, "", " ", "x" * 201, "a\0b"],
+    "session_id": [1.5, True, [], {}, *_NO_IDS, *_NO_NAMES],
     "tags": ["a", {}, 1],
     "metadata": [[], "a", 1],
     "started_at": [0, *_NO_TIMES[:6]],
@@ -203,7 +197,7 @@ INVALID = [
         for name in names
         for value in values
     ),
-    *(Bad(f"NUL in {name}", _json(**{name: "a\0b"}), 422, (f"$.{name}",)) for name in (*_TEXTS, *_TIMES, "status")),
+    *(Bad(f"NUL in {name}", _json(**{name: "a\0b"}), 422, (f"$.{name}",)) for name in (*_NAMES, *_TIMES, "status")),
     *(Bad(f"{name}: {text!r}", _json(**{name: text}), 422, (f"$.{name}",)) for name in _TIMES for text in _NO_TIMES),
     *(Bad(f"{name}: {text!r}", _json(**{name: text}), 422, (f"$.{name}",)) for name in _IDS for text in _NO_IDS),
     *(Bad(f"{name}: {text!r}", _json(**{name: text}), 422, (f"$.{name}",)) for name in _NAMES for text in _NO_NAMES),
@@ -217,13 +211,6 @@ INVALID = [
     *(
         Bad(f"metadata {spelled.decode()[:40]}", b'{"prompt":"x","metadata":' + spelled + b"}", 422, (path,))
         for spelled, path in {
-            rb'{"a":"\u0000"}': "$.metadata.a",
-            rb'{"a":[1,{"b c":"x\u0000"}]}': "$.metadata.a[1]['b c']",
-            rb'{"\u0000":1}': "$.metadata",
-            rb'{"a":[{"\u0000":1}]}': "$.metadata.a[0]",
-            b'{"a":9007199254740993}': "$.metadata.a",
-            b'{"a":[-9007199254740993]}': "$.metadata.a[0]",
-            b'{"a":1' + b"0" * 400 + b"}": "$.metadata.a",
             b'{"a":1e999}': "$.metadata.a",
             b'{"a":{"b":-1e999}}': "$.metadata.a.b",
         }.items()
@@ -237,11 +224,7 @@ INVALID = [
             b'[{"content":"Hello"}]': "$.prompt[0].role",
             b'[{"role":1}]': "$.prompt[0].role",
             b'[{"role":"user"},{"role":null}]': "$.prompt[1].role",
-            rb'[{"role":"\u0000"}]': "$.prompt[0].role",
-            rb'[{"role":"user","content":"\u0000"}]': "$.prompt[0].content",
-            rb'[{"role":"user","content":[{"text":"\u0000"}]}]': "$.prompt[0].content[0].text",
             b'[{"role":"user","content":1e999}]': "$.prompt[0].content",
-            b'[{"role":"user","seed":9007199254740993}]': "$.prompt[0].seed",
         }.items()
     ),
     *(Bad(f"{name}: 1e999", b'{"prompt":"x","' + name.encode() + b'":1e999}', 422, (f"$.{name}",))
@@ -289,21 +272,6 @@ INVALID = [
         for name, values in _NO_MESSAGES.items()
         for value in values
     ),
-    *(
-        Bad(f"messages {said}"[:60], json.dumps({"messages": [{"role": "user", "content": "x"}, said]}).encode(), 422,
-            (path,), "/conversation/start")
-        for said, path in (
-            (1, "$.messages[1]"), ({"content": "x"}, "$.messages[1].role"), ({"role": "user"}, "$.messages[1].content"),
-            ({"role": "user", "content": None}, "$.messages[1].content"),
-            ({"role": "user", "content": "x", "replyTo": " "}, "$.messages[1].replyTo"),
-            ({"role": "user", "content": [{"text": "a\0b"}]}, "$.messages[1].content[0].text"),
-            ({"role": "user", "content": [2**53 + 1]}, "$.messages[1].content[0]"),
-            ({"role": "assistant", "toolCalls": [{"n": 2**53 + 1}]}, "$.messages[1].toolCalls[0].n"),
-            ({"role": "assistant", "tool_calls": [1]}, "$.messages[1].tool_calls[0]"),
-            ({"role": "a", "toolCalls": [json.loads(b'{"a":' * 63 + b"1" + b"}" * 63)]},
-             "$.messages[1].toolCalls[0]" + ".a" * 61),
-        )
-    ),
     Bad("1001 messages", json.dumps({"messages": [{"role": "user", "content": "x"}] * 1001}).encode(), 422,
         ("$.messages",), "/conversation/start"),
     *(
@@ -312,6 +280,56 @@ INVALID = [
         for names in (("conversation_id", "session_id"), ("conversation_id", "conversationId"),
                       ("session_id", "conversationId"), ("conversationId", "sessionId"), ("user_id", "userId"))
     ),
+]  # fmt: skip
+
+_METADATA = {
+    rb'{"a":"\u0000"}': "$.metadata.a",
+    rb'{"a":[1,{"b c":"x\u0000"}]}': "$.metadata.a[1]['b c']",
+    rb'{"\u0000":1}': "$.metadata",
+    rb'{"a":[{"\u0000":1}]}': "$.metadata.a[0]",
+    rb'{"\ud83d":1}': "$.metadata",
+    rb'{"a":["\ud83d"]}': "$.metadata.a[0]",
+    b'{"a":9007199254740993}': "$.metadata.a",
+    b'{"a":[-9007199254740993]}': "$.metadata.a[0]",
+    b'{"a":1' + b"0" * 400 + b"}": "$.metadata.a",
+}
+_PROMPTS = {
+    rb'"a\u0000b"': "$.prompt",
+    rb'"\ud83d"': "$.prompt",
+    rb'"\ude00"': "$.prompt",
+    rb'"\ude00\ud83d"': "$.prompt",
+    rb'"\ud83dx"': "$.prompt",
+    rb'[{"role":"\u0000"}]': "$.prompt[0].role",
+    rb'[{"role":"user","content":"\u0000"}]': "$.prompt[0].content",
+    rb'[{"role":"user","content":[{"text":"\u0000"}]}]': "$.prompt[0].content[0].text",
+    rb'[{"role":"user"},{"role":"user","content":"\udc00"}]': "$.prompt[1].content",
+    rb'[{"role":"user","content":"x","\ud83d":1}]': "$.prompt[0]",
+    b'[{"role":"user","seed":9007199254740993}]': "$.prompt[0].seed",
+}
+_SESSIONS = {rb'{"title":"a\u0000b"}': "$.title", rb'{"title":"cut \ud83d"}': "$.title"}
+_FEEDBACK = {rb'"value":"a\u0000b"': "$.value", rb'"value":1,"comment":"\ud83d"': "$.comment"}
+_MESSAGES = {
+    rb'"content":"a\u0000b"': "$.content",
+    rb'"content":[{"text":"\ud83d"}]': "$.content[0].text",
+    rb'"content":[9007199254740993]': "$.content[0]",
+    rb'"toolCalls":[{"a":1},{"n":"\u0000"}]': "$.toolCalls[1].n",
+}
+#: Values that are altered so that they can be stored, or rejected by `TURNLOG_UNSTORABLE=reject`.
+UNSTORABLE = [
+    *(Bad(f"metadata {said.decode()[:40]}", b'{"prompt":"x","metadata":' + said + b"}", 422, (path,))
+      for said, path in _METADATA.items()),
+    *(Bad(f"prompt {said.decode()[:60]}", with_prompt(said), 422, (path,)) for said, path in _PROMPTS.items()),
+    *(Bad(f"{field} {said}", f'{{"{field}":"a{said}b"}}'.encode(), 422, (f"$.{field}",))
+      for field in ("response", "error") for said in (r"\u0000", r"\udfff")),
+    Bad("an older route", rb'{"session_id":"s","interaction_id":"i","prompt":"\ud83d"}', 422, ("$.prompt",),
+        "/interaction/log"),
+    *(Bad(f"session {route} {said.decode()}", said, 422, (path,), route)
+      for route in ("/v1/sessions", "/session/create", "/conversation/start") for said, path in _SESSIONS.items()),
+    Bad("folder", rb'{"name":"\ud83d"}', 422, ("$.name",), "/v1/folders"),
+    *(Bad(f"feedback {said.decode()}", b'{"session_id":"s","interaction_id":"i",' + said + b"}", 422, (path,),
+          "/v1/feedback") for said, path in _FEEDBACK.items()),
+    *(Bad(f"message {said.decode()}", b'{"role":"assistant",' + said + b"}", 422, (path,), "/conversation/c/message")
+      for said, path in _MESSAGES.items()),
 ]  # fmt: skip
 
 BAD = [*NOT_JSON, *NOT_READ, *INVALID]

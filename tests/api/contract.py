@@ -17,7 +17,8 @@ def of(app: Flask, *, systematic: bool) -> BaseSchema:
     """Return an app's contract, ready to be tried. `systematic`: also try every boundary of every field."""
     config = tomllib.loads(_CONFIG.read_text()) | {
         "seed": 20261121,
-        "generation": {"max-examples": 8},
+        # the contract can't say that a text holds no NUL
+        "generation": {"max-examples": 8, "allow-x00": False},
         "phases": {"coverage": {"enabled": systematic}, "stateful": {"max-steps": 4}},
     }
     return schemathesis.openapi.from_wsgi("/openapi.json", app, config=SchemathesisConfig.from_dict(config))

@@ -19,12 +19,13 @@ PRIVATE = "of-a-child"  # nothing of it may be in a log
 FORGED = '\n[INFO] {"event": "batch", "items": 0}\u2028\r'  # would be lines of their own
 
 LESSON = {"key": {"school": PRIVATE, "slot": 5}, "prompt": PRIVATE, "metadata": {PRIVATE: PRIVATE}}
+TOO_DEEP = json.loads('{"a":' * 70 + "1" + "}" * 70)
 BATCH = {
     "interactions": [
         LESSON,
         LESSON | {"response": PRIVATE},
         LESSON | {"key": {"school": PRIVATE}, FORGED: PRIVATE, "model": ""},
-        LESSON | {"key": {"school": PRIVATE, "slot": 6}, "metadata": {FORGED: "\0"}},
+        LESSON | {"key": {"school": PRIVATE, "slot": 6}, "metadata": {FORGED: TOO_DEEP}},
         LESSON | {"key": {"school": PRIVATE, "slot": 7}, "status": PRIVATE},
         LESSON | {"key": {"school": PRIVATE, "slot": 5.0}},
         LESSON | {"key": {"school": PRIVATE, "slot": 8}, "session_id": "s"},

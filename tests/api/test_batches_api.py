@@ -1,5 +1,6 @@
 """Batches over HTTP: one transaction, a receipt for each item, and no item harms another."""
 
+import json
 from typing import Any
 
 import pytest
@@ -20,26 +21,24 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
     "only a session": ({"session_id": "s"}, ""),
     "an unknown field": (GOOD | {"promt": "Hello"}, ".promt"),
     "a field of no one": (GOOD | {"a b": 1}, "['a b']"),
-    "NUL in the prompt": ({"prompt": "a\0b"}, ".prompt"),
-    "NUL in a message": ({"prompt": [{"role": "user", "content": "a\0b"}]}, ".prompt[0].content"),
-    "NUL in a metadata key": (GOOD | {"metadata": {"a": {"b\0": 1}}}, ".metadata.a"),
-    "NUL in a metadata value": (GOOD | {"metadata": {"a": ["b\0"]}}, ".metadata.a[0]"),
+    "NUL in an id": (GOOD | {"interaction_id": "a\0b"}, ".interaction_id"),
+    "half a pair in an id": (GOOD | {"interaction_id": "a\ud83d"}, ".interaction_id"),
+    "half a pair in a tag": (GOOD | {"tags": ["a\ud83d"]}, ".tags[0]"),
     "a message without a role": ({"prompt": [{"content": "Hello"}]}, ".prompt[0].role"),
     "a message that is a text": ({"response": ["Hello"]}, ".response[0]"),
     "no messages": ({"prompt": []}, ".prompt"),
     "a prompt that is an object": ({"prompt": {"role": "user"}}, ".prompt"),
-    "an integer past 2^53": (GOOD | {"metadata": {"a": 2**53 + 1}}, ".metadata.a"),
     "a count past 2^53": (GOOD | {"input_tokens": 2**53 + 1}, ".input_tokens"),
     "a negative count": (GOOD | {"output_tokens": -1}, ".output_tokens"),
     "a broken count": (GOOD | {"turn": 1.5}, ".turn"),
     "a count that is a truth": (GOOD | {"turn": True}, ".turn"),
-    "a count that is a text": (GOOD | {"turn": "1"}, ".turn"),
+    "a count that is a text": (GOOD | {"turn": "one"}, ".turn"),
     "a negative amount": (GOOD | {"cost_usd": -0.01}, ".cost_usd"),
     "a blank id": (GOOD | {"session_id": " "}, ".session_id"),
     "an empty id": (GOOD | {"interaction_id": ""}, ".interaction_id"),
     "an id too long": (GOOD | {"interaction_id": "x" * 201}, ".interaction_id"),
     "an id that was missing": (GOOD | {"session_id": "undefined"}, ".session_id"),
-    "an id that is a number": (GOOD | {"session_id": 1}, ".session_id"),
+    "an id that is no whole number": (GOOD | {"session_id": 1.5}, ".session_id"),
     "a time without a zone": (GOOD | {"started_at": "2026-11-21T06:30:00"}, ".started_at"),
     "an unknown status": (GOOD | {"status": "done"}, ".status"),
     "a blank tag": (GOOD | {"tags": ["a", ""]}, ".tags[1]"),
@@ -49,7 +48,8 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
 
 
 def send(client: FlaskClient, *items: Any) -> TestResponse:
-    return client.post("/v1/interactions/batch", json={"interactions": items})
+    body = json.dumps({"interactions": items})  # half pairs as escapes, which Flask's own writer refuses
+    return client.post("/v1/interactions/batch", data=body, content_type="application/json")
 
 
 def receipts(answer: TestResponse) -> list[str]:
@@ -74,27 +74,29 @@ def test_a_batch_is_answered_item_by_item(client: FlaskClient) -> None:
 
 
 def test_one_bad_item_of_any_sort_harms_no_other(client: FlaskClient) -> None:
-    names = list(BAD_ITEMS)
-    items: list[Any] = []
-    for n, name in enumerate(names):
-        items += [BAD_ITEMS[name][0], GOOD | {"interaction_id": f"i{n}"}]
-    answer = send(client, *items)
-    assert answer.status_code == 207
-    assert answer.get_json()["counts"] == {"rejected": len(names), "created": len(names)}
-    found = {
-        name: [field["path"] for field in answer.get_json()["receipts"][2 * n].get("fields", [])]
-        for n, name in enumerate(names)
-    }
-    expected = {name: [f"$.interactions[{2 * n}]{BAD_ITEMS[name][1]}"] for n, name in enumerate(names)}
-    assert found == expected
-    assert {item["reason"] for item in answer.get_json()["receipts"][::2]} == {"invalid"}
-    assert [each["key"] for each in transcript(client, "good")] == [f"i{n}" for n in range(len(names))]
-    assert [session["key"] for session in client.get("/v1/sessions").get_json()["sessions"]] == ["good"]
+    for names in in_parts(list(BAD_ITEMS), 10):  # a response lists 20 wrong fields
+        items: list[Any] = []
+        for name in names:
+            items += [BAD_ITEMS[name][0], GOOD | {"interaction_id": f"good beside {name}"}]
+        answer = send(client, *items)
+        assert answer.status_code == 207
+        assert answer.get_json()["counts"] == {"rejected": len(names), "created": len(names)}
+        found = {
+            name: [field["path"] for field in answer.get_json()["receipts"][2 * n].get("fields", [])]
+            for n, name in enumerate(names)
+        }
+        expected = {name: [f"$.interactions[{2 * n}]{BAD_ITEMS[name][1]}"] for n, name in enumerate(names)}
+        assert found == expected
+        assert {item["reason"] for item in answer.get_json()["receipts"][::2]} == {"invalid"}
+
+
+def in_parts(names: list[str], size: int) -> list[list[str]]:
+    return [names[at : at + size] for at in range(0, len(names), size)]
 
 
 def test_a_single_call_refuses_what_a_batch_rejects(client: FlaskClient) -> None:
     for name, (item, path) in BAD_ITEMS.items():
-        answer = client.post("/v1/interactions", json=item)
+        answer = client.post("/v1/interactions", data=json.dumps(item), content_type="application/json")
         assert (answer.status_code, paths(answer)) == (422, [f"${path}"]), name
     assert client.get("/v1/sessions").get_json()["sessions"] == []
 

@@ -1,12 +1,12 @@
 """Conversations with messages: the spellings, and how messages and interactions become each other."""
 
+import json
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from conversation.api.legacy.messages import Message, assign_interactions
 from tests.http_calls import in_path, log, paths, problem, transcript
 
 UUID = "01890A5D-AC96-774B-BCCE-B302099A8057"
@@ -148,17 +148,16 @@ def test_in_a_list_an_answer_belongs_to_the_question_before_it(client: FlaskClie
     said = [("system", "Be kind"), ("assistant", "Welcome"), ("user", "One"), ("user", "Two"), ("assistant", "2"),
             ("tool", "result"), ("assistant", "done")]  # fmt: skip
     started = start(client, conversation_id="c", messages=[{"role": role, "content": text} for role, text in said])
-    assert receipts(started) == ["created", "created", "created", "created", "filled", "created", "created"]
+    assert receipts(started) == ["created", "filled", "created", "created", "filled", "created", "filled"]
     assert shown(client, "c", "role", "content") == said
-    assert [(row["key"], row["prompt"], row["response"], row["status"]) for row in transcript(client, "c")] == [
-        ("start-0", [{"role": "system", "content": "Be kind"}], None, "completed"),
-        ("start-1", None, "Welcome", "completed"),
-        ("start-2", "One", None, "pending"),
-        ("start-3", "Two", "2", "completed"),
-        ("start-5", [{"role": "tool", "content": "result"}], None, "completed"),
-        ("start-6", None, "done", "completed"),
+    rows = transcript(client, "c")
+    assert [(row["prompt"], row["response"], row["status"]) for row in rows] == [
+        ([{"role": "system", "content": "Be kind"}], "Welcome", "completed"),
+        ("One", None, "pending"),
+        ("Two", "2", "completed"),
+        ([{"role": "tool", "content": "result"}], "done", "completed"),
     ]
-    assert shown(client, "c", "reply_to")[4] == ("start-3",)
+    assert shown(client, "c", "reply_to")[4] == (rows[2]["interaction_id"],)
 
 
 def test_resending_the_history_writes_only_its_tail(client: FlaskClient) -> None:
@@ -173,36 +172,62 @@ def test_resending_the_history_writes_only_its_tail(client: FlaskClient) -> None
     assert [text for (text,) in shown(client, "c", "content")] == ["One", "1", "Two", "2"]
 
 
-def test_other_messages_are_told_one_by_one(client: FlaskClient) -> None:
+def test_another_beginning_is_added_to_what_is_stored(client: FlaskClient) -> None:
     start(client, conversation_id="c", messages=[{"role": "user", "content": "One"}])
     other = [{"role": "user", "content": "Another"}, {"role": "assistant", "content": "1"},
              {"role": "user", "content": "Two"}]  # fmt: skip
+    for outcomes in (["created", "filled", "created"], ["duplicate"] * 3):
+        told = start(client, conversation_id="c", messages=other)
+        assert (told.status_code, receipts(told)) == (200, outcomes)
+    assert shown(client, "c", "content") == [("One",), ("Another",), ("1",), ("Two",)]
+
+
+def test_other_messages_are_told_one_by_one(client: FlaskClient) -> None:
+    start(client, conversation_id="c", messages=[{"role": "user", "content": "One", "message_id": "u"}])
+    other = [{"role": "user", "content": "Another", "message_id": "u"}, {"role": "assistant", "content": "1"},
+             {"role": "user", "content": "Two"}]  # fmt: skip
     told = start(client, conversation_id="c", messages=other)
-    assert (told.status_code, receipts(told)) == (409, ["conflict", "conflict", "created"])
-    # the answer to another question doesn't become the answer to the one that is stored
-    assert paths(told) == ["$.messages[0].content", "$.messages[1].reply_to"]
-    assert shown(client, "c", "role", "content") == [("user", "One"), ("user", "Two")]
-    assert "messages[0].content" in problem(told)["detail"]
+    assert (told.status_code, receipts(told)) == (200, ["revised", "filled", "created"])
+    assert shown(client, "c", "content") == [("Another",), ("1",), ("Two",)]
+    again = start(client, conversation_id="c", messages=other)
+    assert (again.status_code, receipts(again)) == (200, ["duplicate"] * 3)
 
 
 def test_a_contradiction_is_named_in_the_words_of_the_message(client: FlaskClient) -> None:
     say(client, "c", "user", "Hi", message_id="u", created_at=AT, reply_to="x")
     say(client, "c", "assistant", "Hello", message_id="a", reply_to="u", created_at=AT)
     told = {
-        "content": say(client, "c", "user", "Ho", message_id="u"),
         "timestamp": say(client, "c", "user", "Hi", message_id="u", timestamp=LATER),
         "replyTo": say(client, "c", "user", "Hi", message_id="u", replyTo="y"),
-        "messageId": say(client, "c", "assistant", "Hello", messageId="b", reply_to="u"),
         "createdAt": say(client, "c", "assistant", "Hello", replyTo="u", createdAt=LATER),
     }
     for name, answer in told.items():
         assert (answer.status_code, paths(answer)) == (409, [f"$.{name}"])
-    second = say(client, "c", "assistant", "Good day", reply_to="u")
-    assert (second.status_code, paths(second), problem(second)["session_id"]) == (
-        409,
-        ["$.content"],
-        client.get(in_path("c")).get_json()["session_id"],
-    )
+
+
+def test_another_answer_is_kept_beside_the_first(client: FlaskClient) -> None:
+    start(client, conversation_id="c", messages=[
+        {"role": "user", "content": "Name a tree", "message_id": "u1"},
+        {"role": "assistant", "content": "Oak.", "message_id": "a1"},
+    ])  # fmt: skip
+    other = {"role": "assistant", "content": "Lime.", "message_id": "a2", "reply_to": "u1"}
+    told = [client.post("/conversation/c/message", json=other) for _ in range(2)]
+    assert [(each.status_code, each.get_json()["receipt"]) for each in told] == [(201, "created"), (200, "duplicate")]
+    nameless = say(client, "c", "assistant", "Elm.", reply_to="u1").get_json()
+    assert say(client, "c", "assistant", "Elm.", reply_to="u1").get_json()["message_id"] == nameless["message_id"]
+    assert shown(client, "c", "message_id", "content", "reply_to") == [
+        ("u1", "Name a tree", None),
+        ("a1", "Oak.", "u1"),
+        ("a2", "Lime.", "u1"),
+        (nameless["message_id"], "Elm.", "u1"),
+    ]
+    first, second, third = transcript(client, "c")
+    assert (second["alternative_to"], third["alternative_to"]) == (first["interaction_id"],) * 2
+    # which one came last
+    (_, *answered) = shown(client, "c", "created_at")
+    assert sorted(set(answered)) == answered
+    (current,) = client.get(f"{in_path('c')}/interactions").get_json()["interactions"]
+    assert current["response"] == "Elm."
 
 
 def test_a_message_of_a_user_may_reply_to_any_message(client: FlaskClient) -> None:
@@ -231,6 +256,16 @@ def test_what_was_logged_otherwise_is_shown_as_messages(client: FlaskClient) -> 
     assert messages(client, "c")[1]["name"] == "ada"
     assert shown(client, "c", "role", "reply_to")[2:] == [("assistant", "i")]
     assert say(client, "c", "assistant", "Hello", reply_to="i").get_json()["receipt"] == "duplicate"
+
+
+def test_messages_of_one_time_stay_in_the_order_of_the_list(client: FlaskClient) -> None:
+    roles = ("user", "assistant")
+    said = [
+        {"role": roles[n % 2], "content": f"m{n}", "messageId": f"k{n}", "createdAt": "2026-03-01T10:00:00Z"}
+        for n in range(10)
+    ]
+    assert start(client, conversationId="c", messages=said).status_code == 201
+    assert [message["content"] for message in messages(client, "c")] == [f"m{n}" for n in range(10)]
 
 
 def test_pages_go_by_interactions(client: FlaskClient) -> None:
@@ -265,8 +300,162 @@ def test_unknown_and_erased_conversations(client: FlaskClient) -> None:
     assert [paths(answer) for answer in bad] == [["?case"], ["?cursor"]]
 
 
-def test_many_answers_do_not_multiply_their_question() -> None:
-    question = Message.model_validate({"role": "user", "content": "a long one", "message_id": "u"})
-    answer = Message.model_validate({"role": "assistant", "content": "Hello", "reply_to": "u"})
-    placed = assign_interactions([question, *[answer] * 99], str)
-    assert [each.record("c").prompt for each in placed] == ["a long one"] * 2 + [None] * 98
+def test_many_answers_do_not_multiply_their_question(client: FlaskClient) -> None:
+    question = {"role": "user", "content": "a long one", "message_id": "u"}
+    answers = [{"role": "assistant", "content": f"answer {n}", "reply_to": "u"} for n in range(9)]
+    start(client, conversation_id="c", messages=[question, *answers])
+    assert [row["prompt"] for row in transcript(client, "c")] == ["a long one"] + [None] * 8
+
+
+@pytest.mark.parametrize(
+    ("bad", "path"),
+    [
+        (1, "$.messages[1]"),
+        ({"content": "x"}, "$.messages[1].role"),
+        ({"role": "user"}, "$.messages[1].content"),
+        ({"role": "user", "content": None}, "$.messages[1].content"),
+        ({"role": "user", "content": "x", "replyTo": " "}, "$.messages[1].replyTo"),
+        ({"role": "assistant", "tool_calls": [1]}, "$.messages[1].tool_calls[0]"),
+        (
+            {"role": "a", "toolCalls": [json.loads(b'{"a":' * 63 + b"1" + b"}" * 63)]},
+            "$.messages[1].toolCalls[0]" + ".a" * 61,
+        ),
+    ],
+)
+def test_a_bad_message_costs_nothing_but_itself(client: FlaskClient, bad: Any, path: str) -> None:
+    said = [{"role": "user", "content": "a", "id": 1}, bad, {"role": "user", "content": "c", "id": 3}]
+    told = start(client, conversation_id="c", messages=said)
+    assert (told.status_code, told.get_json()["success"]) == (207, False)
+    found = told.get_json()["messages"]
+    assert [each["receipt"] for each in found] == ["created", "rejected", "created"]
+    assert [field["path"] for field in found[1]["fields"]] == [path]
+    assert shown(client, "c", "message_id", "content") == [("1", "a"), ("3", "c")]
+    assert start(client, conversation_id="c", messages=said).get_json()["messages"][2]["receipt"] == "duplicate"
+
+
+@pytest.mark.parametrize(
+    ("altered", "path"),
+    [
+        ({"role": "user", "content": [{"text": "a\0b"}]}, "$.messages[0].content[0].text"),
+        ({"role": "user", "content": "x", "metadata": {"a": "b\0"}}, "$.messages[0].metadata.a"),
+        ({"role": "user", "content": "x", "seed": 2**53 + 1}, "$.messages[0].seed"),
+        ({"role": "assistant", "toolCalls": [{"n": 2**53 + 1}]}, "$.messages[0].toolCalls[0].n"),
+    ],
+)
+def test_a_value_that_cannot_be_stored_is_altered(client: FlaskClient, altered: Any, path: str) -> None:
+    for outcome in ("created", "duplicate"):
+        told = start(client, conversation_id="c", messages=[altered])
+        (receipt,) = told.get_json()["messages"]
+        assert (receipt["receipt"], receipt["altered"]) == (outcome, [path])
+
+
+def test_a_message_may_be_as_an_sdk_returns_it(client: FlaskClient) -> None:
+    dumped: dict[str, Any] = {
+        "message_id": "m2d", "role": "assistant", "content": "hi", "refusal": None, "annotations": [],
+        "audio": None, "function_call": None, "tool_calls": None,
+    }  # fmt: skip
+    ui_message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}
+    more = {"message_id": "m12", "role": "user", "content": "hi", "metadata": {"lang": "de"}}
+    assert [client.post("/conversation/c/message", json=each).status_code for each in (dumped, ui_message, more)] == [
+        201
+    ] * 3
+    assert shown(client, "c", "message_id", "role", "content") == [
+        ("m2d", "assistant", "hi"),
+        ("m1", "user", "Hi"),
+        ("m12", "user", "hi"),
+    ]
+    assert messages(client, "c")[2]["metadata"] == {"lang": "de"}
+    assert [row["response"] for row in transcript(client, "c")] == ["hi", None, None]
+
+
+def test_a_system_message_that_comes_again_is_a_duplicate(client: FlaskClient) -> None:
+    system = {"role": "system", "content": "Be kind"}
+    once = [client.post("/conversation/c/message", json=system) for _ in range(2)]
+    assert [(each.status_code, each.get_json()["receipt"]) for each in once] == [(201, "created"), (200, "duplicate")]
+    assert once[0].get_json()["message_id"] == once[1].get_json()["message_id"]
+    started = start(client, conversation_id="c", messages=[system, {"role": "user", "content": "Hi"}, system])
+    assert receipts(started) == ["duplicate", "created", "duplicate"]
+    again = start(client, conversation_id="c", messages=[system, {"role": "user", "content": "Hi"}])
+    assert receipts(again) == ["duplicate", "duplicate"]
+    assert shown(client, "c", "role", "content") == [("system", "Be kind"), ("user", "Hi")]
+
+
+def test_a_message_that_is_in_a_list_twice_is_stored_once(client: FlaskClient) -> None:
+    asked, answered = {"role": "user", "content": "Hi", "id": "u"}, {"role": "assistant", "content": "Ho", "id": "a"}
+    started = start(client, conversation_id="c", messages=[asked, asked, answered, answered, asked])
+    assert receipts(started) == ["created", "duplicate", "filled", "duplicate", "duplicate"]
+    assert [each["message_id"] for each in started.get_json()["messages"]] == ["u", "u", "a", "a", "u"]
+    assert shown(client, "c", "message_id", "content") == [("u", "Hi"), ("a", "Ho")]
+
+
+def test_a_part_of_a_message_says_nothing_by_itself(client: FlaskClient) -> None:
+    for part in ({"type": "reasoning", "id": "rs_1", "summary": []}, {"type": "item_reference", "id": "msg_1"}):
+        refused = client.post("/conversation/c/message", json=part)
+        assert (refused.status_code, paths(refused)) == (422, ["$"])
+        assert receipts(start(client, conversation_id="c", messages=["Hi", part]))[1] == "duplicate"
+
+
+def test_roles_have_many_names(client: FlaskClient) -> None:
+    said = [{"role": "human", "content": "hello"}, {"role": "ai", "content": "hi"},
+            {"role": "Human", "content": "x"}, {"role": "Assistant", "content": "y"}]  # fmt: skip
+    start(client, conversation_id="c", messages=said)
+    assert [(row["prompt"], row["response"]) for row in transcript(client, "c")] == [("hello", "hi"), ("x", "y")]
+    for name, each in enumerate(said):
+        client.post("/conversation/d/message", json=each | {"id": name})
+    assert [(row["prompt"], row["response"]) for row in transcript(client, "d")] == [("hello", "hi"), ("x", "y")]
+
+
+def test_an_answer_without_reply_to_answers_the_last_question(client: FlaskClient) -> None:
+    said = [say(client, "c", "user", "m0"), say(client, "c", "assistant", "m1"), say(client, "c", "assistant", "m1")]
+    assert [each.get_json()["receipt"] for each in said] == ["created", "filled", "duplicate"]
+    (row,) = transcript(client, "c")
+    assert (row["prompt"], row["response"], row["status"]) == ("m0", "m1", "completed")
+
+
+def test_such_an_answer_counts_once_and_has_a_latency(client: FlaskClient) -> None:
+    say(client, "c", "user", "m0", created_at="2026-11-21T06:30:00Z")
+    say(client, "c", "assistant", "m1", created_at="2026-11-21T06:30:02.5Z")
+    span = {"from": "2026-11-21T00:00:00Z", "to": "2026-11-22T00:00:00Z"}
+    total = client.get("/v1/overview", query_string=span).get_json()["total"]
+    assert (total["interactions"], total["completed"], total["pending"]) == (1, 1, 0)
+    assert total["latency_ms"]["p50"] == 2500
+
+
+def test_messages_of_one_time_keep_the_order_of_their_list(client: FlaskClient) -> None:
+    said = [
+        {"role": "assistant" if n % 2 else "user", "content": f"m{n}", "messageId": f"k{n}", "createdAt": AT}
+        for n in range(10)
+    ]
+    start(client, conversationId="c", messages=said)
+    rows = {row["prompt"]: row["created_at"] for row in transcript(client, "c")}
+    assert sorted(rows, key=lambda prompt: rows[prompt]) == ["m0", "m2", "m4", "m6", "m8"]
+
+
+def test_an_answer_is_saved_as_it_grows(client: FlaskClient) -> None:
+    say(client, "c", "user", "Tell me a tale", message_id="u")
+    pieces = [("Once", "pending"), ("Once upon", "pending"), ("Once upon a time", None)]
+    for content, status in pieces:
+        more = {"status": status} if status else {}
+        told = say(client, "c", "assistant", content, message_id="r", **more)
+        assert (told.status_code, told.get_json()["receipt"]) == (200, "filled")
+        (row,) = transcript(client, "c")
+        assert (row["response"], row["status"]) == (content, status or "completed")
+
+
+def test_an_answer_that_came_whole_while_it_grew_is_complete_at_last(client: FlaskClient) -> None:
+    say(client, "c", "user", "Hi")
+    for status in ("pending", "completed"):
+        say(client, "c", "assistant", "Hello", status=status)
+        (row,) = transcript(client, "c")
+        assert (row["response"], row["status"]) == ("Hello", status)
+
+
+def test_an_answer_that_failed_is_tried_again(client: FlaskClient) -> None:
+    say(client, "c", "user", "Hi", message_id="u")
+    say(client, "c", "assistant", "", message_id="r", error="429")
+    (row,) = transcript(client, "c")
+    assert (row["response"], row["status"], row["error"]) == (None, "failed", "429")
+    told = say(client, "c", "assistant", "Hello", message_id="r")
+    assert (told.status_code, told.get_json()["receipt"]) == (200, "filled")
+    (row,) = transcript(client, "c")
+    assert (row["response"], row["status"]) == ("Hello", "completed")

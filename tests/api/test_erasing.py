@@ -4,6 +4,7 @@ import json
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -251,3 +252,111 @@ def test_a_user_of_the_same_name_in_another_project_is_not_erased(client: FlaskC
     assert (report["sessions"], report["interactions"]) == (1, 0)
     assert other.session("s")["user_id"] == "ada"
     assert other.transcript("s", {"limit": 1})["interactions"][0]["participant"] == "ada"
+
+
+def test_one_turn_is_erased_with_a_report_that_proves_it(client: FlaskClient, store: Store, backend: Backend) -> None:
+    full = {
+        "session_id": "chat", "interaction_id": "2", "prompt": "My PIN is 4711", "response": "Noted: 4711", "turn": 2,
+        "model": "small-1", "input_tokens": 9, "cost_usd": 0.5, "participant": "ada", "tags": ["pin"],
+        "metadata": {"pin": 4711}, "started_at": "2026-11-21T06:30:00Z", "finish_reason": "stop", "reply_to": "1",
+    }  # fmt: skip
+    log(client, session_id="chat", interaction_id="1", prompt="Hi", response="Ho", turn=1, participant="bob")
+    log(client, **full)
+    path = f"{in_path('chat')}/interactions/2"
+    client.post(f"{path}/feedback", json={"value": True, "comment": "4711"})
+    client.post(f"{in_path('chat')}/interactions/1/feedback", json={"value": True})
+    client.post(f"{in_path('chat')}/feedback", json={"value": True})
+    before = transcript(client, "chat")
+
+    would = erased(client, f"{path}?dry_run=true")
+    assert (would["interactions"], would["participants"], would["feedback"]) == (1, 1, 1)
+    assert transcript(client, "chat") == before
+    assert remaining(backend, would) == 2
+    report = erased(client, path)
+    assert report | {"dry_run": True, "erased_at": None, "signature": would["signature"]} == would
+    assert remaining(backend, report) == 0
+    assert erasure_reports.verify(report, ask(store, ops.REPORT_KEY, PROJECT)["key"])
+
+    gone: dict[str, Any] = {
+        "key": None, "prompt": "[erased]", "response": "[erased]", "participant": None, "tags": [], "metadata": {},
+        "finish_reason": None,
+    }  # fmt: skip
+    (first, second) = transcript(client, "chat")
+    assert first == before[0]
+    assert datetime.fromisoformat(second["erased_at"]) == datetime.fromisoformat(report["erased_at"])
+    assert second | {"erased_at": None} == before[1] | gone, "id, place, times and numbers stay"
+    rows = client.get(f"{in_path('chat')}/feedback").get_json()["feedback"]
+    assert [row["interaction_key"] for row in rows] == [None, "1"]
+    people = client.get(f"{in_path('chat')}/participants").get_json()["participants"]
+    assert [each["participant"] for each in people] == ["bob"]
+    session = client.get(in_path("chat")).get_json()
+    assert (session["interaction_count"], session["failed_count"]) == (2, 0)
+
+    for late in (full, full | {"response": "More"}, {"session_id": "chat", "interaction_id": "2", "model": "x"} | full):
+        refused = problem(log(client, **late), 410)
+        assert (refused["code"], refused["receipt"], refused["reason"]) == ("interaction-erased", "rejected", "erased")
+    assert problem(client.post(f"{path}/feedback", json={"value": 1}), 410)["reason"] == "erased"
+    assert transcript(client, "chat") == [first, second]
+    again = erased(client, path)
+    assert (again["interactions"], again["feedback"], again["erased_at"]) == (0, 0, report["erased_at"])
+
+
+def test_the_search_forgets_an_erased_turn(client: FlaskClient, store: Store) -> None:
+    for n, text in (("1", "a grapefruit"), ("2", "a pomegranate")):
+        log(client, session_id="chat", interaction_id=n, prompt=text, response=text)
+    ask(store, ops.INDEX_PENDING, None, {"ms": 5000})
+    erased(client, f"{in_path('chat')}/interactions/2")
+    ask(store, ops.INDEX_PENDING, None, {"ms": 5000})
+
+    def hits(text: str) -> int:
+        return len(client.get("/v1/interactions", query_string={"q": text}).get_json()["interactions"])
+
+    assert [hits(text) for text in ("grapefruit", "pomegranate")] == [1, 0]
+
+
+def test_an_unknown_turn_and_a_turn_of_an_erased_session_are_told_apart(client: FlaskClient) -> None:
+    log(client, session_id="chat", interaction_id="1", prompt="Hi")
+    unknown = problem(client.delete(f"{in_path('chat')}/interactions/2"), 404)
+    assert (unknown["code"], unknown["detail"]) == ("interaction-not-found", 'There is no interaction "2"')
+    assert problem(client.delete(f"{in_path('none')}/interactions/2"), 404)["code"] == "session-not-found"
+    erased(client, in_path("chat"))
+    assert problem(client.delete(f"{in_path('chat')}/interactions/1"), 410)["code"] == "session-erased"
+    assert client.get(in_path("none")).status_code == 404, "it left no tombstone"
+
+
+def test_a_batch_tells_which_of_its_turns_was_erased(client: FlaskClient) -> None:
+    log(client, session_id="chat", interaction_id="1", prompt="Hi", error="failed")
+    erased(client, f"{in_path('chat')}/interactions/1")
+    items = [{"session_id": "chat", "interaction_id": n, "prompt": "Hi", "participant": "ada"} for n in ("1", "2", "1")]
+    for on_conflict in ("keep", "fill", "report"):
+        answer = client.post("/v1/interactions/batch", json={"interactions": items, "on_conflict": on_conflict})
+        receipts = answer.get_json()["receipts"]
+        assert [each["receipt"] for each in receipts[::2]] == ["rejected", "rejected"]
+        assert [each["reason"] for each in receipts[::2]] == ["erased", "erased"]
+        assert receipts[2]["fields"] == [{"path": "$.interactions[2].interaction_id", "detail": "erased"}]
+    assert [row["prompt"] for row in transcript(client, "chat")] == ["[erased]", "Hi"]
+
+
+def test_a_participant_with_a_role_or_with_other_turns_stays(client: FlaskClient) -> None:
+    client.put(f"{in_path('chat')}/participants/ada", json={"role": "patient"})
+    for n, who in (("1", "ada"), ("2", "bob"), ("3", "bob")):
+        log(client, session_id="chat", interaction_id=n, prompt="Hi", participant=who)
+    for n in ("1", "2"):
+        assert erased(client, f"{in_path('chat')}/interactions/{n}")["participants"] == 0
+    people = client.get(f"{in_path('chat')}/participants").get_json()["participants"]
+    assert {each["participant"] for each in people} == {"ada", "bob"}
+
+
+def test_feedback_on_an_erased_users_turns_goes_too(client: FlaskClient, backend: Backend) -> None:
+    whose = "bob's"
+    create(client, session_id=whose, user_id="bob")
+    for n, who in (("1", "ada"), ("2", "bob")):
+        log(client, session_id=whose, interaction_id=n, prompt="Hi", participant=who)
+        for author in ("ada", "bob", "cid"):
+            path = f"{in_path(whose)}/interactions/{n}/feedback"
+            client.post(path, json={"value": 1, "author": author})
+    would, report = erased(client, "/v1/users/ada?dry_run=true"), erased(client, "/v1/users/ada")
+    assert (would["feedback"], report["feedback"]) == (4, 4)
+    assert remaining(backend, report) == 0
+    rows = client.get(f"{in_path(whose)}/feedback").get_json()["feedback"]
+    assert [(row["interaction_key"], row["author"]) for row in rows] == [("2", "bob"), ("2", "cid")]

@@ -135,13 +135,17 @@ def says(value: object, given: timedelta, received: timedelta, **more: str | Non
 
 
 MOMENTS = st.integers(0, 3).map(lambda seconds: timedelta(seconds=seconds))
-STATEMENTS = st.builds(
-    says,
-    st.sampled_from([True, False, 1, 2, 10, 1.5, "1", "a", "B", "é", "ab"]),
-    MOMENTS,
-    MOMENTS,
-    comment=st.sampled_from([None, "a", "B", "ä"]),
-    author=st.sampled_from([None, "ada"]),
+ON_AND_BY = {"interaction_id": st.sampled_from(["1", None]), "author": st.sampled_from([None, "ada"])}
+STATEMENTS = st.one_of(
+    st.builds(
+        says,
+        st.sampled_from([True, False, 1, 2, 10, 1.5, "1", "a", "B", "é", "ab"]),
+        MOMENTS,
+        MOMENTS,
+        comment=st.sampled_from([None, "a", "B", "ä"]),
+        **ON_AND_BY,
+    ),
+    st.builds(says, st.none(), MOMENTS, MOMENTS, **ON_AND_BY),
 )
 
 
@@ -159,9 +163,9 @@ def test_any_order_and_any_doubling_leave_the_same(
         log = ConversationRepository(store, f"order-{uuid.uuid4()}")
         for batch in [[each] for each in order] if one_by_one else [order]:
             log.write(batch)
-        ignored = {"session_id", "interaction_id"}
         rows = log.feedback("chat", {"limit": 10})["feedback"]
-        return [{name: value for name, value in row.items() if name not in ignored} for row in rows]
+        kept = [{name: value for name, value in row.items() if name != "session_id"} for row in rows]
+        return [row | {"interaction_id": row["interaction_id"] is not None} for row in kept]
 
     other = said + said[:again]
     random.shuffle(other)
@@ -235,11 +239,11 @@ def test_what_is_no_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
     ("fields", "path"),
     [
         ({}, "$.value"),
-        ({"value": None}, "$.value"),
+        ({"value": None, "comment": "Why"}, "$.comment"),
         ({"value": []}, "$.value"),
         ({"value": {"a": 1}}, "$.value"),
         ({"value": ""}, "$.value"),
-        ({"value": "a\0b"}, "$.value"),
+        ({"value": 1, "name": "a\0b"}, "$.name"),
         ({"value": "x" * 10_001}, "$.value"),
         ({"value": 1e13}, "$.value"),
         ({"value": 1, "comment": ""}, "$.comment"),
@@ -316,3 +320,109 @@ def test_feedback_alone_keeps_a_session_from_expiring(repository: ConversationRe
     before = (now - timedelta(days=1)).isoformat()
     request = {"project": PROJECT, "before": before, "limit": 10}
     assert ask(store, ops.EXPIRABLE, None, request)["session_ids"] == [repository.session("idle")["session_id"]]
+
+
+def take_back(client: FlaskClient, path: str, **query: str) -> TestResponse:
+    return client.delete(f"{in_path('chat')}{path}/feedback", query_string=query)
+
+
+@pytest.mark.parametrize("on", ["/interactions/1", ""], ids=["on an interaction", "on the session"])
+def test_feedback_is_taken_back(client: FlaskClient, on: str) -> None:
+    path = f"{in_path('chat')}{on}/feedback"
+    log(client, session_id="chat", interaction_id="1", prompt="hi", response="ho")
+    assert client.post(path, json={"value": True, "author": "ada", "comment": "Nice"}).status_code == 201
+    taken = client.post(path, json={"value": None, "author": "ada"})
+    assert (taken.status_code, taken.get_json()["receipt"]) == (200, "filled")
+    assert taken.get_json()["fields"] == ["value", "comment"]
+    again = take_back(client, on, author="ada")
+    assert (again.status_code, again.get_json()["receipt"]) == (200, "duplicate")
+    assert [(row["value"], row["comment"]) for row in given_to(client)] == [(None, None)]
+    assert client.post(path, json={"value": False, "author": "ada"}).get_json()["fields"] == ["value"]
+    assert [row["value"] for row in given_to(client)] == [False], "a later thumb counts again"
+    told = take_back(client, on, author="ada", name="rating").get_json()
+    assert (told["receipt"], told["fields"], told["author"]) == ("filled", ["value"], "ada")
+    assert [row["value"] for row in given_to(client)] == [None]
+
+
+def test_what_was_never_given_is_taken_back_too_and_an_older_thumb_stays_taken_back(client: FlaskClient) -> None:
+    assert take_back(client, "/interactions/1", author="ada").status_code == 201
+    late = give(client, value=True, author="ada", given_at="2025-11-21T06:30:00Z").get_json()
+    assert late["receipt"] == "duplicate"
+    assert [row["value"] for row in given_to(client)] == [None]
+
+
+def test_only_the_named_feedback_is_taken_back(client: FlaskClient) -> None:
+    for author, name in itertools.product(["ada", "bob"], ["rating", "score"]):
+        give(client, name=name, value=1, author=author)
+    give(client, value=1)
+    client.post(f"{in_path('chat')}/feedback", json={"value": 1, "author": "ada"})
+    take_back(client, "/interactions/1", author="ada", name="score")
+    taken = [(row["author"], row["name"]) for row in given_to(client) if row["value"] is None]
+    assert taken == [("ada", "score")]
+    take_back(client, "/interactions/1")
+    assert {row["author"] for row in given_to(client) if row["value"] is None} == {None, "ada"}
+
+
+def test_at_one_time_taking_back_counts(client: FlaskClient) -> None:
+    at = "2025-11-21T06:30:00Z"
+    for interaction, order in (("1", [None, True]), ("2", [True, None])):
+        for value in order:
+            give(client, interaction, value=value, given_at=at)
+    assert [row["value"] for row in given_to(client)] == [None, None]
+
+
+def test_a_parameter_that_taking_back_does_not_have_is_refused(client: FlaskClient) -> None:
+    give(client, value=True)
+    for query in ({"autor": "ada"}, {"name": " "}, {"author": ""}):
+        assert paths(take_back(client, "/interactions/1", **query)) == [f"?{next(iter(query))}"]
+    assert [row["value"] for row in given_to(client)] == [True]
+
+
+def test_a_whole_session_is_rated(client: FlaskClient) -> None:
+    log(client, session_id="chat", interaction_id="1", prompt="hi", response="ho")
+    give(client, value=1)
+    told = client.post("/v1/feedback", json={"session_id": "chat", "value": 5, "comment": "Thanks"}).get_json()
+    assert (told["session_key"], told["interaction_id"], told["interaction_key"]) == ("chat", None, None)
+    assert told["receipt"] == "created"
+    again = client.post("/v1/feedback", json={"session_id": "chat", "interaction_id": None, "value": 5}).get_json()
+    assert (again["receipt"], again["fields"]) == ("filled", ["comment"])
+    other = client.post(f"{in_path('chat')}/feedback", json={"value": True, "name": "solved", "author": "ada"})
+    assert other.status_code == 201
+    assert [(row["interaction_key"], row["interaction_id"] is None, row["name"], row["value"])
+            for row in given_to(client)] == [
+        (None, True, "rating", 5), (None, True, "solved", True), ("1", False, "rating", 1)
+    ]  # fmt: skip
+    assert [row["value"] for row in given_to(client, query="?interaction=1")] == [1]
+    session = client.get(in_path("chat")).get_json()
+    assert session["interaction_count"] == 1, "feedback on the session is no turn"
+
+
+def test_a_session_is_rated_before_anything_is_said_in_it(client: FlaskClient) -> None:
+    assert client.post(f"{in_path('chat')}/feedback", json={"value": True}).status_code == 201
+    assert client.get(in_path("chat")).get_json()["implicit"] is True
+    page = client.get(f"{in_path('chat')}/feedback?limit=1").get_json()
+    assert ([row["interaction_id"] for row in page["feedback"]], page["next"]) == ([None], None)
+
+
+def test_a_list_with_feedback_on_the_session_is_paged(client: FlaskClient) -> None:
+    for author in ("ada", "bob"):
+        client.post(f"{in_path('chat')}/feedback", json={"value": author, "author": author})
+        give(client, value=author, author=author)
+    found = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = client.get(f"{in_path('chat')}/feedback?limit=1{cursor and '&cursor='}{cursor}").get_json()
+        found += [(row["interaction_id"] is None, row["value"]) for row in page["feedback"]]
+        cursor = page["next"]
+    assert found == [(True, "ada"), (True, "bob"), (False, "ada"), (False, "bob")]
+
+
+def test_feedback_on_a_session_is_erased_with_it_and_with_its_author(client: FlaskClient, backend: Backend) -> None:
+    for session in ("one", "two"):
+        for author in ("ada", "bob"):
+            client.post(f"{in_path(session)}/feedback", json={"value": 1, "author": author})
+    assert client.delete(in_path("one")).get_json()["feedback"] == 2
+    assert client.delete("/v1/users/ada").get_json()["feedback"] == 1
+    with psycopg.connect(backend.database) as connection:
+        assert connection.execute("select author from turnlog.ai_feedback").fetchall() == [("bob",)]
+    assert problem(client.post(f"{in_path('one')}/feedback", json={"value": 1}))["status"] == 410

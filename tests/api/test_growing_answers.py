@@ -145,7 +145,9 @@ def test_an_id_alone_fills_tokens_and_cost(client: FlaskClient) -> None:
         (200, "duplicate", []),
         (409, "conflict", ["$.input_tokens"]),
     ]
-    assert stored(client)["status"] == "completed"
+    row = stored(client)
+    assert (row["prompt"], row["response"], row["status"]) == ("hi", "ho", "completed")
+    assert (row["input_tokens"], row["cost_usd"]) == (3, 0.1)
 
 
 def test_ids_alone_say_nothing(client: FlaskClient) -> None:

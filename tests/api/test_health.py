@@ -27,6 +27,7 @@ def test_ready_means_that_a_write_would_be_kept(client: FlaskClient) -> None:
         "schema_version": SCHEMA_VERSION,
         "spool": {"records": 0, "bytes": 0, "oldest_s": 0},
         "dead_letters": 0,
+        "of_other_databases": 0,
     }
 
 

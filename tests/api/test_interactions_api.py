@@ -58,6 +58,12 @@ def test_every_field_comes_back(client: FlaskClient) -> None:
         "session_id": kept["session_id"],
         "reply_to": before["interaction_id"],
         "alternative_to": other["interaction_id"],
+        "chosen_at": None,
+        "alternatives": [],
+        "context": None,
+        "question": None,
+        "erased_at": None,
+        "text_expired_at": None,
         "created_at": read["created_at"],
         "spooled": False,
     }
@@ -138,7 +144,7 @@ def test_a_create_and_a_log_in_either_order_make_the_same_session(client: FlaskC
         for call in (first, second):
             call(client, session_id=name, **({"title": "T"} if call is create else {"prompt": "Hello"}))
     a, b = (client.get(in_path(name)).get_json() for name in ("a", "b"))
-    own = {"session_id", "key", "created_at", "last_activity_at"}
+    own = {"session_id", "key", "created_at", "last_activity_at", "started_at"}
     assert {name: a[name] for name in a.keys() - own} == {name: b[name] for name in b.keys() - own}
     assert (a["implicit"], a["title"], a["interaction_count"]) == (False, "T", 1)
 
@@ -156,6 +162,14 @@ def test_what_starts_far_in_the_future_is_refused(client: FlaskClient, path: str
         assert AHEAD in told["detail"]
     assert client.get("/v1/sessions").get_json()["sessions"] == []
     assert client.post(path, json=body | {"started_at": near.isoformat()}).status_code == 201
+
+
+def test_what_ends_far_in_the_future_is_refused(client: FlaskClient) -> None:
+    far, near = ((datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (25, 23))
+    told = problem(log(client, session_id="s", prompt="Hello", response="Hi", completed_at=far), 422)
+    assert [field["path"] for field in told["fields"]] == ["$.completed_at"]
+    assert AHEAD in told["detail"]
+    assert log(client, session_id="s", prompt="Hello", response="Hi", completed_at=near).status_code == 201
 
 
 def test_in_a_batch_only_what_starts_far_in_the_future_is_refused(client: FlaskClient) -> None:

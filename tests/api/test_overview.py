@@ -1,7 +1,8 @@
 """The overview of a span: every figure is that of the rows, and a project of any size is looked at in bounded time."""
 
+import random
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from flask.testing import FlaskClient
 
 from conversation.api.overview import parse_span
 from conversation.api.pagination import OverviewQuery
+from conversation.api.pricing import Prices, TokensOfCall
 from logging_store import operations as ops
 from logging_store.store import Store
 from tests.conftest import PROJECT, Backend
@@ -17,6 +19,7 @@ from tests.store_calls import ask
 
 DAY = {"from": "2026-11-20T00:00:00Z", "to": "2026-11-21T00:00:00Z"}
 NOW = datetime(2026, 11, 21, 6, 30, tzinfo=UTC)
+HOURS = [f"2026-11-20T{hour:02}:00:00Z" for hour in range(24)]
 
 
 def overview(client: FlaskClient, **query: str) -> dict[str, Any]:
@@ -43,12 +46,12 @@ def test_counts_stand_in_the_hour_in_which_each_began(client: FlaskClient) -> No
     assert told["looked_at"] == {"interactions": 1, "failures": 1, "sessions": 1}
     counts = {name: told["total"][name] for name in ("interactions", "completed", "failed", "pending", "abandoned")}
     assert counts == {"interactions": 5, "completed": 2, "failed": 1, "pending": 1, "abandoned": 1}
-    assert told["total"]["sessions"] == 1  # the others' own time is now
+    assert told["total"]["sessions"] == 2, "t began the day before"
     buckets = {bucket["at"]: bucket for bucket in told["buckets"]}
     assert len(buckets) == 24
     assert [buckets[at(hour)]["interactions"] for hour in (0, 1, 2, 23)] == [2, 1, 0, 2]
     assert [buckets[at(hour)]["failed"] for hour in (0, 1, 23)] == [0, 1, 0]
-    assert [buckets[at(hour)]["sessions"] for hour in (0, 1, 2)] == [0, 1, 0]
+    assert [buckets[at(hour)]["sessions"] for hour in (0, 1, 2)] == [1, 1, 0]
 
 
 def test_an_interaction_without_a_time_counts_when_it_arrived(client: FlaskClient) -> None:
@@ -94,18 +97,55 @@ def test_costs_are_those_stated_and_estimates_apart(client: FlaskClient) -> None
     log(client, **said)
     told = overview(client, **DAY)
     assert told["models"][0] == {
-        "input_tokens": 2007, "output_tokens": 207, "cost_usd": 0.25, "estimated_cost_usd": pytest.approx(0.007),
+        "input_tokens": 2007, "output_tokens": 207, "cached_input_tokens": 0, "cache_write_tokens": 0,
+        "reasoning_tokens": 0, "cost_usd": 0.25, "estimated_cost_usd": pytest.approx(0.007),
         "without_cost": 1, "model": "gpt-4o", "provider": "openai", "interactions": 4,
     }  # fmt: skip
     others = [
         (use["model"], use["cost_usd"], use["estimated_cost_usd"], use["without_cost"]) for use in told["models"][1:]
     ]
-    assert others == [("our own", 0.5, 0, 1), (None, 0, 0, 1)]
+    assert others == [("our own", 0.5, None, 1), (None, None, None, 1)]  # unknown isn't 0
     assert told["model_count"] == 3
     assert told["total"]["cost_usd"] == 0.75
     assert told["total"]["estimated_cost_usd"] == pytest.approx(0.007)
     assert told["total"]["without_cost"] == 3
     assert (told["total"]["input_tokens"], told["total"]["output_tokens"]) == (2017, 217)
+
+
+def test_a_model_has_its_price_under_the_names_that_gateways_give_it(client: FlaskClient) -> None:
+    for model, provider in {
+        "gpt-4o": None,
+        "openai/gpt-4o": "openai",
+        "openrouter/openai/gpt-4o": None,
+        "azure/gpt-4o": None,
+        "anthropic/claude-3.5-sonnet": None,
+        "bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0": None,
+    }.items():
+        log(
+            client, session_id="s", interaction_id=model, prompt="p", response="r", model=model, provider=provider,
+            input_tokens=1_000_000, output_tokens=0, started_at=at(12),
+        )  # fmt: skip
+    found = overview(client, **DAY)
+    assert {use["model"]: (use["estimated_cost_usd"], use["without_cost"]) for use in found["models"]} == {
+        "gpt-4o": (2.5, 0),
+        "openai/gpt-4o": (2.5, 0),
+        "openrouter/openai/gpt-4o": (2.5, 0),
+        "azure/gpt-4o": (2.5, 0),
+        "anthropic/claude-3.5-sonnet": (3.0, 0),
+        "bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0": (3.0, 0),
+    }
+    assert (found["total"]["estimated_cost_usd"], found["total"]["without_cost"]) == (16, 0)
+
+
+def test_an_unknown_cost_is_null_and_an_empty_span_costs_nothing(client: FlaskClient) -> None:
+    total = overview(client, **DAY)["total"]
+    assert (total["cost_usd"], total["estimated_cost_usd"], total["without_cost"]) == (0, 0, 0)
+    log(client, session_id="s", prompt="p", model="our own", input_tokens=10, started_at=at(1))
+    total = overview(client, **DAY)["total"]
+    assert (total["cost_usd"], total["estimated_cost_usd"], total["without_cost"]) == (None, None, 1)
+    log(client, session_id="s", prompt="p", model="qwen/qwen3-coder:free", input_tokens=10, started_at=at(1))
+    total = overview(client, **DAY)["total"]
+    assert (total["cost_usd"], total["estimated_cost_usd"], total["without_cost"]) == (None, 0, 1)
 
 
 def test_a_long_input_is_priced_by_its_own_tier(client: FlaskClient) -> None:
@@ -114,6 +154,65 @@ def test_a_long_input_is_priced_by_its_own_tier(client: FlaskClient) -> None:
     log(client, **said, input_tokens=200_001)
     log(client, **said, input_tokens=100_000)
     assert overview(client, **DAY)["total"]["estimated_cost_usd"] == pytest.approx(0.25 + 0.5000025 + 0.125)
+
+
+def test_cached_tokens_are_summed_and_cost_less(client: FlaskClient) -> None:
+    said = {
+        "session_id": "s",
+        "prompt": "1",
+        "started_at": at(1),
+        "model": "claude-3-5-sonnet",
+        "provider": "anthropic",
+    }
+    log(client, **said, input_tokens=1000, output_tokens=10, cached_input_tokens=500, cache_write_tokens=400)
+    # as the provider counts them, apart from the input
+    log(client, **said, input_tokens=100, output_tokens=10, cached_input_tokens=500, cache_write_tokens=400)
+    log(client, **said, input_tokens=7, output_tokens=1, reasoning_tokens=9, cost_usd=0.5)
+    total = overview(client, **DAY)["total"]
+    assert {name: total[name] for name in total if name.endswith("_tokens")} == {
+        "input_tokens": 1107, "output_tokens": 21, "cached_input_tokens": 1000, "cache_write_tokens": 800,
+        "reasoning_tokens": 9,
+    }  # fmt: skip
+    assert total["estimated_cost_usd"] == pytest.approx(2 * (0.00195 + 0.00015))
+
+
+def test_each_interaction_has_the_price_of_its_time(client: FlaskClient) -> None:
+    said = {"session_id": "s", "prompt": "1", "model": "o3", "provider": "openai", "input_tokens": 1_000_000}
+    log(client, **said, started_at="2025-06-09T23:59:59Z")
+    log(client, **said, started_at="2025-06-10T00:00:00Z")
+    found = overview(client, **{"from": "2025-06-01T00:00:00Z", "to": "2025-07-01T00:00:00Z"})
+    assert found["total"]["estimated_cost_usd"] == 10 + 2
+
+
+def test_sums_cost_what_their_interactions_cost_one_by_one(client: FlaskClient) -> None:
+    """Whatever is sent of the tokens: the database groups and adds what `Prices.estimate` says of each."""
+    chance = random.Random(20261120)
+    models = ["gpt-4o", "claude-3-5-sonnet", "gemini-2.5-pro", "o3", "sonar-pro", "own", None]
+    names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+    sent: list[dict[str, Any]] = []
+    for n in range(300):
+        tokens = {name: chance.choice([None, 0, 1, 7, 1000, 199_999, 250_000]) for name in names}
+        began = f"2026-{chance.randint(1, 11):02}-15T12:00:00Z"
+        sent.append(
+            {"session_id": f"s{n % 7}", "prompt": "p", "model": chance.choice(models), "started_at": began} | tokens
+        )
+    for n in range(7):
+        create(client, session_id=f"s{n}", user_id=f"user {n % 3}")
+    assert client.post("/v1/interactions/batch", json={"interactions": sent}).status_code == 200
+    year = {"from": "2026-01-01T00:00:00Z", "to": "2026-12-01T00:00:00Z", "by": "day"}
+    estimates = [
+        Prices().estimate(each["model"], None, cast("TokensOfCall", each), datetime.fromisoformat(each["started_at"]))
+        for each in sent
+    ]
+    known = [each for each in estimates if each is not None]
+    found = overview(client, **year)
+    assert found["total"]["estimated_cost_usd"] == pytest.approx(float(sum(known)))
+    assert found["total"]["without_cost"] == len(sent) - len(known)
+    usage = client.get("/v1/usage", query_string={"from": year["from"], "to": year["to"]}).get_json()
+    assert usage["total"]["estimated_cost_usd"] == pytest.approx(float(sum(known)))
+    of_users = sum(user["estimated_cost_usd"] for user in usage["users"])
+    assert of_users == pytest.approx(sum(user["estimated_cost_usd"] for user in found["users"]))
+    assert of_users == pytest.approx(float(sum(known)))
 
 
 def test_who_is_active_and_where(client: FlaskClient) -> None:
@@ -126,11 +225,34 @@ def test_who_is_active_and_where(client: FlaskClient) -> None:
         log(client, session_id=f"{user} 2", prompt="Hello", started_at=at(1))
     log(client, session_id="nobody's", prompt="Hello", started_at=at(1))
     told = overview(client, **DAY)
-    assert told["users"] == [
-        {"user_id": user, "interactions": turns, "sessions": 2} for user, turns in (("ada", 4), ("مريم", 3), ("bob", 2))
-    ]
+    users = [(user["user_id"], user["interactions"], user["sessions"]) for user in told["users"]]
+    assert users == [("ada", 4, 2), ("مريم", 3, 2), ("bob", 2, 2)]
     (folder,) = told["folders"]
     assert (folder["key"], folder["name"], folder["interactions"], folder["sessions"]) == ("f", "Lessons", 3, 1)
+
+
+def test_each_user_has_tokens_and_a_cost(client: FlaskClient) -> None:
+    for session, user in (("a", "ada"), ("b", "ada"), ("c", "bob"), ("d", None)):
+        create(client, session_id=session, user_id=user, started_at=at(1))
+    said = {"prompt": "1", "started_at": at(1), "output_tokens": 0}
+    log(client, **said, session_id="a", model="gpt-4o", input_tokens=1_000_000)
+    log(client, **said, session_id="a", model="gpt-4o", input_tokens=1_000_000, cached_input_tokens=1_000_000)
+    log(client, **said, session_id="b", model="claude-3-5-sonnet", input_tokens=1_000_000)
+    log(client, **said, session_id="b", model="own", input_tokens=5)
+    log(client, **said, session_id="c", model="own", input_tokens=7, cost_usd=0.5)
+    log(client, **said, session_id="d", model="gpt-4o", input_tokens=1_000_000)
+    assert overview(client, **DAY)["users"] == [
+        {
+            "user_id": "ada", "interactions": 4, "sessions": 2, "input_tokens": 3_000_005, "output_tokens": 0,
+            "cached_input_tokens": 1_000_000, "cache_write_tokens": 0, "reasoning_tokens": 0,
+            "cost_usd": None, "estimated_cost_usd": 2.5 + 1.25 + 3, "without_cost": 1,
+        },
+        {
+            "user_id": "bob", "interactions": 1, "sessions": 1, "input_tokens": 7, "output_tokens": 0,
+            "cached_input_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0,
+            "cost_usd": 0.5, "estimated_cost_usd": 0, "without_cost": 0,
+        },
+    ]  # fmt: skip
 
 
 def test_errors_of_one_kind_are_counted_together(client: FlaskClient) -> None:
@@ -181,8 +303,8 @@ def test_what_is_being_erased_is_not_counted(client: FlaskClient, backend: Backe
 def test_another_project_is_not_counted(client: FlaskClient, store: Store) -> None:
     log(client, session_id="s", prompt="1", started_at=at(1))
     asked = {
-        "from": DAY["from"], "to": DAY["to"], "bucket_s": 3600, "most": 10, "sample": 10, "most_failures": 10,
-        "top": 10, "top_models": 10, "tiers": [],
+        "from": DAY["from"], "to": DAY["to"], "buckets": HOURS, "most": 10, "sample": 10, "most_failures": 10,
+        "top": 10, "top_models": 10, "tiers": [], "eras": [],
     }  # fmt: skip
     assert ask(store, ops.OVERVIEW, PROJECT, asked)["interactions"]["total"]["interactions"] == 1
     assert ask(store, ops.OVERVIEW, "shop", asked)["interactions"]["total"]["interactions"] == 0
@@ -212,8 +334,8 @@ def many(backend: Backend) -> int:
 @pytest.mark.own_database
 def test_of_very_many_a_sample_is_looked_at_and_counted_up(store: Store, many: int) -> None:
     asked = {
-        "from": DAY["from"], "to": DAY["to"], "bucket_s": 3600, "most": 10_000, "sample": 4_000, "most_failures": 10,
-        "top": 10, "top_models": 10, "tiers": [],
+        "from": DAY["from"], "to": DAY["to"], "buckets": HOURS, "most": 10_000, "sample": 4_000, "most_failures": 10,
+        "top": 10, "top_models": 10, "tiers": [], "eras": [],
     }  # fmt: skip
     found = ask(store, ops.OVERVIEW, PROJECT, asked)
     share, total = found["interactions"]["share"], found["interactions"]["total"]
@@ -259,12 +381,12 @@ def test_an_answer_of_a_sample_is_counted_up_and_says_so(
         ({"span": "7d", "by": "hour"}, "2026-11-14T07:00", "2026-11-21T07:00", 168),
         ({"span": "30d"}, "2026-10-23T00:00", "2026-11-22T00:00", 30),
         ({"span": "90d"}, "2026-08-24T00:00", "2026-11-22T00:00", 90),
-        ({"from": "2026-11-20T01:30:00Z"}, "2026-11-20T01:30", "2026-11-21T06:30", 30),
+        ({"from": "2026-11-20T01:30:00Z"}, "2026-11-20T01:30", "2026-11-21T06:30", 29),
         (
             {"from": "2026-11-20T01:30:00Z", "to": "2026-11-20T02:30:00+00:00"},
             "2026-11-20T01:30",
             "2026-11-20T02:30",
-            2,
+            1,
         ),
         ({"from": "2026-11-01T01:30:00Z", "to": "2026-11-08T02:30:00Z"}, "2026-11-01T01:30", "2026-11-08T02:30", 8),
     ],
@@ -274,7 +396,7 @@ def test_a_span_is_cut_into_parts(query: dict[str, str], first: str, last: str, 
     assert [time.isoformat(timespec="minutes")[:16] for time in (span.not_before, span.before)] == [first, last]
     buckets = span.buckets()
     assert len(buckets) == parts
-    assert buckets[0] <= span.not_before < buckets[0] + timedelta(seconds=span.bucket_s)
+    assert buckets[0] == span.not_before
     assert buckets[-1] < span.before <= buckets[-1] + timedelta(seconds=span.bucket_s)
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -40,6 +42,39 @@ def test_without_turns_a_transcript_is_in_the_order_of_arrival(client: FlaskClie
         log(client, session_id="s", prompt=str(n))
     read = pages(client, f"{in_path('s')}/interactions", limit=2)
     assert [each["prompt"] for page in read for each in page["interactions"]] == list("01234")
+
+
+@pytest.mark.every_store
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+def test_what_was_said_at_one_time_is_in_the_order_of_arrival(client: FlaskClient, limit: int) -> None:
+    first = [{"session_id": "s", "prompt": str(n), "started_at": "2026-03-01T10:00:00Z"} for n in range(8)]
+    client.post("/v1/interactions/batch", json={"interactions": first})
+    log(client, session_id="s", prompt="8", started_at="2026-03-01T10:00:00Z")
+    log(client, session_id="s", prompt="earlier", started_at="2026-03-01T09:59:59.999999Z")
+    read = pages(client, f"{in_path('s')}/interactions", limit=limit)
+    assert [each["prompt"] for page in read for each in page["interactions"]] == ["earlier", *map(str, range(9))]
+
+
+@pytest.mark.every_store
+def test_a_clock_that_is_ahead_pins_nothing_to_the_end(client: FlaskClient) -> None:
+    ahead = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
+    log(client, session_id="s", interaction_id="i", prompt="0")
+    log(client, session_id="s", prompt="1", started_at=ahead)
+    log(client, session_id="s", prompt="2")
+    log(client, session_id="s", prompt="3", started_at=datetime.now(UTC).isoformat())
+    log(client, session_id="s", interaction_id="i", started_at=ahead, response="filled in later")
+    read = pages(client, f"{in_path('s')}/interactions", limit=1)
+    assert [each["prompt"] for page in read for each in page["interactions"]] == list("0123")
+
+
+def test_a_cursor_of_an_older_release_leaves_nothing_out(client: FlaskClient) -> None:
+    for n in range(3):
+        log(client, session_id="s", prompt=str(n), started_at=f"2026-03-01T10:00:0{n}Z")
+    path = f"{in_path('s')}/interactions"
+    cursor = client.get(f"{path}?limit=2").get_json()["next"]
+    assert len(cursor) == 14 + 15 + 15 + 32 + 32
+    page = client.get(f"{path}?cursor={cursor[:29]}{cursor[44:76]}").get_json()
+    assert [each["prompt"] for each in page["interactions"]] == ["1", "2"]
 
 
 def test_the_list_is_newest_first_and_filtered(client: FlaskClient) -> None:
@@ -146,3 +181,19 @@ def test_a_tampered_cursor_is_refused_or_harmless(client: FlaskClient) -> None:
         for digit in "0123456789abcdef":
             for tampered in (digit * len(cursor), digit + cursor[1:], cursor[:20] + digit * (len(cursor) - 20)):
                 assert client.get(path, query_string={"cursor": tampered}).status_code == 200, tampered
+
+
+@pytest.mark.slow
+@pytest.mark.every_store
+def test_a_page_of_large_turns_is_short_and_leads_to_the_rest(client: FlaskClient) -> None:
+    photo = base64.b64encode(os.urandom(11_000_000)).decode()  # 14.7 MB, which doesn't compress
+    for n in range(4):
+        assert (
+            log(client, session_id="s", interaction_id=f"i{n}", turn=n, prompt=photo, response="ho").status_code == 201
+        )
+    first = client.get("/v1/sessions/s/interactions").get_json()
+    assert [each["turn"] for each in first["interactions"]] == [0, 1, 2]
+    rest = client.get(f"/v1/sessions/s/interactions?cursor={first['next']}").get_json()
+    assert [each["turn"] for each in rest["interactions"]] == [3]
+    assert rest["next"] is None
+    assert client.get("/sessions/s").status_code == 200

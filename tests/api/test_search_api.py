@@ -56,6 +56,22 @@ def marked(hit: dict[str, Any]) -> list[str]:
     return [hit["snippet"][mark["start"] : mark["end"]] for mark in hit["marks"]]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": "m", "role": "user", "parts": [{"type": "step-start"}, {"type": "text", "text": "an aardvark"}]},
+        {"role": "user", "content": "", "parts": [{"type": "text", "text": "an aardvark"}]},
+        {"role": "user", "parts": [{"text": "an aardvark"}]},
+    ],
+    ids=["AI SDK", "AI SDK 4", "Gemini"],
+)
+def test_messages_are_found_in_the_shapes_of_sdks(client: FlaskClient, message: dict[str, Any]) -> None:
+    log(client, session_id="s", interaction_id="1", prompt=[message], response="Yes")
+    (hit,) = search(client, q="aardvark")["interactions"]
+    assert hit["snippet"] == "an aardvark"
+    assert "an aardvark" in client.get("/live").text
+
+
 @pytest.fixture
 def everything(client: FlaskClient) -> FlaskClient:
     for name, (text, _) in SAID.items():

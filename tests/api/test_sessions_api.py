@@ -162,7 +162,7 @@ def test_an_edit_replaces_and_null_empties(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "path"),
-    [({}, "$"), ({"status": None}, "$.status"), ({"status": "gone"}, "$.status"), ({"user_id": "eve"}, "$.user_id")],
+    [({}, "$"), ({"status": None}, "$.status"), ({"status": "gone"}, "$.status"), ({"key": "eve"}, "$.key")],
 )
 def test_an_edit_that_edits_nothing_editable_is_refused(
     client: FlaskClient, changes: dict[str, Any], path: str

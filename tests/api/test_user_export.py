@@ -1,15 +1,21 @@
 """Everything about a person, and nothing about others, as lines that an import takes."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import jiter
 import pytest
 from flask.testing import FlaskClient
 
+from app import create_app
 from conversation.archive import documents
 from conversation.archive.entries import ParsedRecord
 from conversation.archive.formats import turnlog_lines
+from conversation.keys.key_registry import KeyRegistry
+from conversation.settings import Settings
+from logging_store.postgres.function_store import FunctionStore
+from tests.access.conftest import ORIGIN, Calls
 from tests.http_calls import create, in_path, log, paths
 
 
@@ -49,6 +55,32 @@ def test_everything_about_a_user_is_given_out_and_nothing_else(client: FlaskClie
     assert "Bob" not in str([line for line in found if line["record"] != "participant"])
     client.delete("/v1/users/ada")
     assert exported(client, "ada") == []
+
+
+def test_what_a_page_states_of_a_user_is_marked(store: FunctionStore, tmp_path: Path) -> None:
+    service, registry = create_app(Settings.from_mapping({"DATA_DIR": str(tmp_path)}), store), KeyRegistry(store)
+    backend = Calls(service.test_client(), registry.create("default", "secret", {"admin"}).text, {})
+    key = registry.create("default", "publishable", {"log"}, origins={ORIGIN})
+    page = Calls(service.test_client(), key.text, {"Origin": ORIGIN})
+    backend("POST", "/v1/sessions", {"session_id": "own", "user_id": "ada"})
+    backend.log(session_id="own", prompt="Mine")
+    for session, more in (("planted", {"user_id": "ada"}), ("crowd", {"participants": [{"participant": "ada"}]})):
+        token = page.open_session(session_id=session, **more).get_json()["session_token"]
+        page.log(token, session_id=session, prompt="Not hers", participant="ada")
+    sent = backend("GET", "/v1/users/ada/export").data
+    found = [jiter.from_json(line) for line in sent.splitlines()]
+    marked = {(line["record"], line.get("session_key") or line["key"]): line.get("user_unproven") for line in found}
+    assert marked == {
+        ("session", "own"): None,
+        ("interaction", "own"): None,
+        ("session", "planted"): True,
+        ("participant", "planted"): True,
+        ("interaction", "planted"): True,
+        ("participant", "crowd"): True,
+        ("interaction", "crowd"): True,
+    }
+    entries = list(turnlog_lines.read(documents.read(io.BytesIO(sent))))
+    assert {type(entry) for entry in entries} == {ParsedRecord}
 
 
 def test_the_lines_are_those_that_an_import_takes(client: FlaskClient) -> None:

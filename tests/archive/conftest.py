@@ -44,7 +44,7 @@ def empty(backend: Backend) -> None:
     """Make a store as good as new, for tests that need one for each of many examples."""
     with psycopg.connect(backend.database, autocommit=True) as connection:
         connection.execute(
-            "truncate turnlog.ai_revisions, turnlog.ai_session_folders,"
+            "truncate turnlog.ai_revisions, turnlog.ai_messages, turnlog.ai_session_folders,"
             " turnlog.ai_sessions, turnlog.ai_session_participants,"
             " turnlog.ai_interactions, turnlog.ai_feedback"
         )

@@ -46,8 +46,19 @@ class Repository(ConversationRepository):
     def sessions_by_id(self, query: Row) -> Row:
         first = int(query.get("after", 0))
         ids = range(first, min(first + query["limit"], self._sessions))
-        names = ("key", "user_id", "title", "folder_id", "session_number", "scheduled_on", "started_at", "ended_at")
-        blank = dict.fromkeys((*names, "erased_at", "last_activity_at"))
+        names = (
+            "key",
+            "user_id",
+            "owner",
+            "title",
+            "folder_id",
+            "session_number",
+            "scheduled_on",
+            "started_at",
+            "ended_at",
+            "earliest_turn_at",
+        )
+        blank = dict.fromkeys((*names, "erased_at", "text_expired_at", "last_activity_at"))
         rows: list[Row] = [
             {**blank, "session_id": str(n), "status": "open", "implicit": False, "tags": [], "metadata": {},
              "created_at": "2026-11-21T06:30:00+00:00", "interaction_count": 0, "failed_count": 0}
@@ -61,6 +72,9 @@ class Repository(ConversationRepository):
     def feedback(self, _: str, __: Row) -> Row:
         return {"feedback": [], "after": None}
 
+    def session_revisions(self, _: str, __: Row) -> Row:
+        return {"revisions": [], "after": None}
+
     def folders(self, _: Row) -> Row:
         return {"folders": [], "after": None}
 
@@ -70,11 +84,13 @@ class Repository(ConversationRepository):
         names = (
             "key", "model", "provider", "error", "finish_reason", "started_at", "completed_at", "latency_ms",
             "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens",
-            "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to",
+            "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to", "chosen_at", "erased_at",
+            "text_expired_at", "context",
         )  # fmt: skip
         rows: list[Row] = [
             {**dict.fromkeys(names), "interaction_id": str(n), "session_id": name, "prompt": f"{n} {_TEXT}",
              "response": f"{n} {_TEXT}", "status": "completed", "turn": n, "tags": [], "metadata": {},
+             "alternatives": [],
              "created_at": "2026-11-21T06:30:00+00:00", "spooled": False}
             for n in ids
         ]  # fmt: skip

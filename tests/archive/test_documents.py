@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from conversation.archive import documents, sources
 from conversation.archive.entries import Document, Location, RejectedEntry
 
+TEXT = st.characters(codec="utf-8", exclude_characters="\0")  # NUL is altered
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8")) | st.sampled_from(['"', "\\", '\\"', "}{][,", "\n"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    | st.text(TEXT) | st.sampled_from(['"', "\\", '\\"', "}{][,", "\n"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(TEXT, max_size=4), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
-DOCUMENTS = st.lists(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), JSON, max_size=5), max_size=8)
+DOCUMENTS = st.lists(st.dictionaries(st.text(TEXT, max_size=8), JSON, max_size=5), max_size=8)
 
 
 class Dripping(io.BytesIO):
@@ -89,7 +90,7 @@ def test_a_truncated_gzip_yields_its_documents_and_an_error(tmp_path: Path) -> N
 
 
 def test_bad_lines_are_named_by_their_numbers() -> None:
-    lines = [b'{"a": 1}', b"", b"{", b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}', b'{"a": NaN}', b"\xff\xfe", b"[]",
+    lines = [b'{"a": 1}', b"", b"{", b'{"a": 1, "a": 2}', b'{"a": "\\ud80"}', b'{"a": NaN}', b"\xff\xfe", b"[]",
              b"7", b'{"a": 2}\r', b"  ", b'{"last": true}']  # fmt: skip
     found = list(documents.read(io.BytesIO(b"\n".join(lines))))
     assert [each.location.number for each in found] == [1, 3, 4, 5, 6, 7, 8, 9, 10, 12]
@@ -144,3 +145,23 @@ def test_a_pipe_that_gives_a_byte_at_a_time_is_read_as_well() -> None:
     source = sources.Source(Pipe(), None)  # type: ignore[arg-type]
     assert [each.value for each in documents.read(source.stream) if isinstance(each, Document)] == [{"a": 1}, {"a": 2}]
     assert source.taken == len(Pipe.data.getvalue())
+
+
+ALTERED = [
+    (rb'{"a": ["b\u0000", {"c\ud83d": 1}]}', {"a": ["b\u2400", {"c\ufffd": 1}]}, ("$.a[0]", "$.a[1]")),
+    (rb'{"a": "\ud83d\ude00"}', {"a": "\U0001f600"}, ()),
+    (rb'{"a": "C:\\u0000"}', {"a": r"C:\u0000"}, ()),
+]
+
+
+@pytest.mark.parametrize(("line", "value", "paths"), ALTERED)
+def test_texts_that_cannot_be_stored_are_altered_and_listed(line: bytes, value: Any, paths: tuple[str, ...]) -> None:
+    assert list(documents.read(io.BytesIO(line))) == [Document(Location("line", 1), value, paths, len(line))]
+
+
+def test_or_rejected_where_nothing_may_be_altered() -> None:
+    lines = rb'{"a": "\ud83d"}' + b"\n" + rb'{"a": "\u0000"}'
+    half, nul = documents.read(io.BytesIO(lines), replaces=False)
+    assert isinstance(half, RejectedEntry)
+    assert half.reason == "$.a: Text can't hold half of a surrogate pair"
+    assert nul == Document(Location("line", 2), {"a": "\0"}, size=15)  # which the validation of a record rejects

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import stat
 import threading
 from collections import Counter
 from pathlib import Path
@@ -14,7 +16,7 @@ from click.testing import Result
 
 from conversation.archive import exporting
 from logging_store import operations as ops
-from logging_store.records.models import Folder, Interaction, Session
+from logging_store.records.models import Feedback, Folder, Interaction, Session
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.archive.conftest import Flask, counted
@@ -42,8 +44,20 @@ def keys(result: Result) -> list[str]:
 def some_sessions(repository: ConversationRepository) -> None:
     repository.write(
         [
-            session(session_id="a", user_id="ada", tags=["x"], started_at="2026-01-01T00:00:00Z"),
-            session(session_id="b", user_id="bob", tags=["x", "y"], started_at="2026-02-01T00:00:00Z"),
+            session(
+                session_id="a",
+                user_id="ada",
+                tags=["x"],
+                started_at="2026-01-01T00:00:00Z",
+                metadata={"channel": "web"},
+            ),
+            session(
+                session_id="b",
+                user_id="bob",
+                tags=["x", "y"],
+                started_at="2026-02-01T00:00:00Z",
+                metadata={"channel": "web", "n": 2},
+            ),
             session(session_id="c", user_id="ada", status="closed", started_at="2026-03-01T00:00:00Z"),
             session(session_id="gone"),
             *(interaction(session_id=name, prompt=f"in {name}") for name in ("a", "b", "c", "gone")),
@@ -52,7 +66,13 @@ def some_sessions(repository: ConversationRepository) -> None:
     repository.erase("gone")
 
 
-@pytest.mark.usefixtures("some_sessions")
+@pytest.fixture
+def rated_session(some_sessions: None, repository: ConversationRepository) -> None:
+    one = repository.transcript("b", {"limit": 1})["interactions"][0]["interaction_id"]
+    repository.write([Feedback.model_validate({"session_id": "b", "interaction_id": one, "value": False})])
+
+
+@pytest.mark.usefixtures("rated_session")
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -65,6 +85,13 @@ def some_sessions(repository: ConversationRepository) -> None:
         (["--from", "2026-01-15T00:00:00+02:00", "--to", "2026-02-15T00:00:00Z", "--tag", "y"], "b"),
         (["--user-id", "nobody"], ""),
         (["--session", "b"], "b"),
+        (["--untagged"], "c"),
+        (["--metadata", "channel=web"], "ab"),
+        (["--metadata", "channel=web", "--metadata", "n=2"], "b"),
+        (["--rating", "false"], "b"),
+        (["--unrated", "--user-id", "ada"], "ac"),
+        (["--min-turns", "1", "--max-turns", "1"], "abc"),
+        (["--min-turns", "2"], ""),
     ],
 )
 def test_filters_match_the_same_as_the_list(flask: Flask, options: list[str], expected: str) -> None:
@@ -80,11 +107,21 @@ def test_filters_match_the_same_as_the_list(flask: Flask, options: list[str], ex
 def test_a_filter_that_is_none_is_refused(flask: Flask) -> None:
     assert "--from: Must be an ISO 8601 date and time with a zone" in flask("export", "--from", "today").stderr
     assert "--status: " in flask("export", "--status", "asleep").stderr
+    assert "--metadata: Write a key and its value" in flask("export", "--metadata", "web").stderr
+    assert "--min-turns: Must be a whole number" in flask("export", "--min-turns", "few").stderr
     assert "leave the filters out" in flask("export", "--session", "a", "--tag", "x").stderr
     for name in ("nobody", "gone"):
         refused = flask("export", "--session", name)
         assert refused.exit_code == 1
         assert f"\nError: {name}: " in refused.stderr
+
+
+@pytest.mark.usefixtures("some_sessions")
+def test_a_project_is_exported_by_its_name(flask: Flask, repository: ConversationRepository) -> None:
+    ConversationRepository(repository.store, "shop").write([session(session_id="of the shop")])
+    assert keys(flask("export", "--project", "shop")) == ["of the shop"]
+    assert "of the shop" not in keys(flask("export"))
+    assert "--project" in flask("export", "--project", "no name!").stderr
 
 
 @pytest.mark.usefixtures("some_sessions")
@@ -103,12 +140,14 @@ def test_a_file_is_whole_or_not_there(flask: Flask, tmp_path: Path) -> None:
 
 def test_fine_tuning_lines_have_messages_and_nothing_else(flask: Flask, repository: ConversationRepository) -> None:
     system = {"role": "system", "content": "S"}
-    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
+    called = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call = {"role": "assistant", "content": None, "tool_calls": [called]}
+    result = {"role": "tool", "content": "T", "tool_call_id": "c"}
     answer = {"role": "assistant", "content": "42", "said_at": "2026-11-21T06:30:00Z"}
     repository.write(
         [
             interaction(session_id="a", turn=1, prompt=[system, {"role": "user", "content": "q"}]),
-            interaction(session_id="a", turn=2, prompt="r", response=[call, {"role": "tool", "content": "T"}, answer]),
+            interaction(session_id="a", turn=2, prompt="r", response=[call, result, answer]),
             interaction(session_id="a", turn=3, prompt="s", response="t"),
             interaction(session_id="a", turn=4, error="broken"),
             session(session_id="empty"),
@@ -118,10 +157,9 @@ def test_fine_tuning_lines_have_messages_and_nothing_else(flask: Flask, reposito
     assert line == {
         "messages": [
             {"role": "system", "content": "S"},
-            {"role": "user", "content": "q"},
             {"role": "user", "content": "r"},
             call,
-            {"role": "tool", "content": "T"},
+            result,
             {"role": "assistant", "content": "42"},
             {"role": "user", "content": "s"},
             {"role": "assistant", "content": "t"},
@@ -269,3 +307,25 @@ def test_a_session_that_is_erased_meanwhile_is_left_out(
     # pages that had been asked for before are there, nothing else
     assert len(met) <= 9
     assert set(met) <= {0, 2}
+
+
+def test_an_export_and_an_imports_rejects_are_their_owners_to_read(
+    flask: Flask, some_sessions: None, tmp_path: Path
+) -> None:
+    """Whatever the umask is, and whoever could read the file that is replaced or left behind by another run."""
+    before = os.umask(0)
+    try:
+        victim = tmp_path / "victim"
+        for name in ("log.jsonl", "log.jsonl.partial", "in.jsonl.rejects.jsonl"):
+            (tmp_path / name).write_text("before")
+        (tmp_path / "log.jsonl.partial").unlink()
+        (tmp_path / "log.jsonl.partial").symlink_to(victim)
+        assert flask("export", "--output", tmp_path / "log.jsonl").exit_code == 0
+        (tmp_path / "in.jsonl").write_text('{"record": "nothing of ours"}\n')
+        assert flask("import", tmp_path / "in.jsonl", "--format", "turnlog").exit_code == 1
+    finally:
+        os.umask(before)
+    for name in ("log.jsonl", "in.jsonl.rejects.jsonl"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+        assert "before" not in (tmp_path / name).read_text()
+    assert not victim.exists()

@@ -3,6 +3,8 @@
 import io
 import json
 from typing import Any
+from unittest.mock import ANY
+from uuid import UUID
 
 import pytest
 
@@ -20,13 +22,15 @@ def entries(reader: Reader, *lines: Json) -> list[Entry]:
 
 
 def stated(reader: Reader, *lines: Json) -> tuple[list[Json], list[Json]]:
-    """Return the facts of all sessions and interactions; nothing may be refused."""
+    """Return the facts of all sessions and interactions, without ids that derive; nothing may be refused."""
     found = entries(reader, *lines)
     records = [each.record for each in found if isinstance(each, ParsedRecord)]
     assert len(records) == len(found), found
+    interactions = [each for each in records if isinstance(each, Interaction)]
+    assert all(UUID(each.interaction_id or "") for each in interactions)
     return (
         [each.json_fields() for each in records if isinstance(each, Session)],
-        [each.json_fields() for each in records if isinstance(each, Interaction)],
+        [each.json_fields("interaction_id") for each in interactions],
     )
 
 
@@ -41,7 +45,7 @@ def said(*roles_and_texts: tuple[str, str]) -> list[Json]:
 
 
 def turn(session: str, number: int, **more: Any) -> Json:
-    return {"session_id": session, "interaction_id": str(number), "turn": number, **more}
+    return {"session_id": session, "turn": number, **more}
 
 
 def test_turns_pair_up() -> None:
@@ -52,15 +56,20 @@ def test_turns_pair_up() -> None:
     assert interactions == [
         turn("1_1", 1, prompt="a", response="b"),
         turn("1_1", 2, prompt="c"),
-        turn("1_1", 3, prompt="d", response=said(("assistant", "e"), ("assistant", "f"))),
+        turn("1_1", 3, prompt="d", response="e"),
+        turn("1_1", 4, response="f", metadata=ANY),
     ]
 
 
-def test_a_greeting_and_the_instructions_stand_at_the_head_of_the_first_prompt() -> None:
+def test_a_greeting_is_an_interaction_of_its_own() -> None:
     messages = said(("system", "S"), ("assistant", "Hello!"), ("user", "a"), ("assistant", "b"), ("user", "c"))
     (session,), interactions = stated(openai_chat.read, {"id": "x", "messages": messages})
     assert session == {"session_id": "x"}
-    assert interactions == [turn("x", 1, prompt=messages[:3], response="b"), turn("x", 2, prompt="c")]
+    assert interactions == [
+        turn("x", 1, prompt=messages[:1], response="Hello!"),
+        turn("x", 2, prompt="a", response="b"),
+        turn("x", 3, prompt="c"),
+    ]
 
 
 def test_a_response_without_a_prompt_is_a_response() -> None:
@@ -68,7 +77,7 @@ def test_a_response_without_a_prompt_is_a_response() -> None:
     assert interactions == [turn("x", 1, prompt=said(("system", "S")), response="b")]
 
 
-def test_tool_calls_stay_within_the_response() -> None:
+def test_each_call_of_the_model_is_an_interaction() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     response = [
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -79,7 +88,11 @@ def test_tool_calls_stay_within_the_response() -> None:
     (session,), interactions = stated(openai_chat.read, line)
     name = session["session_id"]
     assert session == {"session_id": name, "metadata": {"tools": [{"type": "function"}]}}
-    assert interactions == [turn(name, 1, prompt="a", response=response), turn(name, 2, prompt="Thanks")]
+    assert interactions == [
+        turn(name, 1, prompt="a", response=response[:1]),
+        turn(name, 2, prompt=response[1:2], response="It is 42."),
+        turn(name, 3, prompt="Thanks"),
+    ]
 
 
 def test_parts_and_names_of_a_message_are_imported() -> None:
@@ -100,14 +113,18 @@ def test_a_log_of_completions_tells_model_tokens_and_time(*, nested: bool) -> No
             {"index": 0, "message": {"role": "assistant", "content": "d"}, "finish_reason": "stop", "logprobs": None},
             {"index": 1, "message": {"role": "assistant", "content": "e"}, "finish_reason": "length"},
         ],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
-    }
+        "usage": {
+            "prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12,
+            "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 1},
+        },
+    }  # fmt: skip
     line = {"request": request, "response": response} if nested else {**request, **response}
     (session,), (first, second) = stated(openai_chat.read, line)
     assert session == {
         "session_id": "chatcmpl-7",
         "started_at": "2023-11-14T22:13:20Z",
-        "metadata": {"object": "chat.completion", "temperature": 0.5, "usage": {"total_tokens": 12}},
+        "metadata": {"object": "chat.completion", "temperature": 0.5},
     }
     assert first == turn("chatcmpl-7", 1, prompt="a", response="b")
     assert second == turn(
@@ -120,6 +137,8 @@ def test_a_log_of_completions_tells_model_tokens_and_time(*, nested: bool) -> No
         started_at="2023-11-14T22:13:20Z",
         input_tokens=10,
         output_tokens=2,
+        cached_input_tokens=8,
+        reasoning_tokens=1,
         metadata={"choices": response["choices"][1:]},  # type: ignore[index]
     )
 
@@ -149,15 +168,19 @@ def test_sharegpt_speakers_have_roles() -> None:
     sessions, interactions = stated(sharegpt.read, line)
     assert sessions == [{"session_id": "17", "metadata": {"lang": "en"}}]
     assert interactions == [
-        turn(
-            "17",
-            1,
-            prompt=said(("system", "S"), ("user", "a")),
-            response=said(("function_call", "f()"), ("tool", "42"), ("assistant", "b")),
-            metadata={"messages": [{"role": "tool", "from": "observation"}, {"role": "assistant", "weight": 1}]},
-        ),
-        turn("17", 2, prompt="c", response="d", metadata={"messages": [{"role": "assistant", "from": "chatgpt"}]}),
+        turn("17", 1, prompt=said(("system", "S"), ("user", "a")), response="f()"),
+        turn("17", 2, prompt=said(("tool", "42")), response=[{"role": "assistant", "content": "b", "weight": 1}]),
+        turn("17", 3, prompt="c", response="d"),
     ]
+
+
+def test_sharegpt_messages_may_be_of_two_forms() -> None:
+    _, interactions = stated(
+        sharegpt.read,
+        {"id": "sg-1", "conversations": said(("user", "Hi"), ("assistant", "Hello"))},
+        {"id": "sg-2", "conversations": [{"from": "human", "value": "Hi"}, *said(("assistant", "Hello"))]},
+    )
+    assert interactions == [turn(name, 1, prompt="Hi", response="Hello") for name in ("sg-1", "sg-2")]
 
 
 def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
@@ -165,7 +188,7 @@ def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
         openai_chat.read,
         {"messages": "hello"},
         {"messages": [], "choices": []},
-        {"messages": [{"role": "user"}, {"content": "x"}]},
+        {"messages": [{"role": "user"}]},
         {"choices": [{"text": "old"}]},
         {"id": "undefined", "messages": said(("user", "a"))},
         {"id": ["x"], "messages": said(("user", "a"))},
@@ -173,7 +196,7 @@ def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
     ) == [
         "Needs messages, a list with at least one message",
         "Needs messages, a list with at least one message",
-        "$.messages[1]: A message needs a role, which is a text",
+        "$.messages[0].content: A message needs content or tool calls",
         "$.choices[0]: A choice needs a message",
         "Its id 'undefined' can't be used: Looks like a missing id converted to text; leave it out instead",
         "$.id: Must be a text or a number",
@@ -181,16 +204,30 @@ def test_an_invalid_dialogue_is_rejected_with_the_reason() -> None:
     ]
     assert refusals(sharegpt.read, {"items": []}, {"conversations": [{"from": "human"}]}) == [
         "Needs conversations, a list",
-        "$.conversations[0]: Needs from, a text, and a value",
+        "$.conversations[0].content: A message needs content or tool calls",
     ]
 
 
 def test_only_the_invalid_part_is_rejected() -> None:
     messages = said(("user", "a"), ("assistant", "b\0c"), ("user", "d"))
-    session, refused, kept = entries(openai_chat.read, {"id": "x", "messages": messages})
+    line = json.dumps({"id": "x", "messages": messages}).encode()
+    session, refused, kept = openai_chat.read(documents.read(io.BytesIO(line), replaces=False))
     assert isinstance(refused, RejectedEntry)
     assert refused.reason == "$.response: Text can't hold the NUL character"
-    assert json.loads(refused.text or "") == turn("x", 1, prompt="a", response="b\0c")
+    assert json.loads(refused.text or "") == turn("x", 1, interaction_id=ANY, prompt="a", response="b\0c")
     assert isinstance(session, ParsedRecord)
     assert isinstance(kept, ParsedRecord)
-    assert kept.record.json_fields() == turn("x", 2, prompt="d")
+    assert kept.record.json_fields("interaction_id") == turn("x", 2, prompt="d")
+
+
+def test_a_message_that_is_none_costs_only_itself() -> None:
+    messages = [*said(("user", "a")), {"content": "x"}, "y", 5, *said(("assistant", "b"))]
+    found = entries(openai_chat.read, {"id": "x", "messages": messages})
+    records = [each.record for each in found if isinstance(each, ParsedRecord)]
+    assert [(each.prompt, each.response) for each in records if isinstance(each, Interaction)] == [
+        ("a", None), ("y", "b")
+    ]  # fmt: skip
+    assert [each.reason for each in found if isinstance(each, RejectedEntry)] == [
+        "$.messages[1].role: A message needs a role, a text",
+        "$.messages[3]: Must be a message: an object with a role and a content",
+    ]

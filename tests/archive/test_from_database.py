@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.archive.table_api import TableApi
 from tests.conftest import Backend, open_backend
 from tests.databases import TestServer
 from tests.leaks import PASSWORD
+from tests.turns import corpus
 
 _ROOT = Path(__file__).parents[2]
 SESSION = "a0000000-0000-4000-8000-{:012d}"
@@ -272,16 +274,46 @@ def test_a_message_a_row_is_paired_into_interactions(theirs: Theirs, repository:
     first, second = turns(repository, "c1")
     assert (first["turn"], first["prompt"], first["response"]) == (1, "Hi", "Ho")
     assert (first["model"], first["cost_usd"], first["completed_at"]) == ("m-1", 0.25, "2026-11-21T06:30:02+00:00")
+    assert (first["key"], second["key"]) == ("1", "4")
     assert first["metadata"] == {
-        "messages": [
-            {"role": "user", "id": 1, "speaker": "human", "tokens": 1},
-            {"role": "assistant", "id": 3, "tokens": 9},
-        ]
+        "turnlog.response_id": "3",
+        "prompt": {"speaker": "human", "tokens": 1},
+        "response": {"tokens": 9},
     }
     assert (second["prompt"], second["response"]) == ("And?", None)
     assert repository.session("c1")["user_id"] == "ada"
     assert [each["response"] for each in turns(repository, "c2")] == ["Welcome"]
     assert [each["prompt"] for each in turns(repository, "messages-5")] == ["lost"]
+
+
+def test_dialogues_come_out_the_same_from_a_table(theirs: Theirs, repository: ConversationRepository) -> None:
+    theirs.execute(
+        "create table public.messages (id bigserial primary key, chat_id text, role text, content text,"
+        " created_at timestamptz)"
+    )
+    plain = [name for name, dialogue in corpus.DIALOGUES.items() if not corpus.has_tools(dialogue)]
+    for name in plain:
+        for n, said in enumerate(corpus.DIALOGUES[name]):
+            at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n)
+            values = ", ".join(literal(value) for value in (name, said.role, said.text, at.isoformat()))
+            theirs.execute(f"insert into public.messages (chat_id, role, content, created_at) values ({values})")  # noqa: S608
+    result = theirs.take("--interactions", "public.messages")
+    assert result.exit_code == 0, result.output
+    for name in plain:
+        found = repository.transcript(name, {"limit": 99})["interactions"]
+        assert [(without_times(each["prompt"]), each["response"]) for each in found] == corpus.expected(
+            corpus.DIALOGUES[name]
+        )
+
+
+def without_times(content: Any) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [{name: value for name, value in item.items() if name not in {"id", "said_at"}} for item in content]
+
+
+def literal(text: str | None) -> str:
+    return "null" if text is None else "E'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from logging_store.repository import ConversationRepository
 from tests.archive import dialogues
-from tests.archive.conftest import Flask, counted, stored_rows, write
+from tests.archive.conftest import Flask, counted, flask_of, stored_rows, write
 from tests.conftest import Backend
 
 
@@ -106,16 +106,33 @@ def test_rejected_records_are_reported_and_the_rest_is_stored(
         json.dumps(chat("last", "a", "b")),
     ]
     file = write(tmp_path / "chats.jsonl", lines)
-    result = flask("import", file, "--format", "openai-chat")
+    result = flask("import", file, "--format", "openai-chat", "--report", tmp_path / "report")
     assert result.exit_code == 1, result.output
-    assert counted(result) == {"sessions": [3, 0, 0, 0, 0], "interactions": [3, 0, 0, 0, 0]}
-    assert "6 more rejected, which are not valid records" in result.stdout
+    assert counted(result) == {"sessions": [4, 0, 0, 0, 0], "interactions": [5, 0, 0, 0, 0]}
+    assert "4 more rejected, which are not valid records" in result.stdout
+    assert "2 with text that can't be stored: NUL became \u2400, half of a surrogate pair \ufffd" in result.stdout
     assert f"Rejected records and reasons: {file}.rejects.jsonl" in result.stdout
     told = rows(tmp_path / "chats.jsonl.rejects.jsonl")
-    assert [each["line"] for each in told] == [2, 3, 4, 5, 6, 7]
+    assert [each["line"] for each in told] == [2, 5, 6, 7]
     assert told[0]["text"] == "{not json"
-    assert told[1]["reason"] == "$.prompt: Text can't hold the NUL character"
-    assert repository.transcript("nul", {"limit": 9})["interactions"][0]["prompt"] == "d"
+    assert rows(tmp_path / "report") == [
+        {"line": 3, "altered": ["$.messages[0].content"]},
+        {"line": 4, "altered": ["$.messages[0].content"]},
+    ]
+    assert [each["prompt"] for each in repository.transcript("nul", {"limit": 9})["interactions"]] == ["a\u2400b", "d"]
+    assert repository.transcript("surrogate", {"limit": 9})["interactions"][0]["prompt"] == "\ufffd"
+
+
+def test_a_strict_service_rejects_the_turn_that_cannot_be_stored(
+    backend: Backend, repository: ConversationRepository, tmp_path: Path
+) -> None:
+    flask = flask_of(backend.environment | {"TURNLOG_UNSTORABLE": "reject"})
+    file = write(tmp_path / "chats.jsonl", [json.dumps(chat("nul", "a\0b", "c", "d"))])
+    result = flask("import", file, "--format", "openai-chat")
+    assert result.exit_code == 1, result.output
+    (told,) = rows(tmp_path / "chats.jsonl.rejects.jsonl")
+    assert told["reason"] == "$.prompt: Text can't hold the NUL character"
+    assert [each["prompt"] for each in repository.transcript("nul", {"limit": 9})["interactions"]] == ["d"]
 
 
 def test_a_conflict_is_reported_and_changes_nothing(

@@ -14,6 +14,7 @@ from logging_store.records.models import (
     Folder,
     Interaction,
     InteractionStatus,
+    LoggedInteraction,
     Participant,
     Plan,
     Record,
@@ -23,6 +24,7 @@ from logging_store.records.models import (
 from logging_store.repository import ConversationRepository
 from tests.archive.conftest import counted, empty, flask_of, write
 from tests.conftest import PROJECT, Backend
+from tests.store_calls import expire_texts
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
     ['"', "\\u0000", "a\r\nb", "=1+1", "\ufeff", "\u2028", "e\u0301", "\U0010ffff", " ", "\x01\x7f", "[]", "null"]
@@ -76,6 +78,16 @@ MORE_OF_AN_INTERACTION: dict[str, Any] = {
     "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
 }  # fmt: skip
 INTERACTIONS = some(Interaction, {"session_id": SESSION_IDS, "prompt": TEXTS | MESSAGES}, MORE_OF_AN_INTERACTION)
+REVISED = some(
+    LoggedInteraction,
+    {
+        "session_id": st.just("chat"),
+        "interaction_id": st.sampled_from(["1", "2"]),
+        "prompt": TEXTS | MESSAGES,
+        "on_conflict": st.just("revise"),
+    },
+    {name: each for name, each in MORE_OF_AN_INTERACTION.items() if name not in {"interaction_id", "participant"}},
+)
 STATUSES = some(
     Interaction,
     {"session_id": SESSION_IDS, "status": MORE_OF_AN_INTERACTION["status"]},
@@ -87,15 +99,13 @@ PARTICIPANTS = some(
     {"session_id": SESSION_IDS, "participant": NAMES},
     {"role": NAMES, "state": st.sampled_from(["reserved", "confirmed", "joined", "left"])},
 )
+FEEDBACK_ON = {"session_id": SESSION_IDS, "interaction_id": MORE_OF_AN_INTERACTION["interaction_id"] | st.none()}
+FEEDBACK_BY: dict[str, Any] = {"name": NAMES, "author": NAMES, "given_at": TIMES}
 FEEDBACK = some(
     Feedback,
-    {
-        "session_id": SESSION_IDS,
-        "interaction_id": MORE_OF_AN_INTERACTION["interaction_id"],
-        "value": st.booleans() | st.floats(-1e12, 1e12) | st.integers(-(10**12), 10**12) | NAMES,
-    },
-    {"name": NAMES, "comment": TEXTS.filter(bool), "author": NAMES, "given_at": TIMES},
-)
+    {**FEEDBACK_ON, "value": st.booleans() | st.floats(-1e12, 1e12) | st.integers(-(10**12), 10**12) | NAMES},
+    {**FEEDBACK_BY, "comment": TEXTS.filter(bool)},
+) | some(Feedback, {**FEEDBACK_ON, "value": st.none()}, FEEDBACK_BY)
 FOLDERS = some(
     Folder,
     {"folder_id": st.sampled_from(["therapy", "other"])},
@@ -105,13 +115,13 @@ FOLDERS = some(
     },
 )  # fmt: skip
 RECORDS = st.lists(
-    SESSIONS | NUMBERED | INTERACTIONS | STATUSES | KEYED | PARTICIPANTS | FEEDBACK | FOLDERS, max_size=12
+    SESSIONS | NUMBERED | INTERACTIONS | REVISED | STATUSES | KEYED | PARTICIPANTS | FEEDBACK | FOLDERS, max_size=12
 )
 CHANGES = some(SessionChanges, {"status": st.sampled_from(["locked", "closed"])}, {"title": TEXTS, "metadata": OBJECTS})
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(records=RECORDS, changes=st.none() | CHANGES)
+@given(records=RECORDS, changes=st.none() | CHANGES, chooses=st.booleans())
 def test_an_exported_log_is_restored_to_the_byte(
     backend: Backend,
     repository: ConversationRepository,
@@ -120,6 +130,7 @@ def test_an_exported_log_is_restored_to_the_byte(
     *,
     records: list[Record],
     changes: SessionChanges | None,
+    chooses: bool,
 ) -> None:
     empty(backend)
     empty(other)
@@ -127,9 +138,13 @@ def test_an_exported_log_is_restored_to_the_byte(
     kept = [record for record, kept in zip(records, repository.write(records), strict=True) if kept.receipt.stored]
     if changes and any(isinstance(each, Session) and each.session_id == "chat" for each in kept):
         repository.edit("chat", changes)
+    if chooses and (turns := [each for each in kept if isinstance(each, Interaction) and each.interaction_id]):
+        assert turns[0].session_id is not None
+        assert turns[0].interaction_id is not None
+        repository.choose(turns[0].session_id, turns[0].interaction_id)
     assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
     lines = file.read_bytes().count(b"\n")
-    assert lines >= len({type(each) for each in kept})
+    assert lines >= len({type(each) for each in kept if not isinstance(each, LoggedInteraction)})
     for outcome in (0, 2):  # created, and the second time duplicates
         restored = flask_of(other.environment)("import", file, "--format", "turnlog")
         assert restored.exit_code == 0, restored.output
@@ -154,15 +169,19 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
             Interaction(key=long_key, error="broken"),
             Feedback(session_id="chat", interaction_id="1", value=True, comment="Nice", author="ada"),
             Feedback(session_id="chat", interaction_id="never logged", value="Hm", name="note"),
+            Feedback(session_id="chat", value=5, name="score"),
+            Feedback(session_id="chat", value=None, name="solved", author="ada"),
             *(Interaction(session_id="chat", status=status, turn=turn) for turn, status in enumerate(STATED, 3)),
         ]
     )
     log.edit("chat", SessionChanges(status="closed"))
+    log.write([Interaction(session_id="chat", interaction_id="erased", prompt="secret", turn=9)])
+    log.erase_interaction("chat", "erased")
     file = tmp_path / "log.jsonl"
     assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
     lines = [json.loads(line) for line in file.read_bytes().splitlines()]
     assert Counter(line["record"] for line in lines) == {
-        "folder": 2, "session": 4, "participant": 2, "interaction": 7, "feedback": 2
+        "folder": 2, "session": 4, "participant": 2, "interaction": 8, "feedback": 4
     }  # fmt: skip
     assert [line["record"] for line in lines if "Nothing" in line.get("name", "")] == ["folder"]
     sessions = {line["session_id"]: line for line in lines if line["record"] == "session"}
@@ -174,8 +193,111 @@ def test_all_kinds_of_records_are_in_it(backend: Backend, other: Backend, tmp_pa
     restored = ConversationRepository(other.open(), PROJECT)
     said = {row["name"]: row for row in restored.feedback("chat", {"limit": 10})["feedback"]}
     assert (said["rating"]["interaction_key"], said["note"]["interaction_key"]) == ("1", None)
+    assert [said[name]["interaction_id"] for name in ("score", "solved")] == [None, None]
+    assert (said["solved"]["author"], said["solved"]["value"]) == ("ada", None)
+    again = flask_of(other.environment)("import", file, "--format", "turnlog")
+    assert again.exit_code == 0, again.output
+    (late,) = restored.write([Interaction(session_id="chat", interaction_id="erased", prompt="secret", turn=9)])
+    assert (late.receipt.receipt, late.receipt.reason) == ("rejected", "erased"), "a tombstone is restored, too"
     (keyed,) = restored.write([Interaction(key=long_key, error="broken")])
     assert keyed.receipt.receipt == "duplicate"
+
+
+def test_expired_texts_stay_expired_in_another_store(backend: Backend, other: Backend, tmp_path: Path) -> None:
+    store = backend.open()
+    log = ConversationRepository(store, PROJECT)
+    turn = Interaction(session_id="chat", interaction_id="1", prompt="secret", response="word", cost_usd=0.5)
+    failed = Interaction(session_id="chat", interaction_id="2", error="Timeout after 12345 ms")
+    records = [
+        Session(session_id="chat", title="Secret"),
+        turn,
+        failed,
+        Interaction(session_id="chat", status="pending"),
+    ]
+    log.write(records)
+    expire_texts(store)
+    file = tmp_path / "log.jsonl"
+    assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
+    assert b"ecret" not in file.read_bytes()
+    for _ in range(2):
+        restored = flask_of(other.environment)("import", file, "--format", "turnlog")
+        assert restored.exit_code == 0, restored.output
+        assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
+    late = ConversationRepository(other.open(), PROJECT).write(records)
+    assert [each.receipt.receipt for each in late] == ["duplicate", "rejected", "rejected", "created"]
+    assert flask_of(other.environment)("export").stdout_bytes.count(b"ecret") == 0
+    training = flask_of(backend.environment)("export", "--format", "openai-chat", "--unanswered")
+    assert b"expired" not in training.stdout_bytes
+
+
+def test_revisions_are_restored(backend: Backend, other: Backend, tmp_path: Path) -> None:
+    log = ConversationRepository(backend.open(), PROJECT)
+
+    def said(**fields: Any) -> LoggedInteraction:
+        named = {"session_id": "chat", "interaction_id": "1", "on_conflict": "revise"}
+        return LoggedInteraction.model_validate(named | fields)
+
+    for n in range(120):  # more revisions than are read ahead
+        log.write([said(prompt=f"{n}?", response="a" * n, metadata={"n": n}, completed_at=1_772_359_200 + n % 60)])
+    log.write([Interaction(session_id="chat", interaction_id="2", status="failed", error=error) for error in "ab"])
+    log.write([Interaction(session_id="chat", interaction_id="2", response="c")])
+    file = tmp_path / "log.jsonl"
+    assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
+    first, second = [json.loads(line) for line in file.read_bytes().splitlines()[1:]]
+    assert len(first["revisions"]) == 100
+    assert [each["facts"] for each in second["revisions"]] == [{"error": "a", "status": "failed"}]
+    assert flask_of(other.environment)("import", file, "--format", "turnlog").exit_code == 0
+    assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
+    restored = ConversationRepository(other.open(), PROJECT)
+    assert restored.write([said(prompt="3?")])[0].receipt.receipt == "duplicate"
+
+
+def test_facts_of_a_revision_are_validated(backend: Backend, tmp_path: Path) -> None:
+    at = {"created_at": "2026-11-21T06:30:00Z"}
+    line = {"record": "interaction", "session_id": "s", "interaction_id": "i", "prompt": "p", **at}
+    wrong = [{"colour": "red"}, {"participant": "ada"}, {"prompt": 5}]
+    revised = [{"revisions": [{"facts": facts, "said_at": at["created_at"], **at}]} for facts in wrong]
+    file = write(tmp_path / "log.jsonl", [line | each for each in revised])
+    result = flask_of(backend.environment)("import", file, "--format", "turnlog")
+    assert result.exit_code == 1
+    told = [json.loads(each)["reason"] for each in (tmp_path / "log.jsonl.rejects.jsonl").read_text().splitlines()]
+    assert [each.split(":")[0] for each in told] == [
+        f"$.revisions[0].facts.{name}" for name in ("colour", "participant", "prompt")
+    ]
+
+
+def test_branches_and_choices_are_restored(backend: Backend, other: Backend, tmp_path: Path) -> None:
+    log = ConversationRepository(backend.open(), PROJECT)
+
+    def said(name: str, second: int, alternative_to: str | None = None) -> Interaction:
+        at = f"2026-11-21T06:30:0{second}Z"
+        return Interaction.model_validate(
+            {
+                "session_id": "chat",
+                "interaction_id": name,
+                "prompt": name,
+                "started_at": at,
+                "alternative_to": alternative_to,
+            }
+        )
+
+    def branch(of: ConversationRepository) -> list[Any]:
+        return [(row["key"], row["chosen_at"]) for row in of.branch("chat", {"limit": 10})["interactions"]]
+
+    log.write([said("a", 1), said("b", 2), said("b2", 3, "b"), said("b3", 4, "b2"), said("c3", 5)])
+    log.choose("chat", "b2")
+    file = tmp_path / "log.jsonl"
+    assert flask_of(backend.environment)("export", "-o", file).exit_code == 0
+    assert b"alternatives" not in file.read_bytes()
+    assert flask_of(other.environment)("import", file, "--format", "turnlog").exit_code == 0
+    restored = ConversationRepository(other.open(), PROJECT)
+    assert flask_of(other.environment)("export").stdout_bytes == file.read_bytes()
+    assert branch(restored) == branch(log)
+    assert [key for key, _ in branch(log)] == ["a", "b2"]
+
+    restored.choose("chat", "b3")  # later than the choice in the file, which neither undoes it nor contradicts
+    assert flask_of(other.environment)("import", file, "--format", "turnlog").exit_code == 0
+    assert [key for key, _ in branch(restored)] == ["a", "b3", "c3"]
 
 
 def test_invalid_lines_are_reported(backend: Backend, tmp_path: Path) -> None:

@@ -99,3 +99,34 @@ def test_what_is_refused_is_told(tab: Tab, log: Log, session: str) -> None:
     tab.say("and on")
     tab.wait_until_delivered()
     assert log.prompts(session) == ["and on"]
+
+
+def test_feedback_is_taken_back_and_a_session_is_rated(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    receipts = tab.run(
+        """async () => {
+            const turn = log.begin({prompt: "What?"});
+            turn.complete({response: "This."});
+            const given = [
+                turn.feedback({value: true}), turn.feedback({value: null}),
+                log.feedback({value: 4}), log.feedback({value: null}), log.feedback({name: "solved", value: true}),
+            ];
+            return (await Promise.all(given)).map(({receipt, fields}) => [receipt, fields]);
+        }"""
+    )
+    assert receipts == [
+        ["created", []], ["filled", ["value"]], ["created", []], ["filled", ["value"]], ["created", []]
+    ]  # fmt: skip
+    (stored,) = log.transcript(session)
+    assert [(row["interaction_id"], row["name"], row["value"]) for row in log.feedback(session)] == [
+        (None, "rating", None), (None, "solved", True), (stored["interaction_id"], "rating", None)
+    ]  # fmt: skip
+
+
+def test_an_id_that_got_lost_rates_no_session(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    tab.say("before")
+    told = tab.run("log.feedback({interactionId: undefined, value: true}).catch(({message}) => message)")
+    assert told == "interactionId is undefined: leave it out to rate the session"
+    tab.wait_until_delivered()
+    assert log.feedback(session) == []

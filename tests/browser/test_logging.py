@@ -40,6 +40,24 @@ def test_an_interaction_is_stored_and_its_receipt_says_so(tab: Tab, log: Log, se
     assert tab.run("errors.length") == 0
 
 
+def test_a_regenerated_answer_and_a_reply_are_branches(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    tab.run(
+        """async () => {
+            await log.interaction({interactionId: "q1", prompt: "Name a tree.", response: "Oak."});
+            await log.interaction({interactionId: "q2", prompt: "Why?", response: "It is old.", replyTo: "q1"});
+            const again = log.begin({interactionId: "q1-2", prompt: "Name a tree.", alternativeTo: "q1"});
+            again.append("Lime.");
+            await again.complete();
+            await log.interaction({interactionId: "q3", prompt: "Thanks", response: "!", replyTo: "q1-2"});
+        }"""
+    )
+    shown = log.transcript(session)
+    assert [row["key"] for row in shown] == ["q1-2", "q3"]
+    assert [each["key"] for each in shown[0]["alternatives"]] == ["q1", "q1-2"]
+    assert shown[1]["reply_to"] == shown[0]["interaction_id"]
+
+
 def test_a_response_that_streams_is_logged_as_it_came(tab: Tab, log: Log, session: str) -> None:
     tab.open(sessionId=session)
     tab.run("window.turn = log.begin({prompt: 'Count', model: 'm'}); turn.logged.then((r) => window.logged = r)")

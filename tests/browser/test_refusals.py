@@ -98,7 +98,8 @@ def test_a_session_of_a_dead_key_stops_no_other(tab: Tab, log: Log, road: Road, 
 
 
 @pytest.mark.parametrize(
-    "bad", ["{prompt: 'bad', turn: -1}", r"{prompt: 'bad', error: '\ud800'}", "{prompt: 'bad', nosuch: 1}"]
+    "bad",
+    ["{prompt: 'bad', replyTo: ' '}", r"{prompt: 'bad', interactionId: '\ud800'}", "{prompt: 'bad', response: []}"],
 )
 def test_an_interaction_that_is_refused_harms_no_other(tab: Tab, road: Road, log: Log, session: str, bad: str) -> None:
     road.is_cut()
@@ -117,6 +118,26 @@ def test_an_interaction_that_is_refused_harms_no_other(tab: Tab, road: Road, log
     assert tab.run("errors.map((e) => e.message)") == [message]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ("turn: -1", "turn"),
+        (r"model: '\ud800'", "model"),
+        ("nosuch: 1", "nosuch"),
+        (f"metadata: {{a: 1, deep: {'[' * 70 + ']' * 70}}}", "metadata.deep"),
+    ],
+)
+def test_a_field_that_is_refused_costs_only_itself(tab: Tab, log: Log, session: str, wrong: str, name: str) -> None:
+    tab.open(sessionId=session)
+    tab.say("one")
+    receipt = tab.run(f"log.interaction({{prompt: 'two', latencyMs: 7, {wrong}}}).then((r) => r.receipt)")
+    assert receipt == "created"
+    tab.wait_until_delivered()
+    assert [(each["prompt"], each["latency_ms"]) for each in log.transcript(session)] == [("one", None), ("two", 7)]
+    (message,) = tab.run("errors.map((e) => e.message)")
+    assert message.startswith(f"Logged without {name}. The interaction was refused: ")
+
+
 def test_a_conflict_names_the_field(tab: Tab, log: Log, session: str) -> None:
     tab.open(sessionId=session)
     tab.run("log.interaction({interactionId: 't', prompt: 'One', response: 'Yes'})")
@@ -132,6 +153,7 @@ def test_a_conflict_names_the_field(tab: Tab, log: Log, session: str) -> None:
 def test_a_session_whose_fields_are_refused_is_logged_without_them(
     tab: Tab, log: Log, session: str, wrong: dict[str, Any]
 ) -> None:
+    (name,) = wrong
     if "title" in wrong:
         tab.open(sessionId=session, title="The first")
         tab.run("log.interaction({prompt: 'zero'})")
@@ -141,7 +163,67 @@ def test_a_session_whose_fields_are_refused_is_logged_without_them(
     tab.run("log.interaction({prompt: 'one'})")
     assert log.prompts(session)[-1] == "one"
     (message,) = tab.run("errors.map((e) => e.message)")
-    assert message.startswith("The session is logged without its fields: ")
+    assert message.startswith(f"The session is logged without its {name}: ")
+
+
+def test_a_title_that_is_too_long_costs_only_the_title(tab: Tab, log: Log) -> None:
+    session = tab.open(fresh=True, userId="zoe", tags=["beta"], title="t" * 1200)
+    assert tab.run("log.interaction({prompt: 'hi', response: 'ho'}).then((r) => r.receipt)") == "created"
+    stored = log.session(session)
+    assert (stored["title"], stored["user_id"], stored["tags"]) == (None, "zoe", ["beta"])
+    (message,) = tab.run("errors.map((e) => e.message)")
+    assert message == (
+        "The session is logged without its title: `title` may have 1,000 characters at most; it has 1,200"
+    )
+
+
+def test_several_wrong_fields_cost_only_themselves(tab: Tab, log: Log) -> None:
+    wrong = {"title": "t" * 1200, "tags": ["a", "a"], "metadata": {"plan": "pro", "deep": nested(70)}}
+    session = tab.open(fresh=True, userId="zoe", **wrong)
+    tab.run("log.interaction({prompt: 'hi'})")
+    stored = log.session(session)
+    assert (stored["title"], stored["tags"], stored["user_id"]) == (None, [], "zoe")
+    assert stored["metadata"] == {"plan": "pro"}
+    (message,) = tab.run("errors.map((e) => e.message)")
+    assert message.startswith("The session is logged without its title, tags, metadata.deep: ")
+
+
+def test_half_an_emoji_is_replaced_before_it_is_queued(tab: Tab, log: Log) -> None:
+    open_cut = r"(options) => open_log({...options, fresh: true, userId: 'zoe', tags: ['beta'], title: 'cut \ud83d'})"
+    session = tab.run(open_cut, tab.options)
+    altered = tab.run(
+        r"""log.interaction({
+            prompt: [{role: "user", content: ["half \ud83d", "whole \ud83d\ude00", "C:\\ud83d\\u0000"], "k\0": 1}],
+            response: "a\0b", model: "m", metadata: {path: "\\u0000"},
+        }).then((receipt) => receipt.altered)"""
+    )
+    assert altered == ["$.prompt", "$.response"]
+    (stored,) = log.transcript(session)
+    assert stored["prompt"] == [
+        {"role": "user", "content": ["half \ufffd", "whole \U0001f600", r"C:\ud83d\u0000"], "k\u2400": 1}
+    ]
+    assert (stored["response"], stored["metadata"]) == ("a\u2400b", {"path": r"\u0000"})
+    named = log.session(session)
+    assert (named["title"], named["user_id"], named["tags"]) == ("cut \ufffd", "zoe", ["beta"])
+    assert tab.run("errors.length") == 0
+
+
+def test_a_photo_of_5_mb_is_delivered(tab: Tab, log: Log, session: str) -> None:
+    tab.open(sessionId=session)
+    receipt = tab.run(
+        """log.interaction({
+            prompt: [{role: "user", content: [{type: "image_url",
+                image_url: {url: "data:image/png;base64," + "A".repeat(5_000_000)}}]}],
+            response: "ho",
+        }).then((receipt) => receipt.receipt)"""
+    )
+    assert receipt == "created"
+    (stored,) = log.transcript(session)
+    assert len(stored["prompt"][0]["content"][0]["image_url"]["url"]) == 5_000_022
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {"a": nested(levels - 1)} if levels else {}
 
 
 def test_an_erased_session_takes_nothing_and_its_turns_leave_the_browser(tab: Tab, log: Log, session: str) -> None:
@@ -227,7 +309,7 @@ def test_errors_of_the_page_itself_stop_nothing(tab: Tab, log: Log, session: str
         """async (options) => {
             const fail = () => { throw Error("The page's own") };
             window.log = await Turnlog.open({...options, onerror: fail, onstatus: fail});
-            log.interaction({prompt: 'bad', turn: -1});
+            log.interaction({prompt: 'bad', replyTo: ' '});
         }""",
         tab.options | {"sessionId": session},
     )

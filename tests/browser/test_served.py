@@ -41,7 +41,7 @@ def test_it_is_sent_again_only_when_it_has_changed(visitor: FlaskClient) -> None
 
 def test_it_is_small_and_needs_nothing_else() -> None:
     source = SOURCE.read_text(encoding="utf-8")
-    assert len(gzip.compress(source.encode())) < 13_000
+    assert len(gzip.compress(source.encode())) < 15_000
     assert "\nimport " not in source
 
 

@@ -1,12 +1,18 @@
-"""`psql`: SIGTERM ends it and the embedded server with it."""
+"""Other programs: SIGTERM ends `psql` and the embedded server with it, and none is given a secret of the service."""
 
+import os
 import signal
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from conversation.cli.main import command as top
+from conversation.settings import Settings
+from logging_store.embedded import binaries
 from logging_store.embedded.server import EmbeddedPostgres
 from tests.databases import server_folder
 from tests.service import inherited
@@ -35,3 +41,25 @@ def test_sigterm_ends_psql_and_the_embedded_server() -> None:
                 running.kill()
         assert not Path("/proc", number.read_text().strip()).exists()
         assert not EmbeddedPostgres(folder).is_running()
+
+
+def test_another_program_gets_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        "TURNLOG_API_KEY": "k", "TURNLOG_KEY": "k", "SUPABASE_SECRET_KEY": "k", "DATABASE_URL": "k", "PORT": "1",
+        "HOME": "/home/ada", "PAGER": "less", "PGSERVICEFILE": "x",
+    }  # fmt: skip
+    rest = {"HOME": "/home/ada", "PAGER": "less", "PGSERVICEFILE": "x"}
+    assert Settings.without_ours(environment) == rest
+    _, given = binaries.psql("postgresql://ada:secret@db/turnlog", [], rest)
+    assert given == rest | {"PGPASSWORD": "secret"}
+    given_to_browser: list[dict[str, str]] = []
+
+    def look(_: str) -> bool:
+        given_to_browser.append(dict(os.environ))
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", look)
+    key = "0123456789abcdef0123456789abcdef"
+    result = CliRunner(env={"TURNLOG_API_KEY": key}).invoke(top, ["open"])
+    assert result.exit_code == 0, result.output
+    assert [key in environment.values() for environment in given_to_browser] == [False]

@@ -171,9 +171,14 @@ begin
         detail = '{"status": 429, "headers": {"Retry-After": "7"}}';
 end
 $$;
-create function e_40p01_raised() returns void language plpgsql as $$
+create function e_40001_always() returns void language plpgsql as $$
 begin
-    raise deadlock_detected using message = 'deadlock detected';
+    raise serialization_failure using message = 'run ' || nextval('runs');
+end
+$$;
+create function e_40p01_always() returns void language plpgsql as $$
+begin
+    raise deadlock_detected using message = 'run ' || nextval('runs');
 end
 $$;
 create function e_40001_times(k bigint) returns bigint language plpgsql as $$

@@ -8,9 +8,9 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from logging_store import errors
-from logging_store.postgres import catalogue, migrations
+from logging_store.postgres import catalogue
 from logging_store.postgres.postgres_store import PostgresStore
-from tests.databases import TestServer
+from tests.databases import DEFAULT_GRANTS, TestServer
 from tests.postgrest import PostgrestStandIn
 
 pytestmark = pytest.mark.own_database
@@ -33,14 +33,11 @@ def connect(database: str) -> psycopg.Connection:
     return psycopg.connect(database, autocommit=True)
 
 
-@pytest.fixture(params=["as old projects grant by default", "without default grants"])
+@pytest.fixture(params=DEFAULT_GRANTS, ids=lambda grants: f"grants {grants} by default")
 def database(request: pytest.FixtureRequest, postgres_server: TestServer) -> Iterator[str]:
     """Yield a migrated database of either kind of Supabase project."""
-    with postgres_server.database(empty="without" in request.param) as name:
-        conninfo = postgres_server.conninfo(name)
-        with connect(conninfo) as connection:
-            list(migrations.apply(connection))
-        yield conninfo
+    with postgres_server.project(request.param) as name:
+        yield postgres_server.conninfo(name)
 
 
 #: What a stranger may try with an object of each kind: `{}` is its name, `{column}` one of its columns.
@@ -156,6 +153,29 @@ def test_only_the_service_may_run_the_functions(database: str, role: str) -> Non
             == (True,)
         ]
     assert allowed == (found if role == "service_role" else [])
+
+
+def test_what_a_project_grants_by_default_is_as_it_says(request: pytest.FixtureRequest, database: str) -> None:
+    grants_all = "grants all" in request.node.name
+    with connect(database) as connection:
+        connection.execute("create table public.made (a int); create sequence public.counted")
+        for role in (*STRANGERS, "service_role"):
+            held = connection.execute(
+                "select has_table_privilege(%(role)s, 'public.made', 'select'),"
+                " has_sequence_privilege(%(role)s, 'public.counted', 'usage')",
+                {"role": role},
+            ).fetchone()
+            assert held == (grants_all, grants_all), role
+
+
+def test_no_object_of_ours_is_a_sequence(database: str) -> None:
+    # the service would need rights on it, which no project grants by default any more
+    with connect(database) as connection:
+        found = connection.execute(
+            "select c.oid::regclass::text from pg_class as c where c.relkind = 'S'"
+            " and c.relnamespace in ('turnlog'::regnamespace, 'public'::regnamespace)"
+        )
+        assert found.fetchall() == []
 
 
 def test_a_call_of_another_role_is_denied(database: str) -> None:

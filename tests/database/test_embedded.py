@@ -137,6 +137,25 @@ def test_environment_variables_of_another_server_are_ignored(
     assert ask(server, "select current_setting('port')") == "5432"
 
 
+def test_the_server_knows_nothing_of_the_services_environment(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TURNLOG_API_KEY", "TURNLOG_JWT_SECRET", "SUPABASE_SECRET_KEY", "DATABASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "hush-0123456789")
+    server.start()
+    with connect(server):
+        main = postmaster(server)
+        for process in (main, *main.children()):
+            environment = process.environ()
+            assert "hush-0123456789" not in environment.values()
+            assert set(environment) <= {
+                *("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH"),  # ours
+                *("PWD", "OLDPWD", "SHLVL", "_"),  # of the shell that pg_ctl starts
+                *("PGDATA", "PGLOCALEDIR", "PGSYSCONFDIR", "PG_GRANDPARENT_PID", "PG_OOM_ADJUST_FILE"),  # its own
+                *("LC_COLLATE", "LC_CTYPE", "LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME"),
+            }
+
+
 def test_the_last_process_that_uses_it_stops_it(server: EmbeddedPostgres, tmp_path: Path) -> None:
     server.start()
     first = postmaster(server)

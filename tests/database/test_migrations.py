@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -18,7 +20,9 @@ from conversation.settings import Settings
 from logging_store import errors
 from logging_store.embedded import binaries
 from logging_store.postgres import catalogue, migrations
-from logging_store.records.models import InteractionStatus, SessionStatus
+from logging_store.postgres.postgres_store import PostgresStore
+from logging_store.records.models import Interaction, InteractionStatus, SessionStatus
+from logging_store.repository import ConversationRepository
 from tests import migration
 from tests.databases import TestServer
 from tests.sql import statements_of
@@ -254,3 +258,51 @@ def test_rows_of_a_prerelease_version_are_reported_once(empty_database: str) -> 
     assert migrations.PRERELEASE_HINT in first.output
     assert first.exit_code == 0
     assert second.stdout == f"The schema is up to date: {migrations.SCHEMA_VERSION}.\n"
+
+
+class Attempts:
+    """Counts how often migrations are begun."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self._changed, run = 0, threading.Condition(), migrations.run
+
+        def counted(connection: psycopg.Connection, these: list[migrations.Migration]) -> None:
+            with self._changed:
+                self.count += 1
+                self._changed.notify_all()
+            run(connection, these)
+
+        monkeypatch.setattr(migrations, "run", counted)
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count >= count, timeout=120)
+
+
+def test_behind_a_long_reader_a_migration_holds_up_nobody(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a backup: the migration needs its tables for itself, and writes would queue behind it."""
+    monkeypatch.setattr(migrations, "_PAUSES_S", (0.05, 0.1))
+    attempts = Attempts(monkeypatch)
+    with (
+        closing(PostgresStore(database)) as store,
+        ThreadPoolExecutor() as others,
+        psycopg.connect(database) as reader,
+    ):
+        log = ConversationRepository(store, "default")
+        reader.execute("lock table turnlog.ai_sessions, turnlog.ai_interactions in access share mode")
+        migrating = others.submit(migrations.migrate, database, again=True)
+        for n in range(20):
+            (stored,) = log.log([Interaction(session_id=f"s{n}", prompt="Hello")])
+            assert stored.receipt.receipt == "created"
+        attempts.wait_for(3)
+        assert not migrating.done()
+        reader.rollback()
+        assert migrating.result(timeout=120).migrations
+
+
+def test_a_migration_that_never_finds_its_tables_free_says_so(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "_PATIENCE_S", 0.0)
+    with psycopg.connect(database) as reader:
+        reader.execute("lock table turnlog.ai_sessions in access share mode")
+        with pytest.raises(errors.StoreBusy, match="keeps the tables of Turnlog locked"):
+            migrations.migrate(database, again=True)

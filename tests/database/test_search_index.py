@@ -75,6 +75,19 @@ def test_a_search_finds_the_same_before_and_after_indexing(client: FlaskClient, 
     assert [keys(search(client, q=term)) for term in terms] == before
 
 
+def test_words_of_a_history_are_found_before_and_after_indexing(client: FlaskClient, indexed: Any) -> None:
+    said = [
+        {"role": "user", "content": "Marmalade?"},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": "Toast?"},
+    ]
+    log(client, session_id="s", interaction_id="t", prompt=said, response="Certainly.")
+    for _ in range(2):
+        for term in ("marmalade", "toast", "certainly"):
+            assert keys(search(client, q=term)) == ["t"]
+        indexed()
+
+
 def test_the_index_limits_the_scan_to_candidates(client: FlaskClient, indexed: Any) -> None:
     for n in range(20):
         log(client, session_id=f"s{n}", interaction_id=str(n), prompt=f"number {n:03}")

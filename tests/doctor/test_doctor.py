@@ -12,7 +12,7 @@ from conversation.settings import Settings
 from conversation.stack import create_database_store
 from logging_store.errors import Misconfigured
 from logging_store.postgres import catalogue
-from tests.databases import TestServer
+from tests.databases import DEFAULT_GRANTS, DefaultGrants, TestServer
 from tests.doctor.damages import DAMAGES, DOOR, NIL, SESSION, STRAY
 from tests.doctor.operator import Operator
 from tests.migration import RENEW, catalogue_of
@@ -34,9 +34,26 @@ def test_a_healthy_database_is_well(operator: Operator) -> None:
     result = operator.run("doctor")
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines()[1:-2]]
-    assert len(rows) == 18
+    assert len(rows) == 19
     assert all("ok" in row[1:4] for row in rows)
     assert result.output.endswith("\n\nAll is well.\n")
+
+
+@pytest.mark.parametrize("grants", DEFAULT_GRANTS)
+def test_a_project_is_well_and_keeps_a_log_whatever_it_grants_by_default(
+    postgres_server: TestServer, tmp_path: Path, grants: DefaultGrants
+) -> None:
+    with (
+        postgres_server.project(grants) as name,
+        PostgrestStandIn(postgres_server.conninfo(name, user="authenticator")) as standin,
+    ):
+        database = postgres_server.conninfo(name)
+        environment = {"SUPABASE_URL": standin.url, "SUPABASE_SECRET_KEY": standin.key("service_role")}
+        through_the_api = Operator(environment | {"DATA_DIR": str(tmp_path)}, database)
+        assert through_the_api.find() == []
+        assert Operator({"DATABASE_URL": database, "DATA_DIR": str(tmp_path)}, database).find() == []
+        selftest = through_the_api.run("selftest", "--writers", "4", "--rounds", "1")
+        assert selftest.exit_code == 0, selftest.output
 
 
 def test_harmless_additions_are_no_findings(operator: Operator) -> None:

@@ -44,17 +44,16 @@ def by_sql(database: str) -> Observation:
 
 
 def waiting(spool: Path) -> list[str]:
-    """Return what the spool's folder still holds for delivery, a sentence each."""
-    return [f"{path.name} is left in the spool" for path in sorted(spool.glob("spool-*.sqlite3*"))]
+    """Return what the spool's folders still hold for delivery, a sentence each."""
+    return [f"{path.name} is left in the spool" for path in sorted(spool.rglob("spool-*.sqlite3*"))]
 
 
 def dead_letters(spool: Path) -> list[str]:
     """Return what was acknowledged and then refused."""
-    path = spool / "dead-letters.sqlite3"
-    if not path.exists():
-        return []
-    with closing(sqlite3.connect(path)) as connection:
-        letters = connection.execute("select session_id, record_id, receipt from dead_letters").fetchall()
+    letters = []
+    for path in spool.rglob("dead-letters.sqlite3"):
+        with closing(sqlite3.connect(path)) as connection:
+            letters += connection.execute("select session_id, record_id, receipt from dead_letters").fetchall()
     return [f"dead letter: {letter}" for letter in letters]
 
 

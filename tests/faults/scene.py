@@ -40,7 +40,7 @@ class Scene:
 
     @property
     def spool(self) -> Path:
-        return Settings.from_mapping(self.service.environment).spool_dir
+        return Settings.from_mapping(self.service.environment).spool_folders.root
 
     def load(self, *, clients: int = CLIENTS, pause_s: float = PAUSE_S) -> Clients:
         """Return clients that nobody has heard of before."""

@@ -32,7 +32,7 @@ def test_the_nth_call_fails(tmp_path: Path, call: str, error: str) -> None:
         acknowledged, stored = ((folder / name).read_text().split() for name in ("acknowledged", "stored"))
         assert set(acknowledged) <= set(stored) <= {f"first-{each}" for each in range(WRITES)}, f"{call} {n}"
         assert len(stored) == len(set(stored)), f"{call} {n}: doubled"
-        assert not list((folder / "spool").glob("spool-*")), f"{call} {n}: something was left behind"
+        assert not list((folder / "spool").rglob("spool-*")), f"{call} {n}: something was left behind"
         if not injected:
             return
 

@@ -51,13 +51,13 @@ def _session(payload: str) -> dict[str, Any]:
 def _interactions(payload: str) -> list[dict[str, Any]]:
     said = {
         "session_id": name(payload), "model": name(payload), "provider": name(payload), "error": payload,
-        "finish_reason": name(payload), "participant": name(payload), "reply_to": name(payload),
+        "finish_reason": name(payload), "participant": name(payload),
         "tags": [name(payload)], "metadata": {payload: payload}, "status": "failed",
     }  # fmt: skip
     key = {name(payload)[:_KEY_PART_NAME]: name(payload)[:_KEY_PART]}
     return [
-        said | {"interaction_id": name(payload), "prompt": payload, "response": payload},
-        said | {"key": key, "prompt": _messages(payload), "response": _messages(payload)},
+        said | {"interaction_id": name(payload), "reply_to": name(payload), "prompt": payload, "response": payload},
+        said | {"key": key, "reply_to": name(payload), "prompt": _messages(payload), "response": _messages(payload)},
         said | {"prompt": 30 * f"{payload}\n", "response": 30 * f"{payload}\n\n"},
     ]
 

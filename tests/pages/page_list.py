@@ -56,6 +56,11 @@ FILES: dict[str, list[File]] = {
     "pages_session_files.text": [File("/sessions/table/conversation.md", "text/markdown; charset=utf-8", is_kept=True)],
 }
 
+#: Images that a message holds, with their type.
+IMAGES: dict[str, dict[str, str]] = {
+    "pages_session_files.image": {"/sessions/closed/interactions/closed-1/images/0": "image/png"}
+}
+
 #: Pages for who hasn't signed in.
 OPEN_PLACES: dict[str, list[Place]] = {"pages_sign_in.sign_in": [Place("/sign-in", "Sign in")]}
 

@@ -1,5 +1,6 @@
 """A small log as a chat product would write it, which the tests of the pages show."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ SCRIPTS = {
     "thai": ("สั่งอาหาร", "อยากกินอาหารเผ็ดมาก", "ขอแนะนำต้มยำกุ้งกับข้าวเหนียวมะม่วง", "ข้าวเหนียว"),
     "emoji": ("Party 🎉", "What goes with a birthday?", "A cake 🎂, balloons 🎈 and a crown 👑", "🎈"),
 }
+
+#: A picture of one point, and bytes after it: what is shorter isn't taken for a file.
+_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+PHOTO = "data:image/png;base64," + base64.b64encode(_PNG + bytes(300)).decode()
 
 LONG = 120  # turns: more than a page shows
 
@@ -152,8 +159,10 @@ def _long() -> list[dict[str, Any]]:
 
 
 def _others() -> list[dict[str, Any]]:
+    photo = {"type": "image_url", "image_url": {"url": PHOTO}}
+    suitcase = [{"role": "user", "content": [{"type": "text", "text": "Where is my suitcase?"}, photo]}]
     return [
-        _turn("closed", 1, "Where is my suitcase?", "On its way to you.", 4000),
+        _turn("closed", 1, suitcase, "On its way to you.", 4000),
         _turn("nobody-made-me", 1, "I came first", "And the session came along", 30),
     ]
 

@@ -22,7 +22,7 @@ def test_filters_narrow_the_list_and_can_be_removed(any_tab: Tab) -> None:
     any_tab.open("/sessions")
     any_tab.page.get_by_text("Filters", exact=True).click()
     any_tab.page.get_by_label("User").fill("ben")
-    any_tab.page.get_by_label("Tag").fill("support")
+    any_tab.page.get_by_label("Tag", exact=True).fill("support")
     any_tab.send("Show")
     assert {"Lost luggage", "Nothing works"} <= set(any_tab.texts("#list td a"))
     assert "A table for two" not in any_tab.main.inner_text()

@@ -11,7 +11,10 @@ MODEL = "a-model"
 
 
 def bubbles_of(prompt: Any = None, response: Any = None, participant: str | None = None) -> list[Bubble]:
-    row: Any = {"prompt": prompt, "response": response, "participant": participant, "model": MODEL}
+    row: Any = {
+        "prompt": prompt, "response": response, "participant": participant, "model": MODEL, "erased_at": None,
+        "text_expired_at": None,
+    }  # fmt: skip
     return bubbles.of_interaction(row)
 
 
@@ -69,6 +72,21 @@ def test_tool_calls_are_folded_under_their_name(call: Any, label: str, shown: st
 
 def test_a_tools_answer_names_the_call() -> None:
     assert bubbles_of([{"role": "tool", "tool_call_id": "call_1", "content": "4"}])[0].speaker == "tool · call_1"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": "m", "role": "user", "parts": [{"type": "step-start"}, {"type": "text", "text": "Hi there"}]},
+        {"role": "user", "content": "Hi there", "parts": [{"type": "text", "text": "Hi there"}]},
+        {"role": "user", "parts": [{"text": "Hi there"}]},
+    ],
+    ids=["AI SDK", "AI SDK 4", "Gemini"],
+)
+def test_messages_are_shown_in_the_shapes_of_sdks(message: Any) -> None:
+    (bubble,) = bubbles_of(response=[message])
+    assert bubble.side == "user"
+    assert [part.text for part in bubble.parts if part.kind == "text"] == ["Hi there"]
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, 7, True, [], ""])

@@ -1,5 +1,7 @@
 """The page of a conversation: messages, gaps, and details of each turn."""
 
+import base64
+
 import httpx
 import pytest
 
@@ -7,6 +9,7 @@ from tests.pages import sample_log
 from tests.pages.conftest import Opener
 from tests.pages.sample_log import SCRIPTS
 from tests.pages.tabs import Tab
+from tests.pages.test_embedded_files import PNG
 
 TURNS = 50  # of a page
 
@@ -132,3 +135,21 @@ def test_all_pages_together_are_the_whole_conversation(tab: Tab) -> None:
         tab.open(earlier.get_attribute("href") or "")
         back = tab.texts(".bubble.user .text") + back
     assert back == said
+
+
+def test_an_image_in_a_message_is_loaded_when_it_is_opened(tab: Tab, api: httpx.Client) -> None:
+    """The browser asks for nothing before, and shows what it gets."""
+    uri = "data:image/png;base64," + base64.b64encode(PNG + bytes(2_500_000)).decode()
+    prompt = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": uri}}]}]
+    api.post("/v1/interactions", json={"session_id": "photo", "prompt": prompt}).raise_for_status()
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.open("/sessions/photo")
+    image = tab.page.locator("img.embedded")
+    assert not image.is_visible()
+    assert [url for url in asked if "/images/" in url] == []
+    with tab.page.expect_response("**/images/0") as answered:
+        tab.page.locator("summary", has_text="image/png, 2.5 MB").click()
+    assert answered.value.status == httpx.codes.OK
+    assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 1
+    assert image.is_visible()

@@ -13,7 +13,17 @@ from app import create_app
 from conversation.access import rule_of
 from conversation.settings import Settings
 from tests.pages.conftest import Opener
-from tests.pages.page_list import EVERY_FILE, EVERY_OPEN_PLACE, EVERY_PLACE, FILES, OPEN_PLACES, PLACES, File, Place
+from tests.pages.page_list import (
+    EVERY_FILE,
+    EVERY_OPEN_PLACE,
+    EVERY_PLACE,
+    FILES,
+    IMAGES,
+    OPEN_PLACES,
+    PLACES,
+    File,
+    Place,
+)
 from tests.pages.tabs import Tab
 
 _SCREENSHOTS = Path(__file__).parents[2] / "test-results" / "pages"
@@ -34,7 +44,7 @@ def test_every_page_is_visited() -> None:
         says = rule_of(app.view_functions[rule.endpoint])
         if says and says.page and "GET" in (rule.methods or ()):
             pages.add(rule.endpoint)
-    assert pages == PLACES.keys() | OPEN_PLACES.keys() | FILES.keys()
+    assert pages == PLACES.keys() | OPEN_PLACES.keys() | FILES.keys() | IMAGES.keys()
 
 
 @every_place
@@ -74,6 +84,14 @@ def test_a_file_is_never_shown_as_a_page(tab: Tab, file: File) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers.get("content-disposition", "").startswith("attachment" if file.is_kept else "")
     assert "tonight" in answer.text() or "cheaper" in answer.text() or "A table for two" in answer.text()
+
+
+def test_an_image_in_a_message_is_only_an_image(tab: Tab) -> None:
+    for path, content_type in itertools.chain(*(images.items() for images in IMAGES.values())):
+        answer = tab.context.request.get(tab.url + path)
+        assert (answer.status, answer.headers["content-type"]) == (200, content_type)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
 
 
 def violations(page: Page) -> list[str]:

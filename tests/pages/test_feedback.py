@@ -80,6 +80,51 @@ def test_a_thumb_is_saved_shown_and_changed(conversed: FlaskClient) -> None:
     )
 
 
+def test_a_thumb_that_is_clicked_again_is_taken_back(conversed: FlaskClient) -> None:
+    send(conversed, rating="up")
+    thumbs = form_of(conversed).select("button[name=rating]")
+    assert [each["value"] for each in thumbs] == ["none", "down"]
+    answer = send(conversed, rating=str(thumbs[0]["value"]))
+    page = page_of(conversed.get(answer.location))
+    assert texts(page, "[role=status]") == ["Your feedback was taken back."]
+    assert not page.select(f"#i-{TURN} .feedback")
+    assert [each["aria-pressed"] for each in form_of(conversed).select("button[name=rating]")] == ["false", "false"]
+    assert stored(conversed) == {("machine", "rating"): None}
+    send(conversed, rating="up")
+    assert stored(conversed) == {("machine", "rating"): True}
+
+
+def test_a_score_and_a_note_are_taken_back(conversed: FlaskClient) -> None:
+    assert not form_of(conversed).select("input[value=none], input[name=had_note]")
+    send(conversed, score="2", note="Hm")
+    (had_note,) = form_of(conversed).select("input[name=had_note]")
+    assert len(form_of(conversed).select("input[name=score][value=none]")) == 1
+    answer = send(conversed, score="none", note="", had_note=str(had_note["value"]))
+    assert "message=feedback-taken-back" in answer.location
+    assert stored(conversed) == {("machine", "score"): None, ("machine", "note"): None}
+    assert not page_of(conversed.get("/sessions/s")).select("main .feedback")
+
+
+def test_a_whole_session_is_rated(conversed: FlaskClient) -> None:
+    (form,) = page_of(conversed.get("/sessions/s")).select("#feedback form.feedback-form")
+    assert [each["aria-label"] for each in form.select("button[name=rating]")] == ["Good session", "Bad session"]
+    answer = conversed.post(str(form["action"]), data={"rating": "down", "note": "Too long"}, headers=OWN_PAGE)
+    assert (answer.status_code, answer.location) == (303, f"/sessions/{SESSION}?message=feedback-saved#feedback")
+    page = page_of(conversed.get(answer.location))
+    assert [text.split(" machine ,")[0] for text in texts(page, "#feedback .feedback li")] == [
+        "note : Too long", "bad",
+    ]  # fmt: skip
+    assert not page.select(".turn .feedback")
+    (form,) = page.select("#feedback form.feedback-form")
+    assert [each["value"] for each in form.select("button[name=rating]")] == ["up", "none"]
+    conversed.post(str(form["action"]), data={"rating": "none"}, headers=OWN_PAGE)
+    assert stored(conversed) == {("machine", "note"): "Too long", ("machine", "rating"): None}
+    lines = [json.loads(line) for line in conversed.get("/sessions/s/turnlog.jsonl").text.splitlines()]
+    assert [(line.get("interaction_id"), line["value"]) for line in lines if line["record"] == "feedback"] == [
+        (None, "Too long"), (None, None),
+    ]  # fmt: skip
+
+
 def test_feedback_older_than_the_stored_one_is_not_called_saved(conversed: FlaskClient, store: FunctionStore) -> None:
     later = {
         "session_id": "s", "interaction_id": "one", "author": "machine", "name": "rating", "value": True,

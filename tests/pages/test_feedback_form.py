@@ -50,3 +50,18 @@ def test_the_other_thumb_replaces_the_first(session_tab: Tab) -> None:
     session_tab.send(turn.get_by_role("button", name="Bad answer"))
     assert turn.get_by_role("list", name="Feedback").get_by_text("bad", exact=True).count() == 1
     assert turn.get_by_role("list", name="Feedback").get_by_text("good", exact=True).count() == 0
+
+
+def test_a_thumb_that_is_clicked_again_is_taken_back(session_tab: Tab) -> None:
+    turn = session_tab.page.locator(".turn").first
+    for rated, noun in ((turn, "answer"), (session_tab.page.locator("#feedback"), "session")):
+        thumb = rated.get_by_role("button", name=f"Good {noun}")
+        session_tab.send(thumb)
+        assert thumb.get_attribute("aria-pressed") == "true"
+        assert rated.get_by_role("list", name="Feedback").get_by_text("good", exact=True).count() == 1
+        session_tab.send(thumb)
+        assert thumb.get_attribute("aria-pressed") == "false"
+        assert rated.get_by_role("list", name="Feedback").count() == 0
+        assert session_tab.page.get_by_role("status").first.inner_text().strip() == "Your feedback was taken back."
+        session_tab.send(thumb)
+        assert thumb.get_attribute("aria-pressed") == "true"

@@ -29,8 +29,9 @@ figcaption datalist svg g path rect line circle title polyline polygon text tspa
 
 #: What pages are asked by.
 _PARAMETERS = {
-    "/": "span from to",
-    "/sessions": "name user_id folder tag model status has_errors implicit from to sort cursor limit message",
+    "/": "span from to by zone",
+    "/sessions": "name user_id folder tag metadata rating untagged unrated min_turns max_turns model status has_errors"
+    " implicit from to sort cursor limit message",
     "/search": "user_id session model from to order words cursor limit",
     "/live": "model has_errors error from to cursor",
     "/folders": "user_id cursor",

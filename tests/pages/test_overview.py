@@ -93,6 +93,38 @@ def test_a_bucket_of_a_chart_links_to_what_it_counts(busy: FlaskClient) -> None:
     assert texts(page_of(busy.get(str(sessions.parent["href"]))), "tbody td:first-child") == ["s"]
 
 
+def test_days_are_those_of_the_zone_of_the_url_or_of_the_browser(client: FlaskClient) -> None:
+    for time in ("22:00", "08:00"):
+        log(client, session_id="s", prompt="p", started_at=f"2026-11-10T{time}:00-08:00")
+    days = {"from": "2026-11-08", "to": "2026-11-16"}
+    in_utc = page_of(client.get("/", query_string=days))
+    assert [row[:2] for row in table(in_utc, "Interactions") if row[1] != "0"] == [
+        ["11-10 00:00", "1"], ["11-11 00:00", "1"],
+    ]  # fmt: skip
+    assert "Days and hours are those of UTC." in in_utc.get_text()
+    of_url = page_of(client.get("/", query_string=days | {"zone": "America/Los_Angeles"}))
+    client.set_cookie("turnlog_zone", "America%2FLos_Angeles")
+    of_browser = page_of(client.get("/", query_string=days))
+    for page in (of_url, of_browser):
+        assert [row[:2] for row in table(page, "Interactions") if row[1] != "0"] == [["11-10 00:00", "2"]]
+        (title,) = [each for each in page.select("svg a title") if "2026-11-10 00:00: all 2" in each.get_text()]
+        assert title.parent is not None
+        linked = parse_qs(urlsplit(str(title.parent["href"])).query)
+        assert linked == {"from": ["2026-11-10T08:00:00Z"], "to": ["2026-11-11T08:00:00Z"]}
+        assert [page.select_one(f"#{name}")["value"] for name in days] == list(days.values())  # type: ignore[index]
+        assert "Days and hours are those of America/Los_Angeles." in page.get_text()
+    assert "zone=America" in link(of_url, "7 days")
+    assert "zone" not in link(of_browser, "7 days")
+    assert of_url.select_one("input[name=zone]") is not None
+    assert of_browser.select_one("input[name=zone]") is None
+
+
+def test_a_zone_that_is_none_is_refused_in_the_url_and_ignored_in_a_cookie(client: FlaskClient) -> None:
+    assert "?zone" in page_of(client.get("/?zone=Mars"), 422).get_text()
+    client.set_cookie("turnlog_zone", "%00../x")
+    assert "those of UTC" in page_of(client.get("/")).get_text()
+
+
 def test_bars_have_the_height_of_their_values(busy: FlaskClient) -> None:
     page = page_of(busy.get("/", query_string=DAY))
     (interactions, *_) = page.select("figure.chart svg")
@@ -116,6 +148,8 @@ def test_models_users_and_errors_lead_to_their_interactions(busy: FlaskClient) -
     assert texts(failed, "a.chip bdi") == texts(failed, ".arrivals .text-danger-emphasis") == ["Timeout <script>"]
     costs = [row.select("td")[-1].get_text().strip() for row in page.select("section:has(#models) tbody tr")]
     assert costs == ["≈ $7.50", "no price"]
+    (user,) = page.select("section:has(#users) tbody tr")
+    assert [" ".join(cell.get_text().split()) for cell in user.select("td")][1:] == ["4", "1", "3 M", "≈ $7.50"]
 
 
 def test_an_address_may_carry_parameters_of_others(busy: FlaskClient) -> None:
@@ -194,6 +228,17 @@ def test_missing_values_differ_from_zero(client: FlaskClient) -> None:
     log(client, session_id="s", prompt="1", response="2", started_at=at(1), cost_usd=0)
     log(client, session_id="s", prompt="1", response="2", started_at=at(1), cost_usd=0.5)
     assert tiles(page_of(client.get("/", query_string=DAY)))["Cost"] == "$0.50; as logged, no price for 1"
+
+
+def test_cached_tokens_are_beside_the_input(client: FlaskClient) -> None:
+    log(
+        client, session_id="s", prompt="1", started_at=at(1), model="m", input_tokens=1000, output_tokens=10,
+        cached_input_tokens=800,
+    )  # fmt: skip
+    page = page_of(client.get("/", query_string=DAY))
+    assert tiles(page)["Tokens"].endswith("1,000 in, 800 of it cached, 10 out")
+    (row,) = page.select("section:has(#models) tbody tr")
+    assert [cell.get_text().strip() for cell in row.select("td.text-end")] == ["1", "1,000", "800", "10", "no price"]
 
 
 def test_an_empty_log_says_how_to_begin(client: FlaskClient) -> None:

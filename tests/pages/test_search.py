@@ -5,10 +5,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from conversation.settings import Settings
+from logging_store import operations as ops
 from logging_store.repository import ConversationRepository
+from logging_store.store import Store
+from tests.conftest import PROJECT
 from tests.http_calls import create, log
 from tests.pages.html import link, page_of, texts
 from tests.pages.test_session import id_of
+from tests.store_calls import ask
 
 HOSTILE = '<script>alert(1)</script> <img src=x onerror="alert(2)"> needle </p></mark>'
 
@@ -125,3 +130,12 @@ def test_invalid_parameters_are_named_on_a_page(client: FlaskClient) -> None:
     page = page_of(client.get("/search", query_string={"q": '""', "order": "oldest"}), 422)
     assert "?q" in page.get_text()
     assert "?order" in page.get_text()
+
+
+def test_it_says_for_how_long_texts_are_kept(logged: FlaskClient, store: Store) -> None:
+    assert "expired" not in find(logged, q="bus").get_text()
+    ask(store, ops.SET_PROJECT, PROJECT, {"keep_text_days": 30})
+    assert "idle for more than 30 days have expired" in find(logged, q="bus").get_text()
+    ask(store, ops.SET_PROJECT, PROJECT, {"keep_text_days": None})
+    logged.application.extensions["turnlog_settings"] = Settings.from_mapping({"TURNLOG_KEEP_TEXT_DAYS": "1"})
+    assert "idle for more than 1 day have expired" in find(logged, q="nothing").get_text()

@@ -17,7 +17,7 @@ from logging_store.spool import Limits, Spool
 from logging_store.store import Store
 from tests.http_calls import KEYLESS, create, log
 from tests.pages.html import link, page_of, texts
-from tests.store_calls import record_operations
+from tests.store_calls import expire_texts, record_operations
 
 AT = "2026-11-21T10:00:0{}Z"
 
@@ -66,6 +66,16 @@ def test_it_reads_as_a_chat(conversed: FlaskClient) -> None:
     (first, *_) = texts(page, ".turn .facts")
     for fact in ("turn 1", "2026-11-21 10:00:01", "m-1", "1.2 s", "200 ms", "10 + 2,000 tokens", "$0.01", "stop"):
         assert fact in first
+
+
+def test_an_old_conversation_that_is_logged_today_began_with_its_earliest_turn(client: FlaskClient) -> None:
+    log(client, session_id="old", prompt="p", response="r", started_at="2025-05-01T12:00:00Z")
+    log(client, session_id="old", prompt="p", response="r", started_at="2025-05-01T10:00:00Z")
+    (details, *_) = texts(page_of(client.get("/sessions/old")), "dl")
+    assert "Started 2025-05-01 10:00:00 Last activity 2025-05-01 12:00:00" in details
+    day = {"from": "2025-05-01T00:00:00Z", "to": "2025-05-02T00:00:00Z"}
+    (listed,) = texts(page_of(client.get("/sessions", query_string=day)), "tbody tr")
+    assert listed.endswith("2025-05-01 10:00:00 2025-05-01 12:00:00")
 
 
 def test_states_and_errors_are_shown_as_such(conversed: FlaskClient) -> None:
@@ -232,6 +242,26 @@ def test_a_missing_cost_is_estimated_and_marked(client: FlaskClient) -> None:
     assert [row for row in texts(page, "aside tbody tr") if row.startswith("nobody-7b")] == [f"nobody-7b 1 5 {MISSING}"]
 
 
+def test_cached_and_reasoning_tokens_are_shown_and_priced(client: FlaskClient) -> None:
+    usage = {"model": "claude-3-5-sonnet", "input_tokens": 1000, "output_tokens": 0, "cached_input_tokens": 500}
+    started = "2026-03-01T12:00:00Z"
+    create(client, session_id="c", started_at=started)
+    log(client, session_id="c", prompt="Hi", **usage, cache_write_tokens=400, started_at=started)
+    log(
+        client, session_id="c", prompt="Hi", **usage | {"input_tokens": 100}, cache_write_tokens=400, started_at=started
+    )
+    log(client, session_id="c", prompt="Hi", model="own", output_tokens=10, reasoning_tokens=7, cost_usd=1)
+    page = page_of(client.get("/sessions/c"))
+    first, apart, reasoned = texts(page, ".turn .facts")
+    assert "1,000 + 0 tokens 500 cached 400 written to the cache ≈ $0.00195" in " ".join(first.split())
+    assert "100 + 0 tokens 500 cached 400 written to the cache ≈ $0.00195" in " ".join(apart.split())
+    assert "7 reasoning" in reasoned
+    assert sorted(" ".join(row.split()) for row in texts(page, "aside tbody tr")) == [
+        "claude-3-5-sonnet 2 1,100 1,000 cached 800 written to the cache ≈ $0.0039",
+        "own 1 10 7 reasoning $1.00",
+    ]
+
+
 def test_gaps_between_two_pages_are_shown(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "TURNS", 2)
     said: list[dict[str, str]] = []
@@ -244,3 +274,41 @@ def test_gaps_between_two_pages_are_shown(client: FlaskClient, monkeypatch: pyte
     third = page_of(client.get(link(second, "Later")))
     assert texts(third, ".bubble .text") == ["question 9"]
     assert texts(page_of(client.get(link(third, "Earlier"))), ".bubble .text") == ["question 7", "question 8"]
+
+
+def test_an_erased_turn_keeps_its_place_and_shows_that_it_was_erased(client: FlaskClient) -> None:
+    for n in (1, 2, 3):
+        log(client, session_id="s", interaction_id=str(n), turn=n, prompt=f"prompt {n}", response=f"answer {n}")
+    assert client.delete("/v1/sessions/s/interactions/2").status_code == 200
+    page = page_of(client.get("/sessions/s"))
+    turns = page.select("li.turn")
+    assert [bool(turn.select(".erased")) for turn in turns] == [False, True, False]
+    assert texts(page, ".erased")[0].startswith("Erased 20")
+    assert not turns[1].select(".bubble, form")
+    assert "turn 2" in turns[1].get_text()
+    assert not page.select(".gap")
+    markdown = client.get("/sessions/s/conversation.md").text
+    assert "*Erased 20" in markdown
+    assert "[erased]" not in markdown + client.get("/live").text
+
+
+def test_a_turn_whose_text_expired_says_so_and_keeps_its_numbers(client: FlaskClient, store: Store) -> None:
+    create(client, session_id="s", title="About me")
+    for n in (1, 2):
+        log(
+            client, session_id="s", interaction_id=str(n), turn=n, prompt=f"prompt {n}", response="ok", output_tokens=77
+        )
+    expire_texts(store)
+    log(client, session_id="s", interaction_id="3", turn=3, prompt="prompt 3")
+    page = page_of(client.get("/sessions/s"))
+    turns = page.select("li.turn")
+    assert [bool(turn.select(".text-expired")) for turn in turns] == [True, True, False]
+    assert texts(page, ".text-expired")[0].startswith("Text expired 20")
+    assert [len(turn.select(".bubble")) for turn in turns] == [0, 0, 1]
+    assert "77" in turns[0].get_text()
+    assert "About me" not in page.get_text()
+    live = client.get("/live").text
+    assert live.count("Text expired") == 2
+    markdown = client.get("/sessions/s/conversation.md").text
+    assert markdown.count("*Text expired 20") == 2
+    assert "[expired]" not in markdown + live + client.get("/search?q=expired").text

@@ -57,11 +57,51 @@ def test_it_lists_the_newest_first_with_counts(logged: FlaskClient) -> None:
     assert "open auto-created 1 0" in stray
 
 
+def test_further_filters_are_folded_and_keep_what_is_chosen(logged: FlaskClient) -> None:
+    create(logged, session_id="web", title="Of the web", metadata={"channel": "web", "tier": "=&ü"}, tags=["beta"])
+    log(logged, session_id="web", interaction_id="1", prompt="p")
+    logged.post(f"{in_path('web')}/interactions/1/feedback", json={"value": False})
+    page = page_of(logged.get("/sessions?user_id=ada"))
+    (folded,) = page.select("form details")
+    assert not folded.has_attr("open")
+    wanted = {"metadata": " channel = web ", "rating": "false", "untagged": "false", "min_turns": "1", "max_turns": "9"}
+    page = page_of(logged.get("/sessions", query_string=fields(page_of(logged.get("/sessions"))) | wanted))
+    assert shown(page) == ["Of the web"]
+    assert page.select_one("form details[open]") is not None
+    chosen = {name: value for name, value in fields(page).items() if value}
+    assert chosen == wanted | {"metadata": "channel=web"}
+    assert shown(page_of(logged.get("/sessions", query_string=chosen))) == ["Of the web"]
+    assert any("channel: web" in " ".join(text.split()) for text in texts(page, "a.chip"))
+    two = page_of(logged.get("/sessions", query_string={"metadata.channel": "web", "metadata.tier": "=&ü"}))
+    assert shown(two) == ["Of the web"]
+    assert {name: value for name, value in fields(two).items() if value} == {
+        "metadata": "channel=web", "metadata.tier": "=&ü",
+    }  # fmt: skip
+    unrated = page_of(logged.get("/sessions?rating=none"))
+    assert "Of the web" not in shown(unrated)
+    assert fields(unrated)["rating"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"metadata": "web"}, "Write a key and its value, such as channel=web."),
+        ({"metadata": "=web"}, "Write a key and its value, such as channel=web."),
+        ({"min_turns": "few"}, "Use a whole number from 0 to 1000."),
+    ],
+)
+def test_a_field_that_is_wrong_says_so_beside_it(logged: FlaskClient, query: dict[str, str], message: str) -> None:
+    page = page_of(logged.get("/sessions", query_string=query), 422)
+    assert texts(page, "form details[open] .invalid-feedback") == [message]
+    assert len(shown(page)) == 6
+
+
 def test_a_form_that_is_sent_empty_filters_nothing(logged: FlaskClient) -> None:
     page = page_of(logged.get("/sessions"))
     sent = fields(page)
     assert set(sent) == {
         "name", "user_id", "folder", "tag", "model", "status", "has_errors", "implicit", "begun", "from", "to",
+        "metadata", "rating", "untagged", "min_turns", "max_turns",
     }  # fmt: skip
     assert set(sent.values()) == {""}
     assert shown(page_of(logged.get("/sessions", query_string=sent))) == shown(page)

@@ -133,11 +133,15 @@ class Database:
             with contextlib.suppress(psycopg.Error):
                 session.connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
 
-    def close(self) -> None:
-        """Close all sessions; no transaction may be running any more."""
+    def discard_idle(self) -> None:
+        """Close the sessions that wait for a transaction."""
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
+
+    def close(self) -> None:
+        """Close all sessions; no transaction may be running any more."""
+        self.discard_idle()
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:

@@ -15,7 +15,7 @@ from tests.postgrest.answers import Answer, RefusalError
 from tests.postgrest.routines import Routine, SchemaCache, read_schema_cache
 from tests.postgrest.wire import Request
 
-SERIALIZATION_FAILURE = "40001"
+REPEATED = frozenset({"40001", "40P01"})  # a serialization failure and, since version 13, a deadlock
 ACCEPTED = frozenset({"", "*/*", "application/*", "application/json"})
 
 
@@ -68,6 +68,13 @@ class Rpc:
                 raise RefusalError(answers.no_schema_cache())
             return self._cache
 
+    def _lose_connections(self) -> None:
+        """Refuse everything until the schema is read again: the real one's attempts to do so meet ended connections."""
+        with self._loading:
+            self._cache = None
+            self._last_load = time.monotonic()
+            self._database.discard_idle()
+
     def _load(self) -> None:
         self._last_load = time.monotonic()
         with (
@@ -115,6 +122,7 @@ class Rpc:
             self._cache = None  # until Postgres is back, everything is refused for lack of the cache
             return answers.no_schema_cache()
         except database.StaleConnectionError:
+            self._lose_connections()
             return answers.connection_was_ended()
         except database.ConnectionLostError:
             return answers.connection_lost()
@@ -123,14 +131,14 @@ class Rpc:
         return _success(row, is_void=routine.returns_void)
 
     def _transact(self, begin: bytes, routine: Routine, arguments: bodies.Arguments) -> list[bytes | None]:
-        """Run the transaction, and again for as long as it ends in 40001, whether or not the client waits."""
+        """Run the transaction, and again for as long as it can't be serialized, whether or not the client waits."""
         statement = routine.statement(arguments)
         retries = 0
         while True:
             try:
                 return self._database.transact(begin, statement, arguments.text)
             except database.PostgresError as failure:
-                if failure.fields.sqlstate != SERIALIZATION_FAILURE or self._closing.is_set():
+                if failure.fields.sqlstate not in REPEATED or self._closing.is_set():
                     raise
                 if self._serialization_retries is not None and retries >= self._serialization_retries:
                     raise

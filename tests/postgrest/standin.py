@@ -28,8 +28,10 @@ class PostgrestStandIn:
 
     `dsn` logs in as the role that plays `authenticator`. The timeouts are that role's, as Supabase sets them;
     a role that has its own gets those instead. `port` 0 picks a free one. `serialization_retries` bounds how
-    often a transaction that ends in 40001 is repeated; None repeats it until `close()`, as PostgREST would.
-    While Postgres is away, it is looked for again no sooner than `reload_pause_s` after the last time.
+    often a transaction that ends in 40001 or 40P01 is repeated; None repeats it until `close()`, as PostgREST would.
+    While Postgres is away, it is looked for again no sooner than `reload_pause_s` after the last time. A call on a
+    connection that Postgres has ended fails, and every call after it, too, until that pause is over: the real one's
+    lasts from one second to half a minute.
     `faults` and `latency_s` (added to each request) may be changed at any time.
     """
 
@@ -46,7 +48,7 @@ class PostgrestStandIn:
         pool_size: int = 10,
         pool_timeout_s: float = 10.0,
         serialization_retries: int | None = None,
-        reload_pause_s: float = 0.1,
+        reload_pause_s: float = 1.0,
         latency_s: float = 0.0,
     ) -> None:
         self.faults = Faults()

@@ -22,13 +22,15 @@ RUN = """
 import json, os, threading
 from pathlib import Path
 import psutil
+from psycopg import conninfo
 from tests.conftest import _chromium, _watched, postgres_server
 from tests.service import launch
 
 def test_that_never_ends(postgres_server, chromium):
     with postgres_server.database() as name, launch({"DATABASE_URL": postgres_server.conninfo(name)}) as service:
         service.wait_until_ready()
-        Path("new").write_text(json.dumps({"process": os.getpid()}))
+        database = conninfo.conninfo_to_dict(postgres_server.conninfo(name))["host"]
+        Path("new").write_text(json.dumps({"process": os.getpid(), "database": database}))
         Path("new").rename("ready")
         threading.Event().wait()
 """
@@ -41,13 +43,13 @@ def temporary() -> Iterator[Path]:
         yield folder
 
 
-def left_behind(temporary: Path) -> list[str]:
-    """Tell each process of a run that is still there."""
+def left_behind(*folders: str) -> list[str]:
+    """Tell each process that is still there of a run with these folders: for temporary files, and for its database."""
     found = []
     for process in psutil.process_iter():
         try:
             told = process.environ().get("TMPDIR", ""), process.cwd(), *process.cmdline()
-            if any(str(temporary) in each for each in told):
+            if any(folder in each for each in told for folder in folders):
                 found.append(f"{process.pid} {process.cmdline()[:4]}")
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -91,11 +93,13 @@ def test_an_ended_run_leaves_nothing_behind(
                 assert run.poll() is None, (tmp_path / "said").read_text()
                 assert time.monotonic() < give_up, (tmp_path / "said").read_text()
                 time.sleep(0.05)
-            there = " ".join(left_behind(temporary))
+            ready = json.loads((tmp_path / "ready").read_text())
+            folders = str(temporary), ready["database"]
+            there = " ".join(left_behind(*folders))
             assert [name for name in ("postgres", "gunicorn", "chrom", "playwright") if name not in there] == []
-            end(run, json.loads((tmp_path / "ready").read_text())["process"])
+            end(run, ready["process"])
             give_up = time.monotonic() + PATIENCE_S
-            while left := [*left_behind(temporary), *temporary.glob("turnlog-*")]:
+            while left := [*left_behind(*folders), *temporary.glob("turnlog-*")]:
                 assert time.monotonic() < give_up, left
                 time.sleep(0.05)
             assert run.wait() != 0

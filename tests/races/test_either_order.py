@@ -10,7 +10,9 @@ from tests.conftest import PROJECT
 from tests.races.conftest import Arena
 from tests.races.crew import Turn
 
-SESSIONS = "select to_jsonb(s) - '{id,key,created_at}'::text[] from turnlog.ai_sessions s where key like %s"
+SESSIONS = (
+    "select to_jsonb(s) - '{id,key,created_at,earliest_turn_at}'::text[] from turnlog.ai_sessions s where key like %s"
+)
 INTERACTIONS = "select to_jsonb(i) - '{id,session_id,created_at}'::text[] from turnlog.ai_interactions i"
 
 
@@ -43,6 +45,7 @@ def test_create_and_log_give_the_same_row_in_either_order(arena: Arena) -> None:
     assert rows[0] == {
         "project": PROJECT, "user_id": "ada", "title": "T", "status": "open", "implicit": False, "tags": ["b", "a"],
         "metadata": {"n": 1}, "started_at": "2026-11-21T06:30:00+00:00", "ended_at": None, "erased_at": None,
+        "text_expired_at": None,
         "edited": None, "claim": None, "folder_id": None, "session_number": None, "scheduled_on": None,
     }  # fmt: skip
 

@@ -60,7 +60,8 @@ def test_an_append_that_races_an_erasure_is_stored_and_erased_or_rejected(arena:
         " where erased_at is not null group by 1"
     ) == [
         ({"key": None, "user_id": None, "title": None, "status": "open", "implicit": False, "tags": None,
-          "metadata": None, "started_at": None, "ended_at": None, "edited": None, "claim": None, "folder_id": None,
-          "session_number": None, "scheduled_on": None},)
+          "metadata": None, "started_at": None, "earliest_turn_at": None, "ended_at": None, "edited": None,
+          "claim": None, "folder_id": None, "session_number": None, "scheduled_on": None,
+          "text_expired_at": None},)
     ]  # fmt: skip
     assert arena.rows("select count(*) from turnlog.ai_interactions") == [(totals.total(),)]

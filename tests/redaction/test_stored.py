@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import create_app
-from conversation.api.legacy.messages import OWN_ID, REPLIES_TO
 from conversation.proof import comparison as comparing
 from conversation.settings import Settings
+from conversation.turns.reading import OWN_ID, REPLIES_TO
 from logging_store.errors import Invalid
 from logging_store.metrics.ledger import Ledger
 from logging_store.records.models import Interaction, SessionChanges
@@ -148,6 +148,23 @@ def test_messages_of_chats_keep_their_ids(redacting: FlaskClient) -> None:
     redacting.post("/conversation/start", json={"conversation_id": "c", "messages": sent})
     stored = redacting.get("/conversation/c").get_json()["messages"]
     assert [(each["message_id"], each["content"]) for each in stored] == [("u@x.org", "[mail]"), (MAIL, "ok")]
+
+
+def test_a_list_of_messages_is_compared_with_what_is_stored_of_it(redacting: FlaskClient) -> None:
+    chat = [
+        {"role": "user", "content": f"I am {MAIL}", "name": "ada"},
+        {"role": "assistant", "content": "Hello", "tool_calls": [{"id": "1", "name": "mail", "args": {"to": MAIL}}]},
+        {"role": "tool", "tool_call_id": "1", "content": MAIL},
+        {"role": "assistant", "content": [{"type": "text", "text": f"Sent to {MAIL}"}]},
+    ]
+    for end, counts in ((1, {"created": 1}), (4, {"filled": 1, "created": 1}), (4, {"duplicate": 2})):
+        sent = redacting.post("/v1/sessions/s/messages", json={"messages": chat[:end]})
+        assert sent.get_json()["counts"] == counts
+    stored = redacting.get("/v1/sessions/s/interactions").text
+    assert MAIL not in stored
+    assert stored.count("[mail]") == 4
+    counted = [line for line in redacting.get("/metrics").text.splitlines() if "redactions_total" in line]
+    assert 'turnlog_redactions_total{kind="mail"} 4.0' in counted
 
 
 def test_a_repeat_is_a_duplicate_and_so_is_another_match_of_the_same_kind(redacting: FlaskClient) -> None:

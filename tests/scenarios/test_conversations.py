@@ -213,16 +213,14 @@ def test_the_ledger_counts_each_record_once(app: Flask, backend: Backend) -> Non
     client = app.test_client()
     body = {
         "session_id": "chat",
-        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}],
+        "messages": [{"role": "user", "content": "Hi", "id": "u"}, {"role": "assistant", "content": "Ho"}],
     }
     client.post("/conversation/start", json=body)  # two created, one filled
     client.post("/conversation/start", json=body)  # three duplicates
-    client.post(
-        "/conversation/chat/message", json={"role": "user", "content": "He", "message_id": "start-0"}
-    )  # conflict
+    client.post("/conversation/chat/message", json={"role": "user", "content": "He", "message_id": "u"})  # revised
     client.post("/conversation/chat/message", json={"role": "user"})  # rejected
     client.post("/conversation/start", json={"session_id": "null"})  # rejected
     totals = counts.totals()
-    assert {name: totals[name] for name in ("created", "filled", "duplicate", "conflict", "rejected", "received")} == {
-        "created": 2, "filled": 1, "duplicate": 3, "conflict": 1, "rejected": 2, "received": 9,
+    assert {name: totals[name] for name in ("created", "filled", "duplicate", "revised", "rejected", "received")} == {
+        "created": 2, "filled": 1, "duplicate": 3, "revised": 1, "rejected": 2, "received": 9,
     }  # fmt: skip

@@ -76,7 +76,7 @@ def test_who_gets_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch)
         assert call(limited) == ("200 OK", {})
 
 
-def call(application: ConcurrencyLimit, **sent: str) -> tuple[str, dict[str, str]]:
+def call(application: ConcurrencyLimit, **sent: Any) -> tuple[str, dict[str, str]]:
     answered: list[Any] = []
     client, server = socket.socketpair()
     with client, server:
@@ -90,3 +90,32 @@ def wait_for(line: str, service: Service) -> None:
     while line not in service.log():
         assert time.monotonic() < give_up
         time.sleep(0.05)
+
+
+def test_few_large_bodies_are_served_at_once_and_small_ones_meanwhile() -> None:
+    large = b"x" * (worker.LARGE + 1)
+    serving, most, finished = 0, 0, 0
+    counting, entered, leave = threading.Lock(), threading.Semaphore(0), threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        nonlocal serving, most, finished
+        if len(environ["wsgi.input"].read()) > worker.LARGE:
+            with counting:
+                serving += 1
+                most = max(most, serving)
+            entered.release()
+            leave.wait(60)
+            with counting:
+                serving -= 1
+                finished += 1
+        start_response("200 OK", [])
+        return []
+
+    limited = ConcurrencyLimit(application, at_once=worker.LARGE_AT_ONCE + 1)
+    with ThreadPoolExecutor() as callers:
+        calls = [callers.submit(call, limited, **{"wsgi.input": io.BytesIO(large)}) for _ in range(5)]
+        assert all(entered.acquire(timeout=60) for _ in range(worker.LARGE_AT_ONCE))
+        assert call(limited, **{"wsgi.input": io.BytesIO(b"small")}) == ("200 OK", {})
+        leave.set()
+        assert [each.result(60)[0] for each in calls] == ["200 OK"] * 5
+    assert (most, finished) == (worker.LARGE_AT_ONCE, 5)

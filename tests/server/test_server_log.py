@@ -12,13 +12,14 @@ import pytest
 
 from conversation.keys import api_keys
 from conversation.refusals import MessageThrottle
-from conversation.server.logger import LineFormatter, ThrottleFilter, one_line
+from conversation.server.logger import MAX_RECORD, LineFormatter, ThrottleFilter, one_line
 from logging_store.errors import StoreError
 from tests.service import Service, launch
 
 FORGED = "[2026-11-21 00:00:00 +0000] [1] [INFO] the key turnlog_sk_ was accepted"
 LINE_ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
 KEY = api_keys.make("secret")
+CHUNKED = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def name_of(value: object) -> str:
@@ -78,6 +79,29 @@ def test_what_is_harmless_is_written_as_it_is(text: str) -> None:
 )
 def test_what_opens_the_log_is_taken_out(text: str, told: str) -> None:
     assert one_line(text) == told
+
+
+@pytest.mark.parametrize("said", ["a" * 1_000_000, "\x1b" * 1_000_000, "line\n" * 100_000, "\U0001f388" * 100_000])
+def test_no_record_is_longer_than_8_kb(written: io.StringIO, said: str) -> None:
+    logging.getLogger("tests.server_log").warning("refused %s", said)
+    assert len(written.getvalue().encode()) <= MAX_RECORD + 4
+
+
+def test_a_deep_stack_is_cut(written: io.StringIO) -> None:
+    def dig(depth: int) -> None:
+        if depth == 0:
+            raise StoreError("deep")
+        dig(depth - 1) if depth % 2 else dig_on(depth - 1)
+
+    def dig_on(depth: int) -> None:
+        dig(depth)
+
+    try:
+        dig(300)
+    except StoreError:
+        logging.getLogger("tests.server_log").exception("unexpected error")
+    assert written.getvalue().startswith("[ERROR] unexpected error\n    | logging_store.errors.StoreError\n")
+    assert len(written.getvalue().encode()) <= MAX_RECORD + 4
 
 
 def fail_because_of(said: str) -> None:
@@ -141,6 +165,14 @@ def test_paths_headers_and_ids_make_no_line_of_the_services_log(database: str, e
         (f"GET /{KEY}{'a' * 9000} HTTP/1.1\r\n\r\n", 414),
         (f"GET / HTTP/1.1\r\nHost: localhost\r\nX: {KEY}{'a' * 9000}\r\n\r\n", 431),
         (f"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: {KEY}\r\n\r\n", 501),
+        (f"POST /{KEY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (
+            f"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;{KEY}\nb\r\nhello\r\n0\r\n\r\n",
+            400,
+        ),
+        (f"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;{KEY * 100}", 400),
+        (f"GET /{KEY} HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\n" + f"X: {KEY * 90}\r\n" * 12 + "\r\n", 431),
     ],
     ids=name_of,
 )

@@ -175,7 +175,7 @@ def test_the_slash_of_a_copied_address_is_dropped() -> None:
     assert exact_origin("http://localhost:3000/") == "http://localhost:3000"
 
 
-def test_each_store_has_a_spool_of_its_own() -> None:
+def test_each_address_has_a_name_of_its_own() -> None:
     stores: list[dict[str, str]] = [
         {},
         {"DATABASE_URL": "postgresql://user:one@host/database"},
@@ -184,10 +184,10 @@ def test_each_store_has_a_spool_of_its_own() -> None:
         {"SUPABASE_URL": "https://one.supabase.co", "SUPABASE_SECRET_KEY": "key"},
         {"SUPABASE_URL": "https://two.supabase.co", "SUPABASE_SECRET_KEY": "key"},
     ]
-    folders = {Settings.from_mapping(store).spool_dir for store in stores}
-    assert len(folders) == len(stores)
+    names = {Settings.from_mapping(store).address for store in stores}
+    assert len(names) == len(stores)
     again = Settings.from_mapping({"DATABASE_URL": "postgresql://user:changed@host/database"})
-    assert again.spool_dir in folders, "a new password is no other store"
+    assert again.address in names, "a new password is no other store"
 
 
 def test_the_variable_that_callers_keep_their_key_in_is_no_mistake() -> None:
@@ -211,6 +211,10 @@ def test_no_wrong_value_is_refused_in_pydantics_words(name: str) -> None:
         ({"TURNLOG_WORKERS": "x"}, 'TURNLOG_WORKERS: must be a whole number, not the text "x"'),
         ({"TURNLOG_KEYLESS": "maybe"}, 'TURNLOG_KEYLESS: must be true or false, not the text "maybe"'),
         ({"PORT": "99999"}, "PORT: must be 65,535 or less"),
+        ({"TURNLOG_TIME_ZONE": "Mars/Olympus"}, "TURNLOG_TIME_ZONE: must be a time zone, as in Europe/Berlin or UTC"),
+        ({"TURNLOG_TIME_ZONE": "../UTC"}, "TURNLOG_TIME_ZONE: must be a time zone, as in Europe/Berlin or UTC"),
+        ({"TURNLOG_TIME_ZONE": "Europe"}, "TURNLOG_TIME_ZONE: must be a time zone, as in Europe/Berlin or UTC"),
+        ({"TURNLOG_UNSTORABLE": "rejct"}, "TURNLOG_UNSTORABLE: must be one of replace, reject. Did you mean reject?"),
         ({"TURNLOG_REDACT_GITLEAKS": "none.toml"}, "TURNLOG_REDACT_GITLEAKS: must be the path of a file that exists"),
     ],
 )

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psycopg
@@ -26,6 +26,15 @@ def eventually(look: Callable[[], bool], what: str, patience_s: float = PATIENCE
     while not look():
         assert time.monotonic() < give_up, what
         time.sleep(0.01)
+
+
+def is_on_disk(text: bytes, folder: Path) -> bool:
+    """Return whether one of the spool's files below `folder` holds `text`; the drain may remove others meanwhile."""
+    for file in folder.rglob("*.sqlite3*"):
+        with suppress(FileNotFoundError):
+            if text in file.read_bytes():
+                return True
+    return False
 
 
 @pytest.fixture

@@ -138,6 +138,7 @@ class FileStore:
             raise StoreUnavailable
         return {
             "schema": SCHEMA_VERSION,
+            "database_id": "0123456789abcdef-01234567",
             "server_version": "18.0",
             "read_only": False,
             "fsync": "on",
@@ -145,6 +146,7 @@ class FileStore:
             "full_page_writes": "on",
             "transaction_isolation": "read committed",
             "rows_hidden": False,
+            "now": "2026-11-29T12:00:00+00:00",
         }
 
     def _crash_point(self) -> None:
@@ -168,7 +170,10 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
     disk = FaultyDisk(points)
     store = FileStore(folder / "stored", points)
     spool = Spool(
-        store, folder / "spool", Limits(min_free_bytes=0), breaker=CircuitBreaker(shortest_s=0.001, longest_s=0.005)
+        store,
+        folder / "spool" / "embedded",
+        Limits(min_free_bytes=0),
+        breaker=CircuitBreaker(shortest_s=0.001, longest_s=0.005),
     )
     with (folder / "acknowledged").open("ab", buffering=0) as acknowledged:
         for n in range(scenario["writes"]):
@@ -184,7 +189,7 @@ def run(folder: Path, scenario: dict[str, Any]) -> None:
     store.away = False
     spool.start()
     give_up = time.monotonic() + _PATIENCE_S
-    while points.wrong != "dead" and (not spool.breaker.is_closed or list((folder / "spool").glob("spool-*.sqlite3"))):
+    while points.wrong != "dead" and (not spool.breaker.is_closed or list((folder / "spool").rglob("spool-*.sqlite3"))):
         if time.monotonic() > give_up:
             os._exit(3)
         time.sleep(0.002)

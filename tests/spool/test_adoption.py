@@ -76,18 +76,19 @@ def test_closing_a_file_twice_unlocks_no_other(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, prompts: Callable[[], list[str]]) -> None:
-    damaged, healthy = (SpoolDirectory(tmp_path, LIMITS) for _ in range(2))
+    folder = tmp_path / "spool"
+    damaged, healthy = (SpoolDirectory(folder, LIMITS) for _ in range(2))
     for n in range(40):
         damaged.append(batch_of(f"damaged {n}", response="x" * 2000))
     damaged.close()
     healthy.append(batch_of("healthy"))
     healthy.close()
-    first, _ = sorted(tmp_path.glob("spool-*.sqlite3"))
+    first, _ = sorted(folder.glob("spool-*.sqlite3"))
     content = bytearray(first.read_bytes())
     content[3 * 4096 :] = os.urandom(len(content) - 3 * 4096)
     first.write_bytes(content)
 
-    spool = Spool(inner, tmp_path, LIMITS)
+    spool = Spool(inner, folder, LIMITS)
     spool.start()
     eventually(lambda: "healthy" in prompts(), "the healthy one is delivered")
     eventually(lambda: spool.backlog().unreadable_files == 1, "the damaged file is reported")

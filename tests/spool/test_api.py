@@ -15,7 +15,7 @@ from logging_store.records import identity
 from logging_store.repository import ConversationRepository
 from logging_store.spool import Limits, Spool
 from tests.http_calls import KEYLESS, log, problem, transcript
-from tests.spool.conftest import delivered, eventually
+from tests.spool.conftest import delivered, eventually, is_on_disk
 from tests.spool.flaky_store import FlakyStore
 
 AWAY = StoreUnavailable("nobody answers")
@@ -144,7 +144,7 @@ def test_erasing_a_session_removes_its_dead_letters(
     assert client.delete("/v1/sessions/s").status_code == 200
     (left,) = spool.dead_letters.list()
     assert left.batch.interactions[0]["prompt"] == "another"
-    assert not any(b"a secret" in file.read_bytes() for file in tmp_path.rglob("*.sqlite3"))
+    assert not is_on_disk(b"a secret", tmp_path)
 
 
 def test_unreadable_dead_letters_are_reported(client: FlaskClient, spool: Spool) -> None:
@@ -308,3 +308,32 @@ def test_a_spooled_session_shows_its_status(client: FlaskClient, spool: Spool, i
     inner.refuses = lambda _: None
     delivered(spool)
     assert shown() == waiting
+
+
+def test_what_is_altered_is_in_the_receipt_of_a_spooled_record_and_delivered_so(
+    client: FlaskClient, spool: Spool, inner: FlakyStore
+) -> None:
+    inner.away = AWAY
+    body = rb'{"session_id":"s","interaction_id":"i","prompt":"half \ud83d","metadata":{"id":1234567890123456789}}'
+    one = client.post("/v1/interactions", data=body, content_type="application/json")
+    assert (one.status_code, one.get_json()["altered"]) == (202, ["$.prompt", "$.metadata.id"])
+    session = client.post("/v1/sessions", json={"session_id": "s", "title": "a\0"})
+    assert (session.status_code, session.get_json()["altered"]) == (202, ["$.title"])
+    rating = client.post("/v1/feedback", json={"session_id": "s", "interaction_id": "i", "value": "a\0"})
+    assert (rating.status_code, rating.get_json()["altered"]) == (202, ["$.value"])
+
+    inner.away = None
+    delivered(spool)
+    (read,) = transcript(client, "s")
+    assert (read["prompt"], read["metadata"]) == ("half \ufffd", {"id": "1234567890123456789"})
+    assert client.get("/v1/sessions/s").get_json()["title"] == "a\u2400"
+
+
+def test_a_record_of_16_mb_is_spooled_and_delivered(client: FlaskClient, spool: Spool, inner: FlakyStore) -> None:
+    text = "x" * (15 * 1024 * 1024)
+    inner.away = AWAY
+    prompt = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": text}}]}]
+    assert log(client, session_id="s", prompt=prompt).status_code == 202
+    inner.away = None
+    delivered(spool)
+    assert transcript(client, "s")[0]["prompt"] == prompt

@@ -43,7 +43,7 @@ def incomplete(item: dict[str, Any]) -> bool:
     return item["receipt"] == "conflict" or "differs" in item
 
 
-@pytest.mark.parametrize("on_conflict", ["keep", "report", "fill"])
+@pytest.mark.parametrize("on_conflict", ["keep", "report", "fill", "revise"])
 def test_a_delivered_batch_gives_the_same_rows_as_a_direct_write(
     client: FlaskClient, spool: Spool, inner: FlakyStore, database: str, on_conflict: str
 ) -> None:
@@ -60,6 +60,7 @@ def test_a_delivered_batch_gives_the_same_rows_as_a_direct_write(
     with psycopg.connect(database) as connection:
         connection.execute("delete from turnlog.ai_interactions")
         connection.execute("delete from turnlog.ai_revisions")
+        connection.execute("delete from turnlog.ai_messages")
 
     send(client, "keep", *stored)
     inner.away = AWAY

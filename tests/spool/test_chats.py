@@ -59,3 +59,37 @@ def comparable(page: dict[str, Any]) -> list[dict[str, Any]]:
 def delivered(client: FlaskClient) -> bool:
     page = client.get("/conversation/c").get_json()
     return page["complete"] and not any(message["spooled"] for message in page["messages"])
+
+
+def test_messages_that_are_sent_again_during_an_outage_are_stored_once(client: FlaskClient, inner: FlakyStore) -> None:
+    chat = [{"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")]
+    path = "/v1/sessions/c/messages"
+    assert client.post(path, json={"messages": chat[:2]}).status_code == 201
+    inner.away = StoreUnavailable("nobody answers")
+    for end in (3, 3, 4, 5, 6, 6):
+        sent = client.post(path, json={"messages": chat[:end]})
+        assert (sent.status_code, set(sent.get_json()["counts"])) == (202, {"spooled"})
+    inner.away = None
+    eventually(lambda: client.get("/conversation/c").status_code == 200 and delivered(client), "delivered")
+    sent = client.post(path, json={"messages": chat})
+    assert (sent.status_code, sent.get_json()["counts"]) == (200, {"duplicate": 3})
+    rows = client.get("/v1/sessions/c/interactions").get_json()["interactions"]
+    assert sorted((row["prompt"], row["response"]) for row in rows) == [
+        (f"user {n}", f"assistant {n}") for n in range(3)
+    ]
+
+
+def test_an_edit_of_a_spooled_message_is_delivered(client: FlaskClient, inner: FlakyStore) -> None:
+    inner.away = StoreUnavailable("nobody answers")
+    for question, answer, own_id in (("Name a tree", "Oak.", "a1"), ("Name a bird", "Owl.", "a2")):
+        said = [
+            {"role": "user", "content": question, "id": "u"},
+            {"role": "assistant", "content": answer, "id": own_id},
+        ]
+        assert client.post("/v1/sessions/c/messages", json={"messages": said}).status_code == 202
+    inner.away = None
+    eventually(lambda: client.get("/conversation/c").status_code == 200 and delivered(client), "delivered")
+    rows = client.get("/v1/sessions/c/interactions?branches=all").get_json()["interactions"]
+    assert [(row["prompt"], row["response"]) for row in rows] == [("Name a bird", "Oak."), (None, "Owl.")]
+    (revision,) = client.get("/v1/sessions/c/interactions/u/revisions").get_json()["revisions"]
+    assert revision["facts"] == {"prompt": "Name a tree"}

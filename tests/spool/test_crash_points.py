@@ -58,7 +58,7 @@ def assert_kept(folder: Path, where: str) -> None:
     assert set(acknowledged) <= set(stored), f"{where}: lost what was acknowledged"
     assert len(stored) == len(set(stored)), f"{where}: doubled"
     assert set(stored) <= {f"{name}-{n}" for name in ("first", "again") for n in range(WRITES)}, f"{where}: invented"
-    assert not list((folder / "spool").glob("spool-*")), f"{where}: something was left behind"
+    assert not list((folder / "spool").rglob("spool-*")), f"{where}: something was left behind"
 
 
 @pytest.fixture

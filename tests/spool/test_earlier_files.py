@@ -26,7 +26,7 @@ def change(path: Path, *statements: str) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Return a spool file of a process that ended, with one record."""
-    dead = SpoolDirectory(tmp_path, LIMITS)
+    dead = SpoolDirectory(tmp_path / "spool", LIMITS)
     dead.append(batch_of("Hi", session_id=SESSION))
     dead.close()
     (path,) = dead.files()
@@ -37,10 +37,10 @@ def test_records_under_earlier_names_are_counted_read_and_delivered(
     tmp_path: Path, file: Path, inner: FlakyStore, prompts: Callable[[], list[str]]
 ) -> None:
     change(file, "alter table entries rename column spooled_at to kept_at")
-    reader = SpoolDirectory(tmp_path, LIMITS)
+    reader = SpoolDirectory(tmp_path / "spool", LIMITS)
     assert (reader.depth().records, reader.find_unreadable()) == (1, [])
     assert len(reader.batches_for(PROJECT, SESSION)) == 1
-    spool = Spool(inner, tmp_path, LIMITS)
+    spool = Spool(inner, tmp_path / "spool", LIMITS)
     spool.start()
     eventually(lambda: prompts() == ["Hi"], "the record is delivered")
     spool.close()
@@ -66,7 +66,7 @@ def test_a_file_of_unknown_columns_is_reported_and_left_as_it_is(
     tmp_path: Path, file: Path, inner: FlakyStore, caplog: pytest.LogCaptureFixture, statement: str
 ) -> None:
     change(file, statement)
-    spool = Spool(inner, tmp_path, LIMITS)
+    spool = Spool(inner, tmp_path / "spool", LIMITS)
     assert spool.backlog().unreadable_files == 1
     spool.directory.adopt_orphans()
     spool.directory.adopt_orphans()

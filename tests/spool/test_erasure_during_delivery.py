@@ -10,7 +10,7 @@ from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.errors import StoreUnavailable
 from logging_store.spool import Spool
-from tests.spool.conftest import delivered
+from tests.spool.conftest import delivered, is_on_disk
 from tests.spool.flaky_store import PROJECT, FlakyStore
 from tests.store_calls import ask
 
@@ -75,5 +75,4 @@ def test_a_record_erased_during_its_rejection_leaves_no_dead_letter(
     kept = {prompt for _, prompt in letters}
     for id_ in (SESSION, OTHER):
         secret = f"a secret of {id_}"
-        on_disk = any(secret.encode() in file.read_bytes() for file in tmp_path.rglob("*.sqlite3*"))
-        assert on_disk == (secret in kept)
+        assert is_on_disk(secret.encode(), tmp_path) == (secret in kept)

@@ -131,3 +131,57 @@ def test_rejected_feedback_is_a_dead_letter_that_names_its_interaction(
     inner.refuses = lambda _: None
     spool.write(letter.batch)
     assert read(client) == [(None, 1, False)]
+
+
+def test_taking_back_and_feedback_on_a_session_are_spooled_shown_and_delivered(
+    client: FlaskClient, spool: Spool, inner: FlakyStore, nothing_is_delivered: Callable[[], None]
+) -> None:
+    inner.refuses = lambda _: None
+    give(client, True, author="ada", given_at="2025-11-21T12:00:00Z")
+    give(client, True, author="bob", given_at="2025-11-21T12:00:00Z", interaction_id=None)
+    inner.refuses = lambda _: NOT_NOW
+    give(client, None, author="ada", given_at="2025-11-21T13:00:00Z")
+    nothing_is_delivered()
+    give(client, None, author="bob", given_at="2025-11-21T12:00:00Z", interaction_id=None)
+    nothing_is_delivered()
+    give(client, 5, author="cid", interaction_id=None)
+    nothing_is_delivered()
+    assert client.delete(f"{in_path('chat')}/feedback?author=dan").get_json()["receipt"] == "spooled"
+    nothing_is_delivered()
+    waiting = {("ada", None), ("bob", None), ("cid", 5), ("dan", None)}
+    assert {(author, value) for author, value, _ in read(client)} == waiting
+    inner.refuses = lambda _: None
+    delivered(spool)
+    rows = client.get(f"{in_path('chat')}/feedback").get_json()["feedback"]
+    assert {(row["author"], row["value"]) for row in rows} == waiting
+    assert {row["author"] for row in rows if row["interaction_id"] is None} == {"bob", "cid", "dan"}
+
+
+def test_rejected_feedback_on_a_session_is_a_dead_letter_that_names_the_session(
+    client: FlaskClient, inner: FlakyStore, spool: Spool
+) -> None:
+    inner.away = AWAY
+    give(client, 1, interaction_id=None)
+    inner.refuses = lambda batch: Invalid("no good", field="value") if batch.feedback else None
+    inner.away = None
+    delivered(spool)
+    (letter,) = spool.dead_letters.list()
+    assert letter.record_id == letter.session_id
+    inner.refuses = lambda _: None
+    spool.write(letter.batch)
+    assert read(client) == [(None, 1, False)]
+
+
+def test_spooled_feedback_on_a_session_is_erased_with_it(
+    client: FlaskClient, inner: FlakyStore, spool: Spool, nothing_is_delivered: Callable[[], None], database: str
+) -> None:
+    give(client, 1, interaction_id=None)
+    give(client, 2, interaction_id=None, author="ada", session_id="other")
+    give(client, 3, interaction_id=None, session_id="other")
+    nothing_is_delivered()
+    assert client.delete(in_path("chat")).get_json()["spooled"] == 1
+    assert client.delete("/v1/users/ada").get_json()["spooled"] == 1
+    inner.refuses = lambda _: None
+    delivered(spool)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("select value from turnlog.ai_feedback").fetchall() == [(3,)]

@@ -46,7 +46,7 @@ class Machine:
 @pytest.fixture
 def machines(backend: Backend, tmp_path: Path) -> Iterator[list[Machine]]:
     with ExitStack() as closing:
-        found = [Machine(backend, tmp_path / str(n)) for n in range(2)]
+        found = [Machine(backend, tmp_path / str(n) / "spool") for n in range(2)]
         for machine in found:
             closing.callback(machine.spool.close)
         yield found

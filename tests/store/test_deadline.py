@@ -115,6 +115,13 @@ def eventually(look: Callable[[], Found | None]) -> Found:
     return found
 
 
+def test_a_call_whose_deadline_is_over_before_it_begins(behind: Behind) -> None:
+    # as on a machine so busy that opening the client took all of the time
+    for seconds in (0, -1):
+        with pytest.raises(StoreUnavailable):
+            behind.store.examine(ops.PING, ops.NoQuery(), seconds)
+
+
 @pytest.mark.parametrize("connected_before", [False, True])
 def test_a_server_that_accepts_and_never_answers(behind: Behind, connected_before: bool) -> None:
     if connected_before:

@@ -67,7 +67,7 @@ def behind_a_first_write(
         for n, batch in enumerate(batches):
             others.append(threads.submit(group.write, batch))
             give_up = time.monotonic() + 10
-            while len(group._queue) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
+            while len(group._lanes[False].queue) <= n:  # noqa: SLF001 - there is no other way to see that a caller waits
                 assert time.monotonic() < give_up
         then()
         inner.let_through(100)
@@ -120,15 +120,20 @@ def test_invalid_data_only_fails_its_own_call() -> None:
     assert caught.value.field == "prompt"
 
 
-def test_a_full_spool_only_fails_the_calls_with_claims() -> None:
+def test_a_page_holds_up_no_backend() -> None:
     inner = GatedStore()
     page = Batch(PROJECT, interactions=[{"prompt": "page", "claim": "user:ada"}])
-    a, *pages, d = behind_a_first_write(inner, [saying("a"), page, page, saying("d")], lambda: None)
-    assert [receipt.reason for other in (a, d) for receipt in other.result(10)] == ["a", "d"]
-    for other in pages:
+    group = GroupCommit(inner, max_wait_s=10)
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(group.write, page)
+        inner.wait_for_a_write()
+        backend = threads.submit(group.write, saying("a"))
+        inner.wait_for_a_write()  # although the page's write is still under way
+        inner.let_through(2)
+        assert [receipt.reason for receipt in backend.result(10)] == ["a"]
         with pytest.raises(errors.SpoolFull, match="not for pages"):
-            other.result(10)
-    assert inner.groups == [["first"], ["a", "page", "page", "d"], ["a", "d"], ["page", "page"]]
+            slow.result(10)
+    assert inner.groups == [["page"], ["a"]]
 
 
 def test_an_outage_fails_every_call_of_the_group() -> None:

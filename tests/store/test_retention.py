@@ -68,6 +68,45 @@ def test_idle_sessions_are_erased_and_others_stay(
     assert "0 sessions" in expire(operator)
 
 
+def test_after_a_jump_of_the_clock_nothing_is_erased(
+    past: ConversationRepository, repository: ConversationRepository, operator: Operator
+) -> None:
+    """The clock of both machines is ten years ahead: the database knows only when the last run was."""
+    repository.write([said("new")])
+    expire(operator)  # as each night
+    past.write([said("old")])
+    operator.execute("update turnlog.ai_projects set expired_at = now() - interval '3652 days'")
+    status, output = run(operator, "expire", TURNLOG_KEEP_DAYS="90")
+    assert status == 1
+    assert "default: by the clock the last run was 3,652 days ago, on " in output
+    assert "--trust-clock" in output
+    assert sessions(repository) == ["new", "old"]
+    assert "1 sessions" in expire(operator, "--dry-run"), "which says what a run would do"
+    assert run(operator, "expire", TURNLOG_KEEP_DAYS="90")[0] == 1, "a refused run is no run"
+    assert "erased 1 sessions" in expire(operator, "--trust-clock")
+    past.write([said("older")])
+    assert "erased 1 sessions" in expire(operator)
+    assert sessions(repository) == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "last", "doubted"),
+    [
+        (0, None, False),
+        (0.9, None, False),
+        (1.1, None, True),
+        (-3652, None, True),
+        (0, 44, False),
+        (0, 46, True),
+        (0, -400, False),  # it was ahead at the last run: now less is erased, not more
+    ],
+)
+def test_a_clock_is_doubted_that_another_contradicts(ours: float, last: float | None, doubted: bool) -> None:
+    now = datetime(2036, 11, 29, tzinfo=UTC)
+    project = retention.Project(PROJECT, 90, None, None if last is None else now - timedelta(days=last), now)
+    assert (project.doubt(now + timedelta(days=ours)) is not None) is doubted
+
+
 def test_without_a_number_of_days_everything_is_kept(past: ConversationRepository, operator: Operator) -> None:
     past.log([said("old")])
     assert expire(operator, days=None) == f"{PROJECT}: kept for ever\n"
@@ -82,9 +121,9 @@ def test_a_project_may_have_its_own_number_of_days(
         repository.log([said("old")])
     assert run(operator, "projects", "set", "other", "--keep-days", "200") == (0, "other: kept for 200 days\n")
     assert run(operator, "projects", "list")[1].splitlines() == [
-        "project  kept for",
-        f"{PROJECT}  ever: TURNLOG_KEEP_DAYS is not set",
-        "other    200 days",
+        "project  kept for                            texts kept for",
+        f"{PROJECT}  ever: TURNLOG_KEEP_DAYS is not set  as long",
+        "other    200 days                            as long",
     ]
     expire(operator)
     assert (sessions(past), sessions(other)) == ([], ["old"])
@@ -178,6 +217,27 @@ def test_an_interrupted_run_is_resumed_by_the_next(
     steps = list(keeper.expire(project, 90, dry_run=False))
     assert sum(step.interactions for step in steps) == 16
     assert sessions(repository) == []
+
+
+def test_what_an_interrupted_run_left_keeps_its_histories(
+    backend: Backend, past: ConversationRepository, repository: ConversationRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_ERASE_BATCH", 2)
+    asked: list[dict[str, str]] = []
+    for n in range(4):
+        asked.append({"role": "user", "content": str(n)})
+        past.log([Interaction(session_id="chat", prompt=list(asked), response=f"answer {n}")])
+        asked.append({"role": "assistant", "content": f"answer {n}"})
+    database: Any = backend.open()
+    keeper = retention.Retention(database, lambda _: set())
+    (project,) = keeper.projects()
+    next(keeper.expire(project, 90, dry_run=False))
+    repository.log([said("chat", "Still here")])
+    *left, _ = repository.transcript("chat", {"limit": 10})["interactions"]
+    assert len(left) == 2
+    for row in left:
+        assert row["prompt"] == asked[: len(row["prompt"] or [])] != []
+        assert row["response"] == asked[len(row["prompt"] or [])]["content"]
 
 
 def test_a_record_written_meanwhile_keeps_its_session(

@@ -12,6 +12,7 @@ from logging_store.postgres.sqlstate import classify
 
 TRUSTWORTHY = {
     "schema": SCHEMA_VERSION,
+    "database_id": "0123456789abcdef-01234567",
     "server_version": "18.6",
     "read_only": False,
     "fsync": "on",
@@ -19,6 +20,7 @@ TRUSTWORTHY = {
     "full_page_writes": "on",
     "transaction_isolation": "read committed",
     "rows_hidden": False,
+    "now": "2026-11-29T12:00:00+00:00",
 }
 
 
@@ -26,11 +28,14 @@ class Answering(FunctionStore):
     """Gives the same answer to every call."""
 
     def __init__(self, answer: Any) -> None:
-        super().__init__(deadline_s=1)
+        super().__init__(deadline_s=1, pool_size=1)
         self.answer = answer
 
     def _call(self, function: str, value: Mapping[str, Any], ends: float) -> Any:  # noqa: ARG002 - whatever is asked
         return self.answer
+
+    def _call_apart(self, function: str, ends: float) -> Any:
+        return self._call(function, {}, ends)
 
     def close(self) -> None: ...
 
@@ -39,7 +44,6 @@ class Answering(FunctionStore):
     ("code", "why"),
     [
         ("08006", "connection_failure"),
-        ("25006", "read_only_sql_transaction, after a failover"),
         ("25P03", "idle_in_transaction_session_timeout"),
         ("25P04", "transaction_timeout"),
         ("40001", "serialization_failure"),
@@ -51,9 +55,6 @@ class Answering(FunctionStore):
         ("57P03", "cannot_connect_now"),
         ("58030", "io_error"),
         ("XX000", "internal_error, a pooler's refusal"),
-        ("PGRST000", "PostgREST: no connection"),
-        ("PGRST001", "PostgREST: lost connection"),
-        ("PGRST002", "PostgREST: no schema cache"),
         ("PGRST003", "PostgREST: pool timeout"),
         ("XX002", "unknown to us: nothing is lost by trying again"),
         ("P0001", "unknown to us"),
@@ -65,9 +66,18 @@ def test_transient_errors_are_unavailable(code: str, why: str) -> None:
     assert (type(error), str(error)) == (errors.StoreUnavailable, f"it failed ({code})"), why
 
 
-@pytest.mark.parametrize("code", ["55P03", "57014"])
-def test_lock_and_statement_timeouts_are_busy_not_unavailable(code: str) -> None:
-    assert type(classify(code, "it failed")) is errors.StoreBusy
+@pytest.mark.parametrize("code", ["PGRST000", "PGRST001", "PGRST002"])
+def test_postgrest_without_connections_to_its_database_is_reconnecting(code: str) -> None:
+    assert type(classify(code, "it failed")) is errors.StoreReconnecting
+
+
+def test_a_read_only_database_still_answers_reads() -> None:
+    assert type(classify("25006", "read_only_sql_transaction, after a failover")) is errors.StoreReadOnly
+
+
+@pytest.mark.parametrize(("code", "kind"), [("55P03", errors.StoreLocked), ("57014", errors.StoreBusy)])
+def test_lock_and_statement_timeouts_are_busy_not_unavailable(code: str, kind: type[errors.StoreBusy]) -> None:
+    assert type(classify(code, "it failed")) is kind
 
 
 @pytest.mark.parametrize(
@@ -172,7 +182,7 @@ def test_durable_settings_pass_the_check() -> None:
             errors.Misconfigured,
             f"schema 20200101000000, this service needs {SCHEMA_VERSION}",
         ),
-        ("read_only", True, errors.StoreUnavailable, "read-only"),
+        ("read_only", True, errors.StoreReadOnly, "read-only"),
         ("schema", "99991231000000", errors.Misconfigured, "run the newer version"),
     ],
 )

@@ -26,7 +26,7 @@ from tests.strategies import SESSION_NAMES, completions, creates, edits, logged,
 pytestmark = pytest.mark.slow
 
 EXAMPLES, STEPS = 120, 40
-TIMES = {"created_at", "started_at", "ended_at", "completed_at", "last_activity_at"}
+TIMES = {"created_at", "started_at", "earliest_turn_at", "ended_at", "completed_at", "last_activity_at"}
 
 
 def model_receipt(kept: WriteResult) -> ModelReceipt:
@@ -85,7 +85,7 @@ class Log(RuleBasedStateMachine):
     @rule(name=session_names, limit=st.integers(1, 3))
     def page_through_a_transcript(self, name: str, limit: int) -> None:
         def read(after: Any) -> Any:
-            return self.log.transcript(name, {"limit": limit, "after": after})
+            return self.log.transcript(name, {"limit": limit, "after": after, "context": True})
 
         if session := self.expected(name, lambda: read(None)):
             rows = [seen(row) for row in all_pages(read, "interactions", limit)]
@@ -153,7 +153,7 @@ class Log(RuleBasedStateMachine):
         self.tally.update(receipt for receipt, _ in expected)
 
     def compare_session(self, row: Mapping[str, Any], session: StoredSession) -> None:
-        assert seen(row) == self.model.view(session) | {"erased_at": None}
+        assert seen(row) == self.model.view(session) | {"erased_at": None, "text_expired_at": None}
 
 
 def all_pages(read: Callable[[Any], dict[str, Any]], kind: str, limit: int) -> list[dict[str, Any]]:
@@ -178,6 +178,7 @@ def test_every_sequence_of_calls_matches_the_model(backend: Backend, store: Stor
         def empty_log() -> Log:
             connection.execute("delete from turnlog.ai_interactions")
             connection.execute("delete from turnlog.ai_revisions")
+            connection.execute("delete from turnlog.ai_messages")
             connection.execute("delete from turnlog.ai_sessions")
             return Log(store, tally)
 

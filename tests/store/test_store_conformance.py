@@ -4,23 +4,23 @@ A store is one more parameter of `store`. With SUPABASE_URL and its key set, a r
 spoken to through the store, and in a Turnlog project of its own.
 """
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conversation.settings import Settings
-from conversation.stack import create_database_store
 from logging_store import errors
 from logging_store import operations as ops
 from logging_store.batches import Batch
 from logging_store.group_commit import GroupCommit
+from logging_store.records.json_values import MAX_METADATA_KEYS
 from logging_store.spool import Limits, Spool
 from logging_store.store import Store
+from tests import outside
 from tests.conftest import open_backend
 from tests.databases import TestServer
 from tests.store_calls import ask
@@ -34,7 +34,7 @@ WRAPPED: dict[str, Callable[[Store, Path], Store]] = {
         Spool(store, path, Limits(min_free_bytes=0)), max_wait_s=10
     ),
 }
-KINDS = ["postgres", "supabase", *WRAPPED] + ["real Supabase"] * ("SUPABASE_URL" in os.environ)
+KINDS = ["postgres", "supabase", *WRAPPED] + ["real Supabase"] * (outside.PROJECT is not None)
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -43,11 +43,11 @@ def store(
 ) -> Iterator[Store]:
     """Yield one store for all tests of a kind: they don't meet, as they mustn't in a real project."""
     if request.param == "real Supabase":
-        real = create_database_store(
-            Settings.from_mapping({k: v for k, v in os.environ.items() if k.startswith("SUPABASE_")})
-        )
-        yield real
-        real.close()
+        project = outside.PROJECT
+        assert project
+        lending = project.lent(postgres_server.emptied_tables()) if project.database else nullcontext()
+        with lending, closing(project.open()) as real:
+            yield real
         return
     plain = request.param not in WRAPPED
     with open_backend(request.param if plain else "postgres", postgres_server) as backend:
@@ -131,6 +131,20 @@ def test_tags_and_metadata_gain_entries(store: Store) -> None:
     assert outcomes(store, more) == ["duplicate"]
     (kept,) = transcript(store, session)
     assert (kept["tags"], kept["metadata"]) == (["b", "a"], {"a": 1, "b": [2]})
+
+
+@pytest.mark.parametrize("more", [{}, {"on_conflict": "revise", "started_at": "2026-11-22T10:00:00+00:00"}])
+def test_metadata_gains_no_more_entries_than_a_record_may_have(store: Store, more: dict[str, str]) -> None:
+    session, one = new_id(), new_id()
+    full = {str(n): n for n in range(MAX_METADATA_KEYS - 1)}
+    outcomes(store, interaction_row(session, one, prompt="Hello", metadata=full))
+    assert outcomes(store, interaction_row(session, one, metadata={"last": 1}, **more)) == ["filled"]
+    (receipt,) = store.write(
+        Batch(PROJECT, interactions=[interaction_row(session, one, metadata={"one more": 1}, model="m", **more)])
+    ).interactions
+    assert (receipt.receipt, receipt.fields) == ("conflict", ("metadata",))
+    (kept,) = transcript(store, session)
+    assert (kept["metadata"], kept["model"]) == ({**full, "last": 1}, None)
 
 
 def test_repetitions_of_one_id_in_a_batch_are_written_in_order(store: Store) -> None:
@@ -244,7 +258,7 @@ def test_a_transcript_is_ordered_by_turn_then_time_and_pages_without_gaps(store:
         store,
         *(
             interaction_row(
-                session, new_id(), prompt=f"{turn}-{n}", turn=turn, started_at=f"2026-11-21T06:3{9 - n}:00+00:00"
+                session, new_id(), prompt=f"{turn}-{n}", turn=turn, started_at=f"2026-11-20T06:3{9 - n}:00+00:00"
             )
             for n, turn in enumerate(turns)
         ),
@@ -258,6 +272,10 @@ def test_a_transcript_is_ordered_by_turn_then_time_and_pages_without_gaps(store:
             break
         query["after"] = page["after"]
     assert seen == ["1-1", "2-2", "3-0", "4-6", "5-4", "None-5", "None-3"]
+    for size in (2, 7, 9):
+        page = ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": session, "limit": size, "latest": True})
+        assert [interaction["prompt"] for interaction in page["interactions"]] == seen[-size:]
+        assert page["after"] is None
 
 
 def test_the_list_filters_and_pages_newest_first(store: Store) -> None:
@@ -341,6 +359,7 @@ def test_an_unknown_session_is_none(store: Store) -> None:
     assert ask(store, ops.TRANSCRIPT, PROJECT, {"session_id": nowhere, "limit": 1}) == {
         "session": None,
         "interactions": [],
+        "branch": None,
         "after": None,
         "complete": True,
     }

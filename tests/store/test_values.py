@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from logging_store.records.json_values import MAX_DEPTH, MAX_EXACT_INTEGER, Content, JsonObject, restore_numbers
+from logging_store.records.json_values import (
+    MAX_DEPTH,
+    MAX_EXACT_INTEGER,
+    MAX_MESSAGES,
+    MAX_METADATA_KEYS,
+    MAX_VALUES,
+    Content,
+    JsonObject,
+    Metadata,
+    restore_numbers,
+)
 from logging_store.records.values import Amount, Count, Identifier, Name, Tags, Time
 
 
@@ -82,7 +92,7 @@ def test_any_time_that_python_writes_is_the_same_instant(naive: datetime, zone: 
 
 @pytest.mark.parametrize("kind", [Identifier, Name])
 @pytest.mark.parametrize(
-    "text", ["x", "a b", " a ", "é" * 200, "0", "-", "/", "\x80", "\uffff", "nullable", "...", "%00"]
+    "text", ["x", "a b", " a ", "é" * 200, "0", "-", "/", "\xa1", "\uffff", "nullable", "...", "%00"]
 )
 def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
     assert taken(kind, text) == text
@@ -96,10 +106,17 @@ def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
         (Identifier, "\u3000", "blank"),
         (Identifier, "a\0", "control_character"),
         (Identifier, "a\x7fb", "control_character"),
+        (Identifier, "a\x80", "control_character"),
         (Identifier, "uNdEfInEd", "placeholder"),
         (Identifier, "..", "unaddressable"),
         (Identifier, "00000000-0000-0000-0000-000000000000", "nil"),
-        (Identifier, b"x", "string_type"),
+        (Identifier, b"x", "name_type"),
+        (Identifier, 42.0, "name_type"),
+        (Identifier, True, "name_type"),
+        (Identifier, 10**200, "string_too_long"),
+        (Identifier, "a\ud83d", "string_unicode"),
+        (Name, 42, "string_type"),
+        (Name, "a\ud83d", "string_unicode"),
         (Name, "\n", "blank"),
         (Tags, ["x" * 101], "string_too_long"),
         (Tags, ["x"] * 101, "too_long"),
@@ -112,7 +129,18 @@ def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
         (Count, math.nan, "int_type"),
         (Count, 1e300, "less_than_equal"),
         (Count, True, "int_type"),
-        (Count, "1", "int_type"),
+        (Count, "", "int_type"),
+        (Count, "x", "int_type"),
+        (Count, " 1", "int_type"),
+        (Count, "1_000", "int_type"),
+        (Count, "0x1", "int_type"),
+        (Count, "\N{ARABIC-INDIC DIGIT ONE}", "int_type"),
+        (Count, "1.5", "int_type"),
+        (Count, "-1", "greater_than_equal"),
+        (Amount, "", "float_type"),
+        (Amount, "1,5", "float_type"),
+        (Amount, "NaN", "float_type"),
+        (Amount, "1e999", "finite_number"),
         (Amount, math.nan, "finite_number"),
         (Amount, math.inf, "finite_number"),
         (Amount, -1e-9, "greater_than_equal"),
@@ -132,10 +160,27 @@ def test_a_name_is_any_visible_text(kind: Any, text: str) -> None:
         (JsonObject, {"a": "\0"}, "nul"),
         (JsonObject, {"a": [MAX_EXACT_INTEGER + 1]}, "integer"),
         (JsonObject, {"a": -math.inf}, "number"),
+        (Metadata, dict.fromkeys(map(str, range(MAX_METADATA_KEYS + 1))), "keys"),
+        (Metadata, {"a": [0] * MAX_VALUES}, "values"),
+        (Content, [{"role": "user"}] * (MAX_MESSAGES + 1), "messages"),
+        (Content, [{"role": "user", "content": [[0]] * (MAX_VALUES // 2)}], "values"),
     ],
 )
 def test_values_that_cannot_be_stored_unchanged_are_rejected(kind: Any, value: Any, why: str) -> None:
     assert refused(kind, value) == why
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Metadata, dict.fromkeys(map(str, range(MAX_METADATA_KEYS)), 1)),
+        (Metadata, {"a": [0] * (MAX_VALUES - 1)}),
+        (Content, [{"role": "user"}] * MAX_MESSAGES),
+        (JsonObject, {"a": [0] * MAX_VALUES}),
+    ],
+)
+def test_what_is_as_large_as_it_may_be_is_taken(kind: Any, value: Any) -> None:
+    assert taken(kind, value) == value
 
 
 def nested(levels: int, innermost: Any) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class CasedModel(Record):
         """Whether the caller sent a camelCase name in this record."""
         return any(alias != alias.lower() for alias in self._sent_names.values())
 
+    def name_sent(self, field: str) -> str:
+        return self._sent_names.get(field, field)
+
     def caller_name(self, field: str, *, camel: bool) -> str:
         """Return the name under which the caller sent a field; `camel` decides for a field that was not sent."""
         return self._sent_names.get(field) or (to_camel(field) if camel else field)

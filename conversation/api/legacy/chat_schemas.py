@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from conversation.api.legacy.casing import document_both_cases
-from conversation.api.schemas import Acknowledged, ResponseModel
+from conversation.api.schemas import Acknowledged, Altered, FieldProblem, ResponseModel
 from logging_store.records.models import SessionStatus
 
 _OwnName = Annotated[str, Field(description="As it was sent; else the UUID.")]
@@ -32,21 +32,27 @@ class ConversationView(_CasedResponse):
 
 
 class MessageReceipt(_CasedResponse):
-    """The outcome for a message. `fields` are those that this call filled."""
+    """The outcome for a message. `fields`: those that this call filled, or those that are wrong, with reasons."""
 
-    message_id: _OwnName
-    receipt: Acknowledged
-    fields: list[str]
+    message_id: Annotated[str | None, Field(description="As it was sent; else the UUID. Null if it was rejected")]
+    receipt: Acknowledged | Literal["rejected"]
+    fields: list[str] | list[FieldProblem]
+    altered: Altered
+    reason: str | None = None
 
 
 class ConversationStarted(_CasedResponse):
-    """`receipt` and `fields` are the conversation's own; each message has its receipt."""
+    """`receipt` and `fields` are the conversation's own; each message has its receipt.
 
-    success: Literal[True]
+    `success` is false, with the status 207, if a message was rejected.
+    """
+
+    success: bool
     conversation_id: _OwnName
     session_id: UUID
     receipt: Acknowledged
     fields: list[str]
+    altered: Altered
     conversation: ConversationView
     messages: list[MessageReceipt]
     session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
@@ -62,6 +68,7 @@ class MessageResult(_CasedResponse):
     message_id: _OwnName
     receipt: Acknowledged
     fields: list[str]
+    altered: Altered
 
 
 class MessageView(_CasedResponse):
@@ -78,6 +85,10 @@ class MessageView(_CasedResponse):
     content: Any
     reply_to: str | None
     created_at: datetime
+    interaction_id: UUID
+    alternative_to: Annotated[
+        UUID | None, Field(description="The interaction in whose place it stands: another answer, an edited question.")
+    ]
     spooled: bool
 
 

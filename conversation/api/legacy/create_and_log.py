@@ -10,10 +10,10 @@ from flask import Blueprint, Response, jsonify
 from pydantic import Field
 
 from conversation import access
-from conversation.api import caller, problems, responses
+from conversation.api import caller, problems, requests, responses
 from conversation.api.interactions import interaction_ids
 from conversation.api.openapi import describe
-from conversation.api.schemas import Acknowledged, ResponseModel
+from conversation.api.schemas import Acknowledged, Altered, ResponseModel
 from conversation.api.sessions import session_ids
 from logging_store.records.models import Interaction, Session
 
@@ -27,6 +27,7 @@ class LegacySession(ResponseModel):
 
     session_id: str
     receipt: Acknowledged
+    altered: Altered
     session_token: Annotated[str | None, Field(description="Authorises a browser to append to this session")] = None
     session_token_expires_at: datetime | None = None
 
@@ -37,6 +38,7 @@ class LegacyInteraction(ResponseModel):
     session_id: str
     interaction_id: str
     receipt: Acknowledged
+    altered: Altered
 
 
 @blueprint.post("/session/create")
@@ -54,6 +56,7 @@ def create_session() -> Response:
     response = jsonify(
         session_id=record.session_id or result.session.id,
         receipt=result.receipt.receipt,
+        **requests.altered(),
         **caller.session_token(result),
     )
     response.status_code = responses.status_of(result.receipt)
@@ -80,6 +83,7 @@ def log_interaction() -> Response:
         session_id=record.session_id or result.session.id,
         interaction_id=record.interaction_id or result.interaction.id,
         receipt=result.receipt.receipt,
+        **requests.altered(),
     )
     response.status_code = responses.status_of(result.receipt)
     return response

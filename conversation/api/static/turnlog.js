@@ -63,21 +63,27 @@
  * @property {Record<string, unknown>} [metadata]
  */
 /**
- * Feedback on an interaction, as in `POST /v1/feedback`, in camelCase.
+ * Feedback on an interaction or a session, as in `POST /v1/feedback`, in camelCase.
  * @typedef {object} FeedbackInput
- * @property {boolean | number | string} value
+ * @property {boolean | number | string | null} value null takes the feedback back
  * @property {string} [name] what is rated; an author's latest value under a name counts. Default: "rating"
  * @property {string} [comment]
  * @property {string | Date} [givenAt] default: now
  */
-/** @typedef {{sessionId: string, interactionId: string, receipt: string, fields: string[]}} Receipt */
+/**
+ * `altered`: the fields whose text had to be altered so that it can be stored: NUL, and halves of emojis.
+ * @typedef {{sessionId: string, interactionId: string, receipt: string, fields: string[], altered?: string[]}} Receipt
+ */
 /**
  * `state`: everything is delivered; a call is in flight; a call failed and is repeated at `retryAt`; the service refuses
  * this page. `records`: how many are queued. `durable`: whether they survive a reload.
  * @typedef {{state: "idle" | "sending" | "waiting" | "refused", records: number, durable: boolean,
  *   retryAt: Date | null, error: TurnlogError | null}} Status
  */
-/** @typedef {{ref: string, place: string, at: string, body: string, to?: "feedback"}} QueuedRecord a record in the queue */
+/**
+ * A record in the queue.
+ * @typedef {{ref: string, place: string, at: string, body: string, to?: "feedback", altered?: string[]}} QueuedRecord
+ */
 /** @typedef {{ref: string, receipt?: Receipt, error?: Trouble}} Outcome */
 /** @typedef {{detail: string, status?: number, problem?: any, record?: any, kept?: boolean}} Trouble */
 /**
@@ -89,8 +95,11 @@
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 60_000;
 const CALL_TIMEOUT_MS = 20_000; // then a call is repeated
+const SLOWEST_PER_MS = 32; // characters of a call, which extend its time: the service waits as long for them
 const MAX_RECORDS_PER_CALL = 100; // of a call
-const MAX_CALL_CHARACTERS = 1_000_000; // characters, which are 3 MB at most; the service takes 4
+const MAX_CALL_CHARACTERS = 1_000_000; // of several records, so that the loss of a call costs little; a single one may be longer
+const ESSENTIAL_FIELDS = ["session_id", "interaction_id", "reply_to", "prompt", "response"]; // never left out of an interaction
+const TEXT_FIELDS = ["prompt", "response", "error", "title", "metadata", "comment", "value"]; // the others are names
 const KEEPALIVE_BYTES = 60_000; // of calls that outlive their page (keepalive); browsers allow 64 KiB
 const TIE_MS = 1000; // feedback within this time is given in order, even if the clock stands still
 const RENEW_MS = 300_000; // before a token expires
@@ -179,7 +188,7 @@ export class Turnlog {
     const user = getUserToken ? userOf(await getUserToken()) : undefined;
     if (user === null) throw new TypeError("getUserToken returned no user's token: open the log after the user has signed in");
     const place = placeOf(url, options, user);
-    const queue = new Queue(options.maxRecords ?? 1000, options.maxCharacters ?? 16_000_000);
+    const queue = new Queue(options.maxRecords ?? 1000, options.maxCharacters ?? 64_000_000);
     const last = options.fresh ? null : remembered(place);
     const name = options.sessionId ?? last ?? newId();
     if (options.sessionId === undefined) remember(place, name);
@@ -257,11 +266,16 @@ export class Turnlog {
   }
 
   /**
-   * Gives feedback on an interaction of this session, or changes it. Settles as `interaction` does.
-   * @param {FeedbackInput & {interactionId: string}} input
+   * Gives feedback on an interaction of this session, or on the session where `interactionId` is left out; changes it or
+   * takes it back. Settles as `interaction` does.
+   * @param {FeedbackInput & {interactionId?: string}} input
    * @returns {Promise<Receipt>}
    */
   feedback(input) {
+    if ("interactionId" in input && input.interactionId === undefined) {
+      // an id that got lost must not become feedback on the session
+      return Promise.reject(new TurnlogError({ detail: "interactionId is undefined: leave it out to rate the session", record: input }));
+    }
     // the later of two values counts, also within a millisecond; a clock that was set back is trusted
     const now = Date.now();
     const isTie = now <= this.#lastFeedbackAt && this.#lastFeedbackAt - now < TIE_MS;
@@ -304,10 +318,12 @@ export class Turnlog {
     return this.#keep(record, Boolean(counts && this.#options.countTurns && fields.turn === undefined));
   }
 
-  /** @param {Record<string, unknown>} record @param {boolean} count @param {"feedback"} [to] @returns {Promise<Receipt>} */
-  #keep(record, count, to) {
+  /** @param {Record<string, unknown>} sent @param {boolean} count @param {"feedback"} [to] @returns {Promise<Receipt>} */
+  #keep(sent, count, to) {
+    const { record, altered } = storable(sent);
     /** @type {QueuedRecord} */
     const kept = { ref: newId(), place: this.#place, at: this.#session.at, body: JSON.stringify(record), ...(to && { to }) };
+    if (altered.length) kept.altered = altered;
     const promise = new Promise((/** @type {(receipt: Receipt) => void} */ resolve, reject) => {
       this.#waiting.set(kept.ref, { kept, resolve, reject });
       const added = this.#queue.add(kept, count ? record : null).finally(() => (this.#adding -= 1));
@@ -408,12 +424,35 @@ export class Turnlog {
     const undated = answer.status === 422 && kept[0].to && (await withoutTime(answer.clone(), kept[0]));
     if (undated) answer = await this.#post(await this.#ready(at), [undated]);
     if (answer.ok) {
-      await this.#finish(kept, await receiptsOf(answer, kept));
+      const receipts = await receiptsOf(answer, kept);
+      if (!kept[0].to) await this.#retryWithoutRefused(at, kept, receipts);
+      await this.#finish(kept, receipts);
     } else if ([400, 409, 410, 413, 415, 422].includes(answer.status)) {
       if (kept.length === 1) return this.#finish(kept, [{ receipt: "rejected", ...(await jsonOf(answer)) }]);
       for (const one of kept) await this.#send(at, [one]); // to find the refused one
     } else {
       throw new RefusedError(await troubleOf(answer, true));
+    }
+  }
+
+  /**
+   * Sends invalid interactions again without the fields that the service named, unless these are what was said, or ids.
+   * @param {string} at @param {QueuedRecord[]} kept @param {any[]} receipts those of what is stored now are replaced
+   */
+  async #retryWithoutRefused(at, kept, receipts) {
+    for (const [index, receipt] of receipts.entries()) {
+      if (receipt.reason !== "invalid") continue;
+      const { body } = kept[index];
+      const fields = receipt.fields.map((/** @type {any} */ { path }) => ({ path: path.replace(/^\$\.interactions\[\d+\]/, "$") }));
+      const { rest, dropped } = withoutRefused(JSON.parse(body), { fields });
+      if (!Object.keys(rest).length || dropped.some((name) => ESSENTIAL_FIELDS.includes(name))) continue;
+      const one = [{ ...kept[index], body: JSON.stringify(rest) }];
+      const answer = await this.#post(await this.#ready(at), one);
+      const [again] = answer.ok ? await receiptsOf(answer, one) : [];
+      if (!again || again.receipt === "rejected" || again.receipt === "conflict") continue;
+      const { detail, ...trouble } = /** @type {Trouble} */ (outcomeOf(receipt, body).error);
+      this.#report({ ...trouble, detail: `Logged without ${dropped.join(", ")}. ${detail}` });
+      receipts[index] = again;
     }
   }
 
@@ -431,7 +470,7 @@ export class Turnlog {
   /** @param {QueuedRecord[]} kept @param {any[]} receipts */
   async #finish(kept, receipts) {
     // settled first: a crash in between leaves a record that is sent again, not a promise that never settles
-    this.#settle(kept.map(({ ref, body }, index) => ({ ref, ...outcomeOf(receipts[index], body) })));
+    this.#settle(kept.map(({ ref, body, altered }, index) => ({ ref, ...outcomeOf(receipts[index], body, altered) })));
     await this.#queue.remove(kept);
     this.#failures = 0;
   }
@@ -447,14 +486,17 @@ export class Turnlog {
     const over = session.endsAt - now < RENEW_MS && now - session.gotAt > MAX_RETRY_MS;
     if (at === this.#session.at) this.#session = session;
     if (session.created && !renew && !(session.key && over)) return session;
-    let answer = await this.#open(session, session.created ? {} : session.fields);
-    if ([400, 409, 413, 422].includes(answer.status) && !session.created && Object.keys(session.fields).length) {
-      // a title that contradicts the stored one must not prevent logging
+    let fields = session.created ? {} : session.fields;
+    let answer = await this.#open(session, fields);
+    /** @type {Trouble[]} */ const troubles = [];
+    while ([400, 409, 413, 422].includes(answer.status) && Object.keys(fields).length) {
+      // a title that is too long, or contradicts the stored one, must cost neither the other fields nor the interactions
       const trouble = await troubleOf(answer);
-      answer = await this.#open(session, {});
-      if (answer.ok)
-        this.#report({ ...trouble, detail: `The session is logged without its fields: ${trouble.detail}` });
+      const { rest, dropped } = withoutRefused(fields, trouble.problem);
+      troubles.push({ ...trouble, detail: `The session is logged without its ${dropped.join(", ")}: ${trouble.detail}` });
+      answer = await this.#open(session, (fields = rest));
     }
+    if (answer.ok) for (const trouble of troubles) this.#report(trouble);
     // another caller's session, or an erased one, will never accept these records
     if (!answer.ok) throw new RefusedError(await troubleOf(answer, answer.status !== 409 && answer.status !== 410));
     const { session_token: token, session_token_expires_at: end } = await jsonOf(answer);
@@ -466,7 +508,7 @@ export class Turnlog {
 
   /** @param {Session} session @param {Record<string, unknown>} fields */
   async #open(session, fields) {
-    const body = JSON.stringify({ session_id: session.name, ...fields });
+    const body = JSON.stringify({ session_id: session.name, ...storable(fields).record });
     const claim = session.key ? session.claim : undefined;
     return this.#call("sessions", body, await this.#authorization(session), undefined, claim);
   }
@@ -499,7 +541,7 @@ export class Turnlog {
         cache: "no-store",
         credentials: "omit",
         redirect: "error",
-        signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+        signal: AbortSignal.timeout(CALL_TIMEOUT_MS + body.length / SLOWEST_PER_MS),
         headers: {
           Authorization: `Bearer ${authorization}`,
           "Content-Type": "application/json",
@@ -965,11 +1007,14 @@ async function receiptsOf(answer, kept) {
   return receipts;
 }
 
-/** @param {any} receipt @param {string} body @returns {{receipt?: Receipt, error?: Trouble}} */
-function outcomeOf(receipt, body) {
+/**
+ * @param {any} receipt @param {string} body @param {string[]} [altered] before it was queued
+ * @returns {{receipt?: Receipt, error?: Trouble}}
+ */
+function outcomeOf(receipt, body, altered) {
   const { session_id: sessionId, interaction_id: interactionId, receipt: outcome, fields = [] } = receipt;
   if (outcome !== "conflict" && outcome !== "rejected") {
-    return { receipt: { sessionId, interactionId, receipt: outcome, fields } };
+    return { receipt: { sessionId, interactionId, receipt: outcome, fields, ...(altered && { altered }) } };
   }
   const named = fields.map((/** @type {any} */ field) => `${field.path}: ${field.detail}`).join("; ");
   const detail = `The ${"value" in JSON.parse(body) ? "feedback" : "interaction"} was refused: ${[receipt.reason ?? receipt.detail, named].filter(Boolean).join(", ")}`;
@@ -1017,6 +1062,48 @@ function fieldsOf(options) {
     "onstatus",
   ];
   return snakeCased(Object.fromEntries(Object.entries(options).filter(([name]) => !ours.includes(name))));
+}
+
+/**
+ * Returns a record with each NUL in its texts as "␀" and each half of an emoji as U+FFFD, since no database holds them,
+ * and the paths of the fields that were altered. Names are left as they are: the service refuses these.
+ * @param {Record<string, unknown>} record
+ */
+function storable(record) {
+  const altered = [];
+  const fields = { ...record };
+  for (const name of TEXT_FIELDS) {
+    const json = JSON.stringify(fields[name]); // escapes exactly these
+    if (!json || !/\\u(0000|d[89a-f])/.test(json)) continue;
+    const text = json.replace(/\\(u0000|ud[89a-f]..|.)/g, (escape, what) =>
+      what === "u0000" ? "\u2400" : what.length > 1 ? "\ufffd" : escape,
+    );
+    if (text === json) continue; // a backslash before a "u", as in a path
+    fields[name] = JSON.parse(text);
+    altered.push(`$.${name}`);
+  }
+  return { record: fields, altered };
+}
+
+/**
+ * Returns a session's fields without those that the service refused, or none if it names none of them.
+ * @param {Record<string, unknown>} fields @param {any} problem
+ */
+function withoutRefused(fields, problem) {
+  const rest = { ...fields };
+  const dropped = [];
+  for (const { path } of problem?.fields ?? []) {
+    const [, name, key] = /^\$\.(\w+)(?:\.(\w+))?/.exec(path) ?? [];
+    const inner = /** @type {Record<string, unknown>} */ (rest[name]);
+    if (name === "metadata" && key && inner && key in inner) {
+      rest.metadata = Object.fromEntries(Object.entries(inner).filter(([each]) => each !== key));
+      dropped.push(`metadata.${key}`);
+    } else if (name in rest) {
+      delete rest[name];
+      dropped.push(name);
+    }
+  }
+  return dropped.length ? { rest, dropped } : { rest: {}, dropped: ["fields"] };
 }
 
 /** @param {object} fields @returns {Record<string, unknown>} with the API's names */

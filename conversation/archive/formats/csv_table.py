@@ -1,7 +1,8 @@
 """CSV with one interaction per row (RFC 4180, UTF-8, lines end with CR LF).
 
-Lists of messages, tags and metadata are JSON in their cells; an empty cell is a missing value. Texts are exported
-unchanged, also those that a spreadsheet would run as a formula.
+Lists of messages, tags and metadata are JSON in their cells; an empty cell is a missing value. Alternatives follow from
+reply_to, alternative_to and chosen_at. Texts are exported unchanged, also those that a spreadsheet would run as a
+formula.
 """
 
 import csv
@@ -15,7 +16,7 @@ from conversation.api import interactions
 from conversation.archive.exporting import ExportItem
 
 _OF_SESSION = ("user_id", "title")
-_LEFT_OUT = {"session_id", "spooled"}
+_LEFT_OUT = {"session_id", "context", "alternatives", "question", "spooled"}
 _COLUMNS = [
     "session_id",
     "session_key",

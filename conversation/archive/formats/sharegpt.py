@@ -1,37 +1,29 @@
 """Conversations in the ShareGPT format, which many data sets use.
 
 A document is `{id, conversations: [{from: "human" | "gpt" | "system" | "tool" …, value}]}`, optionally with a system
-prompt as `system`. Other fields become metadata.
+prompt as `system`; messages may also be `{role, content}`. Other fields become metadata.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from conversation.archive.dialogues import Dialogue, Message, read_dialogues, role_of, without
-from conversation.archive.entries import Document, Entry, InvalidDocumentError, RejectedEntry
+from conversation.archive.dialogues import Dialogue, read_dialogues, read_messages, without
+from conversation.archive.entries import HERE, Document, Entry, InvalidDocumentError, RejectedEntry, Target
 from conversation.archive.session_keys import document_key
+from conversation.turns.message import Message
+from conversation.turns.roles import SYSTEM
 
 
-def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
-    return read_dialogues(documents, _dialogue)
+def read(documents: Iterable[Document | RejectedEntry], target: Target = HERE) -> Iterator[Entry]:
+    return read_dialogues(documents, _dialogue, target)
 
 
 def _dialogue(document: dict[str, Any]) -> Dialogue:
-    match document:
-        case {"conversations": [*turns]}:
-            name = document_key(document)
-            rest = without(document, "id", "conversations")
-            messages = [_message(turn, n) for n, turn in enumerate(turns)]
-            if isinstance(system := rest.get("system"), str) and system:
-                messages.insert(0, Message("system", rest.pop("system")))
-            return Dialogue(name, messages, {"metadata": rest})
-    raise InvalidDocumentError("Needs conversations, a list")
-
-
-def _message(turn: Any, n: int) -> Message:
-    match turn:
-        case {"from": str(speaker), "value": value}:
-            role = role_of(speaker)
-            usual = speaker in {"human", "gpt", role}
-            return Message(role, value, aside=without(turn, "value", *(["from"] if usual else [])))
-    raise InvalidDocumentError(f"$.conversations[{n}]: Needs from, a text, and a value")
+    turns = document.get("conversations", document.get("conversation"))
+    if not isinstance(turns, list):
+        raise InvalidDocumentError("Needs conversations, a list")
+    rest = without(document, "id", "conversations" if "conversations" in document else "conversation")
+    messages, rejected = read_messages(turns, "$.conversations")
+    if isinstance(system := rest.get("system"), str) and system:
+        messages.insert(0, Message(SYSTEM, rest.pop("system"), place=-1))
+    return Dialogue(document_key(document), messages, {"metadata": rest}, rejected=[*rejected.values()])

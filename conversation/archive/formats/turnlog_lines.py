@@ -4,19 +4,21 @@ A line is one record, `{"record": "session", …}`, with its fields under the na
 children, and a child names its session by id and by key, so files may be split and lines left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jiter
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from conversation.access.session_tokens import TOKEN_OWNER
 from conversation.api import folders, schemas
 from conversation.api.feedback import FeedbackView
 from conversation.api.interactions import InteractionView
 from conversation.archive.dialogues import describe_errors, to_text, without
-from conversation.archive.entries import Document, Entry, ParsedRecord, RejectedEntry
-from conversation.archive.exporting import ExportItem
+from conversation.archive.entries import HERE, Document, Entry, ParsedRecord, RejectedEntry, Target
+from conversation.archive.exporting import ExportItem, RevisionsOf
 from logging_store import operations as ops
 from logging_store.records.models import (
     Record,
@@ -28,7 +30,12 @@ from logging_store.records.models import (
 )
 from logging_store.records.values import MAX_NAME
 
-_DERIVED = {"erased_at", "interaction_count", "failed_count", "last_activity_at", "spooled", "statistics"}
+_DERIVED = {"interaction_count", "failed_count", "last_activity_at", "spooled", "statistics"} | {
+    "alternatives",  # they follow from reply_to, alternative_to and chosen_at
+    "question",
+}
+#: Of a session that a page opened, and of its children: nobody proved that its user_id is that user.
+_UNPROVEN = "user_unproven"
 _SAID = ("prompt", "response", "error")
 
 
@@ -39,37 +46,57 @@ def write(exported: Iterator[ExportItem]) -> Iterator[bytes]:
             yield _line("folder", folders.FolderView.arrange(each.folder))
         if each.session is None:
             continue
-        yield _line("session", schemas.SessionView.arrange(each.session))
-        yield from children(each.session, each.participants, each.interactions, each.feedback)
+        # only a start that was sent: the other store derives its own
+        session = schemas.SessionView.arrange(each.session) | {"started_at": each.session["started_at"]}
+        yield _line("session", session | _unproven(each.session))
+        yield from children(each.session, each.participants, each.interactions, each.revisions, each.feedback)
 
 
 def children(
     session: ops.Session,
     participants: Iterable[ops.Participant],
     interactions: Iterable[ops.Interaction],
+    revisions: RevisionsOf,
     feedback: Iterable[ops.Feedback] = (),
 ) -> Iterator[bytes]:
     """Yield the lines of a session's children."""
     of_session: dict[str, Any] = {"session_id": session["session_id"], "session_key": session["key"]}
+    of_session |= _unproven(session)
     for participant in participants:
         yield _line("participant", of_session | schemas.ParticipantView.arrange(participant))
     for interaction in interactions:
-        yield _line("interaction", of_session | InteractionView.arrange(interaction))
+        revised = {"revisions": list(map(_revision, revisions(interaction["interaction_id"])))}
+        yield _line("interaction", of_session | InteractionView.arrange(interaction) | revised)
     for each in feedback:
-        yield feedback_line(each)
+        yield feedback_line(each, _unproven(session))
 
 
-def feedback_line(row: ops.Feedback) -> bytes:
-    of_session = {"session_id": row["session_id"], "session_key": row["session_key"]}
+def feedback_line(row: ops.Feedback, more: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+    of_session = {"session_id": row["session_id"], "session_key": row["session_key"], **more}
     return _line("feedback", of_session | FeedbackView.arrange(row))
 
 
+def _unproven(session: ops.Session) -> dict[str, bool]:
+    owner = session["owner"]
+    return {_UNPROVEN: True} if owner is not None and owner.startswith(TOKEN_OWNER) else {}
+
+
+def _revision(row: ops.Revision) -> dict[str, Any]:
+    """Return a revision without its id, which another store gives it anew."""
+    stated = {"status": row["status"]} if row["status"] else {}
+    return {"facts": row["facts"] | stated, "said_at": row["said_at"], "created_at": row["created_at"]}
+
+
 def _line(record: str, row: dict[str, Any]) -> bytes:
-    known = {name: value for name, value in row.items() if name not in _DERIVED and value not in (None, [], {})}
+    known = {
+        name: value
+        for name, value in row.items()
+        if name not in _DERIVED and (name == "value" or value not in (None, [], {}))
+    }
     return to_json({"record": record, **known}) + b"\n"
 
 
-def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
+def read(documents: Iterable[Document | RejectedEntry], _: Target = HERE) -> Iterator[Entry]:
     """Yield the records of lines."""
     for document in documents:
         if isinstance(document, RejectedEntry):
@@ -81,7 +108,7 @@ def read(documents: Iterable[Document | RejectedEntry]) -> Iterator[Entry]:
             yield RejectedEntry(document.location, f"$.record: Must be one of {', '.join(_RECORDS)}", to_text(line))
             continue
         try:
-            yield ParsedRecord(document.location, record_of(without(line, "record")))
+            yield ParsedRecord(document.location, record_of(without(line, "record", _UNPROVEN)))
         except ValidationError as error:
             yield RejectedEntry(document.location, describe_errors(error), to_text(line))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from conversation.archive.field_names import snake_case
 from conversation.archive.from_database.overrides import IGNORED, Override
 from conversation.archive.from_database.synonyms import (
     INTERACTION_FIELDS,
@@ -11,7 +12,6 @@ from conversation.archive.from_database.synonyms import (
     METADATA_NOTES,
     SESSION_FIELDS,
     Field,
-    snake_case,
 )
 from conversation.archive.from_database.tables import Column, Table
 from conversation.archive.sources import SourceError

@@ -61,7 +61,7 @@ def converter(field: str, kind: Kind, zone: Zone, shape: str) -> Callable[[Any],
             return _tags
         case "status":
             return _session_status if shape == "sessions" else _interaction_status
-        case "session_id" | "interaction_id":
+        case "session_id" | "interaction_id" | "reply_to":
             return _as_it_is
     return _text
 

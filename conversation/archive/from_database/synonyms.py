@@ -1,6 +1,5 @@
 """Common names of columns in hand-written chat logs, and the types that each field accepts."""
 
-import re
 from dataclasses import dataclass
 
 from conversation.archive.from_database.tables import Kind
@@ -79,6 +78,7 @@ MESSAGE_FIELDS = (
     _field("content", _SAID, field_synonyms.CONTENT),
     *_MODEL,
     _field("said_at", _TIME, field_synonyms.BEGUN),
+    _field("reply_to", _ID, "reply_to parent_message_id parent_id in_reply_to reply_to_id"),
     _field(
         "position",
         frozenset({"integer"}),
@@ -90,9 +90,3 @@ _SUM = "a sum; Turnlog keeps input and output tokens"
 METADATA_NOTES = dict.fromkeys(sorted(field_synonyms.SUMS_OF_TOKENS), _SUM) | {
     "updated_at": "when the row last changed"
 }
-
-
-def snake_case(name: str) -> str:
-    """Return a column's name in snake case: `userInput` and `User Input` become `user_input`."""
-    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return re.sub(r"[\s-]+", "_", parted).lower().strip("_")

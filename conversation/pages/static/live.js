@@ -31,14 +31,19 @@ function startLiveUpdates(list) {
         try {
             const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
             if (answer.redirected) return stop("Signed out. Reload the page to sign in again.");
+            if (answer.status === 503) return retry("the log can't be read now");
             if (!answer.ok) throw new Error(`status ${answer.status}`);
             const page = new DOMParser().parseFromString(await answer.text(), "text/html");
             if (on && !isBusy()) show(page.getElementById("list"));
             schedule(INTERVAL_MS);
         } catch {
-            if (on) state.textContent = "Not up to date: the service doesn't respond. Retrying.";
-            schedule(RETRY_MS);
+            retry("the service doesn't respond");
         }
+    }
+
+    function retry(cause) {
+        if (on) state.textContent = `Not up to date: ${cause}. Retrying.`;
+        schedule(RETRY_MS);
     }
 
     function show(fresh) {

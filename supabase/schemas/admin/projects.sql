@@ -1,4 +1,5 @@
--- Lists the projects with records, keys or settings. Takes {project?}. Returns {projects: [{project, keep_days, now}]}.
+-- Lists the projects with records, keys or settings. Takes {project?}. Returns {projects: [{project, keep_days,
+-- keep_text_days, expired_at, now}]}.
 create or replace function turnlog.projects(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -20,7 +21,9 @@ begin
                    || array(select k.project from turnlog.ai_keys as k);
     return (
         select jsonb_build_object('projects', coalesce(jsonb_agg(
-                   jsonb_build_object('project', e.project, 'keep_days', p.keep_days, 'now', now)
+                   jsonb_build_object('project', e.project, 'keep_days', p.keep_days,
+                                      'keep_text_days', p.keep_text_days, 'expired_at', p.expired_at,
+                                      'now', now)
                    order by e.project), '[]'))
           from (select distinct n.project from unnest(named) as n (project)) as e
           left join turnlog.ai_projects as p on p.project = e.project

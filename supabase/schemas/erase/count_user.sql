@@ -21,11 +21,11 @@ begin
     if after_elsewhere is null then
         select coalesce(array_agg(page.id), '{}'), array_agg(page.at)
           into ids, times
-          from (select s.id, coalesce(s.started_at, s.created_at) as at
+          from (select s.id, coalesce(s.started_at, s.earliest_turn_at, s.created_at) as at
                   from turnlog.ai_sessions as s
                  where s.project = in_project and s.user_id = of_user and s.erased_at is null
-                   and (after_at is null or (coalesce(s.started_at, s.created_at), s.id) < (after_at, after_id))
-                 order by coalesce(s.started_at, s.created_at) desc, s.id desc
+                   and (after_at is null or (coalesce(s.started_at, s.earliest_turn_at, s.created_at), s.id) < (after_at, after_id))
+                 order by coalesce(s.started_at, s.earliest_turn_at, s.created_at) desc, s.id desc
                  limit page_size) as page;
         return jsonb_build_object(
             'sessions', cardinality(ids),
@@ -54,7 +54,14 @@ begin
                    'folders', case when cardinality(ids) < page_size then (
                        select count(*) from turnlog.ai_session_folders as f
                         where f.project = in_project and f.user_id = of_user) else 0 end,
-                   'feedback', case when cardinality(ids) < page_size then (
+                   -- others' on the user's turns
+                   'feedback', coalesce(sum((
+                       select count(*) from turnlog.ai_feedback as f
+                        where f.project = in_project and f.session_id = s.id and f.author <> of_user
+                          and exists (select from turnlog.ai_interactions as i
+                                       where i.project = in_project and i.session_id = s.id
+                                         and i.id = f.interaction_id and i.participant = of_user))), 0)
+                   + case when cardinality(ids) < page_size then (
                        select count(*) from turnlog.ai_feedback as f
                          join turnlog.ai_sessions as s on s.project = in_project and s.id = f.session_id
                         where f.project = in_project and f.author = of_user

@@ -60,6 +60,7 @@ begin
                     where d.project = in_project and d.session_id = of_session limit most));
         end if;
         get diagnostics interaction_count = row_count;
+        delete from turnlog.ai_messages as m where m.project = in_project and m.session_id = of_session;
         delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = of_session;
         delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session;
         get diagnostics participant_count = row_count;
@@ -67,7 +68,7 @@ begin
         get diagnostics feedback_count = row_count;
         update turnlog.ai_sessions as s
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
-               started_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
+               started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
         perform turnlog.requeue_session(in_project, of_session);
     end if;
@@ -79,11 +80,13 @@ begin
         'folder_id', stored.folder_id, 'session_number', stored.session_number,
         'proof', format(
             'select (select count(*) from turnlog.ai_interactions where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from turnlog.ai_messages where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
-            ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, ended_at, scheduled_on) > 0))'
+            ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, earliest_turn_at, ended_at,'
+            ' scheduled_on) > 0))'
             ' as remaining', in_project, of_session));
 end
 $$;

@@ -30,13 +30,14 @@ begin
            and not exists (select from turnlog.ai_interactions as i
                             where i.project = in_project and i.session_id = s.id)
          order by s.id);
+    delete from turnlog.ai_messages as m where m.project = in_project and m.session_id = any (erased);
     delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = any (erased || touched);
     delete from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = any (erased);
     get diagnostics participants = row_count;
     delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = any (erased);
     update turnlog.ai_sessions as s
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
-           started_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
+           started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
     perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
 end

@@ -5,9 +5,10 @@
 -- left, proof}.
 --
 -- The user's own sessions are erased as by turnlog.erase. In other sessions the user no longer takes part, the user's
--- feedback is deleted, and the texts of the user's interactions are replaced; their ids, times and numbers belong to
--- the conversation and stay. The user's folders stay without name, key, user and metadata, since tombstones have
--- numbers in them.
+-- feedback is deleted, and the user's interactions are erased as by turnlog.blank_interactions. The user's folders stay
+-- without name, key, user and metadata, since tombstones have numbers in them. The names of guests who were merged into
+-- the user go, too; late records of theirs are rejected. Records of who read what lose the user and the user's sessions:
+-- see turnlog.erase_reads.
 -- `spooled_sessions`: those that spooled records assign to the user; `trusted_sessions`: those of them that the service
 -- itself assigned, not only a claim. `session_ids`: sessions that became tombstones in this call; in a dry run, those
 -- `among` some that are the user's. `dry_run` counts, with `limit` and `after` as in turnlog.count_user.
@@ -30,6 +31,8 @@ declare
         ' + (select count(*) from turnlog.ai_interactions where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_feedback where project = %1$L and author = %2$L)'
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
+        ' + (select count(*) from turnlog.ai_reads where project = %1$L and (user_id = %2$L or reader = %2$L))'
+        ' + (select count(*) from turnlog.ai_user_merges where project = %1$L and into_user = %2$L)'
         ' as remaining', in_project, of_user);
     hash bytea;
     marker turnlog.ai_erased_users;
@@ -39,8 +42,9 @@ declare
     step record;
     affected bigint;
     feedback_before bigint;  -- feedback on the sessions being erased
-    touched uuid[];  -- sessions whose interactions were blanked
-    blanked_ids uuid[];  -- those interactions
+    reads bigint := 0;       -- records of reads that were found in this call
+    blanked_sessions uuid[];
+    blanked_ids uuid[];
     has_more boolean := true;
     removed jsonb := '{}';
 begin
@@ -61,6 +65,14 @@ begin
             on conflict (project, user_hash) do update
            set erased_at = excluded.erased_at, finished_at = null,
                counts = case when e.finished_at is null then e.counts else '{}' end;
+        -- late records may name one of the user's guests; the names themselves go with the last call
+        insert into turnlog.ai_erased_users as e (project, user_hash, erased_at, finished_at, counts)
+        select in_project, turnlog.user_hash((select p.secret from turnlog.ai_projects as p where p.project = in_project),
+                                             m.guest), statement_timestamp(), statement_timestamp(), '{}'
+          from turnlog.ai_user_merges as m
+         where m.project = in_project and m.into_user = of_user
+         order by 2
+            on conflict (project, user_hash) do update set erased_at = excluded.erased_at;
         spooled_sessions := array(
             select w::uuid from jsonb_array_elements_text(coalesce(request -> 'spooled_sessions', '[]')) as w order by 1);
         insert into turnlog.ai_sessions (project, id, implicit, created_at, erased_at)
@@ -82,6 +94,12 @@ begin
          where s.project = in_project and s.user_id = of_user and s.erased_at is null
          limit 200);
     if ids <> '{}' then
+        -- before the sessions become tombstones, which don't say whose they were
+        reads := turnlog.erase_reads(in_project, of_user, ids, most);
+    end if;
+    if reads >= most then
+        ids := '{}'; -- there may be more of them
+    elsif ids <> '{}' then
         perform from (  -- in the order of all writers; nothing changes between counting and deleting
             select s.id from turnlog.ai_sessions as s
              where s.project = in_project and s.id = any (ids)
@@ -107,27 +125,21 @@ begin
                  where s.project = in_project and s.id = any (ids)
                  order by s.id
                    for update) as locked;
-            with blanked as (
-                update turnlog.ai_interactions as i
-                   set prompt = '"[erased]"', response = '"[erased]"', error = null, finish_reason = null, tags = null,
-                       metadata = null, key = null, participant = null, status = 'completed', ranks = null, erased_at = statement_timestamp()
-                 where i.project = in_project collate "C" and i.ctid = any (array(
-                       select d.ctid from turnlog.ai_interactions as d
-                        where d.project = in_project and d.session_id = any (ids) and d.participant = of_user limit most))
-                returning i.session_id, i.id
-            )
-            select count(*), array_agg(distinct b.session_id), array_agg(b.id) into affected, touched, blanked_ids from blanked as b;
-            delete from turnlog.ai_revisions as r
-             where r.project = in_project and r.session_id = any (touched) and r.interaction_id = any (blanked_ids);
-            perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
-            removed := jsonb_build_object('turns', affected);
+            select array_agg(d.session_id), array_agg(d.id)
+              into blanked_sessions, blanked_ids
+              from (select i.session_id, i.id
+                      from turnlog.ai_interactions as i
+                     where i.project = in_project and i.session_id = any (ids) and i.participant = of_user
+                     limit most) as d;
+            select b.* into step from turnlog.blank_interactions(in_project, blanked_sessions, blanked_ids) as b;
+            removed := jsonb_build_object('turns', step.interactions, 'feedback', step.feedback);
             delete from turnlog.ai_session_participants as p
              where p.project = in_project and p.session_id = any (ids) and p.participant = of_user
                and not exists (select from turnlog.ai_interactions as i
                                 where i.project = in_project and i.session_id = p.session_id
                                   and i.participant = of_user);
             get diagnostics affected = row_count;
-            removed := removed || jsonb_build_object('participations', affected);
+            removed := removed || jsonb_build_object('participations', affected + step.participants);
             ids := '{}';
         elsif exists (select from turnlog.ai_feedback as f where f.project = in_project and f.author = of_user) then
             -- 3. The user's feedback in other sessions.
@@ -161,7 +173,11 @@ begin
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
              where f.project = in_project and f.id = any (folder_ids);
             removed := jsonb_build_object('folders', cardinality(folder_ids));
-            has_more := folder_ids <> '{}';
+            -- 5. The user's reads of other sessions.
+            has_more := folder_ids <> '{}' or turnlog.erase_reads(in_project, of_user, '{}', most) > 0;
+            if not has_more then
+                delete from turnlog.ai_user_merges as m where m.project = in_project and m.into_user = of_user;
+            end if;
         end if;
     end if;
 

@@ -27,7 +27,10 @@ begin
         delete from turnlog.ai_search_queue as q where q.project = in_project;
         delete from turnlog.ai_search as s where s.project = in_project;
         delete from turnlog.ai_feedback as f where f.project = in_project;
+        delete from turnlog.ai_reads as r where r.project = in_project;
+        delete from turnlog.ai_messages as m where m.project = in_project;
         delete from turnlog.ai_revisions as r where r.project = in_project;
+        delete from turnlog.ai_user_merges as m where m.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;
         delete from turnlog.ai_sessions as s
          where s.project = in_project collate "C" and s.ctid = any (array(

@@ -22,7 +22,7 @@ begin
     execute 'select count(*) filter (where true' || filters.further || '), count(*) from ('
             'select s.* from turnlog.ai_sessions as s where ' || filters.walked
             || case when filters.further = '' then '' else
-               ' order by coalesce(s.started_at, s.created_at) desc, s.id desc' end || ' limit $2) as s'
+               ' order by coalesce(s.started_at, s.earliest_turn_at, s.created_at) desc, s.id desc' end || ' limit $2) as s'
        into counted, looked using request, enough;
     return jsonb_build_object('sessions', least(counted, most), 'complete', looked < enough and counted <= most);
 end

@@ -1,7 +1,8 @@
 -- Lists feedback in the order of its ids, which never change: {project, session_id, limit, interaction_ids?, author?,
--- after?} lists that on a session's interactions, {project, author, limit, after?} an author's feedback in sessions of
--- other users. Returns {session: null without session_id, feedback, after: {session_id, interaction_id, author, name}};
--- `after` is null at the end.
+-- after?} lists that on a session and its interactions, {project, author, limit, after?} an author's feedback in sessions
+-- of other users. The nil UUID among `interaction_ids` and in `after` stands for the session; the feedback on it has the
+-- interaction_id null. A value of null was taken back. Returns {session: null without session_id, feedback, after:
+-- {session_id, interaction_id, author, name}}; `after` is null at the end.
 create or replace function turnlog.feedback(request jsonb) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -51,7 +52,8 @@ begin
                       from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
         'feedback', (
             select coalesce(jsonb_agg(jsonb_build_object(
-                       'session_id', p.session_id, 'interaction_id', p.interaction_id, 'author', nullif(p.author, ''),
+                       'session_id', p.session_id, 'interaction_id', nullif(p.interaction_id, '00000000-0000-0000-0000-000000000000'),
+                       'author', nullif(p.author, ''),
                        'name', p.name, 'value', p.value, 'comment', p.comment, 'given_at', p.given_at, 'created_at', p.created_at, 'spooled', false,
                        'session_key', (select s.key from turnlog.ai_sessions as s
                                         where s.project = in_project and s.id = p.session_id),

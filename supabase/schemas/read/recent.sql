@@ -17,6 +17,7 @@ declare
     failed constant text := case when coalesce((request ->> 'has_errors')::boolean, false)
         then ' and (i.status = ''failed'' or i.status is null and i.error <> '''')' else '' end;
     place_of constant text := 'jsonb_build_object(''at'', p.at, ''session_id'', p.session_id, ''interaction_id'', p.id)';
+    most_messages constant integer := 20; -- of a history: the last one with a text is shown
     enough constant integer := case when request ->> 'error' is null then 10000 else 2000 end; -- rows to scan
     walked text := 'i.project = $1 ->> ''project''';
     further text := '';
@@ -38,7 +39,8 @@ begin
         further := further || ' and i.model = $1 ->> ''model''';
     end if;
     if request ->> 'error' is not null then
-        further := further || ' and turnlog.error_kind(i.error) = $1 ->> ''error''';
+        further := further || ' and case when i.text_expired_at is null then turnlog.error_kind(i.error)'
+                              ' else i.error end = $1 ->> ''error''';
     end if;
     if request #>> '{after,session_id}' is not null then
         -- the first condition is the index's; within a session, interactions of one time are ordered by id
@@ -62,10 +64,14 @@ begin
                            when i.response is not null then 'completed'
                            else 'pending' end),
                        'error', left(i.error, 300), 'finish_reason', i.finish_reason,
-                       'prompt', turnlog.excerpt(i.prompt, 300),
-                       'response', turnlog.excerpt(i.response, 300),
+                       'prompt', case when i.prompt_end is null then to_jsonb(turnlog.excerpt(i.prompt, 300))
+                                      else i.prompt end,
+                       'response', case when i.response_end is null then to_jsonb(turnlog.excerpt(i.response, 300))
+                                        else i.response end,
+                       'ends', jsonb_build_array(i.context_end, i.prompt_end, i.response_end),
                        'latency_ms', i.latency_ms, 'input_tokens', i.input_tokens, 'output_tokens', i.output_tokens,
-                       'erased_at', i.erased_at, 'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
+                       'erased_at', i.erased_at, 'text_expired_at', i.text_expired_at,
+                       'started_at', i.started_at, 'created_at', i.created_at) order by i.n), '[]')
               from shown as i
               -- a session that is being erased is a tombstone already, so it disappears at once
               join turnlog.ai_sessions as s on s.project = i.project and s.id = i.session_id and s.erased_at is null
@@ -74,6 +80,18 @@ begin
             || ' then (select ' || place_of || ' from shown as p where p.n = $2)'
                ' else (select ' || place_of || ' from looked as p offset $3 - 1 limit 1) end'
        into page, place using request, page_size, enough;
-    return jsonb_build_object('interactions', page, 'after', place);
+    -- what is stored by content is read by queries of its own: see turnlog.with_messages
+    return jsonb_build_object('after', place, 'interactions', coalesce((
+        select jsonb_agg((p.value - 'ends'::text) || case when p.value #>> '{ends,1}' is null then '{}' else jsonb_build_object(
+                   'prompt', turnlog.excerpt(turnlog.content(
+                       p.value -> 'prompt', request ->> 'project', (p.value ->> 'session_id')::uuid,
+                       (p.value #>> '{ends,1}')::uuid, (p.value #>> '{ends,0}')::uuid, (p.value #>> '{ends,2}')::uuid,
+                       null, most_messages), 300),
+                   'response', case jsonb_typeof(p.value -> 'response') when 'object' then turnlog.excerpt(turnlog.content(
+                       p.value -> 'response', request ->> 'project', (p.value ->> 'session_id')::uuid,
+                       (p.value #>> '{ends,2}')::uuid, (p.value #>> '{ends,1}')::uuid), 300)
+                       else p.value ->> 'response' end) end
+                   order by p.n)
+          from jsonb_array_elements(page) with ordinality as p (value, n)), '[]'));
 end
 $$;

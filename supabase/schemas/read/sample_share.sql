@@ -42,8 +42,8 @@ begin
                      cross join lateral (
                            select from turnlog.ai_sessions as s
                             where s.project = in_project and s.erased_at is null
-                              and coalesce(s.started_at, s.created_at) >= slice.first
-                              and coalesce(s.started_at, s.created_at) < slice.last
+                              and coalesce(s.started_at, s.earliest_turn_at, s.created_at) >= slice.first
+                              and coalesce(s.started_at, s.earliest_turn_at, s.created_at) < slice.last
                            offset 0) as s
                      limit at_most) as found_rows;
         end if;

@@ -1,7 +1,8 @@
 -- Finds interactions that contain all terms (any interaction, without terms), newest first by their started_at, or
 -- created_at without one. `words`: match whole words only.
 -- Takes {project, terms, limit, rows, ms, order, first?, words?, user_id?, unclaimed?, session_id?, model?, from?, to?,
--- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to}.
+-- after?: {at, session_id, interaction_id}}. Returns {interactions, after, complete, searched, matched, searched_to,
+-- keep_text_days}: the project's own setting, since texts that have expired aren't found.
 --
 -- A call scans at most `rows` interactions, for about `ms` milliseconds, so that none hangs (the `first` newest ones
 -- before it uses the index). It returns what it found and where to go on; `complete` is false if it hit a limit. With
@@ -60,16 +61,20 @@ declare
     next_session uuid;
     next_id uuid;
     last_place jsonb;
+    best record;
+    hit record;
+    here record;
+    hits jsonb := '[]';
 begin
     if request ->> 'session_id' is not null then
         -- only a session that the caller may read: the counts would reveal another one
         among := array(select s.id from turnlog.ai_sessions as s
                         where s.project = in_project and s.id = (request ->> 'session_id')::uuid and s.erased_at is null
-                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null));
+                              and (of_user is null or s.user_id = of_user) and (not unclaimed or s.claim is null or 'user_id' = any (s.edited)));
     elsif of_user is not null then
         among := array(select s.id from turnlog.ai_sessions as s
                         where s.project = in_project and s.user_id = of_user and s.erased_at is null
-                              and (not unclaimed or s.claim is null)
+                              and (not unclaimed or s.claim is null or 'user_id' = any (s.edited))
                         limit most_sessions + 1);
     end if;
     if cardinality(among) > most_sessions then
@@ -94,7 +99,7 @@ begin
         end if;
         -- the filters are in the select list, not in the where clause: so the clock is checked however few rows they leave
         for looked in
-            select scanned.session_id, scanned.id, scanned.at,
+            select scanned.session_id, scanned.id, scanned.at, scanned.prompt, scanned.response, scanned.ends,
                    case when scanned.content is null or octet_length(scanned.content) = length(scanned.content) then lower(scanned.content)
                         else turnlog.fold(scanned.content) end as folded
               from (select place.session_id, place.id, place.at,
@@ -103,15 +108,21 @@ begin
                                      select from turnlog.ai_sessions as s
                                       where s.project = in_project and s.id = place.session_id
                                         and (of_user is null or s.user_id = of_user)
-                                        and (not unclaimed or s.claim is null)))
-                                then concat_ws(E'\n',
+                                        and (not unclaimed or s.claim is null or 'user_id' = any (s.edited))))
+                                then case when place.text_expired_at is not null then '' else concat_ws(E'\n',
                                     case jsonb_typeof(place.prompt) when 'string' then place.prompt #>> '{}'
                                          when 'array' then turnlog.plain_text(place.prompt) end,
                                     case jsonb_typeof(place.response) when 'string' then place.response #>> '{}'
-                                         when 'array' then turnlog.plain_text(place.response) end)
-                           end as content
+                                         when 'array' then turnlog.plain_text(place.response) end) end
+                           end as content,
+                           case when place.ends is not null then place.prompt end as prompt,
+                           case when place.ends is not null then place.response end as response,
+                           place.ends
                       from (select i.session_id, i.id, coalesce(i.started_at, i.created_at) as at,
-                                   i.erased_at, i.model, i.prompt, i.response
+                                   i.erased_at, i.text_expired_at, i.model, i.prompt, i.response,
+                                   case when i.prompt_end is not null
+                                        then array[i.context_end, i.prompt_end, i.response_end,
+                                                   case when i.context is null then i.instructions end] end as ends
                               from turnlog.ai_interactions as i
                              where i.project = in_project
                                and (among is null or i.session_id = any (among))
@@ -128,6 +139,15 @@ begin
                 exit;
             end if;
             searched := searched + 1;
+            if looked.ends is not null and looked.folded is not null then
+                -- by queries of their own: see turnlog.with_messages
+                looked.folded := turnlog.fold(concat_ws(E'\n',
+                    turnlog.plain_text(turnlog.content(
+                        looked.prompt, in_project, looked.session_id, looked.ends[2], looked.ends[1], looked.ends[3],
+                        looked.ends[4])),
+                    turnlog.plain_text(turnlog.content(
+                        looked.response, in_project, looked.session_id, looked.ends[3], looked.ends[2]))));
+            end if;
             if pass = 1 then
                 next_at := looked.at;
                 next_session := looked.session_id;
@@ -159,52 +179,62 @@ begin
         after_id := next_id;
     end loop;
 
+    for best in
+        select f.at, f.session_id, f.interaction_id
+          from rows from (jsonb_to_recordset(found)
+                   as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
+               with ordinality as f (at, session_id, interaction_id, score, n)
+         order by f.score desc nulls last, f.n
+         limit page_size
+    loop
+        select case when i.text_expired_at is null then i.prompt end as prompt,
+               case when i.text_expired_at is null then i.response end as response, i.context_end, i.prompt_end, i.response_end,
+               case when i.context is null then i.instructions end as instructions, jsonb_build_object(
+                   'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
+                   'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model) as facts
+          into hit
+          from turnlog.ai_interactions as i
+          join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
+         where i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id;
+        hit.prompt := turnlog.content(
+            hit.prompt, in_project, best.session_id, hit.prompt_end, hit.context_end, hit.response_end, hit.instructions);
+        hit.response := turnlog.content(hit.response, in_project, best.session_id, hit.response_end, hit.prompt_end);
+        -- The field with more of the terms, from the first occurrence of the longest one on. Of equal fields the last
+        -- message of the prompt comes first, then the response, then the earlier messages: instructions and history.
+        select side.field, side.content, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
+          into here
+          from (select turnlog.plain_text(hit.prompt) as prompt, turnlog.plain_text(hit.response) as response,
+                       case jsonb_typeof(hit.prompt) when 'array'
+                           then turnlog.plain_text(jsonb_build_array(hit.prompt -> -1)) end as last_one
+                offset 0) as texts -- read each once
+         cross join lateral (
+               values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
+                       turnlog.fold(texts.last_one)),
+                      ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
+                      ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
+                       turnlog.fold(texts.prompt))
+               ) as side (field, rank, content, begins, folded)
+         cross join lateral (
+               select count(*) filter (where found.place > 0) as terms,
+                      coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
+                 from (select length(t.term) as size,
+                              case when words_only then regexp_instr(side.folded, t.word)
+                                   else position(t.term in side.folded) end as place
+                         from unnest(terms, as_words) as t (term, word)) as found) as at
+         where side.folded <> ''
+         order by at.terms desc, side.rank
+         limit 1;
+        hits := hits || (hit.facts || jsonb_build_object(
+            'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.content),
+            'text', substr(here.content, 1 + here.starts, window_size)));
+    end loop;
     return jsonb_build_object(
-        'interactions', (
-            select coalesce(jsonb_agg(jsonb_build_object(
-                       'session_id', i.session_id, 'session_key', s.key, 'session_title', s.title, 'user_id', s.user_id,
-                       'interaction_id', i.id, 'interaction_key', i.key, 'turn', i.turn, 'at', best.at, 'model', i.model,
-                       'field', here.field, 'starts', coalesce(here.starts, 0), 'length', length(here.content),
-                       'text', substr(here.content, 1 + here.starts, window_size))
-                       order by best.rank), '[]')
-              from (select row_number() over (order by f.score desc nulls last, f.n) as rank, f.*
-                      from rows from (jsonb_to_recordset(found)
-                               as (at timestamptz, session_id uuid, interaction_id uuid, score double precision))
-                           with ordinality as f (at, session_id, interaction_id, score, n)
-                     order by f.score desc nulls last, f.n
-                     limit page_size) as best
-              join turnlog.ai_interactions as i
-                on i.project = in_project and i.session_id = best.session_id and i.id = best.interaction_id
-              join turnlog.ai_sessions as s on s.project = in_project and s.id = i.session_id
-              left join lateral (
-                   -- The field with more of the terms, from the first occurrence of the longest one on. Of equal fields the last
-                   -- message of the prompt comes first, then the response, then the earlier messages: instructions and history.
-                   select side.field, side.content, side.begins + greatest(0, at.place - 1 - window_size / 2) as starts
-                     from (select turnlog.plain_text(i.prompt) as prompt, turnlog.plain_text(i.response) as response,
-                                  case jsonb_typeof(i.prompt) when 'array'
-                                      then turnlog.plain_text(jsonb_build_array(i.prompt -> -1)) end as last_one
-                          offset 0) as texts -- read each once
-                    cross join lateral (
-                          values ('prompt', 1, texts.prompt, length(texts.prompt) - length(texts.last_one),
-                                  turnlog.fold(texts.last_one)),
-                                 ('response', 2, texts.response, 0, turnlog.fold(texts.response)),
-                                 ('prompt', case when texts.last_one is null then 1 else 3 end, texts.prompt, 0,
-                                  turnlog.fold(texts.prompt))
-                          ) as side (field, rank, content, begins, folded)
-                    cross join lateral (
-                          select count(*) filter (where found.place > 0) as terms,
-                                 coalesce((array_agg(found.place order by found.place = 0, found.size desc))[1], 1) as place
-                            from (select length(t.term) as size,
-                                         case when words_only then regexp_instr(side.folded, t.word)
-                                              else position(t.term in side.folded) end as place
-                                    from unnest(terms, as_words) as t (term, word)) as found) as at
-                    where side.folded <> ''
-                    order by at.terms desc, side.rank
-                    limit 1) as here on true),
+        'interactions', hits,
         'after', case when goes_on then last_place end,
         'complete', not (goes_on and is_cut),
         'searched', searched,
         'matched', jsonb_array_length(found),
-        'searched_to', last_place -> 'at');
+        'searched_to', last_place -> 'at',
+        'keep_text_days', (select p.keep_text_days from turnlog.ai_projects as p where p.project = in_project));
 end
 $$;

@@ -27,6 +27,24 @@ begin
             return coalesce(found_ids, '{}');
         end if;
     end if;
+    if request ? 'metadata' then
+        execute 'select array_agg(m.id) from (select s.id from turnlog.ai_sessions as s where '
+                || turnlog.metadata_condition(request) || ' limit $2) as m'
+           into found_ids using request, most + 1;
+        if coalesce(cardinality(found_ids), 0) <= most then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
+    if request ? 'rating' then
+        select array_agg(distinct e.session_id), count(*) into found_ids, counted
+          from (select f.session_id from turnlog.ai_feedback as f
+                 where f.project = in_project and f.name = 'rating' and jsonb_typeof(f.value) = 'boolean'
+                   and f.value = request -> 'rating'
+                 limit entries + 1) as e;
+        if counted <= entries then
+            return coalesce(found_ids, '{}');
+        end if;
+    end if;
     if (request ->> 'has_errors')::boolean then
         select array_agg(distinct e.session_id), count(*) into found_ids, counted
           from (select i.session_id from turnlog.ai_interactions as i

@@ -7,13 +7,14 @@ as $$
         when 'string' then left(content #>> '{}', length)
         when 'array' then (
             select left(m.text, length)
-              from jsonb_array_elements(content) with ordinality as e (message, n)
+              from (select turnlog.content_of_message(m.value) as said, m.n
+                      from jsonb_array_elements(content) with ordinality as m (value, n) offset 0) as e
              cross join lateral (
-                   select case jsonb_typeof(e.message -> 'content')
-                       when 'string' then e.message ->> 'content'
+                   select case jsonb_typeof(e.said)
+                       when 'string' then e.said #>> '{}'
                        when 'array' then (
                            select string_agg(p.part ->> 'text', ' ' order by p.n)
-                             from jsonb_array_elements(e.message -> 'content') with ordinality as p (part, n)
+                             from jsonb_array_elements(e.said) with ordinality as p (part, n)
                             where jsonb_typeof(p.part -> 'text') = 'string')
                    end) as m (text)
              where m.text <> ''

@@ -10,15 +10,19 @@
 --   said last is shown. What is known of the call (model, provider, input tokens) gives way to what a record says that
 --   is no attempt, and the interaction began with the first.
 --
+-- With `on_conflict` 'revise' another rule holds: see turnlog.revision_rule.
+--
 -- Takes `said_at`, when the incoming record was said. Returns `fills`: fields with their new values, null if nothing
--- changes; `filled`: those that the receipt names; `conflicts`: names of contradicting fields, null if there are none; `is_older`: the stored record is further;
--- `lost`: [{facts, said_at}], what isn't shown any more, or never is, and isn't contained in what is.
+-- changes; `filled`: those that the receipt names; `conflicts`: names of contradicting fields, null if there are none;
+-- `is_older`: the stored record is further; `lost`: [{facts, said_at}], what isn't shown any more, or never is, and isn't
+-- contained in what is; `revised`: the fields in which a revision contradicts, null without one.
 --
 -- In which order records arrive doesn't matter. That takes to know how far the record was that a field comes from:
 -- `ranks` has, by field, [status, length of the response, when it was said], where that isn't the row's own.
 create or replace function turnlog.interaction_rule(
     stored jsonb, incoming jsonb, on_conflict text, said_at timestamptz,
-    out fills jsonb, out filled text[], out conflicts text[], out is_older boolean, out lost jsonb)
+    out fills jsonb, out filled text[], out conflicts text[], out is_older boolean, out lost jsonb,
+    out revised text[])
 language plpgsql immutable
 set search_path = ''
 set timezone = 'UTC'
@@ -71,9 +75,17 @@ declare
     changed jsonb;
     contradicting text[];
 begin
+    if on_conflict = 'revise' then
+        select r.* into fills, filled, conflicts, is_older, lost, revised
+          from turnlog.revision_rule(stored, incoming, said_at) as r;
+        return;
+    end if;
     is_older := false;
     if stored ->> 'erased_at' is not null then
         conflicts := '{erased_at}';
+        return;
+    elsif turnlog.is_expired(stored, incoming) then
+        conflicts := '{text_expired_at}';
         return;
     end if;
     fills := '{}';
@@ -89,11 +101,18 @@ begin
             comparison := 1;
         elsif stored_value = value then
             comparison := null;
-        elsif field in ('tags', 'metadata') then
+        elsif field in ('tags', 'metadata', 'chosen_at') then
             select f.fills, coalesce(f.conflicts, '{}') into changed, contradicting
               from turnlog.fill_rule(jsonb_build_object(field, stored_value), jsonb_build_object(field, value)) as f;
             fills := fills || coalesce(changed, '{}');
             conflicts := conflicts || contradicting;
+            continue;
+        elsif field = 'context' then
+            if turnlog.says_more(value, stored_value) then
+                fills := fills || jsonb_build_object(field, value);
+            else
+                is_older := true;
+            end if;
             continue;
         else
             comparison := 0;
@@ -189,7 +208,7 @@ begin
                                          (ranks #>> '{response,0}')::integer, row_status) = new_status
                            then case when fills ? 'response' then own_length
                                      else length(turnlog.as_messages(stored -> 'response')::text) end end;
-        select nullif(jsonb_object_agg(r.field, r.rank), '{}')
+        select nullif(coalesce(jsonb_object_agg(r.field, r.rank), '{}') || (ranks - (of_answer || of_call)), '{}')
           into new_ranks
           from (select f.field, coalesce(new_ranks -> f.field, ranks -> f.field, jsonb_build_array(
                            case when f.field = any (of_call) and row_status <> all (attempts) then 3 else row_status end,

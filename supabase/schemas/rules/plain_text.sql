@@ -11,18 +11,19 @@ begin
     return (
         select string_agg(case jsonb_typeof(part.value) when 'string' then part.value #>> '{}' else part.value::text end,
                           E'\n' order by message.n, part.kind, part.n)
-          from jsonb_array_elements(content) with ordinality as message (value, n)
+          from (select e.value, e.n, turnlog.content_of_message(e.value) as content
+                  from jsonb_array_elements(content) with ordinality as e (value, n) offset 0) as message
          cross join lateral (
-               select 1 as kind, content.value, content.n
-                 from jsonb_path_query(message.value, 'lax $.content ? (@.type() == "string")') with ordinality as content (value, n)
+               select 1 as kind, message.content as value, 1 as n
+                where jsonb_typeof(message.content) = 'string'
                union all
-               select 2, content.value, content.n
-                 from jsonb_path_query(message.value, 'lax $.content[*].text ? (@.type() == "string")')
-                      with ordinality as content (value, n)
+               select 2, part.value, part.n
+                 from jsonb_path_query(message.content, 'lax $[*].text ? (@.type() == "string")')
+                      with ordinality as part (value, n)
                union all
-               select 3, content.value, content.n
-                 from jsonb_path_query(message.value, 'lax $.content[*].content ? (@.type() == "string")')
-                      with ordinality as content (value, n)
+               select 3, part.value, part.n
+                 from jsonb_path_query(message.content, 'lax $[*].content ? (@.type() == "string")')
+                      with ordinality as part (value, n)
                union all
                select 4, called.value, called.n
                  from jsonb_path_query(message.value, 'lax $.tool_calls[*].function.name') with ordinality as called (value, n)

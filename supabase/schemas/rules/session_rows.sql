@@ -12,9 +12,11 @@ begin
                 'folder_id', s.folder_id, 'session_number', s.session_number, 'scheduled_on', s.scheduled_on,
                 'status', s.status, 'implicit', s.implicit,
                 'tags', coalesce(to_jsonb(s.tags), '[]'), 'metadata', coalesce(s.metadata, '{}'),
-                'started_at', s.started_at, 'ended_at', s.ended_at,
+                'started_at', s.started_at, 'earliest_turn_at', s.earliest_turn_at, 'ended_at', s.ended_at,
                 'created_at', s.created_at, 'erased_at', s.erased_at,
-                'owner', coalesce(s.claim, 'user:' || s.user_id),
+                'text_expired_at', s.text_expired_at,
+                'owner', case when 'user_id' = any (s.edited) then coalesce('user:' || s.user_id, s.claim)
+                              else coalesce(s.claim, 'user:' || s.user_id) end,
                 'interaction_count', coalesce(i.interaction_count, 0), 'failed_count', coalesce(i.failed_count, 0),
                 'last_activity_at', i.last_activity_at
             ) order by wanted.n), '[]')

@@ -16,6 +16,7 @@ declare
     in_project text;                       -- one project at a time: the queue of another may be on another machine
     claimed turnlog.ai_search_queue[];
     one record;
+    said record;
     indexed_sessions uuid[];
     indexed_parts uuid[];
     indexed_ids uuid[];
@@ -52,16 +53,29 @@ begin
              limit at_once
         loop
             exit when cardinality(texts) > 0 and (bytes >= bytes_at_once or clock_timestamp() > ends_at);
-            select case when coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0) <= unread
-                        then concat_ws(E'\n', turnlog.plain_text(i.prompt), turnlog.plain_text(i.response)) end
-              into content
+            select case when stored_bytes.bytes <= unread then i.prompt end as prompt,
+                   case when stored_bytes.bytes <= unread then i.response end as response,
+                   i.context_end, i.prompt_end, i.response_end,
+                   case when i.context is null then i.instructions end as instructions, stored_bytes.bytes <= unread as is_read
+              into said
               from turnlog.ai_interactions as i
+             cross join lateral (
+                   select coalesce(pg_column_size(i.prompt), 0) + coalesce(pg_column_size(i.response), 0)
+                          + coalesce((select m.bytes from turnlog.ai_messages as m
+                                       where m.project = i.project and m.session_id = i.session_id
+                                         and m.id = coalesce(i.response_end, i.prompt_end)), 0) as bytes) as stored_bytes
              where i.project = in_project and i.session_id = one.session_id and i.id = one.id
+                   and i.erased_at is null and i.text_expired_at is null
                    and not exists (select from turnlog.ai_sessions as s
                                     where s.project = in_project and s.id = i.session_id and s.erased_at is not null);
-            if not found then
-                content := '';
-            elsif octet_length(content) > longest then
+            content := case when not found then ''
+                when said.is_read then concat_ws(E'\n',
+                    turnlog.plain_text(turnlog.content(
+                        said.prompt, in_project, one.session_id, said.prompt_end, said.context_end, said.response_end,
+                        said.instructions)),
+                    turnlog.plain_text(turnlog.content(
+                        said.response, in_project, one.session_id, said.response_end, said.prompt_end))) end;
+            if octet_length(content) > longest then
                 content := null;
             else
                 content := turnlog.fold(content);

@@ -1,4 +1,4 @@
--- Removes a session from the search index and queues its interactions again, unless it is erased. The queue's rows are
+-- Removes a session from the search index and queues its interactions that have texts again, unless it is erased. The queue's rows are
 -- deleted first: a process that indexes them has committed then. The interactions are read last, so that none written
 -- meanwhile is missed. A session with very many interactions is marked as matching anything instead: queueing it all at
 -- each step of an erasure would take ever longer.
@@ -20,6 +20,7 @@ begin
     ids := array(
         select i.id from turnlog.ai_interactions as i
          where i.project = in_project and i.session_id = of_session and i.id <> '00000000-0000-0000-0000-000000000000'
+           and i.erased_at is null and i.text_expired_at is null
          order by i.id
          limit most + 1);
     if cardinality(ids) > most then

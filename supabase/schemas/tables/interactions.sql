@@ -4,8 +4,13 @@ create table if not exists turnlog.ai_interactions (
     session_id      uuid        not null,
     id              uuid        not null,
     key             text,                           -- the caller's own id; the id derives from session and key
-    prompt          jsonb,                          -- a text, or a list of messages
-    response        jsonb,                          -- a text, or a list of messages
+    prompt          jsonb,                          -- a text, or a list of messages, or how turnlog.by_content stores it
+    response        jsonb,                          -- likewise
+    context         jsonb,                          -- {}: there is one
+    instructions    uuid,                           -- in ai_messages: those that context or prompt begin with
+    context_end     uuid,                           -- the history that ends with the context
+    prompt_end      uuid,                           -- with the prompt
+    response_end    uuid,                           -- with the response
     model           text,
     provider        text,
     status          text,                           -- null: derived from error and response on reading
@@ -30,14 +35,15 @@ create table if not exists turnlog.ai_interactions (
     metadata        jsonb,
     ranks           jsonb,                          -- of what some fields come from: see turnlog.interaction_rule
     created_at      timestamptz not null,           -- when the service first received it
-    erased_at       timestamptz,                    -- set: an erased user's interaction in another session
+    erased_at       timestamptz,                    -- set: a tombstone; all it said is gone
+    text_expired_at timestamptz,                    -- set: its texts are gone, see turnlog.expire_texts
     constraint ai_interactions_pkey primary key (project, session_id, id),
     constraint ai_interactions_session_fkey foreign key (project, session_id)
         references turnlog.ai_sessions (project, id),
     constraint ai_interactions_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
     constraint ai_interactions_key_check check (key !~* '^(\s*|null|undefined|none)$' and length(key) <= 2500),
-    constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array')),
-    constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array')),
+    constraint ai_interactions_prompt_check check (jsonb_typeof(prompt) in ('string', 'array') or prompt_end is not null),
+    constraint ai_interactions_response_check check (jsonb_typeof(response) in ('string', 'array') or response_end is not null),
     constraint ai_interactions_status_check check (status in ('pending', 'completed', 'failed', 'abandoned')),
     constraint ai_interactions_metadata_check check (jsonb_typeof(metadata) = 'object'),
     constraint ai_interactions_ranks_check check (jsonb_typeof(ranks) = 'object')
@@ -50,6 +56,9 @@ create unique index if not exists ai_interactions_session_key_key
 -- For the search, newest first, and for the overview.
 create index if not exists ai_interactions_newest_idx
     on turnlog.ai_interactions (project, (coalesce(started_at, created_at)) desc, session_id desc, id desc);
+-- Tells a linear session from one with branches; few interactions name another one.
+create index if not exists ai_interactions_named_idx
+    on turnlog.ai_interactions (project, session_id) where reply_to is not null or alternative_to is not null;
 -- In the order of arrival, so writes append to it, and one entry covers the interactions that a session got at once.
 create index if not exists ai_interactions_arrived_idx
     on turnlog.ai_interactions (project, created_at, session_id);

@@ -16,7 +16,9 @@ create table if not exists turnlog.ai_sessions (
     started_at     timestamptz,
     ended_at       timestamptz,
     created_at     timestamptz not null,               -- when the service first received it
+    earliest_turn_at timestamptz,                      -- when its earliest turn was said; see turnlog.date_sessions
     erased_at      timestamptz,                        -- set: a tombstone; all content is gone
+    text_expired_at timestamptz,                       -- when its texts last expired; see turnlog.expire_texts
     edited         text[],                             -- fields changed by PATCH, which later writes neither fill nor contradict
     constraint ai_sessions_pkey primary key (project, id),
     constraint ai_sessions_folder_fkey foreign key (project, folder_id)
@@ -40,17 +42,19 @@ create unique index if not exists ai_sessions_folder_number_key
 
 -- Lists, newest first: all, of a user, by status, of a folder, implicit ones.
 create index if not exists ai_sessions_newest_idx
-    on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
+    on turnlog.ai_sessions (project, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc) where erased_at is null;
 create index if not exists ai_sessions_user_newest_idx
-    on turnlog.ai_sessions (project, user_id, (coalesce(started_at, created_at)) desc, id desc)
+    on turnlog.ai_sessions (project, user_id, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc)
     where erased_at is null and user_id is not null;
 create index if not exists ai_sessions_status_newest_idx
-    on turnlog.ai_sessions (project, status, (coalesce(started_at, created_at)) desc, id desc) where erased_at is null;
+    on turnlog.ai_sessions (project, status, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc) where erased_at is null;
 create index if not exists ai_sessions_folder_newest_idx
-    on turnlog.ai_sessions (project, folder_id, (coalesce(started_at, created_at)) desc, id desc)
+    on turnlog.ai_sessions (project, folder_id, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc)
     where erased_at is null and folder_id is not null;
 create index if not exists ai_sessions_implicit_newest_idx
-    on turnlog.ai_sessions (project, (coalesce(started_at, created_at)) desc, id desc)
+    on turnlog.ai_sessions (project, (coalesce(started_at, earliest_turn_at, created_at)) desc, id desc)
     where erased_at is null and implicit;
+create index if not exists ai_sessions_metadata_idx
+    on turnlog.ai_sessions using gin (metadata jsonb_path_ops) where metadata is not null;
 create index if not exists ai_sessions_tags_idx
     on turnlog.ai_sessions using gin (tags) where tags is not null;

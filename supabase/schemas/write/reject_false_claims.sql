@@ -1,4 +1,4 @@
--- Rejects the rows of a batch whose claim isn't the owner of their session. `owners`: see turnlog.session_owners.
+-- Rejects the rows of a batch whose claim is none of the owners of their session. `owners`: see turnlog.session_owners.
 -- Returns kind -> position -> receipt.
 create or replace function turnlog.reject_false_claims(rows jsonb, owners jsonb) returns jsonb
 language plpgsql immutable
@@ -11,7 +11,8 @@ begin
                            e.ordinality, '{"receipt": "conflict", "reason": "The session is somebody else''s"}'::jsonb) as receipts
                   from unnest(array['sessions', 'participants', 'interactions', 'feedback']) as k (kind)
                  cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) with ordinality as e
-                 where e.value ->> 'claim' <> owners ->> coalesce(e.value ->> 'session_id', e.value ->> 'id')
+                cross join lateral (select owners -> coalesce(e.value ->> 'session_id', e.value ->> 'id') as ids) as o
+                 where jsonb_typeof(o.ids) = 'array' and not o.ids ? (e.value ->> 'claim')
                  group by k.kind) as rejected);
 end
 $$;

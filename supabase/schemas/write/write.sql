@@ -1,7 +1,7 @@
 -- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback: [row ...]
--- each, return_parents?, late?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}: for each
--- kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
--- A receipt is {receipt: created | filled | duplicate | conflict | rejected, ...}.
+-- each, return_parents?, late?, database?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}:
+-- for each kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
+-- A receipt is {receipt: created | filled | duplicate | revised | conflict | rejected, ...}.
 --
 -- A row holds values under its columns' names, and may hold more:
 --   folders       `sessions`: those of its plan; they are written unless the plan is a conflict, and their receipts are
@@ -9,10 +9,14 @@
 --   sessions      `implicit`: no caller sent it, it is the parent of a child; `numbering`: `next` gives it the lowest free
 --                 number of its folder if it has none yet, `named` means the session that has this number
 --   interactions  `on_conflict`: `report` changes nothing that is stored, `fill` fills empty fields although others
---                 contradict
+--                 contradict, `revise` keeps what contradicts as a revision: see turnlog.revision_rule;
+--                 `revisions`: those that an export has of it, see turnlog.restore_revisions
 --   any but folders  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
 -- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so
--- rows received before their user was erased are rejected. `dry_run`: return the receipts and write nothing.
+-- rows received before their user was erased are rejected. `database`: the one that it was acknowledged for; any other
+-- raises TL001. `dry_run`: return the receipts and write nothing.
+--
+-- Rows that name a guest who was merged into a user are the user's: see turnlog.follow_merges.
 --
 -- It can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
 -- then locks the others in that order. Every write and erasure holds the lock of its session until it commits, so what is
@@ -45,6 +49,11 @@ begin
     elsif (request ->> 'dry_run')::boolean then
         return turnlog.dry_run(request - 'dry_run');
     end if;
+    if request ? 'database' then
+        if request ->> 'database' is distinct from turnlog.database_id() then
+            raise exception using errcode = 'TL001', message = 'the batch was acknowledged for another database';
+        end if;
+    end if;
 
     if late then
         select format('%s %s', count(*), sum(extract(epoch from e.erased_at))) into erasures
@@ -54,6 +63,8 @@ begin
         erased_rejected := turnlog.reject_erased(in_project, rows);
         rows := turnlog.drop_rejected(rows, erased_rejected);
     end if;
+    perform turnlog.lock_merges(in_project);
+    rows := turnlog.follow_merges(in_project, rows);
     claimed := rows @? '$.*[*].claim';
     if claimed then -- before any lock: false claims don't make the owner wait
         claims_rejected := turnlog.reject_false_claims(rows, turnlog.session_owners(in_project, rows));

@@ -48,7 +48,9 @@ begin
                           then 'scheduled_on' else '' end
                    - case when stored.implicit and stored.user_id <> incoming.facts ->> 'user_id' then 'user_id' else '' end,
                to_jsonb(jsonb_populate_record(null::turnlog.ai_sessions, incoming.facts))
-                   - '{project,id,claim,implicit,created_at,erased_at,edited}'::text[]
+                   - '{project,id,claim,implicit,created_at,erased_at,text_expired_at,edited}'::text[]
+                   -- a late title doesn't come back
+                   - case when stored.text_expired_at is not null then 'title' else '' end
                    - case when incoming.implicit or incoming.facts ->> 'status' = 'open' then 'status' else '' end
                    -- a plan only fills what is empty
                    - case when incoming.implicit and stored.scheduled_on is not null then 'scheduled_on' else '' end
