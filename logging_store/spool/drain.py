@@ -210,9 +210,10 @@ class Drain:
         if not mergeable:
             return True
         batch = Batch.merge([entry.batch for entry in mergeable])
-        is_alone = len(mergeable) == 1 and mergeable[0].failures > 0 and not batch.halves()
+        # only what has failed alone gets more time: most of what failed with others is quick, and waits for its turn
+        failed_alone = len(mergeable) == 1 and mergeable[0].failures > 1 and not batch.halves()
         try:
-            self._deliver(replace(batch, patient=is_alone), file, mergeable)
+            self._deliver(replace(batch, patient=failed_alone), file, mergeable)
         except (StoreUnavailable, Misconfigured) as error:
             self._hold_back(file, mergeable, error)
         else:

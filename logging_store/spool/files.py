@@ -38,7 +38,11 @@ create table if not exists entry_sessions (
     primary key (session_id, seq)
 ) without rowid;
 """
-_INDEX = "create index if not exists entries_turn on entries (claimed, failures)"
+_INDEXES = """
+create index if not exists entries_turn on entries (claimed, failures);
+-- answers `SpoolDirectory.depth`, which anybody may ask for, without reading the batches
+create index if not exists entries_depth on entries (spooled_at, records, length(batch));
+"""
 _COLUMNS = "seq, project, spooled_at, records, batch"
 #: What an earlier build named the columns of `entries`.
 _EARLIER_NAMES = {"kept_at": "spooled_at"}
@@ -332,7 +336,7 @@ def _prepare(connection: apsw.Connection) -> None:
         for column in _LATER_COLUMNS:
             if not _has_columns(connection, "entries", [column]):
                 connection.execute(f"alter table entries add column {column} integer not null default 0")
-        connection.execute(_INDEX)
+        connection.execute(_INDEXES)
 
 
 def _append(connection: apsw.Connection, batches: Sequence[Batch], spooled_at: float, failures: int = 0) -> None:
