@@ -4,6 +4,7 @@ Messages are compared by what they say, as `matching` has it; ids don't count, s
 of a prompt is never a repetition: somebody said it again.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -28,7 +29,9 @@ class History:
     """The messages of a conversation so far, as the latest call of the model saw them. It holds digests, not texts."""
 
     def __init__(self) -> None:
-        self._messages: list[tuple[bytes, str, int]] = []  # digest, role, number of calls of tools
+        self._messages: list[_Said] = []
+        self._places: list[int] = []  # of the messages that aren't instructions
+        self._instructions: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -36,39 +39,68 @@ class History:
     def read(self, prompt: Sequence[Message]) -> Prompt:
         """Return what a prompt adds. The history stays as it is."""
         digests = [digest(message) for message in prompt]
-        known = {each for each, role, _ in self._messages if role == SYSTEM}
         said = [n for n, message in enumerate(prompt) if message.role != SYSTEM]
         kept, repeated = self._repeated([digests[n] for n in said[:-1]])
-        new = [n for n, message in enumerate(prompt) if message.role == SYSTEM and digests[n] not in known]
+        new = [n for n, message in enumerate(prompt) if message.role == SYSTEM and digests[n] not in self._instructions]
         return Prompt(kept, sorted(new + said[repeated:]))
 
     def add(self, messages: Sequence[Message], kept: int | None = None) -> None:
         """Add messages, after the first `kept` of those that are there."""
         if kept is not None:
-            del self._messages[kept:]
-        self._messages += [(digest(message), message.role, len(message.tool_calls)) for message in messages]
+            self._forget(kept)
+        for message in messages:
+            said = _Said(digest(message), message.role, len(message.tool_calls))
+            if said.role == SYSTEM:
+                self._instructions[said.digest] += 1
+            else:
+                self._places.append(len(self._messages))
+            self._messages.append(said)
 
     def without_open_calls(self, kept: int) -> int:
         """Return how many of the first `kept` messages stay: without a call at their end whose result is missing."""
-        for results, (_, role, calls) in enumerate(reversed(self._messages[:kept])):
-            if role != TOOL:
-                return kept if calls <= results else kept - results - 1
-        return kept
+        results = 0
+        while results < kept and self._messages[kept - results - 1].role == TOOL:
+            results += 1
+        if results == kept or self._messages[kept - results - 1].calls <= results:
+            return kept
+        return kept - results - 1
+
+    def _forget(self, kept: int) -> None:
+        for said in self._messages[kept:]:
+            if said.role == SYSTEM:
+                self._instructions -= Counter([said.digest])
+            else:
+                self._places.pop()
+        del self._messages[kept:]
 
     def _repeated(self, sent: Sequence[bytes]) -> tuple[int, int]:
         """Return how many messages are kept, and how many of `sent`, which has no instructions, repeat them."""
-        places = [n for n, (_, role, _) in enumerate(self._messages) if role != SYSTEM]
-        same = 0
-        while same < min(len(sent), len(places)) and self._messages[places[same]][0] == sent[same]:
+        count = len(self._places)
+        same, has_answer = 0, False
+        while same < min(len(sent), count) and self._said(same).digest == sent[same]:
+            has_answer |= self._said(same).role == ASSISTANT
             same += 1
-        if same == len(places):
+        if same == count:
             return len(self._messages), same
-        if any(self._messages[place][1] == ASSISTANT for place in places[:same]):
-            return places[same], same  # the whole history up to an edited or repeated question
+        if has_answer:
+            return self._places[same], same  # the whole history up to an edited or repeated question
         # a client that sends the newest messages only
-        own = [self._messages[place][0] for place in places]
-        window = next((n for n in range(min(len(sent), len(own)), 0, -1) if own[-n:] == list(sent[:n])), 0)
-        return len(self._messages), window
+        windows = (n for n in range(min(len(sent), count), 0, -1) if self._ends_with(sent[:n]))
+        return len(self._messages), next(windows, 0)
+
+    def _ends_with(self, sent: Sequence[bytes]) -> bool:
+        first = len(self._places) - len(sent)
+        return all(self._said(first + n).digest == each for n, each in enumerate(sent))
+
+    def _said(self, n: int) -> "_Said":
+        """Return a message by its place among those that aren't instructions."""
+        return self._messages[self._places[n]]
+
+
+class _Said(NamedTuple):
+    digest: bytes
+    role: str
+    calls: int  # of tools
 
 
 def digest(message: Message) -> bytes:

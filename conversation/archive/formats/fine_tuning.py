@@ -57,8 +57,10 @@ class _Line:
     def add(self, turn: Exchange, *, trained: bool) -> None:
         """Add a turn in place of what comes after its start."""
         del self._ends[turn.start + 1 :]
-        self._trained = [end for end in self._trained if end <= turn.start]
-        self._tools = [(start, tools) for start, tools in self._tools if start < turn.start]
+        while self._trained[-1] > turn.start:
+            self._trained.pop()
+        while self._tools and self._tools[-1][0] >= turn.start:
+            self._tools.pop()
         self._file.seek(self._ends[-1])
         for item in turn.items:
             weight = {} if trained or item["role"] != ASSISTANT else {"weight": 0}
