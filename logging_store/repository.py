@@ -33,6 +33,7 @@ from logging_store.records.models import (
     Session,
     SessionChanges,
 )
+from logging_store.records.spans import Span
 from logging_store.redaction import Redaction
 from logging_store.row_builder import RecordRow, RowBuilder, session_identity
 from logging_store.store import Store
@@ -135,6 +136,17 @@ class ConversationRepository(LogReader):
     def log(self, interactions: Sequence[Interaction]) -> list[WriteResult]:
         """Write interactions with their sessions in one transaction; return one result each, in order."""
         return self.write(interactions)
+
+    def write_spans(self, spans: Sequence[Span]) -> list[Receipt]:
+        """Write spans of traces in one transaction, with the calls among them; return a receipt per span, in order.
+
+        A call becomes an interaction of its session, which is known now or later: see `logging_store.records.spans`. Its
+        receipt is that of the interaction, or `rejected` with the reason `erased`. Spans of a call that is stored
+        already are `duplicate` or `filled`, whichever of two instrumentations they are of.
+
+        Raises `NotOwner` for a caller who is limited to sessions of its own, and `StoreUnavailable` as `write` does.
+        """
+        raise NotImplementedError
 
     def ensure_session(self, session: Session) -> WriteResult:
         """Create a session unless it exists; fill its empty fields. The receipt carries the session."""
