@@ -203,6 +203,8 @@ class Interaction(TypedDict):
     alternatives: list[Alternative]
     question: NotRequired[Question | None]
     turn: int | None
+    trace_id: str | None
+    span_id: str | None
     tags: list[str]
     metadata: dict[str, Any]
     created_at: str
