@@ -1244,18 +1244,18 @@ $$;
 -- schemas/rules/named_in.sql
 -- Returns what three spans of a trace name: a caller's session, a library's, and a user; null where there is no span.
 create or replace function turnlog.named_in(
-    in_project text, of_trace text, caller_span text, library_span text, user_span text)
+    in_project text, of_trace text, by_caller_on text, by_library_on text, user_on text)
 returns text[]
 language sql stable
 set search_path = ''
 as $$
     select array[
         (select s.stated_session::text from turnlog.ai_spans as s
-          where s.project = in_project and s.trace_id = of_trace and s.span_id = caller_span),
+          where s.project = in_project and s.trace_id = of_trace and s.span_id = by_caller_on),
         (select s.stated_session::text from turnlog.ai_spans as s
-          where s.project = in_project and s.trace_id = of_trace and s.span_id = library_span),
+          where s.project = in_project and s.trace_id = of_trace and s.span_id = by_library_on),
         (select s.user_id from turnlog.ai_spans as s
-          where s.project = in_project and s.trace_id = of_trace and s.span_id = user_span)]
+          where s.project = in_project and s.trace_id = of_trace and s.span_id = user_on)]
 $$;
 
 
@@ -3071,7 +3071,7 @@ begin
         with inserted as (
             insert into turnlog.ai_spans
             select (s.row).*
-              from unnest(said, rounds) as s (row, round)
+              from (select unnest(said) as row, unnest(rounds) as round) as s
              where s.round = this_round and this_round = 1
              order by (s.row).response_id, (s.row).trace_id, (s.row).span_id
                 on conflict do nothing
@@ -3092,7 +3092,7 @@ begin
                    r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.call_spans, r.id,
                    r.session_id, r.participant, r.fields, r.event_fields, r.has_feedback, r.created_at, r.erased_at
               from (select (s.row).*
-                      from unnest(said, rounds) as s (row, round)
+                      from (select unnest(said) as row, unnest(rounds) as round) as s
                      where s.round = this_round
                        and not written ? ((s.row).trace_id || '/' || (s.row).span_id)) as r
              order by r.response_id, r.trace_id, r.span_id

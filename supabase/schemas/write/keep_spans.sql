@@ -64,7 +64,7 @@ begin
         with inserted as (
             insert into turnlog.ai_spans
             select (s.row).*
-              from unnest(said, rounds) as s (row, round)
+              from (select unnest(said) as row, unnest(rounds) as round) as s
              where s.round = this_round and this_round = 1
              order by (s.row).response_id, (s.row).trace_id, (s.row).span_id
                 on conflict do nothing
@@ -85,7 +85,7 @@ begin
                    r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.call_spans, r.id,
                    r.session_id, r.participant, r.fields, r.event_fields, r.has_feedback, r.created_at, r.erased_at
               from (select (s.row).*
-                      from unnest(said, rounds) as s (row, round)
+                      from (select unnest(said) as row, unnest(rounds) as round) as s
                      where s.round = this_round
                        and not written ? ((s.row).trace_id || '/' || (s.row).span_id)) as r
              order by r.response_id, r.trace_id, r.span_id
