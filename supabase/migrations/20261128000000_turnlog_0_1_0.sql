@@ -2485,6 +2485,7 @@ declare
     feedback jsonb;
     left_sessions uuid[] := '{}';
     targets uuid[] := '{}'; -- parallel: where the calls went
+    leaving text[] := '{}'; -- parallel: the participants that they had
     one record;
 begin
     -- 1. Most calls are only in the batch, and said once, or said again by the span that said them before.
@@ -2577,9 +2578,10 @@ begin
         end if;
         -- away from where it is stored
         for one in
-            select distinct (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id
+            select (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id, min(m ->> 'participant') as participant
               from jsonb_array_elements(call -> 'members') as m
              where m ->> 'session_id' is not null
+             group by 1, 2
         loop
             delete from turnlog.ai_interactions as i
              where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
@@ -2604,6 +2606,7 @@ begin
             end if;
             left_sessions := array_append(left_sessions, one.session_id);
             targets := array_append(targets, (call ->> 'session_id')::uuid);
+            leaving := array_append(leaving, one.participant);
         end loop;
         if merged is not null then
             emitted := emitted || jsonb_build_array(merged || jsonb_strip_nulls(jsonb_build_object(
@@ -2614,13 +2617,13 @@ begin
 
     -- 3. What is left behind.
     for one in
-        select l.id, min(l.target::text)::uuid as target
-          from unnest(left_sessions, targets) as l (id, target)
+        select l.id, min(l.target::text)::uuid as target, array_agg(l.participant) as leaving
+          from unnest(left_sessions, targets, leaving) as l (id, target, participant)
          where not rejected ? l.id::text
          group by l.id
     loop
         feedback := feedback || turnlog.leave_session(
-            in_project, one.id, one.target,
+            in_project, one.id, one.target, one.leaving,
             exists (select from jsonb_array_elements(rows -> 'calls') as c
                      where c ->> 'session_id' = one.id::text) or exists (
                     select from unnest(array['interactions', 'participants', 'feedback']) as k (kind)
@@ -2646,12 +2649,10 @@ begin
                          and d.span_id = split_part(r.ref, '/', 2)
                       offset 0) as d
                 where (d.session_id, d.participant) is distinct from (one.place, one.person)));
-        -- users are filled in where no caller has said one: of several the first by name, in any order of the batches
-        update turnlog.ai_sessions as s
-           set user_id = least(s.user_id, one.person)
-         where s.project = in_project and s.id = one.place and s.erased_at is null and s.claim is null
-           and 'user_id' <> all (coalesce(s.edited, '{}'))
-           and (s.user_id is null or s.implicit and s.folder_id is null and one.person < s.user_id);
+        update turnlog.ai_sessions as s -- the first one stays, as in any session
+           set user_id = one.person
+         where s.project = in_project and s.id = one.place and one.person is not null and s.user_id is null
+           and s.erased_at is null and s.claim is null and 'user_id' <> all (coalesce(s.edited, '{}'));
     end loop;
 
     -- 5. Feedback that came with the spans.
@@ -3151,8 +3152,9 @@ $$;
 -- schemas/write/leave_session.sql
 -- Clears up a locked session from which calls were taken: participants that none of its interactions names any more go, and
 -- so does the session itself, if nobody opened it and nothing is left of it. Returns the feedback on the session, [row ...],
--- which goes to the session `target` then. `is_used`: the batch adds to it.
-create or replace function turnlog.leave_session(in_project text, of_session uuid, target uuid, is_used boolean)
+-- which goes to the session `target` then. `leaving`: the participants of those calls. `is_used`: the batch adds to it.
+create or replace function turnlog.leave_session(
+    in_project text, of_session uuid, target uuid, leaving text[], is_used boolean)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -3171,6 +3173,18 @@ begin
        or not exists (select from turnlog.ai_sessions as s
                        where s.project = in_project and s.id = of_session and s.implicit and s.erased_at is null
                          and s.folder_id is null and s.title is null and s.edited is null and s.tags is null) then
+        -- a user whom only calls named that left, in a session that has nothing but calls of spans
+        update turnlog.ai_sessions as s
+           set user_id = null
+         where s.project = in_project and s.id = of_session and s.implicit and s.claim is null and s.folder_id is null
+           and s.edited is null and s.user_id = any (leaving)
+           and not exists (
+               select from turnlog.ai_interactions as i
+                where i.project = in_project and i.session_id = of_session
+                  and (i.participant = s.user_id
+                       or not exists (select from turnlog.ai_spans as p
+                                       where p.project = in_project and p.trace_id = i.trace_id and p.span_id = i.span_id
+                                         and p.id = i.id)));
         update turnlog.ai_sessions as s
            set earliest_turn_at = (
                    select min(least(i.started_at, i.created_at)) from turnlog.ai_interactions as i

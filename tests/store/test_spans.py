@@ -179,10 +179,14 @@ def test_what_belongs_to_a_call_moves_with_it(repository: ConversationRepository
         {k: v for k, v in row.items() if k not in moved} for row in before
     ]
     assert after[0]["context"] == messages
-    assert log.rows("select count(*), min(i.span_id) from turnlog.ai_feedback join turnlog.ai_interactions as i"
-                    " on i.id = interaction_id and i.session_id = ai_feedback.session_id") == [(1, number(3))]
-    assert log.rows("select count(*) from turnlog.ai_messages join turnlog.ai_sessions as s on s.id = session_id"
-                    " where s.key like 'trace:%'") == [(0,)]
+    assert log.rows(
+        "select count(*), min(i.span_id) from turnlog.ai_feedback join turnlog.ai_interactions as i"
+        " on i.id = interaction_id and i.session_id = ai_feedback.session_id"
+    ) == [(1, number(3))]
+    assert log.rows(
+        "select count(*) from turnlog.ai_messages join turnlog.ai_sessions as s on s.id = session_id"
+        " where s.key like 'trace:%'"
+    ) == [(0,)]
 
 
 def test_spans_of_an_erased_session_are_rejected(repository: ConversationRepository, log: Log) -> None:

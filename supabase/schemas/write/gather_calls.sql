@@ -25,6 +25,7 @@ declare
     feedback jsonb;
     left_sessions uuid[] := '{}';
     targets uuid[] := '{}'; -- parallel: where the calls went
+    leaving text[] := '{}'; -- parallel: the participants that they had
     one record;
 begin
     -- 1. Most calls are only in the batch, and said once, or said again by the span that said them before.
@@ -117,9 +118,10 @@ begin
         end if;
         -- away from where it is stored
         for one in
-            select distinct (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id
+            select (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id, min(m ->> 'participant') as participant
               from jsonb_array_elements(call -> 'members') as m
              where m ->> 'session_id' is not null
+             group by 1, 2
         loop
             delete from turnlog.ai_interactions as i
              where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
@@ -144,6 +146,7 @@ begin
             end if;
             left_sessions := array_append(left_sessions, one.session_id);
             targets := array_append(targets, (call ->> 'session_id')::uuid);
+            leaving := array_append(leaving, one.participant);
         end loop;
         if merged is not null then
             emitted := emitted || jsonb_build_array(merged || jsonb_strip_nulls(jsonb_build_object(
@@ -154,13 +157,13 @@ begin
 
     -- 3. What is left behind.
     for one in
-        select l.id, min(l.target::text)::uuid as target
-          from unnest(left_sessions, targets) as l (id, target)
+        select l.id, min(l.target::text)::uuid as target, array_agg(l.participant) as leaving
+          from unnest(left_sessions, targets, leaving) as l (id, target, participant)
          where not rejected ? l.id::text
          group by l.id
     loop
         feedback := feedback || turnlog.leave_session(
-            in_project, one.id, one.target,
+            in_project, one.id, one.target, one.leaving,
             exists (select from jsonb_array_elements(rows -> 'calls') as c
                      where c ->> 'session_id' = one.id::text) or exists (
                     select from unnest(array['interactions', 'participants', 'feedback']) as k (kind)
@@ -186,12 +189,10 @@ begin
                          and d.span_id = split_part(r.ref, '/', 2)
                       offset 0) as d
                 where (d.session_id, d.participant) is distinct from (one.place, one.person)));
-        -- users are filled in where no caller has said one: of several the first by name, in any order of the batches
-        update turnlog.ai_sessions as s
-           set user_id = least(s.user_id, one.person)
-         where s.project = in_project and s.id = one.place and s.erased_at is null and s.claim is null
-           and 'user_id' <> all (coalesce(s.edited, '{}'))
-           and (s.user_id is null or s.implicit and s.folder_id is null and one.person < s.user_id);
+        update turnlog.ai_sessions as s -- the first one stays, as in any session
+           set user_id = one.person
+         where s.project = in_project and s.id = one.place and one.person is not null and s.user_id is null
+           and s.erased_at is null and s.claim is null and 'user_id' <> all (coalesce(s.edited, '{}'));
     end loop;
 
     -- 5. Feedback that came with the spans.
