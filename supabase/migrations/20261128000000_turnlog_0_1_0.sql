@@ -500,8 +500,10 @@ create table if not exists turnlog.ai_spans (
     constraint ai_spans_call_spans_check check (cardinality(call_spans) > 1)
 );
 
+-- All of them are partial, so that the planner can't use them in place of the primary key: see ai_sessions.
 -- The children of a span, in order.
-create index if not exists ai_spans_parent_idx on turnlog.ai_spans (project, trace_id, parent_id, started_at);
+create index if not exists ai_spans_parent_idx
+    on turnlog.ai_spans (project, trace_id, parent_id, started_at) where parent_id is not null;
 -- Joins the spans of one call. It is unique so that of two writers that have one each, the later one waits and finds it.
 create unique index if not exists ai_spans_response_key
     on turnlog.ai_spans (project, response_id) where response_id is not null and not repeats;
@@ -510,7 +512,8 @@ create index if not exists ai_spans_repeated_response_idx
 create index if not exists ai_spans_same_call_idx
     on turnlog.ai_spans (project, trace_id, same_call_as) where same_call_as is not null;
 -- For erasing.
-create index if not exists ai_spans_session_idx on turnlog.ai_spans (project, session_id);
+create index if not exists ai_spans_session_idx
+    on turnlog.ai_spans (project, session_id) where session_id is not null;
 create index if not exists ai_spans_user_idx on turnlog.ai_spans (project, user_id) where user_id is not null;
 
 
@@ -2462,7 +2465,7 @@ $$;
 -- turnlog.place_spans. A call that is stored elsewhere is taken from there with what belongs to it, and written again; a
 -- session that no caller opened and that has nothing left goes. Of a call's fields each has what the first of its spans
 -- says, in the order of their ids and before log events, so that the order in which they come doesn't matter.
--- Calls of sessions that are `rejected` are taken away, and their spans erased. Returns the rows, with `call_places` ->
+-- Calls of sessions that are `rejected`, and of `erased_participants`, are taken away, and their spans erased. Returns the rows, with `call_places` ->
 -- {first -> receipt, or position among the interactions}.
 create or replace function turnlog.gather_calls(in_project text, rows jsonb, rejected jsonb) returns jsonb
 language plpgsql volatile
@@ -2555,7 +2558,7 @@ begin
                    select i.* from turnlog.ai_interactions as i
                     where i.project = in_project and i.session_id = was.session_id and i.id = was.id
                    offset 0) as i);
-        if rejected ? (call ->> 'session_id') then
+        if rejected ? (call ->> 'session_id') or rows -> 'erased_participants' ? (call ->> 'participant') then
             merged := null;
             receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
         elsif stored @? '$[*].facts.erased_at' then
@@ -3780,10 +3783,15 @@ begin
                                             then jsonb_build_object('trace_id', c.value -> 'trace_id') end)) as row
                   from jsonb_array_elements(calls) with ordinality as c
                  order by c.value ->> 'session_id', c.value ->> 'participant' is null, c.ordinality) as n)
-        || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', m -> 'session_id', 'implicit', true)), '[]')
+        || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', i.id, 'implicit', true)), '[]')
               from jsonb_array_elements(calls) as c
-             cross join lateral jsonb_array_elements(c.value -> 'members') as m
-             where (c.value ->> 'moves')::boolean and m -> 'session_id' not in ('null', c.value -> 'session_id'));
+             cross join lateral (
+                   -- also without the user: of a rejected row this one is left
+                   select c.value -> 'session_id' as id
+                    where (c.value ->> 'moves')::boolean
+                    union all
+                   select m -> 'session_id' from jsonb_array_elements(c.value -> 'members') as m
+                    where (c.value ->> 'moves')::boolean and m -> 'session_id' <> 'null') as i);
     return rows || jsonb_build_object(
         'calls', calls,
         'sessions', coalesce(rows -> 'sessions', '[]') || sessions,
@@ -4104,6 +4112,12 @@ begin
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
         erased_rejected := turnlog.reject_erased(in_project, rows);
         rows := turnlog.drop_rejected(rows, erased_rejected);
+        if erased_rejected ? 'spans' then
+            rows := rows || jsonb_build_object('erased_participants', (
+                select jsonb_agg(distinct s.value -> 'participant')
+                  from jsonb_array_elements(placed) with ordinality as s
+                 where erased_rejected -> 'spans' ? s.ordinality::text and s.value ->> 'participant' is not null));
+        end if;
     end if;
     perform turnlog.lock_merges(in_project);
     rows := turnlog.follow_merges(in_project, rows);

@@ -48,8 +48,10 @@ create table if not exists turnlog.ai_spans (
     constraint ai_spans_call_spans_check check (cardinality(call_spans) > 1)
 );
 
+-- All of them are partial, so that the planner can't use them in place of the primary key: see ai_sessions.
 -- The children of a span, in order.
-create index if not exists ai_spans_parent_idx on turnlog.ai_spans (project, trace_id, parent_id, started_at);
+create index if not exists ai_spans_parent_idx
+    on turnlog.ai_spans (project, trace_id, parent_id, started_at) where parent_id is not null;
 -- Joins the spans of one call. It is unique so that of two writers that have one each, the later one waits and finds it.
 create unique index if not exists ai_spans_response_key
     on turnlog.ai_spans (project, response_id) where response_id is not null and not repeats;
@@ -58,5 +60,6 @@ create index if not exists ai_spans_repeated_response_idx
 create index if not exists ai_spans_same_call_idx
     on turnlog.ai_spans (project, trace_id, same_call_as) where same_call_as is not null;
 -- For erasing.
-create index if not exists ai_spans_session_idx on turnlog.ai_spans (project, session_id);
+create index if not exists ai_spans_session_idx
+    on turnlog.ai_spans (project, session_id) where session_id is not null;
 create index if not exists ai_spans_user_idx on turnlog.ai_spans (project, user_id) where user_id is not null;

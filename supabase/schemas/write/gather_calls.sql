@@ -2,7 +2,7 @@
 -- turnlog.place_spans. A call that is stored elsewhere is taken from there with what belongs to it, and written again; a
 -- session that no caller opened and that has nothing left goes. Of a call's fields each has what the first of its spans
 -- says, in the order of their ids and before log events, so that the order in which they come doesn't matter.
--- Calls of sessions that are `rejected` are taken away, and their spans erased. Returns the rows, with `call_places` ->
+-- Calls of sessions that are `rejected`, and of `erased_participants`, are taken away, and their spans erased. Returns the rows, with `call_places` ->
 -- {first -> receipt, or position among the interactions}.
 create or replace function turnlog.gather_calls(in_project text, rows jsonb, rejected jsonb) returns jsonb
 language plpgsql volatile
@@ -95,7 +95,7 @@ begin
                    select i.* from turnlog.ai_interactions as i
                     where i.project = in_project and i.session_id = was.session_id and i.id = was.id
                    offset 0) as i);
-        if rejected ? (call ->> 'session_id') then
+        if rejected ? (call ->> 'session_id') or rows -> 'erased_participants' ? (call ->> 'participant') then
             merged := null;
             receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
         elsif stored @? '$[*].facts.erased_at' then

@@ -149,10 +149,15 @@ begin
                                             then jsonb_build_object('trace_id', c.value -> 'trace_id') end)) as row
                   from jsonb_array_elements(calls) with ordinality as c
                  order by c.value ->> 'session_id', c.value ->> 'participant' is null, c.ordinality) as n)
-        || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', m -> 'session_id', 'implicit', true)), '[]')
+        || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', i.id, 'implicit', true)), '[]')
               from jsonb_array_elements(calls) as c
-             cross join lateral jsonb_array_elements(c.value -> 'members') as m
-             where (c.value ->> 'moves')::boolean and m -> 'session_id' not in ('null', c.value -> 'session_id'));
+             cross join lateral (
+                   -- also without the user: of a rejected row this one is left
+                   select c.value -> 'session_id' as id
+                    where (c.value ->> 'moves')::boolean
+                    union all
+                   select m -> 'session_id' from jsonb_array_elements(c.value -> 'members') as m
+                    where (c.value ->> 'moves')::boolean and m -> 'session_id' <> 'null') as i);
     return rows || jsonb_build_object(
         'calls', calls,
         'sessions', coalesce(rows -> 'sessions', '[]') || sessions,

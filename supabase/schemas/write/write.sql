@@ -73,6 +73,12 @@ begin
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
         erased_rejected := turnlog.reject_erased(in_project, rows);
         rows := turnlog.drop_rejected(rows, erased_rejected);
+        if erased_rejected ? 'spans' then
+            rows := rows || jsonb_build_object('erased_participants', (
+                select jsonb_agg(distinct s.value -> 'participant')
+                  from jsonb_array_elements(placed) with ordinality as s
+                 where erased_rejected -> 'spans' ? s.ordinality::text and s.value ->> 'participant' is not null));
+        end if;
     end if;
     perform turnlog.lock_merges(in_project);
     rows := turnlog.follow_merges(in_project, rows);
