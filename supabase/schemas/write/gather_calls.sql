@@ -172,28 +172,32 @@ begin
     end loop;
 
     -- 4. Where the spans are now.
-    for one in
-        select (c ->> 'session_id')::uuid as place, c ->> 'participant' as person, array_agg(m ->> 'ref') as refs
-          from jsonb_array_elements(rows -> 'calls') as c
-         cross join lateral jsonb_array_elements(c -> 'members') as m
-         group by 1, 2
-    loop
-        update turnlog.ai_spans as s
-           set session_id = one.place, participant = one.person
-         where s.project = in_project collate "C" and s.ctid = any (array(
-               select d.ctid
-                 from unnest(one.refs) as r (ref)
-                cross join lateral (
-                      select d.ctid, d.session_id, d.participant from turnlog.ai_spans as d
-                       where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
-                         and d.span_id = split_part(r.ref, '/', 2)
-                      offset 0) as d
-                where (d.session_id, d.participant) is distinct from (one.place, one.person)));
-        update turnlog.ai_sessions as s -- the first one stays, as in any session
-           set user_id = one.person
-         where s.project = in_project and s.id = one.place and one.person is not null and s.user_id is null
-           and s.erased_at is null and s.claim is null and 'user_id' <> all (coalesce(s.edited, '{}'));
-    end loop;
+    update turnlog.ai_spans as s
+       set session_id = n.place, participant = n.person
+      from (select d.at, c.place, c.person
+              from (select (c ->> 'session_id')::uuid as place, c ->> 'participant' as person, m ->> 'ref' as ref
+                      from jsonb_array_elements(rows -> 'calls') as c
+                     cross join lateral jsonb_array_elements(c -> 'members') as m) as c
+             cross join lateral (
+                   select d.ctid as at, d.session_id, d.participant from turnlog.ai_spans as d
+                    where d.project = in_project and d.trace_id = split_part(c.ref, '/', 1)
+                      and d.span_id = split_part(c.ref, '/', 2)
+                   offset 0) as d
+             where (d.session_id, d.participant) is distinct from (c.place, c.person)) as n
+     where s.project = in_project collate "C" and s.ctid = n.at;
+    -- the first user stays, as in any session
+    update turnlog.ai_sessions as s
+       set user_id = n.person
+      from (select d.at, min(c ->> 'participant') as person
+              from jsonb_array_elements(rows -> 'calls') as c
+             cross join lateral (
+                   select d.ctid as at from turnlog.ai_sessions as d
+                    where d.project = in_project and d.id = (c ->> 'session_id')::uuid and d.user_id is null
+                      and d.erased_at is null and d.claim is null and 'user_id' <> all (coalesce(d.edited, '{}'))
+                   offset 0) as d
+             where c ->> 'participant' is not null
+             group by d.at) as n
+     where s.project = in_project collate "C" and s.ctid = n.at;
 
     -- 5. Feedback that came with the spans.
     ids := case when batch @? '$[*].feedback' then (

@@ -10,6 +10,7 @@
 create or replace function turnlog.place_spans(in_project text, rows jsonb) returns jsonb
 language plpgsql volatile
 set search_path = ''
+set timezone = 'UTC'
 as $$
 declare
     spans constant jsonb := rows -> 'spans';
@@ -22,6 +23,7 @@ declare
     calls jsonb;
     places jsonb;   -- TRACE/SPAN -> {session_id, participant, first} of the batch's spans
     sessions jsonb;
+    began jsonb;    -- session -> its earliest call of the batch
 begin
     select k.known, k.changed into kept from turnlog.keep_spans(in_project, spans) as k;
     if kept.changed <> '{}' then
@@ -115,24 +117,19 @@ begin
       into calls, places;
 
     -- spans that aren't calls are in their place with that
-    for one in
-        select (p.value ->> 'session_id')::uuid as place, p.value ->> 'participant' as person, array_agg(p.key) as refs
-          from jsonb_each(places) as p
-         where p.value -> 'first' = 'null'
-         group by 1, 2
-    loop
-        update turnlog.ai_spans as s
-           set session_id = one.place, participant = one.person
-         where s.project = in_project collate "C" and s.ctid = any (array(
-               select d.ctid
-                 from unnest(one.refs) as r (ref)
-                cross join lateral (
-                      select d.ctid, d.session_id, d.participant from turnlog.ai_spans as d
-                       where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
-                         and d.span_id = split_part(r.ref, '/', 2)
-                      offset 0) as d
-                where (d.session_id, d.participant) is distinct from (one.place, one.person)));
-    end loop;
+    update turnlog.ai_spans as s
+       set session_id = n.place, participant = n.person
+      from (select d.at, (p.value ->> 'session_id')::uuid as place, p.value ->> 'participant' as person
+              from jsonb_each(places) as p
+             cross join lateral (
+                   select d.ctid as at, d.session_id, d.participant from turnlog.ai_spans as d
+                    where d.project = in_project and d.trace_id = split_part(p.key, '/', 1)
+                      and d.span_id = split_part(p.key, '/', 2)
+                   offset 0) as d
+             where p.value -> 'first' = 'null'
+               and (d.session_id, d.participant)
+                   is distinct from ((p.value ->> 'session_id')::uuid, p.value ->> 'participant')) as n
+     where s.project = in_project collate "C" and s.ctid = n.at;
 
     calls := (
         select coalesce(jsonb_agg(c.value order by c.ordinality), '[]')
@@ -140,14 +137,24 @@ begin
          where (c.value ->> 'moves')::boolean
             or exists (select from jsonb_array_elements(c.value -> 'members') as m
                         where m -> 'session_id' = 'null' or kept.known ? (m ->> 'ref') or kept.changed ? (m ->> 'ref')));
+    began := (
+        select jsonb_object_agg(b.place, b.at)
+          from (select places -> r.ref ->> 'session_id' as place,
+                       min(least((s #>> '{call,started_at}')::timestamptz, (s ->> 'created_at')::timestamptz)) as at
+                  from jsonb_array_elements(spans) as s
+                 cross join lateral (select (s ->> 'trace_id') || '/' || (s ->> 'span_id') as ref) as r
+                 where s ? 'call'
+                 group by 1) as b);
     sessions := (
         select coalesce(jsonb_agg(n.row), '[]')
           from (select distinct on (c.value ->> 'session_id') jsonb_strip_nulls(jsonb_build_object(
                            'id', c.value -> 'session_id', 'key', c.value -> 'session_key', 'implicit', true,
                            'user_id', c.value -> 'participant', 'created_at', spans -> 0 -> 'created_at',
+                           'earliest_turn_at', begun.at,
                            'metadata', case when (c.value ->> 'is_unnamed')::boolean
                                             then jsonb_build_object('trace_id', c.value -> 'trace_id') end)) as row
                   from jsonb_array_elements(calls) with ordinality as c
+                 cross join lateral (select began -> (c.value ->> 'session_id') as at offset 0) as begun
                  order by c.value ->> 'session_id', c.value ->> 'participant' is null, c.ordinality) as n)
         || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', i.id, 'implicit', true)), '[]')
               from jsonb_array_elements(calls) as c
