@@ -179,7 +179,7 @@ class Batch:
 def _parents(row: Row) -> list[str]:
     """Return the ids of the sessions and folders that a row belongs to, the closest first."""
     if "trace_session" in row:
-        return [row["trace_session"], *([row["stated_session"]] if "stated_session" in row else [])]
+        return [row["trace_session"], *(row[name] for name in ("stated_session", "session_id") if name in row)]
     own = [row["session_id"]] if "session_id" in row else [row["id"]]
     if folder := row.get("folder_id"):
         own.append(folder)

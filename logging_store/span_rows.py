@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,13 +25,67 @@ _DERIVED = frozenset(
 
 def build(project: str, spans: Sequence[Span], received_at: Sequence[datetime]) -> list[Row]:
     """Return a row for each span, in order. `received_at`: parallel to the spans."""
-    sessions: dict[str, str] = {}  # of the traces
+    call_id = uuid4().hex
+    traces: dict[str, dict[str, Row]] = {}  # trace id -> span id -> row
     rows = []
     for span, at in zip(spans, received_at, strict=True):
-        if (trace_session := sessions.get(span.trace_id)) is None:
-            trace_session = sessions[span.trace_id] = identity.trace_session(project, span.trace_id)
-        rows.append(dict(_columns(project, span, at)) | {"trace_session": trace_session})
+        row = dict(_columns(project, span, at)) | {"call_id": call_id}
+        rows.append(row)
+        traces.setdefault(span.trace_id, {})[span.span_id] = row
+    for trace_id, by_span in traces.items():
+        _place(identity.trace_session(project, trace_id), f"trace:{trace_id}", by_span)
+    for row in rows:  # a span's second row has what its last one has; the store places both itself
+        last = traces[row["trace_id"]][row["span_id"]]
+        if row is not last:
+            row["trace_session"] = last["trace_session"]
     return rows
+
+
+def _place(trace_session: str, trace_key: str, by_span: dict[str, Row]) -> None:
+    """Add to the rows of a trace the session and the user that they have if these spans are all there is of it.
+
+    The rule is that of turnlog.span_places, which it spares the store where a trace comes whole.
+    """
+    for row in by_span.values():
+        _inherit(row, by_span)
+    in_order = [by_span[span_id] for span_id in sorted(by_span)]
+    by_callers = [row for row in in_order if row.get("by_caller")]
+    anywhere = by_callers[0] if by_callers else None
+    several = len({row["stated_session"] for row in by_callers}) > 1
+    by_library = next((row for row in in_order if row.get("by_caller") is False), None)
+    of_user = next((row for row in in_order if "user_id" in row), None)
+    for row in by_span.values():
+        found = (
+            by_span.get(row.get("caller_span", ""))
+            or (None if several else anywhere)
+            or by_span.get(row.get("library_span", ""))
+            or anywhere
+            or by_library
+        )
+        user = by_span.get(row.get("user_span", "")) or of_user
+        row["trace_session"] = trace_session
+        row["session_id"] = found["stated_session"] if found else trace_session
+        if key := found.get("session_key") if found else trace_key:
+            row["place_key"] = key
+        if user:
+            row["participant"] = user["user_id"]
+
+
+def _inherit(row: Row, by_span: dict[str, Row]) -> None:
+    """Add to a row which spans at or above it name a session or a user: itself, or the closest one above."""
+    path = [row]
+    seen = {row["span_id"]}
+    while "inherited" not in path[-1] and (parent := by_span.get(path[-1].get("parent_id", ""))) is not None:
+        if parent["span_id"] in seen:
+            break
+        seen.add(parent["span_id"])
+        path.append(parent)
+    for child, parent in zip(reversed(path[:-1]), reversed(path[1:]), strict=True):
+        for column in ("caller_span", "library_span", "user_span"):
+            if column not in child and column in parent:
+                child[column] = parent[column]
+    for each in path:
+        each["inherited"] = True
 
 
 def _columns(project: str, span: Span, received_at: datetime) -> Iterator[tuple[str, Any]]:

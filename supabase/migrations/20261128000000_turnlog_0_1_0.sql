@@ -2474,7 +2474,7 @@ set timezone = 'UTC'
 as $$
 declare
     batch constant jsonb := coalesce(rows -> 'spans', '[]');
-    own_count constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
+    before constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
     simple jsonb;
     by_call jsonb;          -- first -> [{ref, source, facts, created_at}], of the calls that aren't simple
     ids jsonb;              -- first -> id
@@ -2525,7 +2525,7 @@ begin
     )
     select jsonb_build_object(
                'rows', coalesce(jsonb_agg(n.row order by n.n), '[]'),
-               'places', coalesce(jsonb_object_agg(n.n, own_count + n.place), '{}'),
+               'places', coalesce(jsonb_object_agg(n.n, before + n.place), '{}'),
                'firsts', coalesce(jsonb_object_agg(n.first, true), '{}'))
       into simple
       from numbered as n;
@@ -2668,7 +2668,7 @@ begin
     feedback := feedback || coalesce((
         select jsonb_agg(f.value || jsonb_strip_nulls(jsonb_build_object(
                    'session_id', s.value -> 'session_id', 'created_at', s.value -> 'created_at',
-                   'interaction_id', ids -> (s.value ->> 'first'))))
+                   'interaction_id', coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on'))))
           from jsonb_array_elements(batch) as s
          cross join lateral jsonb_array_elements(s.value -> 'feedback') as f
          where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]');
@@ -2676,7 +2676,7 @@ begin
     return rows || jsonb_build_object(
         'interactions', coalesce(rows -> 'interactions', '[]') || (simple -> 'rows') || emitted,
         'feedback', coalesce(rows -> 'feedback', '[]') || feedback,
-        'span_receipts', receipts, 'span_places', simple -> 'places');
+        'before_calls', before, 'span_receipts', receipts, 'span_places', simple -> 'places');
 end
 $$;
 
@@ -2684,7 +2684,7 @@ $$;
 -- schemas/write/inherit_sessions.sql
 -- Passes what spans say of sessions and users on to the spans below. Each span has the closest span above that says
 -- something, so a new one changes only those below it that knew none, or a farther one.
--- `changed`: TRACE/SPAN -> true of the spans that are new or say more now. Returns the spans whose session or user may be
+-- `changed`: TRACE/SPAN -> true of the spans that are new or say more now, without those of whole traces. Returns the spans whose session or user may be
 -- another one now, as parallel lists.
 create or replace function turnlog.inherit_sessions(
     in_project text, changed jsonb, out trace_ids text[], out span_ids text[])
@@ -3020,7 +3020,10 @@ $$;
 -- of values that contradict each other the smaller one stays, so that the order doesn't matter.
 -- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
 -- those that are new or say more now.
-create or replace function turnlog.keep_spans(in_project text, spans jsonb, out known jsonb, out changed jsonb)
+-- `whole`: TRACE -> true of traces of which nothing was stored, and all spans come from one call, each once. Then sessions,
+-- users and what spans have from those above are as the service worked them out from that call.
+create or replace function turnlog.keep_spans(
+    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb)
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -3032,18 +3035,40 @@ declare
     before turnlog.ai_spans[];
     written jsonb;
 begin
-    insert into turnlog.ai_traces as t (project, trace_id, session_id, created_at)
-    select in_project, n.trace_id, n.trace_session, coalesce(n.created_at, statement_timestamp())
-      from (select s.trace_id, min(s.trace_session::text)::uuid as trace_session, min(s.created_at) as created_at
-              from jsonb_to_recordset(spans) as s (trace_id text, trace_session uuid, created_at timestamptz)
-             group by s.trace_id) as n
-     order by n.trace_id
-        on conflict (project, trace_id) do update set session_id = excluded.session_id where false;
+    with incoming as materialized (
+        select s.trace_id, min(s.trace_session::text)::uuid as trace_session, min(s.created_at) as created_at,
+               min(s.call_id) = max(s.call_id) and count(distinct s.span_id) = count(*) as is_whole,
+               min(s.span_id) filter (where s.by_caller) as caller_span,
+               count(distinct s.stated_session) filter (where s.by_caller) > 1 as caller_several,
+               min(s.span_id) filter (where not s.by_caller) as library_span,
+               min(s.span_id) filter (where s.user_id is not null) as user_span
+          from jsonb_to_recordset(spans) as s (
+               trace_id text, span_id text, trace_session uuid, created_at timestamptz, call_id text, by_caller boolean,
+               stated_session uuid, user_id text)
+         group by s.trace_id
+    ), inserted as (
+        insert into turnlog.ai_traces as t (
+            project, trace_id, session_id, caller_span, caller_several, library_span, user_span, created_at)
+        select in_project, n.trace_id, n.trace_session, case when n.is_whole then n.caller_span end,
+               n.is_whole and coalesce(n.caller_several, false), case when n.is_whole then n.library_span end,
+               case when n.is_whole then n.user_span end, coalesce(n.created_at, statement_timestamp())
+          from incoming as n
+         order by n.trace_id
+            on conflict (project, trace_id) do update set session_id = excluded.session_id where false
+        returning t.trace_id
+    )
+    select coalesce(jsonb_object_agg(n.trace_id, true), '{}')
+      into whole
+      from inserted as i
+      join incoming as n on n.trace_id = i.trace_id
+     where n.is_whole
+       and not exists (select from turnlog.ai_user_merges as m where m.project = in_project);
 
     select coalesce(jsonb_object_agg(s.trace_id || '/' || s.span_id, jsonb_build_array(
                to_jsonb(s.fields), to_jsonb(s.event_fields))), '{}')
       into known
-      from (select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)) as n
+      from (select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+             where not whole ? s.trace_id) as n
      cross join lateral (
            select s.trace_id, s.span_id, s.fields, s.event_fields from turnlog.ai_spans as s
             where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.span_id
@@ -3072,7 +3097,9 @@ begin
       into said, rounds
       from (select s.row, s.position,
                    row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
-              from (select i as row, row_number() over () as position
+              from (select case when whole ? i.trace_id then i
+                                else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
+                           row_number() over () as position
                       from jsonb_populate_recordset(defaults, spans) as i
                     union all
                     select b, 1000000000 from unnest(before) as b) as s) as s;
@@ -3643,9 +3670,10 @@ $$;
 -- Stores the spans of a batch, and works out which calls of a model belong to which session now: those of the batch, and
 -- stored ones of their traces to which something new applies. The caller has called turnlog.lock_merges; the sessions
 -- are locked afterwards, and turnlog.gather_calls then writes the calls.
--- Returns the batch with the sessions of its calls, also those that calls leave, after its own `sessions`; with
--- `session_id`, `participant`, `known` (it was stored before) and `changed` in each of its `spans`, and, where it is a
--- call, `first`, the name of the call; and with
+-- Returns the batch with the sessions of its calls, also those that calls leave, after its own `sessions`, and with calls of
+-- which only one span is known after its own `interactions`; with `ref` (TRACE/SPAN), `session_id`, `participant`, `known`
+-- (it was stored before) and `changed` in each of its `spans`, and, where it is a call, `plain`, if it is one of those
+-- interactions, else `first`, the name of the call; and with
 --   calls   [{first: TRACE/SPAN, id, trace_id, span_id, session_id, participant: of the interaction as it is to be,
 --             moves: it is stored elsewhere, members: [{ref: TRACE/SPAN, session_id, id: of the interaction where it
 --             is stored, or null, fields, event_fields: what was said before}]}]
@@ -3660,17 +3688,39 @@ declare
     trace_ids text[] := '{}';
     span_ids text[] := '{}';
     joined jsonb := '{}';
+    changed jsonb;  -- of kept.changed, those of traces that aren't whole
+    joining jsonb;  -- of kept.changed, those that may be joined
     locked text[];
     one record;
     calls jsonb;
     places jsonb;   -- TRACE/SPAN -> {session_id, participant, first} of the batch's spans
     sessions jsonb;
-    began jsonb;    -- session -> its earliest call of the batch
+    placed jsonb;
+    plain jsonb;            -- interactions
+    plain_sessions jsonb;
 begin
-    select k.known, k.changed into kept from turnlog.keep_spans(in_project, spans) as k;
-    if kept.changed <> '{}' then
-        select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, kept.changed) as a;
-        joined := turnlog.join_calls(in_project, kept.changed);
+    select k.known, k.changed, k.whole into kept from turnlog.keep_spans(in_project, spans) as k;
+    if kept.whole <> '{}' then
+        -- a span of a whole trace that is the first one with its response id has nobody to be joined to
+        select coalesce(jsonb_object_agg(k.key, true) filter (where not k.is_whole), '{}'),
+               coalesce(jsonb_object_agg(k.key, true) filter (where not k.is_whole or k.may_join), '{}')
+          into changed, joining
+          from (select k.key, kept.whole ? split_part(k.key, '/', 1) as is_whole, s.repeats or s.failed or s.same_call_as is not null as may_join
+                  from jsonb_object_keys(kept.changed) as k (key)
+                 cross join lateral (
+                       select s.repeats, s.failed, s.same_call_as from turnlog.ai_spans as s
+                        where s.project = in_project and s.trace_id = split_part(k.key, '/', 1)
+                          and s.span_id = split_part(k.key, '/', 2)
+                       offset 0) as s) as k;
+    else
+        changed := kept.changed;
+        joining := kept.changed;
+    end if;
+    if changed <> '{}' then
+        select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
+    end if;
+    if joining <> '{}' then
+        joined := turnlog.join_calls(in_project, joining);
     end if;
     -- and with each span all those of its call
     select array_agg(t.trace_id), array_agg(t.span_id)
@@ -3678,9 +3728,10 @@ begin
       from (select w.trace_id, w.span_id from unnest(trace_ids, span_ids) as w (trace_id, span_id)
             union
             select s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+             where not kept.whole ? s.trace_id
             union
             select split_part(k, '/', 1), split_part(k, '/', 2) from jsonb_object_keys(joined) as k) as t;
-    locked := array(select distinct t.id from unnest(trace_ids) as t (id));
+    locked := array(select distinct s.trace_id from jsonb_to_recordset(spans) as s (trace_id text));
     select array_agg(split_part(m.ref, '/', 1)), array_agg(split_part(m.ref, '/', 2))
       into trace_ids, span_ids
       from (select w.trace_id || '/' || w.span_id as ref from unnest(trace_ids, span_ids) as w (trace_id, span_id)
@@ -3707,6 +3758,8 @@ begin
                offset 0) as s
     ), members as materialized (
         select coalesce(m.call_spans[1], m.ref) as first, m.*, old.id as old_id,
+               -- a span of a whole trace has its session, but isn't stored there yet
+               case when not kept.whole ? m.trace_id then m.session_id end as old_session,
                case when kept.known ? m.ref then kept.known -> m.ref -> 0
                     when not kept.changed ? m.ref then to_jsonb(m.fields) end as span_said,
                case when kept.known ? m.ref then kept.known -> m.ref -> 1
@@ -3727,7 +3780,7 @@ begin
                min(m.level) as level,
                (array_agg(m.person order by m.person is null, m.level, m.ref))[1] as person,
                jsonb_agg(jsonb_build_object(
-                   'ref', m.ref, 'session_id', m.session_id, 'id', case when m.session_id is not null then m.old_id end,
+                   'ref', m.ref, 'session_id', m.old_session, 'id', case when m.old_session is not null then m.old_id end,
                    'participant', m.participant, 'fields', m.span_said, 'event_fields', m.events_said) order by m.ref) as members
           from members as m
          cross join lateral (
@@ -3779,24 +3832,42 @@ begin
          where (c.value ->> 'moves')::boolean
             or exists (select from jsonb_array_elements(c.value -> 'members') as m
                         where m -> 'session_id' = 'null' or kept.known ? (m ->> 'ref') or kept.changed ? (m ->> 'ref')));
-    began := (
-        select jsonb_object_agg(b.place, b.at)
-          from (select places -> r.ref ->> 'session_id' as place,
-                       min(least((s #>> '{call,started_at}')::timestamptz, (s ->> 'created_at')::timestamptz)) as at
-                  from jsonb_array_elements(spans) as s
-                 cross join lateral (select (s ->> 'trace_id') || '/' || (s ->> 'span_id') as ref) as r
-                 where s ? 'call'
-                 group by 1) as b);
+    -- Most spans are of whole traces, and their calls are no other span's.
+    with incoming as materialized (
+        select s.value as span, s.ordinality as n, r.ref,
+               kept.whole ? (s.value ->> 'trace_id') and not places ? r.ref as is_plain, s.value ? 'call' as is_call
+          from jsonb_array_elements(spans) with ordinality as s
+         cross join lateral (select (s.value ->> 'trace_id') || '/' || (s.value ->> 'span_id') as ref) as r
+    )
+    select jsonb_agg(case
+               when i.is_plain then jsonb_build_object(
+                   'ref', i.ref, 'session_id', i.span -> 'session_id', 'participant', i.span -> 'participant',
+                   'created_at', i.span -> 'created_at', 'known', false, 'changed', true, 'plain', i.is_call)
+                   || case when not i.span ? 'feedback' then '{}' else jsonb_build_object(
+                          'feedback', i.span -> 'feedback',
+                          'feedback_on', case when coalesce(i.span ->> 'kind', 'call') = 'call' then i.span -> 'id' end) end
+               else i.span - '{session_id,participant}'::text[] || coalesce(places -> i.ref, '{}') || jsonb_build_object(
+                   'ref', i.ref, 'known', kept.known ? i.ref, 'changed', kept.changed ? i.ref) end order by i.n),
+           coalesce(jsonb_agg(i.span -> 'call' || jsonb_strip_nulls(jsonb_build_object(
+               'session_id', i.span -> 'session_id', 'id', i.span -> 'id', 'trace_id', i.span -> 'trace_id',
+               'span_id', i.span -> 'span_id', 'participant', i.span -> 'participant',
+               'created_at', i.span -> 'created_at', 'on_conflict', 'fill')) order by i.n)
+               filter (where i.is_plain and i.is_call), '[]'),
+           coalesce(jsonb_agg(jsonb_build_object(
+               'session_id', i.span -> 'session_id', 'session_key', i.span -> 'place_key',
+               'is_unnamed', i.span -> 'session_id' = i.span -> 'trace_session',
+               'participant', i.span -> 'participant', 'trace_id', i.span -> 'trace_id'))
+               filter (where i.is_plain and (i.is_call or i.span ? 'feedback')), '[]')
+      into placed, plain, plain_sessions
+      from incoming as i;
     sessions := (
         select coalesce(jsonb_agg(n.row), '[]')
           from (select distinct on (c.value ->> 'session_id') jsonb_strip_nulls(jsonb_build_object(
                            'id', c.value -> 'session_id', 'key', c.value -> 'session_key', 'implicit', true,
                            'user_id', c.value -> 'participant', 'created_at', spans -> 0 -> 'created_at',
-                           'earliest_turn_at', begun.at,
                            'metadata', case when (c.value ->> 'is_unnamed')::boolean
                                             then jsonb_build_object('trace_id', c.value -> 'trace_id') end)) as row
-                  from jsonb_array_elements(calls) with ordinality as c
-                 cross join lateral (select began -> (c.value ->> 'session_id') as at offset 0) as begun
+                  from jsonb_array_elements(calls || plain_sessions) with ordinality as c
                  order by c.value ->> 'session_id', c.value ->> 'participant' is null, c.ordinality) as n)
         || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', i.id, 'implicit', true)), '[]')
               from jsonb_array_elements(calls) as c
@@ -3810,11 +3881,8 @@ begin
     return rows || jsonb_build_object(
         'calls', calls,
         'sessions', coalesce(rows -> 'sessions', '[]') || sessions,
-        'spans', (select jsonb_agg(s.value || coalesce(places -> r.ref, '{}') || jsonb_build_object(
-                             'ref', r.ref, 'known', kept.known ? r.ref, 'changed', kept.changed ? r.ref)
-                             order by s.ordinality)
-                    from jsonb_array_elements(spans) with ordinality as s
-                   cross join lateral (select (s.value ->> 'trace_id') || '/' || (s.value ->> 'span_id') as ref) as r));
+        'interactions', coalesce(rows -> 'interactions', '[]') || plain,
+        'spans', placed);
 end
 $$;
 
@@ -3996,21 +4064,29 @@ create or replace function turnlog.span_receipts(rows jsonb, receipts jsonb, rej
 language plpgsql immutable
 set search_path = ''
 as $$
+declare
+    -- those of calls come after the batch's own
+    plain constant integer := jsonb_array_length(jsonb_path_query_array(rows, '$.spans[*] ? (@.plain == true)'));
+    first_plain constant integer := (rows ->> 'before_calls')::integer - plain;
+    all_created constant boolean := jsonb_typeof(receipts -> 'interactions') = 'string';
 begin
     return (
         select coalesce(jsonb_agg(case
                    when rejected ->> (s.value ->> 'session_id') = 'erased'
                        then '{"receipt": "rejected", "reason": "erased"}'::jsonb
-                   when rows -> 'span_places' ? s.ordinality::text then case
-                       when jsonb_typeof(receipts -> 'interactions') = 'string'
-                           then jsonb_build_object('receipt', receipts -> 'interactions')
-                       else receipts -> 'interactions' -> (rows -> 'span_places' ->> s.ordinality::text)::integer end
+                   when s.value -> 'plain' = 'true' then case
+                       when all_created then jsonb_build_object('receipt', receipts -> 'interactions')
+                       else receipts -> 'interactions' -> (first_plain + s.nth::integer - 1) end
+                   when rows -> 'span_places' ? s.n::text then case
+                       when all_created then jsonb_build_object('receipt', receipts -> 'interactions')
+                       else receipts -> 'interactions' -> (rows -> 'span_places' ->> s.n::text)::integer end
                    when s.value ? 'call' and rows -> 'span_receipts' ? (s.value ->> 'first')
                        then rows -> 'span_receipts' -> (s.value ->> 'first')
                    when not (s.value ->> 'known')::boolean then '{"receipt": "created"}'
                    when (s.value ->> 'changed')::boolean then '{"receipt": "filled"}'
-                   else '{"receipt": "duplicate"}' end order by s.ordinality), '[]')
-          from jsonb_array_elements(rows -> 'spans') with ordinality as s);
+                   else '{"receipt": "duplicate"}' end order by s.n), '[]')
+          from (select s.value, s.n, count(*) filter (where s.value -> 'plain' = 'true') over (order by s.n) as nth
+                  from jsonb_array_elements(rows -> 'spans') with ordinality as s (value, n)) as s);
 end
 $$;
 

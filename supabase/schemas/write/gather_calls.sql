@@ -11,7 +11,7 @@ set timezone = 'UTC'
 as $$
 declare
     batch constant jsonb := coalesce(rows -> 'spans', '[]');
-    own_count constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
+    before constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
     simple jsonb;
     by_call jsonb;          -- first -> [{ref, source, facts, created_at}], of the calls that aren't simple
     ids jsonb;              -- first -> id
@@ -62,7 +62,7 @@ begin
     )
     select jsonb_build_object(
                'rows', coalesce(jsonb_agg(n.row order by n.n), '[]'),
-               'places', coalesce(jsonb_object_agg(n.n, own_count + n.place), '{}'),
+               'places', coalesce(jsonb_object_agg(n.n, before + n.place), '{}'),
                'firsts', coalesce(jsonb_object_agg(n.first, true), '{}'))
       into simple
       from numbered as n;
@@ -205,7 +205,7 @@ begin
     feedback := feedback || coalesce((
         select jsonb_agg(f.value || jsonb_strip_nulls(jsonb_build_object(
                    'session_id', s.value -> 'session_id', 'created_at', s.value -> 'created_at',
-                   'interaction_id', ids -> (s.value ->> 'first'))))
+                   'interaction_id', coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on'))))
           from jsonb_array_elements(batch) as s
          cross join lateral jsonb_array_elements(s.value -> 'feedback') as f
          where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]');
@@ -213,6 +213,6 @@ begin
     return rows || jsonb_build_object(
         'interactions', coalesce(rows -> 'interactions', '[]') || (simple -> 'rows') || emitted,
         'feedback', coalesce(rows -> 'feedback', '[]') || feedback,
-        'span_receipts', receipts, 'span_places', simple -> 'places');
+        'before_calls', before, 'span_receipts', receipts, 'span_places', simple -> 'places');
 end
 $$;

@@ -1,6 +1,6 @@
 -- Passes what spans say of sessions and users on to the spans below. Each span has the closest span above that says
 -- something, so a new one changes only those below it that knew none, or a farther one.
--- `changed`: TRACE/SPAN -> true of the spans that are new or say more now. Returns the spans whose session or user may be
+-- `changed`: TRACE/SPAN -> true of the spans that are new or say more now, without those of whole traces. Returns the spans whose session or user may be
 -- another one now, as parallel lists.
 create or replace function turnlog.inherit_sessions(
     in_project text, changed jsonb, out trace_ids text[], out span_ids text[])

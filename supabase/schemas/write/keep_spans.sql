@@ -2,7 +2,10 @@
 -- of values that contradict each other the smaller one stays, so that the order doesn't matter.
 -- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
 -- those that are new or say more now.
-create or replace function turnlog.keep_spans(in_project text, spans jsonb, out known jsonb, out changed jsonb)
+-- `whole`: TRACE -> true of traces of which nothing was stored, and all spans come from one call, each once. Then sessions,
+-- users and what spans have from those above are as the service worked them out from that call.
+create or replace function turnlog.keep_spans(
+    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb)
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -14,18 +17,40 @@ declare
     before turnlog.ai_spans[];
     written jsonb;
 begin
-    insert into turnlog.ai_traces as t (project, trace_id, session_id, created_at)
-    select in_project, n.trace_id, n.trace_session, coalesce(n.created_at, statement_timestamp())
-      from (select s.trace_id, min(s.trace_session::text)::uuid as trace_session, min(s.created_at) as created_at
-              from jsonb_to_recordset(spans) as s (trace_id text, trace_session uuid, created_at timestamptz)
-             group by s.trace_id) as n
-     order by n.trace_id
-        on conflict (project, trace_id) do update set session_id = excluded.session_id where false;
+    with incoming as materialized (
+        select s.trace_id, min(s.trace_session::text)::uuid as trace_session, min(s.created_at) as created_at,
+               min(s.call_id) = max(s.call_id) and count(distinct s.span_id) = count(*) as is_whole,
+               min(s.span_id) filter (where s.by_caller) as caller_span,
+               count(distinct s.stated_session) filter (where s.by_caller) > 1 as caller_several,
+               min(s.span_id) filter (where not s.by_caller) as library_span,
+               min(s.span_id) filter (where s.user_id is not null) as user_span
+          from jsonb_to_recordset(spans) as s (
+               trace_id text, span_id text, trace_session uuid, created_at timestamptz, call_id text, by_caller boolean,
+               stated_session uuid, user_id text)
+         group by s.trace_id
+    ), inserted as (
+        insert into turnlog.ai_traces as t (
+            project, trace_id, session_id, caller_span, caller_several, library_span, user_span, created_at)
+        select in_project, n.trace_id, n.trace_session, case when n.is_whole then n.caller_span end,
+               n.is_whole and coalesce(n.caller_several, false), case when n.is_whole then n.library_span end,
+               case when n.is_whole then n.user_span end, coalesce(n.created_at, statement_timestamp())
+          from incoming as n
+         order by n.trace_id
+            on conflict (project, trace_id) do update set session_id = excluded.session_id where false
+        returning t.trace_id
+    )
+    select coalesce(jsonb_object_agg(n.trace_id, true), '{}')
+      into whole
+      from inserted as i
+      join incoming as n on n.trace_id = i.trace_id
+     where n.is_whole
+       and not exists (select from turnlog.ai_user_merges as m where m.project = in_project);
 
     select coalesce(jsonb_object_agg(s.trace_id || '/' || s.span_id, jsonb_build_array(
                to_jsonb(s.fields), to_jsonb(s.event_fields))), '{}')
       into known
-      from (select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)) as n
+      from (select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+             where not whole ? s.trace_id) as n
      cross join lateral (
            select s.trace_id, s.span_id, s.fields, s.event_fields from turnlog.ai_spans as s
             where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.span_id
@@ -54,7 +79,9 @@ begin
       into said, rounds
       from (select s.row, s.position,
                    row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
-              from (select i as row, row_number() over () as position
+              from (select case when whole ? i.trace_id then i
+                                else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
+                           row_number() over () as position
                       from jsonb_populate_recordset(defaults, spans) as i
                     union all
                     select b, 1000000000 from unnest(before) as b) as s) as s;
