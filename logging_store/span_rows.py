@@ -17,6 +17,11 @@ from logging_store.row_builder import derived_status
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 _PERSON: TypeAdapter[str] = TypeAdapter(Person)
 _TEXTS = ("name", "scope", "response_id")
+_NO_FIELDS = frozenset(
+    {"metadata", "session_id", "id", "trace_id", "span_id", "participant", "created_at", "on_conflict"}
+)
+#: What a call has of its span.
+_OF_PLACE = ("session_id", "id", "trace_id", "span_id", "participant", "created_at")
 #: Fields of a call that derive from its span.
 _DERIVED = frozenset(
     {"session_id", "interaction_id", "key", "participant", "trace_id", "span_id", "reply_to", "alternative_to"}
@@ -69,6 +74,8 @@ def _place(trace_session: str, trace_key: str, by_span: dict[str, Row]) -> None:
             row["place_key"] = key
         if user:
             row["participant"] = user["user_id"]
+        if "call" in row:
+            row["call"] |= {name: row[name] for name in _OF_PLACE if name in row} | {"on_conflict": "fill"}
 
 
 def _inherit(row: Row, by_span: dict[str, Row]) -> None:
@@ -118,7 +125,7 @@ def name_fields(rows: Sequence[Row]) -> None:
     """Add to each row which fields of a call it states: `fields`, or `event_fields` if log events state them."""
     for row in rows:
         if (facts := row.get("call")) is not None:
-            said = [name for name in facts if name != "metadata"]
+            said = [name for name in facts if name not in _NO_FIELDS]
             said += [f"metadata.{name}" for name in facts.get("metadata", ())]
             row["fields" if row["source"] == "span" else "event_fields"] = sorted(said)
 

@@ -1,26 +1,26 @@
 """The spans of a trace, as OpenTelemetry has them, and the calls of a model among them.
 
     repository.write_spans([
-        Span(trace_id="0af7651916cd43dd8448eb211c80319c", span_id="b7ad6b7169203331", parent_id="00f067aa0ba902b7",
-             name="chat small-1", kind="call", scope="opentelemetry.instrumentation.openai_v2", started_at=…, completed_at=…,
+        Span("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7", name="chat small-1",
+             kind="call", scope="opentelemetry.instrumentation.openai_v2", started_at=…, completed_at=…,
              response_id="chatcmpl-1", call=Call(prompt="Hi", response="Hello!", model="small-1")),
-        Span(trace_id="0af7651916cd43dd8448eb211c80319c", span_id="00f067aa0ba902b7", name="POST /chat", kind="other",
+        Span("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", name="POST /chat", kind="other",
              session="chat-42", user="ada", started_at=…, completed_at=…),
     ])  # [Receipt(receipt="created"), Receipt(receipt="created")]: a receipt per span, in order
 
 Spans may come in any order, split over any calls, and again: the same rows result. So a caller hands over what it
 decoded, and needs to know nothing of what came before:
 
-- Give each span what stands on *it*; the store inherits session, user and so on from the spans above, or the trace's.
+- Give each span what stands on *it*; the store adds what it has from the spans above, or from elsewhere in its trace.
 - A span of kind `call` has a `call`, every other span has none. A `call` without content is one, too: `Call()`.
 - What log events say of a span is a `Span` of its own with the same trace and span id and `source="events"`, with
-  `kind="call"` and a `call` if they are content of a call, and only `feedback` (kind None) if they are an evaluation. All
-  content events of a span that came in one request should be one `Span`. `events` need neither name nor times.
-- Spans that say nothing of a conversation (no call, agent, tool, session or user, and no such span below or above in the
-  request) should be left out; the others are kept for the tree of a turn, and because they link calls to sessions.
-- Two spans of one call (two instrumentations) are joined here: by response id, also across traces, where scopes differ,
-  the times overlap and the models agree; failures (`call.error`) of different scopes by parent (one is the other's, or
-  both have one) and overlapping times. Where a mapper knows it otherwise, `same_call_as` names the other span of the trace.
+  `kind="call"` and a `call` if they are content of a call, and only `feedback` (kind None) if they are an evaluation.
+  Make one such `Span` of all content events of a span that came in one request. It needs neither name nor times.
+- Leave out spans that say nothing of a conversation (no call, agent, tool, session or user, and no such span below or
+  above them in the request); keep the others: they link calls to sessions, and show what happened in a turn.
+- Two spans of one call (two instrumentations) are joined by the store: by response id, also across traces, where
+  scopes differ, the times overlap and the models agree; failures (`call.error`) by parent (one is the other's, or both
+  have the same), scope and time. Where a mapper knows it otherwise, `same_call_as` names the other span of the trace.
 """
 
 from collections.abc import Sequence

@@ -2474,6 +2474,8 @@ set timezone = 'UTC'
 as $$
 declare
     batch constant jsonb := coalesce(rows -> 'spans', '[]');
+    -- what the service worked out from its own call
+    of_place constant text[] := '{session_id,id,trace_id,span_id,participant,created_at,on_conflict}';
     before constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
     simple jsonb;
     by_call jsonb;          -- first -> [{ref, source, facts, created_at}], of the calls that aren't simple
@@ -2494,7 +2496,7 @@ begin
     -- 1. Most calls are only in the batch, and said once, or said again by the span that said them before.
     with said_now as materialized (
         select s.value ->> 'first' as first, s.value ->> 'ref' as ref, s.value ->> 'source' as source,
-               s.value -> 'call' as facts, s.value -> 'created_at' as created_at, s.ordinality as n
+               (s.value -> 'call') - of_place as facts, s.value -> 'created_at' as created_at, s.ordinality as n
           from jsonb_array_elements(batch) with ordinality as s
          where s.value ? 'call'
     ), sources as (
@@ -2535,7 +2537,7 @@ begin
     select coalesce(jsonb_object_agg(s.first, s.said), '{}')
       into by_call
       from (select s.value ->> 'first' as first, jsonb_agg(jsonb_build_object(
-                       'ref', s.value -> 'ref', 'source', s.value -> 'source', 'facts', s.value -> 'call',
+                       'ref', s.value -> 'ref', 'source', s.value -> 'source', 'facts', (s.value -> 'call') - of_place,
                        'created_at', s.value -> 'created_at') order by s.ordinality) as said
               from jsonb_array_elements(batch) with ordinality as s
              where s.value ? 'call' and not simple -> 'firsts' ? (s.value ->> 'first')
@@ -3021,9 +3023,10 @@ $$;
 -- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
 -- those that are new or say more now.
 -- `whole`: TRACE -> true of traces of which nothing was stored, and all spans come from one call, each once. Then sessions,
--- users and what spans have from those above are as the service worked them out from that call.
+-- users and what spans have from those above are as the service worked them out from that call. `joining`: those of `changed`
+-- that may be of a call that has another span: a span of a whole trace that is the first one with its response id isn't.
 create or replace function turnlog.keep_spans(
-    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb)
+    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb, out joining jsonb)
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -3092,19 +3095,28 @@ begin
         )
         select array_agg(g) into before from gone as g;
     end if;
-    select array_agg(s.row order by s.position),
-           array_agg(s.nth order by s.position)
-      into said, rounds
-      from (select s.row, s.position,
-                   row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
-              from (select case when whole ? i.trace_id then i
-                                else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
-                           row_number() over () as position
-                      from jsonb_populate_recordset(defaults, spans) as i
-                    union all
-                    select b, 1000000000 from unnest(before) as b) as s) as s;
+    if known = '{}' and jsonb_array_length(spans) = (select count(*) from (
+           select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+            where whole ? s.trace_id) as s) then
+        select array_agg(i), array_fill(1, array[jsonb_array_length(spans)])
+          into said, rounds
+          from jsonb_populate_recordset(defaults, spans) as i;
+    else
+        select array_agg(s.row order by s.position),
+               array_agg(s.nth order by s.position)
+          into said, rounds
+          from (select s.row, s.position,
+                       row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
+                  from (select case when whole ? i.trace_id then i
+                                    else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
+                               row_number() over () as position
+                          from jsonb_populate_recordset(defaults, spans) as i
+                        union all
+                        select b, 1000000000 from unnest(before) as b) as s) as s;
+    end if;
 
     changed := '{}';
+    joining := '{}';
     for this_round in 1 .. (select max(r) from unnest(rounds) as r) loop
         with inserted as (
             insert into turnlog.ai_spans
@@ -3113,9 +3125,13 @@ begin
              where s.round = this_round and this_round = 1
              order by (s.row).response_id, (s.row).trace_id, (s.row).span_id
                 on conflict do nothing
-            returning trace_id, span_id
+            returning trace_id, span_id, failed, same_call_as
         )
-        select coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true), '{}') into written from inserted as i;
+        select coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true), '{}'),
+               joining || coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true)
+                                   filter (where i.failed or i.same_call_as is not null or not whole ? i.trace_id), '{}')
+          into written, joining
+          from inserted as i;
         changed := changed || written;
         continue when this_round = 1
                       and (select count(*) from jsonb_object_keys(written) as k) = array_length(array_positions(rounds, 1), 1);
@@ -3180,7 +3196,10 @@ begin
                     or coalesce(t.event_fields, '{}') @> excluded.event_fields is false)
             returning trace_id, span_id
         )
-        select changed || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}') into changed from filled as f;
+        select changed || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}'),
+               joining || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}')
+          into changed, joining
+          from filled as f;
     end loop;
 end
 $$;
@@ -3689,7 +3708,6 @@ declare
     span_ids text[] := '{}';
     joined jsonb := '{}';
     changed jsonb;  -- of kept.changed, those of traces that aren't whole
-    joining jsonb;  -- of kept.changed, those that may be joined
     locked text[];
     one record;
     calls jsonb;
@@ -3699,28 +3717,15 @@ declare
     plain jsonb;            -- interactions
     plain_sessions jsonb;
 begin
-    select k.known, k.changed, k.whole into kept from turnlog.keep_spans(in_project, spans) as k;
-    if kept.whole <> '{}' then
-        -- a span of a whole trace that is the first one with its response id has nobody to be joined to
-        select coalesce(jsonb_object_agg(k.key, true) filter (where not k.is_whole), '{}'),
-               coalesce(jsonb_object_agg(k.key, true) filter (where not k.is_whole or k.may_join), '{}')
-          into changed, joining
-          from (select k.key, kept.whole ? split_part(k.key, '/', 1) as is_whole, s.repeats or s.failed or s.same_call_as is not null as may_join
-                  from jsonb_object_keys(kept.changed) as k (key)
-                 cross join lateral (
-                       select s.repeats, s.failed, s.same_call_as from turnlog.ai_spans as s
-                        where s.project = in_project and s.trace_id = split_part(k.key, '/', 1)
-                          and s.span_id = split_part(k.key, '/', 2)
-                       offset 0) as s) as k;
-    else
-        changed := kept.changed;
-        joining := kept.changed;
-    end if;
+    select k.known, k.changed, k.whole, k.joining into kept from turnlog.keep_spans(in_project, spans) as k;
+    changed := case when kept.whole = '{}' then kept.changed else (
+        select coalesce(jsonb_object_agg(k, true), '{}') from jsonb_object_keys(kept.changed) as k
+         where not kept.whole ? split_part(k, '/', 1)) end;
     if changed <> '{}' then
         select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
     end if;
-    if joining <> '{}' then
-        joined := turnlog.join_calls(in_project, joining);
+    if kept.joining <> '{}' then
+        joined := turnlog.join_calls(in_project, kept.joining);
     end if;
     -- and with each span all those of its call
     select array_agg(t.trace_id), array_agg(t.span_id)
@@ -3848,11 +3853,7 @@ begin
                           'feedback_on', case when coalesce(i.span ->> 'kind', 'call') = 'call' then i.span -> 'id' end) end
                else i.span - '{session_id,participant}'::text[] || coalesce(places -> i.ref, '{}') || jsonb_build_object(
                    'ref', i.ref, 'known', kept.known ? i.ref, 'changed', kept.changed ? i.ref) end order by i.n),
-           coalesce(jsonb_agg(i.span -> 'call' || jsonb_strip_nulls(jsonb_build_object(
-               'session_id', i.span -> 'session_id', 'id', i.span -> 'id', 'trace_id', i.span -> 'trace_id',
-               'span_id', i.span -> 'span_id', 'participant', i.span -> 'participant',
-               'created_at', i.span -> 'created_at', 'on_conflict', 'fill')) order by i.n)
-               filter (where i.is_plain and i.is_call), '[]'),
+           coalesce(jsonb_agg(i.span -> 'call' order by i.n) filter (where i.is_plain and i.is_call), '[]'),
            coalesce(jsonb_agg(jsonb_build_object(
                'session_id', i.span -> 'session_id', 'session_key', i.span -> 'place_key',
                'is_unnamed', i.span -> 'session_id' = i.span -> 'trace_session',
@@ -6789,6 +6790,70 @@ as $$
            select not_before + (before - not_before) / parts
                   * (p.n + (p.n * 0.6180339887498949 % 1)::double precision * (1 - share)) as first) as piece
      where share < 1
+$$;
+
+
+-- schemas/read/spans.sql
+-- Lists the spans of an interaction's traces that belong to its session, as OpenTelemetry has them: its own, and those
+-- around it (agents, tools, other calls), of which `limit` are the closest in time. In the order in which they began.
+-- Takes {project, session_id, interaction_id, limit}. Returns {session: or null, interaction: {interaction_id, key} or null,
+-- spans: [{trace_id, span_id, parent_id, name, kind, scope, started_at, completed_at, failed, interaction_id: of a call,
+-- is_own}], complete: these are all}.
+create or replace function turnlog.spans(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some traces, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    most constant integer := request ->> 'limit';
+    of_interaction record;
+    own text[];     -- TRACE/SPAN of its own spans
+    around_at timestamptz;
+begin
+    select i.id, i.key, i.trace_id, i.span_id, i.started_at
+      into of_interaction
+      from turnlog.ai_interactions as i
+     where i.project = in_project and i.session_id = of_session and i.id = (request ->> 'interaction_id')::uuid;
+    select coalesce(s.call_spans, array[s.trace_id || '/' || s.span_id]), coalesce(s.started_at, of_interaction.started_at)
+      into own, around_at
+      from turnlog.ai_spans as s
+     where s.project = in_project and s.trace_id = of_interaction.trace_id and s.span_id = of_interaction.span_id
+       and s.session_id = of_session and s.id = of_interaction.id;
+    return (
+        with nearby as (
+            select s.*, s.trace_id || '/' || s.span_id as ref,
+                   row_number() over (order by s.trace_id || '/' || s.span_id = any (own) desc,
+                                      abs(extract(epoch from s.started_at - around_at)) nulls last, s.span_id) as nth
+              from (select distinct split_part(r, '/', 1) as id from unnest(own) as r) as t
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = t.id
+                   offset 0) as s
+             where s.session_id = of_session and s.erased_at is null
+        ), listed as (
+            select n.*, case when n.kind = 'call' then coalesce((
+                       select c.id from turnlog.ai_spans as c
+                        where c.project = in_project and c.trace_id = split_part(n.call_spans[1], '/', 1)
+                          and c.span_id = split_part(n.call_spans[1], '/', 2)), n.id) end as call_id
+              from nearby as n
+             where n.nth <= most
+        )
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
+            'interaction', case when of_interaction.id is not null then jsonb_build_object(
+                'interaction_id', of_interaction.id, 'key', of_interaction.key) end,
+            'spans', (select coalesce(jsonb_agg(jsonb_build_object(
+                          'trace_id', l.trace_id, 'span_id', l.span_id, 'parent_id', l.parent_id, 'name', l.name,
+                          'kind', l.kind, 'scope', l.scope, 'started_at', l.started_at, 'completed_at', l.completed_at,
+                          'failed', coalesce(l.failed, false), 'interaction_id', l.call_id, 'is_own', l.ref = any (own))
+                          order by l.started_at nulls last, l.completed_at desc, l.trace_id, l.span_id), '[]')
+                        from listed as l),
+            'complete', not exists (select from nearby as n where n.nth > most)));
+end
 $$;
 
 

@@ -31,7 +31,7 @@ def span(n: int, parent: int | None = None, *, trace: str = TRACE, at: float = 0
         "started_at": BEGIN + timedelta(seconds=at),
         "completed_at": BEGIN + timedelta(seconds=at + 2),
     }
-    return Span(trace, number(n), parent and number(parent), **(defaults | more))
+    return Span(trace, number(n), None if parent is None else number(parent), **(defaults | more))
 
 
 def events(n: int, *, trace: str = TRACE, **more: Any) -> Span:
@@ -241,4 +241,4 @@ def test_one_project_never_sees_another(repository: ConversationRepository, log:
     outcomes(repository, CALL)
     outcomes(other, ROOT, AGENT)
     assert log.sessions == {f"trace:{TRACE}": None}
-    assert PROJECT != other.project
+    assert other.project != PROJECT

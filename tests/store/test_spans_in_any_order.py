@@ -23,7 +23,7 @@ from logging_store.batches import Batch, BatchReceipts, Receipt
 from logging_store.postgres.postgres_store import PostgresStore
 from logging_store.records import identity
 from logging_store.records.models import FeedbackInput
-from logging_store.records.spans import Call, Span
+from logging_store.records.spans import Call, Span, SpanKind
 from logging_store.repository import ConversationRepository
 from logging_store.spool import CircuitBreaker, DeadLetters, Limits, SpoolDirectory
 from logging_store.spool.blocked_sessions import BlockedSessions
@@ -48,7 +48,7 @@ def at(second: int) -> datetime:
 
 
 messages = st.sampled_from(["Hi", "Bye", [{"role": "user", "content": "Hi"}]])
-facts = st.fixed_dictionaries(
+facts: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "prompt": messages,
@@ -67,7 +67,7 @@ def parts_of_a_span(draw: st.DrawFn, trace: str, number: int, others: int) -> li
     ids = st.integers(1, others + 1)  # one more than there are: a parent that never comes
     parent = draw(st.none() | ids)
     start = draw(st.integers(0, 3))
-    kind = draw(st.sampled_from(["call", "call", "call", "agent", "tool", "other"]))
+    kind: SpanKind = draw(st.sampled_from(["call", "call", "call", "agent", "tool", "other"]))
     session = draw(st.sampled_from([None, None, None, "s1", "s2"]))
     span = Span(
         trace,
@@ -92,14 +92,16 @@ def parts_of_a_span(draw: st.DrawFn, trace: str, number: int, others: int) -> li
     model = draw(st.sampled_from([{}, {"model": "m"}, {"model": "x/m-2"}, {"model": "n"}]))
     rating = draw(st.none() | st.booleans())
     feedback = (
-        [] if rating is None else [FeedbackInput(value=rating, given_at=at(number + 100 * ord(trace[0])).isoformat())]
+        []
+        if rating is None
+        else [FeedbackInput.model_validate({"value": rating, "given_at": at(number + 100 * ord(trace[0])).isoformat()})]
     )
     response_id = None if "error" in said else draw(st.sampled_from([None, "r1", "r1", "r2"]))
     if draw(st.integers(0, 9)) == 0:
         return [Span(trace, span.span_id, kind="call", call=Call(prompt="Only events"), source="events")]
-    parts = [replace(span, call=Call(**said, **model), feedback=feedback, response_id=response_id)]
+    parts = [replace(span, call=Call.model_validate(said | model), feedback=feedback, response_id=response_id)]
     if draw(st.integers(0, 2)) == 0:
-        parts.append(Span(trace, span.span_id, kind="call", call=Call(**draw(facts)), source="events"))
+        parts.append(Span(trace, span.span_id, kind="call", call=Call.model_validate(draw(facts)), source="events"))
     return parts
 
 
@@ -174,8 +176,8 @@ class Whole:
         one, two = self.spans[ref], self.spans[other]
         if one.scope is None or two.scope in {None, one.scope} or not one.call or not two.call:
             return False
-        assert one.started_at and one.completed_at and two.started_at and two.completed_at
-        if one.started_at > two.completed_at or two.started_at > one.completed_at:
+        starts, ends = (one.started_at or BEGIN, two.started_at or BEGIN), (one.completed_at, two.completed_at)
+        if max(starts) > min(end or BEGIN for end in ends):
             return False
         names = [(each.call.model or "").rpartition("/")[2] for each in (one, two) if each.call]
         if not (names[0].startswith(names[1]) or names[1].startswith(names[0])):
@@ -263,8 +265,12 @@ def read(store: PostgresStore, database: str) -> tuple[dict[str, str | None], di
     """Return session key -> user, and id -> interaction."""
     repository = ConversationRepository(store, PROJECT)
     with psycopg.connect(database) as connection:
-        sessions = dict(connection.execute("select key, user_id from turnlog.ai_sessions").fetchall())
-        ratings = dict(connection.execute("select interaction_id::text, value from turnlog.ai_feedback").fetchall())
+        sessions: dict[str, str | None] = dict(
+            connection.execute("select key, user_id from turnlog.ai_sessions").fetchall()
+        )
+        ratings: dict[str, bool] = dict(
+            connection.execute("select interaction_id::text, value from turnlog.ai_feedback").fetchall()
+        )
         people = set(
             connection.execute(
                 "select s.key, p.participant from turnlog.ai_session_participants as p"

@@ -11,6 +11,8 @@ set timezone = 'UTC'
 as $$
 declare
     batch constant jsonb := coalesce(rows -> 'spans', '[]');
+    -- what the service worked out from its own call
+    of_place constant text[] := '{session_id,id,trace_id,span_id,participant,created_at,on_conflict}';
     before constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
     simple jsonb;
     by_call jsonb;          -- first -> [{ref, source, facts, created_at}], of the calls that aren't simple
@@ -31,7 +33,7 @@ begin
     -- 1. Most calls are only in the batch, and said once, or said again by the span that said them before.
     with said_now as materialized (
         select s.value ->> 'first' as first, s.value ->> 'ref' as ref, s.value ->> 'source' as source,
-               s.value -> 'call' as facts, s.value -> 'created_at' as created_at, s.ordinality as n
+               (s.value -> 'call') - of_place as facts, s.value -> 'created_at' as created_at, s.ordinality as n
           from jsonb_array_elements(batch) with ordinality as s
          where s.value ? 'call'
     ), sources as (
@@ -72,7 +74,7 @@ begin
     select coalesce(jsonb_object_agg(s.first, s.said), '{}')
       into by_call
       from (select s.value ->> 'first' as first, jsonb_agg(jsonb_build_object(
-                       'ref', s.value -> 'ref', 'source', s.value -> 'source', 'facts', s.value -> 'call',
+                       'ref', s.value -> 'ref', 'source', s.value -> 'source', 'facts', (s.value -> 'call') - of_place,
                        'created_at', s.value -> 'created_at') order by s.ordinality) as said
               from jsonb_array_elements(batch) with ordinality as s
              where s.value ? 'call' and not simple -> 'firsts' ? (s.value ->> 'first')

@@ -3,9 +3,10 @@
 -- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
 -- those that are new or say more now.
 -- `whole`: TRACE -> true of traces of which nothing was stored, and all spans come from one call, each once. Then sessions,
--- users and what spans have from those above are as the service worked them out from that call.
+-- users and what spans have from those above are as the service worked them out from that call. `joining`: those of `changed`
+-- that may be of a call that has another span: a span of a whole trace that is the first one with its response id isn't.
 create or replace function turnlog.keep_spans(
-    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb)
+    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb, out joining jsonb)
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -74,19 +75,28 @@ begin
         )
         select array_agg(g) into before from gone as g;
     end if;
-    select array_agg(s.row order by s.position),
-           array_agg(s.nth order by s.position)
-      into said, rounds
-      from (select s.row, s.position,
-                   row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
-              from (select case when whole ? i.trace_id then i
-                                else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
-                           row_number() over () as position
-                      from jsonb_populate_recordset(defaults, spans) as i
-                    union all
-                    select b, 1000000000 from unnest(before) as b) as s) as s;
+    if known = '{}' and jsonb_array_length(spans) = (select count(*) from (
+           select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+            where whole ? s.trace_id) as s) then
+        select array_agg(i), array_fill(1, array[jsonb_array_length(spans)])
+          into said, rounds
+          from jsonb_populate_recordset(defaults, spans) as i;
+    else
+        select array_agg(s.row order by s.position),
+               array_agg(s.nth order by s.position)
+          into said, rounds
+          from (select s.row, s.position,
+                       row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
+                  from (select case when whole ? i.trace_id then i
+                                    else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
+                               row_number() over () as position
+                          from jsonb_populate_recordset(defaults, spans) as i
+                        union all
+                        select b, 1000000000 from unnest(before) as b) as s) as s;
+    end if;
 
     changed := '{}';
+    joining := '{}';
     for this_round in 1 .. (select max(r) from unnest(rounds) as r) loop
         with inserted as (
             insert into turnlog.ai_spans
@@ -95,9 +105,13 @@ begin
              where s.round = this_round and this_round = 1
              order by (s.row).response_id, (s.row).trace_id, (s.row).span_id
                 on conflict do nothing
-            returning trace_id, span_id
+            returning trace_id, span_id, failed, same_call_as
         )
-        select coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true), '{}') into written from inserted as i;
+        select coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true), '{}'),
+               joining || coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true)
+                                   filter (where i.failed or i.same_call_as is not null or not whole ? i.trace_id), '{}')
+          into written, joining
+          from inserted as i;
         changed := changed || written;
         continue when this_round = 1
                       and (select count(*) from jsonb_object_keys(written) as k) = array_length(array_positions(rounds, 1), 1);
@@ -162,7 +176,10 @@ begin
                     or coalesce(t.event_fields, '{}') @> excluded.event_fields is false)
             returning trace_id, span_id
         )
-        select changed || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}') into changed from filled as f;
+        select changed || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}'),
+               joining || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}')
+          into changed, joining
+          from filled as f;
     end loop;
 end
 $$;

@@ -20,7 +20,6 @@ declare
     span_ids text[] := '{}';
     joined jsonb := '{}';
     changed jsonb;  -- of kept.changed, those of traces that aren't whole
-    joining jsonb;  -- of kept.changed, those that may be joined
     locked text[];
     one record;
     calls jsonb;
@@ -30,28 +29,15 @@ declare
     plain jsonb;            -- interactions
     plain_sessions jsonb;
 begin
-    select k.known, k.changed, k.whole into kept from turnlog.keep_spans(in_project, spans) as k;
-    if kept.whole <> '{}' then
-        -- a span of a whole trace that is the first one with its response id has nobody to be joined to
-        select coalesce(jsonb_object_agg(k.key, true) filter (where not k.is_whole), '{}'),
-               coalesce(jsonb_object_agg(k.key, true) filter (where not k.is_whole or k.may_join), '{}')
-          into changed, joining
-          from (select k.key, kept.whole ? split_part(k.key, '/', 1) as is_whole, s.repeats or s.failed or s.same_call_as is not null as may_join
-                  from jsonb_object_keys(kept.changed) as k (key)
-                 cross join lateral (
-                       select s.repeats, s.failed, s.same_call_as from turnlog.ai_spans as s
-                        where s.project = in_project and s.trace_id = split_part(k.key, '/', 1)
-                          and s.span_id = split_part(k.key, '/', 2)
-                       offset 0) as s) as k;
-    else
-        changed := kept.changed;
-        joining := kept.changed;
-    end if;
+    select k.known, k.changed, k.whole, k.joining into kept from turnlog.keep_spans(in_project, spans) as k;
+    changed := case when kept.whole = '{}' then kept.changed else (
+        select coalesce(jsonb_object_agg(k, true), '{}') from jsonb_object_keys(kept.changed) as k
+         where not kept.whole ? split_part(k, '/', 1)) end;
     if changed <> '{}' then
         select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
     end if;
-    if joining <> '{}' then
-        joined := turnlog.join_calls(in_project, joining);
+    if kept.joining <> '{}' then
+        joined := turnlog.join_calls(in_project, kept.joining);
     end if;
     -- and with each span all those of its call
     select array_agg(t.trace_id), array_agg(t.span_id)
@@ -179,11 +165,7 @@ begin
                           'feedback_on', case when coalesce(i.span ->> 'kind', 'call') = 'call' then i.span -> 'id' end) end
                else i.span - '{session_id,participant}'::text[] || coalesce(places -> i.ref, '{}') || jsonb_build_object(
                    'ref', i.ref, 'known', kept.known ? i.ref, 'changed', kept.changed ? i.ref) end order by i.n),
-           coalesce(jsonb_agg(i.span -> 'call' || jsonb_strip_nulls(jsonb_build_object(
-               'session_id', i.span -> 'session_id', 'id', i.span -> 'id', 'trace_id', i.span -> 'trace_id',
-               'span_id', i.span -> 'span_id', 'participant', i.span -> 'participant',
-               'created_at', i.span -> 'created_at', 'on_conflict', 'fill')) order by i.n)
-               filter (where i.is_plain and i.is_call), '[]'),
+           coalesce(jsonb_agg(i.span -> 'call' order by i.n) filter (where i.is_plain and i.is_call), '[]'),
            coalesce(jsonb_agg(jsonb_build_object(
                'session_id', i.span -> 'session_id', 'session_key', i.span -> 'place_key',
                'is_unnamed', i.span -> 'session_id' = i.span -> 'trace_session',
