@@ -459,6 +459,7 @@ create table if not exists turnlog.ai_traces (
     caller_several boolean     not null default false, -- callers named several sessions
     library_span   text,                            -- likewise: a library named one
     user_span      text,                            -- likewise: a user
+    linked         text[],                          -- some of the traces with which it has calls in common: locked with it
     created_at     timestamptz not null,
     erased_at      timestamptz,                     -- when that session of its own was erased: nothing is added to it
     constraint ai_traces_pkey primary key (project, trace_id)
@@ -2857,7 +2858,10 @@ declare
     -- how far apart spans of one call begin, so that the spans of a busy parent, or those of a server that repeats its
     -- ids, aren't all compared
     most_apart constant interval := '5 minutes';
+    -- which are locked whenever spans of the trace come; a trace with more may deadlock with those, and is written again
+    most_linked constant integer := 50;
     one record;
+    other record;
     refs text[];
     joined jsonb := '{}';
 begin
@@ -2965,6 +2969,17 @@ begin
                        where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
                          and d.span_id = split_part(r.ref, '/', 2)
                       offset 0) as d));
+        for other in
+            select t.id, array_agg(o.id order by o.id) as others
+              from (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as t
+              join (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as o on o.id <> t.id
+             group by t.id
+        loop
+            update turnlog.ai_traces as t
+               set linked = array(select distinct l from unnest(t.linked || other.others) as l order by l limit most_linked)
+             where t.project = in_project and t.trace_id = other.id
+               and not coalesce(t.linked, '{}') @> other.others and coalesce(cardinality(t.linked), 0) < most_linked;
+        end loop;
     end loop;
     return joined;
 end
@@ -3018,7 +3033,7 @@ $$;
 
 
 -- schemas/write/keep_spans.sql
--- Locks the traces of a batch's spans in the order of their ids, and stores the spans. What comes of one again fills it:
+-- Locks the traces of a batch's spans, with those linked to them, in the order of their ids, and stores the spans. What comes of one again fills it:
 -- of values that contradict each other the smaller one stays, so that the order doesn't matter.
 -- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
 -- those that are new or say more now.
@@ -3049,13 +3064,28 @@ begin
                trace_id text, span_id text, trace_session uuid, created_at timestamptz, call_id text, by_caller boolean,
                stated_session uuid, user_id text)
          group by s.trace_id
+    ), linked as (
+        select distinct l.id
+          from incoming as n
+         cross join lateral (
+               select t.linked from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = n.trace_id and t.linked is not null
+               offset 0) as t
+         cross join lateral unnest(t.linked) as l (id)
+         where l.id not in (select n.trace_id from incoming as n)
     ), inserted as (
         insert into turnlog.ai_traces as t (
             project, trace_id, session_id, caller_span, caller_several, library_span, user_span, created_at)
         select in_project, n.trace_id, n.trace_session, case when n.is_whole then n.caller_span end,
                n.is_whole and coalesce(n.caller_several, false), case when n.is_whole then n.library_span end,
                case when n.is_whole then n.user_span end, coalesce(n.created_at, statement_timestamp())
-          from incoming as n
+          from (select n.* from incoming as n
+                union all
+                select l.id, t.session_id, t.created_at, false, null, null, null, null
+                  from linked as l
+                 cross join lateral (
+                       select t.session_id, t.created_at from turnlog.ai_traces as t
+                        where t.project = in_project and t.trace_id = l.id offset 0) as t) as n
          order by n.trace_id
             on conflict (project, trace_id) do update set session_id = excluded.session_id where false
         returning t.trace_id

@@ -7,6 +7,7 @@ create table if not exists turnlog.ai_traces (
     caller_several boolean     not null default false, -- callers named several sessions
     library_span   text,                            -- likewise: a library named one
     user_span      text,                            -- likewise: a user
+    linked         text[],                          -- some of the traces with which it has calls in common: locked with it
     created_at     timestamptz not null,
     erased_at      timestamptz,                     -- when that session of its own was erased: nothing is added to it
     constraint ai_traces_pkey primary key (project, trace_id)

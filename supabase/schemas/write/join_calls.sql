@@ -11,7 +11,10 @@ declare
     -- how far apart spans of one call begin, so that the spans of a busy parent, or those of a server that repeats its
     -- ids, aren't all compared
     most_apart constant interval := '5 minutes';
+    -- which are locked whenever spans of the trace come; a trace with more may deadlock with those, and is written again
+    most_linked constant integer := 50;
     one record;
+    other record;
     refs text[];
     joined jsonb := '{}';
 begin
@@ -119,6 +122,17 @@ begin
                        where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
                          and d.span_id = split_part(r.ref, '/', 2)
                       offset 0) as d));
+        for other in
+            select t.id, array_agg(o.id order by o.id) as others
+              from (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as t
+              join (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as o on o.id <> t.id
+             group by t.id
+        loop
+            update turnlog.ai_traces as t
+               set linked = array(select distinct l from unnest(t.linked || other.others) as l order by l limit most_linked)
+             where t.project = in_project and t.trace_id = other.id
+               and not coalesce(t.linked, '{}') @> other.others and coalesce(cardinality(t.linked), 0) < most_linked;
+        end loop;
     end loop;
     return joined;
 end

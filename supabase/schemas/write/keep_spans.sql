@@ -1,4 +1,4 @@
--- Locks the traces of a batch's spans in the order of their ids, and stores the spans. What comes of one again fills it:
+-- Locks the traces of a batch's spans, with those linked to them, in the order of their ids, and stores the spans. What comes of one again fills it:
 -- of values that contradict each other the smaller one stays, so that the order doesn't matter.
 -- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
 -- those that are new or say more now.
@@ -29,13 +29,28 @@ begin
                trace_id text, span_id text, trace_session uuid, created_at timestamptz, call_id text, by_caller boolean,
                stated_session uuid, user_id text)
          group by s.trace_id
+    ), linked as (
+        select distinct l.id
+          from incoming as n
+         cross join lateral (
+               select t.linked from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = n.trace_id and t.linked is not null
+               offset 0) as t
+         cross join lateral unnest(t.linked) as l (id)
+         where l.id not in (select n.trace_id from incoming as n)
     ), inserted as (
         insert into turnlog.ai_traces as t (
             project, trace_id, session_id, caller_span, caller_several, library_span, user_span, created_at)
         select in_project, n.trace_id, n.trace_session, case when n.is_whole then n.caller_span end,
                n.is_whole and coalesce(n.caller_several, false), case when n.is_whole then n.library_span end,
                case when n.is_whole then n.user_span end, coalesce(n.created_at, statement_timestamp())
-          from incoming as n
+          from (select n.* from incoming as n
+                union all
+                select l.id, t.session_id, t.created_at, false, null, null, null, null
+                  from linked as l
+                 cross join lateral (
+                       select t.session_id, t.created_at from turnlog.ai_traces as t
+                        where t.project = in_project and t.trace_id = l.id offset 0) as t) as n
          order by n.trace_id
             on conflict (project, trace_id) do update set session_id = excluded.session_id where false
         returning t.trace_id
