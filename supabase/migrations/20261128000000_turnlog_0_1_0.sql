@@ -2197,7 +2197,7 @@ begin
                  order by s.id
                    for no key update) as s;
         if not existing <@ present then
-            raise exception using errcode = '40P01', message = 'calls of a trace left one of the sessions meanwhile: retry';
+            raise exception using errcode = '55P03', message = 'calls of a trace left one of the sessions meanwhile: retry';
         elsif cardinality(created) + cardinality(present) < cardinality(named) then
             rejected := rejected || (
                 select jsonb_object_agg(n.id, 'the session was rejected')
@@ -2561,7 +2561,11 @@ begin
                    select i.* from turnlog.ai_interactions as i
                     where i.project = in_project and i.session_id = was.session_id and i.id = was.id
                    offset 0) as i);
-        if rejected ? (call ->> 'session_id') or rows -> 'erased_participants' ? (call ->> 'participant') then
+        if rejected ->> (call ->> 'session_id') <> 'erased' then -- another row holds its key: the call stays where it is
+            receipts := receipts || jsonb_build_object(call ->> 'first', jsonb_build_object(
+                'receipt', 'rejected', 'reason', rejected -> (call ->> 'session_id')));
+            continue;
+        elsif rejected ? (call ->> 'session_id') or rows -> 'erased_participants' ? (call ->> 'participant') then
             merged := null;
             receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
         elsif stored @? '$[*].facts.erased_at' then
@@ -2627,6 +2631,7 @@ begin
           from unnest(left_sessions, targets, leaving) as l (id, target, participant)
          where not rejected ? l.id::text
          group by l.id
+         order by l.id
     loop
         feedback := feedback || turnlog.leave_session(
             in_project, one.id, one.target, one.leaving,
@@ -2643,7 +2648,8 @@ begin
       from (select d.at, c.place, c.person
               from (select (c ->> 'session_id')::uuid as place, c ->> 'participant' as person, m ->> 'ref' as ref
                       from jsonb_array_elements(rows -> 'calls') as c
-                     cross join lateral jsonb_array_elements(c -> 'members') as m) as c
+                     cross join lateral jsonb_array_elements(c -> 'members') as m
+                     where coalesce(rejected ->> (c ->> 'session_id'), 'erased') = 'erased') as c
              cross join lateral (
                    select d.ctid as at, d.session_id, d.participant from turnlog.ai_spans as d
                     where d.project = in_project and d.trace_id = split_part(c.ref, '/', 1)

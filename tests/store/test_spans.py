@@ -7,9 +7,15 @@ import psycopg
 import pytest
 
 from logging_store import operations as ops
+from logging_store import span_rows
+from logging_store.batches import Batch
+from logging_store.errors import InteractionNotFound, NotOwner
 from logging_store.records.models import FeedbackInput, Interaction
 from logging_store.records.spans import Call, Span
+from logging_store.redaction import Redaction
+from logging_store.redaction.finder_factory import create_finders
 from logging_store.repository import ConversationRepository
+from logging_store.store import Store
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.every_store
@@ -242,3 +248,92 @@ def test_one_project_never_sees_another(repository: ConversationRepository, log:
     outcomes(other, ROOT, AGENT)
     assert log.sessions == {f"trace:{TRACE}": None}
     assert other.project != PROJECT
+
+
+def test_the_spans_around_a_call(repository: ConversationRepository) -> None:
+    tool = span(4, 2, at=3, kind="tool", name="search")
+    elsewhere = span(7, trace=OTHER, at=9, session="other")
+    twin = span(9, trace=OTHER, at=0.5, scope="two", response_id="r1", call=Call(output_tokens=7))
+    outcomes(repository, ROOT, AGENT, CALL, tool, elsewhere, twin)
+    (row,) = repository.transcript("chat-42", ALL)["interactions"]
+    found = repository.spans("chat-42", row["interaction_id"], 10)
+    assert [(each["span_id"], each["kind"], each["is_own"]) for each in found["spans"]] == [
+        (number(1), "other", False),
+        (number(2), "agent", False),
+        (number(3), "call", True),
+        (number(9), "call", True),
+        (number(4), "tool", False),
+    ]
+    assert {each["interaction_id"] for each in found["spans"]} == {None, row["interaction_id"]}
+    assert found["complete"]
+    closest = repository.spans("chat-42", row["interaction_id"], 3)
+    assert not closest["complete"]
+    assert {each["span_id"] for each in closest["spans"]} >= {number(3), number(9)}
+    with pytest.raises(InteractionNotFound):
+        repository.spans("chat-42", "nobody", 10)
+
+
+def test_what_is_spooled_of_an_erased_user_is_rejected(repository: ConversationRepository, log: Log) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    first, second = (span_rows.build(PROJECT, spans, [before] * len(spans)) for spans in ([CALL, AGENT], [ROOT]))
+    for rows in (first, second):
+        span_rows.name_fields(rows)
+    repository.store.write(Batch(PROJECT, spans=first))
+    repository.erase_user("ada")
+    receipts = repository.store.write(Batch(PROJECT, spans=second, late=True)).spans
+    assert [(each.receipt, each.reason) for each in receipts] == [("rejected", "erased")]
+    assert log.calls == []
+    assert log.rows("select count(*) from turnlog.ai_spans where user_id is not null") == [(0,)]
+    assert set(log.sessions) == {None}
+
+
+def test_a_guest_who_was_merged_is_the_user(repository: ConversationRepository, log: Log) -> None:
+    outcomes(repository, span(1, session="chat-42", user="guest"), AGENT)
+    repository.merge_user("guest", "ada")
+    outcomes(repository, CALL)
+    assert log.calls == [("chat-42", number(3), "Hi", "Hello!", "ada")]
+    assert log.sessions == {"chat-42": "ada"}
+
+
+def test_texts_of_spans_are_redacted(store: Store, log: Log) -> None:
+    repository = ConversationRepository(
+        store, PROJECT, redaction=Redaction(list(create_finders(["mail"], {}, phone_regions=())))
+    )
+    mail = "Write to ada@example.com"
+    rating = FeedbackInput(name="note", value=True, comment=mail)
+    outcomes(repository, span(3, call=Call(prompt=mail, metadata={mail: 1}), name=mail, feedback=[rating]))
+    assert "ada@example.com" not in str(
+        [
+            log.rows(f"select to_jsonb(t) from turnlog.{table} as t")  # noqa: S608
+            for table in ("ai_spans", "ai_interactions", "ai_feedback")
+        ]
+    )
+
+
+def test_a_name_that_is_none_costs_only_itself(repository: ConversationRepository, log: Log) -> None:
+    outcomes(repository, span(3, session="null", user=" ", call=Call(prompt="Hi")))
+    assert log.calls == [(f"trace:{TRACE}", number(3), "Hi", None, None)]
+
+
+def test_a_caller_who_is_limited_sends_no_spans(store: Store) -> None:
+    class Limited:
+        user_id = "ada"
+        author = "ada"
+
+        def owner_of(self, session_id: str) -> str:
+            return f"user:{session_id and self.user_id}"
+
+    with pytest.raises(NotOwner):
+        ConversationRepository(store, PROJECT, ownership=Limited()).write_spans([CALL])
+
+
+def test_feedback_goes_where_its_span_goes(repository: ConversationRepository, log: Log) -> None:
+    said = FeedbackInput(name="quality", value=0.5)
+    outcomes(repository, Span(TRACE, number(3), feedback=[said], source="events"))
+    outcomes(repository, span(2, 1, feedback=[FeedbackInput(name="whole", value=1)]))
+    outcomes(repository, CALL, ROOT)
+    assert log.sessions == {"chat-42": "ada"}
+    assert log.rows(
+        "select f.name, i.span_id from turnlog.ai_feedback as f left join turnlog.ai_interactions as i"
+        " on i.id = f.interaction_id and i.session_id = f.session_id order by 1"
+    ) == [("quality", number(3)), ("whole", None)]

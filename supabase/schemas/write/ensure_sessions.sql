@@ -63,7 +63,7 @@ begin
                  order by s.id
                    for no key update) as s;
         if not existing <@ present then
-            raise exception using errcode = '40P01', message = 'calls of a trace left one of the sessions meanwhile: retry';
+            raise exception using errcode = '55P03', message = 'calls of a trace left one of the sessions meanwhile: retry';
         elsif cardinality(created) + cardinality(present) < cardinality(named) then
             rejected := rejected || (
                 select jsonb_object_agg(n.id, 'the session was rejected')
