@@ -317,7 +317,7 @@ def test_a_name_that_is_none_costs_only_itself(repository: ConversationRepositor
 
 def test_a_caller_who_is_limited_sends_no_spans(store: Store) -> None:
     class Limited:
-        user_id = "ada"
+        user_id: str | None = "ada"
         author = "ada"
 
         def owner_of(self, session_id: str) -> str:
