@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from logging_store.errors import Conflict, Invalid
 
 Outcome = Literal["created", "filled", "duplicate", "revised", "conflict", "rejected", "spooled"]
-Kind = Literal["folders", "sessions", "participants", "interactions", "feedback"]
+Kind = Literal["folders", "sessions", "participants", "interactions", "feedback", "spans"]
 Row = dict[str, Any]
 
 #: Outcomes of a record that is in the store.
@@ -21,7 +21,7 @@ ACKNOWLEDGED: frozenset[Outcome] = STORED | {"spooled"}
 GONE = frozenset({"erased", "expired"})
 
 #: In write order: parents first.
-KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions", "feedback")
+KINDS: tuple[Kind, ...] = ("folders", "sessions", "participants", "interactions", "feedback", "spans")
 _STUB_FIELDS = ("id", "key", "created_at")
 _NUMBERED_STUB_FIELDS = (*_STUB_FIELDS, "folder_id", "session_number", "numbering")  # else it would be another session
 
@@ -32,7 +32,8 @@ class Batch:
 
     A row maps columns to values, as turnlog.write takes it. An `implicit` row is a parent that no caller sent: it only
     makes sure that its child's session or folder exists. The session of each participant and of each feedback must be
-    among the rows. A row's `claim` is the owner that its session must have, where the caller may only reach its own.
+    among the rows; those of spans are only known to the store. A row's `claim` is the owner that its session must have,
+    where the caller may only reach its own.
 
         Batch(
             "default",
@@ -47,6 +48,7 @@ class Batch:
     folders: Sequence[Row] = ()
     participants: Sequence[Row] = ()
     feedback: Sequence[Row] = ()
+    spans: Sequence[Row] = ()
     return_parents: bool = False  # receipts carry the folders and sessions that callers sent, as stored afterwards
     late: bool = False  # it comes from a spool, and one of its users may have been erased meanwhile
     database: str | None = None  # it is only written if the store is this one: `ServerSettings.database_id`
@@ -72,6 +74,7 @@ class Batch:
     def size(self) -> int:
         """The number of rows, the sessions of plans included."""
         size = len(self.sessions) + len(self.interactions) + len(self.participants) + len(self.feedback)
+        size += len(self.spans)
         return size + sum(1 + len(row.get("sessions", ())) for row in self.folders)
 
     def can_merge(self, other: Self) -> bool:
@@ -91,6 +94,7 @@ class Batch:
             [row for batch in batches for row in batch.folders],
             [row for batch in batches for row in batch.participants],
             [row for batch in batches for row in batch.feedback],
+            [row for batch in batches for row in batch.spans],
             any(batch.return_parents for batch in batches),
         )
 
@@ -144,6 +148,8 @@ class Batch:
         }
         if self.feedback:
             payload["feedback"] = self.feedback
+        if self.spans:
+            payload["spans"] = self.spans
         if self.late:
             payload["late"] = True
         if self.database:
@@ -154,7 +160,7 @@ class Batch:
 
     def _with_parents(self, rows: Iterable[Row]) -> Self:
         chosen = {id(row) for row in rows}
-        folders, sessions, participants, interactions, feedback = (
+        folders, sessions, participants, interactions, feedback, spans = (
             [row for row in getattr(self, kind) if id(row) in chosen] for kind in KINDS
         )
         sessions = _with_stubs(self.sessions, sessions, participants + interactions + feedback, "session_id")
@@ -166,11 +172,14 @@ class Batch:
             participants=participants,
             interactions=interactions,
             feedback=feedback,
+            spans=spans,
         )
 
 
 def _parents(row: Row) -> list[str]:
     """Return the ids of the sessions and folders that a row belongs to, the closest first."""
+    if "trace_session" in row:
+        return [row["trace_session"], *(row[name] for name in ("stated_session", "session_id") if name in row)]
     own = [row["session_id"]] if "session_id" in row else [row["id"]]
     if folder := row.get("folder_id"):
         own.append(folder)
@@ -247,6 +256,7 @@ class BatchReceipts:
     folders: list[Receipt] = field(default_factory=list)
     participants: list[Receipt] = field(default_factory=list)
     feedback: list[Receipt] = field(default_factory=list)
+    spans: list[Receipt] = field(default_factory=list)
 
     @classmethod
     def all(cls, receipt: Receipt, batch: Batch) -> Self:

@@ -200,7 +200,7 @@ def _text_size(batch: Batch) -> int:
     """Return roughly how many characters the prompts and responses have: most of a batch's size."""
     return sum(
         _length(value)
-        for row in batch.interactions
+        for row in (*batch.interactions, *(span["call"] for span in batch.spans if "call" in span))
         for value in (row.get("prompt"), row.get("context"), row.get("response"))
     )
 

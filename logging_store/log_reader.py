@@ -135,6 +135,19 @@ class LogReader:
         page = ops.read_shrinking(lambda smaller: self._ask(ops.REVISIONS, smaller), store_query)
         return {**page, "session": require_session(page["session"])}
 
+    def spans(self, name: str, interaction: str, most: int) -> ops.InteractionSpans[ops.SessionRef]:
+        """Return the spans of an interaction and those around it in its trace. Raises `InteractionNotFound`."""
+        query: ops.SpansQuery = {
+            "session_id": self._readable(name).id,
+            "interaction_id": self.interaction_id(name, interaction),
+            "limit": most,
+        }
+        found = self._ask(ops.SPANS, query)
+        session = require_session(found["session"])
+        if found["interaction"] is None:
+            raise InteractionNotFound
+        return {**found, "session": session}
+
     def outline(self, name: str, query: ops.OutlineOptions) -> ops.Outline:
         store_query: ops.OutlineQuery = {**query, "session_id": self._readable(name).id}
         return self._ask(ops.OUTLINE, store_query)

@@ -23,7 +23,7 @@ OperationName = Literal[
     "erase_user", "merge_user", "merges", "purge_project", "report_key", "key", "origins", "keys", "create_key",
     "revoke_key", "rotate_key", "projects", "set_project", "expirable", "expire", "expirable_texts", "expire_texts",
     "expire_folders", "index_pending", "reindex", "ping", "catalogue", "access", "settings", "identities", "table",
-    "inspect_table", "mend_table",
+    "inspect_table", "mend_table", "spans",
 ]  # fmt: skip
 
 
@@ -203,6 +203,8 @@ class Interaction(TypedDict):
     alternatives: list[Alternative]
     question: NotRequired[Question | None]
     turn: int | None
+    trace_id: str | None
+    span_id: str | None
     tags: list[str]
     metadata: dict[str, Any]
     created_at: str
@@ -442,6 +444,41 @@ class TranscriptPage(TypedDict, Generic[S]):
     before: NotRequired[bool]
 
 
+class SpansQuery(PageQuery):
+    session_id: str
+    interaction_id: str
+
+
+class Span(TypedDict):
+    """A span of a trace. `interaction_id`: of a call. `is_own`: of the interaction that was asked for."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    name: str | None
+    kind: str | None
+    scope: str | None
+    started_at: str | None
+    completed_at: str | None
+    failed: bool
+    interaction_id: str | None
+    is_own: bool
+
+
+class InteractionRef(TypedDict):
+    interaction_id: str
+    key: str | None
+
+
+class InteractionSpans(TypedDict, Generic[S]):
+    """In the order in which they began. Not `complete`: the trace has more, farther away in time."""
+
+    session: S
+    interaction: InteractionRef | None
+    spans: list[Span]
+    complete: bool
+
+
 class RevisionCursor(TypedDict):
     """A position in a list of revisions. `at`: when the revision was said, `arrived`: when it was received."""
 
@@ -480,11 +517,6 @@ class Revision(TypedDict):
     facts: dict[str, Any]
     said_at: str
     created_at: str
-
-
-class InteractionRef(TypedDict):
-    interaction_id: str
-    key: str | None
 
 
 class RevisionsPage(TypedDict, Generic[S]):
@@ -985,6 +1017,7 @@ COUNT_SESSIONS: Operation[SessionFilters, SessionCount] = Operation("count_sessi
 RECENT: Operation[RecentQuery, RecentPage] = Operation("recent")
 TRANSCRIPT: Operation[TranscriptQuery, TranscriptPage[SessionRef | None]] = Operation("transcript")
 REVISIONS: Operation[RevisionsQuery, RevisionsPage[SessionRef | None]] = Operation("revisions")
+SPANS: Operation[SpansQuery, InteractionSpans[SessionRef | None]] = Operation("spans")
 OUTLINE: Operation[OutlineQuery, Outline] = Operation("outline")
 CONVERSATION: Operation[ConversationQuery, Conversation[Session | None]] = Operation("conversation")
 SEARCH: Operation[SearchQuery, SearchPage] = Operation("search", {"rows": 1_000_000, "ms": 1500, "first": 300})

@@ -10,14 +10,14 @@ record is a batch of one. An invalid record doesn't fail the others: see `write_
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, Self
 
-from logging_store import erasure_reports, write_pipeline
+from logging_store import erasure_reports, span_rows, write_pipeline
 from logging_store import operations as ops
-from logging_store.batches import Batch, Receipt
-from logging_store.errors import AlreadyMerged, InteractionNotFound, SessionNotFound
+from logging_store.batches import Batch, Receipt, Row
+from logging_store.errors import AlreadyMerged, InteractionNotFound, NotOwner, SessionNotFound
 from logging_store.log_reader import LogReader, require_session
 from logging_store.metrics.ledger import Ledger
 from logging_store.ownership import Ownership, add_claims
@@ -33,10 +33,12 @@ from logging_store.records.models import (
     Session,
     SessionChanges,
 )
+from logging_store.records.spans import Call, Span
 from logging_store.redaction import Redaction
 from logging_store.row_builder import RecordRow, RowBuilder, session_identity
 from logging_store.store import Store
 
+_NO_CALL = Call()
 #: Counts of what a merge of a guest moved.
 _MERGED_COUNTS = ("sessions", "participations", "turns", "feedback", "folders")
 
@@ -135,6 +137,29 @@ class ConversationRepository(LogReader):
     def log(self, interactions: Sequence[Interaction]) -> list[WriteResult]:
         """Write interactions with their sessions in one transaction; return one result each, in order."""
         return self.write(interactions)
+
+    def write_spans(self, spans: Sequence[Span]) -> list[Receipt]:
+        """Write spans of traces in one transaction, with the calls among them; return a receipt per span, in order.
+
+        A call becomes an interaction of its session, which is known now or later: see `logging_store.records.spans`.
+        Its receipt is that of the interaction, or `rejected` with the reason `erased`. Spans of a call that is stored
+        already are `duplicate` or `filled`, whichever of two instrumentations they are of.
+
+        Raises `NotOwner` for a caller who is limited to sessions of its own, and `StoreUnavailable` as `write` does.
+        """
+        if self._ownership is not None:
+            raise NotOwner("Spans of traces need a secret key")
+        now = self._clock()
+        received = [now + timedelta(microseconds=n) for n in range(len(spans))]
+        rows = span_rows.build(self.project, spans, received)
+        with self.ledger.receiving(len(rows)) as receipts:
+            rejected = self._redact_spans(rows)
+            rejected |= write_pipeline.check_times([span.call or _NO_CALL for span in spans], now)
+            span_rows.name_fields(rows)
+            receipts.extend(
+                write_pipeline.write_records([RecordRow("spans", row) for row in rows], rejected, self._write_spans)
+            )
+        return list(receipts)
 
     def ensure_session(self, session: Session) -> WriteResult:
         """Create a session unless it exists; fill its empty fields. The receipt carries the session."""
@@ -298,6 +323,18 @@ class ConversationRepository(LogReader):
         if self._ownership is not None:
             add_claims(batch, self._ownership)
         return batch
+
+    def _write_spans(self, rows: Sequence[RecordRow]) -> list[Receipt]:
+        return self.store.write(Batch(self.project, spans=[each.row for each in rows])).spans
+
+    def _redact_spans(self, rows: Sequence[Row]) -> dict[int, Receipt]:
+        """Redact spans, their calls and feedback in place; return position -> receipt of those that failed."""
+        if self.redaction is None:
+            return {}
+        parts = list(span_rows.redactable(rows))
+        redacted = self.redaction.redact_rows([part for _, part in parts])
+        self.ledger.redacted(redacted.replaced, redacted.failed)
+        return {parts[n][0]: receipt for n, receipt in redacted.rejected.items()}
 
     def _redact(self, rows: Sequence[RecordRow]) -> dict[int, Receipt]:
         """Redact rows in place; return position -> receipt of those whose redaction failed."""

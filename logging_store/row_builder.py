@@ -166,7 +166,7 @@ class RowBuilder:
             row["revisions"] = [each.json_fields() for each in interaction.revisions]
         if on_conflict != "keep":  # the default, which rows leave out
             row["on_conflict"] = on_conflict
-        if interaction.status == _derived_status(interaction):
+        if interaction.status == derived_status(interaction):
             row.pop("status", None)
         return RecordRow("interactions", row, None, session, own, interaction.key is not None)
 
@@ -210,7 +210,7 @@ def session_identity(project: str, session: Session) -> Identity:
     return identity.session(project, session.session_id)
 
 
-def _derived_status(interaction: Interaction) -> InteractionStatus:
+def derived_status(interaction: Interaction) -> InteractionStatus:
     """Return the status that an interaction has without one; the store keeps no other."""
     if interaction.error:
         return "failed"

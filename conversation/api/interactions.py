@@ -76,6 +76,8 @@ class InteractionView(ResponseModel):
     alternatives: list[Alternative]
     question: Question | None
     turn: int | None
+    trace_id: str | None
+    span_id: str | None
     tags: list[str]
     metadata: dict[str, Any]
     created_at: datetime

@@ -282,6 +282,14 @@ class RevisionsQuery(Page):
     after: cursors.RevisionCursor | None = _cursor()
 
 
+class SpansQuery(Page):
+    limit: Annotated[
+        int,
+        Field(ge=1, le=LARGEST_PAGE, description="How many spans are listed at most: those closest in time"),
+        BeforeValidator(_size),
+    ] = DEFAULT_PAGE
+
+
 class ConversationQuery(TranscriptQuery):
     branches: Literal["current", "all"] = Field(
         default="all", description="current: only messages on the current branch"

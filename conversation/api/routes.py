@@ -18,12 +18,13 @@ from conversation.api import (
     revisions,
     search,
     sessions,
+    traces,
     usage,
 )
 from conversation.api.legacy import chats, create_and_log
 
 RESOURCES = (
-    *(sessions, folders, participants, interactions, revisions, messages, batches, feedback),
+    *(sessions, folders, participants, interactions, revisions, traces, messages, batches, feedback),
     *(search, overview, usage, erasure, merging, audit),
     *(create_and_log, chats),
     *(health, metrics, browser_client, problems),

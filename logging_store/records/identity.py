@@ -13,6 +13,10 @@ composite key, have ids of their own kinds:
     session id     = uuid5(NAMESPACE, project + "\n" + "numbered-session" + "\n" + folder id + "\n" + number)
     session id     = uuid5(NAMESPACE, project + "\n" + "keyed-session"    + "\n" + key)
 
+The interaction of a span has the same id in whichever session it is:
+
+    interaction id = uuid5(NAMESPACE, project + "\n" + "span" + "\n" + trace id + "\n" + span id)
+
 A composite key is written as canonical JSON (RFC 8785). No part may contain a line break, so the texts are unambiguous.
 
 An example to test another implementation with, in the project `default`:
@@ -68,6 +72,16 @@ def session(project: str, name: str | None) -> Identity:
 def interaction(project: str, session_id: str, name: str | None) -> Identity:
     """Return the identity of a session's interaction with this id or key; a new one for None."""
     return _identify(f"{project}\ninteraction\n{session_id}", name)
+
+
+def span_interaction(project: str, trace_id: str, span_id: str) -> str:
+    """Return the id of the interaction that a span is, whose session may change."""
+    return str(uuid5(NAMESPACE, f"{project}\nspan\n{trace_id}\n{span_id}"))
+
+
+def trace_session(project: str, trace_id: str) -> str:
+    """Return the id of the session of a trace's calls while nothing names one: that of the key `trace:TRACE_ID`."""
+    return session(project, f"trace:{trace_id}").id
 
 
 def _identify(scope: str, name: str | None) -> Identity:

@@ -60,6 +60,10 @@ class Record(BaseModel):
 SessionNumber = Annotated[int, Field(ge=1, le=1_000_000, description="Within its folder."), INTEGRAL]
 
 
+TraceId = Annotated[str, Field(pattern="^[0-9a-f]{32}$", description="Of the call's span in OpenTelemetry.")]
+SpanId = Annotated[str, Field(pattern="^[0-9a-f]{16}$", description="Of the call's span in OpenTelemetry.")]
+
+
 class Plan(Record):
     """Numbered sessions per week for a number of weeks, with dates if `starts_on` is known. A plan may get longer."""
 
@@ -170,6 +174,8 @@ class Interaction(Record):
     reply_to: Identifier | None = None
     alternative_to: Identifier | None = None
     turn: Count | None = None
+    trace_id: TraceId | None = None
+    span_id: SpanId | None = None
     tags: Tags | None = None
     metadata: Metadata | None = None
 
@@ -309,6 +315,8 @@ _CONTENT: dict[str, Any] = {
         "reply_to",
         "alternative_to",
         "turn",
+        "trace_id",
+        "span_id",
         "tags",
         "context",
     }

@@ -23,8 +23,8 @@ _EMPTY_INTERACTION: Row = dict.fromkeys(
         "interaction_id", "key", "session_id", "prompt", "context", "response", "model", "provider", "status", "error",
         "finish_reason", "started_at", "completed_at", "latency_ms", "time_to_first_token_ms", "input_tokens",
         "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant",
-        "reply_to", "alternative_to", "chosen_at", "turn", "erased_at",
-        "text_expired_at",
+        "reply_to", "alternative_to", "chosen_at", "turn", "trace_id", "span_id",
+        "erased_at", "text_expired_at",
     )
 )  # fmt: skip
 _STATES_IN_ORDER = (None, *get_args(ParticipantState))

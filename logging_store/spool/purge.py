@@ -41,7 +41,9 @@ class Purge:
         """Run one step of a session's erasure; the session may only exist here. Return None if it exists nowhere."""
         target = PurgeTarget(project, frozenset({query["session_id"]}))
         local = self._purge(target, dry_run=True)
-        exists_here = local["spooled"] + local["dead_letters"] > 0
+        exists_here = local["spooled"] + local["dead_letters"] > 0 or any(
+            batch.spans for batch in self._directory.batches_for(project, query["session_id"])
+        )
         report = erase_stored({"ensure": True, **query} if exists_here else query)
         if report is None:
             return None

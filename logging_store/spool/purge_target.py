@@ -14,6 +14,7 @@ _PERSON_FIELDS: dict[Kind, str] = {
     "participants": "participant",
     "interactions": "participant",
     "feedback": "author",
+    "spans": "user_id",
 }
 
 
@@ -33,11 +34,17 @@ class PurgeTarget:
     turn: tuple[str, str] | None = None
 
     def remaining(self, batch: Batch) -> Batch:
-        """Return a batch without the rows of the target."""
-        return batch.filter(lambda kind, row: not self._includes(kind, row))
+        """Return a batch without the rows of the target.
+
+        Spans stay: which of them are of the target, only the store knows, and it rejects those on delivery. So it does
+        with calls of which another batch has the session, as long as the span that names it is delivered, too.
+        """
+        return batch.filter(lambda kind, row: kind == "spans" or not self._includes(kind, row))
 
     def includes(self, batch: Batch) -> bool:
         """Return whether the record of a batch of one is in the target; an implicit parent goes with its child."""
+        if any(self._includes("spans", row) for row in batch.spans):
+            return True
         remaining = self.remaining(batch)
         return len(remaining.explicit_rows()) < len(batch.explicit_rows()) or remaining.count == 0
 
@@ -51,6 +58,9 @@ class PurgeTarget:
     def _includes(self, kind: Kind, row: Row) -> bool:
         if kind == "folders":
             return row.get(_PERSON_FIELDS[kind]) in self.users
+        if kind == "spans":
+            named = {row["trace_session"], row.get("stated_session")}
+            return not named.isdisjoint(self.sessions) or row.get(_PERSON_FIELDS[kind]) in self.users
         session_id = row["id" if kind == "sessions" else "session_id"]
         return (
             session_id in self.sessions

@@ -234,6 +234,8 @@ create table if not exists turnlog.ai_interactions (
     alternative_to  uuid,                           -- the interaction in whose place it stands: it follows the same one
     chosen_at       timestamptz,                    -- when somebody made it the current one of its alternatives
     turn            bigint,                         -- the caller's own counter
+    trace_id        text,                           -- of the span, as OpenTelemetry has it, that the call is
+    span_id         text,
     tags            text[],
     metadata        jsonb,
     ranks           jsonb,                          -- of what some fields come from: see turnlog.interaction_rule
@@ -445,6 +447,75 @@ create table if not exists turnlog.ai_search_queue (
     ids        uuid[] not null,
     constraint ai_search_queue_pkey primary key (project, session_id, part)
 );
+
+
+-- schemas/tables/spans.sql
+-- Traces of which spans came. Whoever writes spans of a trace locks its row first.
+create table if not exists turnlog.ai_traces (
+    project        text        not null,
+    trace_id       text        not null,
+    session_id     uuid        not null,            -- of the session that its calls have while nothing names one
+    caller_span    text,                            -- the first of its spans, by id, on which a caller named a session
+    caller_several boolean     not null default false, -- callers named several sessions
+    library_span   text,                            -- likewise: a library named one
+    user_span      text,                            -- likewise: a user
+    linked         text[],                          -- some of the traces with which it has calls in common: locked with it
+    created_at     timestamptz not null,
+    erased_at      timestamptz,                     -- when that session of its own was erased: nothing is added to it
+    constraint ai_traces_pkey primary key (project, trace_id)
+);
+
+-- Spans: the calls of a model among them are interactions. What a span says of a conversation isn't kept here.
+create table if not exists turnlog.ai_spans (
+    project        text        not null,
+    trace_id       text        not null,
+    span_id        text        not null,
+    parent_id      text,
+    name           text,
+    kind           text,                            -- null: only feedback on it came
+    scope          text,                            -- its instrumentation
+    started_at     timestamptz,
+    completed_at   timestamptz,
+    session_key    text,                            -- the session that stands on the span itself,
+    stated_session uuid,                            --   its id,
+    by_caller      boolean,                         --   and whether a caller named it, not a library
+    user_id        text,                            -- the user that stands on it
+    caller_span    text,                            -- it, or the closest span above, on which a caller named a session
+    library_span   text,                            -- likewise: a library named one
+    user_span      text,                            -- likewise: a user
+    response_id    text,                            -- the provider's
+    repeats        boolean     not null default false, -- another span had this response_id before
+    model          text,
+    failed         boolean,
+    same_call_as   text,                            -- a span of the trace that is known to be of the same call
+    call_spans     text[],                          -- TRACE/SPAN of all spans of its call, sorted; null: only itself
+    id             uuid        not null,            -- of the call's interaction, if the span is the first of call_spans
+    session_id     uuid,                            -- the session that it belongs to, where its call's interaction is
+    participant    text,                            -- that interaction's
+    fields         text[],                          -- of the interaction: those that the span said,
+    event_fields   text[],                          --   and those that log events said
+    has_feedback   boolean,
+    created_at     timestamptz not null,            -- when the service first received it
+    erased_at      timestamptz,                     -- set: a tombstone with its place in the trace
+    constraint ai_spans_pkey primary key (project, trace_id, span_id),
+    constraint ai_spans_call_spans_check check (cardinality(call_spans) > 1)
+);
+
+-- All of them are partial, so that the planner can't use them in place of the primary key: see ai_sessions.
+-- The children of a span, in order.
+create index if not exists ai_spans_parent_idx
+    on turnlog.ai_spans (project, trace_id, parent_id, started_at) where parent_id is not null;
+-- Joins the spans of one call. It is unique so that of two writers that have one each, the later one waits and finds it.
+create unique index if not exists ai_spans_response_key
+    on turnlog.ai_spans (project, response_id) where response_id is not null and not repeats;
+create index if not exists ai_spans_repeated_response_idx
+    on turnlog.ai_spans (project, response_id, started_at) where response_id is not null and repeats;
+create index if not exists ai_spans_same_call_idx
+    on turnlog.ai_spans (project, trace_id, same_call_as) where same_call_as is not null;
+-- For erasing.
+create index if not exists ai_spans_session_idx
+    on turnlog.ai_spans (project, session_id) where session_id is not null;
+create index if not exists ai_spans_user_idx on turnlog.ai_spans (project, user_id) where user_id is not null;
 
 
 -- schemas/tables/user_merges.sql
@@ -665,6 +736,18 @@ begin
     end loop;
     conflicts := nullif(conflicts, '{}');
 end
+$$;
+
+
+-- schemas/rules/flat_fields.sql
+-- Returns the fields of an interaction, each key of its metadata as a field of its own, 'metadata.KEY'.
+create or replace function turnlog.flat_fields(facts jsonb) returns table (field text, said jsonb)
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select f.key, f.value from jsonb_each(facts) as f where f.key <> 'metadata'
+     union all
+    select 'metadata.' || m.key, m.value from jsonb_each(coalesce(nullif(facts -> 'metadata', 'null'), '{}')) as m
 $$;
 
 
@@ -1072,6 +1155,26 @@ as $$
 $$;
 
 
+-- schemas/rules/is_same_call.sql
+-- Returns whether two spans may be of one call, as two instrumentations see it: they overlap, and their models agree, of
+-- which one may be a longer name of the other, as in gpt-4o and openai/gpt-4o-2024-08-06.
+create or replace function turnlog.is_same_call(
+    one_scope text, one_start timestamptz, one_end timestamptz, one_model text,
+    other_scope text, other_start timestamptz, other_end timestamptz, other_model text)
+returns boolean
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select coalesce(
+        one_scope <> other_scope
+        and one_start <= greatest(other_start, other_end) and other_start <= greatest(one_start, one_end)
+        and (one_model is null or other_model is null
+             or starts_with(lower(regexp_replace(one_model, '^.*/', '')), lower(regexp_replace(other_model, '^.*/', '')))
+             or starts_with(lower(regexp_replace(other_model, '^.*/', '')), lower(regexp_replace(one_model, '^.*/', '')))),
+        false)
+$$;
+
+
 -- schemas/rules/key_conflict.sql
 -- Returns the conflict receipt of a session or an interaction whose key another row holds. Ids derive from keys, so the
 -- other row was written past the service; the unique indexes stop a second one, and the receipt names it in `held_by`.
@@ -1139,6 +1242,24 @@ language sql immutable parallel safe
 set search_path = ''
 as $$
     select substr(t.bytes, 2, octet_length(t.bytes) - 2) from (select convert_to(messages::text, 'UTF8') as bytes) as t
+$$;
+
+
+-- schemas/rules/named_in.sql
+-- Returns what three spans of a trace name: a caller's session, a library's, and a user; null where there is no span.
+create or replace function turnlog.named_in(
+    in_project text, of_trace text, by_caller_on text, by_library_on text, user_on text)
+returns text[]
+language sql stable
+set search_path = ''
+as $$
+    select array[
+        (select s.stated_session::text from turnlog.ai_spans as s
+          where s.project = in_project and s.trace_id = of_trace and s.span_id = by_caller_on),
+        (select s.stated_session::text from turnlog.ai_spans as s
+          where s.project = in_project and s.trace_id = of_trace and s.span_id = by_library_on),
+        (select s.user_id from turnlog.ai_spans as s
+          where s.project = in_project and s.trace_id = of_trace and s.span_id = user_on)]
 $$;
 
 
@@ -1474,6 +1595,86 @@ begin
              where c.project = of_project and c.session_id = any (ids)
              group by c.session_id
         ) as i on i.session_id = s.id);
+end
+$$;
+
+
+-- schemas/rules/span_places.sql
+-- Returns the session and the user of spans. A statement on a span holds for all below it, the closest one first. A session
+-- that a caller named, also elsewhere in the trace, comes before one that a library made up; where callers named several,
+-- one elsewhere comes after it. A trace in which nothing names a session has one of its own.
+-- `level`: how it was found, the best first. `trace_ids` and `span_ids` are parallel lists.
+create or replace function turnlog.span_places(in_project text, trace_ids text[], span_ids text[])
+returns table (of_trace text, of_span text, level integer, place uuid, place_key text, person text)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+    return query
+    with ways as materialized ( -- most spans of a trace have the same
+        select s.trace_id, s.caller_span, s.library_span, s.user_span, array_agg(s.span_id) as ids
+          from unnest(trace_ids, span_ids) as w (trace_id, span_id)
+         cross join lateral (
+               select s.trace_id, s.span_id, s.caller_span, s.library_span, s.user_span
+                 from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = w.trace_id and s.span_id = w.span_id
+               offset 0) as s
+         group by s.trace_id, s.caller_span, s.library_span, s.user_span
+    ), stated as materialized (
+        select y.trace_id, y.ids, t.session_id as own_session, t.erased_at,
+               above.stated_session as above_session, above.session_key as above_key,
+               library.stated_session as library_session, library.session_key as library_key,
+               anywhere.stated_session as anywhere_session, anywhere.session_key as anywhere_key, t.caller_several,
+               library_anywhere.stated_session as library_anywhere_session,
+               library_anywhere.session_key as library_anywhere_key, person.user_id
+          from ways as y
+         cross join lateral (
+               select t.* from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = y.trace_id offset 0) as t
+          left join lateral (
+               select s.stated_session, s.session_key from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = y.trace_id and s.span_id = y.caller_span
+               offset 0) as above on true
+          left join lateral (
+               select s.stated_session, s.session_key from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = y.trace_id and s.span_id = t.caller_span
+               offset 0) as anywhere on true
+          left join lateral (
+               select s.stated_session, s.session_key from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = y.trace_id and s.span_id = y.library_span
+               offset 0) as library on true
+          left join lateral (
+               select s.stated_session, s.session_key from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = y.trace_id and s.span_id = t.library_span
+               offset 0) as library_anywhere on true
+          left join lateral (
+               select coalesce(m.into_user, s.user_id) as user_id
+                 from turnlog.ai_spans as s
+                 left join lateral (
+                      select m.into_user from turnlog.ai_user_merges as m
+                       where m.project = in_project and m.guest = s.user_id offset 0) as m on true
+                where s.project = in_project and s.trace_id = y.trace_id
+                  and s.span_id = coalesce(y.user_span, t.user_span)
+               offset 0) as person on true
+    ), levelled as (
+        select s.*, case when s.erased_at is not null then 0
+                         when s.above_session is not null then 1
+                         when s.anywhere_session is not null and not s.caller_several then 2
+                         when s.library_session is not null then 3
+                         when s.anywhere_session is not null then 4
+                         when s.library_anywhere_session is not null then 5
+                         else 6 end as found_at
+          from stated as s
+    )
+    select l.trace_id, i.id, l.found_at,
+           case l.found_at when 1 then l.above_session when 2 then l.anywhere_session when 3 then l.library_session
+                           when 4 then l.anywhere_session when 5 then l.library_anywhere_session else l.own_session end,
+           case l.found_at when 1 then l.above_key when 2 then l.anywhere_key when 3 then l.library_key
+                           when 4 then l.anywhere_key when 5 then l.library_anywhere_key
+                           else 'trace:' || l.trace_id end,
+           l.user_id
+      from levelled as l
+     cross join lateral unnest(l.ids) as i (id);
 end
 $$;
 
@@ -1834,6 +2035,24 @@ end
 $$;
 
 
+-- schemas/write/drop_added.sql
+-- Returns a batch's receipts without those of the rows that the service itself added after the batch's own.
+create or replace function turnlog.drop_added(receipts jsonb, request jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+    return receipts || (
+        select coalesce(jsonb_object_agg(k.kind, (
+                   select coalesce(jsonb_agg(r.value order by r.ordinality), '[]')
+                     from jsonb_array_elements(receipts -> k.kind) with ordinality as r
+                    where r.ordinality <= jsonb_array_length(coalesce(request -> k.kind, '[]')))), '{}')
+          from unnest('{sessions,interactions,feedback}'::text[]) as k (kind)
+         where jsonb_typeof(receipts -> k.kind) = 'array');
+end
+$$;
+
+
 -- schemas/write/drop_rejected.sql
 -- Returns a batch without the rejected rows (kind -> position -> receipt), with the positions in `numbers_taken` and
 -- the count `unplanned` adjusted. Planned sessions come after all rows that can be rejected.
@@ -1947,7 +2166,7 @@ begin
             select f.session_id, null, null from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid)) as n;
 
     -- Usually all exist, so look them up first. Missing ones must be inserted before any is locked, or two batches could
-    -- deadlock. Rows are never deleted, so those found here can still be locked below.
+    -- deadlock. Those found here can still be locked below: only turnlog.leave_session deletes some.
     existing := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
     created := '{}';
     present := '{}';
@@ -1977,7 +2196,9 @@ begin
                  where s.project = in_project and s.id = any (named) and s.id <> all (created)
                  order by s.id
                    for no key update) as s;
-        if cardinality(created) + cardinality(present) < cardinality(named) then
+        if not existing <@ present then
+            raise exception using errcode = '55P03', message = 'calls of a trace left one of the sessions meanwhile: retry';
+        elsif cardinality(created) + cardinality(present) < cardinality(named) then
             rejected := rejected || (
                 select jsonb_object_agg(n.id, 'the session was rejected')
                   from unnest(named) as n (id)
@@ -1987,6 +2208,27 @@ begin
     needs_no_fill := rejected = '{}' and (
         coalesce(not has_explicit and not (has_key and lacks_key), true)
         or each_once and present = '{}' and coalesce(rows -> 'numbers_taken' = '[]', true));
+end
+$$;
+
+
+-- schemas/write/erase_rejected_spans.sql
+-- Erases the spans of a batch that were rejected because their session or user was erased: they are stored before that is
+-- known. `spans` and `receipts` are parallel.
+create or replace function turnlog.erase_rejected_spans(in_project text, spans jsonb, receipts jsonb) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    refs constant text[] := array(
+        select s.value ->> 'ref'
+          from jsonb_array_elements(spans) with ordinality as s
+         cross join lateral (select receipts -> (s.ordinality - 1)::integer as receipt offset 0) as r
+         where r.receipt ->> 'reason' = 'erased');
+begin
+    if refs <> '{}' then
+        perform turnlog.blank_spans(in_project, refs);
+    end if;
 end
 $$;
 
@@ -2156,14 +2398,14 @@ begin
                 finish_reason,
                 started_at, completed_at, latency_ms, time_to_first_token_ms, input_tokens, output_tokens,
                 cached_input_tokens, cache_write_tokens, reasoning_tokens, cost_usd, participant, reply_to,
-                alternative_to, chosen_at, turn, tags, metadata, ranks) = (
+                alternative_to, chosen_at, turn, trace_id, span_id, tags, metadata, ranks) = (
                 excluded.key, excluded.prompt, excluded.response, excluded.context, excluded.instructions,
                 excluded.context_end, excluded.prompt_end, excluded.response_end, excluded.model, excluded.provider, excluded.status, excluded.error,
                 excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
                 excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
                 excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
                 excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
-                excluded.turn, excluded.tags, excluded.metadata, excluded.ranks);
+                excluded.turn, excluded.trace_id, excluded.span_id, excluded.tags, excluded.metadata, excluded.ranks);
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, r.session_id, array_agg(r.id)
           from unnest(reindexed_sessions, reindexed_ids) as r (session_id, id)
@@ -2219,6 +2461,359 @@ end
 $$;
 
 
+-- schemas/write/gather_calls.sql
+-- Turns the calls of a batch's spans into `interactions`, after the batch's own, below sessions that it has locked: see
+-- turnlog.place_spans. A call that is stored elsewhere is taken from there with what belongs to it, and written again; a
+-- session that no caller opened and that has nothing left goes. Of a call's fields each has what the first of its spans
+-- says, in the order of their ids and before log events, so that the order in which they come doesn't matter.
+-- Calls of sessions that are `rejected`, and of `erased_participants`, are taken away, and their spans erased. Returns the rows, with `call_places` ->
+-- {first -> receipt, or position among the interactions}.
+create or replace function turnlog.gather_calls(in_project text, rows jsonb, rejected jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    batch constant jsonb := coalesce(rows -> 'spans', '[]');
+    -- what the service worked out from its own call
+    of_place constant text[] := '{session_id,id,trace_id,span_id,participant,created_at,on_conflict}';
+    before constant integer := jsonb_array_length(coalesce(rows -> 'interactions', '[]'));
+    simple jsonb;
+    by_call jsonb;          -- first -> [{ref, source, facts, created_at}], of the calls that aren't simple
+    ids jsonb;              -- first -> id
+    call jsonb;
+    said jsonb;             -- [{source, nth, facts}] of one call, in the batch
+    stored jsonb;           -- [{session_id, id, facts}] of one call
+    merged jsonb;
+    fields text[];
+    emitted jsonb := '[]';  -- of calls that are merged or moved
+    receipts jsonb := '{}'; -- first -> receipt
+    feedback jsonb;
+    left_sessions uuid[] := '{}';
+    targets uuid[] := '{}'; -- parallel: where the calls went
+    leaving text[] := '{}'; -- parallel: the participants that they had
+    one record;
+begin
+    -- 1. Most calls are only in the batch, and said once, or said again by the span that said them before.
+    with said_now as materialized (
+        select s.value ->> 'first' as first, s.value ->> 'ref' as ref, s.value ->> 'source' as source,
+               (s.value -> 'call') - of_place as facts, s.value -> 'created_at' as created_at, s.ordinality as n
+          from jsonb_array_elements(batch) with ordinality as s
+         where s.value ? 'call'
+    ), sources as (
+        select n.first, n.ref, n.source from said_now as n
+        union
+        select c.value ->> 'first', m ->> 'ref', f.source
+          from jsonb_array_elements(rows -> 'calls') as c
+         cross join lateral jsonb_array_elements(c.value -> 'members') as m
+         cross join lateral (values ('span', m -> 'fields'), ('events', m -> 'event_fields')) as f (source, fields)
+         where f.fields <> 'null'
+    ), once as materialized (
+        select s.first from sources as s group by s.first having count(*) = 1
+    ), plain as materialized (
+        select jsonb_object_agg(c.value ->> 'first', c.value - 'members') as calls
+          from jsonb_array_elements(rows -> 'calls') as c
+         where not (c.value ->> 'moves')::boolean
+           and c.value ->> 'first' in (select o.first from once as o)
+    ), numbered as (
+        select n.first, n.n, row_number() over (order by n.n) - 1 as place,
+               n.facts || jsonb_strip_nulls(jsonb_build_object(
+                   'session_id', p.call -> 'session_id', 'id', p.call -> 'id', 'trace_id', p.call -> 'trace_id',
+                   'span_id', p.call -> 'span_id', 'participant', p.call -> 'participant',
+                   'created_at', n.created_at, 'on_conflict', 'fill')) as row
+          from said_now as n
+         cross join plain
+         cross join lateral (select plain.calls -> n.first as call offset 0) as p
+         where p.call is not null
+    )
+    select jsonb_build_object(
+               'rows', coalesce(jsonb_agg(n.row order by n.n), '[]'),
+               'places', coalesce(jsonb_object_agg(n.n, before + n.place), '{}'),
+               'firsts', coalesce(jsonb_object_agg(n.first, true), '{}'))
+      into simple
+      from numbered as n;
+
+    -- 2. The others.
+    feedback := '[]';
+    select coalesce(jsonb_object_agg(s.first, s.said), '{}')
+      into by_call
+      from (select s.value ->> 'first' as first, jsonb_agg(jsonb_build_object(
+                       'ref', s.value -> 'ref', 'source', s.value -> 'source', 'facts', (s.value -> 'call') - of_place,
+                       'created_at', s.value -> 'created_at') order by s.ordinality) as said
+              from jsonb_array_elements(batch) with ordinality as s
+             where s.value ? 'call' and not simple -> 'firsts' ? (s.value ->> 'first')
+             group by s.value ->> 'first') as s;
+    for call in
+        select c.value from jsonb_array_elements(rows -> 'calls') as c
+         where not simple -> 'firsts' ? (c.value ->> 'first')
+           and ((c.value ->> 'moves')::boolean or by_call ? (c.value ->> 'first'))
+    loop
+        said := by_call -> (call ->> 'first');
+        stored := (
+            select jsonb_agg(jsonb_build_object('session_id', i.session_id, 'id', i.id, 'facts', (
+                       select jsonb_object_agg(f.key, f.value)
+                         from jsonb_each(turnlog.as_sent(to_jsonb(i), '{"context": true}', '{}', true)) as f
+                        where f.value <> 'null' and f.key not in ('project', 'session_id', 'id'))) order by i.session_id, i.id)
+              from (select distinct (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id
+                      from jsonb_array_elements(call -> 'members') as m
+                     where m ->> 'session_id' is not null) as was
+             cross join lateral (
+                   select i.* from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = was.session_id and i.id = was.id
+                   offset 0) as i);
+        if rejected ->> (call ->> 'session_id') <> 'erased' then -- another row holds its key: the call stays where it is
+            receipts := receipts || jsonb_build_object(call ->> 'first', jsonb_build_object(
+                'receipt', 'rejected', 'reason', rejected -> (call ->> 'session_id')));
+            continue;
+        elsif rejected ? (call ->> 'session_id') or rows -> 'erased_participants' ? (call ->> 'participant') then
+            merged := null;
+            receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
+        elsif stored @? '$[*].facts.erased_at' then
+            merged := stored #> '{0,facts}';
+            receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
+        elsif stored @? '$[*].facts.text_expired_at' then
+            merged := stored #> '{0,facts}';
+            receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "expired"}'::jsonb);
+        elsif stored is null and said is null then
+            merged := null; -- only feedback
+        else
+            select merge.row, merge.filled into merged, fields from turnlog.merge_call(call, stored, said) as merge (row, filled);
+            receipts := receipts || jsonb_build_object(call ->> 'first', case
+                when stored is null then '{"receipt": "created"}'::jsonb
+                when fields = '{}' then '{"receipt": "duplicate"}'
+                else jsonb_build_object('receipt', 'filled', 'fields', fields) end);
+            if fields = '{}' and not (call ->> 'moves')::boolean then
+                continue; -- nothing changes
+            end if;
+        end if;
+        -- away from where it is stored
+        for one in
+            select (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id, min(m ->> 'participant') as participant
+              from jsonb_array_elements(call -> 'members') as m
+             where m ->> 'session_id' is not null
+             group by 1, 2
+        loop
+            delete from turnlog.ai_interactions as i
+             where i.project = in_project and i.session_id = one.session_id and i.id = one.id;
+            if (one.session_id, one.id) <> ((call ->> 'session_id')::uuid, (call ->> 'id')::uuid) then
+                with gone as (
+                    delete from turnlog.ai_feedback as f
+                     where f.project = in_project and f.session_id = one.session_id and f.interaction_id = one.id
+                    returning f.*
+                )
+                select feedback || coalesce(jsonb_agg(to_jsonb(g) - 'project'::text || jsonb_build_object(
+                           'session_id', call -> 'session_id', 'interaction_id', call -> 'id')), '[]')
+                  into feedback
+                  from gone as g;
+                if merged is null then
+                    delete from turnlog.ai_revisions as r
+                     where r.project = in_project and r.session_id = one.session_id and r.interaction_id = one.id;
+                else
+                    update turnlog.ai_revisions as r
+                       set session_id = (call ->> 'session_id')::uuid, interaction_id = (call ->> 'id')::uuid
+                     where r.project = in_project and r.session_id = one.session_id and r.interaction_id = one.id;
+                end if;
+            end if;
+            left_sessions := array_append(left_sessions, one.session_id);
+            targets := array_append(targets, (call ->> 'session_id')::uuid);
+            leaving := array_append(leaving, one.participant);
+        end loop;
+        if merged is not null then
+            emitted := emitted || jsonb_build_array(merged || jsonb_strip_nulls(jsonb_build_object(
+                'session_id', call -> 'session_id', 'id', call -> 'id', 'trace_id', call -> 'trace_id',
+                'span_id', call -> 'span_id', 'participant', call -> 'participant', 'on_conflict', 'fill')));
+        end if;
+    end loop;
+
+    -- 3. What is left behind.
+    for one in
+        select l.id, min(l.target::text)::uuid as target, array_agg(l.participant) as leaving
+          from unnest(left_sessions, targets, leaving) as l (id, target, participant)
+         where not rejected ? l.id::text
+         group by l.id
+         order by l.id
+    loop
+        feedback := feedback || turnlog.leave_session(
+            in_project, one.id, one.target, one.leaving,
+            exists (select from jsonb_array_elements(rows -> 'calls') as c
+                     where c ->> 'session_id' = one.id::text) or exists (
+                    select from unnest(array['interactions', 'participants', 'feedback']) as k (kind)
+                     cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) as r
+                     where r ->> 'session_id' = one.id::text));
+    end loop;
+
+    -- 4. Where the spans are now.
+    update turnlog.ai_spans as s
+       set session_id = n.place, participant = n.person
+      from (select d.at, c.place, c.person
+              from (select (c ->> 'session_id')::uuid as place, c ->> 'participant' as person, m ->> 'ref' as ref
+                      from jsonb_array_elements(rows -> 'calls') as c
+                     cross join lateral jsonb_array_elements(c -> 'members') as m
+                     where coalesce(rejected ->> (c ->> 'session_id'), 'erased') = 'erased') as c
+             cross join lateral (
+                   select d.ctid as at, d.session_id, d.participant from turnlog.ai_spans as d
+                    where d.project = in_project and d.trace_id = split_part(c.ref, '/', 1)
+                      and d.span_id = split_part(c.ref, '/', 2)
+                   offset 0) as d
+             where (d.session_id, d.participant) is distinct from (c.place, c.person)) as n
+     where s.project = in_project collate "C" and s.ctid = n.at;
+    -- the first user stays, as in any session
+    update turnlog.ai_sessions as s
+       set user_id = n.person
+      from (select d.at, min(c ->> 'participant') as person
+              from jsonb_array_elements(rows -> 'calls') as c
+             cross join lateral (
+                   select d.ctid as at from turnlog.ai_sessions as d
+                    where d.project = in_project and d.id = (c ->> 'session_id')::uuid and d.user_id is null
+                      and d.erased_at is null and d.claim is null and 'user_id' <> all (coalesce(d.edited, '{}'))
+                   offset 0) as d
+             where c ->> 'participant' is not null
+             group by d.at) as n
+     where s.project = in_project collate "C" and s.ctid = n.at;
+
+    -- 5. Feedback that came with the spans.
+    ids := case when batch @? '$[*].feedback' then (
+        select jsonb_object_agg(c ->> 'first', c -> 'id') from jsonb_array_elements(rows -> 'calls') as c) end;
+    feedback := feedback || coalesce((
+        select jsonb_agg(f.value || jsonb_strip_nulls(jsonb_build_object(
+                   'session_id', s.value -> 'session_id', 'created_at', s.value -> 'created_at',
+                   'interaction_id', coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on'))))
+          from jsonb_array_elements(batch) as s
+         cross join lateral jsonb_array_elements(s.value -> 'feedback') as f
+         where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]');
+
+    return rows || jsonb_build_object(
+        'interactions', coalesce(rows -> 'interactions', '[]') || (simple -> 'rows') || emitted,
+        'feedback', coalesce(rows -> 'feedback', '[]') || feedback,
+        'before_calls', before, 'span_receipts', receipts, 'span_places', simple -> 'places');
+end
+$$;
+
+
+-- schemas/write/inherit_sessions.sql
+-- Passes what spans say of sessions and users on to the spans below. Each span has the closest span above that says
+-- something, so a new one changes only those below it that knew none, or a farther one.
+-- `changed`: TRACE/SPAN -> true of the spans that are new or say more now, without those of whole traces. Returns the spans whose session or user may be
+-- another one now, as parallel lists.
+create or replace function turnlog.inherit_sessions(
+    in_project text, changed jsonb, out trace_ids text[], out span_ids text[])
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    rehomed text[] := '{}'; -- traces in which something was named that holds for all of it
+begin
+    trace_ids := array(select split_part(k, '/', 1) from jsonb_object_keys(changed) as k);
+    span_ids := array(select split_part(k, '/', 2) from jsonb_object_keys(changed) as k);
+
+    -- 1. Downwards.
+    with recursive walk as (
+            select s.trace_id, s.span_id,
+                   case when s.caller_span = s.span_id then s.span_id else above.caller_span end as caller_span,
+                   case when s.library_span = s.span_id then s.span_id else above.library_span end as library_span,
+                   case when s.user_span = s.span_id then s.span_id else above.user_span end as user_span,
+                   array[s.caller_span, s.library_span, s.user_span] as was
+              from unnest(trace_ids, span_ids) as w (trace_id, span_id)
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = w.trace_id and s.span_id = w.span_id
+                   offset 0) as s
+              left join lateral (
+                   select a.caller_span, a.library_span, a.user_span from turnlog.ai_spans as a
+                    where a.project = in_project and a.trace_id = s.trace_id and a.span_id = s.parent_id
+                   offset 0) as above on true
+             where s.parent_id is null or not changed ? (s.trace_id || '/' || s.parent_id)
+            union
+            select below.trace_id, below.span_id, below.caller_span, below.library_span, below.user_span, below.was
+              from walk as w
+             cross join lateral (
+                   select s.trace_id, s.span_id,
+                          case when s.caller_span = s.span_id then s.span_id else w.caller_span end as caller_span,
+                          case when s.library_span = s.span_id then s.span_id else w.library_span end as library_span,
+                          case when s.user_span = s.span_id then s.span_id else w.user_span end as user_span,
+                          array[s.caller_span, s.library_span, s.user_span] as was
+                     from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = w.trace_id and s.parent_id = w.span_id
+                   offset 0) as below
+             where array[below.caller_span, below.library_span, below.user_span] is distinct from below.was
+                or changed ? (below.trace_id || '/' || below.span_id)
+    ), passed as (
+        update turnlog.ai_spans as s
+           set caller_span = w.caller_span, library_span = w.library_span, user_span = w.user_span
+          from (select w.*, d.at
+                  from walk as w
+                 cross join lateral (
+                       select d.ctid as at from turnlog.ai_spans as d
+                        where d.project = in_project and d.trace_id = w.trace_id and d.span_id = w.span_id
+                       offset 0) as d
+                 where array[w.caller_span, w.library_span, w.user_span] is distinct from w.was) as w
+         where s.project = in_project collate "C" and s.ctid = w.at
+        returning s.trace_id, s.span_id
+    )
+    select trace_ids || array_agg(p.trace_id), span_ids || array_agg(p.span_id)
+      into trace_ids, span_ids
+      from passed as p;
+
+    -- 2. Everywhere else in the trace.
+    with stated as materialized (
+        select s.trace_id,
+               min(s.span_id) filter (where s.by_caller) as caller_span,
+               count(distinct s.stated_session) filter (where s.by_caller) > 1 as caller_several,
+               (array_agg(s.stated_session order by s.span_id) filter (where s.by_caller))[1] as caller_session,
+               min(s.span_id) filter (where not s.by_caller) as library_span,
+               min(s.span_id) filter (where s.user_id is not null) as user_span
+          from jsonb_object_keys(changed) as k
+         cross join lateral (
+               select s.trace_id, s.span_id, s.by_caller, s.stated_session, s.user_id from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(k, '/', 1) and s.span_id = split_part(k, '/', 2)
+               offset 0) as s
+         where s.stated_session is not null or s.user_id is not null
+         group by s.trace_id
+    ), compared as materialized (
+        select t.ctid as at, t.trace_id, t.caller_span as old_caller_span, t.caller_several as old_caller_several,
+               t.library_span as old_library_span, t.user_span as old_user_span,
+               least(t.caller_span, s.caller_span) as caller_span,
+               t.caller_several or coalesce(s.caller_several, false)
+                   or (t.caller_span is not null and s.caller_span is not null
+                       and (turnlog.named_in(in_project, t.trace_id, t.caller_span, null, null))[1]
+                           <> s.caller_session::text) as caller_several,
+               least(t.library_span, s.library_span) as library_span,
+               least(t.user_span, s.user_span) as user_span
+          from stated as s
+         cross join lateral (
+               select t.ctid, t.* from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = s.trace_id
+               offset 0) as t
+    ), kept as (
+        update turnlog.ai_traces as t
+           set caller_span = c.caller_span, caller_several = c.caller_several, library_span = c.library_span,
+               user_span = c.user_span
+          from compared as c
+         where t.project = in_project collate "C" and t.ctid = c.at
+           and (c.caller_span, c.caller_several, c.library_span, c.user_span)
+               is distinct from (c.old_caller_span, c.old_caller_several, c.old_library_span, c.old_user_span)
+    )
+    -- the spans that have something above them stay, but to find them takes as long as to place them
+    select coalesce(array_agg(c.trace_id), '{}')
+      into rehomed
+      from compared as c
+     where c.caller_several <> c.old_caller_several
+        or turnlog.named_in(in_project, c.trace_id, c.caller_span, c.library_span, c.user_span)
+           is distinct from turnlog.named_in(
+               in_project, c.trace_id, c.old_caller_span, c.old_library_span, c.old_user_span);
+    if rehomed <> '{}' then
+        select trace_ids || array_agg(s.trace_id), span_ids || array_agg(s.span_id)
+          into trace_ids, span_ids
+          from unnest(rehomed) as r (id)
+         cross join lateral (
+               select s.trace_id, s.span_id from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = r.id
+               offset 0) as s;
+    end if;
+end
+$$;
+
+
 -- schemas/write/insert_histories.sql
 -- Inserts the interactions of a batch that has lists of messages, those that aren't stored, with their messages: see
 -- turnlog.by_content. One at a time, so that a list is copied as rarely as may be: it can be a whole conversation.
@@ -2251,6 +2846,148 @@ begin
             return next;
         end if;
     end loop;
+end
+$$;
+
+
+-- schemas/write/join_calls.sql
+-- Joins spans of one call: two instrumentations that see it, in one trace or in two. Spans are joined that have the same
+-- response id, failed ones without one that are next to each other in their trace (see turnlog.is_same_call), and those
+-- that a mapper names (`same_call_as`). Whoever is joined to the same span is joined, too.
+-- `changed`: TRACE/SPAN -> true of the spans that are new or say more now. Returns TRACE/SPAN -> the first of the spans of
+-- its call before, for the spans of calls that were joined now.
+create or replace function turnlog.join_calls(in_project text, changed jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    -- how far apart spans of one call begin, so that the spans of a busy parent, or those of a server that repeats its
+    -- ids, aren't all compared
+    most_apart constant interval := '5 minutes';
+    -- which are locked whenever spans of the trace come; a trace with more may deadlock with those, and is written again
+    most_linked constant integer := 50;
+    one record;
+    other record;
+    refs text[];
+    joined jsonb := '{}';
+begin
+    for one in
+        with new_calls as materialized (
+            select s.*
+              from jsonb_object_keys(changed) as k
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = split_part(k, '/', 1) and s.span_id = split_part(k, '/', 2)
+                   offset 0) as s
+             where s.kind = 'call' and s.erased_at is null
+        ), candidates as (
+            select n.trace_id, n.span_id, o.trace_id as other_trace, o.span_id as other_span
+              from new_calls as n
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.response_id = n.response_id and not s.repeats
+                   offset 0) as o
+             where turnlog.is_same_call(n.scope, n.started_at, n.completed_at, n.model,
+                                        o.scope, o.started_at, o.completed_at, o.model)
+            union all
+            select n.trace_id, n.span_id, o.trace_id, o.span_id
+              from new_calls as n
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.response_id = n.response_id and s.repeats
+                      and s.started_at between n.started_at - most_apart and n.started_at + most_apart
+                   offset 0) as o
+             where turnlog.is_same_call(n.scope, n.started_at, n.completed_at, n.model,
+                                        o.scope, o.started_at, o.completed_at, o.model)
+            union all
+            select n.trace_id, n.span_id, o.trace_id, o.span_id
+              from new_calls as n
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s -- siblings
+                    where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.parent_id
+                      and s.started_at between n.started_at - most_apart and n.started_at + most_apart
+                      and n.failed and s.failed
+                    union all
+                   select s.* from turnlog.ai_spans as s -- children
+                    where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.span_id
+                      and n.failed and s.failed
+                    union all
+                   select s.* from turnlog.ai_spans as s -- the parent
+                    where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.parent_id
+                      and n.failed and s.failed
+                   offset 0) as o
+             where n.response_id is null and o.response_id is null and o.kind = 'call'
+               and turnlog.is_same_call(n.scope, n.started_at, n.completed_at, n.model,
+                                        o.scope, o.started_at, o.completed_at, o.model)
+            union all
+            select n.trace_id, n.span_id, o.trace_id, o.span_id
+              from new_calls as n
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.same_call_as
+                    union all
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = n.trace_id and s.same_call_as = n.span_id
+                   offset 0) as o
+             where o.kind = 'call'
+        )
+        select c.trace_id, c.span_id, c.other_trace, c.other_span
+          from candidates as c
+         where (c.trace_id, c.span_id) <> (c.other_trace, c.other_span)
+         order by c.trace_id, c.span_id, c.other_trace, c.other_span
+    loop
+        perform from turnlog.ai_traces as t
+          where t.project = in_project and t.trace_id = one.other_trace for no key update;
+        refs := array(
+            select distinct m.ref
+              from (values (one.trace_id, one.span_id), (one.other_trace, one.other_span)) as e (trace_id, span_id)
+             cross join lateral (
+                   select s.call_spans from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = e.trace_id and s.span_id = e.span_id
+                      and s.erased_at is null
+                   offset 0) as s
+             cross join lateral unnest(coalesce(s.call_spans, array[e.trace_id || '/' || e.span_id])) as m (ref)
+             order by m.ref);
+        continue when cardinality(refs) < 2
+                      or (select s.call_spans = refs from turnlog.ai_spans as s
+                           where s.project = in_project and s.trace_id = one.trace_id and s.span_id = one.span_id
+                             and s.call_spans = refs);
+        -- in the order of their ids; what deadlocks with another such pair is written again
+        perform from unnest(refs) as r (ref)
+          cross join lateral (
+               select from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = split_part(r.ref, '/', 1) for no key update) as t;
+        select joined || coalesce(jsonb_object_agg(r.ref, coalesce(joined ->> r.ref, s.call_spans[1], r.ref)), '{}')
+          into joined
+          from unnest(refs) as r (ref)
+         cross join lateral (
+               select s.call_spans from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(r.ref, '/', 1)
+                  and s.span_id = split_part(r.ref, '/', 2)
+               offset 0) as s;
+        update turnlog.ai_spans as s
+           set call_spans = refs
+         where s.project = in_project collate "C" and s.ctid = any (array(
+               select d.ctid
+                 from unnest(refs) as r (ref)
+                cross join lateral (
+                      select d.ctid from turnlog.ai_spans as d
+                       where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
+                         and d.span_id = split_part(r.ref, '/', 2)
+                      offset 0) as d));
+        for other in
+            select t.id, array_agg(o.id order by o.id) as others
+              from (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as t
+              join (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as o on o.id <> t.id
+             group by t.id
+        loop
+            update turnlog.ai_traces as t
+               set linked = array(select distinct l from unnest(t.linked || other.others) as l order by l limit most_linked)
+             where t.project = in_project and t.trace_id = other.id
+               and not coalesce(t.linked, '{}') @> other.others and coalesce(cardinality(t.linked), 0) < most_linked;
+        end loop;
+    end loop;
+    return joined;
 end
 $$;
 
@@ -2297,6 +3034,336 @@ begin
      where r.project = in_project and r.session_id = in_session and r.interaction_id = in_interaction
        and turnlog.is_contained(r.facts, turnlog.statement(shown));
     return created;
+end
+$$;
+
+
+-- schemas/write/keep_spans.sql
+-- Locks the traces of a batch's spans, with those linked to them, in the order of their ids, and stores the spans. What comes of one again fills it:
+-- of values that contradict each other the smaller one stays, so that the order doesn't matter.
+-- Returns `known`: TRACE/SPAN -> [fields, event_fields] of those that were stored before; `changed`: TRACE/SPAN -> true of
+-- those that are new or say more now.
+-- `whole`: TRACE -> true of traces of which nothing was stored, and all spans come from one call, each once. Then sessions,
+-- users and what spans have from those above are as the service worked them out from that call. `joining`: those of `changed`
+-- that may be of a call that has another span: a span of a whole trace that is the first one with its response id isn't.
+create or replace function turnlog.keep_spans(
+    in_project text, spans jsonb, out known jsonb, out changed jsonb, out whole jsonb, out joining jsonb)
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    defaults constant turnlog.ai_spans := jsonb_populate_record(null::turnlog.ai_spans, jsonb_build_object(
+        'project', in_project, 'repeats', false, 'created_at', statement_timestamp()));
+    said turnlog.ai_spans[];        -- in rounds: one row of each span, then the second ones, ...
+    rounds integer[];               -- parallel: the round of each
+    before turnlog.ai_spans[];
+    written jsonb;
+begin
+    with incoming as materialized (
+        select s.trace_id, min(s.trace_session::text)::uuid as trace_session, min(s.created_at) as created_at,
+               min(s.call_id) = max(s.call_id) and count(distinct s.span_id) = count(*) as is_whole,
+               min(s.span_id) filter (where s.by_caller) as caller_span,
+               count(distinct s.stated_session) filter (where s.by_caller) > 1 as caller_several,
+               min(s.span_id) filter (where not s.by_caller) as library_span,
+               min(s.span_id) filter (where s.user_id is not null) as user_span
+          from jsonb_to_recordset(spans) as s (
+               trace_id text, span_id text, trace_session uuid, created_at timestamptz, call_id text, by_caller boolean,
+               stated_session uuid, user_id text)
+         group by s.trace_id
+    ), linked as (
+        select distinct l.id
+          from incoming as n
+         cross join lateral (
+               select t.linked from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = n.trace_id and t.linked is not null
+               offset 0) as t
+         cross join lateral unnest(t.linked) as l (id)
+         where l.id not in (select n.trace_id from incoming as n)
+    ), inserted as (
+        insert into turnlog.ai_traces as t (
+            project, trace_id, session_id, caller_span, caller_several, library_span, user_span, created_at)
+        select in_project, n.trace_id, n.trace_session, case when n.is_whole then n.caller_span end,
+               n.is_whole and coalesce(n.caller_several, false), case when n.is_whole then n.library_span end,
+               case when n.is_whole then n.user_span end, coalesce(n.created_at, statement_timestamp())
+          from (select n.* from incoming as n
+                union all
+                select l.id, t.session_id, t.created_at, false, null, null, null, null
+                  from linked as l
+                 cross join lateral (
+                       select t.session_id, t.created_at from turnlog.ai_traces as t
+                        where t.project = in_project and t.trace_id = l.id offset 0) as t) as n
+         order by n.trace_id
+            on conflict (project, trace_id) do update set session_id = excluded.session_id where false
+        returning t.trace_id
+    )
+    select coalesce(jsonb_object_agg(n.trace_id, true), '{}')
+      into whole
+      from inserted as i
+      join incoming as n on n.trace_id = i.trace_id
+     where n.is_whole
+       and not exists (select from turnlog.ai_user_merges as m where m.project = in_project);
+
+    select coalesce(jsonb_object_agg(s.trace_id || '/' || s.span_id, jsonb_build_array(
+               to_jsonb(s.fields), to_jsonb(s.event_fields))), '{}')
+      into known
+      from (select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+             where not whole ? s.trace_id) as n
+     cross join lateral (
+           select s.trace_id, s.span_id, s.fields, s.event_fields from turnlog.ai_spans as s
+            where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.span_id
+           offset 0) as s;
+    if known <> '{}' then
+        -- a span whose log events came first, and that has a response id now, is inserted again: only so do two writers
+        -- of one response find each other
+        with gone as (
+            delete from turnlog.ai_spans as s
+             where s.project = in_project collate "C" and s.response_id is null and s.erased_at is null
+               and s.ctid = any (array(
+                   select d.ctid
+                     from (select distinct s.trace_id, s.span_id
+                             from jsonb_to_recordset(spans) as s (trace_id text, span_id text, response_id text)
+                            where s.response_id is not null) as n
+                    cross join lateral (
+                          select d.ctid from turnlog.ai_spans as d
+                           where d.project = in_project and d.trace_id = n.trace_id and d.span_id = n.span_id
+                          offset 0) as d))
+            returning s.*
+        )
+        select array_agg(g) into before from gone as g;
+    end if;
+    if known = '{}' and jsonb_array_length(spans) = (select count(*) from (
+           select distinct s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+            where whole ? s.trace_id) as s) then
+        select array_agg(i), array_fill(1, array[jsonb_array_length(spans)])
+          into said, rounds
+          from jsonb_populate_recordset(defaults, spans) as i;
+    else
+        select array_agg(s.row order by s.position),
+               array_agg(s.nth order by s.position)
+          into said, rounds
+          from (select s.row, s.position,
+                       row_number() over (partition by (s.row).trace_id, (s.row).span_id order by s.position) as nth
+                  from (select case when whole ? i.trace_id then i
+                                    else jsonb_populate_record(i, '{"session_id": null, "participant": null}') end as row,
+                               row_number() over () as position
+                          from jsonb_populate_recordset(defaults, spans) as i
+                        union all
+                        select b, 1000000000 from unnest(before) as b) as s) as s;
+    end if;
+
+    changed := '{}';
+    joining := '{}';
+    for this_round in 1 .. (select max(r) from unnest(rounds) as r) loop
+        with inserted as (
+            insert into turnlog.ai_spans
+            select (s.row).*
+              from (select unnest(said) as row, unnest(rounds) as round) as s
+             where s.round = this_round and this_round = 1
+             order by (s.row).response_id, (s.row).trace_id, (s.row).span_id
+                on conflict do nothing
+            returning trace_id, span_id, failed, same_call_as
+        )
+        select coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true), '{}'),
+               joining || coalesce(jsonb_object_agg(i.trace_id || '/' || i.span_id, true)
+                                   filter (where i.failed or i.same_call_as is not null or not whole ? i.trace_id), '{}')
+          into written, joining
+          from inserted as i;
+        changed := changed || written;
+        continue when this_round = 1
+                      and (select count(*) from jsonb_object_keys(written) as k) = array_length(array_positions(rounds, 1), 1);
+        with filled as (
+            insert into turnlog.ai_spans as t (
+                project, trace_id, span_id, parent_id, name, kind, scope, started_at, completed_at, session_key,
+                stated_session, by_caller, user_id, caller_span, library_span, user_span, response_id, repeats, model,
+                failed, same_call_as, call_spans, id, session_id, participant, fields, event_fields, has_feedback,
+                created_at, erased_at)
+            select in_project, r.trace_id, r.span_id, r.parent_id, r.name, r.kind, r.scope, r.started_at, r.completed_at,
+                   r.session_key, r.stated_session, r.by_caller, r.user_id, r.caller_span, r.library_span, r.user_span,
+                   r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.call_spans, r.id,
+                   r.session_id, r.participant, r.fields, r.event_fields, r.has_feedback, r.created_at, r.erased_at
+              from (select (s.row).*
+                      from (select unnest(said) as row, unnest(rounds) as round) as s
+                     where s.round = this_round
+                       and not written ? ((s.row).trace_id || '/' || (s.row).span_id)) as r
+             order by r.response_id, r.trace_id, r.span_id
+                on conflict (project, trace_id, span_id) do update
+               set (parent_id, name, kind, scope, started_at, completed_at, session_key, stated_session, by_caller, user_id,
+                    caller_span, library_span, user_span, response_id, repeats, model, failed, same_call_as, call_spans,
+                    session_id, participant, fields, event_fields, has_feedback, created_at) = (
+                    select least(t.parent_id, excluded.parent_id), least(t.name, excluded.name),
+                           case when 'call' in (t.kind, excluded.kind) then 'call' else least(t.kind, excluded.kind) end,
+                           least(t.scope, excluded.scope), least(t.started_at, excluded.started_at),
+                           greatest(t.completed_at, excluded.completed_at),
+                           case when c.other then excluded.session_key else t.session_key end,
+                           case when c.other then excluded.stated_session else t.stated_session end,
+                           case when c.other then excluded.by_caller else t.by_caller end,
+                           least(t.user_id, excluded.user_id),
+                           case when excluded.caller_span = t.span_id then t.span_id else t.caller_span end,
+                           case when excluded.library_span = t.span_id then t.span_id else t.library_span end,
+                           case when excluded.user_id is not null then t.span_id else coalesce(t.user_span, excluded.user_span) end,
+                           least(t.response_id, excluded.response_id),
+                           t.repeats or least(t.response_id, excluded.response_id) is distinct from t.response_id,
+                           least(t.model, excluded.model), t.failed or excluded.failed,
+                           least(t.same_call_as, excluded.same_call_as),
+                           coalesce(t.call_spans, excluded.call_spans), coalesce(t.session_id, excluded.session_id),
+                           coalesce(t.participant, excluded.participant),
+                           case when t.fields @> excluded.fields or excluded.fields is null then t.fields
+                                else array(select distinct f from unnest(t.fields || excluded.fields) as f order by f) end,
+                           case when t.event_fields @> excluded.event_fields or excluded.event_fields is null then t.event_fields
+                                else array(select distinct f from unnest(t.event_fields || excluded.event_fields) as f order by f) end,
+                           t.has_feedback or excluded.has_feedback, least(t.created_at, excluded.created_at)
+                      from (select excluded.stated_session is not null
+                                   and (t.stated_session is null
+                                        or (not excluded.by_caller, excluded.session_key, excluded.stated_session)
+                                         < (not t.by_caller, t.session_key, t.stated_session)) as other) as c)
+             where t.erased_at is null
+               and ((least(t.parent_id, excluded.parent_id), least(t.name, excluded.name), least(t.scope, excluded.scope),
+                     least(t.started_at, excluded.started_at), greatest(t.completed_at, excluded.completed_at),
+                     least(t.user_id, excluded.user_id), least(t.response_id, excluded.response_id),
+                     least(t.model, excluded.model), least(t.same_call_as, excluded.same_call_as),
+                     t.failed or excluded.failed, t.has_feedback or excluded.has_feedback)
+                    is distinct from (t.parent_id, t.name, t.scope, t.started_at, t.completed_at, t.user_id, t.response_id,
+                                      t.model, t.same_call_as, t.failed, t.has_feedback)
+                    or excluded.kind <> t.kind and t.kind <> 'call' or t.kind is null and excluded.kind is not null
+                    or t.stated_session <> excluded.stated_session or t.by_caller <> excluded.by_caller
+                    or t.stated_session is null and excluded.stated_session is not null
+                    or t.session_id is null and excluded.session_id is not null
+                    or coalesce(t.fields, '{}') @> excluded.fields is false
+                    or coalesce(t.event_fields, '{}') @> excluded.event_fields is false)
+            returning trace_id, span_id
+        )
+        select changed || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}'),
+               joining || coalesce(jsonb_object_agg(f.trace_id || '/' || f.span_id, true), '{}')
+          into changed, joining
+          from filled as f;
+    end loop;
+end
+$$;
+
+
+-- schemas/write/leave_session.sql
+-- Clears up a locked session from which calls were taken: participants that none of its interactions names any more go, and
+-- so does the session itself, if nobody opened it and nothing is left of it. Returns the feedback on the session, [row ...],
+-- which goes to the session `target` then. `leaving`: the participants of those calls. `is_used`: the batch adds to it.
+create or replace function turnlog.leave_session(
+    in_project text, of_session uuid, target uuid, leaving text[], is_used boolean)
+returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    feedback jsonb;
+begin
+    delete from turnlog.ai_session_participants as p
+     where p.project = in_project and p.session_id = of_session and p.role is null and p.state is null
+       and not exists (select from turnlog.ai_interactions as i
+                        where i.project = in_project and i.session_id = of_session and i.participant = p.participant);
+    perform turnlog.requeue_session(in_project, of_session);
+    if is_used
+       or exists (select from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session)
+       or exists (select from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session)
+       or not exists (select from turnlog.ai_sessions as s
+                       where s.project = in_project and s.id = of_session and s.implicit and s.erased_at is null
+                         and s.folder_id is null and s.title is null and s.edited is null and s.tags is null) then
+        -- a user whom only calls named that left, in a session that has nothing but calls of spans
+        update turnlog.ai_sessions as s
+           set user_id = null
+         where s.project = in_project and s.id = of_session and s.implicit and s.claim is null and s.folder_id is null
+           and s.edited is null and s.user_id = any (leaving)
+           and not exists (
+               select from turnlog.ai_interactions as i
+                where i.project = in_project and i.session_id = of_session
+                  and (i.participant = s.user_id
+                       or not exists (select from turnlog.ai_spans as p
+                                       where p.project = in_project and p.trace_id = i.trace_id and p.span_id = i.span_id
+                                         and p.id = i.id)));
+        update turnlog.ai_sessions as s
+           set earliest_turn_at = (
+                   select min(least(i.started_at, i.created_at)) from turnlog.ai_interactions as i
+                    where i.project = in_project and i.session_id = of_session)
+         where s.project = in_project and s.id = of_session and s.erased_at is null;
+        return '[]';
+    end if;
+    with gone as (
+        delete from turnlog.ai_feedback as f where f.project = in_project and f.session_id = of_session returning f.*
+    )
+    select coalesce(jsonb_agg(to_jsonb(g) - 'project'::text || jsonb_build_object('session_id', target)), '[]')
+      into feedback from gone as g;
+    delete from turnlog.ai_messages as m where m.project = in_project and m.session_id = of_session;
+    delete from turnlog.ai_revisions as r where r.project = in_project and r.session_id = of_session;
+    delete from turnlog.ai_search_queue as q where q.project = in_project and q.session_id = of_session;
+    delete from turnlog.ai_search as x where x.project = in_project and x.session_id = of_session;
+    delete from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session;
+    return feedback;
+end
+$$;
+
+
+-- schemas/write/merge_call.sql
+-- Returns a call as its spans and their log events say it, and the fields that differ from what is stored: of each field,
+-- and of each key of the metadata, the value of the first that says it, in the order of the spans' ids and before log events.
+-- What somebody else has said of a stored call comes before all of them, and what is stored before what is said again.
+-- `call` as in turnlog.place_spans; `stored`: [{session_id, id, facts}]; `said`: [{ref, source, facts, created_at}].
+create or replace function turnlog.merge_call(call jsonb, stored jsonb, said jsonb, out merged jsonb, out filled text[])
+language plpgsql immutable
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    before jsonb;
+begin
+    with sources as materialized (
+        select m.value ->> 'ref' as ref, m.value ->> 'session_id' as session_id, m.value ->> 'id' as id,
+               m.ordinality * 4 + case f.source when 'span' then 0 else 2 end as rank, f.source, f.fields
+          from jsonb_array_elements(call -> 'members') with ordinality as m
+         cross join lateral (values ('span', m.value -> 'fields'), ('events', m.value -> 'event_fields')) as f (source, fields)
+    ), statements as (
+        select e.key, e.value, coalesce((
+                   select min(s.rank) from sources as s
+                    where s.session_id = i.value ->> 'session_id' and s.id = i.value ->> 'id' and s.fields ? e.key), -1) as rank,
+               i.ordinality as n
+          from jsonb_array_elements(stored) with ordinality as i
+         cross join lateral turnlog.flat_fields(i.value -> 'facts') as e (key, value)
+        union all
+        select e.key, e.value, s.rank + 1, b.ordinality
+          from jsonb_array_elements(said) with ordinality as b
+          join sources as s on s.ref = b.value ->> 'ref' and s.source = b.value ->> 'source'
+         cross join lateral turnlog.flat_fields(b.value -> 'facts') as e (key, value)
+    ), chosen as (
+        select distinct on (s.key) s.key, s.value
+          from statements as s
+         where s.key not in ('created_at', 'tags', 'ranks', 'participant', 'trace_id', 'span_id')
+         order by s.key, s.rank, s.n
+    )
+    select coalesce(jsonb_object_agg(c.key, c.value) filter (where c.key not like 'metadata.%'), '{}')
+           || case when bool_or(c.key like 'metadata.%') then jsonb_build_object(
+                  'metadata', jsonb_object_agg(substr(c.key, 10), c.value) filter (where c.key like 'metadata.%'))
+                   else '{}' end
+           || jsonb_strip_nulls(jsonb_build_object(
+                  'tags', (select jsonb_agg(distinct t.tag order by t.tag)
+                             from statements as s cross join lateral jsonb_array_elements(s.value) as t (tag)
+                            where s.key = 'tags')))
+      into merged
+      from chosen as c;
+    merged := merged || jsonb_build_object('created_at', (
+        select min(t.at) from (
+            select (i.value #>> '{facts,created_at}')::timestamptz as at from jsonb_array_elements(stored) as i
+             union all
+            select (b.value ->> 'created_at')::timestamptz from jsonb_array_elements(said) as b) as t));
+    if said is null and jsonb_array_length(stored) = 1 then -- it only moves
+        merged := stored #> '{0,facts}';
+        filled := '{}';
+        return;
+    end if;
+    before := stored #> '{0,facts}';
+    filled := array(
+        select f.key from jsonb_each(merged) as f
+         where f.value is distinct from before -> f.key and f.key not in ('created_at', 'tags')
+            or f.key = 'tags' and not coalesce(before -> 'tags', '[]') @> f.value
+         order by f.key);
+    if filled = '{}' and jsonb_array_length(stored) > 1 then
+        filled := '{metadata}'; -- two became one
+    end if;
 end
 $$;
 
@@ -2549,7 +3616,8 @@ begin
     select case when f.claim like 'user:%' then jsonb_build_object('user_id', substr(f.claim, 6)) else '{}' end
            || (f.facts - 'claim')
            || case when f.claim like 'token:%' then jsonb_build_object('claim', f.claim) else '{}' end
-           || jsonb_build_object('earliest_turn_at', d.earliest_turn_at)
+           || case when d.session_id is null then '{}' -- calls of spans aren't among the children yet, see turnlog.place_spans
+                   else jsonb_build_object('earliest_turn_at', d.earliest_turn_at) end
       from facts as f
       left join dated as d on d.session_id = f.id;
 end
@@ -2653,6 +3721,209 @@ end
 $$;
 
 
+-- schemas/write/place_spans.sql
+-- Stores the spans of a batch, and works out which calls of a model belong to which session now: those of the batch, and
+-- stored ones of their traces to which something new applies. The caller has called turnlog.lock_merges; the sessions
+-- are locked afterwards, and turnlog.gather_calls then writes the calls.
+-- Returns the batch with the sessions of its calls, also those that calls leave, after its own `sessions`, and with calls of
+-- which only one span is known after its own `interactions`; with `ref` (TRACE/SPAN), `session_id`, `participant`, `known`
+-- (it was stored before) and `changed` in each of its `spans`, and, where it is a call, `plain`, if it is one of those
+-- interactions, else `first`, the name of the call; and with
+--   calls   [{first: TRACE/SPAN, id, trace_id, span_id, session_id, participant: of the interaction as it is to be,
+--             moves: it is stored elsewhere, members: [{ref: TRACE/SPAN, session_id, id: of the interaction where it
+--             is stored, or null, fields, event_fields: what was said before}]}]
+create or replace function turnlog.place_spans(in_project text, rows jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+set timezone = 'UTC'
+as $$
+declare
+    spans constant jsonb := rows -> 'spans';
+    kept record;
+    trace_ids text[] := '{}';
+    span_ids text[] := '{}';
+    joined jsonb := '{}';
+    changed jsonb;  -- of kept.changed, those of traces that aren't whole
+    locked text[];
+    one record;
+    calls jsonb;
+    places jsonb;   -- TRACE/SPAN -> {session_id, participant, first} of the batch's spans
+    sessions jsonb;
+    placed jsonb;
+    plain jsonb;            -- interactions
+    plain_sessions jsonb;
+begin
+    select k.known, k.changed, k.whole, k.joining into kept from turnlog.keep_spans(in_project, spans) as k;
+    changed := case when kept.whole = '{}' then kept.changed else (
+        select coalesce(jsonb_object_agg(k, true), '{}') from jsonb_object_keys(kept.changed) as k
+         where not kept.whole ? split_part(k, '/', 1)) end;
+    if changed <> '{}' then
+        select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
+    end if;
+    if kept.joining <> '{}' then
+        joined := turnlog.join_calls(in_project, kept.joining);
+    end if;
+    -- and with each span all those of its call
+    select array_agg(t.trace_id), array_agg(t.span_id)
+      into trace_ids, span_ids
+      from (select w.trace_id, w.span_id from unnest(trace_ids, span_ids) as w (trace_id, span_id)
+            union
+            select s.trace_id, s.span_id from jsonb_to_recordset(spans) as s (trace_id text, span_id text)
+             where not kept.whole ? s.trace_id
+            union
+            select split_part(k, '/', 1), split_part(k, '/', 2) from jsonb_object_keys(joined) as k) as t;
+    locked := array(select distinct s.trace_id from jsonb_to_recordset(spans) as s (trace_id text));
+    select array_agg(split_part(m.ref, '/', 1)), array_agg(split_part(m.ref, '/', 2))
+      into trace_ids, span_ids
+      from (select w.trace_id || '/' || w.span_id as ref from unnest(trace_ids, span_ids) as w (trace_id, span_id)
+            union
+            select m.ref
+              from unnest(trace_ids, span_ids) as w (trace_id, span_id)
+             cross join lateral (
+                   select s.call_spans from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = w.trace_id and s.span_id = w.span_id
+                      and s.call_spans is not null
+                   offset 0) as s
+             cross join lateral unnest(s.call_spans) as m (ref)) as m;
+    for one in select distinct t.id from unnest(trace_ids) as t (id) where t.id <> all (locked) order by t.id loop
+        perform from turnlog.ai_traces as t where t.project = in_project and t.trace_id = one.id for no key update;
+    end loop;
+
+    with placed as materialized (
+        select s.*, p.level, p.place, p.place_key, p.person, s.trace_id || '/' || s.span_id as ref,
+               s.kind = 'call' or s.has_feedback is true and coalesce(s.kind, 'call') = 'call' as is_call
+          from turnlog.span_places(in_project, trace_ids, span_ids) as p
+         cross join lateral (
+               select s.* from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = p.of_trace and s.span_id = p.of_span
+               offset 0) as s
+    ), members as materialized (
+        select coalesce(m.call_spans[1], m.ref) as first, m.*, old.id as old_id,
+               -- a span of a whole trace has its session, but isn't stored there yet
+               case when not kept.whole ? m.trace_id then m.session_id end as old_session,
+               case when kept.known ? m.ref then kept.known -> m.ref -> 0
+                    when not kept.changed ? m.ref then to_jsonb(m.fields) end as span_said,
+               case when kept.known ? m.ref then kept.known -> m.ref -> 1
+                    when not kept.changed ? m.ref then to_jsonb(m.event_fields) end as events_said
+          from placed as m
+         cross join lateral (
+               select coalesce(joined ->> m.ref, m.call_spans[1], m.ref) as ref) as was
+         cross join lateral (
+               select s.id from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(was.ref, '/', 1)
+                  and s.span_id = split_part(was.ref, '/', 2)
+               offset 0) as old
+         where m.is_call is true
+    ), grouped as materialized (
+        select m.first, own.id, own.trace_id, own.span_id,
+               (array_agg(m.place order by m.level, m.ref))[1] as place,
+               (array_agg(m.place_key order by m.level, m.ref))[1] as place_key,
+               min(m.level) as level,
+               (array_agg(m.person order by m.person is null, m.level, m.ref))[1] as person,
+               jsonb_agg(jsonb_build_object(
+                   'ref', m.ref, 'session_id', m.old_session, 'id', case when m.old_session is not null then m.old_id end,
+                   'participant', m.participant, 'fields', m.span_said, 'event_fields', m.events_said) order by m.ref) as members
+          from members as m
+         cross join lateral (
+               select s.id, s.trace_id, s.span_id from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(m.first, '/', 1)
+                  and s.span_id = split_part(m.first, '/', 2)
+               offset 0) as own
+         group by m.first, own.id, own.trace_id, own.span_id
+    ), others as (
+        select o.trace_id, o.span_id, o.ref, o.place, o.person, o.session_id, o.participant
+          from placed as o where o.is_call is not true
+    )
+    select (select coalesce(jsonb_agg(jsonb_build_object(
+                       'first', g.first, 'id', g.id, 'trace_id', g.trace_id, 'span_id', g.span_id, 'session_id', g.place,
+                       'session_key', g.place_key, 'is_unnamed', g.level in (0, 6),
+                       'participant', g.person, 'members', g.members,
+                       'moves', exists (
+                           select from jsonb_array_elements(g.members) as m
+                            where m ->> 'session_id' is not null
+                              and ((m ->> 'session_id')::uuid, (m ->> 'id')::uuid, m ->> 'participant')
+                                  is distinct from (g.place, g.id, g.person)))
+                       order by g.first), '[]') from grouped as g),
+           (select coalesce(jsonb_object_agg(r.ref, jsonb_build_object(
+                       'session_id', r.place, 'participant', r.person, 'first', r.first)), '{}')
+              from (select m ->> 'ref' as ref, g.place, g.person, g.first
+                      from grouped as g cross join lateral jsonb_array_elements(g.members) as m
+                    union all
+                    select o.ref, o.place, o.person, null from others as o) as r)
+      into calls, places;
+
+    -- spans that aren't calls are in their place with that
+    update turnlog.ai_spans as s
+       set session_id = n.place, participant = n.person
+      from (select d.at, (p.value ->> 'session_id')::uuid as place, p.value ->> 'participant' as person
+              from jsonb_each(places) as p
+             cross join lateral (
+                   select d.ctid as at, d.session_id, d.participant from turnlog.ai_spans as d
+                    where d.project = in_project and d.trace_id = split_part(p.key, '/', 1)
+                      and d.span_id = split_part(p.key, '/', 2)
+                   offset 0) as d
+             where p.value -> 'first' = 'null'
+               and (d.session_id, d.participant)
+                   is distinct from ((p.value ->> 'session_id')::uuid, p.value ->> 'participant')) as n
+     where s.project = in_project collate "C" and s.ctid = n.at;
+
+    calls := (
+        select coalesce(jsonb_agg(c.value order by c.ordinality), '[]')
+          from jsonb_array_elements(calls) with ordinality as c
+         where (c.value ->> 'moves')::boolean
+            or exists (select from jsonb_array_elements(c.value -> 'members') as m
+                        where m -> 'session_id' = 'null' or kept.known ? (m ->> 'ref') or kept.changed ? (m ->> 'ref')));
+    -- Most spans are of whole traces, and their calls are no other span's.
+    with incoming as materialized (
+        select s.value as span, s.ordinality as n, r.ref,
+               kept.whole ? (s.value ->> 'trace_id') and not places ? r.ref as is_plain, s.value ? 'call' as is_call
+          from jsonb_array_elements(spans) with ordinality as s
+         cross join lateral (select (s.value ->> 'trace_id') || '/' || (s.value ->> 'span_id') as ref) as r
+    )
+    select jsonb_agg(case
+               when i.is_plain then jsonb_build_object(
+                   'ref', i.ref, 'session_id', i.span -> 'session_id', 'participant', i.span -> 'participant',
+                   'created_at', i.span -> 'created_at', 'known', false, 'changed', true, 'plain', i.is_call)
+                   || case when not i.span ? 'feedback' then '{}' else jsonb_build_object(
+                          'feedback', i.span -> 'feedback',
+                          'feedback_on', case when coalesce(i.span ->> 'kind', 'call') = 'call' then i.span -> 'id' end) end
+               else i.span - '{session_id,participant}'::text[] || coalesce(places -> i.ref, '{}') || jsonb_build_object(
+                   'ref', i.ref, 'known', kept.known ? i.ref, 'changed', kept.changed ? i.ref) end order by i.n),
+           coalesce(jsonb_agg(i.span -> 'call' order by i.n) filter (where i.is_plain and i.is_call), '[]'),
+           coalesce(jsonb_agg(jsonb_build_object(
+               'session_id', i.span -> 'session_id', 'session_key', i.span -> 'place_key',
+               'is_unnamed', i.span -> 'session_id' = i.span -> 'trace_session',
+               'participant', i.span -> 'participant', 'trace_id', i.span -> 'trace_id'))
+               filter (where i.is_plain and (i.is_call or i.span ? 'feedback')), '[]')
+      into placed, plain, plain_sessions
+      from incoming as i;
+    sessions := (
+        select coalesce(jsonb_agg(n.row), '[]')
+          from (select distinct on (c.value ->> 'session_id') jsonb_strip_nulls(jsonb_build_object(
+                           'id', c.value -> 'session_id', 'key', c.value -> 'session_key', 'implicit', true,
+                           'user_id', c.value -> 'participant', 'created_at', spans -> 0 -> 'created_at',
+                           'metadata', case when (c.value ->> 'is_unnamed')::boolean
+                                            then jsonb_build_object('trace_id', c.value -> 'trace_id') end)) as row
+                  from jsonb_array_elements(calls || plain_sessions) with ordinality as c
+                 order by c.value ->> 'session_id', c.value ->> 'participant' is null, c.ordinality) as n)
+        || (select coalesce(jsonb_agg(distinct jsonb_build_object('id', i.id, 'implicit', true)), '[]')
+              from jsonb_array_elements(calls) as c
+             cross join lateral (
+                   -- also without the user: of a rejected row this one is left
+                   select c.value -> 'session_id' as id
+                    where (c.value ->> 'moves')::boolean
+                    union all
+                   select m -> 'session_id' from jsonb_array_elements(c.value -> 'members') as m
+                    where (c.value ->> 'moves')::boolean and m -> 'session_id' <> 'null') as i);
+    return rows || jsonb_build_object(
+        'calls', calls,
+        'sessions', coalesce(rows -> 'sessions', '[]') || sessions,
+        'interactions', coalesce(rows -> 'interactions', '[]') || plain,
+        'spans', placed);
+end
+$$;
+
+
 -- schemas/write/reject_erased.sql
 -- Rejects rows of a spooled batch that were received before their user was erased. Returns kind -> position -> receipt.
 -- An unknown session that the batch assigns to an erased user leaves a tombstone, so that its other rows, which don't
@@ -2666,7 +3937,7 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
+    kinds constant text[] := '{folders,sessions,participants,interactions,feedback,spans}';
     secret constant bytea := (select p.secret from turnlog.ai_projects as p where p.project = in_project);
     rejected jsonb;
     users_sessions uuid[];  -- sessions that the batch assigns to an erased user
@@ -2823,6 +4094,40 @@ end
 $$;
 
 
+-- schemas/write/span_receipts.sql
+-- Returns the receipts of a batch's spans in order: of a call that of its interaction. `rows` as turnlog.gather_calls returns
+-- them, `receipts` as turnlog.write has them. A span of an erased session is `rejected`.
+create or replace function turnlog.span_receipts(rows jsonb, receipts jsonb, rejected jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+    -- those of calls come after the batch's own
+    plain constant integer := jsonb_array_length(jsonb_path_query_array(rows, '$.spans[*] ? (@.plain == true)'));
+    first_plain constant integer := (rows ->> 'before_calls')::integer - plain;
+    all_created constant boolean := jsonb_typeof(receipts -> 'interactions') = 'string';
+begin
+    return (
+        select coalesce(jsonb_agg(case
+                   when rejected ->> (s.value ->> 'session_id') = 'erased'
+                       then '{"receipt": "rejected", "reason": "erased"}'::jsonb
+                   when s.value -> 'plain' = 'true' then case
+                       when all_created then jsonb_build_object('receipt', receipts -> 'interactions')
+                       else receipts -> 'interactions' -> (first_plain + s.nth::integer - 1) end
+                   when rows -> 'span_places' ? s.n::text then case
+                       when all_created then jsonb_build_object('receipt', receipts -> 'interactions')
+                       else receipts -> 'interactions' -> (rows -> 'span_places' ->> s.n::text)::integer end
+                   when s.value ? 'call' and rows -> 'span_receipts' ? (s.value ->> 'first')
+                       then rows -> 'span_receipts' -> (s.value ->> 'first')
+                   when not (s.value ->> 'known')::boolean then '{"receipt": "created"}'
+                   when (s.value ->> 'changed')::boolean then '{"receipt": "filled"}'
+                   else '{"receipt": "duplicate"}' end order by s.n), '[]')
+          from (select s.value, s.n, count(*) filter (where s.value -> 'plain' = 'true') over (order by s.n) as nth
+                  from jsonb_array_elements(rows -> 'spans') with ordinality as s (value, n)) as s);
+end
+$$;
+
+
 -- schemas/write/store_content.sql
 -- Returns the fields that fill a stored interaction, a row as jsonb, as they are to be stored, and stores the messages that
 -- it gains: see turnlog.by_content. The caller holds the session's lock.
@@ -2860,9 +4165,9 @@ $$;
 
 
 -- schemas/write/write.sql
--- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback: [row ...]
--- each, return_parents?, late?, database?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}:
--- for each kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
+-- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback, spans?: [row
+-- ...] each, return_parents?, late?, database?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback,
+-- spans?}: for each kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
 -- A receipt is {receipt: created | filled | duplicate | revised | conflict | rejected, ...}.
 --
 -- A row holds values under its columns' names, and may hold more:
@@ -2873,14 +4178,19 @@ $$;
 --   interactions  `on_conflict`: `report` changes nothing that is stored, `fill` fills empty fields although others
 --                 contradict, `revise` keeps what contradicts as a revision: see turnlog.revision_rule;
 --                 `revisions`: those that an export has of it, see turnlog.restore_revisions
---   any but folders  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
+--   spans         `trace_session`: the session of calls of the trace while nothing names one; `source`: what it comes of,
+--                 `span` or `events`; `call`: the fields of an interaction; `feedback`: [row ...] on it.
+--                 See turnlog.place_spans
+--   any but folders and spans  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
 -- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so
 -- rows received before their user was erased are rejected. `database`: the one that it was acknowledged for; any other
 -- raises TL001. `dry_run`: return the receipts and write nothing.
 --
 -- Rows that name a guest who was merged into a user are the user's: see turnlog.follow_merges.
 --
--- It can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
+-- It locks the traces of its spans in the order of their ids first; only calls that two traces have in common can let it
+-- deadlock with another batch of them, and the one that fails is written again. Otherwise
+-- it can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
 -- then locks the others in that order. Every write and erasure holds the lock of its session until it commits, so what is
 -- read below the session afterwards stays true. Each step is a statement of its own, since a statement only sees what
 -- committed before it began.
@@ -2902,6 +4212,7 @@ declare
     races_rejected jsonb := '{}';
     folders jsonb := '{}';           -- as turnlog.write_folders returns them
     erasures text;                   -- a fingerprint of the erased users when `late` rows were checked
+    placed jsonb;                    -- the spans, with their places
     parents record;
     rejected jsonb;
     receipts jsonb;
@@ -2917,6 +4228,11 @@ begin
         end if;
     end if;
 
+    if rows ? 'spans' then
+        perform turnlog.lock_merges(in_project);
+        rows := turnlog.place_spans(in_project, rows);
+        placed := rows -> 'spans';
+    end if;
     if late then
         select format('%s %s', count(*), sum(extract(epoch from e.erased_at))) into erasures
           from turnlog.ai_erased_users as e where e.project = in_project;
@@ -2924,6 +4240,12 @@ begin
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
         erased_rejected := turnlog.reject_erased(in_project, rows);
         rows := turnlog.drop_rejected(rows, erased_rejected);
+        if erased_rejected ? 'spans' then
+            rows := rows || jsonb_build_object('erased_participants', (
+                select jsonb_agg(distinct s.value -> 'participant')
+                  from jsonb_array_elements(placed) with ordinality as s
+                 where erased_rejected -> 'spans' ? s.ordinality::text and s.value ->> 'participant' is not null));
+        end if;
     end if;
     perform turnlog.lock_merges(in_project);
     rows := turnlog.follow_merges(in_project, rows);
@@ -2947,6 +4269,10 @@ begin
         rows := turnlog.drop_rejected(rows, races_rejected);
     end if;
 
+    if rows ? 'spans' then
+        rows := turnlog.gather_calls(in_project, rows, parents.rejected);
+    end if;
+
     -- participants before interactions: they have a role and a state, while interactions only name them
     receipts := jsonb_build_object(
         'sessions', case when parents.needs_no_fill and parents.present = '{}' then '"created"'
@@ -2962,11 +4288,18 @@ begin
         receipts := receipts || turnlog.attach_parents(
             in_project, rows, coalesce(folders -> 'receipts', '[]'), receipts -> 'sessions');
     end if;
+    if rows ? 'spans' then
+        receipts := receipts || jsonb_build_object('spans', turnlog.span_receipts(rows, receipts, parents.rejected));
+    end if;
     foreach rejected in array array[races_rejected, claims_rejected, erased_rejected] loop
         if rejected <> '{}' then
             receipts := turnlog.add_rejected(receipts, rejected, rows);
         end if;
     end loop;
+    if rows ? 'spans' then
+        perform turnlog.erase_rejected_spans(in_project, placed, receipts -> 'spans');
+        receipts := turnlog.drop_added(receipts, request);
+    end if;
     return receipts;
 end
 $$;
@@ -5496,6 +6829,70 @@ as $$
 $$;
 
 
+-- schemas/read/spans.sql
+-- Lists the spans of an interaction's traces that belong to its session, as OpenTelemetry has them: its own, and those
+-- around it (agents, tools, other calls), of which `limit` are the closest in time. In the order in which they began.
+-- Takes {project, session_id, interaction_id, limit}. Returns {session: or null, interaction: {interaction_id, key} or null,
+-- spans: [{trace_id, span_id, parent_id, name, kind, scope, started_at, completed_at, failed, interaction_id: of a call,
+-- is_own}], complete: these are all}.
+create or replace function turnlog.spans(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = ''
+set timezone = 'UTC'
+set enable_seqscan = off -- the rows of some traces, never a whole table, whatever its statistics say
+as $$
+declare
+    in_project constant text := request ->> 'project';
+    of_session constant uuid := request ->> 'session_id';
+    most constant integer := request ->> 'limit';
+    of_interaction record;
+    own text[];     -- TRACE/SPAN of its own spans
+    around_at timestamptz;
+begin
+    select i.id, i.key, i.trace_id, i.span_id, i.started_at
+      into of_interaction
+      from turnlog.ai_interactions as i
+     where i.project = in_project and i.session_id = of_session and i.id = (request ->> 'interaction_id')::uuid;
+    select coalesce(s.call_spans, array[s.trace_id || '/' || s.span_id]), coalesce(s.started_at, of_interaction.started_at)
+      into own, around_at
+      from turnlog.ai_spans as s
+     where s.project = in_project and s.trace_id = of_interaction.trace_id and s.span_id = of_interaction.span_id
+       and s.session_id = of_session and s.id = of_interaction.id;
+    return (
+        with nearby as (
+            select s.*, s.trace_id || '/' || s.span_id as ref,
+                   row_number() over (order by s.trace_id || '/' || s.span_id = any (own) desc,
+                                      abs(extract(epoch from s.started_at - around_at)) nulls last, s.span_id) as nth
+              from (select distinct split_part(r, '/', 1) as id from unnest(own) as r) as t
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = t.id
+                   offset 0) as s
+             where s.session_id = of_session and s.erased_at is null
+        ), listed as (
+            select n.*, case when n.kind = 'call' then coalesce((
+                       select c.id from turnlog.ai_spans as c
+                        where c.project = in_project and c.trace_id = split_part(n.call_spans[1], '/', 1)
+                          and c.span_id = split_part(n.call_spans[1], '/', 2)), n.id) end as call_id
+              from nearby as n
+             where n.nth <= most
+        )
+        select jsonb_build_object(
+            'session', (select jsonb_build_object('session_id', s.id, 'key', s.key, 'erased_at', s.erased_at)
+                          from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session),
+            'interaction', case when of_interaction.id is not null then jsonb_build_object(
+                'interaction_id', of_interaction.id, 'key', of_interaction.key) end,
+            'spans', (select coalesce(jsonb_agg(jsonb_build_object(
+                          'trace_id', l.trace_id, 'span_id', l.span_id, 'parent_id', l.parent_id, 'name', l.name,
+                          'kind', l.kind, 'scope', l.scope, 'started_at', l.started_at, 'completed_at', l.completed_at,
+                          'failed', coalesce(l.failed, false), 'interaction_id', l.call_id, 'is_own', l.ref = any (own))
+                          order by l.started_at nulls last, l.completed_at desc, l.trace_id, l.span_id), '[]')
+                        from listed as l),
+            'complete', not exists (select from nearby as n where n.nth > most)));
+end
+$$;
+
+
 -- schemas/read/transcript.sql
 -- Returns a page of a transcript, ordered by turn (those without one last), then by the time said, then by arrival;
 -- with `by` 'id' by id alone, so that an interaction that gains a turn or a time between two pages keeps its position.
@@ -5630,7 +7027,8 @@ begin
                         'cached_input_tokens', i.cached_input_tokens, 'cache_write_tokens', i.cache_write_tokens,
                         'reasoning_tokens', i.reasoning_tokens, 'cost_usd', i.cost_usd,
                         'reply_to', i.reply_to, 'alternative_to', i.alternative_to, 'chosen_at', i.chosen_at,
-                        'alternatives', coalesce(a.list, '[]'), 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'alternatives', coalesce(a.list, '[]'), 'turn', i.turn,
+                        'trace_id', i.trace_id, 'span_id', i.span_id, 'tags', coalesce(to_jsonb(i.tags), '[]'),
                         'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'erased_at', i.erased_at,
                         'text_expired_at', i.text_expired_at, 'spooled', false)
                     || case when i.prompt_end is null and i.context is null then '{}'
@@ -5897,6 +7295,19 @@ begin
              where i.participant is not null) as d;
     perform turnlog.blank_messages(in_project, w.session_id, array_agg(w.id))
        from unnest(session_ids, ids) as w (session_id, id) group by w.session_id;
+    perform turnlog.blank_spans(in_project, array(
+        select m.ref
+          from unnest(session_ids, ids) as wanted (session_id, id)
+         cross join lateral (
+               select d.trace_id, d.span_id from turnlog.ai_interactions as d
+                where d.project = in_project and d.session_id = wanted.session_id and d.id = wanted.id
+                  and d.span_id is not null
+               offset 0) as i
+         cross join lateral (
+               select s.call_spans from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = i.trace_id and s.span_id = i.span_id
+               offset 0) as s
+         cross join lateral unnest(coalesce(s.call_spans, array[i.trace_id || '/' || i.span_id])) as m (ref)));
     update turnlog.ai_interactions as i
        set prompt = '"[erased]"', response = '"[erased]"', context = null, instructions = null, context_end = null,
            prompt_end = null, response_end = null, error = null, finish_reason = null, tags = null,
@@ -6124,6 +7535,30 @@ end
 $$;
 
 
+-- schemas/erase/blank_spans.sql
+-- Erases what spans say, TRACE/SPAN each. They stay as tombstones with their place in the trace, so that what comes late of
+-- them, or of spans below them, is known to be of an erased session.
+create or replace function turnlog.blank_spans(in_project text, refs text[]) returns void
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some rows, never a whole table, whatever its statistics say
+as $$
+begin
+    update turnlog.ai_spans as s
+       set name = null, scope = null, session_key = null, user_id = null, participant = null, response_id = null,
+           model = null, fields = null, event_fields = null, erased_at = coalesce(s.erased_at, statement_timestamp())
+     where s.project = in_project collate "C" and s.ctid = any (array(
+           select d.ctid
+             from unnest(refs) as r (ref)
+            cross join lateral (
+                  select d.ctid from turnlog.ai_spans as d
+                   where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
+                     and d.span_id = split_part(r.ref, '/', 2)
+                  offset 0) as d));
+end
+$$;
+
+
 -- schemas/erase/count_user.sql
 -- Counts the data of a user, `limit` sessions per call: first the user's own sessions, then others' sessions in which
 -- the user takes part, and with the last page of those the user's folders and feedback on others' sessions. Sum up all
@@ -6274,6 +7709,7 @@ begin
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
                started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
+        perform turnlog.erase_spans(in_project, array[of_session]);
         perform turnlog.requeue_session(in_project, of_session);
     end if;
 
@@ -6288,6 +7724,7 @@ begin
             ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from turnlog.ai_spans where project = %1$L and session_id = %2$L and erased_at is null)'
             ' + (select count(*) from turnlog.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
             ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, earliest_turn_at, ended_at,'
             ' scheduled_on) > 0))'
@@ -6458,7 +7895,35 @@ begin
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
+    perform turnlog.erase_spans(in_project, erased);
     perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
+end
+$$;
+
+
+-- schemas/erase/erase_spans.sql
+-- Erases the spans of sessions that the caller has locked and erases: see turnlog.blank_spans. Nothing is added to a trace
+-- any more whose own session is one of them.
+create or replace function turnlog.erase_spans(in_project text, ids uuid[]) returns void
+language plpgsql volatile
+set search_path = ''
+set enable_seqscan = off -- some sessions' rows, never a whole table, whatever its statistics say
+as $$
+declare
+    refs text[];
+begin
+    refs := array(
+        select s.trace_id || '/' || s.span_id
+          from turnlog.ai_spans as s
+         where s.project = in_project and s.session_id = any (ids) and s.erased_at is null);
+    if refs = '{}' then
+        return;
+    end if;
+    perform turnlog.blank_spans(in_project, refs);
+    update turnlog.ai_traces as t
+       set erased_at = coalesce(t.erased_at, statement_timestamp())
+     where t.project = in_project and t.session_id = any (ids)
+       and t.trace_id = any (array(select distinct split_part(r, '/', 1) from unnest(refs) as r));
 end
 $$;
 
@@ -6496,6 +7961,7 @@ declare
         ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_interactions where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_feedback where project = %1$L and author = %2$L)'
+        ' + (select count(*) from turnlog.ai_spans where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from turnlog.ai_reads where project = %1$L and (user_id = %2$L or reader = %2$L))'
         ' + (select count(*) from turnlog.ai_user_merges where project = %1$L and into_user = %2$L)'
@@ -6639,7 +8105,14 @@ begin
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
              where f.project = in_project and f.id = any (folder_ids);
             removed := jsonb_build_object('folders', cardinality(folder_ids));
-            -- 5. The user's reads of other sessions.
+            -- 5. What is left of the user in spans of other sessions.
+            perform turnlog.blank_spans(in_project, array(
+                select s.trace_id || '/' || s.span_id from turnlog.ai_spans as s
+                 where s.project = in_project
+                   and s.user_id = any (of_user || array(
+                       select m.guest from turnlog.ai_user_merges as m
+                        where m.project = in_project and m.into_user = of_user))));
+            -- 6. The user's reads of other sessions.
             has_more := folder_ids <> '{}' or turnlog.erase_reads(in_project, of_user, '{}', most) > 0;
             if not has_more then
                 delete from turnlog.ai_user_merges as m where m.project = in_project and m.into_user = of_user;
@@ -6986,6 +8459,8 @@ begin
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_reads as r where r.project = in_project;
         delete from turnlog.ai_messages as m where m.project = in_project;
+        delete from turnlog.ai_spans as s where s.project = in_project;
+        delete from turnlog.ai_traces as t where t.project = in_project;
         delete from turnlog.ai_revisions as r where r.project = in_project;
         delete from turnlog.ai_user_merges as m where m.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;

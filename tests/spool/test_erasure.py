@@ -240,12 +240,14 @@ def test_a_purge_removes_no_other_row() -> None:
         participants=[{"session_id": SESSION, "participant": "ada"}, {"session_id": SESSION, "participant": "bob"}],
         interactions=[{"session_id": OTHER, "id": SESSION, "participant": "ada"}],
         feedback=[{"session_id": SESSION, "interaction_id": OTHER, "author": author} for author in ("ada", "bob")],
+        spans=[{"trace_session": SESSION, "user_id": "ada"}],  # the store rejects what is left of them
     )
     rest = PurgeTarget(PROJECT, users=frozenset({"ada"})).remaining(batch)
     assert [row["id"] for row in rest.sessions] == [SESSION, OTHER]
     assert [row["participant"] for row in rest.participants] == ["bob"]
     assert rest.interactions == []
     assert [row["author"] for row in rest.feedback] == ["bob"]
+    assert rest.spans == batch.spans
     # the folder isn't known any more but by what a session needs of it
     assert rest.folders == [{"id": folder, "key": "f", "created_at": None, "implicit": True}]
     assert PurgeTarget(PROJECT, frozenset({OTHER})).remaining(batch).count == batch.count - 2

@@ -34,6 +34,10 @@ def batches(draw: st.DrawFn) -> Batch:
         row(id=name, implicit=False, sessions=[{"id": session} for session in planned])
         for name in draw(st.lists(st.sampled_from(_FOLDERS), max_size=2))
     ]
+    spans = [
+        row(trace_session=draw(st.sampled_from(_SESSIONS)), **({} if name is None else {"stated_session": name}))
+        for name in draw(st.lists(st.sampled_from([*_SESSIONS, None]), max_size=3))
+    ]
     known = {each["id"] for each in stated}
     named = sorted({each["session_id"] for each in interactions + participants} - known)
     folders_known = {each["id"] for each in folders}
@@ -44,6 +48,7 @@ def batches(draw: st.DrawFn) -> Batch:
         interactions,
         [*folders, *(row(id=name, implicit=True) for name in folders_named)],
         participants,
+        spans=spans,
     )
 
 

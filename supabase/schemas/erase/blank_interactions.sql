@@ -26,6 +26,19 @@ begin
              where i.participant is not null) as d;
     perform turnlog.blank_messages(in_project, w.session_id, array_agg(w.id))
        from unnest(session_ids, ids) as w (session_id, id) group by w.session_id;
+    perform turnlog.blank_spans(in_project, array(
+        select m.ref
+          from unnest(session_ids, ids) as wanted (session_id, id)
+         cross join lateral (
+               select d.trace_id, d.span_id from turnlog.ai_interactions as d
+                where d.project = in_project and d.session_id = wanted.session_id and d.id = wanted.id
+                  and d.span_id is not null
+               offset 0) as i
+         cross join lateral (
+               select s.call_spans from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = i.trace_id and s.span_id = i.span_id
+               offset 0) as s
+         cross join lateral unnest(coalesce(s.call_spans, array[i.trace_id || '/' || i.span_id])) as m (ref)));
     update turnlog.ai_interactions as i
        set prompt = '"[erased]"', response = '"[erased]"', context = null, instructions = null, context_end = null,
            prompt_end = null, response_end = null, error = null, finish_reason = null, tags = null,

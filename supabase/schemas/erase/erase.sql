@@ -70,6 +70,7 @@ begin
            set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
                started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = tombstone_at
          where s.project = in_project and s.id = of_session and s.erased_at is null;
+        perform turnlog.erase_spans(in_project, array[of_session]);
         perform turnlog.requeue_session(in_project, of_session);
     end if;
 
@@ -84,6 +85,7 @@ begin
             ' + (select count(*) from turnlog.ai_revisions where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and session_id = %2$L)'
             ' + (select count(*) from turnlog.ai_feedback where project = %1$L and session_id = %2$L)'
+            ' + (select count(*) from turnlog.ai_spans where project = %1$L and session_id = %2$L and erased_at is null)'
             ' + (select count(*) from turnlog.ai_sessions where project = %1$L and id = %2$L and (erased_at is null'
             ' or num_nonnulls(key, user_id, claim, title, tags, metadata, edited, started_at, earliest_turn_at, ended_at,'
             ' scheduled_on) > 0))'

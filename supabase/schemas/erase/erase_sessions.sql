@@ -39,6 +39,7 @@ begin
        set key = null, user_id = null, claim = null, title = null, tags = null, metadata = null, edited = null,
            started_at = null, earliest_turn_at = null, ended_at = null, scheduled_on = null, erased_at = statement_timestamp()
      where s.project = in_project and s.id = any (erased);
+    perform turnlog.erase_spans(in_project, erased);
     perform turnlog.requeue_session(in_project, t.id) from unnest(touched) as t (id);
 end
 $$;

@@ -30,6 +30,7 @@ declare
         ' + (select count(*) from turnlog.ai_session_participants where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_interactions where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_feedback where project = %1$L and author = %2$L)'
+        ' + (select count(*) from turnlog.ai_spans where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from turnlog.ai_reads where project = %1$L and (user_id = %2$L or reader = %2$L))'
         ' + (select count(*) from turnlog.ai_user_merges where project = %1$L and into_user = %2$L)'
@@ -173,7 +174,14 @@ begin
                set key = null, name = null, user_id = null, metadata = null, erased_at = statement_timestamp()
              where f.project = in_project and f.id = any (folder_ids);
             removed := jsonb_build_object('folders', cardinality(folder_ids));
-            -- 5. The user's reads of other sessions.
+            -- 5. What is left of the user in spans of other sessions.
+            perform turnlog.blank_spans(in_project, array(
+                select s.trace_id || '/' || s.span_id from turnlog.ai_spans as s
+                 where s.project = in_project
+                   and s.user_id = any (of_user || array(
+                       select m.guest from turnlog.ai_user_merges as m
+                        where m.project = in_project and m.into_user = of_user))));
+            -- 6. The user's reads of other sessions.
             has_more := folder_ids <> '{}' or turnlog.erase_reads(in_project, of_user, '{}', most) > 0;
             if not has_more then
                 delete from turnlog.ai_user_merges as m where m.project = in_project and m.into_user = of_user;

@@ -29,6 +29,8 @@ begin
         delete from turnlog.ai_feedback as f where f.project = in_project;
         delete from turnlog.ai_reads as r where r.project = in_project;
         delete from turnlog.ai_messages as m where m.project = in_project;
+        delete from turnlog.ai_spans as s where s.project = in_project;
+        delete from turnlog.ai_traces as t where t.project = in_project;
         delete from turnlog.ai_revisions as r where r.project = in_project;
         delete from turnlog.ai_user_merges as m where m.project = in_project;
         delete from turnlog.ai_session_participants as p where p.project = in_project;

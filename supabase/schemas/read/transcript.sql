@@ -131,7 +131,8 @@ begin
                         'cached_input_tokens', i.cached_input_tokens, 'cache_write_tokens', i.cache_write_tokens,
                         'reasoning_tokens', i.reasoning_tokens, 'cost_usd', i.cost_usd,
                         'reply_to', i.reply_to, 'alternative_to', i.alternative_to, 'chosen_at', i.chosen_at,
-                        'alternatives', coalesce(a.list, '[]'), 'turn', i.turn, 'tags', coalesce(to_jsonb(i.tags), '[]'),
+                        'alternatives', coalesce(a.list, '[]'), 'turn', i.turn,
+                        'trace_id', i.trace_id, 'span_id', i.span_id, 'tags', coalesce(to_jsonb(i.tags), '[]'),
                         'metadata', coalesce(i.metadata, '{}'), 'created_at', i.created_at, 'erased_at', i.erased_at,
                         'text_expired_at', i.text_expired_at, 'spooled', false)
                     || case when i.prompt_end is null and i.context is null then '{}'

@@ -31,6 +31,8 @@ create table if not exists turnlog.ai_interactions (
     alternative_to  uuid,                           -- the interaction in whose place it stands: it follows the same one
     chosen_at       timestamptz,                    -- when somebody made it the current one of its alternatives
     turn            bigint,                         -- the caller's own counter
+    trace_id        text,                           -- of the span, as OpenTelemetry has it, that the call is
+    span_id         text,
     tags            text[],
     metadata        jsonb,
     ranks           jsonb,                          -- of what some fields come from: see turnlog.interaction_rule

@@ -32,7 +32,7 @@ begin
             select f.session_id, null, null from jsonb_to_recordset(rows -> 'feedback') as f (session_id uuid)) as n;
 
     -- Usually all exist, so look them up first. Missing ones must be inserted before any is locked, or two batches could
-    -- deadlock. Rows are never deleted, so those found here can still be locked below.
+    -- deadlock. Those found here can still be locked below: only turnlog.leave_session deletes some.
     existing := array(select s.id from turnlog.ai_sessions as s where s.project = in_project and s.id = any (named));
     created := '{}';
     present := '{}';
@@ -62,7 +62,9 @@ begin
                  where s.project = in_project and s.id = any (named) and s.id <> all (created)
                  order by s.id
                    for no key update) as s;
-        if cardinality(created) + cardinality(present) < cardinality(named) then
+        if not existing <@ present then
+            raise exception using errcode = '55P03', message = 'calls of a trace left one of the sessions meanwhile: retry';
+        elsif cardinality(created) + cardinality(present) < cardinality(named) then
             rejected := rejected || (
                 select jsonb_object_agg(n.id, 'the session was rejected')
                   from unnest(named) as n (id)

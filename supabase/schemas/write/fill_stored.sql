@@ -114,14 +114,14 @@ begin
                 finish_reason,
                 started_at, completed_at, latency_ms, time_to_first_token_ms, input_tokens, output_tokens,
                 cached_input_tokens, cache_write_tokens, reasoning_tokens, cost_usd, participant, reply_to,
-                alternative_to, chosen_at, turn, tags, metadata, ranks) = (
+                alternative_to, chosen_at, turn, trace_id, span_id, tags, metadata, ranks) = (
                 excluded.key, excluded.prompt, excluded.response, excluded.context, excluded.instructions,
                 excluded.context_end, excluded.prompt_end, excluded.response_end, excluded.model, excluded.provider, excluded.status, excluded.error,
                 excluded.finish_reason, excluded.started_at, excluded.completed_at, excluded.latency_ms,
                 excluded.time_to_first_token_ms, excluded.input_tokens, excluded.output_tokens,
                 excluded.cached_input_tokens, excluded.cache_write_tokens, excluded.reasoning_tokens, excluded.cost_usd,
                 excluded.participant, excluded.reply_to, excluded.alternative_to, excluded.chosen_at,
-                excluded.turn, excluded.tags, excluded.metadata, excluded.ranks);
+                excluded.turn, excluded.trace_id, excluded.span_id, excluded.tags, excluded.metadata, excluded.ranks);
         insert into turnlog.ai_search_queue (project, session_id, ids)
         select in_project, r.session_id, array_agg(r.id)
           from unnest(reindexed_sessions, reindexed_ids) as r (session_id, id)

@@ -66,7 +66,8 @@ begin
     select case when f.claim like 'user:%' then jsonb_build_object('user_id', substr(f.claim, 6)) else '{}' end
            || (f.facts - 'claim')
            || case when f.claim like 'token:%' then jsonb_build_object('claim', f.claim) else '{}' end
-           || jsonb_build_object('earliest_turn_at', d.earliest_turn_at)
+           || case when d.session_id is null then '{}' -- calls of spans aren't among the children yet, see turnlog.place_spans
+                   else jsonb_build_object('earliest_turn_at', d.earliest_turn_at) end
       from facts as f
       left join dated as d on d.session_id = f.id;
 end

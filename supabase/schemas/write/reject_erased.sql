@@ -10,7 +10,7 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-    kinds constant text[] := '{folders,sessions,participants,interactions,feedback}';
+    kinds constant text[] := '{folders,sessions,participants,interactions,feedback,spans}';
     secret constant bytea := (select p.secret from turnlog.ai_projects as p where p.project = in_project);
     rejected jsonb;
     users_sessions uuid[];  -- sessions that the batch assigns to an erased user

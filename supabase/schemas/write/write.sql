@@ -1,6 +1,6 @@
--- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback: [row ...]
--- each, return_parents?, late?, database?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback}:
--- for each kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
+-- Writes a batch in one transaction. Takes {project, folders, sessions, participants, interactions, feedback, spans?: [row
+-- ...] each, return_parents?, late?, database?, dry_run?}. Returns {folders, sessions, participants, interactions, feedback,
+-- spans?}: for each kind a list of receipts in the order of its rows, or one outcome that holds for all of them.
 -- A receipt is {receipt: created | filled | duplicate | revised | conflict | rejected, ...}.
 --
 -- A row holds values under its columns' names, and may hold more:
@@ -11,14 +11,19 @@
 --   interactions  `on_conflict`: `report` changes nothing that is stored, `fill` fills empty fields although others
 --                 contradict, `revise` keeps what contradicts as a revision: see turnlog.revision_rule;
 --                 `revisions`: those that an export has of it, see turnlog.restore_revisions
---   any but folders  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
+--   spans         `trace_session`: the session of calls of the trace while nothing names one; `source`: what it comes of,
+--                 `span` or `events`; `call`: the fields of an interaction; `feedback`: [row ...] on it.
+--                 See turnlog.place_spans
+--   any but folders and spans  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
 -- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so
 -- rows received before their user was erased are rejected. `database`: the one that it was acknowledged for; any other
 -- raises TL001. `dry_run`: return the receipts and write nothing.
 --
 -- Rows that name a guest who was merged into a user are the user's: see turnlog.follow_merges.
 --
--- It can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
+-- It locks the traces of its spans in the order of their ids first; only calls that two traces have in common can let it
+-- deadlock with another batch of them, and the one that fails is written again. Otherwise
+-- it can't deadlock: it inserts and locks folders in the order of their ids, then inserts missing sessions in that order,
 -- then locks the others in that order. Every write and erasure holds the lock of its session until it commits, so what is
 -- read below the session afterwards stays true. Each step is a statement of its own, since a statement only sees what
 -- committed before it began.
@@ -40,6 +45,7 @@ declare
     races_rejected jsonb := '{}';
     folders jsonb := '{}';           -- as turnlog.write_folders returns them
     erasures text;                   -- a fingerprint of the erased users when `late` rows were checked
+    placed jsonb;                    -- the spans, with their places
     parents record;
     rejected jsonb;
     receipts jsonb;
@@ -55,6 +61,11 @@ begin
         end if;
     end if;
 
+    if rows ? 'spans' then
+        perform turnlog.lock_merges(in_project);
+        rows := turnlog.place_spans(in_project, rows);
+        placed := rows -> 'spans';
+    end if;
     if late then
         select format('%s %s', count(*), sum(extract(epoch from e.erased_at))) into erasures
           from turnlog.ai_erased_users as e where e.project = in_project;
@@ -62,6 +73,12 @@ begin
     if late and exists (select from turnlog.ai_erased_users as e where e.project = in_project) then
         erased_rejected := turnlog.reject_erased(in_project, rows);
         rows := turnlog.drop_rejected(rows, erased_rejected);
+        if erased_rejected ? 'spans' then
+            rows := rows || jsonb_build_object('erased_participants', (
+                select jsonb_agg(distinct s.value -> 'participant')
+                  from jsonb_array_elements(placed) with ordinality as s
+                 where erased_rejected -> 'spans' ? s.ordinality::text and s.value ->> 'participant' is not null));
+        end if;
     end if;
     perform turnlog.lock_merges(in_project);
     rows := turnlog.follow_merges(in_project, rows);
@@ -85,6 +102,10 @@ begin
         rows := turnlog.drop_rejected(rows, races_rejected);
     end if;
 
+    if rows ? 'spans' then
+        rows := turnlog.gather_calls(in_project, rows, parents.rejected);
+    end if;
+
     -- participants before interactions: they have a role and a state, while interactions only name them
     receipts := jsonb_build_object(
         'sessions', case when parents.needs_no_fill and parents.present = '{}' then '"created"'
@@ -100,11 +121,18 @@ begin
         receipts := receipts || turnlog.attach_parents(
             in_project, rows, coalesce(folders -> 'receipts', '[]'), receipts -> 'sessions');
     end if;
+    if rows ? 'spans' then
+        receipts := receipts || jsonb_build_object('spans', turnlog.span_receipts(rows, receipts, parents.rejected));
+    end if;
     foreach rejected in array array[races_rejected, claims_rejected, erased_rejected] loop
         if rejected <> '{}' then
             receipts := turnlog.add_rejected(receipts, rejected, rows);
         end if;
     end loop;
+    if rows ? 'spans' then
+        perform turnlog.erase_rejected_spans(in_project, placed, receipts -> 'spans');
+        receipts := turnlog.drop_added(receipts, request);
+    end if;
     return receipts;
 end
 $$;
