@@ -342,7 +342,7 @@ def _bytes_of(sent: Request) -> bytes:
 
 
 def plain_body(most: int) -> bytes:
-    """Return the request's body after decompression, of any type. Raises `Refused` if it is larger than `most` bytes."""
+    """Return the request's body of any type after decompression. Raises `Refused` beyond `most` bytes."""
     sent = request_ctx.request
     return _plain(sent, _received(sent, most), most)
 

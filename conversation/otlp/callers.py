@@ -45,11 +45,7 @@ def read(attributes: Attributes) -> Statement:
     if own is not None and own == invented:
         own = None  # a processor copied it over the caller's
     own = own or _first(attached, _SESSION_KEYS) or _first(attributes, _OTHER_SESSIONS)
-    user = (
-        _first(attributes, _USERS)
-        or _first(attached, _USER_KEYS)
-        or _name(_unquoted(attributes.get(_MLFLOW_USER)))
-    )
+    user = _first(attributes, _USERS) or _first(attached, _USER_KEYS) or _name(_unquoted(attributes.get(_MLFLOW_USER)))
     if own is not None:
         return Statement(own, CALLER, user)
     return Statement(invented, LIBRARY if invented else 0, user)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from conversation.otlp import contents, values
 from conversation.otlp.spans import ModelCall, Span
@@ -58,12 +58,18 @@ class Facts:
     response_id: str | None = None
     error: str | None = None
 
-    def fill(self, other: "Facts") -> None:
+    def fill(self, other: Self) -> None:
         """Take what another dialect says and this one doesn't."""
         for each in fields(self):
             mine = getattr(self, each.name)
             if mine is None or mine == [] or (each.name == "reference" and mine < 0):
                 setattr(self, each.name, getattr(other, each.name))
+
+    def with_counts(self, counts: Mapping[str, int | None]) -> Self:
+        """Take the tokens of a usage, by the names of an interaction's fields."""
+        for name, count in counts.items():
+            setattr(self, name, count)
+        return self
 
     @property
     def is_call(self) -> bool:

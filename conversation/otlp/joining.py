@@ -233,9 +233,7 @@ def _rank(span: MappedSpan) -> tuple[bool, bool, bool, bool, datetime, Id]:
 
 def _filled(call: ModelCall, other: ModelCall) -> ModelCall:
     empty = {
-        each.name: getattr(other, each.name)
-        for each in fields(call)
-        if getattr(call, each.name) in (None, [], ())
+        each.name: getattr(other, each.name) for each in fields(call) if getattr(call, each.name) in (None, [], ())
     }
     if call.prompt:
         empty.pop("context", None)  # the two are of one list

@@ -45,9 +45,7 @@ def logs(body: bytes) -> Decoded:
         trace_id, span_id = _id(record.get("traceId")), _id(record.get("spanId"))
         if ids.accept(decoded, trace_id, span_id):
             time = _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano"))
-            decoded.records.append(
-                LogRecord(trace_id, span_id, name, scope, time, values, _value(record.get("body")))
-            )
+            decoded.records.append(LogRecord(trace_id, span_id, name, scope, time, values, _value(record.get("body"))))
     return decoded
 
 

@@ -43,7 +43,7 @@ class Sessions:
         """Return the owner of the call that these spans saw; the first of them names it."""
         lines = [[each.id, *joining.ancestors(each.id, self._parents)] for each in spans]
         session = self._session(lines)
-        user = self._first((self._users.get(at) for line in lines for at in line))
+        user = self._first(self._users.get(at) for line in lines for at in line)
         user = user or self._first(self._user_of_trace.get(each.trace_id) for each in spans)
         trace_key = f"{TRACE_PREFIX}{spans[0].trace_id}"
         return Owner(session or trace_key, user, session is None)
@@ -60,9 +60,7 @@ class Sessions:
                 found = self._first(self._of_trace.get((line[0][0], CALLER)) for line in lines)
                 if found is not None:
                     return found
-        return self._first(
-            self._of_trace.get((line[0][0], rank)) for rank in (CALLER, LIBRARY) for line in lines
-        )
+        return self._first(self._of_trace.get((line[0][0], rank)) for rank in (CALLER, LIBRARY) for line in lines)
 
     def _is_whole(self, line: Sequence[Id]) -> bool:
         """Return whether a line of spans reaches a root."""

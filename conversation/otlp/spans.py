@@ -135,8 +135,8 @@ class Opinion:
 class MappedSpan:
     """What a span says of a conversation, in one form for all dialects.
 
-    `session_rank`: `CALLER` or `LIBRARY`, 0 without a session. `is_record`: it came as a log record, so that neither its
-    parent nor its times are known.
+    `session_rank`: `CALLER` or `LIBRARY`, 0 without a session. `is_record`: it came as a log record, so that neither
+    its parent nor its times are known.
     """
 
     trace_id: str

@@ -78,6 +78,12 @@ def parsed_object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def parsed_list(value: Any) -> list[Any]:
+    """Return a list, also one that is JSON in a text; empty if it is none."""
+    value = parsed(value)
+    return value if isinstance(value, list) else []
+
+
 def under(attributes: Attributes, prefix: str) -> dict[str, Any]:
     """Return the attributes whose names begin with a prefix, without it."""
     return {name[len(prefix) :]: value for name, value in attributes.items() if name.startswith(prefix)}

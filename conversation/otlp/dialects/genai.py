@@ -3,6 +3,7 @@
 from conversation.otlp import contents, facts, values
 from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Attributes, Kind, Span
+from conversation.turns.message import Message
 from conversation.turns.roles import USER
 
 _KINDS: dict[str, Kind] = {
@@ -100,7 +101,7 @@ def _of_events(span: Span) -> Facts:
     return found
 
 
-def message(event: str, body: object) -> list[contents.Message]:
+def message(event: str, body: object) -> list[Message]:
     """Return the message of an old event such as `gen_ai.user.message`, whose name says the role."""
     role = event.removeprefix("gen_ai.").removesuffix(".message")
     body = values.parsed(body)
@@ -112,7 +113,7 @@ def message(event: str, body: object) -> list[contents.Message]:
     return contents.read({"role": role, **fields}, role if role in {"system", "assistant"} else USER)
 
 
-def choice(body: object) -> list[contents.Message]:
+def choice(body: object) -> list[Message]:
     """Return the message of an old event `gen_ai.choice`."""
     body = values.parsed_object(body)
     inner = values.parsed(body.get("message"))

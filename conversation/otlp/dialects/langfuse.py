@@ -42,8 +42,7 @@ def read(span: Span) -> Facts:
         time_to_first_token_ms=_first_token(span),
         cost_usd=facts.cost(values.parsed_object(attributes.get(_PREFIX + "cost_details"))),
         error=_error(span),
-        **counts,
-    )
+    ).with_counts(counts)
 
 
 def _without_tools_offered(given: object) -> object:

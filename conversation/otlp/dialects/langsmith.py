@@ -31,5 +31,4 @@ def read(span: Span) -> Facts:
         time_to_first_token_ms=facts.first_token_ms(span, "new_token"),
         response_id=facts.provider_id(output),
         error=facts.error_of(span),
-        **counts,
-    )
+    ).with_counts(counts)

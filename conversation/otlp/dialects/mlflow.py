@@ -48,8 +48,7 @@ def read(span: Span) -> Facts:
         cost_usd=values.number(values.parsed_object(attributes.get("mlflow.llm.cost")), "total_cost"),
         response_id=facts.provider_id(output),
         error=facts.error_of(span),
-        **counts,
-    )
+    ).with_counts(counts)
 
 
 def _model(value: object) -> str | None:

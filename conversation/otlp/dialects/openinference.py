@@ -50,8 +50,7 @@ def read(span: Span) -> Facts:
         cost_usd=values.number(attributes, "llm.cost.total") or None,
         response_id=facts.provider_id(output),
         error=facts.error_of(span),
-        **counts,  # type: ignore[arg-type] # each is a count
-    )
+    ).with_counts(counts)
 
 
 def _sent(attributes: Attributes) -> list[Message]:
@@ -112,21 +111,20 @@ def _part(item: Any) -> Any:
 def feedback(attributes: Attributes) -> list[Opinion]:
     """Return the annotations and evaluations of a span, its trace or its session."""
     found = []
-    for prefix, is_of_session in (("", False), ("trace.", False), ("session.", True)):
+    for prefix in ("", "trace.", "session."):
         for plural, singular in (("annotations", "annotation"), ("evaluations", "evaluation")):
             for each in _list(values.nested(attributes, f"{prefix}{plural}.")):
-                fields = each.get(singular, each) if isinstance(each, dict) else {}
-                value = next((fields[name] for name in ("score", "label", "value") if fields.get(name) is not None), None)
-                if isinstance(fields.get("name"), str) and isinstance(value, float | int | str):
-                    comment = fields.get("explanation")
-                    author = fields.get("annotator_kind", fields.get("identifier"))
-                    found.append(
-                        Opinion(
-                            fields["name"],
-                            value,
-                            comment if isinstance(comment, str) else None,
-                            author if isinstance(author, str) else None,
-                            is_of_session,
-                        )
-                    )
+                fields = each.get(singular, each) if isinstance(each, dict) else None
+                if isinstance(fields, dict) and (opinion := _opinion(fields, prefix == "session.")):
+                    found.append(opinion)
     return found
+
+
+def _opinion(fields: dict[str, Any], is_of_session: bool) -> Opinion | None:
+    name = values.text(fields, "name")
+    stated = (fields.get(each) for each in ("score", "label", "value"))
+    value = next((each for each in stated if isinstance(each, float | int | str)), None)
+    if name is None or value is None:
+        return None
+    comment, author = values.text(fields, "explanation"), values.text(fields, "annotator_kind", "identifier")
+    return Opinion(name, value, comment, author, is_of_session)

@@ -8,6 +8,7 @@ from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Kind, Span
 
 _REQUESTS: dict[str, Kind] = {"chat": "call", "completion": "call", "embedding": "embedding", "rerank": "retriever"}
+_CHUNKS = ("gen_ai.content.completion.chunk", "llm.content.completion.chunk")
 _KINDS: dict[str, Kind] = {"workflow": "workflow", "task": "step", "agent": "agent", "tool": "tool"}
 
 
@@ -28,6 +29,6 @@ def read(span: Span) -> Facts:
         response=contents.answer(said) if said else [],
         finish_reason=values.text(attributes, "llm.response.finish_reason", "llm.response.stop_reason"),
         reasoning_tokens=values.count(attributes, "llm.usage.reasoning_tokens"),
-        time_to_first_token_ms=facts.first_token_ms(span, "gen_ai.content.completion.chunk", "llm.content.completion.chunk"),
+        time_to_first_token_ms=facts.first_token_ms(span, *_CHUNKS),
         error=facts.error_of(span),
     )

@@ -38,8 +38,7 @@ def read(span: Span) -> Facts:
         or facts.first_token_ms(span, "ai.stream.firstChunk"),
         response_id=values.text(attributes, "ai.response.id"),
         error=facts.error_of(span),
-        **counts,
-    )
+    ).with_counts(counts)
 
 
 def _provider(name: str | None) -> str | None:
@@ -54,8 +53,6 @@ def _response(attributes: Attributes) -> list[Message]:
     said = values.text(attributes, "ai.response.text", "ai.response.object", "ai.result.text", "ai.result.object")
     if said is not None:
         content.append({"type": "text", "text": said})
-    calls = values.parsed(attributes.get("ai.response.toolCalls", attributes.get("ai.result.toolCalls")))
-    for call in calls if isinstance(calls, list) else ():
-        if isinstance(call, dict):
-            content.append({"type": "tool-call", **{k: v for k, v in call.items() if k != "type"}})
+    calls = values.parsed_list(attributes.get("ai.response.toolCalls", attributes.get("ai.result.toolCalls")))
+    content += [call | {"type": "tool-call"} for call in calls if isinstance(call, dict)]
     return contents.read({"role": ASSISTANT, "content": content}, ASSISTANT) if content else []
