@@ -1,4 +1,7 @@
-"""The routes of OTLP/HTTP: traces and logs of any application that is instrumented for OpenTelemetry."""
+"""The routes of OTLP/HTTP: traces and logs of any application that is instrumented for OpenTelemetry.
+
+OTLP has a specification of its own, so /openapi.json doesn't describe them.
+"""
 
 from collections.abc import Callable
 from typing import Any
