@@ -149,6 +149,8 @@ def joined(messages: list[Message]) -> list[Message]:
 def references(value: Any) -> int:
     """Return the position of the last item that stands for an answer which the provider has; -1 if there is none."""
     items = values.parsed(value)
+    if isinstance(items, dict):
+        items = next((items[name] for name in _LISTS if items.get(name)), None)
     places = [
         place
         for place, item in enumerate(items if isinstance(items, list) else ())

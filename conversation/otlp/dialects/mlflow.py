@@ -39,7 +39,7 @@ def read(span: Span) -> Facts:
     counts = facts.usage(values.parsed_object(attributes.get("mlflow.chat.tokenUsage")))
     return Facts(
         sent=contents.request(given),
-        reference=contents.references(given.get("input") if isinstance(given, dict) else given),
+        reference=contents.references(given),
         response=contents.answer(output),
         model=_model(output) or text(span, "mlflow.llm.model"),
         requested_model=_model(given) or text(span, "model"),

@@ -6,7 +6,7 @@ from conversation.otlp import contents, facts, values
 from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Attributes, Kind, Opinion, Span
 from conversation.turns.message import Message
-from conversation.turns.roles import ASSISTANT
+from conversation.turns.roles import ASSISTANT, SYSTEM, USER
 
 _KINDS: dict[str, Kind] = {
     "LLM": "call",
@@ -54,17 +54,20 @@ def read(span: Span) -> Facts:
 
 
 def _sent(attributes: Attributes) -> list[Message]:
-    flat = [_message(each) for each in _list(values.nested(attributes, "llm.input_messages."))]
+    given = attributes.get("input.value")
+    flat = contents.read([_message(each) for each in _list(values.nested(attributes, "llm.input_messages."))], USER)
+    if contents.references(given) >= 0:  # the flattened list has no place for them
+        return [*(each for each in flat if each.role == SYSTEM), *contents.request(given)]
     if flat:
-        return [found for each in flat for found in contents.read(each, "user")]
+        return flat
     prompts = _list(values.nested(attributes, "llm.prompts."))
     texts = [each["prompt"]["text"] for each in prompts if isinstance(each, dict) and "prompt" in each]
-    return contents.read(texts, "user") or contents.request(attributes.get("input.value"))
+    return contents.read(texts, USER) or contents.request(given)
 
 
 def _response(attributes: Attributes, output: Any) -> list[Message]:
     flat = [_message(each) for each in _list(values.nested(attributes, "llm.output_messages."))]
-    read = contents.joined([found for each in flat for found in contents.read(each, ASSISTANT)])
+    read = contents.joined(contents.read(flat, ASSISTANT))
     if read:
         return read
     choices = _list(values.nested(attributes, "llm.choices."))
