@@ -18,6 +18,7 @@ from logging_store.records.models import Feedback, LoggedInteraction, Record, Se
 from logging_store.records.values import MAX_NAME
 from logging_store.repository import ConversationRepository, WriteResult
 
+_MOST_NAMES = 5  # of fields that a reason lists
 _MOST_RECORDS = 1000  # of one transaction
 _FACTS = (
     "model", "provider", "error", "finish_reason", "latency_ms", "time_to_first_token_ms", "input_tokens",
@@ -86,17 +87,24 @@ def _fields(joined: JoinedCall) -> dict[str, Any]:
         "response": to_content(call.response, ASSISTANT),
         **{name: getattr(call, name) for name in _FACTS},
         "status": _status(call, span),
-        "started_at": span.started_at and span.started_at.isoformat(),
-        "completed_at": span.completed_at and span.completed_at.isoformat(),
+        **_times(span),
         "tags": list(span.tags) or None,
         "metadata": {**span.metadata, **_span_fields(span)},
     }
     return {name: value for name, value in stated.items() if value is not None}
 
 
+def _times(span: MappedSpan) -> dict[str, str]:
+    """Return when a call began and ended; a log record only says when it was written."""
+    times = {"started_at": span.started_at, "completed_at": span.completed_at}
+    return {} if span.is_record else {name: time.isoformat() for name, time in times.items() if time is not None}
+
+
 def _span_fields(span: MappedSpan) -> dict[str, str]:
     """Return how an interaction says which span it is."""
-    own = {"trace_id": span.trace_id, "span_id": span.span_id, "span_name": span.name}
+    own = {"trace_id": span.trace_id, "span_id": span.span_id}
+    if not span.is_record:  # its name is the record's
+        own["span_name"] = span.name
     return own | ({"response_id": span.response_id} if span.response_id else {})
 
 
@@ -191,5 +199,5 @@ def _note(record: Record, result: WriteResult, outcome: Outcome) -> None:
     if receipt.receipt == "rejected":
         note(outcome.reasons, receipt.reason or "The store refused the record")
     elif receipt.receipt == "conflict" or receipt.differs:
-        names = ", ".join((*receipt.differs, *receipt.fields)[:5])
-        note(outcome.reasons, f"Another value is stored already: {names}")
+        names = receipt.differs or receipt.fields
+        note(outcome.reasons, f"Another value is stored already: {', '.join(names[:_MOST_NAMES])}")
