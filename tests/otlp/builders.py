@@ -102,7 +102,8 @@ def traces(*spans: Sent) -> bytes:
             added.events.add(name=event.name, time_unix_nano=event.time, attributes=key_values(event.attributes))
         if each.error is not None:
             added.status.code, added.status.message = added.status.STATUS_CODE_ERROR, each.error
-    return request.SerializeToString()
+    body: bytes = request.SerializeToString()
+    return body
 
 
 def json_value(value: Any) -> dict[str, Any]:
@@ -165,7 +166,8 @@ def logs(*records: LogRecord) -> bytes:
             attributes=key_values(each.attributes),
             body=any_value(each.body),
         )
-    return request.SerializeToString()
+    body: bytes = request.SerializeToString()
+    return body
 
 
 def record(name: str, body: Any = None, at: float = 0, span: int = 1, **attributes: Any) -> LogRecord:
@@ -178,7 +180,7 @@ def chat(answer: str | None = "Lima.", *history: str, ask: str = "The capital of
     """Return the attributes of a call in OpenTelemetry's conventions. `history`: questions and answers before."""
     sent = [_message("system", "Be brief.")]
     sent += [_message("assistant" if n % 2 else "user", text) for n, text in enumerate(history)]
-    attributes = {
+    attributes: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "gpt-5-mini",

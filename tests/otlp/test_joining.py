@@ -32,7 +32,8 @@ def names(*spans: Sent) -> list[list[int]]:
 def twin(**more: Any) -> Sent:
     """Return a span without content, as an SDK's own instrumentation sends it."""
     attributes = COUNTS | more.pop("attributes", {})
-    return Sent("anthropic.messages.create", attributes, **{"span": 2, "scope": SDK, "start": 5, "end": 240} | more)
+    place: dict[str, Any] = {"span": 2, "scope": SDK, "start": 5, "end": 240}
+    return Sent("anthropic.messages.create", attributes, **place | more)
 
 
 @pytest.mark.parametrize("place", [{"parent": 1}, {"parent": 9}, {"trace": trace(7)}])

@@ -228,7 +228,7 @@ def test_other_methods(client: FlaskClient, path: str) -> None:
 
 
 def test_spans_with_bad_ids_are_rejected_and_their_neighbours_kept(client: FlaskClient) -> None:
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"traceId": HELLO.trace[:30]},
         {"spanId": "ab" * 9},
         {"traceId": "0" * 32},
