@@ -27,14 +27,16 @@ _NO_NAMES = frozenset({"null", "none", "undefined", "nil", ".", ".."})
 #: Metadata that libraries add for themselves.
 _OWN_PREFIXES = ("ls_", "lc_", "langgraph_", "LANGSMITH_", "LANGCHAIN_", "checkpoint_", "__")
 _OWN_NAMES = frozenset({"usage_metadata", "finish_reason", "lc_versions"})
+_TAKEN = frozenset({*_SESSION_KEYS, *_USER_KEYS, *_OWN_NAMES})
 
 
 class Statement(NamedTuple):
-    """`rank`: whether the caller stated the session or a library made it; 0 without one."""
+    """`rank`: whether the caller stated the session or a library made it; 0 without one. `attached`: see `metadata`."""
 
     session: str | None
     rank: int
     user: str | None
+    attached: dict[str, Any]
 
 
 def read(attributes: Attributes) -> Statement:
@@ -47,8 +49,8 @@ def read(attributes: Attributes) -> Statement:
     own = own or _first(attached, _SESSION_KEYS) or _first(attributes, _OTHER_SESSIONS)
     user = _first(attributes, _USERS) or _first(attached, _USER_KEYS) or _name(_unquoted(attributes.get(_MLFLOW_USER)))
     if own is not None:
-        return Statement(own, CALLER, user)
-    return Statement(invented, LIBRARY if invented else 0, user)
+        return Statement(own, CALLER, user, attached)
+    return Statement(invented, LIBRARY if invented else 0, user, attached)
 
 
 def tags(attributes: Attributes) -> list[str]:
@@ -61,21 +63,22 @@ def tags(attributes: Attributes) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def metadata(attributes: Attributes) -> dict[str, Any]:
+def metadata(attached: dict[str, Any]) -> dict[str, Any]:
     """Return what a caller attached, without what has a field of its own and what libraries add for themselves."""
-    taken = {*_SESSION_KEYS, *_USER_KEYS, *_OWN_NAMES}
     return {
-        name: values.plain(values.parsed(_unquoted(value)))
-        for name, value in _attached(attributes).items()
-        if name and name not in taken and not name.startswith(_OWN_PREFIXES) and not values.is_redacted(value)
+        name: values.parsed(_unquoted(value))
+        for name, value in attached.items()
+        if name and name not in _TAKEN and not name.startswith(_OWN_PREFIXES) and not values.is_redacted(value)
     }
 
 
 def _attached(attributes: Attributes) -> dict[str, Any]:
     """Return what callers attach to their traces, in whichever library's form."""
-    found = values.parsed_object(attributes.get("metadata"))
-    for prefix in _PREFIXES:
-        found = {**found, **values.under(attributes, prefix)}
+    found = values.parsed_object(attributes.get("metadata")) if "metadata" in attributes else {}
+    for name, value in attributes.items():
+        if name.startswith(_PREFIXES):
+            prefix = next(each for each in _PREFIXES if name.startswith(each))
+            found.setdefault(name[len(prefix) :], value)
     return found
 
 

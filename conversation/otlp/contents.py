@@ -32,7 +32,7 @@ def read(value: Any, role: str) -> list[Message]:
         return [Message(role, value)] if value else []
     if isinstance(value, list):
         value = _flat(value)
-    items = [_named(values.plain(each), role) for each in (value if isinstance(value, list) else [value])]
+    items = [_named(each, role) for each in (value if isinstance(value, list) else [value])]
     messages = []
     for found in shapes.read_each(items, _READING):
         if not isinstance(found, shapes.InvalidMessageError):
@@ -51,9 +51,11 @@ def _named(item: Any, role: str) -> Any:
     """Return an item with the role of its side if it has none."""
     if isinstance(item, str):
         return {"role": role, "content": item} if item else item
-    if isinstance(item, dict) and item.get("role") is None and "type" not in item and "lc" not in item:
+    if not isinstance(item, dict):
+        return item
+    if item.get("role") is None and "type" not in item and "lc" not in item:
         return item | {"role": role}
-    return {key: value for key, value in item.items() if value is not None} if isinstance(item, dict) else item
+    return {key: value for key, value in item.items() if value is not None} if None in item.values() else item
 
 
 def _is_empty(item: Any) -> bool:

@@ -47,7 +47,7 @@ def _of_span(records: Sequence[LogRecord]) -> MappedSpan:
         session_rank=stated.rank,
         user=stated.user,
         tags=callers.tags(attributes),
-        metadata=callers.metadata(attributes),
+        metadata=callers.metadata(stated.attached),
         response_id=found.response_id or values.text(attributes, "gen_ai.response.id"),
         call=call,
         feedback=[each for record in records for each in _opinions(record)],

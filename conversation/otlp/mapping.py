@@ -46,7 +46,7 @@ def of_span(span: Span) -> MappedSpan:
     return replace(
         mapped,
         tags=callers.tags(span.attributes),
-        metadata=callers.metadata(span.attributes),
+        metadata=callers.metadata(stated.attached),
         response_id=found.response_id,
         call=found.to_call(span),
     )
@@ -63,7 +63,7 @@ def _kind(span: Span) -> tuple[ModuleType | None, Kind]:
 def _facts(span: Span, dialect: ModuleType) -> Facts:
     found: Facts = dialect.read(span)
     for other in _FILLING:
-        if other is not dialect:
+        if other is not dialect and other.says_something(span):
             found.fill(other.read(span))
     return found
 

@@ -4,8 +4,7 @@ Ids are hex, 64-bit integers are texts or numbers, enums are integers, unknown f
 the names of enums, which are read as well. What isn't of the form it should have costs only the span that it is in.
 """
 
-import base64
-import binascii
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -144,7 +143,7 @@ def _value(value: Any) -> Any:
         case {"doubleValue": int() | float() | str() as number}:
             return _double(number)
         case {"bytesValue": str(text)}:
-            return _bytes(text)
+            return text  # base64
         case {"arrayValue": {"values": list(values)}}:
             return [_value(each) for each in values]
         case {"arrayValue": dict()}:
@@ -155,17 +154,12 @@ def _value(value: Any) -> Any:
 
 
 def _double(number: float | str) -> Any:
+    """Return a number; as a text if JSON hasn't it."""
     try:
-        return float(number)
-    except ValueError:
-        return number
-
-
-def _bytes(text: str) -> Any:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        return text
+        found = float(number)
+    except (ValueError, OverflowError):
+        return str(number)
+    return found if math.isfinite(found) else str(number)
 
 
 def _id(value: Any) -> str:

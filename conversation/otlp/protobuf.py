@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from conversation.otlp import ids, relevance
+from conversation.otlp import ids, relevance, values
 from conversation.otlp.spans import Decoded, Event, LogRecord, Span
 
 _ERROR = trace_pb2.Status.STATUS_CODE_ERROR
@@ -41,9 +41,9 @@ def logs(body: bytes) -> Decoded:
                 trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
                 if ids.accept(decoded, trace_id, span_id):
                     time = record.time_unix_nano or record.observed_time_unix_nano
-                    values, body_value = _values(record.attributes), _value(record.body)
+                    attributes, body_value = _values(record.attributes), _value(record.body)
                     decoded.records.append(
-                        LogRecord(trace_id, span_id, name, in_scope.scope.name, time, values, body_value)
+                        LogRecord(trace_id, span_id, name, in_scope.scope.name, time, attributes, body_value)
                     )
     return decoded
 
@@ -87,11 +87,11 @@ def _event_name(attributes: Iterable[KeyValue]) -> str:
 
 def _values(attributes: Iterable[KeyValue]) -> dict[str, Any]:
     """Return attributes by name; of several with one name the first."""
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for each in attributes:
-        if each.key and each.key not in values:
-            values[each.key] = _value(each.value)
-    return values
+        if each.key and each.key not in found:
+            found[each.key] = _value(each.value)
+    return found
 
 
 def _value(value: AnyValue) -> Any:
@@ -102,4 +102,4 @@ def _value(value: AnyValue) -> Any:
         return [_value(each) for each in value.array_value.values]
     if kind == "kvlist_value":
         return _values(value.kvlist_value.values)
-    return None if kind is None else getattr(value, kind)
+    return None if kind is None else values.plain(getattr(value, kind))

@@ -31,7 +31,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span. Ids are lower hex; times nanoseconds since 1970, 0 if it has none."""
+    """A span. Ids are lower hex; times nanoseconds since 1970, 0 if it has none; attributes values of JSON."""
 
     trace_id: str
     span_id: str

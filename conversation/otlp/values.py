@@ -3,7 +3,7 @@
 import base64
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jiter
@@ -11,7 +11,6 @@ import jiter
 from conversation.otlp.spans import Attributes
 
 _MAX_DEPTH = 16  # levels of a flattened value; a deeper name is one level
-_MAX_JSON_DEPTH = 48  # a record's JSON may have 64 levels, and this is a part of it
 _MOST_COUNT = 2**53
 _COUNT = re.compile(r"[0-9]{1,15}", re.ASCII)
 #: What libraries write in the place of what they leave out.
@@ -67,9 +66,17 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str) or not value or value[0] not in '{["' or is_redacted(value):
         return value
     try:
-        return jiter.from_json(value.encode(), allow_inf_nan=True)
+        return jiter.from_json(value.encode(), allow_inf_nan=False)
     except ValueError:
-        return value
+        return _parsed_with_nan(value)
+
+
+def _parsed_with_nan(text: str) -> Any:
+    """Return what Python's encoder writes, which has numbers that JSON hasn't."""
+    try:
+        return plain(jiter.from_json(text.encode(errors="surrogatepass"), allow_inf_nan=True))
+    except ValueError:
+        return text
 
 
 def parsed_object(value: Any) -> dict[str, Any]:
@@ -114,22 +121,18 @@ def _with_lists(value: Any) -> Any:
     return inner
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """Return a value as JSON can hold it: bytes as base64, numbers that JSON hasn't as texts."""
     match value:
-        case str() | bool() | int() | None:
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
+        case float() if not math.isfinite(value):
+            return str(value)
         case bytes():
             return base64.b64encode(value).decode()
-        case _ if depth >= _MAX_JSON_DEPTH:
-            return str(value)
         case list():
-            return [plain(each, depth + 1) for each in value]
-        case Mapping():
-            return {str(name): plain(each, depth + 1) for name, each in value.items()}
-    return str(value)
+            return [plain(each) for each in value]
+        case dict():
+            return {name: plain(each) for name, each in value.items()}
+    return value
 
 
 def texts(value: Any) -> list[str]:

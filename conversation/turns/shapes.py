@@ -64,6 +64,11 @@ def read_each(values: Any, intake: Intake | None = None) -> Iterator[Message | I
     items: Iterable[Any] = values if not isinstance(values, str | dict) else [values]
     output: list[Message] = []  # of one call, in the Responses API
     for place, item in enumerate(items):
+        if (message := _plain(item, place)) is not None:
+            yield from _joined(output)
+            output = []
+            yield message
+            continue
         try:
             found = [replace(message, place=place) for message in read_item(item, intake)]
         except InvalidMessageError as error:
@@ -79,6 +84,20 @@ def read_each(values: Any, intake: Intake | None = None) -> Iterator[Message | I
         output = []
         yield from found
     yield from _joined(output)
+
+
+def _plain(item: Any, place: int) -> Message | None:
+    """Return the message of an item that has a role and a text and nothing else, as most have; else None."""
+    if not isinstance(item, dict) or len(item) != 2:  # noqa: PLR2004 - these two
+        return None
+    match item:
+        case {"role": str(role), "content": str(text)}:
+            pass
+        case {"role": str(role), "parts": [{"type": "text", "content": str(text), **rest}]} if not rest:
+            pass
+        case _:
+            return None
+    return Message(role_of(role), text, place=place) if text and role.strip() else None
 
 
 def read_item(item: Any, intake: Intake | None = None) -> list[Message]:

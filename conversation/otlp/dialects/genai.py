@@ -18,6 +18,7 @@ _KINDS: dict[str, Kind] = {
     "embeddings": "embedding",
     "retrieval": "retriever",
 }
+_PREFIXES = ("gen_ai.", "operation.cost")
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _CACHED = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
@@ -49,6 +50,11 @@ def kind_of(span: Span) -> Kind | None:
     return "call" if is_call else None
 
 
+def says_something(span: Span) -> bool:
+    """Return whether a span of another dialect speaks this one as well."""
+    return any(name.startswith(_PREFIXES) for name in span.attributes) or bool(span.events)
+
+
 def read(span: Span) -> Facts:
     found = of_attributes(span.attributes)
     found.error = facts.error_of(span)
@@ -61,7 +67,7 @@ def read(span: Span) -> Facts:
 
 def of_attributes(attributes: Attributes) -> Facts:
     """Return what attributes say, those of a span or of a log record."""
-    given = attributes.get("gen_ai.input.messages")
+    given = values.parsed(attributes.get("gen_ai.input.messages"))
     sent = contents.request(given)
     sent = contents.with_system(sent, attributes.get("gen_ai.system_instructions"))
     return Facts(

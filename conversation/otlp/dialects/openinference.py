@@ -113,10 +113,13 @@ def _part(item: Any) -> Any:
 
 def feedback(attributes: Attributes) -> list[Opinion]:
     """Return the annotations and evaluations of a span, its trace or its session."""
+    rated = {name: value for name, value in attributes.items() if ".annotation." in name or ".evaluation." in name}
+    if not rated:
+        return []
     found = []
     for prefix in ("", "trace.", "session."):
         for plural, singular in (("annotations", "annotation"), ("evaluations", "evaluation")):
-            for each in _list(values.nested(attributes, f"{prefix}{plural}.")):
+            for each in _list(values.nested(rated, f"{prefix}{plural}.")):
                 fields = each.get(singular, each) if isinstance(each, dict) else None
                 if isinstance(fields, dict) and (opinion := _opinion(fields, prefix == "session.")):
                     found.append(opinion)

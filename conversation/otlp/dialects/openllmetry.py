@@ -8,6 +8,7 @@ from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Kind, Span
 
 _REQUESTS: dict[str, Kind] = {"chat": "call", "completion": "call", "embedding": "embedding", "rerank": "retriever"}
+_PREFIXES = ("gen_ai.prompt", "gen_ai.completion", "llm.response.", "llm.usage.")
 _CHUNKS = ("gen_ai.content.completion.chunk", "llm.content.completion.chunk")
 _KINDS: dict[str, Kind] = {"workflow": "workflow", "task": "step", "agent": "agent", "tool": "tool"}
 
@@ -18,6 +19,13 @@ def kind_of(span: Span) -> Kind | None:
         return _REQUESTS.get(request, "step")
     kind = values.text(span.attributes, "traceloop.span.kind")
     return None if kind is None else _KINDS.get(kind, "step")
+
+
+def says_something(span: Span) -> bool:
+    """Return whether a span of another dialect speaks this one as well."""
+    return any(name.startswith(_PREFIXES) for name in span.attributes) or any(
+        each.name in _CHUNKS for each in span.events
+    )
 
 
 def read(span: Span) -> Facts:
