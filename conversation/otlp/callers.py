@@ -25,7 +25,7 @@ _MLFLOW_SESSION, _MLFLOW_USER = "mlflow.trace.session", "mlflow.trace.user"
 #: Texts that no caller means as a name.
 _NO_NAMES = frozenset({"null", "none", "undefined", "nil", ".", ".."})
 #: Metadata that libraries add for themselves.
-_OWN_PREFIXES = ("ls_", "lc_", "langgraph_", "LANGSMITH_", "LANGCHAIN_", "checkpoint_", "__")
+_OWN_PREFIXES = ("ls_", "lc_", "langgraph_", "LANGSMITH_", "LANGCHAIN_", "checkpoint_", "_")
 _OWN_NAMES = frozenset({"usage_metadata", "finish_reason", "lc_versions"})
 _TAKEN = frozenset({*_SESSION_KEYS, *_USER_KEYS, *_OWN_NAMES})
 

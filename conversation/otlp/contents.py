@@ -16,7 +16,10 @@ from logging_store.records.intake import Intake
 
 #: Names under which a request to a model has its messages.
 _LISTS = ("messages", "input", "contents", "prompt")
+_ARGUMENTS = {"args", "kwargs"}
 _SYSTEMS = ("system", "instructions", "system_instruction", "systemInstruction")
+#: Types of parts that aren't types of messages as well.
+_PARTS = frozenset({"text", "thinking", "redacted_thinking", "tool_use", "tool_result", "image", "image_url"})
 _READING = Intake(zone=ZoneInfo("UTC"))
 
 
@@ -30,21 +33,31 @@ def read(value: Any, role: str) -> list[Message]:
         return []
     if isinstance(value, str):
         return [Message(role, value)] if value else []
-    if isinstance(value, list):
-        value = _flat(value)
-    items = [_named(each, role) for each in (value if isinstance(value, list) else [value])]
+    sent = _items(value, role)
+    items = [_named(each, role) for each in sent]
     messages = []
     for found in shapes.read_each(items, _READING):
         if not isinstance(found, shapes.InvalidMessageError):
             messages.append(found)
-        elif not _is_empty(items[found.place]):
-            messages.append(Message(role, parts.as_text(items[found.place]), place=found.place))
+        elif not _is_empty(sent[found.place]):
+            messages.append(Message(role, parts.as_text(sent[found.place]), place=found.place))
     return [_without_links(each) for each in messages]
 
 
-def _flat(items: list[Any]) -> list[Any]:
-    """Return a list of messages, of which LangChain makes a list for each of several prompts."""
-    return items[0] if len(items) == 1 and isinstance(items[0], list) else items
+def _items(value: Any, role: str) -> list[Any]:
+    """Return a value as a list of messages."""
+    match value:
+        case [[*inner]]:  # LangChain has a list for each of several prompts
+            return inner
+        case [*items] if items and all(map(_is_part, items)):  # the content of one message
+            return [{"role": role, "content": items}]
+        case [*items]:
+            return items
+    return [value]
+
+
+def _is_part(item: Any) -> bool:
+    return isinstance(item, dict) and "role" not in item and item.get("type") in _PARTS
 
 
 def _named(item: Any, role: str) -> Any:
@@ -75,9 +88,21 @@ def request(value: Any) -> list[Message]:
         return read(value, USER)
     name = next((name for name in _LISTS if value.get(name)), None)
     if name is None:
-        return read(value, USER) if "content" in value or "parts" in value else []
+        return request(_argument(value)) if value.keys() >= _ARGUMENTS else read(value, USER)
     beside = next((value[each] for each in _SYSTEMS if value.get(each)), None)
     return with_system(read(value[name], USER), beside)
+
+
+def _argument(called: dict[str, Any]) -> Any:
+    """Return the messages among the arguments of a function that was observed."""
+    match called:
+        case {"kwargs": dict(named)} if any(named.get(name) for name in _LISTS):
+            return named
+        case {"args": [first, *_]} if first:
+            return first
+        case {"kwargs": dict(named)} if named:
+            return parts.as_text(named)
+    return None
 
 
 def with_system(sent: list[Message], value: Any) -> list[Message]:
@@ -100,21 +125,25 @@ def answer(value: Any) -> list[Message]:
             return [message for choice in choices for message in _choice(choice)]
         case {"candidates": [{"content": content, **rest}, *_]}:
             return _with_finish(read(content, ASSISTANT), rest.get("finishReason") or rest.get("finish_reason"))
+        case {"output": {"message": dict(message)}, **rest}:  # Bedrock's
+            return _with_finish(read(message, ASSISTANT), rest.get("stopReason"))
         case {"output": [*items]}:
             return joined(read(items, ASSISTANT))
         case {"output": str(said)}:
             return read(said, ASSISTANT)
         case {"type": "message", "content": content}:  # Anthropic's
             return read({"role": ASSISTANT, "content": content}, ASSISTANT)
-        case {"generations": [[{"message": message}, *_], *_]}:  # LangChain's
-            return read(message, ASSISTANT)
-        case {"generations": [[{"text": str(said)}, *_], *_]}:
-            return read(said, ASSISTANT)
-        case {"message": dict(message)}:  # Ollama's
-            return read(message, ASSISTANT)
-        case {"messages": [*messages]}:
-            return read(messages, ASSISTANT)
-    return joined(read(value, ASSISTANT))
+    return joined(read(_unwrapped(value), ASSISTANT))
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return an answer from around which a library's own objects are taken."""
+    match value:
+        case {"generations": [[{"message": said}, *_] | [{"text": said}, *_], *_]}:  # LangChain's
+            return said
+        case {"message": dict(said)} | {"messages": [*said]}:  # Ollama's, LangGraph's
+            return said
+    return value
 
 
 def _choice(choice: Any) -> list[Message]:

@@ -107,8 +107,8 @@ def _or(value: int | None, other: int | None) -> int | None:
 
 
 def _latency(span: Span, first_token_ms: float | None) -> float | None:
-    """Return a call's latency; None of a span that ended when the stream began."""
-    latency = span.latency_ms
+    """Return a call's latency; None of a span that has no length, or that ended before the stream began."""
+    latency = span.latency_ms or None
     return None if latency is None or (first_token_ms is not None and first_token_ms > latency) else latency
 
 

@@ -1,19 +1,18 @@
 """Maps a span or a span's log records to the one form of all dialects."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from conversation.otlp import callers, facts, log_events
-from conversation.otlp.dialects import genai, langfuse, langsmith, mlflow, openinference, openllmetry, vercel
+from conversation.otlp import callers, log_events
+from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
 from conversation.otlp.facts import Facts
-from conversation.otlp.spans import Decoded, Kind, MappedSpan, ModelCall, Span, to_time
+from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, to_time
 
 #: In the order in which a span is asked. A span that speaks several is what the first of them says.
 _DIALECTS: tuple[ModuleType, ...] = (openinference, langfuse, langsmith, mlflow, vercel, genai, openllmetry)
 #: What these say fills what the span's own dialect doesn't.
-_FILLING: tuple[ModuleType, ...] = (genai, openllmetry)
+_FILLING: tuple[ModuleType, ...] = (genai, openllmetry, logfire)
 
 
 def spans(decoded: Decoded) -> list[MappedSpan]:
@@ -71,11 +70,3 @@ def _facts(span: Span, dialect: ModuleType) -> Facts:
 def _end(span: Span) -> Any:
     """Return when a span ended; None if it says that it ended before it began."""
     return to_time(span.end) if span.end >= span.start else None
-
-
-def calls(mapped: Iterable[MappedSpan]) -> list[tuple[MappedSpan, ModelCall]]:
-    """Return the spans that are calls of a model, each with its call."""
-    return [(each, each.call) for each in mapped if each.call is not None]
-
-
-__all__ = ["calls", "facts", "of_span", "spans"]

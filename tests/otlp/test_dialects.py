@@ -246,7 +246,7 @@ def test_times_that_make_no_sense_cost_only_the_latency(times: dict[str, float])
         ('"just a text"', "just a text"),
         ("just a text", "just a text"),
         ([{"role": "user", "content": "structured"}], "structured"),
-        ('[{"no": "message"}]', '{"no":"message","role":"user"}'),
+        ('[{"no": "message"}]', '{"no":"message"}'),
         ('[{"role": "user", "content": null}]', None),
         ("__REDACTED__", None),
     ],
@@ -314,3 +314,78 @@ def test_a_system_prompt_beside_the_messages_comes_first_and_once() -> None:
     assert said(call_of(chat() | beside).prompt) == [("system", "Be brief."), ("user", "The capital of Peru?")]
     alone = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "Hi"}])}
     assert call_of(chat() | beside | alone).prompt[0] == Message("system", "Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt"),
+    [
+        ({"args": [[{"role": "user", "content": "Hi"}], 0], "kwargs": {}}, "Hi"),
+        ({"args": [], "kwargs": {"messages": [{"role": "user", "content": "Hi"}]}}, "Hi"),
+        ({"args": [], "kwargs": {"question": "Hi"}}, '{"question":"Hi"}'),
+        ({"question": "Hi"}, '{"question":"Hi"}'),
+        ({"prompt": "Hi"}, "Hi"),
+        ({"contents": [{"parts": [{"text": "Hi"}]}]}, "Hi"),
+        ("Hi", "Hi"),
+    ],
+)
+def test_what_a_function_was_given(given: Any, prompt: str) -> None:
+    stated = {"langfuse.observation.type": "generation", "langfuse.observation.input": json.dumps(given)}
+    assert said(call_of(stated | {"langfuse.observation.output": "Hello."}).prompt) == [("user", prompt)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]},
+        {"choices": [{"text": "Hello."}]},
+        {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hello."}]}, "finishReason": "STOP"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hello."}]},
+        {"output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]}]},
+        {"output": {"message": {"role": "assistant", "content": [{"text": "Hello."}]}}, "stopReason": "end_turn"},
+        {"generations": [[{"message": {"lc": 1, "kwargs": {"type": "ai", "content": "Hello."}}}]]},
+        {"generations": [[{"text": "Hello."}]]},
+        {"message": {"role": "assistant", "content": "Hello."}},
+        [{"type": "text", "text": "Hello."}],
+        [{"role": "assistant", "content": "Hello."}],
+        {"role": "assistant", "content": "Hello."},
+        {"content": "Hello."},
+        "Hello.",
+    ],
+)
+def test_the_answers_of_all_providers(answer: Any) -> None:
+    stated = {"langfuse.observation.type": "generation", "langfuse.observation.output": json.dumps(answer)}
+    assert said(call_of(stated).response) == [("assistant", "Hello.")]
+
+
+def test_older_attributes_of_logfire() -> None:
+    stated = {
+        "gen_ai.system": "openai",
+        "gen_ai.request.model": "gpt-5-mini",
+        "request_data": json.dumps({"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}),
+        "response_data": json.dumps(
+            {"message": {"role": "assistant", "content": "Hello."}, "usage": {"prompt_tokens": 9}}
+        ),
+    }
+    call = call_of(stated)
+    assert (said(call.prompt), said(call.response), call.input_tokens) == (
+        [("user", "Hi")],
+        [("assistant", "Hello.")],
+        9,
+    )
+    listed = [
+        {"event.name": "gen_ai.user.message", "content": "Hi", "role": "user"},
+        {"event.name": "gen_ai.choice", "index": 0, "message": {"role": "assistant", "content": "Hello."}},
+    ]
+    call = call_of({"gen_ai.operation.name": "chat", "events": json.dumps(listed)})
+    assert (said(call.prompt), said(call.response)) == ([("user", "Hi")], [("assistant", "Hello.")])
+
+
+def test_events_whose_content_is_an_attribute() -> None:
+    content = json.dumps({"role": "user", "content": "Hi"})
+    choice = json.dumps({"index": 0, "finish_reason": "stop", "message": {"content": "Hello."}})
+    events = [
+        ("gen_ai.user.message", 0, {"gen_ai.system": "az.ai.inference", "gen_ai.event.content": content}),
+        ("gen_ai.choice", 9, {"gen_ai.event.content": choice}),
+    ]
+    call = call_of({"gen_ai.operation.name": "chat"}, events=events)
+    assert (said(call.prompt), said(call.response)) == ([("user", "Hi")], [("assistant", "Hello.")])

@@ -18,6 +18,7 @@ _KINDS: dict[str, Kind] = {
     "embeddings": "embedding",
     "retrieval": "retriever",
 }
+_OF_EVENTS = ("gen_ai.", "event.")  # names that aren't a message's
 _PREFIXES = ("gen_ai.", "operation.cost")
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
@@ -93,6 +94,7 @@ def _of_events(span: Span) -> Facts:
     """Return the messages that stand in a span's events: as events of their own, or as a text of all."""
     found = Facts()
     for event in span.events:
+        body = event.attributes.get("gen_ai.event.content", event.attributes)
         match event.name:
             case "gen_ai.content.prompt":
                 found.sent += contents.request(event.attributes.get("gen_ai.prompt"))
@@ -101,9 +103,9 @@ def _of_events(span: Span) -> Facts:
             case "gen_ai.client.inference.operation.details":
                 found.fill(of_attributes(event.attributes))
             case "gen_ai.choice":
-                found.response += choice(event.attributes)
+                found.response += choice(body)
             case name if name.startswith("gen_ai.") and name.endswith(".message"):
-                found.sent += message(name, event.attributes)
+                found.sent += message(name, body)
     return found
 
 
@@ -113,7 +115,7 @@ def message(event: str, body: object) -> list[Message]:
     body = values.parsed(body)
     if not isinstance(body, dict):
         return contents.read(body, role)
-    fields = {name: values.parsed(value) for name, value in body.items() if not name.startswith(("gen_ai.", "event."))}
+    fields = {name: values.parsed(value) for name, value in body.items() if not name.startswith(_OF_EVENTS)}
     if role == "tool" and "id" in fields:
         fields["tool_call_id"] = fields.pop("id")
     return contents.read({"role": role, **fields}, role if role in {"system", "assistant"} else USER)

@@ -43,7 +43,7 @@ def read(span: Span) -> Facts:
         response=_response(attributes, output),
         reference=contents.references(attributes.get("input.value")),
         model=values.text(attributes, "llm.response.model_name"),
-        requested_model=values.text(attributes, "llm.model_name", "llm.request.model_name"),
+        requested_model=values.text(attributes, "llm.model_name", "llm.request.model_name") or _model(attributes),
         provider=values.text(attributes, "llm.provider", "llm.system"),
         finish_reason=values.text(attributes, "llm.finish_reason"),
         time_to_first_token_ms=facts.first_token_ms(span, "First Token Stream Event"),
@@ -51,6 +51,11 @@ def read(span: Span) -> Facts:
         response_id=facts.provider_id(output),
         error=facts.error_of(span),
     ).with_counts(counts)
+
+
+def _model(attributes: Attributes) -> str | None:
+    """Return the model of a call's parameters, which is all that is said of it if the call failed."""
+    return values.text(values.parsed_object(attributes.get("llm.invocation_parameters")), "model", "model_name")
 
 
 def _sent(attributes: Attributes) -> list[Message]:
