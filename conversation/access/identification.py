@@ -183,9 +183,10 @@ class Identification:
 def _token(header: str) -> str:
     """Return the credential of an Authorization header; empty if it has none of a kind that is understood.
 
-    With Basic it is the password, as Langfuse's SDKs send their secret key; the name before it doesn't matter.
+    With Basic it is the password, as Langfuse's SDKs send their secret key; the name before it doesn't matter. `%20` is
+    the space of OTEL_EXPORTER_OTLP_HEADERS, which some exporters don't decode.
     """
-    scheme, _, rest = header.partition(" ")
+    scheme, _, rest = header.replace("%20", " ", 1).partition(" ")
     match scheme.lower():
         case "bearer":
             return rest.strip()

@@ -41,7 +41,7 @@ def read(value: Any, role: str) -> list[Message]:
             messages.append(found)
         elif not _is_empty(sent[found.place]):
             messages.append(Message(role, parts.as_text(sent[found.place]), place=found.place))
-    return [_without_links(each) for each in messages]
+    return [each if each.reply_to is None else replace(each, reply_to=None) for each in messages]
 
 
 def _items(value: Any, role: str) -> list[Any]:
@@ -68,17 +68,13 @@ def _named(item: Any, role: str) -> Any:
         return item
     if item.get("role") is None and "type" not in item and "lc" not in item:
         return item | {"role": role}
+    # libraries dump `"name": null` with each message
     return {key: value for key, value in item.items() if value is not None} if None in item.values() else item
 
 
 def _is_empty(item: Any) -> bool:
     rest = {key: value for key, value in item.items() if key != "role"} if isinstance(item, dict) else item
     return parts.is_empty(rest)
-
-
-def _without_links(message: Message) -> Message:
-    """Return a message without what only counts where a session's own messages are numbered."""
-    return replace(message, reply_to=None) if message.reply_to is not None else message
 
 
 def request(value: Any) -> list[Message]:
@@ -108,6 +104,8 @@ def _argument(called: dict[str, Any]) -> Any:
 def with_system(sent: list[Message], value: Any) -> list[Message]:
     """Return messages after a system prompt that was stated beside them, unless they have it."""
     value = values.parsed(value)
+    if value is None:
+        return sent
     if isinstance(value, list) and not any(isinstance(each, dict) and "role" in each for each in value):
         value = {"role": SYSTEM, "content": value}
     elif isinstance(value, dict) and "role" not in value:

@@ -206,6 +206,8 @@ def _is_within(one: MappedSpan, other: MappedSpan) -> bool:
 
 def _joined(group: Sequence[MappedSpan]) -> JoinedCall:
     """Return one call of the spans that saw it: the one with the most to say leads, and the others fill it."""
+    if len(group) == 1 and group[0].call is not None:
+        return JoinedCall(group[0], group, group[0].call)
     ordered = sorted(group, key=_rank)
     span = ordered[0]
     call = span.call

@@ -1,10 +1,8 @@
 """Maps a span or a span's log records to the one form of all dialects."""
 
-from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
-from conversation.otlp import callers, log_events
+from conversation.otlp import callers, facts, log_events
 from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
 from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, to_time
@@ -23,31 +21,26 @@ def spans(decoded: Decoded) -> list[MappedSpan]:
 def of_span(span: Span) -> MappedSpan:
     dialect, kind = _kind(span)
     stated = callers.read(span.attributes)
-    mapped = MappedSpan(
+    found = _facts(span, dialect) if kind == "call" and dialect is not None else None
+    is_call = found is not None and found.is_call
+    return MappedSpan(
         span.trace_id,
         span.span_id,
         span.parent_id,
         span.name,
-        kind,
+        "step" if kind == "call" and not is_call else kind,
         span.scope,
         to_time(span.start),
-        _end(span),
+        to_time(span.end) if span.end >= span.start else None,  # else it says that it ended before it began
         stated.session,
         stated.rank,
         stated.user,
-        feedback=openinference.feedback(span.attributes),
-    )
-    if kind != "call" or dialect is None:
-        return mapped
-    found = _facts(span, dialect)
-    if not found.is_call:
-        return replace(mapped, kind="step")
-    return replace(
-        mapped,
-        tags=callers.tags(span.attributes),
-        metadata=callers.metadata(stated.attached),
-        response_id=found.response_id,
-        call=found.to_call(span),
+        callers.tags(span.attributes) if is_call else (),
+        callers.metadata(stated.attached) if is_call else {},
+        found.response_id if found else None,
+        found.to_call(span) if found and is_call else None,
+        openinference.feedback(span.attributes),
+        facts.error_of(span),
     )
 
 
@@ -65,8 +58,3 @@ def _facts(span: Span, dialect: ModuleType) -> Facts:
         if other is not dialect and other.says_something(span):
             found.fill(other.read(span))
     return found
-
-
-def _end(span: Span) -> Any:
-    """Return when a span ended; None if it says that it ended before it began."""
-    return to_time(span.end) if span.end >= span.start else None

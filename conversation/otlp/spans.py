@@ -155,6 +155,7 @@ class MappedSpan:
     response_id: str | None = None
     call: ModelCall | None = None
     feedback: Sequence[Opinion] = ()
+    error: str | None = None
     is_record: bool = False
 
     @property

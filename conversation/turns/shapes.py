@@ -20,7 +20,7 @@ from conversation.turns import facts, parts
 from conversation.turns.message import Message
 from conversation.turns.roles import ASSISTANT, TOOL, USER, is_known, role_of
 from logging_store.records.intake import Intake
-from logging_store.records.values import Time
+from logging_store.records.values import MAX_NAME, Time
 
 Item = dict[str, Any]
 
@@ -87,15 +87,21 @@ def read_each(values: Any, intake: Intake | None = None) -> Iterator[Message | I
 
 
 def _plain(item: Any, place: int) -> Message | None:
-    """Return the message of an item that has a role and a text and nothing else, as most have; else None."""
+    """Return the message of an item that has a role, a text and perhaps why it ended, as most have; else None."""
     # without patterns, which take three times as long
-    if type(item) is not dict or len(item) != 2:  # noqa: PLR2004 - these two
+    if type(item) is not dict or not 2 <= len(item) <= 3:  # noqa: PLR2004 - these
         return None
     text = item.get("content") if "content" in item else _only_text(item.get("parts"))
     role = item.get("role")
-    if type(text) is str and text and type(role) is str and role.strip():
-        return Message(role_of(role), text, place=place)
-    return None
+    if type(text) is not str or not text or type(role) is not str or not role.strip():
+        return None
+    role = role_of(role)
+    if len(item) == 2:  # noqa: PLR2004 - role and text
+        return Message(role, text, place=place)
+    reason = item.get("finish_reason")
+    if role != ASSISTANT or type(reason) is not str or not reason.isidentifier() or len(reason) > MAX_NAME:
+        return None
+    return Message(role, text, facts={"finish_reason": reason}, place=place)
 
 
 def _only_text(content: Any) -> Any:
