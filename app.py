@@ -12,6 +12,7 @@ from conversation.api import application, audit, openapi, own_prices, problems, 
 from conversation.api.pricing import Prices
 from conversation.archive import user_export
 from conversation.cli import flask_commands
+from conversation.otlp import receiver
 from conversation.pages.menu import PAGES
 from conversation.settings import Settings
 from conversation.stack import Stack
@@ -19,7 +20,7 @@ from logging_store.postgres.function_store import FunctionStore
 from logging_store.store import Store
 from logging_store.upkeep.indexing import Indexing
 
-_MODULES = (*routes.RESOURCES, *PAGES, user_export)
+_MODULES = (*routes.RESOURCES, receiver, *PAGES, user_export)
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:

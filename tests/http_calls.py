@@ -42,6 +42,15 @@ def problem(answer: TestResponse, status: int | None = None) -> dict[str, Any]:
     return body
 
 
+def refusal_code(answer: TestResponse) -> str:
+    """Return the code of a refusal: of problem details, or of the Status by which OTLP's routes answer."""
+    if answer.mimetype == "application/json":
+        message: str = answer.get_json()["message"]
+        return message.rpartition("(")[2].removesuffix(")")
+    code: str = problem(answer)["code"]
+    return code
+
+
 def same_problem(answer: TestResponse, status: int, name: str) -> dict[str, Any]:
     """Return a problem without what is its own: its request's id, and the name that was looked for."""
     told = problem(answer, status)

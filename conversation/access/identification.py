@@ -1,6 +1,7 @@
 """Identifies the caller: by the key or user's token of an API call, or by the cookie of a signed-in browser."""
 
 import hmac
+from base64 import b64decode
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,8 +137,7 @@ class Identification:
         return self._user_context(user.user_id, request)
 
     def from_header(self, request: Request) -> AuthContext:
-        scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        token = token.strip() if scheme.lower() == "bearer" else ""
+        token = _token(request.environ.get("HTTP_AUTHORIZATION", ""))
         if self._is_operator_key(token):
             return AuthContext(Caller("operator", self._project, ALL_SCOPES))
         if token.startswith("turnlog_"):
@@ -178,6 +178,23 @@ class Identification:
     def _user_context(self, user_id: str, request: Request) -> AuthContext:
         caller = Caller("user", self._project, USER_SCOPES, user_id=user_id, origins=self._user_origins)
         return AuthContext(caller, Claims(user_id, None, request))
+
+
+def _token(header: str) -> str:
+    """Return the credential of an Authorization header; empty if it has none of a kind that is understood.
+
+    With Basic it is the password, as Langfuse's SDKs send their secret key; the name before it doesn't matter. `%20` is
+    the space of OTEL_EXPORTER_OTLP_HEADERS, which some exporters don't decode.
+    """
+    scheme, _, rest = header.replace("%20", " ", 1).partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return rest.strip()
+        case "basic":
+            with suppress(ValueError):  # not base64, or not UTF-8
+                password = b64decode(rest.strip(), validate=True).decode().partition(":")[2]
+                return password if api_keys.is_key(password) else ""
+    return ""
 
 
 def _no_key(header: str, token: str) -> Refused:

@@ -28,6 +28,7 @@ from logging_store.metrics.ledger import Ledger
 #: In a request's environ, where a quota counts bytes: a function to call with the body's size after decompression.
 COUNT_DECOMPRESSED = "turnlog.count_plain"
 MAX_BODY = 16 * 1024 * 1024  # bytes, before and after decompression: a turn with the photos of a phone fits
+MAX_EXPORT = 20 * 1024 * 1024  # the same of OTLP's exporters, as its specification has it
 
 
 class Limits:
@@ -196,14 +197,14 @@ def _address() -> str:
 
 
 def size() -> int:
-    """Return the bytes of the body as it was sent; before it is read, what the client declares, up to `MAX_BODY`."""
+    """Return the bytes of the body as it was sent; before it is read, what the client declares, up to `MAX_EXPORT`."""
     environ = request_ctx.request.environ
     body = environ.get("wsgi.input")
     if isinstance(body, Received):  # the service's own worker has read it
         return body.size
     if "HTTP_TRANSFER_ENCODING" in environ:
-        return MAX_BODY
-    return min(request_ctx.request.content_length or 0, MAX_BODY)
+        return MAX_EXPORT
+    return min(request_ctx.request.content_length or 0, MAX_EXPORT)
 
 
 def _counter_name(caller: Caller) -> tuple[str, str] | None:

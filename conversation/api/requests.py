@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails, to_json
 
 from conversation import access
 from conversation.access import limits
-from conversation.access.limits import COUNT_DECOMPRESSED, MAX_BODY
+from conversation.access.limits import COUNT_DECOMPRESSED, MAX_BODY, MAX_EXPORT
 from conversation.access.received import Received
 from conversation.api import body_parts
 from conversation.api.body_parts import Unparsed
@@ -43,10 +43,11 @@ _STATE = "turnlog.body"  # in the request's environ
 
 _GZIP_SIZE = 4  # bytes at its end: the size of what it holds
 _CHUNK = 64 * 1024
-_MAX_DRAINED = 2 * MAX_BODY  # bytes of a refused body that are read and dropped; beyond, gunicorn hangs up
+_MAX_DRAINED = 2 * MAX_EXPORT  # bytes of a refused body that are read and dropped; beyond, gunicorn hangs up
 
 _Model = TypeVar("_Model", bound=BaseModel)
-TOO_LARGE = f"The body may hold {MAX_BODY // 1024 // 1024} MB, also after decompression; send it in parts"
+_TOO_LARGE = "The body may hold {} MB, also after decompression; send it in parts"
+TOO_LARGE = _TOO_LARGE.format(MAX_BODY >> 20)
 _POSITION = re.compile(r"line (\d+) column (\d+)")
 _DUPLICATE = re.compile(r'(Detected duplicate key ")(.*)(" at line \d+ column \d+)', re.DOTALL)
 _CONTEXT = 16  # bytes after the position where the parser stopped
@@ -158,7 +159,7 @@ def intake(*, replaces: bool = True) -> Intake:
 
 
 def receive(stream: IO[bytes], length: str | None) -> Received:
-    """Read a request's body to its end and return it, cut one byte beyond the limit. The caller closes it.
+    """Read a request's body to its end and return it, cut one byte beyond the highest limit. The caller closes it.
 
     `length`: its declared length. Raises `ConnectionResetError` if less arrives.
 
@@ -166,11 +167,11 @@ def receive(stream: IO[bytes], length: str | None) -> Received:
     discards the rest only then, and could take the start of that request for a part of this one.
     """
     body, size = Received(), 0
-    body.size = MAX_BODY + 1 if length and int(length) > MAX_BODY else 0
+    body.size = MAX_EXPORT + 1 if length and int(length) > MAX_EXPORT else 0
     while size < _MAX_DRAINED and (piece := stream.read(_CHUNK)):
         size += len(piece)
-        if body.size <= MAX_BODY:
-            body.add(piece[: MAX_BODY + 1 - body.size])
+        if body.size <= MAX_EXPORT:
+            body.add(piece[: MAX_EXPORT + 1 - body.size])
     if length and size < min(int(length), _MAX_DRAINED):
         body.close()
         raise ConnectionResetError(ECONNRESET, "The client closed the connection before its request was complete")
@@ -185,7 +186,7 @@ def plain_size(body: Received, encoding: str | None) -> int:
     body.seek(-_GZIP_SIZE, SEEK_END)
     plain = int.from_bytes(body.read(), "little")
     body.seek(0)
-    return min(max(body.size, plain), MAX_BODY)
+    return min(max(body.size, plain), MAX_EXPORT)
 
 
 def validate(
@@ -329,7 +330,7 @@ def _cut_name(part: str | int) -> str | int:
 
 
 def _bytes_of(sent: Request) -> bytes:
-    body = _received(sent)
+    body = _received(sent, MAX_BODY)
     if not body and not sent.mimetype:
         return b"{}"
     # the usual spelling needs no parsing
@@ -337,11 +338,21 @@ def _bytes_of(sent: Request) -> bytes:
         sent.is_json and sent.mimetype_params.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
     ):
         raise Refused("unsupported-media-type", "Send JSON in UTF-8, with Content-Type: application/json")
+    return _plain(sent, body, MAX_BODY) or b"{}"
+
+
+def plain_body(most: int) -> bytes:
+    """Return the request's body of any type after decompression. Raises `Refused` beyond `most` bytes."""
+    sent = request_ctx.request
+    return _plain(sent, _received(sent, most), most)
+
+
+def _plain(sent: Request, body: bytes, most: int) -> bytes:
     match sent.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower():
         case "identity":
-            return body or b"{}"
+            return body
         case "gzip" | "x-gzip":
-            plain = _gunzip(body)
+            plain = _gunzip(body, most)
             if count := sent.environ.get(COUNT_DECOMPRESSED):
                 count(len(plain))
             return plain
@@ -350,29 +361,29 @@ def _bytes_of(sent: Request) -> bytes:
             raise Refused("unsupported-media-type", detail)
 
 
-def _received(sent: Request) -> bytes:
+def _received(sent: Request, most: int) -> bytes:
     environ = sent.environ
-    if environ.get("wsgi.input_terminated") and 0 < (length := sent.content_length or 0) <= MAX_BODY:
+    if environ.get("wsgi.input_terminated") and 0 < (length := sent.content_length or 0) <= most:
         body: bytes = environ["wsgi.input"].read(length)  # Werkzeug's own stream around it cost more than the read
         return body
     # one byte more than allowed: Werkzeug cuts a body without a length at the limit, it doesn't refuse it
-    sent.max_content_length = MAX_BODY + 1
+    sent.max_content_length = most + 1
     body = sent.get_data(cache=False)
-    if len(body) > MAX_BODY:
-        raise Refused("too-large", TOO_LARGE)
+    if len(body) > most:
+        raise Refused("too-large", _TOO_LARGE.format(most >> 20))
     return body
 
 
-def _gunzip(body: bytes) -> bytes:
+def _gunzip(body: bytes, most: int) -> bytes:
     unzip = zlib.decompressobj(wbits=31)
     try:
         # no more than it says at its end, by which it was given its turn
-        most = min(int.from_bytes(body[-_GZIP_SIZE:], "little"), MAX_BODY)
-        plain = unzip.decompress(body, most + 1)
+        stated = min(int.from_bytes(body[-_GZIP_SIZE:], "little"), most)
+        plain = unzip.decompress(body, stated + 1)
     except zlib.error as error:
         raise Refused("invalid-encoding", "The body is not valid gzip") from error
-    if len(plain) > MAX_BODY:
-        raise Refused("too-large", TOO_LARGE)
+    if len(plain) > most:
+        raise Refused("too-large", _TOO_LARGE.format(most >> 20))
     if not unzip.eof or unzip.unused_data:
         raise Refused("invalid-encoding", "The gzip body is cut short, or something follows it")
     return plain

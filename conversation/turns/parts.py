@@ -14,8 +14,9 @@ from conversation.turns.roles import ASSISTANT, TOOL
 
 _TEXT_TYPES = frozenset({"text", "input_text", "output_text", "summary_text"})
 _REASONING_TYPES = frozenset({"reasoning", "thinking", "thought"})
+_OTEL_TYPES = frozenset({"text", "reasoning"})  # whose text is their `content` in OpenTelemetry's messages
 _CALL_TYPES = frozenset({"tool_use", "tool-call", "tool_call", "function_call"})
-_RESULT_TYPES = frozenset({"tool_result", "tool-result", "function_call_output"})
+_RESULT_TYPES = frozenset({"tool_result", "tool-result", "function_call_output", "tool_call_response"})
 _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _CALL_IDS = ("id", "toolCallId", "tool_call_id", "call_id", "tool_use_id")
 _DONE = {"state": "done"}  # a streamed part of the AI SDK
@@ -162,6 +163,8 @@ def _object(part: Item) -> Item | None:
     """Return a part of content without what says nothing; None for an empty text."""
     rest = {name: value for name, value in part.items() if not is_empty(value) and _DONE.get(name) != value}
     kind = rest.get("type")
+    if isinstance(kind, str) and kind in _OTEL_TYPES and isinstance(rest.get("content"), str) and "text" not in rest:
+        rest["text"] = rest.pop("content")
     if kind in _TEXT_TYPES if isinstance(kind, str) else isinstance(rest.get("text"), str):
         if rest.pop("thought", False):
             return {"type": "reasoning"} | {name: value for name, value in rest.items() if name != "type"}
@@ -195,7 +198,7 @@ def _invocation(part: Item, name: Any) -> tuple[Item | None, Piece | None, None]
 
 
 def _result(part: Item) -> Piece:
-    value = next((part[name] for name in ("content", "output", "result") if name in part), None)
+    value = next((part[name] for name in ("response", "content", "output", "result") if name in part), None)
     match value:
         case {"type": "text" | "error-text", "value": text}:
             value = text

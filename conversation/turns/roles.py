@@ -19,6 +19,8 @@ _ROLE_OF = {name: role for role, names in _NAMES.items() for name in (role, *nam
 
 def role_of(speaker: str) -> str:
     """Return the role for a speaker's name in any case; an unknown name is returned as it is."""
+    if (known := _ROLE_OF.get(speaker)) is not None:  # as nearly all are
+        return known
     return _ROLE_OF.get(speaker.strip().lower().replace("-", "_").removesuffix("chunk"), speaker)
 
 

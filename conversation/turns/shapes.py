@@ -20,7 +20,7 @@ from conversation.turns import facts, parts
 from conversation.turns.message import Message
 from conversation.turns.roles import ASSISTANT, TOOL, USER, is_known, role_of
 from logging_store.records.intake import Intake
-from logging_store.records.values import Time
+from logging_store.records.values import MAX_NAME, Time
 
 Item = dict[str, Any]
 
@@ -64,6 +64,11 @@ def read_each(values: Any, intake: Intake | None = None) -> Iterator[Message | I
     items: Iterable[Any] = values if not isinstance(values, str | dict) else [values]
     output: list[Message] = []  # of one call, in the Responses API
     for place, item in enumerate(items):
+        if (message := _plain(item, place)) is not None:
+            yield from _joined(output)
+            output = []
+            yield message
+            continue
         try:
             found = [replace(message, place=place) for message in read_item(item, intake)]
         except InvalidMessageError as error:
@@ -79,6 +84,34 @@ def read_each(values: Any, intake: Intake | None = None) -> Iterator[Message | I
         output = []
         yield from found
     yield from _joined(output)
+
+
+def _plain(item: Any, place: int) -> Message | None:
+    """Return the message of an item that has a role, a text and perhaps why it ended, as most have; else None."""
+    # without patterns, which take three times as long
+    if type(item) is not dict or not 2 <= len(item) <= 3:  # noqa: PLR2004 - these
+        return None
+    text = item.get("content") if "content" in item else _only_text(item.get("parts"))
+    role = item.get("role")
+    if type(text) is not str or not text or type(role) is not str or not role.strip():
+        return None
+    role = role_of(role)
+    if len(item) == 2:  # noqa: PLR2004 - role and text
+        return Message(role, text, place=place)
+    reason = item.get("finish_reason")
+    if role != ASSISTANT or type(reason) is not str or not reason.isidentifier() or len(reason) > MAX_NAME:
+        return None
+    return Message(role, text, facts={"finish_reason": reason}, place=place)
+
+
+def _only_text(content: Any) -> Any:
+    """Return the text of parts that are one text as OpenTelemetry has it."""
+    if type(content) is not list or len(content) != 1:
+        return None
+    (part,) = content
+    if type(part) is not dict or len(part) != 2 or part.get("type") != "text":  # noqa: PLR2004 - and its text
+        return None
+    return part.get("content")
 
 
 def read_item(item: Any, intake: Intake | None = None) -> list[Message]:

@@ -55,6 +55,28 @@ COLUMNS = (
 
 TABLE = Path(__file__).with_name("matrix.txt")
 
+_TRACES: dict[str, Any] = {
+    "resourceSpans": [
+        {
+            "scopeSpans": [
+                {
+                    "spans": [
+                        {
+                            "traceId": "0af7651916cd43dd8448eb211c80319c",
+                            "spanId": "b7ad6b7169203331",
+                            "name": "chat",
+                            "attributes": [
+                                {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+                                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "3"}},
+                                {"key": "session.id", "value": {"stringValue": "{}"}},
+                            ],
+                        }
+                    ]
+                }
+            ]
+        }
+    ]
+}
 #: What each route is sent; `{}` is the name of the cell's own session or folder.
 BODIES: dict[str, Any] = {
     "POST /v1/sessions": {"session_id": "{}"},
@@ -77,6 +99,9 @@ BODIES: dict[str, Any] = {
     "POST /keys": {"kind": "secret", "scope": ["read"], "days": "7"},
     "POST /conversation/<name:session>/message": {"role": "user", "content": "Hello again"},
     "POST /v1/sessions/<name:session>/messages": {"messages": [{"role": "user", "content": "Hello again"}]},
+    "POST /v1/traces": _TRACES,
+    "POST /api/public/otel/v1/traces": _TRACES,
+    "POST /v1/logs": {"resourceLogs": []},
 }
 
 

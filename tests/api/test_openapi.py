@@ -9,7 +9,8 @@ from app import create_app
 from conversation.settings import Settings
 from tests.conftest import Backend
 
-_NOT_OF_THE_API = {"openapi", "swagger_ui", "metrics", "browser_client", "bootstrap", "errors"}
+#: OTLP has a specification of its own.
+_NOT_OF_THE_API = {"openapi", "swagger_ui", "metrics", "browser_client", "bootstrap", "errors", "otlp"}
 _KEY = "correct horse battery staple"
 
 

@@ -1,0 +1,60 @@
+"""Maps a span or a span's log records to the one form of all dialects."""
+
+from types import ModuleType
+
+from conversation.otlp import callers, facts, log_events
+from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
+from conversation.otlp.facts import Facts
+from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, to_time
+
+#: In the order in which a span is asked. A span that speaks several is what the first of them says.
+_DIALECTS: tuple[ModuleType, ...] = (openinference, langfuse, langsmith, mlflow, vercel, genai, openllmetry)
+#: What these say fills what the span's own dialect doesn't.
+_FILLING: tuple[ModuleType, ...] = (genai, openllmetry, logfire)
+
+
+def spans(decoded: Decoded) -> list[MappedSpan]:
+    """Return what the spans and log records of a request say."""
+    return [*map(of_span, decoded.spans), *log_events.of_records(decoded.records)]
+
+
+def of_span(span: Span) -> MappedSpan:
+    dialect, kind = _kind(span)
+    stated = callers.read(span.attributes)
+    found = _facts(span, dialect) if kind == "call" and dialect is not None else None
+    is_call = found is not None and found.is_call
+    return MappedSpan(
+        span.trace_id,
+        span.span_id,
+        span.parent_id,
+        span.name,
+        "step" if kind == "call" and not is_call else kind,
+        span.scope,
+        to_time(span.start),
+        to_time(span.end) if span.end >= span.start else None,  # else it says that it ended before it began
+        stated.session,
+        stated.rank,
+        stated.user,
+        callers.tags(span.attributes) if is_call else (),
+        callers.metadata(stated.attached) if is_call else {},
+        found.response_id if found else None,
+        found.to_call(span) if found and is_call else None,
+        openinference.feedback(span.attributes),
+        facts.error_of(span),
+    )
+
+
+def _kind(span: Span) -> tuple[ModuleType | None, Kind]:
+    for dialect in _DIALECTS:
+        kind: Kind | None = dialect.kind_of(span)
+        if kind is not None:
+            return dialect, kind
+    return None, "span"
+
+
+def _facts(span: Span, dialect: ModuleType) -> Facts:
+    found: Facts = dialect.read(span)
+    for other in _FILLING:
+        if other is not dialect and other.says_something(span):
+            found.fill(other.read(span))
+    return found
