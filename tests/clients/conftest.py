@@ -73,7 +73,7 @@ class ToldService:
         if self.answers:
             told = self.answers.pop(0)
             return told() if callable(told) else told
-        status, _, receipts = self.memory.post(path, body)
+        status, _, receipts = self.memory.post(path[path.index("/v1/") :], body)
         return status, {}, json.dumps(receipts).encode()
 
 

@@ -267,12 +267,11 @@ class Core:
     def _finish(self, chunk: Chunk) -> None:
         for line in chunk.damaged:
             self._bury({"kind": "damaged", "line": line.decode(errors="replace"), "at": now()})
-        if chunk.place is None:
-            with self.board.condition:
+        with self.board.condition:  # all at once, so that no report sees a part of it
+            if chunk.place is None:
                 self._memory_bytes -= sum(len(line.payload) for line in chunk.lines)
-        elif self._spool is not None:
-            self._spool.ack(chunk)
-        with self.board.condition:
+            elif self._spool is not None:
+                self._spool.ack(chunk)
             self._counts["damaged"] += len(chunk.damaged)
             if chunk.place is None or chunk.place.own:
                 self._settled += chunk.size
@@ -315,7 +314,7 @@ class Core:
                 "receipt": outcome.state, "reason": outcome.reason, "fields": list(outcome.fields),
             })  # fmt: skip
         self._say(
-            f"{outcome.state} {outcome.reason}", "The service refused a record; it is a dead letter: %s, %s, fields: %s",
+            f"{outcome.state} {outcome.reason}", "The service refused a record: %s, %s, fields: %s",
             outcome.state, outcome.reason or "contradicts what is stored", ", ".join(outcome.fields) or "none",
         )  # fmt: skip
         self._tell(record, outcome)

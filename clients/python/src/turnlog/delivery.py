@@ -87,7 +87,7 @@ def _send_batch(transport: Transport, rule: str, lines: Sequence[Line], settle: 
     except _RefusedError as refused:
         if len(lines) == 1:
             settle(lines[0], _refusal(refused.answer))
-            return None
+            return
         middle = len(lines) // 2  # to find the one that the service can't take
         _send_batch(transport, rule, lines[:middle], settle)
         _send_batch(transport, rule, lines[middle:], settle)

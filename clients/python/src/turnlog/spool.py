@@ -125,7 +125,7 @@ class Spool:
         return sum(each.waiting for each in list(self._segments) if not each.own)
 
     def put(self, data: bytes) -> tuple[Segment, int]:
-        """Append a framed record, so that it outlives the process. Raises `SpoolFullError`, and `OSError` of a full disk."""
+        """Append a framed record; it outlives the process then. Raises `SpoolFullError`, and `OSError`."""
         with self.lock:
             held = sum(each.end for each in self._segments) + self._foreign_bytes
             if held + len(data) > self._max_bytes:
