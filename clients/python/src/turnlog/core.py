@@ -186,13 +186,12 @@ class Core:
             self._written.wait()
             time.sleep(_SYNC_S)
             self._written.clear()
-            if self._spool is not None:
-                self._spool.sync()
+            self.sync()
 
     def sync(self) -> None:
         """Bring what was logged so far to the disk, past the system's cache."""
-        if self._spool is not None:
-            self._spool.sync()
+        if (spool := self._spool) is not None:
+            spool.sync()
 
     def _send_all(self, generation: int) -> None:
         try:
@@ -234,8 +233,8 @@ class Core:
         if self._spool is None and self._folder is not None and self._folder.is_dir():
             with self.board.condition, contextlib.suppress(OSError):
                 self._spool = self._spool or Spool(self._folder, self._max_bytes)
-        if self._spool is not None:
-            self._spool.adopt()
+        if (spool := self._spool) is not None:
+            spool.adopt()
 
     def _take(self) -> None:
         lines: list[Line] = []
@@ -245,8 +244,8 @@ class Core:
                 lines.append(self._memory.popleft())
                 size += len(lines[-1].payload)
         chunk = Chunk(None, lines, [], 0, len(lines)) if lines else None
-        if chunk is None and self._spool is not None:
-            chunk = self._spool.take()
+        if chunk is None and (spool := self._spool) is not None:
+            chunk = spool.take()
         self._pending = None if chunk is None else (chunk, set())
 
     def _deliver(self, chunk: Chunk, done: set[int]) -> None:
@@ -320,8 +319,8 @@ class Core:
         self._tell(record, outcome)
 
     def _bury(self, letter: dict[str, Any]) -> None:
-        if self._spool is not None:
-            if self._spool.bury(letter):
+        if (spool := self._spool) is not None:
+            if spool.bury(letter):
                 return
         elif len(self._letters) < _LETTERS_IN_MEMORY:
             self._letters.append(letter)
@@ -396,7 +395,7 @@ class Core:
         return self._settled < until or self._adopted_waiting() > 0
 
     def _adopted_waiting(self) -> int:
-        return 0 if self._spool is None else self._spool.adopted_waiting
+        return 0 if (spool := self._spool) is None else spool.adopted_waiting
 
     def _report(self) -> FlushReport:
         waiting = self._put - self._settled + self._adopted_waiting()

@@ -29,7 +29,6 @@ except ImportError:  # Windows: no locks that suit, so the client keeps records 
 _HEADER = b"turnlog-spool-1 %020d\n"
 _START = len(_HEADER % 0)
 _ROTATE = 8 << 20  # bytes after which a process begins another file
-_REMOVE = 1 << 20  # bytes after which a file is removed once it is sent, although it could go on
 _READ = 1 << 20
 _SUFFIX = ".spool"
 _DEAD = "dead-letters.jsonl"
@@ -62,6 +61,7 @@ class Segment:
         self.number = next(_numbers)
         self.path, self.fd, self.own = path, fd, own
         self.acked, self.end, self.synced, self.waiting = acked, end, acked, 0
+        self.emptied = 0  # times
         self.is_closed = not own  # to further records
 
     def close(self) -> None:
@@ -160,13 +160,15 @@ class Spool:
         """Bring what was put so far to the disk, past the system's cache."""
         for segment in list(self._segments):
             if segment.own and segment.synced < (end := segment.end):
-                with contextlib.suppress(
-                    OSError
-                ):  # sent and removed meanwhile, or a disk that fails: then it isn't kept
+                emptied = segment.emptied
+                # a file may be sent and removed meanwhile, or its disk fail
+                with contextlib.suppress(OSError, ValueError):
                     if segment.synced == _START:
                         _sync_folder(self.folder)
                     os.fsync(segment.fd)
-                    segment.synced = end
+                    with self.lock:
+                        if segment.emptied == emptied:
+                            segment.synced = end
 
     def take(self) -> Chunk | None:
         """Return the next records to send: in turn of the files that have any, each from its beginning."""
@@ -195,9 +197,16 @@ class Spool:
             self._remove_sent()
 
     def _remove_sent(self) -> None:
+        """Keep nothing of what is sent: not even in the file that is being written."""
         for segment in [each for each in self._segments if each.acked >= each.end]:
-            if segment.is_closed or segment.end >= _REMOVE:
+            if segment.is_closed:
                 self._remove(segment)
+            elif segment.end > _START:
+                with contextlib.suppress(OSError):
+                    os.pwrite(segment.fd, _HEADER % _START, 0)
+                    os.ftruncate(segment.fd, _START)
+                    segment.acked = segment.end = segment.synced = _START
+                    segment.emptied += 1
 
     def _remove(self, segment: Segment) -> None:
         segment.is_closed = True
