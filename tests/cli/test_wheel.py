@@ -4,14 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conversation import VERSION
 from tests.cli.conftest import ROOT
-from tests.service import inherited
+from tests.service import inherited, running_service
 
 pytestmark = pytest.mark.slow
 
@@ -104,3 +106,35 @@ def test_what_the_image_is_given_is_enough_to_build_it(tmp_path: Path) -> None:
     (built,) = (build / "dist").glob("turnlog_server-*.whl")
     assert "conversation/server/gunicorn.conf.py" in zipfile.ZipFile(built).namelist()
     assert dockerfile.rstrip().endswith('CMD ["turnlog", "serve"]')
+
+
+def test_the_client_for_python_works_in_an_empty_environment(tmp_path: Path) -> None:
+    """Install its wheel where nothing else is, and log a first turn."""
+    dist, environment = tmp_path / "dist", tmp_path / "environment"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)]
+    subprocess.run(
+        build, check=True, capture_output=True, cwd=ROOT / "clients" / "python", env=inherited(), timeout=120
+    )
+    (built,) = dist.glob("turnlog-*.whl")
+    inside = {name.removeprefix("turnlog/") for name in zipfile.ZipFile(built).namelist() if "dist-info" not in name}
+    sources = "clients/python/src/turnlog"
+    assert inside == {name.removeprefix(f"{sources}/") for name in tracked(sources)}
+    assert "Requires-Dist" not in zipfile.ZipFile(built).read(f"turnlog-{VERSION}.dist-info/METADATA").decode()
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--no-index", "--quiet", str(built)]
+    subprocess.run(install, check=True, capture_output=True, env=inherited(), timeout=120)
+    program = (
+        "import sys; from turnlog import Turnlog\n"
+        "with Turnlog(sys.argv[1], spool=sys.argv[2]).session('chat-42', user_id='ada').turn(prompt='Hi') as turn:\n"
+        "    turn.complete('Hello.')\n"
+        "print(turn.receipt.result(30).state)"
+    )
+    with running_service({"DATA_DIR": str(tmp_path / "data")}) as url:
+        first = subprocess.run(
+            [str(python), "-W", "error", "-c", program, url, str(tmp_path / "spool")],
+            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60, env=inherited(),
+        )  # fmt: skip
+        rows = httpx.get(f"{url}/v1/sessions/chat-42/interactions").json()["interactions"]
+    assert (first.stdout, first.stderr) == ("filled\n", "")
+    assert [(row["prompt"], row["response"]) for row in rows] == [("Hi", "Hello.")]

@@ -194,8 +194,8 @@ def test_four_preloaded_workers_of_gunicorn(log_service: Log, tmp_path: Path) ->
     address, spool = tmp_path / "socket", tmp_path / "spool"
     (tmp_path / "settings.py").write_text("")
     process = start(
-        "-m", "gunicorn", "--config", str(tmp_path / "settings.py"), "--preload", "--workers", "4", "--chdir", str(tmp_path), "--bind", f"unix:{address}",
-        "--graceful-timeout", "10", "application:app",
+        "-m", "gunicorn", "--config", str(tmp_path / "settings.py"), "--preload", "--workers", "4",
+        "--chdir", str(tmp_path), "--bind", f"unix:{address}", "--graceful-timeout", "10", "application:app",
         LOG_URL=log_service.url, LOG_SPOOL=str(spool),
     )  # fmt: skip
 
