@@ -17,10 +17,12 @@ from turnlog.aio import AsyncSession, AsyncTurn, AsyncTurnlog
 from turnlog.client import Session, Turn, Turnlog, current_session
 from turnlog.default import create_session, default, log_interaction
 from turnlog.receipts import FlushReport, Outcome, Receipt
+from turnlog.wrap import wrap_anthropic, wrap_openai
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncSession", "AsyncTurn", "AsyncTurnlog", "FlushReport", "Outcome", "Receipt", "Session", "Turn", "Turnlog",
-    "create_session", "current_session", "default", "log_interaction",
+    "create_session", "current_session", "default", "log_interaction", "wrap_anthropic",
+    "wrap_openai",
 ]  # fmt: skip

@@ -115,7 +115,7 @@ class Core:
         except SpoolFullError:
             return self._refuse(receipt, record, "full")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller's work goes on
-            self._failed(error)
+            self.failed(error)
             return self._refuse(receipt, record, f"{type(error).__name__}: {error}")
         return receipt
 
@@ -224,7 +224,7 @@ class Core:
                 self._pause(error, failures)
             except Exception as error:  # noqa: BLE001 - the thread must not die
                 failures += 1
-                self._failed(error)
+                self.failed(error)
                 if failures >= _ATTEMPTS and self._pending is not None:
                     self._give_up(*self._pending, error)
                 time.sleep(min(failures, _ATTEMPTS) * 0.1)
@@ -303,7 +303,7 @@ class Core:
             try:
                 call(receipt)
             except Exception as error:  # noqa: BLE001, PERF203 - a caller's own
-                self._failed(error)
+                self.failed(error)
 
     def _keep_refused(self, line: Line, outcome: Outcome) -> None:
         record = json.loads(line.payload)
@@ -424,7 +424,7 @@ class Core:
                 thread.join(_JOIN_S)  # longer if it is in a call, which may go on
         return report
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         with self.board.condition:
             self._counts["failures"] += 1
         self._say(f"failed {type(error).__name__}", "Logging failed, and the program goes on: %r", error)
@@ -441,7 +441,7 @@ class Core:
             try:
                 self._on_refused(record, outcome)
             except Exception as error:  # noqa: BLE001 - a caller's own
-                self._failed(error)
+                self.failed(error)
 
 
 _cores: weakref.WeakSet[Core] = weakref.WeakSet()

@@ -10,7 +10,16 @@ from turnlog.transport import Answer
 
 _STATUSES = ("pending", "abandoned", "failed", "completed")
 _OF_ANSWER = frozenset(
-    {"response", "latency_ms", "time_to_first_token_ms", "completed_at", "error", "finish_reason", "output_tokens"}
+    [
+        "response",
+        "error",
+        "finish_reason",
+        "completed_at",
+        "latency_ms",
+        "time_to_first_token_ms",
+        "output_tokens",
+        "model",
+    ]
 )
 
 
