@@ -18,7 +18,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements.txt
 COPY --from=wheel /build/dist/ /tmp/dist/
-RUN pip install --no-cache-dir --no-deps /tmp/dist/turnlog-*.whl && rm -r /tmp/dist
+RUN pip install --no-cache-dir --no-deps /tmp/dist/turnlog_server-*.whl && rm -r /tmp/dist
 
 USER 10001
 WORKDIR /data

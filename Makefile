@@ -18,9 +18,11 @@ run: $(VENV)/.runtime
 demo: $(VENV)/.runtime
 	exec $(BIN)/turnlog demo --folder $(DEMO_DIR)
 
-# The file that `pip install` and `uvx --from` take: the service with its pages, its schema and gunicorn's settings.
+# The files that `pip install` and `uvx --from` take: the service with its pages, its schema and gunicorn's settings
+# (turnlog_server), and the client for Python (turnlog).
 wheel: $(VENV)/.runtime
 	$(BIN)/python -m hatchling build -t wheel
+	cd clients/python && $(abspath $(BIN))/python -m hatchling build -t wheel -d ../../dist
 
 # Each of the processes has a database server, a browser and services of its own. At the end stands where the time went.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations-table

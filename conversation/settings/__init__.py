@@ -50,8 +50,8 @@ StoreKind = Literal["embedded", "postgres", "supabase"]
 _OURS = "TURNLOG_"
 #: Valid names of projects.
 PROJECT = r"^[\w.-]{1,100}$"
-#: The variable in which callers keep their key, by README and the first start; not a setting of the service.
-CALLERS_KEY = "TURNLOG_KEY"
+#: Variables of callers, who may share an environment with the service; not settings of it.
+CALLERS = frozenset({"TURNLOG_KEY", "TURNLOG_URL", "TURNLOG_SPOOL"})
 _SHORTEST_KEY = 16  # characters; shorter keys are easily guessed
 
 
@@ -196,7 +196,7 @@ class Settings(BaseModel):
     def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
         """Read the settings from strings. Raises `Misconfigured` with one sentence that names the variable."""
         known = {name.upper(): name for name in cls.model_fields}
-        if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in {*known, CALLERS_KEY}):
+        if unknown := sorted(name for name in mapping if name.startswith(_OURS) and name not in {*known, *CALLERS}):
             raise Misconfigured(_unknown(unknown[0], sorted(known)))
         values = {field: mapping[variable] for variable, field in known.items() if mapping.get(variable)}
         try:

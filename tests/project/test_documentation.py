@@ -60,6 +60,9 @@ class Reader:
             "TURNLOG_KEY": key,
             "DATA_DIR": str(folder),
             "TURNLOG_PROJECT": project,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "clients/python/src"), str(ROOT)]),
+            "TURNLOG_URL": service.url,
+            "TURNLOG_SPOOL": str(self._scratch / "spool"),
         }
 
     def run(self, *command: str) -> str:
@@ -73,6 +76,11 @@ class Reader:
             answer = self.run("bash", "-c", command.replace(TEMPORARY, f"{self._scratch}/"))
             pattern = ".*".join(re.escape(part) for part in (repeated(shown) if once_more else shown).split("…"))
             assert re.fullmatch(pattern, answer, re.DOTALL), f"{page.name}\n$ {command}\n{answer}\nis not\n{shown}"
+
+    def check_program(self, program: str) -> None:
+        """Run a program; it prints what its comments say."""
+        shown = re.findall(r"^print\(.*  # (.*)$", program, re.MULTILINE)
+        assert self.run(sys.executable, "-c", program).splitlines() == shown
 
 
 def repeated(shown: str) -> str:
@@ -100,8 +108,7 @@ def test_the_readmes_examples_answer_as_shown_and_again(service: tuple[Service, 
     reader = Reader(*service, "default", first_key)
     reader.follow(README)
     for program in blocks(README, "python"):
-        shown = re.findall(r"^print\(.*  # (.*)$", program, re.MULTILINE)
-        assert reader.run(sys.executable, "-c", program).splitlines() == shown
+        reader.check_program(program)
     reader.follow(README, once_more=True)
     assert first_key[:15] in reader.run("turnlog", "keys", "list")  # in the same shell, as a reader would
 
@@ -112,6 +119,13 @@ def test_every_example_of_a_page_answers_as_shown(service: tuple[Service, Path],
     created = re.search(r"turnlog_sk_\w+", operator.run("turnlog", "keys", "create", "--scope", "admin"))
     assert created, "a key is created for the page's project"
     Reader(*service, page.stem, created[0]).follow(page)
+
+
+def test_the_programs_of_the_page_about_python_print_what_they_say(service: tuple[Service, Path]) -> None:
+    page = ROOT / "docs" / "python.md"
+    created = re.search(r"turnlog_sk_\w+", Reader(*service, "python", "").run("turnlog", "keys", "create"))
+    assert created
+    Reader(*service, "python", created[0]).check_program("\n".join(blocks(page, "python")))
 
 
 def test_the_readme_is_short() -> None:
@@ -142,7 +156,7 @@ def test_what_the_code_knows_is_in_its_page(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     for name in re.findall(
-        r"`((?:bench|conversation|deploy|docs|logging_store|supabase|tests)/[\w./-]*)`", text_of(page)
+        r"`((?:bench|clients|conversation|deploy|docs|logging_store|supabase|tests)/[\w./-]*)`", text_of(page)
     ):
         assert name in _NOT_THERE or (ROOT / name).exists(), name
 

@@ -190,8 +190,9 @@ def test_each_address_has_a_name_of_its_own() -> None:
     assert again.address in names, "a new password is no other store"
 
 
-def test_the_variable_that_callers_keep_their_key_in_is_no_mistake() -> None:
-    assert Settings.from_mapping({"TURNLOG_KEY": SECRET}) == Settings.from_mapping({})
+@pytest.mark.parametrize("name", ["TURNLOG_KEY", "TURNLOG_URL", "TURNLOG_SPOOL"])
+def test_the_variables_of_callers_are_no_mistake(name: str) -> None:
+    assert Settings.from_mapping({name: SECRET}) == Settings.from_mapping({})
 
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
