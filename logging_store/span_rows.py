@@ -116,9 +116,12 @@ def _columns(project: str, span: Span, received_at: datetime) -> Iterator[tuple[
         yield "user_span", span.span_id
     if span.call is not None:
         yield from _call_columns(span, span.call)
-    if span.feedback:
+    if span.feedback or span.session_feedback:
         yield "has_feedback", True
-        yield "feedback", [{"given_at": received_at} | each.json_fields() for each in span.feedback]
+        said = [{"given_at": received_at} | each.json_fields() for each in (*span.feedback, *span.session_feedback)]
+        for row in said[len(span.feedback) :]:
+            row["of_session"] = True
+        yield "feedback", said
 
 
 def name_fields(rows: Sequence[Row]) -> None:

@@ -1,153 +1,187 @@
-"""Writes the calls of a request as interactions of their sessions, with the feedback on them.
+"""Hands the spans of a request to the log, which finds the session of each call, whatever comes first.
 
-An interaction is named by the trace and the span that saw the call, so that what is sent again is a duplicate.
+A call is named by its trace and its span, so that what is sent again is a duplicate.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from conversation.api import requests
 from conversation.otlp import joining
-from conversation.otlp.joining import Id, JoinedCall, Parents
-from conversation.otlp.sessions import Sessions
-from conversation.otlp.spans import MappedSpan, ModelCall, Opinion, note
+from conversation.otlp.joining import Id, Parents
+from conversation.otlp.spans import CALLER, Kind, MappedSpan, ModelCall, Opinion, note
 from conversation.turns.message import to_content
 from conversation.turns.roles import ASSISTANT, USER
-from logging_store.records.models import Feedback, LoggedInteraction, Record, Session
+from logging_store.batches import Receipt
+from logging_store.records.models import FeedbackInput
+from logging_store.records.spans import Call, Span, SpanKind
 from logging_store.records.values import MAX_NAME
-from logging_store.repository import ConversationRepository, WriteResult
+from logging_store.repository import ConversationRepository
 
 _MOST_NAMES = 5  # of fields that a reason lists
-_MOST_RECORDS = 1000  # of one transaction
+_MOST_SPANS = 1000  # of one transaction
 _FACTS = (
     "model", "provider", "error", "finish_reason", "latency_ms", "time_to_first_token_ms", "input_tokens",
     "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd",
 )  # fmt: skip
 #: Fields without which an interaction is still the call's, if one of them can't be stored.
-_DISPENSABLE = frozenset({*_FACTS, "tags", "metadata", "started_at", "completed_at", "context"} - {"error"})
+_DISPENSABLE = frozenset({*_FACTS, "tags", "metadata", "context"} - {"error"})
+_KINDS: dict[Kind, SpanKind] = {
+    "call": "call",
+    "agent": "agent",
+    "workflow": "workflow",
+    "step": "chain",
+    "tool": "tool",
+    "retriever": "retriever",
+    "embedding": "embedding",
+    "guardrail": "guardrail",
+}
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a request. `rejected`: spans whose interaction can't be stored; `reasons`: the first of why."""
+    """What became of a request. `rejected`: spans whose call can't be stored; `reasons`: the first of why."""
 
-    calls: int = 0
     rejected: int = 0
     reasons: list[str] = field(default_factory=list)
 
 
-class Placed(NamedTuple):
-    """An interaction before it is written: its fields by name."""
-
-    joined: JoinedCall
-    session: str
-    user: str | None
-    fields: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return name_of(self.joined.span)
-
-
-def name_of(span: MappedSpan) -> str:
-    """Return the name of the interaction of a span."""
-    return f"{span.trace_id}-{span.span_id}"
+@dataclass(frozen=True, slots=True)
+class _Feedback:
+    of_call: list[FeedbackInput] = field(default_factory=list)
+    of_session: list[FeedbackInput] = field(default_factory=list)
 
 
 def place(repository: ConversationRepository, mapped: Sequence[MappedSpan], parents: Parents) -> Outcome:
     """Write what a request's spans say. Raises `StoreUnavailable` if it can neither be stored nor spooled."""
-    placed = interactions(mapped, parents)
-    outcome = Outcome(calls=len(placed))
-    records = [*_sessions(placed), *_logged(placed, outcome), *_feedback(mapped, placed, parents, outcome)]
-    for begin in range(0, len(records), _MOST_RECORDS):
-        some = records[begin : begin + _MOST_RECORDS]
-        for record, result in zip(some, repository.write(some), strict=True):
-            _note(record, result, outcome)
+    outcome = Outcome()
+    spans = list(records(mapped, parents, outcome))
     repository.ledger.reject(outcome.rejected)
+    for begin in range(0, len(spans), _MOST_SPANS):
+        for receipt in repository.write_spans(spans[begin : begin + _MOST_SPANS]):
+            _note(receipt, outcome)
     return outcome
 
 
-def interactions(mapped: Sequence[MappedSpan], parents: Parents) -> list[Placed]:
-    """Return the interactions of a request's spans, each with its session."""
-    sessions = Sessions(mapped, parents)
-    placed = []
+def records(mapped: Sequence[MappedSpan], parents: Parents, outcome: Outcome) -> Iterator[Span]:
+    """Yield the spans that are stored, those between them included. Notes in `outcome` which can't be."""
+    twins: dict[Id, str] = {}  # a span of a call -> another one of the same call and trace
+    calls: set[Id] = set()
     for joined in joining.join(mapped, parents):
-        owner = sessions.owner(joined.spans)
-        placed.append(Placed(joined, owner.session, owner.user, _fields(joined)))
-    return placed
+        calls |= {each.id for each in joined.spans}
+        firsts: dict[str, str] = {}
+        for each in joined.spans:
+            first = firsts.setdefault(each.trace_id, each.span_id)
+            if first != each.span_id:
+                twins[each.id] = first
+    feedback = _feedback(mapped, calls, parents, outcome)
+    for each in mapped:
+        call = _call(each, outcome) if each.call is not None and each.id in calls else None
+        if each.call is not None and each.id in calls and call is None:
+            continue  # noted
+        rated = feedback.pop(each.id, _Feedback())
+        if not each.is_record:
+            yield _span(each, call, rated, twins.get(each.id))
+        elif call or rated.of_call or rated.of_session or each.session or each.user:
+            yield _record(each, call, rated)
+    yield from _between(mapped, parents)
 
 
-def _fields(joined: JoinedCall) -> dict[str, Any]:
-    """Return the fields of an interaction that its call states."""
-    call, span = joined.call, joined.span
+def _span(mapped: MappedSpan, call: Call | None, rated: _Feedback, twin: str | None) -> Span:
+    kind: SpanKind = "call" if call else _KINDS.get(mapped.kind, "other")
+    if kind == "call" and call is None:  # it sums up other calls
+        kind = "chain"
+    return Span(
+        mapped.trace_id,
+        mapped.span_id,
+        mapped.parent_id,
+        mapped.name,
+        kind,
+        mapped.scope,
+        mapped.started_at,
+        mapped.completed_at,
+        mapped.session,
+        "caller" if mapped.session_rank == CALLER else "library",
+        mapped.user,
+        mapped.response_id if call else None,
+        twin,
+        call,
+        rated.of_call,
+        rated.of_session,
+    )
+
+
+def _record(mapped: MappedSpan, call: Call | None, rated: _Feedback) -> Span:
+    return Span(
+        mapped.trace_id,
+        mapped.span_id,
+        kind="call" if call else None,
+        session=mapped.session,
+        named_by="caller" if mapped.session_rank == CALLER else "library",
+        user=mapped.user,
+        response_id=mapped.response_id if call else None,
+        call=call,
+        feedback=rated.of_call,
+        session_feedback=rated.of_session,
+        source="events",
+    )
+
+
+def _between(mapped: Sequence[MappedSpan], parents: Parents) -> Iterator[Span]:
+    """Yield the spans of the request that say nothing themselves, but lead from those that do to those above."""
+    known = {each.id for each in mapped}
+    for each in mapped:
+        for above in joining.ancestors(each.id, parents):
+            if above in known:
+                break
+            if above not in parents:
+                break  # it comes in another request, if at all
+            known.add(above)
+            yield Span(*above, parents[above], kind="other")
+
+
+def _call(span: MappedSpan, outcome: Outcome) -> Call | None:
+    """Return the call of a span; None, and a note, if it can't be stored."""
+    assert span.call is not None  # noqa: S101 - the caller has looked
+    try:
+        return _validated(_fields(span.call, span), outcome)
+    except requests.InvalidBody as error:
+        outcome.rejected += 1
+        note(outcome.reasons, f"{span.name[:MAX_NAME]}: {_sentence(error)}")
+        return None
+
+
+def _fields(call: ModelCall, span: MappedSpan) -> dict[str, Any]:
+    """Return the fields of an interaction that a call states."""
     stated = {
         "prompt": to_content(call.prompt, USER),
         "context": [message.to_item() for message in call.context] or None,
         "response": to_content(call.response, ASSISTANT),
         **{name: getattr(call, name) for name in _FACTS},
         "status": _status(call, span),
-        **_times(span),
         "tags": list(span.tags) or None,
-        "metadata": {**span.metadata, **_span_fields(span)},
+        "metadata": {**span.metadata, **({"response_id": span.response_id} if span.response_id else {})} or None,
     }
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def _times(span: MappedSpan) -> dict[str, str]:
-    """Return when a call began and ended; a log record only says when it was written."""
-    times = {"started_at": span.started_at, "completed_at": span.completed_at}
-    return {} if span.is_record else {name: time.isoformat() for name, time in times.items() if time is not None}
-
-
-def _span_fields(span: MappedSpan) -> dict[str, str]:
-    """Return how an interaction says which span it is."""
-    own = {"trace_id": span.trace_id, "span_id": span.span_id}
-    if not span.is_record:  # its name is the record's
-        own["span_name"] = span.name
-    return own | ({"response_id": span.response_id} if span.response_id else {})
-
-
-def _status(call: ModelCall, span: MappedSpan) -> str:
+def _status(call: ModelCall, span: MappedSpan) -> str | None:
     if call.error is not None:
         return "failed"
-    return "pending" if span.is_record and not call.response else "completed"
+    return None if span.is_record and not call.response else "completed"
 
 
-def _sessions(placed: Iterable[Placed]) -> Iterator[Session]:
-    """Yield the sessions whose user is known; the others are ensured with their interactions."""
-    users: dict[str, str] = {}
-    for each in sorted(placed, key=lambda each: each.fields.get("started_at", "")):
-        if each.user is not None:
-            users.setdefault(each.session, each.user)
-    for session, user in users.items():
-        yield Session(session_id=session, user_id=user)
-
-
-def _logged(placed: Iterable[Placed], outcome: Outcome) -> Iterator[LoggedInteraction]:
-    for each in placed:
-        named = {"session_id": each.session, "interaction_id": each.name, "on_conflict": "fill"}
-        try:
-            yield _validated(each.fields | named, outcome)
-        except requests.InvalidBody as error:
-            outcome.rejected += 1
-            note(outcome.reasons, f"{each.joined.span.name[:MAX_NAME]}: {_sentence(error)}")
-
-
-def _validated(fields: Mapping[str, Any], outcome: Outcome) -> LoggedInteraction:
-    """Return a record, without the facts that can't be stored: these are noted."""
+def _validated(fields: Mapping[str, Any], outcome: Outcome) -> Call:
+    """Return a call, without the facts that can't be stored: these are noted."""
     try:
-        return requests.validate(LoggedInteraction, dict(fields))
+        return requests.validate(Call, dict(fields))
     except requests.InvalidBody as error:
         wrong = {name for name in fields if any(_is_about(each["path"], name) for each in error.fields)}
         if not wrong or error.is_cut or not wrong <= _DISPENSABLE:
             raise
         note(outcome.reasons, f"Not stored of a span: {_sentence(error)}")
-        kept = {name: value for name, value in fields.items() if name not in wrong}
-        if "metadata" in wrong:
-            own = ("trace_id", "span_id", "response_id")
-            kept["metadata"] = {name: fields["metadata"][name] for name in own if name in fields["metadata"]}
-        return requests.validate(LoggedInteraction, kept)
+        return requests.validate(Call, {name: value for name, value in fields.items() if name not in wrong})
 
 
 def _is_about(path: str, name: str) -> bool:
@@ -159,45 +193,39 @@ def _sentence(error: requests.InvalidBody) -> str:
     return f"{first['path'].removeprefix('$.')}: {first['detail']}"
 
 
-def _feedback(
-    mapped: Iterable[MappedSpan], placed: Sequence[Placed], parents: Parents, outcome: Outcome
-) -> Iterator[Feedback]:
-    """Yield the opinions of a request, each on the call whose span says it, or that is above it."""
-    by_span: dict[Id, Placed] = {span.id: each for each in placed for span in each.joined.spans}
-    sessions = Sessions(list(mapped), parents)
+def _feedback(mapped: Sequence[MappedSpan], calls: set[Id], parents: Parents, outcome: Outcome) -> dict[Id, _Feedback]:
+    """Return the opinions of a request by the span that they are about: the call that says it, or one above."""
+    known = {each.id for each in mapped}
+    found: dict[Id, _Feedback] = {}
     for span in mapped:
         if not span.feedback:
             continue
         line = [span.id, *joining.ancestors(span.id, parents)]
-        about = next((by_span[at] for at in line if at in by_span), None)
-        session = about.session if about else sessions.owner([span]).session
-        interaction = about.name if about else name_of(span) if span.is_record else None
+        about = next((at for at in line if at in calls and at in known), span.id)
+        rated = found.setdefault(about, _Feedback())
         for opinion in span.feedback:
             try:
-                yield _opinion(opinion, session, None if opinion.is_of_session else interaction)
+                (rated.of_session if opinion.is_of_session else rated.of_call).append(_opinion(opinion))
             except requests.InvalidBody as error:
                 note(outcome.reasons, f"Not stored of {opinion.name[:MAX_NAME]}: {_sentence(error)}")
+    return found
 
 
-def _opinion(opinion: Opinion, session: str, interaction: str | None) -> Feedback:
+def _opinion(opinion: Opinion) -> FeedbackInput:
     stated = {
-        "session_id": session,
-        "interaction_id": interaction,
         "name": opinion.name,
         "value": opinion.value,
         "comment": opinion.comment,
         "author": opinion.author,
     }
-    return requests.validate(Feedback, {name: value for name, value in stated.items() if value is not None})
+    return requests.validate(FeedbackInput, {name: value for name, value in stated.items() if value is not None})
 
 
-def _note(record: Record, result: WriteResult, outcome: Outcome) -> None:
+def _note(receipt: Receipt, outcome: Outcome) -> None:
     """Note what the store answered. What contradicts a stored fact isn't rejected: the fact stays as it was."""
-    receipt = result.receipt
-    if receipt.receipt == "rejected" and isinstance(record, LoggedInteraction):
-        outcome.rejected += 1
     if receipt.receipt == "rejected":
-        note(outcome.reasons, receipt.reason or "The store refused the record")
+        outcome.rejected += 1
+        note(outcome.reasons, receipt.reason or "The store refused the span")
     elif receipt.receipt == "conflict" or receipt.differs:
         names = receipt.differs or receipt.fields
         note(outcome.reasons, f"Another value is stored already: {', '.join(names[:_MOST_NAMES])}")

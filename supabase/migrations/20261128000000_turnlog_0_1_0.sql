@@ -2675,9 +2675,10 @@ begin
     ids := case when batch @? '$[*].feedback' then (
         select jsonb_object_agg(c ->> 'first', c -> 'id') from jsonb_array_elements(rows -> 'calls') as c) end;
     feedback := feedback || coalesce((
-        select jsonb_agg(f.value || jsonb_strip_nulls(jsonb_build_object(
+        select jsonb_agg(f.value - 'of_session' || jsonb_strip_nulls(jsonb_build_object(
                    'session_id', s.value -> 'session_id', 'created_at', s.value -> 'created_at',
-                   'interaction_id', coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on'))))
+                   'interaction_id', case when not f.value ? 'of_session'
+                                          then coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on') end)))
           from jsonb_array_elements(batch) as s
          cross join lateral jsonb_array_elements(s.value -> 'feedback') as f
          where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]');
@@ -4179,7 +4180,8 @@ $$;
 --                 contradict, `revise` keeps what contradicts as a revision: see turnlog.revision_rule;
 --                 `revisions`: those that an export has of it, see turnlog.restore_revisions
 --   spans         `trace_session`: the session of calls of the trace while nothing names one; `source`: what it comes of,
---                 `span` or `events`; `call`: the fields of an interaction; `feedback`: [row ...] on it.
+--                 `span` or `events`; `call`: the fields of an interaction; `feedback`: [row ...] on it, or
+--                 on its session where a row has `of_session`.
 --                 See turnlog.place_spans
 --   any but folders and spans  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
 -- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so

@@ -74,7 +74,7 @@ def test_a_call_is_stored_and_readable(client: FlaskClient, kind: str) -> None:
     ]
     assert (turn["response"], turn["status"], turn["model"]) == ("Lima.", "completed", "gpt-5-mini-2026-08-07")
     assert (turn["latency_ms"], turn["started_at"]) == (250, "2026-09-21T14:13:20+00:00")
-    assert (turn["metadata"]["trace_id"], turn["metadata"]["span_id"]) == (HELLO.trace, f"{1:016x}")
+    assert (turn["trace_id"], turn["span_id"]) == (HELLO.trace, f"{1:016x}")
     assert client.get("/v1/sessions/s").get_json()["user_id"] == "ada"
 
 
@@ -256,7 +256,7 @@ def test_json_by_otlp_s_own_rules(client: FlaskClient) -> None:
     span["attributes"] += [{"key": "gen_ai.usage.cache_read.input_tokens", "value": {"intValue": 7}}]
     partly(export(client, json_traces(span), JSON))
     (turn,) = transcript(client, "s")
-    assert (turn["metadata"]["trace_id"], turn["metadata"]["span_id"]) == (HELLO.trace, "e52e9ee653f46590")
+    assert (turn["trace_id"], turn["span_id"]) == (HELLO.trace, "e52e9ee653f46590")
     assert (turn["latency_ms"], turn["cached_input_tokens"]) == (pytest.approx(250), 7)
 
 

@@ -211,9 +211,10 @@ begin
     ids := case when batch @? '$[*].feedback' then (
         select jsonb_object_agg(c ->> 'first', c -> 'id') from jsonb_array_elements(rows -> 'calls') as c) end;
     feedback := feedback || coalesce((
-        select jsonb_agg(f.value || jsonb_strip_nulls(jsonb_build_object(
+        select jsonb_agg(f.value - 'of_session' || jsonb_strip_nulls(jsonb_build_object(
                    'session_id', s.value -> 'session_id', 'created_at', s.value -> 'created_at',
-                   'interaction_id', coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on'))))
+                   'interaction_id', case when not f.value ? 'of_session'
+                                          then coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on') end)))
           from jsonb_array_elements(batch) as s
          cross join lateral jsonb_array_elements(s.value -> 'feedback') as f
          where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]');

@@ -12,7 +12,8 @@
 --                 contradict, `revise` keeps what contradicts as a revision: see turnlog.revision_rule;
 --                 `revisions`: those that an export has of it, see turnlog.restore_revisions
 --   spans         `trace_session`: the session of calls of the trace while nothing names one; `source`: what it comes of,
---                 `span` or `events`; `call`: the fields of an interaction; `feedback`: [row ...] on it.
+--                 `span` or `events`; `call`: the fields of an interaction; `feedback`: [row ...] on it, or
+--                 on its session where a row has `of_session`.
 --                 See turnlog.place_spans
 --   any but folders and spans  `claim`: the owner that its session must have; a session that doesn't exist gets this owner
 -- `return_parents`: receipts carry the folder or session as stored afterwards. `late`: the batch comes from a spool, so
