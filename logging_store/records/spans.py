@@ -56,7 +56,8 @@ class Span:
 
     `trace_id`: 32 lower-case hex digits. `span_id`, `parent_id`: 16. `kind`: None if only feedback on it is known.
     `session`, `user`: what stands on this very span, as keys or ids like those of `Session`. `named_by`: who named the
-    session. `response_id`: the provider's id of the response. `feedback`: on the call, `session_feedback`: on its session.
+    session. `response_id`: the provider's id of the response. `feedback` is on the call, `session_feedback` on its
+    session.
     """
 
     trace_id: str
