@@ -101,9 +101,11 @@ def _columns(project: str, span: Span, received_at: datetime) -> Iterator[tuple[
     yield "id", identity.span_interaction(project, span.trace_id, span.span_id)
     yield "source", span.source
     yield "created_at", received_at
-    for column in ("parent_id", "name", "kind", "scope", "started_at", "completed_at", "response_id", "same_call_as"):
+    for column in ("parent_id", "name", "kind", "scope", "started_at", "completed_at", "response_id"):
         if (value := getattr(span, column)) is not None:
             yield column, storable(value)[:MAX_NAME] if column in _TEXTS else value
+    if span.same_call_as is not None:
+        yield "same_call_as", "/".join(span.same_call_as)
     if (name := _checked(_IDENTIFIER, span.session)) is not None:
         session = identity.session(project, name)
         yield "stated_session", session.id

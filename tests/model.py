@@ -27,6 +27,7 @@ _INTERACTION_FIELDS = (
     "key", "prompt", "context", "response", "model", "provider", "error", "finish_reason", "started_at", "completed_at",
     "latency_ms", "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens",
     "cache_write_tokens", "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to", "turn",
+    "trace_id", "span_id",
 )  # fmt: skip
 
 

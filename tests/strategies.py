@@ -58,6 +58,7 @@ more_of_an_interaction = {
     "reply_to": interaction_names,
     "alternative_to": interaction_names,
     "turn": st.sampled_from([1, 2]),
+    "trace_id": st.sampled_from(["a" * 32, "b" * 32]),
     "tags": tags,
     "metadata": metadata,
 }

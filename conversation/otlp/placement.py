@@ -3,7 +3,7 @@
 A call is named by its trace and its span, so that what is sent again is a duplicate.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,15 +66,10 @@ def place(repository: ConversationRepository, mapped: Sequence[MappedSpan], pare
 
 def records(mapped: Sequence[MappedSpan], parents: Parents, outcome: Outcome) -> Iterator[Span]:
     """Yield the spans that are stored, those between them included. Notes in `outcome` which can't be."""
-    twins: dict[Id, str] = {}  # a span of a call -> another one of the same call and trace
-    calls: set[Id] = set()
+    twins: dict[Id, Id] = {}  # a span of a call -> another one of the same call
     for joined in joining.join(mapped, parents):
-        calls |= {each.id for each in joined.spans}
-        firsts: dict[str, str] = {}
-        for each in joined.spans:
-            first = firsts.setdefault(each.trace_id, each.span_id)
-            if first != each.span_id:
-                twins[each.id] = first
+        twins |= dict.fromkeys((each.id for each in joined.spans), joined.span.id)
+    calls = twins.keys()
     feedback = _feedback(mapped, calls, parents, outcome)
     for each in mapped:
         call = _call(each, outcome) if each.call is not None and each.id in calls else None
@@ -88,7 +83,7 @@ def records(mapped: Sequence[MappedSpan], parents: Parents, outcome: Outcome) ->
     yield from _between(mapped, parents)
 
 
-def _span(mapped: MappedSpan, call: Call | None, rated: _Feedback, twin: str | None) -> Span:
+def _span(mapped: MappedSpan, call: Call | None, rated: _Feedback, twin: Id | None) -> Span:
     kind: SpanKind = "call" if call else _KINDS.get(mapped.kind, "other")
     if kind == "call" and call is None:  # it sums up other calls
         kind = "chain"
@@ -105,7 +100,7 @@ def _span(mapped: MappedSpan, call: Call | None, rated: _Feedback, twin: str | N
         "caller" if mapped.session_rank == CALLER else "library",
         mapped.user,
         mapped.response_id if call else None,
-        twin,
+        None if twin == mapped.id else twin,
         call,
         rated.of_call,
         rated.of_session,
@@ -161,9 +156,16 @@ def _fields(call: ModelCall, span: MappedSpan) -> dict[str, Any]:
         **{name: getattr(call, name) for name in _FACTS},
         "status": _status(call, span),
         "tags": list(span.tags) or None,
-        "metadata": {**span.metadata, **({"response_id": span.response_id} if span.response_id else {})} or None,
+        "metadata": {**span.metadata, **_kept_in_metadata(span)} or None,
     }
+    if call.error == span.error_type:  # another span of the call may have its text
+        del stated["error"]
     return {name: value for name, value in stated.items() if value is not None}
+
+
+def _kept_in_metadata(span: MappedSpan) -> dict[str, str]:
+    stated = {"response_id": span.response_id, "error_type": span.error_type}
+    return {name: value for name, value in stated.items() if value}
 
 
 def _status(call: ModelCall, span: MappedSpan) -> str | None:
@@ -193,7 +195,9 @@ def _sentence(error: requests.InvalidBody) -> str:
     return f"{first['path'].removeprefix('$.')}: {first['detail']}"
 
 
-def _feedback(mapped: Sequence[MappedSpan], calls: set[Id], parents: Parents, outcome: Outcome) -> dict[Id, _Feedback]:
+def _feedback(
+    mapped: Sequence[MappedSpan], calls: Collection[Id], parents: Parents, outcome: Outcome
+) -> dict[Id, _Feedback]:
     """Return the opinions of a request by the span that they are about: the call that says it, or one above."""
     known = {each.id for each in mapped}
     found: dict[Id, _Feedback] = {}

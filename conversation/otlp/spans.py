@@ -156,6 +156,7 @@ class MappedSpan:
     call: ModelCall | None = None
     feedback: Sequence[Opinion] = ()
     error: str | None = None
+    error_type: str | None = None
     is_record: bool = False
 
     @property

@@ -20,7 +20,7 @@ decoded, and needs to know nothing of what came before:
   above them in the request); keep the others: they link calls to sessions, and show what happened in a turn.
 - Two spans of one call (two instrumentations) are joined by the store: by response id, also across traces, where
   scopes differ, the times overlap and the models agree; failures (`call.error`) by parent (one is the other's, or both
-  have the same), scope and time. Where a mapper knows it otherwise, `same_call_as` names the other span of the trace.
+  have the same), scope and time. Where a mapper knows it otherwise, `same_call_as` names another one.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Span:
     `trace_id`: 32 lower-case hex digits. `span_id`, `parent_id`: 16. `kind`: None if only feedback on it is known.
     `session`, `user`: what stands on this very span, as keys or ids like those of `Session`. `named_by`: who named the
     session. `response_id`: the provider's id of the response. `feedback` is on the call, `session_feedback` on its
-    session.
+    session. `same_call_as`: the trace and span id of a span that is of the same call.
     """
 
     trace_id: str
@@ -72,7 +72,7 @@ class Span:
     named_by: NamedBy = "caller"
     user: str | None = None
     response_id: str | None = None
-    same_call_as: str | None = None
+    same_call_as: tuple[str, str] | None = None
     call: Call | None = None
     feedback: Sequence[FeedbackInput] = ()
     session_feedback: Sequence[FeedbackInput] = ()

@@ -487,7 +487,7 @@ create table if not exists turnlog.ai_spans (
     repeats        boolean     not null default false, -- another span had this response_id before
     model          text,
     failed         boolean,
-    same_call_as   text,                            -- a span of the trace that is known to be of the same call
+    same_call_as   text,                            -- TRACE/SPAN of one that is known to be of the same call
     call_spans     text[],                          -- TRACE/SPAN of all spans of its call, sorted; null: only itself
     id             uuid        not null,            -- of the call's interaction, if the span is the first of call_spans
     session_id     uuid,                            -- the session that it belongs to, where its call's interaction is
@@ -511,7 +511,7 @@ create unique index if not exists ai_spans_response_key
 create index if not exists ai_spans_repeated_response_idx
     on turnlog.ai_spans (project, response_id, started_at) where response_id is not null and repeats;
 create index if not exists ai_spans_same_call_idx
-    on turnlog.ai_spans (project, trace_id, same_call_as) where same_call_as is not null;
+    on turnlog.ai_spans (project, same_call_as) where same_call_as is not null;
 -- For erasing.
 create index if not exists ai_spans_session_idx
     on turnlog.ai_spans (project, session_id) where session_id is not null;
@@ -2925,10 +2925,11 @@ begin
               from new_calls as n
              cross join lateral (
                    select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.same_call_as
+                    where s.project = in_project and s.trace_id = split_part(n.same_call_as, '/', 1)
+                      and s.span_id = split_part(n.same_call_as, '/', 2)
                     union all
                    select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = n.trace_id and s.same_call_as = n.span_id
+                    where s.project = in_project and s.same_call_as = n.trace_id || '/' || n.span_id
                    offset 0) as o
              where o.kind = 'call'
         )
@@ -3238,6 +3239,13 @@ begin
           into changed, joining
           from filled as f;
     end loop;
+    -- a mapper may have named one of them before it came
+    if exists (select from turnlog.ai_spans as s where s.project = in_project and s.same_call_as is not null) then
+        select joining || coalesce(jsonb_object_agg(k.key, true), '{}')
+          into joining
+          from jsonb_object_keys(changed) as k (key)
+         where exists (select from turnlog.ai_spans as s where s.project = in_project and s.same_call_as = k.key);
+    end if;
 end
 $$;
 

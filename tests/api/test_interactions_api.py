@@ -29,6 +29,8 @@ FACTS: dict[str, Any] = {
     "cost_usd": 0.000123,
     "participant": "ada",
     "turn": 7,
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+    "span_id": "b7ad6b7169203331",
     "tags": ["b", "a"],
     "metadata": {"a": {"b": None}},
 }

@@ -75,6 +75,7 @@ MORE_OF_AN_INTERACTION: dict[str, Any] = {
     "input_tokens": COUNTS, "output_tokens": COUNTS, "cached_input_tokens": COUNTS, "cache_write_tokens": COUNTS,
     "reasoning_tokens": COUNTS, "cost_usd": AMOUNTS, "participant": NAMES,
     "reply_to": st.sampled_from(["1", "2"]), "alternative_to": st.sampled_from(["1", "2"]),
+    "trace_id": st.sampled_from(["a" * 32]), "span_id": st.sampled_from(["b" * 16]),
     "turn": COUNTS, "tags": TAGS, "metadata": OBJECTS,
 }  # fmt: skip
 INTERACTIONS = some(Interaction, {"session_id": SESSION_IDS, "prompt": TEXTS | MESSAGES}, MORE_OF_AN_INTERACTION)

@@ -337,3 +337,15 @@ def test_feedback_goes_where_its_span_goes(repository: ConversationRepository, l
         "select f.name, i.span_id from turnlog.ai_feedback as f left join turnlog.ai_interactions as i"
         " on i.id = f.interaction_id and i.session_id = f.session_id order by 1"
     ) == [("quality", number(3)), ("whole", None)]
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_mapper_may_know_which_spans_are_of_one_call(
+    repository: ConversationRepository, log: Log, is_reversed: bool
+) -> None:
+    later = span(5, trace=OTHER, at=60, same_call_as=(TRACE, number(3)), call=Call(output_tokens=7))
+    spans = [ROOT, AGENT, CALL, later]
+    for one in reversed(spans) if is_reversed else spans:
+        outcomes(repository, one)
+    assert log.calls == [("chat-42", number(3), "Hi", "Hello!", "ada")]
+    assert log.rows("select output_tokens from turnlog.ai_interactions") == [(7,)]

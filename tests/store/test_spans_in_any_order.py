@@ -99,6 +99,8 @@ def parts_of_a_span(draw: st.DrawFn, trace: str, number: int, others: int) -> li
     response_id = None if "error" in said else draw(st.sampled_from([None, "r1", "r1", "r2"]))
     if draw(st.integers(0, 9)) == 0:
         return [Span(trace, span.span_id, kind="call", call=Call(prompt="Only events"), source="events")]
+    if draw(st.integers(0, 7)) == 0:
+        span = replace(span, same_call_as=(draw(st.sampled_from(TRACES)), f"{draw(ids):016x}"))
     parts = [replace(span, call=Call.model_validate(said | model), feedback=feedback, response_id=response_id)]
     if draw(st.integers(0, 2)) == 0:
         parts.append(Span(trace, span.span_id, kind="call", call=Call.model_validate(draw(facts)), source="events"))
@@ -174,6 +176,8 @@ class Whole:
 
     def is_one_call(self, ref: Ref, other: Ref) -> bool:
         one, two = self.spans[ref], self.spans[other]
+        if one.same_call_as == other or two.same_call_as == ref:
+            return True
         if one.scope is None or two.scope in {None, one.scope} or not one.call or not two.call:
             return False
         starts, ends = (one.started_at or BEGIN, two.started_at or BEGIN), (one.completed_at, two.completed_at)

@@ -35,7 +35,7 @@ create table if not exists turnlog.ai_spans (
     repeats        boolean     not null default false, -- another span had this response_id before
     model          text,
     failed         boolean,
-    same_call_as   text,                            -- a span of the trace that is known to be of the same call
+    same_call_as   text,                            -- TRACE/SPAN of one that is known to be of the same call
     call_spans     text[],                          -- TRACE/SPAN of all spans of its call, sorted; null: only itself
     id             uuid        not null,            -- of the call's interaction, if the span is the first of call_spans
     session_id     uuid,                            -- the session that it belongs to, where its call's interaction is
@@ -59,7 +59,7 @@ create unique index if not exists ai_spans_response_key
 create index if not exists ai_spans_repeated_response_idx
     on turnlog.ai_spans (project, response_id, started_at) where response_id is not null and repeats;
 create index if not exists ai_spans_same_call_idx
-    on turnlog.ai_spans (project, trace_id, same_call_as) where same_call_as is not null;
+    on turnlog.ai_spans (project, same_call_as) where same_call_as is not null;
 -- For erasing.
 create index if not exists ai_spans_session_idx
     on turnlog.ai_spans (project, session_id) where session_id is not null;

@@ -71,10 +71,11 @@ begin
               from new_calls as n
              cross join lateral (
                    select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.same_call_as
+                    where s.project = in_project and s.trace_id = split_part(n.same_call_as, '/', 1)
+                      and s.span_id = split_part(n.same_call_as, '/', 2)
                     union all
                    select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = n.trace_id and s.same_call_as = n.span_id
+                    where s.project = in_project and s.same_call_as = n.trace_id || '/' || n.span_id
                    offset 0) as o
              where o.kind = 'call'
         )

@@ -196,5 +196,12 @@ begin
           into changed, joining
           from filled as f;
     end loop;
+    -- a mapper may have named one of them before it came
+    if exists (select from turnlog.ai_spans as s where s.project = in_project and s.same_call_as is not null) then
+        select joining || coalesce(jsonb_object_agg(k.key, true), '{}')
+          into joining
+          from jsonb_object_keys(changed) as k (key)
+         where exists (select from turnlog.ai_spans as s where s.project = in_project and s.same_call_as = k.key);
+    end if;
 end
 $$;
