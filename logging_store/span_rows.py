@@ -104,6 +104,8 @@ def _columns(project: str, span: Span, received_at: datetime) -> Iterator[tuple[
     for column in ("parent_id", "name", "kind", "scope", "started_at", "completed_at", "response_id"):
         if (value := getattr(span, column)) is not None:
             yield column, storable(value)[:MAX_NAME] if column in _TEXTS else value
+    if span.source == "span":
+        yield "rank", span.rank
     if span.same_call_as is not None:
         yield "same_call_as", "/".join(span.same_call_as)
     if (name := _checked(_IDENTIFIER, span.session)) is not None:

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from conversation.otlp import callers, facts, log_events, values
+from conversation.otlp import callers, facts, log_events
 from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
 from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, to_time
@@ -41,7 +41,6 @@ def of_span(span: Span) -> MappedSpan:
         found.to_call(span) if found and is_call else None,
         openinference.feedback(span.attributes),
         facts.error_of(span),
-        values.text(span.attributes, "error.type"),
     )
 
 

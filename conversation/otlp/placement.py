@@ -156,16 +156,9 @@ def _fields(call: ModelCall, span: MappedSpan) -> dict[str, Any]:
         **{name: getattr(call, name) for name in _FACTS},
         "status": _status(call, span),
         "tags": list(span.tags) or None,
-        "metadata": {**span.metadata, **_kept_in_metadata(span)} or None,
+        "metadata": {**span.metadata, **({"response_id": span.response_id} if span.response_id else {})} or None,
     }
-    if call.error == span.error_type:  # another span of the call may have its text
-        del stated["error"]
     return {name: value for name, value in stated.items() if value is not None}
-
-
-def _kept_in_metadata(span: MappedSpan) -> dict[str, str]:
-    stated = {"response_id": span.response_id, "error_type": span.error_type}
-    return {name: value for name, value in stated.items() if value}
 
 
 def _status(call: ModelCall, span: MappedSpan) -> str | None:

@@ -156,7 +156,6 @@ class MappedSpan:
     call: ModelCall | None = None
     feedback: Sequence[Opinion] = ()
     error: str | None = None
-    error_type: str | None = None
     is_record: bool = False
 
     @property

@@ -57,7 +57,9 @@ class Span:
     `trace_id`: 32 lower-case hex digits. `span_id`, `parent_id`: 16. `kind`: None if only feedback on it is known.
     `session`, `user`: what stands on this very span, as keys or ids like those of `Session`. `named_by`: who named the
     session. `response_id`: the provider's id of the response. `feedback` is on the call, `session_feedback` on its
-    session. `same_call_as`: the trace and span id of a span that is of the same call.
+    session. `same_call_as`: the trace and span id of a span that is of the same call. `rank`: of the spans of one call,
+    the one with the smallest gives the interaction its ids and has its say where they contradict each other, then the
+    one that began first; a mapper may prefer those with content. It may only depend on the span itself.
     """
 
     trace_id: str
@@ -73,6 +75,7 @@ class Span:
     user: str | None = None
     response_id: str | None = None
     same_call_as: tuple[str, str] | None = None
+    rank: int = 0
     call: Call | None = None
     feedback: Sequence[FeedbackInput] = ()
     session_feedback: Sequence[FeedbackInput] = ()

@@ -488,7 +488,9 @@ create table if not exists turnlog.ai_spans (
     model          text,
     failed         boolean,
     same_call_as   text,                            -- TRACE/SPAN of one that is known to be of the same call
-    call_spans     text[],                          -- TRACE/SPAN of all spans of its call, sorted; null: only itself
+    rank           integer,                         -- among the spans of its call, before the times; null: only log events
+                                                    --   of it came
+    call_spans     text[],                          -- TRACE/SPAN of all spans of its call, in order; null: only itself
     id             uuid        not null,            -- of the call's interaction, if the span is the first of call_spans
     session_id     uuid,                            -- the session that it belongs to, where its call's interaction is
     participant    text,                            -- that interaction's
@@ -2465,7 +2467,7 @@ $$;
 -- Turns the calls of a batch's spans into `interactions`, after the batch's own, below sessions that it has locked: see
 -- turnlog.place_spans. A call that is stored elsewhere is taken from there with what belongs to it, and written again; a
 -- session that no caller opened and that has nothing left goes. Of a call's fields each has what the first of its spans
--- says, in the order of their ids and before log events, so that the order in which they come doesn't matter.
+-- says, in the order of `call_spans` and before log events, so that the order in which they come doesn't matter.
 -- Calls of sessions that are `rejected`, and of `erased_participants`, are taken away, and their spans erased. Returns the rows, with `call_places` ->
 -- {first -> receipt, or position among the interactions}.
 create or replace function turnlog.gather_calls(in_project text, rows jsonb, rejected jsonb) returns jsonb
@@ -2931,7 +2933,8 @@ begin
                    select s.* from turnlog.ai_spans as s
                     where s.project = in_project and s.same_call_as = n.trace_id || '/' || n.span_id
                    offset 0) as o
-             where o.kind = 'call'
+             -- of which more than log events came, so that their order is known
+             where o.kind = 'call' and o.rank is not null and n.rank is not null
         )
         select c.trace_id, c.span_id, c.other_trace, c.other_span
           from candidates as c
@@ -2941,15 +2944,21 @@ begin
         perform from turnlog.ai_traces as t
           where t.project = in_project and t.trace_id = one.other_trace for no key update;
         refs := array(
-            select distinct m.ref
-              from (values (one.trace_id, one.span_id), (one.other_trace, one.other_span)) as e (trace_id, span_id)
+            select m.ref
+              from (select distinct m.ref
+                      from (values (one.trace_id, one.span_id), (one.other_trace, one.other_span)) as e (trace_id, span_id)
+                     cross join lateral (
+                           select s.call_spans from turnlog.ai_spans as s
+                            where s.project = in_project and s.trace_id = e.trace_id and s.span_id = e.span_id
+                              and s.erased_at is null
+                           offset 0) as s
+                     cross join lateral unnest(coalesce(s.call_spans, array[e.trace_id || '/' || e.span_id])) as m (ref)) as m
              cross join lateral (
-                   select s.call_spans from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = e.trace_id and s.span_id = e.span_id
-                      and s.erased_at is null
+                   select s.rank, s.started_at from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = split_part(m.ref, '/', 1)
+                      and s.span_id = split_part(m.ref, '/', 2)
                    offset 0) as s
-             cross join lateral unnest(coalesce(s.call_spans, array[e.trace_id || '/' || e.span_id])) as m (ref)
-             order by m.ref);
+             order by s.rank, s.started_at, m.ref);
         continue when cardinality(refs) < 2
                       or (select s.call_spans = refs from turnlog.ai_spans as s
                            where s.project = in_project and s.trace_id = one.trace_id and s.span_id = one.span_id
@@ -3177,11 +3186,11 @@ begin
             insert into turnlog.ai_spans as t (
                 project, trace_id, span_id, parent_id, name, kind, scope, started_at, completed_at, session_key,
                 stated_session, by_caller, user_id, caller_span, library_span, user_span, response_id, repeats, model,
-                failed, same_call_as, call_spans, id, session_id, participant, fields, event_fields, has_feedback,
+                failed, same_call_as, rank, call_spans, id, session_id, participant, fields, event_fields, has_feedback,
                 created_at, erased_at)
             select in_project, r.trace_id, r.span_id, r.parent_id, r.name, r.kind, r.scope, r.started_at, r.completed_at,
                    r.session_key, r.stated_session, r.by_caller, r.user_id, r.caller_span, r.library_span, r.user_span,
-                   r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.call_spans, r.id,
+                   r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.rank, r.call_spans, r.id,
                    r.session_id, r.participant, r.fields, r.event_fields, r.has_feedback, r.created_at, r.erased_at
               from (select (s.row).*
                       from (select unnest(said) as row, unnest(rounds) as round) as s
@@ -3190,8 +3199,8 @@ begin
              order by r.response_id, r.trace_id, r.span_id
                 on conflict (project, trace_id, span_id) do update
                set (parent_id, name, kind, scope, started_at, completed_at, session_key, stated_session, by_caller, user_id,
-                    caller_span, library_span, user_span, response_id, repeats, model, failed, same_call_as, call_spans,
-                    session_id, participant, fields, event_fields, has_feedback, created_at) = (
+                    caller_span, library_span, user_span, response_id, repeats, model, failed, same_call_as, rank,
+                    call_spans, session_id, participant, fields, event_fields, has_feedback, created_at) = (
                     select least(t.parent_id, excluded.parent_id), least(t.name, excluded.name),
                            case when 'call' in (t.kind, excluded.kind) then 'call' else least(t.kind, excluded.kind) end,
                            least(t.scope, excluded.scope), least(t.started_at, excluded.started_at),
@@ -3206,7 +3215,7 @@ begin
                            least(t.response_id, excluded.response_id),
                            t.repeats or least(t.response_id, excluded.response_id) is distinct from t.response_id,
                            least(t.model, excluded.model), t.failed or excluded.failed,
-                           least(t.same_call_as, excluded.same_call_as),
+                           least(t.same_call_as, excluded.same_call_as), least(t.rank, excluded.rank),
                            coalesce(t.call_spans, excluded.call_spans), coalesce(t.session_id, excluded.session_id),
                            coalesce(t.participant, excluded.participant),
                            case when t.fields @> excluded.fields or excluded.fields is null then t.fields
@@ -3223,9 +3232,9 @@ begin
                      least(t.started_at, excluded.started_at), greatest(t.completed_at, excluded.completed_at),
                      least(t.user_id, excluded.user_id), least(t.response_id, excluded.response_id),
                      least(t.model, excluded.model), least(t.same_call_as, excluded.same_call_as),
-                     t.failed or excluded.failed, t.has_feedback or excluded.has_feedback)
+                     least(t.rank, excluded.rank), t.failed or excluded.failed, t.has_feedback or excluded.has_feedback)
                     is distinct from (t.parent_id, t.name, t.scope, t.started_at, t.completed_at, t.user_id, t.response_id,
-                                      t.model, t.same_call_as, t.failed, t.has_feedback)
+                                      t.model, t.same_call_as, t.rank, t.failed, t.has_feedback)
                     or excluded.kind <> t.kind and t.kind <> 'call' or t.kind is null and excluded.kind is not null
                     or t.stated_session <> excluded.stated_session or t.by_caller <> excluded.by_caller
                     or t.stated_session is null and excluded.stated_session is not null
@@ -3310,7 +3319,7 @@ $$;
 
 -- schemas/write/merge_call.sql
 -- Returns a call as its spans and their log events say it, and the fields that differ from what is stored: of each field,
--- and of each key of the metadata, the value of the first that says it, in the order of the spans' ids and before log events.
+-- and of each key of the metadata, the value of the first that says it, in the order of `members` and before log events.
 -- What somebody else has said of a stored call comes before all of them, and what is stored before what is said again.
 -- `call` as in turnlog.place_spans; `stored`: [{session_id, id, facts}]; `said`: [{ref, source, facts, created_at}].
 create or replace function turnlog.merge_call(call jsonb, stored jsonb, said jsonb, out merged jsonb, out filled text[])
@@ -3807,7 +3816,7 @@ begin
                 where s.project = in_project and s.trace_id = p.of_trace and s.span_id = p.of_span
                offset 0) as s
     ), members as materialized (
-        select coalesce(m.call_spans[1], m.ref) as first, m.*, old.id as old_id,
+        select coalesce(m.call_spans[1], m.ref) as first, array_position(m.call_spans, m.ref) as nth, m.*, old.id as old_id,
                -- a span of a whole trace has its session, but isn't stored there yet
                case when not kept.whole ? m.trace_id then m.session_id end as old_session,
                case when kept.known ? m.ref then kept.known -> m.ref -> 0
@@ -3825,13 +3834,13 @@ begin
          where m.is_call is true
     ), grouped as materialized (
         select m.first, own.id, own.trace_id, own.span_id,
-               (array_agg(m.place order by m.level, m.ref))[1] as place,
-               (array_agg(m.place_key order by m.level, m.ref))[1] as place_key,
+               (array_agg(m.place order by m.level, m.nth))[1] as place,
+               (array_agg(m.place_key order by m.level, m.nth))[1] as place_key,
                min(m.level) as level,
-               (array_agg(m.person order by m.person is null, m.level, m.ref))[1] as person,
+               (array_agg(m.person order by m.person is null, m.level, m.nth))[1] as person,
                jsonb_agg(jsonb_build_object(
                    'ref', m.ref, 'session_id', m.old_session, 'id', case when m.old_session is not null then m.old_id end,
-                   'participant', m.participant, 'fields', m.span_said, 'event_fields', m.events_said) order by m.ref) as members
+                   'participant', m.participant, 'fields', m.span_said, 'event_fields', m.events_said) order by m.nth) as members
           from members as m
          cross join lateral (
                select s.id, s.trace_id, s.span_id from turnlog.ai_spans as s

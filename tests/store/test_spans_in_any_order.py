@@ -78,6 +78,7 @@ def parts_of_a_span(draw: st.DrawFn, trace: str, number: int, others: int) -> li
         scope=draw(st.sampled_from(["one", "two"])),
         started_at=at(start),
         completed_at=at(start + draw(st.integers(0, 2))),
+        rank=draw(st.integers(0, 1)),
         session=session,
         named_by=draw(st.sampled_from(["caller", "caller", "library"])),
         user=draw(st.sampled_from([None, None, "ada"])),
@@ -176,7 +177,7 @@ class Whole:
 
     def is_one_call(self, ref: Ref, other: Ref) -> bool:
         one, two = self.spans[ref], self.spans[other]
-        if one.same_call_as == other or two.same_call_as == ref:
+        if one.source == two.source == "span" and (one.same_call_as == other or two.same_call_as == ref):
             return True
         if one.scope is None or two.scope in {None, one.scope} or not one.call or not two.call:
             return False
@@ -206,7 +207,11 @@ class Whole:
                 joined = group[one] | group[two]
                 for ref in joined:
                     group[ref] = joined
-        return [list(each) for each in sorted({tuple(sorted(each)) for each in group.values()})]
+        return [sorted(each, key=self.order) for each in {frozenset(each) for each in group.values()}]
+
+    def order(self, ref: Ref) -> tuple[Any, ...]:
+        span = self.spans[ref]
+        return span.rank, span.started_at or BEGIN, ref
 
     def interactions(self) -> dict[str, dict[str, Any]]:
         """Return id -> interaction, with its session's key and its feedback."""
@@ -214,7 +219,7 @@ class Whole:
         for group in self.groups():
             sources = sorted(
                 (span for span in self.said if (span.trace_id, span.span_id) in group),
-                key=lambda span: (span.trace_id, span.span_id, span.source == "events"),
+                key=lambda span: (self.order((span.trace_id, span.span_id)), span.source == "events"),
             )
             merged: dict[str, Any] = {}
             metadata: dict[str, Any] = {}
@@ -228,7 +233,7 @@ class Whole:
             ratings = [each for span in sources for each in span.feedback]
             first = group[0]
             found[identity.span_interaction(PROJECT, *first)] = merged | {
-                "session": min((*self.place(ref)[:1], ref, self.place(ref)[1]) for ref in group)[2],
+                "session": min((self.place(ref)[0], nth, self.place(ref)[1]) for nth, ref in enumerate(group))[2],
                 "participant": next((user for ref in group if (user := self.user(ref))), None),
                 "span": first,
                 "metadata": metadata,

@@ -36,7 +36,9 @@ create table if not exists turnlog.ai_spans (
     model          text,
     failed         boolean,
     same_call_as   text,                            -- TRACE/SPAN of one that is known to be of the same call
-    call_spans     text[],                          -- TRACE/SPAN of all spans of its call, sorted; null: only itself
+    rank           integer,                         -- among the spans of its call, before the times; null: only log events
+                                                    --   of it came
+    call_spans     text[],                          -- TRACE/SPAN of all spans of its call, in order; null: only itself
     id             uuid        not null,            -- of the call's interaction, if the span is the first of call_spans
     session_id     uuid,                            -- the session that it belongs to, where its call's interaction is
     participant    text,                            -- that interaction's

@@ -1,7 +1,7 @@
 -- Turns the calls of a batch's spans into `interactions`, after the batch's own, below sessions that it has locked: see
 -- turnlog.place_spans. A call that is stored elsewhere is taken from there with what belongs to it, and written again; a
 -- session that no caller opened and that has nothing left goes. Of a call's fields each has what the first of its spans
--- says, in the order of their ids and before log events, so that the order in which they come doesn't matter.
+-- says, in the order of `call_spans` and before log events, so that the order in which they come doesn't matter.
 -- Calls of sessions that are `rejected`, and of `erased_participants`, are taken away, and their spans erased. Returns the rows, with `call_places` ->
 -- {first -> receipt, or position among the interactions}.
 create or replace function turnlog.gather_calls(in_project text, rows jsonb, rejected jsonb) returns jsonb

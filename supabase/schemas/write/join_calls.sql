@@ -77,7 +77,8 @@ begin
                    select s.* from turnlog.ai_spans as s
                     where s.project = in_project and s.same_call_as = n.trace_id || '/' || n.span_id
                    offset 0) as o
-             where o.kind = 'call'
+             -- of which more than log events came, so that their order is known
+             where o.kind = 'call' and o.rank is not null and n.rank is not null
         )
         select c.trace_id, c.span_id, c.other_trace, c.other_span
           from candidates as c
@@ -87,15 +88,21 @@ begin
         perform from turnlog.ai_traces as t
           where t.project = in_project and t.trace_id = one.other_trace for no key update;
         refs := array(
-            select distinct m.ref
-              from (values (one.trace_id, one.span_id), (one.other_trace, one.other_span)) as e (trace_id, span_id)
+            select m.ref
+              from (select distinct m.ref
+                      from (values (one.trace_id, one.span_id), (one.other_trace, one.other_span)) as e (trace_id, span_id)
+                     cross join lateral (
+                           select s.call_spans from turnlog.ai_spans as s
+                            where s.project = in_project and s.trace_id = e.trace_id and s.span_id = e.span_id
+                              and s.erased_at is null
+                           offset 0) as s
+                     cross join lateral unnest(coalesce(s.call_spans, array[e.trace_id || '/' || e.span_id])) as m (ref)) as m
              cross join lateral (
-                   select s.call_spans from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = e.trace_id and s.span_id = e.span_id
-                      and s.erased_at is null
+                   select s.rank, s.started_at from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = split_part(m.ref, '/', 1)
+                      and s.span_id = split_part(m.ref, '/', 2)
                    offset 0) as s
-             cross join lateral unnest(coalesce(s.call_spans, array[e.trace_id || '/' || e.span_id])) as m (ref)
-             order by m.ref);
+             order by s.rank, s.started_at, m.ref);
         continue when cardinality(refs) < 2
                       or (select s.call_spans = refs from turnlog.ai_spans as s
                            where s.project = in_project and s.trace_id = one.trace_id and s.span_id = one.span_id

@@ -134,11 +134,11 @@ begin
             insert into turnlog.ai_spans as t (
                 project, trace_id, span_id, parent_id, name, kind, scope, started_at, completed_at, session_key,
                 stated_session, by_caller, user_id, caller_span, library_span, user_span, response_id, repeats, model,
-                failed, same_call_as, call_spans, id, session_id, participant, fields, event_fields, has_feedback,
+                failed, same_call_as, rank, call_spans, id, session_id, participant, fields, event_fields, has_feedback,
                 created_at, erased_at)
             select in_project, r.trace_id, r.span_id, r.parent_id, r.name, r.kind, r.scope, r.started_at, r.completed_at,
                    r.session_key, r.stated_session, r.by_caller, r.user_id, r.caller_span, r.library_span, r.user_span,
-                   r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.call_spans, r.id,
+                   r.response_id, r.response_id is not null, r.model, r.failed, r.same_call_as, r.rank, r.call_spans, r.id,
                    r.session_id, r.participant, r.fields, r.event_fields, r.has_feedback, r.created_at, r.erased_at
               from (select (s.row).*
                       from (select unnest(said) as row, unnest(rounds) as round) as s
@@ -147,8 +147,8 @@ begin
              order by r.response_id, r.trace_id, r.span_id
                 on conflict (project, trace_id, span_id) do update
                set (parent_id, name, kind, scope, started_at, completed_at, session_key, stated_session, by_caller, user_id,
-                    caller_span, library_span, user_span, response_id, repeats, model, failed, same_call_as, call_spans,
-                    session_id, participant, fields, event_fields, has_feedback, created_at) = (
+                    caller_span, library_span, user_span, response_id, repeats, model, failed, same_call_as, rank,
+                    call_spans, session_id, participant, fields, event_fields, has_feedback, created_at) = (
                     select least(t.parent_id, excluded.parent_id), least(t.name, excluded.name),
                            case when 'call' in (t.kind, excluded.kind) then 'call' else least(t.kind, excluded.kind) end,
                            least(t.scope, excluded.scope), least(t.started_at, excluded.started_at),
@@ -163,7 +163,7 @@ begin
                            least(t.response_id, excluded.response_id),
                            t.repeats or least(t.response_id, excluded.response_id) is distinct from t.response_id,
                            least(t.model, excluded.model), t.failed or excluded.failed,
-                           least(t.same_call_as, excluded.same_call_as),
+                           least(t.same_call_as, excluded.same_call_as), least(t.rank, excluded.rank),
                            coalesce(t.call_spans, excluded.call_spans), coalesce(t.session_id, excluded.session_id),
                            coalesce(t.participant, excluded.participant),
                            case when t.fields @> excluded.fields or excluded.fields is null then t.fields
@@ -180,9 +180,9 @@ begin
                      least(t.started_at, excluded.started_at), greatest(t.completed_at, excluded.completed_at),
                      least(t.user_id, excluded.user_id), least(t.response_id, excluded.response_id),
                      least(t.model, excluded.model), least(t.same_call_as, excluded.same_call_as),
-                     t.failed or excluded.failed, t.has_feedback or excluded.has_feedback)
+                     least(t.rank, excluded.rank), t.failed or excluded.failed, t.has_feedback or excluded.has_feedback)
                     is distinct from (t.parent_id, t.name, t.scope, t.started_at, t.completed_at, t.user_id, t.response_id,
-                                      t.model, t.same_call_as, t.failed, t.has_feedback)
+                                      t.model, t.same_call_as, t.rank, t.failed, t.has_feedback)
                     or excluded.kind <> t.kind and t.kind <> 'call' or t.kind is null and excluded.kind is not null
                     or t.stated_session <> excluded.stated_session or t.by_caller <> excluded.by_caller
                     or t.stated_session is null and excluded.stated_session is not null

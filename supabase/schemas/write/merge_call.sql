@@ -1,5 +1,5 @@
 -- Returns a call as its spans and their log events say it, and the fields that differ from what is stored: of each field,
--- and of each key of the metadata, the value of the first that says it, in the order of the spans' ids and before log events.
+-- and of each key of the metadata, the value of the first that says it, in the order of `members` and before log events.
 -- What somebody else has said of a stored call comes before all of them, and what is stored before what is said again.
 -- `call` as in turnlog.place_spans; `stored`: [{session_id, id, facts}]; `said`: [{ref, source, facts, created_at}].
 create or replace function turnlog.merge_call(call jsonb, stored jsonb, said jsonb, out merged jsonb, out filled text[])

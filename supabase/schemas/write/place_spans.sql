@@ -74,7 +74,7 @@ begin
                 where s.project = in_project and s.trace_id = p.of_trace and s.span_id = p.of_span
                offset 0) as s
     ), members as materialized (
-        select coalesce(m.call_spans[1], m.ref) as first, m.*, old.id as old_id,
+        select coalesce(m.call_spans[1], m.ref) as first, array_position(m.call_spans, m.ref) as nth, m.*, old.id as old_id,
                -- a span of a whole trace has its session, but isn't stored there yet
                case when not kept.whole ? m.trace_id then m.session_id end as old_session,
                case when kept.known ? m.ref then kept.known -> m.ref -> 0
@@ -92,13 +92,13 @@ begin
          where m.is_call is true
     ), grouped as materialized (
         select m.first, own.id, own.trace_id, own.span_id,
-               (array_agg(m.place order by m.level, m.ref))[1] as place,
-               (array_agg(m.place_key order by m.level, m.ref))[1] as place_key,
+               (array_agg(m.place order by m.level, m.nth))[1] as place,
+               (array_agg(m.place_key order by m.level, m.nth))[1] as place_key,
                min(m.level) as level,
-               (array_agg(m.person order by m.person is null, m.level, m.ref))[1] as person,
+               (array_agg(m.person order by m.person is null, m.level, m.nth))[1] as person,
                jsonb_agg(jsonb_build_object(
                    'ref', m.ref, 'session_id', m.old_session, 'id', case when m.old_session is not null then m.old_id end,
-                   'participant', m.participant, 'fields', m.span_said, 'event_fields', m.events_said) order by m.ref) as members
+                   'participant', m.participant, 'fields', m.span_said, 'event_fields', m.events_said) order by m.nth) as members
           from members as m
          cross join lateral (
                select s.id, s.trace_id, s.span_id from turnlog.ai_spans as s
