@@ -3,7 +3,7 @@
 An interaction is named by the trace and the span that saw the call, so that what is sent again is a duplicate.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -59,13 +59,41 @@ def place(repository: ConversationRepository, mapped: Sequence[MappedSpan], pare
     """Write what a request's spans say. Raises `StoreUnavailable` if it can neither be stored nor spooled."""
     placed = interactions(mapped, parents)
     outcome = Outcome(calls=len(placed))
-    records = [*_sessions(placed), *_logged(placed, outcome), *_feedback(mapped, placed, parents, outcome)]
-    for begin in range(0, len(records), _MOST_RECORDS):
-        some = records[begin : begin + _MOST_RECORDS]
-        for record, result in zip(some, repository.write(some), strict=True):
-            _note(record, result, outcome)
+    users = _users(placed)
+    sessions = [Session(session_id=session, user_id=user) for session, user in users.items()]
+    records = [*sessions, *_logged(placed, outcome), *_feedback(mapped, placed, parents, outcome)]
+    results = _write(repository, records)
+    others = {
+        session.session_id
+        for session, result in zip(sessions, results, strict=False)
+        if result.receipt.receipt == "conflict" and "user_id" in result.receipt.fields
+    }
+    for record, result in zip(records[len(sessions) :], results[len(sessions) :], strict=True):
+        _note(record, result, outcome)
+    logged = {record.interaction_id for record in records if isinstance(record, LoggedInteraction)}
+    written = [each for each in placed if each.name in logged]
+    _write(repository, list(_participants(written, users, others)))
     repository.ledger.reject(outcome.rejected)
     return outcome
+
+
+def _write(repository: ConversationRepository, records: Sequence[Record]) -> list[WriteResult]:
+    return [
+        result
+        for begin in range(0, len(records), _MOST_RECORDS)
+        for result in repository.write(records[begin : begin + _MOST_RECORDS])
+    ]
+
+
+def _participants(
+    placed: Iterable[Placed], users: Mapping[str, str], others: Container[str | None]
+) -> Iterator[LoggedInteraction]:
+    """Yield the users of calls that aren't their session's user. `others`: sessions that are another user's."""
+    for each in placed:
+        if each.user is not None and (each.session in others or users[each.session] != each.user):
+            yield LoggedInteraction(
+                session_id=each.session, interaction_id=each.name, participant=each.user, on_conflict="fill"
+            )
 
 
 def interactions(mapped: Sequence[MappedSpan], parents: Parents) -> list[Placed]:
@@ -114,14 +142,13 @@ def _status(call: ModelCall, span: MappedSpan) -> str:
     return "pending" if span.is_record and not call.response else "completed"
 
 
-def _sessions(placed: Iterable[Placed]) -> Iterator[Session]:
-    """Yield the sessions whose user is known; the others are ensured with their interactions."""
+def _users(placed: Iterable[Placed]) -> dict[str, str]:
+    """Return the users of the sessions: those of their first calls."""
     users: dict[str, str] = {}
     for each in sorted(placed, key=lambda each: each.fields.get("started_at", "")):
         if each.user is not None:
             users.setdefault(each.session, each.user)
-    for session, user in users.items():
-        yield Session(session_id=session, user_id=user)
+    return users
 
 
 def _logged(placed: Iterable[Placed], outcome: Outcome) -> Iterator[LoggedInteraction]:
