@@ -120,12 +120,16 @@ def _columns(project: str, span: Span, received_at: datetime) -> Iterator[tuple[
         yield "user_span", span.span_id
     if span.call is not None:
         yield from _call_columns(span, span.call)
-    if span.feedback or span.session_feedback:
+    if feedback := list(_feedback_rows(span, received_at)):
         yield "has_feedback", True
-        said = [{"given_at": received_at} | each.json_fields() for each in (*span.feedback, *span.session_feedback)]
-        for row in said[len(span.feedback) :]:
-            row["of_session"] = True
-        yield "feedback", said
+        yield "feedback", feedback
+
+
+def _feedback_rows(span: Span, received_at: datetime) -> Iterator[Row]:
+    for each in span.feedback:
+        yield {"given_at": received_at} | each.json_fields()
+    for each in span.session_feedback:
+        yield {"given_at": received_at} | each.json_fields() | {"of_session": True}
 
 
 def name_fields(rows: Sequence[Row]) -> None:

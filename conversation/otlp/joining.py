@@ -1,16 +1,15 @@
-"""Finds the spans that saw one call of a model, and makes one call of them.
+"""Finds the spans of a request that saw one call of a model.
 
 Two instrumentations may watch one call: a library's own and that of what it calls. Their spans are above one another,
 beside one another, or in different traces. The provider's id of the answer joins them; where it is missing, as of calls
-that failed, the same answer, tokens or failure at the same time, seen by another scope. Facts fill each other.
+that failed, the same answer, tokens or failure at the same time, seen by another scope.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
-from conversation.otlp.spans import MappedSpan, ModelCall
+from conversation.otlp.spans import MappedSpan
 from conversation.turns import matching
 
 Id = tuple[str, str]
@@ -23,24 +22,15 @@ _MOST_NEIGHBOURS = 20  # calls at the same time that one is compared with
 _MOST_ANCESTORS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedCall:
-    """One call of a model. `span`: which names it; `spans`: all that saw it, that one first."""
-
-    span: MappedSpan
-    spans: Sequence[MappedSpan]
-    call: ModelCall
-
-
-def join(mapped: Sequence[MappedSpan], parents: Parents) -> list[JoinedCall]:
-    """Return the calls of a request's spans, in their order."""
+def join(mapped: Sequence[MappedSpan], parents: Parents) -> list[list[MappedSpan]]:
+    """Return the spans of each call of a request, in the order of the calls; first the span that knows most."""
     calls = [each for each in mapped if each.call is not None]
     groups = _Groups(calls)
     groups.join_equal_ids()
     groups.join_response_ids(parents)
     groups.join_nested(parents)
     groups.join_alike()
-    return [_joined(group) for group in groups.groups()]
+    return [sorted(group, key=_order) for group in groups.groups()]
 
 
 def ancestors(span: Id, parents: Parents) -> Iterator[Id]:
@@ -204,39 +194,13 @@ def _is_within(one: MappedSpan, other: MappedSpan) -> bool:
     return first_start <= latest_start and _end(inner) <= _end(outer) + _SLACK
 
 
-def _joined(group: Sequence[MappedSpan]) -> JoinedCall:
-    """Return one call of the spans that saw it: the one with the most to say leads, and the others fill it."""
-    if len(group) == 1 and group[0].call is not None:
-        return JoinedCall(group[0], group, group[0].call)
-    ordered = sorted(group, key=_rank)
-    span = ordered[0]
+def _order(span: MappedSpan) -> tuple[bool, int, datetime, Id]:
+    return span.is_record, rank(span), _start(span), span.id
+
+
+def rank(span: MappedSpan) -> int:
+    """Return how little a span knows of its call, by itself: of several, the smallest counts."""
     call = span.call
-    assert call is not None  # noqa: S101 - only calls are joined
-    for other in ordered[1:]:
-        assert other.call is not None  # noqa: S101 - only calls are joined
-        call = _filled(call, other.call)
-        span = replace(
-            span,
-            tags=span.tags or other.tags,
-            metadata={**other.metadata, **span.metadata},
-            response_id=span.response_id or other.response_id,
-            started_at=span.started_at or other.started_at,
-            completed_at=span.completed_at or other.completed_at,
-        )
-    return JoinedCall(span, ordered, call)
-
-
-def _rank(span: MappedSpan) -> tuple[bool, bool, bool, bool, datetime, Id]:
-    call = span.call
-    assert call is not None  # noqa: S101 - only calls are joined
-    is_empty = not call.response and not call.prompt
-    return span.is_record, is_empty, _only_sums_up(span), not call.response, _start(span), span.id
-
-
-def _filled(call: ModelCall, other: ModelCall) -> ModelCall:
-    empty = {
-        each.name: getattr(other, each.name) for each in fields(call) if getattr(call, each.name) in (None, [], ())
-    }
-    if call.prompt:
-        empty.pop("context", None)  # the two are of one list
-    return replace(call, **empty)
+    if call is None:
+        return 0
+    return 4 * (not call.response and not call.prompt) + 2 * _only_sums_up(span) + (not call.response)

@@ -67,8 +67,8 @@ def place(repository: ConversationRepository, mapped: Sequence[MappedSpan], pare
 def records(mapped: Sequence[MappedSpan], parents: Parents, outcome: Outcome) -> Iterator[Span]:
     """Yield the spans that are stored, those between them included. Notes in `outcome` which can't be."""
     twins: dict[Id, Id] = {}  # a span of a call -> another one of the same call
-    for joined in joining.join(mapped, parents):
-        twins |= dict.fromkeys((each.id for each in joined.spans), joined.span.id)
+    for spans in joining.join(mapped, parents):
+        twins |= dict.fromkeys((each.id for each in spans), spans[0].id)
     calls = twins.keys()
     feedback = _feedback(mapped, calls, parents, outcome)
     for each in mapped:
@@ -101,6 +101,7 @@ def _span(mapped: MappedSpan, call: Call | None, rated: _Feedback, twin: Id | No
         mapped.user,
         mapped.response_id if call else None,
         None if twin == mapped.id else twin,
+        joining.rank(mapped),
         call,
         rated.of_call,
         rated.of_session,
@@ -116,6 +117,7 @@ def _record(mapped: MappedSpan, call: Call | None, rated: _Feedback) -> Span:
         named_by="caller" if mapped.session_rank == CALLER else "library",
         user=mapped.user,
         response_id=mapped.response_id if call else None,
+        rank=joining.rank(mapped),
         call=call,
         feedback=rated.of_call,
         session_feedback=rated.of_session,

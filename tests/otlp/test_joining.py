@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conversation.otlp import joining, mapping, placement
-from conversation.otlp.spans import Decoded
+from conversation.otlp.spans import Decoded, MappedSpan
 from tests.otlp.builders import Sent, chat, record, trace
 
 SDK = "com.anthropic.sdk.python"
@@ -19,14 +19,14 @@ def decoded(*spans: Sent) -> Decoded:
     return Decoded(found, parents={(each.trace_id, each.span_id): each.parent_id for each in found})
 
 
-def joined(*spans: Sent) -> list[joining.JoinedCall]:
+def joined(*spans: Sent) -> list[list[MappedSpan]]:
     request = decoded(*spans)
     return joining.join(mapping.spans(request), request.parents)
 
 
 def names(*spans: Sent) -> list[list[int]]:
     """Return the numbers of the spans of each call."""
-    return sorted(sorted(int(each.span_id, 16) for each in call.spans) for call in joined(*spans))
+    return sorted(sorted(int(each.span_id, 16) for each in call) for call in joined(*spans))
 
 
 def twin(**more: Any) -> Sent:
@@ -40,9 +40,7 @@ def twin(**more: Any) -> Sent:
 def test_one_provider_id_is_one_call(place: dict[str, Any]) -> None:
     known = {"gen_ai.response.id": "msg_1", "gen_ai.usage.cache_read.input_tokens": 3}
     (call,) = joined(twin(attributes=known, **place), Sent(attributes=chat(gen_ai__response__id="msg_1")))
-    assert call.span.span_id == f"{1:016x}"  # which has the content
-    assert (len(call.spans), call.call.cached_input_tokens) == (2, 3)
-    assert call.call.response[0].content == "Lima."
+    assert [each.span_id[-1] for each in call] == ["1", "2"]  # the first has the content
 
 
 def test_a_cache_answers_a_later_call_with_the_same_id() -> None:
@@ -80,7 +78,7 @@ def test_a_span_around_one_call_is_that_call_and_around_several_none() -> None:
     around = {"openinference.span.kind": "LLM", "output.value": "Lima.", "input.value": "a template"}
     inner = Sent(attributes=chat(), span=2, parent=1, start=5, end=240)
     (call,) = joined(Sent("predict", around), inner)
-    assert (call.span.span_id, len(call.spans)) == (inner.to_span().span_id, 2)
+    assert [each.span_id[-1] for each in call] == ["2", "1"]
     second = Sent(attributes=chat("Quito."), span=3, parent=1, start=245, end=249)
     assert names(Sent("predict", around), inner, second) == [[2], [3]]
 
@@ -93,9 +91,11 @@ def test_records_of_a_span_fill_it() -> None:
         record("gen_ai.system.message", {"content": "Be brief."}),
     ]
     (call,) = joining.join(mapping.spans(request), request.parents)
-    assert [each.content for each in call.call.prompt] == ["Be brief.", "The capital of Peru?"]
-    assert (call.call.response[0].content, call.call.finish_reason) == ("Lima.", "stop")
-    assert (call.call.output_tokens, call.call.model, call.span.is_record) == (5, "m", False)
+    (span, records) = call
+    assert records.call is not None
+    assert [each.content for each in records.call.prompt] == ["Be brief.", "The capital of Peru?"]
+    assert (records.call.response[0].content, records.call.finish_reason) == ("Lima.", "stop")
+    assert (span.is_record, records.is_record) == (False, True)
 
 
 def test_the_order_of_spans_changes_nothing() -> None:

@@ -349,3 +349,13 @@ def test_records_that_are_not_of_a_conversation_are_dropped(client: FlaskClient)
     answer = export(client, logs(record("some.event", "text")), path="/v1/logs")
     assert ExportLogsServiceResponse.FromString(answer.data).partial_success.rejected_log_records == 0
     assert client.get("/v1/sessions").get_json()["sessions"] == []
+
+
+def test_calls_of_other_users_keep_theirs(client: FlaskClient) -> None:
+    def said_by(user: str, span: int) -> Sent:
+        return Sent(attributes=chat(session__id="s", user__id=user), span=span, start=span)
+
+    for spans in ([said_by("ada", 1), said_by("bob", 2)], [said_by("eve", 3)], [said_by("ada", 4)]):
+        assert partly(export(client, traces(*spans))) == (0, "")
+    assert client.get("/v1/sessions/s").get_json()["user_id"] == "ada"
+    assert [turn["participant"] for turn in transcript(client, "s")] == ["ada", "bob", "eve", "ada"]
