@@ -428,3 +428,28 @@ def test_errno_of_a_short_write_is_that_of_a_full_disk(tmp_path: Path, monkeypat
         spool.put(b"data")
     assert raised.value.errno == errno.ENOSPC
     spool.close()
+
+
+def test_garbage_and_signals_in_the_middle_of_a_record_cost_nothing(told: ToldService, open_log: OpenLog) -> None:
+    log = open_log(told.url)
+    real = os.pwrite
+    left = [3]
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        if left[0]:
+            left[0] -= 1
+            log.session("chat").log(prompt=f"of a handler {left[0]}", response="A")
+            log.session("chat").turn(prompt=f"forgotten {left[0]}")
+        return real(fd, data, offset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite)
+        log.session("chat").log(prompt="outer", response="A")
+    report = log.flush(10)
+    assert (report.waiting, report.refused, report.failures) == (0, 0, 0)
+    statuses = {row["prompt"]: row["status"] for row in told.memory.sessions()["chat"]}
+    assert statuses.pop("outer") == "completed"
+    assert {name.split()[0]: status for name, status in statuses.items()} == {
+        "of": "completed",
+        "forgotten": "abandoned",
+    }
