@@ -119,7 +119,8 @@ class Core:
             if redacted is None:
                 self._refuse(receipt, record, "redacted")
                 return
-            payload = encode({name: value for name, value in redacted.items() if value is not None})
+            said = {name: value for name, value in redacted.items() if value is not None or name == "value"}
+            payload = encode(said)
             if len(payload) > MAX_RECORD:
                 self._refuse(receipt, record, "too-large")
                 return
