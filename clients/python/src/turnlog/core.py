@@ -32,7 +32,7 @@ MAX_RECORD = 15 << 20  # bytes; the service takes calls of 16 MB
 _ADOPT_S = 30.0
 _IDLE_S = 1.0
 _SYNC_S = 0.01  # records that arrive within it share a sync
-_LINGER_S = 0.01  # and a call
+_LINGER_S = 0.05  # and a call, unless somebody waits for it
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _DISK_AGAIN_S = 1.0
 _LETTERS_IN_MEMORY = 1000
@@ -70,7 +70,7 @@ class Core:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self.board.condition = threading.Condition()
+        self.board.condition, self.board.asked = threading.Condition(), threading.Event()
         self._receipts: weakref.WeakValueDictionary[tuple[int, int], Receipt] = weakref.WeakValueDictionary()
         self._busy = 0
         self._deferred: deque[tuple[str, str, bytes, Receipt]] = deque()
@@ -235,7 +235,8 @@ class Core:
                     self._adopt()
                 if self._pending is None:
                     if 0 < self._put - self._settled < MAX_RECORDS // 4 and not self._flushing:
-                        time.sleep(_LINGER_S)
+                        self.board.asked.wait(_LINGER_S)
+                    self.board.asked.clear()
                     self._take()
                 self._end_orphans()
                 if self._pending is None:
@@ -416,6 +417,7 @@ class Core:
                 self._start_threads()
                 self._wake.set()
                 self._hurry.set()
+                self.board.asked.set()
                 self.board.condition.wait_for(
                     lambda: not self._is_open_for(until) or self._blocked_at > attempts,
                     max(0.0, give_up - time.monotonic()),
