@@ -453,3 +453,29 @@ def test_garbage_and_signals_in_the_middle_of_a_record_cost_nothing(told: ToldSe
         "of": "completed",
         "forgotten": "abandoned",
     }
+
+
+def test_what_was_in_memory_gets_to_a_disk_that_has_room_again(
+    told: ToldService, tmp_path: Path, open_log: OpenLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = open_log(NOWHERE)
+    log.session("chat").log(prompt="on disk", response="A")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        log.session("chat").log(prompt="in memory", response="A")
+    assert log.report().in_memory == 1
+    log.close(0)
+    assert open_log(told.url).flush(10).adopted == 2
+    without = Turnlog(NOWHERE, durable=False)
+    without.session("chat").log(prompt="lost", response="A")
+    assert (without.close(0).waiting, "1 records that are in memory only end" in caplog.text) == (1, True)
+
+
+def test_a_log_goes_on_after_it_was_closed(told: ToldService, open_log: OpenLog) -> None:
+    log = open_log(NOWHERE)
+    log.session("chat").log(prompt="1", response="A")
+    log.close(0)
+    log.core.transport = Turnlog(told.url).core.transport
+    assert log.flush(10).adopted == 1
+    log.session("chat").log(prompt="2", response="A")
+    assert (log.flush(10).created, log.report().waiting) == (1, 0)

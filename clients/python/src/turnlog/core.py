@@ -210,7 +210,7 @@ class Core:
     def _sync_all(self, generation: int) -> None:
         while generation == self.generation and not self._closed.is_set():
             self._written.wait()
-            time.sleep(_SYNC_S)
+            self._closed.wait(_SYNC_S)
             self._written.clear()
             self.sync()
 
@@ -305,7 +305,7 @@ class Core:
                 self._spool.ack(chunk)
             self._counts["damaged"] += len(chunk.damaged)
             if chunk.place is None or chunk.place.own:
-                self._settled += chunk.size
+                self._settled = min(self._put, self._settled + chunk.size)  # a close counts what it leaves
             else:
                 self._counts["adopted"] += chunk.size
             self.board.condition.notify_all()
@@ -414,6 +414,7 @@ class Core:
             attempts, until = self._attempts, self._put
             if self._is_open_for(until):
                 self._flushing += 1
+                self._closed.clear()
                 self._start_threads()
                 self._wake.set()
                 self._hurry.set()
@@ -452,8 +453,17 @@ class Core:
             event.set()
         with self.board.condition:
             spool, self._spool, self._pending, self._settled = self._spool, None, None, self._put
+            while spool is not None and self._memory:  # the disk may have room again
+                line = self._memory.popleft()
+                try:
+                    spool.put(frame(line.kind, line.target, line.payload))
+                except (OSError, SpoolFullError):
+                    self._memory.appendleft(line)
+                    break
         if spool is not None:
             spool.close()
+        if self._memory:
+            self._say("ends", "%d records that are in memory only end with this log", len(self._memory))
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_JOIN_S)  # longer if it is in a call, which may go on
