@@ -64,6 +64,8 @@ def log_turns(log: Turnlog, prefix: str, turns: int) -> None:
             with chat.turn(prompt=name, interaction_id=name) as turn:
                 turn.append(text(name))
                 receipt = turn.complete()
+        if number % 5 == 0:
+            log.sync()
         if receipt.durable:
             os.write(1, f"{name}\n".encode())
 

@@ -428,3 +428,54 @@ def test_errno_of_a_short_write_is_that_of_a_full_disk(tmp_path: Path, monkeypat
         spool.put(b"data")
     assert raised.value.errno == errno.ENOSPC
     spool.close()
+
+
+def test_garbage_and_signals_in_the_middle_of_a_record_cost_nothing(told: ToldService, open_log: OpenLog) -> None:
+    log = open_log(told.url)
+    real = os.pwrite
+    left = [3]
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        if left[0]:
+            left[0] -= 1
+            log.session("chat").log(prompt=f"of a handler {left[0]}", response="A")
+            log.session("chat").turn(prompt=f"forgotten {left[0]}")
+        return real(fd, data, offset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite)
+        log.session("chat").log(prompt="outer", response="A")
+    report = log.flush(10)
+    assert (report.waiting, report.refused, report.failures) == (0, 0, 0)
+    statuses = {row["prompt"]: row["status"] for row in told.memory.sessions()["chat"]}
+    assert statuses.pop("outer") == "completed"
+    assert {name.split()[0]: status for name, status in statuses.items()} == {
+        "of": "completed",
+        "forgotten": "abandoned",
+    }
+
+
+def test_what_was_in_memory_gets_to_a_disk_that_has_room_again(
+    told: ToldService, tmp_path: Path, open_log: OpenLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = open_log(NOWHERE)
+    log.session("chat").log(prompt="on disk", response="A")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        log.session("chat").log(prompt="in memory", response="A")
+    assert log.report().in_memory == 1
+    log.close(0)
+    assert open_log(told.url).flush(10).adopted == 2
+    without = Turnlog(NOWHERE, durable=False)
+    without.session("chat").log(prompt="lost", response="A")
+    assert (without.close(0).waiting, "1 records that are in memory only end" in caplog.text) == (1, True)
+
+
+def test_a_log_goes_on_after_it_was_closed(told: ToldService, open_log: OpenLog) -> None:
+    log = open_log(NOWHERE)
+    log.session("chat").log(prompt="1", response="A")
+    log.close(0)
+    log.core.transport = Turnlog(told.url).core.transport
+    assert log.flush(10).adopted == 1
+    log.session("chat").log(prompt="2", response="A")
+    assert (log.flush(10).created, log.report().waiting) == (1, 0)

@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.clients.conftest import Log, OpenLog
@@ -33,6 +34,17 @@ def test_a_turn_is_pending_at_once_and_complete_at_its_end(log_service: Log, ope
     assert 0 <= row["time_to_first_token_ms"] <= row["latency_ms"]
     session = log_service.session("turns")
     assert (session["user_id"], session["title"], session["tags"]) == ("ada", "First steps", ["demo"])
+
+
+def test_feedback_changes_and_is_taken_back(log_service: Log, open_log: OpenLog) -> None:
+    chat = open_log(log_service.url).session("feedback", user_id="ada")
+    states = [
+        chat.feedback(value, interaction_id="one", comment=comment).result(10).state
+        for value, comment in [(True, "Just right"), (False, None), (None, None)]
+    ]
+    assert states == ["created", "filled", "filled"]
+    (given,) = httpx.get(f"{log_service.url}/v1/sessions/feedback/feedback").json()["feedback"]
+    assert (given["value"], given["comment"], given["name"]) == (None, None, "rating")
 
 
 def test_an_exception_fails_the_turn_and_a_turn_left_open_is_abandoned(log_service: Log, open_log: OpenLog) -> None:

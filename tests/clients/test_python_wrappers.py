@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.conftest import Log, OpenLog
 from turnlog import Turnlog, wrap_anthropic, wrap_openai
 
 openai = pytest.importorskip("openai")
@@ -385,6 +386,27 @@ def test_only_the_wrapped_client_is_logged_and_once(model: ModelServer) -> None:
         other.chat.completions.create(**CHAT)
     assert logged(log)["response"] == "Hello, Ada."
     log.close()
+
+
+def test_the_service_stores_what_was_called(model: ModelServer, log_service: Log, open_log: OpenLog) -> None:
+    log = open_log(log_service.url)
+    with new_openai(model) as first, new_anthropic(model) as second:
+        one, two = wrap_openai(first, log, context=True), wrap_anthropic(second, log)
+        with log.session("wrapped", user_id="ada"):
+            one.chat.completions.create(**CHAT, tools=[TOOL])
+            done = {"role": "tool", "tool_call_id": "call_1", "content": "Sunny"}
+            asked = [*HI, {"role": "assistant", "tool_calls": [CALL]}, done]
+            one.chat.completions.create(model="gpt-x", messages=asked, stream=True).close()
+            one.responses.create(
+                model="gpt-x", input=[{"type": "function_call_output", "call_id": "c", "output": "Sunny"}]
+            )
+            two.messages.create(**CLAUDE, system="Be kind.", tools=[CLAUDE_TOOL])
+    assert log.flush(10).complete
+    rows = log_service.transcript("wrapped")
+    assert [row["status"] for row in rows].count("completed") >= 3
+    assert rows[0]["response"][0]["tool_calls"][0]["id"] == "call_1"
+    assert rows[1]["prompt"] == [done]
+    assert rows[2]["prompt"][0]["role"] == "tool"
 
 
 def test_a_log_that_fails_changes_nothing_for_the_caller(model: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:

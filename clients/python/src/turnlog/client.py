@@ -364,7 +364,7 @@ class Turn:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # at the interpreter's end anything may be gone
             if not self._ended and self._generation == self._core.generation:
-                self.abandon()
+                self._core.orphans.append(self)
 
 
 def _default_folder(url: str | None, key: str | None) -> Path | None:

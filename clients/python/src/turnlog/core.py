@@ -30,8 +30,9 @@ log = logging.getLogger("turnlog.client")
 EXIT_S = 1.0
 MAX_RECORD = 15 << 20  # bytes; the service takes calls of 16 MB
 _ADOPT_S = 30.0
-_SYNC_S = 0.01  # records that arrive within it share a sync
-_LINGER_S = 0.01  # and a call
+_IDLE_S = 1.0
+_SYNC_S = 0.1  # records that arrive within it share a sync; a write may have to wait for one, so they are few
+_LINGER_S = 0.05  # and a call, unless somebody waits for it
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _DISK_AGAIN_S = 1.0
 _LETTERS_IN_MEMORY = 1000
@@ -69,8 +70,12 @@ class Core:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self.board.condition = threading.Condition()
+        self.board.condition, self.board.asked = threading.Condition(), threading.Event()
         self._receipts: weakref.WeakValueDictionary[tuple[int, int], Receipt] = weakref.WeakValueDictionary()
+        self._busy = 0
+        self._deferred: deque[tuple[str, str, bytes, Receipt]] = deque()
+        #: Turns that nobody has any more. They wait here, since garbage may be collected in the middle of anything.
+        self.orphans: deque[Open] = deque()
         self.open_turns: weakref.WeakSet[Open] = weakref.WeakSet()
         self._counts: Counter[str] = Counter()
         self._memory: deque[Line] = deque()
@@ -102,45 +107,67 @@ class Core:
     ) -> Receipt:
         """Queue a record. It outlives this process when this returns, if its receipt is durable. Raises nothing."""
         receipt = Receipt(self.board, session_id, interaction_id)
+        self._try_put(kind, target, record, receipt)
+        self._put_deferred()
+        return receipt
+
+    def _try_put(self, kind: str, target: str, record: dict[str, Any], receipt: Receipt) -> None:
         try:
             if self._pid != os.getpid():  # a fork that Python didn't see
                 self.after_fork()
             redacted = self._redact(dict(record)) if self._redact else record
             if redacted is None:
-                return self._refuse(receipt, record, "redacted")
-            payload = encode({name: value for name, value in redacted.items() if value is not None})
+                self._refuse(receipt, record, "redacted")
+                return
+            said = {name: value for name, value in redacted.items() if value is not None or name == "value"}
+            payload = encode(said)
             if len(payload) > MAX_RECORD:
-                return self._refuse(receipt, record, "too-large")
+                self._refuse(receipt, record, "too-large")
+                return
             self._queue(kind, target, payload, receipt)
         except SpoolFullError:
-            return self._refuse(receipt, record, "full")
+            self._refuse(receipt, record, "full")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller's work goes on
             self.failed(error)
-            return self._refuse(receipt, record, f"{type(error).__name__}: {error}")
-        return receipt
+            self._refuse(receipt, record, f"{type(error).__name__}: {error}")
+
+    def _put_deferred(self) -> None:
+        while self._deferred and self._busy != threading.get_ident():
+            kind, target, payload, receipt = self._deferred.popleft()
+            try:
+                self._queue(kind, target, payload, receipt)
+            except SpoolFullError:
+                self._refuse(receipt, json.loads(payload), "full")
 
     def _queue(self, kind: str, target: str, payload: bytes, receipt: Receipt) -> None:
+        if self._busy == threading.get_ident():  # a signal's handler logs, in the middle of another record
+            self._deferred.append((kind, target, payload, receipt))
+            return
         data = frame(kind, target, payload)
         give_up = time.monotonic() + self.block
         with self.board.condition:
-            while True:
-                try:
-                    place, end = self._store(kind, target, payload, data)
-                    break
-                except SpoolFullError:
-                    if (left := give_up - time.monotonic()) <= 0:
-                        raise
-                    self._start_threads()
-                    self._wake.set()
-                    self.board.condition.wait(left)
-            receipt.locate(place, end)
-            self._receipts[place.number, end] = receipt
-            self._put += 1
-            self._closed.clear()
-            self._start_threads()
-        self._wake.set()
-        if place.durable:
-            self._written.set()
+            self._busy = threading.get_ident()
+            try:
+                while True:
+                    try:
+                        place, end = self._store(kind, target, payload, data)
+                        break
+                    except SpoolFullError:
+                        if (left := give_up - time.monotonic()) <= 0:
+                            raise
+                        self._start_threads()
+                        self._wake.set()
+                        self.board.condition.wait(left)
+                receipt.locate(place, end)
+                self._receipts[place.number, end] = receipt
+                self._put += 1
+                self._closed.clear()
+                self._start_threads()
+                self._wake.set()
+                if place.durable:
+                    self._written.set()
+            finally:
+                self._busy = 0
 
     def _store(self, kind: str, target: str, payload: bytes, data: bytes) -> tuple[Place, int]:
         if self._folder is not None and time.monotonic() >= self._disk_again:
@@ -158,14 +185,13 @@ class Core:
         self._memory.append(Line(kind, target, payload, self._counts["in_memory"]))
         return self._memory_place, self._counts["in_memory"]
 
-    def _refuse(self, receipt: Receipt, record: dict[str, Any], reason: str) -> Receipt:
+    def _refuse(self, receipt: Receipt, record: dict[str, Any], reason: str) -> None:
         outcome = Outcome("refused", reason=reason)
         with self.board.condition:
             receipt.settle(outcome)
             self._counts["refused"] += 1
         self._say(f"refused {reason[:20]}", "A record was not logged: %s", reason)
         self._tell(record, outcome)
-        return receipt
 
     def _start_threads(self) -> None:
         if self._threads and all(each.is_alive() for each in self._threads):
@@ -184,7 +210,7 @@ class Core:
     def _sync_all(self, generation: int) -> None:
         while generation == self.generation and not self._closed.is_set():
             self._written.wait()
-            time.sleep(_SYNC_S)
+            self._closed.wait(_SYNC_S)
             self._written.clear()
             self.sync()
 
@@ -209,10 +235,12 @@ class Core:
                     self._adopt()
                 if self._pending is None:
                     if 0 < self._put - self._settled < MAX_RECORDS // 4 and not self._flushing:
-                        time.sleep(_LINGER_S)
+                        self.board.asked.wait(_LINGER_S)
+                    self.board.asked.clear()
                     self._take()
+                self._end_orphans()
                 if self._pending is None:
-                    self._wake.wait(_ADOPT_S)
+                    self._wake.wait(_IDLE_S)
                     self._wake.clear()
                     continue
                 self._attempts += 1
@@ -228,6 +256,10 @@ class Core:
                 if failures >= _ATTEMPTS and self._pending is not None:
                     self._give_up(*self._pending, error)
                 time.sleep(min(failures, _ATTEMPTS) * 0.1)
+
+    def _end_orphans(self) -> None:
+        while self.orphans:
+            self.orphans.popleft().abandon()
 
     def _adopt(self) -> None:
         if self._spool is None and self._folder is not None and self._folder.is_dir():
@@ -273,7 +305,7 @@ class Core:
                 self._spool.ack(chunk)
             self._counts["damaged"] += len(chunk.damaged)
             if chunk.place is None or chunk.place.own:
-                self._settled += chunk.size
+                self._settled = min(self._put, self._settled + chunk.size)  # a close counts what it leaves
             else:
                 self._counts["adopted"] += chunk.size
             self.board.condition.notify_all()
@@ -373,6 +405,8 @@ class Core:
         give_up = time.monotonic() + timeout
         if self._pid != os.getpid():
             self.after_fork()
+        self._put_deferred()
+        self._end_orphans()
         if adopt:
             with contextlib.suppress(OSError):
                 self._adopt()
@@ -380,9 +414,11 @@ class Core:
             attempts, until = self._attempts, self._put
             if self._is_open_for(until):
                 self._flushing += 1
+                self._closed.clear()
                 self._start_threads()
                 self._wake.set()
                 self._hurry.set()
+                self.board.asked.set()
                 self.board.condition.wait_for(
                     lambda: not self._is_open_for(until) or self._blocked_at > attempts,
                     max(0.0, give_up - time.monotonic()),
@@ -417,8 +453,17 @@ class Core:
             event.set()
         with self.board.condition:
             spool, self._spool, self._pending, self._settled = self._spool, None, None, self._put
+            while spool is not None and self._memory:  # the disk may have room again
+                line = self._memory.popleft()
+                try:
+                    spool.put(frame(line.kind, line.target, line.payload))
+                except (OSError, SpoolFullError):
+                    self._memory.appendleft(line)
+                    break
         if spool is not None:
             spool.close()
+        if self._memory:
+            self._say("ends", "%d records that are in memory only end with this log", len(self._memory))
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_JOIN_S)  # longer if it is in a call, which may go on

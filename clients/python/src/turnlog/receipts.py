@@ -45,6 +45,7 @@ class Board:
 
     def __init__(self) -> None:
         self.condition = threading.Condition()
+        self.asked = threading.Event()  # somebody waits, so nothing lingers
         self.held: set[Receipt] = set()
 
 
@@ -84,6 +85,7 @@ class Receipt:
 
     def result(self, timeout: float | None = None) -> Outcome:
         """Wait for the outcome. Raises `TimeoutError`; a record that was rejected is an outcome, and raises nothing."""
+        self._board.asked.set()
         with self._board.condition:
             if not self._board.condition.wait_for(self.done, timeout) or self.outcome is None:
                 raise TimeoutError(f"The record is still {self.state}")
@@ -111,6 +113,7 @@ class Receipt:
                 loop.call_soon_threadsafe(settle, receipt)
 
         self.add_done_callback(tell)
+        self._board.asked.set()
         return (yield from future)
 
     def locate(self, place: Place, end: int) -> None:
