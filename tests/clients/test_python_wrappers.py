@@ -1,6 +1,6 @@
 """Wrapped clients of OpenAI and Anthropic: the requests and results of unwrapped ones, and the right turns in the log.
 
-The real packages call a model server on loopback. This project doesn't depend on them; without them, this is skipped.
+The real packages call a model server on loopback. Only tests need them.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 from tests.clients.conftest import Log, OpenLog
 from turnlog import Turnlog, wrap_anthropic, wrap_openai
-
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
 
 Row = dict[str, Any]
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4}}
@@ -311,6 +310,7 @@ def test_async_clients_are_logged_alike(model: ModelServer, kind: str) -> None:
     log = Turnlog.memory()
 
     async def talk() -> None:
+        client: Any  # of either package
         if kind == "openai":
             client = wrap_openai(openai.AsyncOpenAI(api_key="k", base_url=f"{model.url}/v1"), log)
             create, options = client.chat.completions.create, CHAT
