@@ -1725,12 +1725,14 @@ as $$
     select coalesce(
         (incoming ->> 'completed_at')::timestamptz, (incoming ->> 'started_at')::timestamptz,
         (select max(r.said_at)
-           from turnlog.ai_revisions as r
+           from (select (select jsonb_object_agg(o.key, o.value)
+                           from jsonb_each(s.own) as o
+                          where o.value is distinct from s.was -> o.key) as facts
+                   from (select turnlog.statement(incoming) as own, turnlog.statement(stored) as was offset 0) as s
+                 offset 0) as n
+           join turnlog.ai_revisions as r on turnlog.is_contained(n.facts, r.facts)
           where r.project = stored ->> 'project' and r.session_id = (stored ->> 'session_id')::uuid
-           and r.interaction_id = (stored ->> 'id')::uuid
-            and turnlog.is_contained(
-                (select jsonb_object_agg(s.key, s.value) from jsonb_each(turnlog.statement(incoming)) as s
-                  where s.value is distinct from turnlog.statement(stored) -> s.key), r.facts)),
+            and r.interaction_id = (stored ->> 'id')::uuid),
         received_at)
 $$;
 

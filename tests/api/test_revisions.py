@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from logging_store import operations as ops
 from tests.http_calls import log, problem, transcript
 
 NAME = {"session_id": "s", "interaction_id": "t"}
@@ -196,8 +197,9 @@ def test_revisions_come_in_pages(client: FlaskClient) -> None:
     assert page["next"] is None
 
 
-def test_a_page_with_photos_is_shorter(client: FlaskClient) -> None:
-    noise = [os.urandom(6_000_000).hex() for _ in range(4)]
+def test_a_page_with_photos_is_shorter(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "read_shrinking", lambda read, query: read(query | {"bytes": 200_000}))
+    noise = [os.urandom(40_000).hex() for _ in range(4)]
     for photo in noise:
         revise(client, {"prompt": [{"role": "user", "content": [{"type": "image_url", "url": photo}]}]})
     page = client.get("/v1/sessions/s/interactions/t/revisions").get_json()

@@ -85,7 +85,7 @@ class Repository(ConversationRepository):
             "key", "model", "provider", "error", "finish_reason", "started_at", "completed_at", "latency_ms",
             "time_to_first_token_ms", "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens",
             "reasoning_tokens", "cost_usd", "participant", "reply_to", "alternative_to", "chosen_at", "erased_at",
-            "text_expired_at", "context",
+            "text_expired_at", "context", "trace_id", "span_id",
         )  # fmt: skip
         rows: list[Row] = [
             {**dict.fromkeys(names), "interaction_id": str(n), "session_id": name, "prompt": f"{n} {_TEXT}",
