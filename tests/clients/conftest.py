@@ -1,8 +1,10 @@
 """What the tests of clients log to: the service as its users run it, and a service that answers as it is told."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +17,12 @@ from tests.databases import TestServer
 from tests.service import Service, launch
 from turnlog import Turnlog
 from turnlog.testing import MemoryService
+
+
+def run_async(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a thread of its own: where a test has used a browser, this one has a loop that runs."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 @dataclass

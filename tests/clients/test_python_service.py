@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients.conftest import Log, OpenLog
+from tests.clients.conftest import Log, OpenLog, run_async
 from turnlog import AsyncTurnlog
 
 
@@ -194,6 +194,6 @@ def test_asyncio_has_the_same_names(log_service: Log, open_log: OpenLog) -> None
                     raise KeyError
             assert (await log.flush(10)).complete
 
-    asyncio.run(talk())
+    run_async(talk())
     statuses = [row["status"] for row in log_service.transcript("async")]
     assert sorted(statuses) == ["completed"] * 21 + ["failed"]

@@ -3,7 +3,6 @@
 The real packages call a model server on loopback. Only tests need them.
 """
 
-import asyncio
 import gc
 import json
 import threading
@@ -16,7 +15,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.clients.conftest import Log, OpenLog
+from tests.clients.conftest import Log, OpenLog, run_async
 from turnlog import Turnlog, wrap_anthropic, wrap_openai
 
 Row = dict[str, Any]
@@ -327,7 +326,7 @@ def test_async_clients_are_logged_alike(model: ModelServer, kind: str) -> None:
                 async for _ in await create(**options, stream=True):
                     break
 
-    asyncio.run(talk())
+    run_async(talk())
     gc.collect()
     rows = {session: logged(log, session) for session in ("plain", "stream", "left")}
     assert [row["response"] for row in rows.values()][:2] == ["Hello, Ada."] * 2
