@@ -1,11 +1,13 @@
 """A call that moves to another session leaves alone what others said of the one that it leaves."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from logging_store.records.models import Feedback, FeedbackInput, Participant, Record, Session
-from logging_store.records.spans import Call
+from logging_store.records.spans import Call, Span
 from logging_store.repository import ConversationRepository
 from logging_store.store import Store
 from tests.conftest import PROJECT
@@ -39,7 +41,7 @@ class Token:
 
 
 class SignedIn(Token):
-    user_id = "ada"
+    user_id: str | None = "ada"
     author = "ada"
 
     def owner_of(self, session_id: str) -> str:
@@ -104,7 +106,8 @@ def test_what_somebody_said_of_a_session_stays(
     everything = (
         "select s.key, s.tags, s.title, s.metadata, f.name, p.participant, p.role from turnlog.ai_sessions as s"
         " left join turnlog.ai_feedback as f on f.session_id = s.id"
-        " left join turnlog.ai_session_participants as p on p.session_id = s.id and (p.participant = 'bob' or p.role > '')"
+        " left join turnlog.ai_session_participants as p on p.session_id = s.id"
+        " and (p.participant = 'bob' or p.role > '')"
         " where s.key = 'conv-1'"
     )
     before = log.rows(everything)
@@ -119,3 +122,37 @@ def test_feedback_of_an_agent_goes_with_its_trace(repository: ConversationReposi
     outcomes(repository, ROOT)
     assert log.sessions == {"chat-42": "ada"}
     assert log.rows(RATED) == [("chat-42", "whole")]
+
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        replace(ROOT, kind="call", call=Call.model_validate({"prompt": "Hi", "started_at": LATER.isoformat()})),
+        replace(ROOT, started_at=LATER),
+        replace(ROOT, completed_at=LATER),
+    ],
+    ids=["call", "start", "end"],
+)
+def test_a_rejected_span_places_none(repository: ConversationRepository, log: Log, root: Span) -> None:
+    child = replace(CALL, parent_id=ROOT.span_id)
+    rejected, created = repository.write_spans([root, child])
+    assert (rejected.receipt, created.receipt) == ("rejected", "created")
+    assert rejected.fields in {("started_at",), ("completed_at",)}
+    assert log.calls == [(OWN, number(3), "Hi", "Hello!", None)]
+    assert outcomes(repository, child) == ["duplicate"]
+    assert log.calls == [(OWN, number(3), "Hi", "Hello!", None)]
+    assert outcomes(repository, ROOT) == ["created"]
+    assert log.calls == [("chat-42", number(3), "Hi", "Hello!", "ada")]
+
+
+def test_a_span_that_the_store_rejects_places_none(repository: ConversationRepository, log: Log) -> None:
+    child = replace(CALL, parent_id=ROOT.span_id)
+    root = replace(ROOT, rank=2**40)
+    receipts = repository.write_spans([root, child])
+    assert [each.receipt for each in receipts] == ["rejected", "created"]
+    assert log.calls == [(OWN, number(3), "Hi", "Hello!", None)]
+    assert outcomes(repository, child) == ["duplicate"]
+    assert log.calls == [(OWN, number(3), "Hi", "Hello!", None)]
