@@ -33,12 +33,11 @@ from logging_store.records.models import (
     Session,
     SessionChanges,
 )
-from logging_store.records.spans import Call, Span
+from logging_store.records.spans import Span
 from logging_store.redaction import Redaction
 from logging_store.row_builder import RecordRow, RowBuilder, session_identity
 from logging_store.store import Store
 
-_NO_CALL = Call()
 #: Counts of what a merge of a guest moved.
 _MERGED_COUNTS = ("sessions", "participations", "turns", "feedback", "folders")
 
@@ -143,7 +142,8 @@ class ConversationRepository(LogReader):
 
         A call becomes an interaction of its session, which is known now or later: see `logging_store.records.spans`.
         Its receipt is that of the interaction, or `rejected` with the reason `erased`. Spans of a call that is stored
-        already are `duplicate` or `filled`, whichever of two instrumentations they are of.
+        already are `duplicate` or `filled`, whichever of two instrumentations they are of. A span that is rejected, as
+        those dated in the future are, names no session for others.
 
         Raises `NotOwner` for a caller who is limited to sessions of its own, and `StoreUnavailable` as `write` does.
         """
@@ -151,10 +151,10 @@ class ConversationRepository(LogReader):
             raise NotOwner("Spans of traces need a secret key")
         now = self._clock()
         received = [now + timedelta(microseconds=n) for n in range(len(spans))]
-        rows = span_rows.build(self.project, spans, received)
+        rows = span_rows.columns(self.project, spans, received)
         with self.ledger.receiving(len(rows)) as receipts:
             rejected = self._redact_spans(rows)
-            rejected |= write_pipeline.check_times([span.call or _NO_CALL for span in spans], now)
+            rejected |= write_pipeline.check_times([span.times for span in spans], now)
             span_rows.name_fields(rows)
             receipts.extend(
                 write_pipeline.write_records([RecordRow("spans", row) for row in rows], rejected, self._write_spans)
@@ -325,7 +325,8 @@ class ConversationRepository(LogReader):
         return batch
 
     def _write_spans(self, rows: Sequence[RecordRow]) -> list[Receipt]:
-        return self.store.write(Batch(self.project, spans=[each.row for each in rows])).spans
+        placed = span_rows.place(self.project, [each.row for each in rows])
+        return self.store.write(Batch(self.project, spans=placed)).spans
 
     def _redact_spans(self, rows: Sequence[Row]) -> dict[int, Receipt]:
         """Redact spans, their calls and feedback in place; return position -> receipt of those that failed."""

@@ -29,14 +29,25 @@ _DERIVED = frozenset(
 
 
 def build(project: str, spans: Sequence[Span], received_at: Sequence[datetime]) -> list[Row]:
-    """Return a row for each span, in order. `received_at`: parallel to the spans."""
+    """Return a row for each span, in order, in its place. `received_at`: parallel to the spans."""
+    return place(project, columns(project, spans, received_at))
+
+
+def columns(project: str, spans: Sequence[Span], received_at: Sequence[datetime]) -> list[Row]:
+    """Return a row for each span, in order, without its place. `received_at`: parallel to the spans."""
+    return [dict(_columns(project, span, at)) for span, at in zip(spans, received_at, strict=True)]
+
+
+def place(project: str, rows: Sequence[Row]) -> list[Row]:
+    """Return copies of rows that are written together, each with the session and the user that these give it.
+
+    Rows that are rejected must not be among them: they wouldn't be there when a span comes again.
+    """
     call_id = uuid4().hex
     traces: dict[str, dict[str, Row]] = {}  # trace id -> span id -> row
-    rows = []
-    for span, at in zip(spans, received_at, strict=True):
-        row = dict(_columns(project, span, at)) | {"call_id": call_id}
-        rows.append(row)
-        traces.setdefault(span.trace_id, {})[span.span_id] = row
+    rows = [row | {"call_id": call_id} | ({"call": row["call"].copy()} if "call" in row else {}) for row in rows]
+    for row in rows:
+        traces.setdefault(row["trace_id"], {})[row["span_id"]] = row
     for trace_id, by_span in traces.items():
         _place(identity.trace_session(project, trace_id), f"trace:{trace_id}", by_span)
     for row in rows:  # a span's second row has what its last one has; the store places both itself

@@ -80,3 +80,15 @@ class Span:
     feedback: Sequence[FeedbackInput] = ()
     session_feedback: Sequence[FeedbackInput] = ()
     source: Literal["span", "events"] = "span"
+
+    @property
+    def times(self) -> Call:
+        """The latest times that the span or its call says, which may be no later than those of any interaction."""
+        call = self.call or _NO_CALL
+        return Call.model_construct(
+            started_at=max(filter(None, (self.started_at, call.started_at)), default=None),
+            completed_at=max(filter(None, (self.completed_at, call.completed_at)), default=None),
+        )
+
+
+_NO_CALL = Call()

@@ -2490,12 +2490,17 @@ declare
     stored jsonb;           -- [{session_id, id, facts}] of one call
     merged jsonb;
     fields text[];
-    emitted jsonb := '[]';  -- of calls that are merged or moved
-    receipts jsonb := '{}'; -- first -> receipt
-    feedback jsonb;
+    -- lists, since each `||` would copy the whole jsonb, and a root that comes last moves thousands of calls
+    emitted jsonb[] := '{}';  -- of calls that are merged or moved
+    firsts text[] := '{}';
+    receipts jsonb[] := '{}'; -- parallel: of these calls
+    feedback jsonb[] := '{}'; -- lists of rows
+    gone_feedback jsonb;
+    used uuid[];              -- the sessions to which the batch adds
     left_sessions uuid[] := '{}';
     targets uuid[] := '{}'; -- parallel: where the calls went
     leaving text[] := '{}'; -- parallel: the participants that they had
+    left_traces text[] := '{}'; -- parallel: their traces
     one record;
 begin
     -- 1. Most calls are only in the batch, and said once, or said again by the span that said them before.
@@ -2538,7 +2543,6 @@ begin
       from numbered as n;
 
     -- 2. The others.
-    feedback := '[]';
     select coalesce(jsonb_object_agg(s.first, s.said), '{}')
       into by_call
       from (select s.value ->> 'first' as first, jsonb_agg(jsonb_build_object(
@@ -2566,23 +2570,28 @@ begin
                     where i.project = in_project and i.session_id = was.session_id and i.id = was.id
                    offset 0) as i);
         if rejected ->> (call ->> 'session_id') <> 'erased' then -- another row holds its key: the call stays where it is
-            receipts := receipts || jsonb_build_object(call ->> 'first', jsonb_build_object(
+            firsts := array_append(firsts, call ->> 'first');
+            receipts := array_append(receipts, jsonb_build_object(
                 'receipt', 'rejected', 'reason', rejected -> (call ->> 'session_id')));
             continue;
         elsif rejected ? (call ->> 'session_id') or rows -> 'erased_participants' ? (call ->> 'participant') then
             merged := null;
-            receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
+            firsts := array_append(firsts, call ->> 'first');
+            receipts := array_append(receipts, '{"receipt": "rejected", "reason": "erased"}'::jsonb);
         elsif stored @? '$[*].facts.erased_at' then
             merged := stored #> '{0,facts}';
-            receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "erased"}'::jsonb);
+            firsts := array_append(firsts, call ->> 'first');
+            receipts := array_append(receipts, '{"receipt": "rejected", "reason": "erased"}'::jsonb);
         elsif stored @? '$[*].facts.text_expired_at' then
             merged := stored #> '{0,facts}';
-            receipts := receipts || jsonb_build_object(call ->> 'first', '{"receipt": "rejected", "reason": "expired"}'::jsonb);
+            firsts := array_append(firsts, call ->> 'first');
+            receipts := array_append(receipts, '{"receipt": "rejected", "reason": "expired"}'::jsonb);
         elsif stored is null and said is null then
             merged := null; -- only feedback
         else
             select merge.row, merge.filled into merged, fields from turnlog.merge_call(call, stored, said) as merge (row, filled);
-            receipts := receipts || jsonb_build_object(call ->> 'first', case
+            firsts := array_append(firsts, call ->> 'first');
+            receipts := array_append(receipts, case
                 when stored is null then '{"receipt": "created"}'::jsonb
                 when fields = '{}' then '{"receipt": "duplicate"}'
                 else jsonb_build_object('receipt', 'filled', 'fields', fields) end);
@@ -2592,7 +2601,8 @@ begin
         end if;
         -- away from where it is stored
         for one in
-            select (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id, min(m ->> 'participant') as participant
+            select (m ->> 'session_id')::uuid as session_id, (m ->> 'id')::uuid as id, min(m ->> 'participant') as participant,
+                   min(split_part(m ->> 'ref', '/', 1)) as trace_id
               from jsonb_array_elements(call -> 'members') as m
              where m ->> 'session_id' is not null
              group by 1, 2
@@ -2605,10 +2615,13 @@ begin
                      where f.project = in_project and f.session_id = one.session_id and f.interaction_id = one.id
                     returning f.*
                 )
-                select feedback || coalesce(jsonb_agg(to_jsonb(g) - 'project'::text || jsonb_build_object(
-                           'session_id', call -> 'session_id', 'interaction_id', call -> 'id')), '[]')
-                  into feedback
+                select jsonb_agg(to_jsonb(g) - 'project'::text || jsonb_build_object(
+                           'session_id', call -> 'session_id', 'interaction_id', call -> 'id'))
+                  into gone_feedback
                   from gone as g;
+                if gone_feedback is not null then
+                    feedback := array_append(feedback, gone_feedback);
+                end if;
                 if merged is null then
                     delete from turnlog.ai_revisions as r
                      where r.project = in_project and r.session_id = one.session_id and r.interaction_id = one.id;
@@ -2621,29 +2634,30 @@ begin
             left_sessions := array_append(left_sessions, one.session_id);
             targets := array_append(targets, (call ->> 'session_id')::uuid);
             leaving := array_append(leaving, one.participant);
+            left_traces := array_append(left_traces, one.trace_id);
         end loop;
         if merged is not null then
-            emitted := emitted || jsonb_build_array(merged || jsonb_strip_nulls(jsonb_build_object(
+            emitted := array_append(emitted, merged || jsonb_strip_nulls(jsonb_build_object(
                 'session_id', call -> 'session_id', 'id', call -> 'id', 'trace_id', call -> 'trace_id',
                 'span_id', call -> 'span_id', 'participant', call -> 'participant', 'on_conflict', 'fill')));
         end if;
     end loop;
 
     -- 3. What is left behind.
+    used := case when left_sessions <> '{}' then array(
+        select distinct (r ->> 'session_id')::uuid
+          from unnest(array['calls', 'interactions', 'participants', 'feedback']) as k (kind)
+         cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) as r) end;
     for one in
-        select l.id, min(l.target::text)::uuid as target, array_agg(l.participant) as leaving
-          from unnest(left_sessions, targets, leaving) as l (id, target, participant)
+        select l.id, min(l.target::text)::uuid as target, array_agg(distinct l.participant) as leaving,
+               array_agg(distinct l.trace_id) as of_traces
+          from unnest(left_sessions, targets, leaving, left_traces) as l (id, target, participant, trace_id)
          where not rejected ? l.id::text
          group by l.id
          order by l.id
     loop
-        feedback := feedback || turnlog.leave_session(
-            in_project, one.id, one.target, one.leaving,
-            exists (select from jsonb_array_elements(rows -> 'calls') as c
-                     where c ->> 'session_id' = one.id::text) or exists (
-                    select from unnest(array['interactions', 'participants', 'feedback']) as k (kind)
-                     cross join lateral jsonb_array_elements(coalesce(rows -> k.kind, '[]')) as r
-                     where r ->> 'session_id' = one.id::text));
+        feedback := array_append(feedback, turnlog.leave_session(
+            in_project, one.id, one.target, one.leaving, one.of_traces, one.id = any (used)));
     end loop;
 
     -- 4. Where the spans are now.
@@ -2678,19 +2692,23 @@ begin
     -- 5. Feedback that came with the spans.
     ids := case when batch @? '$[*].feedback' then (
         select jsonb_object_agg(c ->> 'first', c -> 'id') from jsonb_array_elements(rows -> 'calls') as c) end;
-    feedback := feedback || coalesce((
+    feedback := array_append(feedback, coalesce((
         select jsonb_agg(f.value - 'of_session' || jsonb_strip_nulls(jsonb_build_object(
                    'session_id', s.value -> 'session_id', 'created_at', s.value -> 'created_at',
                    'interaction_id', case when not f.value ? 'of_session'
                                           then coalesce(ids -> (s.value ->> 'first'), s.value -> 'feedback_on') end)))
           from jsonb_array_elements(batch) as s
          cross join lateral jsonb_array_elements(s.value -> 'feedback') as f
-         where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]');
+         where s.value ? 'feedback' and s.value ->> 'session_id' is not null), '[]'));
 
     return rows || jsonb_build_object(
-        'interactions', coalesce(rows -> 'interactions', '[]') || (simple -> 'rows') || emitted,
-        'feedback', coalesce(rows -> 'feedback', '[]') || feedback,
-        'before_calls', before, 'span_receipts', receipts, 'span_places', simple -> 'places');
+        'interactions', coalesce(rows -> 'interactions', '[]') || (simple -> 'rows') || to_jsonb(emitted),
+        'feedback', coalesce(rows -> 'feedback', '[]') || (
+            select coalesce(jsonb_agg(r.row order by f.n, r.n), '[]')
+              from unnest(feedback) with ordinality as f (list, n)
+             cross join lateral jsonb_array_elements(f.list) with ordinality as r (row, n)),
+        'before_calls', before, 'span_places', simple -> 'places', 'span_receipts', (
+            select coalesce(jsonb_object_agg(r.first, r.receipt), '{}') from unnest(firsts, receipts) as r (first, receipt)));
 end
 $$;
 
@@ -3262,34 +3280,51 @@ $$;
 
 
 -- schemas/write/leave_session.sql
--- Clears up a locked session from which calls were taken: participants that none of its interactions names any more go, and
--- so does the session itself, if nobody opened it and nothing is left of it. Returns the feedback on the session, [row ...],
--- which goes to the session `target` then. `leaving`: the participants of those calls. `is_used`: the batch adds to it.
+-- Clears up a locked session from which calls were taken: participants whom only these named go, and so does the session
+-- itself, if only spans made it and nothing is left of it. Nothing that anybody else said of the session goes or moves.
+-- Returns the feedback on the session that came with its spans, [row ...], which goes to the session `target` with them.
+-- `leaving`, `of_traces`: the participants and the traces of those calls. `is_used`: the batch adds to it.
 create or replace function turnlog.leave_session(
-    in_project text, of_session uuid, target uuid, leaving text[], is_used boolean)
+    in_project text, of_session uuid, target uuid, leaving text[], of_traces text[], is_used boolean)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
+    no_interaction constant uuid := '00000000-0000-0000-0000-000000000000';
+    stored turnlog.ai_sessions;
+    of_spans boolean; -- feedback on the session came with spans: it doesn't say so itself
+    is_rated boolean; -- somebody else gave feedback
     feedback jsonb;
 begin
+    select s.* into stored from turnlog.ai_sessions as s where s.project = in_project and s.id = of_session;
+    of_spans := exists (
+        select from turnlog.ai_spans as p
+         where p.project = in_project and p.trace_id = any (of_traces) and p.has_feedback);
+    is_rated := exists (
+        select from turnlog.ai_feedback as f
+         where f.project = in_project and f.session_id = of_session and (f.interaction_id <> no_interaction or not of_spans));
     delete from turnlog.ai_session_participants as p
      where p.project = in_project and p.session_id = of_session and p.role is null and p.state is null
+       and p.participant = any (leaving)
        and not exists (select from turnlog.ai_interactions as i
                         where i.project = in_project and i.session_id = of_session and i.participant = p.participant);
     perform turnlog.requeue_session(in_project, of_session);
-    if is_used
+    if is_used or is_rated
+       or stored.id is null or not stored.implicit or stored.erased_at is not null or stored.claim is not null
+       or stored.folder_id is not null or stored.title is not null or stored.edited is not null
+       or stored.tags is not null or stored.status <> 'open' or stored.scheduled_on is not null
+       or stored.started_at is not null or stored.ended_at is not null
+       -- a trace's own session has the id of the trace: see turnlog.place_spans
+       or stored.metadata is not null and stored.metadata <> jsonb_build_object('trace_id', coalesce(substr(stored.key, 7), ''))
        or exists (select from turnlog.ai_interactions as i where i.project = in_project and i.session_id = of_session)
        or exists (select from turnlog.ai_session_participants as p where p.project = in_project and p.session_id = of_session)
-       or not exists (select from turnlog.ai_sessions as s
-                       where s.project = in_project and s.id = of_session and s.implicit and s.erased_at is null
-                         and s.folder_id is null and s.title is null and s.edited is null and s.tags is null) then
+    then
         -- a user whom only calls named that left, in a session that has nothing but calls of spans
         update turnlog.ai_sessions as s
            set user_id = null
          where s.project = in_project and s.id = of_session and s.implicit and s.claim is null and s.folder_id is null
-           and s.edited is null and s.user_id = any (leaving)
+           and s.edited is null and s.user_id = any (leaving) and not is_rated
            and not exists (
                select from turnlog.ai_interactions as i
                 where i.project = in_project and i.session_id = of_session
