@@ -17,6 +17,7 @@ from conversation.otlp.spans import Decoded, Event, LogRecord, Span
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
+_MAX_TIME = 2**63
 _ERROR = {2, "2", "STATUS_CODE_ERROR"}
 _NOT_A_SPAN = "A span must be an object"
 
@@ -42,7 +43,7 @@ def logs(body: bytes) -> Decoded:
             decoded.dropped += 1
             continue
         trace_id, span_id = _id(record.get("traceId")), _id(record.get("spanId"))
-        if ids.accept(decoded, trace_id, span_id):
+        if ids.accept(decoded, trace_id, span_id) and decoded.has_room():
             time = _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano"))
             decoded.records.append(LogRecord(trace_id, span_id, name, scope, time, values, _value(record.get("body"))))
     return decoded
@@ -90,6 +91,8 @@ def _add_span(decoded: Decoded, span: Any, scope: str) -> None:
     attributes = span.get("attributes")
     if not relevance.is_relevant(_names(attributes)):
         decoded.dropped += 1
+        return
+    if not decoded.has_room():
         return
     status = span.get("status")
     status = status if isinstance(status, dict) else {}
@@ -139,7 +142,7 @@ def _value(value: Any) -> Any:
         case {"boolValue": bool(flag)}:
             return flag
         case {"intValue": int() | str() as number}:
-            return int(number) if isinstance(number, int) or _INTEGER.fullmatch(number) else number
+            return _integer(number)
         case {"doubleValue": int() | float() | str() as number}:
             return _double(number)
         case {"bytesValue": str(text)}:
@@ -151,6 +154,15 @@ def _value(value: Any) -> Any:
         case {"kvlistValue": dict(held)}:
             return _values(held.get("values"))
     return None
+
+
+def _integer(number: int | str) -> Any:
+    """Return an integer of 64 bits; any other as a text."""
+    if isinstance(number, str):
+        if not _INTEGER.fullmatch(number):
+            return number
+        number = int(number)
+    return number if -_MAX_TIME <= number < _MAX_TIME else str(number)
 
 
 def _double(number: float | str) -> Any:
@@ -173,10 +185,10 @@ def _time(value: Any) -> int:
         case bool():
             return 0
         case int():
-            return max(value, 0)
-        case float() if 0 <= value < 2**63:
+            return value if 0 <= value < _MAX_TIME else 0
+        case float() if 0 <= value < _MAX_TIME:
             return int(value)
-        case str() if _DIGITS.fullmatch(value):
+        case str() if _DIGITS.fullmatch(value) and int(value) < _MAX_TIME:
             return int(value)
     return 0
 

@@ -39,7 +39,7 @@ def logs(body: bytes) -> Decoded:
                     decoded.dropped += 1
                     continue
                 trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
-                if ids.accept(decoded, trace_id, span_id):
+                if ids.accept(decoded, trace_id, span_id) and decoded.has_room():
                     time = record.time_unix_nano or record.observed_time_unix_nano
                     attributes, body_value = _values(record.attributes), _value(record.body)
                     decoded.records.append(
@@ -63,6 +63,8 @@ def _add_span(decoded: Decoded, span: trace_pb2.Span, scope: str) -> None:
     decoded.parents[trace_id, span_id] = parent_id
     if not relevance.is_relevant([each.key for each in span.attributes]):
         decoded.dropped += 1
+        return
+    if not decoded.has_room():
         return
     decoded.spans.append(
         Span(
