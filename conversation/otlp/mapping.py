@@ -9,7 +9,7 @@ from conversation.otlp import budget, callers, facts, log_events
 from conversation.otlp.budget import TooManyMessagesError
 from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
 from conversation.otlp.facts import Facts
-from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, to_time
+from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, note, to_time
 from logging_store.records.values import MAX_NAME
 
 _Sent = TypeVar("_Sent")
@@ -28,6 +28,8 @@ def spans(decoded: Decoded) -> list[MappedSpan]:
     with budget.of_request():
         for span in decoded.spans:
             found += _tried(of_span, span, span.name, 1, decoded)
+            if (problem := callers.too_long(span.attributes)) is not None:
+                note(decoded.reasons, problem)
         for records in log_events.by_span(decoded.records):
             found += _tried(log_events.of_span, records, records[0].name, len(records), decoded)
     return found

@@ -11,8 +11,8 @@ from typing import Any
 
 import jiter
 
-from conversation.otlp import ids, relevance
-from conversation.otlp.spans import Decoded, Event, LogRecord, Span
+from conversation.otlp import ids, relevance, repair
+from conversation.otlp.spans import Decoded, Event, LogRecord, Span, note
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -25,7 +25,7 @@ _NOT_A_SPAN = "A span must be an object"
 def traces(body: bytes) -> Decoded:
     """Return the spans of an `ExportTraceServiceRequest` in JSON. Raises `ValueError` if it is none."""
     decoded = Decoded()
-    for scope, span in _items(_parse(body), "resourceSpans", "scopeSpans", "spans"):
+    for scope, span in _items(_parse(body, decoded), "resourceSpans", "scopeSpans", "spans"):
         _add_span(decoded, span, scope)
     return decoded
 
@@ -33,7 +33,7 @@ def traces(body: bytes) -> Decoded:
 def logs(body: bytes) -> Decoded:
     """Return the log records of an `ExportLogsServiceRequest` in JSON. Raises `ValueError` if it is none."""
     decoded = Decoded()
-    for scope, record in _items(_parse(body), "resourceLogs", "scopeLogs", "logRecords"):
+    for scope, record in _items(_parse(body, decoded), "resourceLogs", "scopeLogs", "logRecords"):
         if not isinstance(record, dict):
             decoded.reject("A log record must be an object")
             continue
@@ -49,11 +49,15 @@ def logs(body: bytes) -> Decoded:
     return decoded
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes, decoded: Decoded) -> dict[str, Any]:
     try:
         value = jiter.from_json(body or b"{}")
     except ValueError as error:
-        raise ValueError(f"The body is not valid JSON: {error}") from error
+        try:
+            value = jiter.from_json(repair.json_text(body))
+        except ValueError:
+            raise ValueError(f"The body is not valid JSON: {error}") from error
+        note(decoded.reasons, repair.ALTERED)
     if not isinstance(value, dict):
         raise ValueError("The body must be an object")  # noqa: TRY004 - of JSON
     return value

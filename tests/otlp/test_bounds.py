@@ -9,11 +9,12 @@ from flask.testing import FlaskClient
 from conversation.otlp import budget, joining, log_events, mapping, otlp_json, protobuf, spans
 from conversation.otlp.spans import Decoded, MappedSpan
 from conversation.turns import shapes
+from logging_store.records.json_values import MAX_MESSAGES
 from tests.http_calls import transcript
 from tests.otlp.builders import Sent, chat, json_span, json_traces, logs, record, trace, traces
 from tests.otlp.test_protocol import HELLO, JSON, PROTOBUF, export, partly
 
-MANY = budget.MAX_MESSAGES + 1
+MANY = MAX_MESSAGES + 1
 ONES = f"[{','.join(['1'] * MANY)}]"
 LONG = {"role": "user", "content": [{"type": "text", "text": "a"}] * MANY}
 
