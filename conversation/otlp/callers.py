@@ -53,6 +53,18 @@ def read(attributes: Attributes) -> Statement:
     return Statement(invented, LIBRARY if invented else 0, user, attached)
 
 
+def too_long(attributes: Attributes) -> str | None:
+    """Return why a name of a session or a user isn't one; None if none is too long."""
+    attached = _attached(attributes)
+    named = ((attributes, (*_SESSIONS, *_OTHER_SESSIONS, _CONVERSATION, _MLFLOW_SESSION, *_USERS, _MLFLOW_USER)),)
+    for holder, names in (*named, (attached, (*_SESSION_KEYS, *_USER_KEYS))):
+        for name in names:
+            value = holder.get(name)
+            if isinstance(value, str) and len(value) > MAX_NAME and not values.is_redacted(value):
+                return f"Not stored: {name} may have {MAX_NAME} characters"
+    return None
+
+
 def tags(attributes: Attributes) -> list[str]:
     """Return the tags of a span."""
     found = [

@@ -3,12 +3,14 @@
 What can't be read as a message is kept as it came, as a text of its side's role.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from conversation.otlp import values
+from pydantic_core import to_json
+
+from conversation.otlp import budget, values
 from conversation.turns import parts, shapes
 from conversation.turns.message import Message
 from conversation.turns.roles import ASSISTANT, SYSTEM, USER
@@ -20,13 +22,15 @@ _ARGUMENTS = {"args", "kwargs"}
 _SYSTEMS = ("system", "instructions", "system_instruction", "systemInstruction")
 #: Types of parts that aren't types of messages as well.
 _PARTS = frozenset({"text", "thinking", "redacted_thinking", "tool_use", "tool_result", "image", "image_url"})
+#: Where a message has parts or calls.
+_INNER = ("content", "parts", "tool_calls")
 _READING = Intake(zone=ZoneInfo("UTC"))
 
 
 def read(value: Any, role: str) -> list[Message]:
     """Return the messages of a value in any shape: a list, one message, a text, or JSON in a text.
 
-    `role`: of a text alone, and of what is no message.
+    `role`: of a text alone, and of what is no message. Raises `TooManyMessagesError`.
     """
     value = values.parsed(value)
     if value is None or values.is_redacted(value):
@@ -34,6 +38,7 @@ def read(value: Any, role: str) -> list[Message]:
     if isinstance(value, str):
         return [Message(role, value)] if value else []
     sent = _items(value, role)
+    budget.spend(_weight(sent))
     items = [_named(each, role) for each in sent]
     messages = []
     for found in shapes.read_each(items, _READING):
@@ -42,6 +47,18 @@ def read(value: Any, role: str) -> list[Message]:
         elif not _is_empty(sent[found.place]):
             messages.append(Message(role, parts.as_text(sent[found.place]), place=found.place))
     return [each if each.reply_to is None else replace(each, reply_to=None) for each in messages]
+
+
+def _weight(items: list[Any]) -> int:
+    """Return how many messages there may be in items: an SDK may have many calls and results in one."""
+    budget.check(len(items))
+    return sum(max(1, *(len(inner) for inner in _lists(item))) for item in items)
+
+
+def _lists(item: Any) -> Iterator[list[Any]]:
+    if isinstance(item, dict):
+        yield from (inner for name in _INNER if isinstance(inner := item.get(name), list))
+    yield []
 
 
 def _items(value: Any, role: str) -> list[Any]:
@@ -110,9 +127,13 @@ def with_system(sent: list[Message], value: Any) -> list[Message]:
         value = {"role": SYSTEM, "content": value}
     elif isinstance(value, dict) and "role" not in value:
         value = {"role": SYSTEM, **value}
-    known = [each.content for each in sent if each.role == SYSTEM]
-    new = [replace(each, role=SYSTEM, place=-1) for each in read(value, SYSTEM) if each.content not in known]
-    return [*new, *sent]
+    known = {_comparable(each.content) for each in sent if each.role == SYSTEM}
+    new = [each for each in read(value, SYSTEM) if _comparable(each.content) not in known]
+    return [*(replace(each, role=SYSTEM, place=-1) for each in new), *sent]
+
+
+def _comparable(content: Any) -> Hashable:
+    return content if isinstance(content, str) else (to_json(content, fallback=repr, inf_nan_mode="constants"),)
 
 
 def answer(value: Any) -> list[Message]:
@@ -120,6 +141,7 @@ def answer(value: Any) -> list[Message]:
     value = values.parsed(value)
     match value:
         case {"choices": [*choices]}:
+            budget.check(len(choices))
             return [message for choice in choices for message in _choice(choice)]
         case {"candidates": [{"content": content, **rest}, *_]}:
             return _with_finish(read(content, ASSISTANT), rest.get("finishReason") or rest.get("finish_reason"))

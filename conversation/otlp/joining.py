@@ -8,6 +8,7 @@ that failed, the same answer, tokens or failure at the same time, seen by anothe
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from conversation.otlp.spans import MappedSpan
 from conversation.turns import matching
@@ -19,7 +20,7 @@ _SLACK = timedelta(milliseconds=50)  # by which the times of two spans of one ca
 _LONG_SLACK = timedelta(seconds=1)  # the same where an equal id says already that it is one call
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_NEIGHBOURS = 20  # calls at the same time that one is compared with
-_MOST_ANCESTORS = 200
+_MOST_ANCESTORS = 100
 
 
 def join(mapped: Sequence[MappedSpan], parents: Parents) -> list[list[MappedSpan]]:
@@ -41,6 +42,43 @@ def ancestors(span: Id, parents: Parents) -> Iterator[Id]:
             return
         yield trace_id, at
         at = parents.get((trace_id, at))
+
+
+class _Lineage:
+    """Tells which spans are above one another. The spans are numbered once, and then compared."""
+
+    def __init__(self, parents: Parents) -> None:
+        self._parents = parents
+
+    def is_nested(self, one: Id, other: Id) -> bool:
+        """Return whether one of two spans is above the other."""
+        a, b = self._numbers.get(one), self._numbers.get(other)
+        if a is None or b is None:
+            return False
+        first, second = sorted((a, b))
+        return one != other and second[0] < first[1]
+
+    @cached_property
+    def _numbers(self) -> dict[Id, tuple[int, int]]:
+        """Return each span's number and that behind the last of those below it; spans in a circle have none."""
+        below: dict[Id, list[Id]] = defaultdict(list)
+        roots = []
+        for span, parent in self._parents.items():
+            above = None if parent is None else (span[0], parent)
+            if above is None or above not in self._parents:
+                roots.append(span)
+            else:
+                below[above].append(span)
+        line: list[Id] = []  # each span before those below it
+        rest = roots
+        while rest:
+            line.append(span := rest.pop())
+            rest += below.get(span, ())
+        number = {span: n for n, span in enumerate(line)}
+        ends: dict[Id, int] = {}
+        for span in reversed(line):
+            ends[span] = max((ends[each] for each in below.get(span, ())), default=number[span] + 1)
+        return {span: (n, ends[span]) for span, n in number.items()}
 
 
 class _Groups:
@@ -75,11 +113,12 @@ class _Groups:
 
     def join_response_ids(self, parents: Parents) -> None:
         """Join what has one provider's id, at one time: a cache answers later calls with the same."""
+        lineage = _Lineage(parents)
         for same in _by(enumerate(self._calls), lambda call: call.response_id).values():
             for place, one in enumerate(same):
                 for other in same[place + 1 : place + 1 + _MOST_NEIGHBOURS]:
                     a, b = self._calls[one], self._calls[other]
-                    is_beside = a.scope != b.scope or a.is_record or b.is_record or _is_nested(a, b, parents)
+                    is_beside = a.scope != b.scope or a.is_record or b.is_record or lineage.is_nested(a.id, b.id)
                     if is_beside and _overlap(a, b):
                         self._join(one, other)
 
@@ -164,10 +203,6 @@ def _may_be_one(one: MappedSpan, other: MappedSpan) -> bool:
         return matching.key(a.response[-1]) == matching.key(b.response[-1])
     is_other = a.output_tokens and b.output_tokens and abs(a.output_tokens - b.output_tokens) > 1
     return not is_other and bool(one.response_id is None or other.response_id is None)
-
-
-def _is_nested(one: MappedSpan, other: MappedSpan, parents: Parents) -> bool:
-    return other.id in ancestors(one.id, parents) or one.id in ancestors(other.id, parents)
 
 
 def _start(span: MappedSpan) -> datetime:

@@ -18,20 +18,22 @@ EVALUATION, EXCEPTION = "gen_ai.evaluation.result", "gen_ai.client.operation.exc
 _MESSAGE = ".message"
 
 
-def of_records(records: Sequence[LogRecord]) -> Iterator[MappedSpan]:
-    """Yield what records say, one for each span that they belong to."""
-    by_span: dict[tuple[str, str], list[LogRecord]] = defaultdict(list)
+def by_span(records: Sequence[LogRecord]) -> Iterator[list[LogRecord]]:
+    """Yield the records of each span in the order of their times."""
+    found: dict[tuple[str, str], list[LogRecord]] = defaultdict(list)
     for record in records:
-        by_span[record.trace_id, record.span_id].append(record)
-    for own in by_span.values():
-        yield _of_span(sorted(own, key=lambda record: record.time))
+        found[record.trace_id, record.span_id].append(record)
+    for own in found.values():
+        yield sorted(own, key=lambda record: record.time)
 
 
-def _of_span(records: Sequence[LogRecord]) -> MappedSpan:
+def of_span(records: Sequence[LogRecord]) -> MappedSpan:
+    """Return what the records of one span say."""
     first = records[0]
     attributes: dict[str, Any] = {}
     for record in records:
-        attributes = {**record.attributes, **attributes}
+        for name, value in record.attributes.items():
+            attributes.setdefault(name, value)
     found = _facts(records)
     stated = callers.read(attributes)
     call = _call(found, first)

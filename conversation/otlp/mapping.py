@@ -1,11 +1,20 @@
 """Maps a span or a span's log records to the one form of all dialects."""
 
+import logging
+from collections.abc import Callable
 from types import ModuleType
+from typing import TypeVar
 
-from conversation.otlp import callers, facts, log_events
+from conversation.otlp import budget, callers, facts, log_events
+from conversation.otlp.budget import TooManyMessagesError
 from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
 from conversation.otlp.facts import Facts
-from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, to_time
+from conversation.otlp.spans import Decoded, Kind, MappedSpan, Span, note, to_time
+from logging_store.records.values import MAX_NAME
+
+_Sent = TypeVar("_Sent")
+
+_log = logging.getLogger(__name__)
 
 #: In the order in which a span is asked. A span that speaks several is what the first of them says.
 _DIALECTS: tuple[ModuleType, ...] = (openinference, langfuse, langsmith, mlflow, vercel, genai, openllmetry)
@@ -14,8 +23,33 @@ _FILLING: tuple[ModuleType, ...] = (genai, openllmetry, logfire)
 
 
 def spans(decoded: Decoded) -> list[MappedSpan]:
-    """Return what the spans and log records of a request say."""
-    return [*map(of_span, decoded.spans), *log_events.of_records(decoded.records)]
+    """Return what the spans and log records of a request say; those that can't be read are noted as rejected."""
+    found = []
+    with budget.of_request():
+        for span in decoded.spans:
+            found += _tried(of_span, span, span.name, 1, decoded)
+            if (problem := callers.too_long(span.attributes)) is not None:
+                note(decoded.reasons, problem)
+        for records in log_events.by_span(decoded.records):
+            found += _tried(log_events.of_span, records, records[0].name, len(records), decoded)
+    return found
+
+
+def _tried(
+    read: Callable[[_Sent], MappedSpan], sent: _Sent, name: str, count: int, decoded: Decoded
+) -> list[MappedSpan]:
+    """Return what a span says; nothing if it can't be read, which costs none of the other spans."""
+    budget.next_span()
+    try:
+        return [read(sent)]
+    except TooManyMessagesError as error:
+        reason = str(error)
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        # what no dialect has thought of
+        _log.warning("a span can't be read", exc_info=True)
+        reason = f"It can't be read ({type(error).__name__})"
+    decoded.reject(f"{name[:MAX_NAME]}: {reason}", count)
+    return []
 
 
 def of_span(span: Span) -> MappedSpan:

@@ -11,12 +11,13 @@ from typing import Any
 
 import jiter
 
-from conversation.otlp import ids, relevance
-from conversation.otlp.spans import Decoded, Event, LogRecord, Span
+from conversation.otlp import ids, relevance, repair
+from conversation.otlp.spans import Decoded, Event, LogRecord, Span, note
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
+_MAX_TIME = 2**63
 _ERROR = {2, "2", "STATUS_CODE_ERROR"}
 _NOT_A_SPAN = "A span must be an object"
 
@@ -24,7 +25,7 @@ _NOT_A_SPAN = "A span must be an object"
 def traces(body: bytes) -> Decoded:
     """Return the spans of an `ExportTraceServiceRequest` in JSON. Raises `ValueError` if it is none."""
     decoded = Decoded()
-    for scope, span in _items(_parse(body), "resourceSpans", "scopeSpans", "spans"):
+    for scope, span in _items(_parse(body, decoded), "resourceSpans", "scopeSpans", "spans"):
         _add_span(decoded, span, scope)
     return decoded
 
@@ -32,7 +33,7 @@ def traces(body: bytes) -> Decoded:
 def logs(body: bytes) -> Decoded:
     """Return the log records of an `ExportLogsServiceRequest` in JSON. Raises `ValueError` if it is none."""
     decoded = Decoded()
-    for scope, record in _items(_parse(body), "resourceLogs", "scopeLogs", "logRecords"):
+    for scope, record in _items(_parse(body, decoded), "resourceLogs", "scopeLogs", "logRecords"):
         if not isinstance(record, dict):
             decoded.reject("A log record must be an object")
             continue
@@ -42,17 +43,21 @@ def logs(body: bytes) -> Decoded:
             decoded.dropped += 1
             continue
         trace_id, span_id = _id(record.get("traceId")), _id(record.get("spanId"))
-        if ids.accept(decoded, trace_id, span_id):
+        if ids.accept(decoded, trace_id, span_id) and decoded.has_room():
             time = _time(record.get("timeUnixNano")) or _time(record.get("observedTimeUnixNano"))
             decoded.records.append(LogRecord(trace_id, span_id, name, scope, time, values, _value(record.get("body"))))
     return decoded
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes, decoded: Decoded) -> dict[str, Any]:
     try:
         value = jiter.from_json(body or b"{}")
     except ValueError as error:
-        raise ValueError(f"The body is not valid JSON: {error}") from error
+        try:
+            value = jiter.from_json(repair.json_text(body))
+        except ValueError:
+            raise ValueError(f"The body is not valid JSON: {error}") from error
+        note(decoded.reasons, repair.ALTERED)
     if not isinstance(value, dict):
         raise ValueError("The body must be an object")  # noqa: TRY004 - of JSON
     return value
@@ -90,6 +95,8 @@ def _add_span(decoded: Decoded, span: Any, scope: str) -> None:
     attributes = span.get("attributes")
     if not relevance.is_relevant(_names(attributes)):
         decoded.dropped += 1
+        return
+    if not decoded.has_room():
         return
     status = span.get("status")
     status = status if isinstance(status, dict) else {}
@@ -139,7 +146,7 @@ def _value(value: Any) -> Any:
         case {"boolValue": bool(flag)}:
             return flag
         case {"intValue": int() | str() as number}:
-            return int(number) if isinstance(number, int) or _INTEGER.fullmatch(number) else number
+            return _integer(number)
         case {"doubleValue": int() | float() | str() as number}:
             return _double(number)
         case {"bytesValue": str(text)}:
@@ -151,6 +158,15 @@ def _value(value: Any) -> Any:
         case {"kvlistValue": dict(held)}:
             return _values(held.get("values"))
     return None
+
+
+def _integer(number: int | str) -> Any:
+    """Return an integer of 64 bits; any other as a text."""
+    if isinstance(number, str):
+        if not _INTEGER.fullmatch(number):
+            return number
+        number = int(number)
+    return number if -_MAX_TIME <= number < _MAX_TIME else str(number)
 
 
 def _double(number: float | str) -> Any:
@@ -173,10 +189,10 @@ def _time(value: Any) -> int:
         case bool():
             return 0
         case int():
-            return max(value, 0)
-        case float() if 0 <= value < 2**63:
+            return value if 0 <= value < _MAX_TIME else 0
+        case float() if 0 <= value < _MAX_TIME:
             return int(value)
-        case str() if _DIGITS.fullmatch(value):
+        case str() if _DIGITS.fullmatch(value) and int(value) < _MAX_TIME:
             return int(value)
     return 0
 

@@ -9,16 +9,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from conversation.otlp import ids, relevance, values
-from conversation.otlp.spans import Decoded, Event, LogRecord, Span
+from conversation.otlp import ids, relevance, repair, values
+from conversation.otlp.spans import Decoded, Event, LogRecord, Span, note
 
 _ERROR = trace_pb2.Status.STATUS_CODE_ERROR
 
 
 def traces(body: bytes) -> Decoded:
     """Return the spans of an `ExportTraceServiceRequest`. Raises `ValueError` if it is none."""
-    sent = _parse(ExportTraceServiceRequest, body)
     decoded = Decoded()
+    sent = _parse(ExportTraceServiceRequest, body, decoded)
     for resource in sent.resource_spans:
         for in_scope in resource.scope_spans:
             scope = in_scope.scope.name
@@ -29,8 +29,8 @@ def traces(body: bytes) -> Decoded:
 
 def logs(body: bytes) -> Decoded:
     """Return the log records of an `ExportLogsServiceRequest`. Raises `ValueError` if it is none."""
-    sent = _parse(ExportLogsServiceRequest, body)
     decoded = Decoded()
+    sent = _parse(ExportLogsServiceRequest, body, decoded)
     for resource in sent.resource_logs:
         for in_scope in resource.scope_logs:
             for record in in_scope.log_records:
@@ -39,7 +39,7 @@ def logs(body: bytes) -> Decoded:
                     decoded.dropped += 1
                     continue
                 trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
-                if ids.accept(decoded, trace_id, span_id):
+                if ids.accept(decoded, trace_id, span_id) and decoded.has_room():
                     time = record.time_unix_nano or record.observed_time_unix_nano
                     attributes, body_value = _values(record.attributes), _value(record.body)
                     decoded.records.append(
@@ -48,11 +48,16 @@ def logs(body: bytes) -> Decoded:
     return decoded
 
 
-def _parse(kind: Any, body: bytes) -> Any:
+def _parse(kind: Any, body: bytes, decoded: Decoded) -> Any:
     try:
         return kind.FromString(body)
     except DecodeError as error:
-        raise ValueError(f"The body is no {kind.DESCRIPTOR.name}") from error
+        try:
+            sent = kind.FromString(repair.message(kind.DESCRIPTOR, body))
+        except (ValueError, DecodeError):
+            raise ValueError(f"The body is no {kind.DESCRIPTOR.name}") from error
+    note(decoded.reasons, repair.ALTERED)
+    return sent
 
 
 def _add_span(decoded: Decoded, span: trace_pb2.Span, scope: str) -> None:
@@ -63,6 +68,8 @@ def _add_span(decoded: Decoded, span: trace_pb2.Span, scope: str) -> None:
     decoded.parents[trace_id, span_id] = parent_id
     if not relevance.is_relevant([each.key for each in span.attributes]):
         decoded.dropped += 1
+        return
+    if not decoded.has_room():
         return
     decoded.spans.append(
         Span(

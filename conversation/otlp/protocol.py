@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pydantic_core import to_json
 
+from conversation.otlp import repair
 from conversation.refusals.codes import Refused
 
 Signal = Literal["traces", "logs"]
@@ -57,14 +58,5 @@ def failure(status: int, message: str, request: Request) -> Response:
         return Response(to_json({"code": code, "message": message}), status, content_type=JSON)
     text = message.encode()
     # a Status has its code in field 1 and its message in field 2
-    body = bytes([0x08, code, 0x12]) + _varint(len(text)) + text
+    body = bytes([0x08, code, 0x12]) + repair.written(len(text)) + text
     return Response(body, status, content_type=PROTOBUF)
-
-
-def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it: seven bits a byte, the lowest first."""
-    written = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*written, number])

@@ -45,6 +45,8 @@ def export_logs() -> Response:
 def _export(signal: Signal) -> Response:
     request = request_ctx.request
     kind = protocol.encoding(request)
+    if request.query_string and request.args.get("dry_run", "false") != "false":
+        raise Refused("invalid", "This call has no dry run; nothing was written")
     body = requests.plain_body(MAX_EXPORT)
     try:
         decoded = _DECODERS[signal, kind](body)
@@ -52,8 +54,9 @@ def _export(signal: Signal) -> Response:
         raise Refused("bad-request", str(error)) from error
     del body
     repository = caller.repository()
+    mapped = mapping.spans(decoded)
     repository.ledger.reject(decoded.rejected)
-    outcome = placement.place(repository, mapping.spans(decoded), decoded.parents)
+    outcome = placement.place(repository, mapped, decoded.parents)
     reasons = list(decoded.reasons)
     for reason in outcome.reasons:
         note(reasons, reason)

@@ -17,6 +17,8 @@ CALLER, LIBRARY = 2, 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_US = 1000
 _NS_PER_MS = 1_000_000
+#: Spans and log records of one request that say something of a conversation.
+MAX_SPANS = 10_000
 _MAX_NS = 2**63  # nanoseconds; a later time is none
 
 
@@ -85,9 +87,16 @@ class Decoded:
     reasons: list[str] = field(default_factory=list)
     dropped: int = 0
 
-    def reject(self, reason: str) -> None:
-        self.rejected += 1
+    def reject(self, reason: str, count: int = 1) -> None:
+        self.rejected += count
         note(self.reasons, reason)
+
+    def has_room(self) -> bool:
+        """Return whether another span or record is taken; else note it as rejected."""
+        if len(self.spans) + len(self.records) < MAX_SPANS:
+            return True
+        self.reject(f"A request may have {MAX_SPANS:,} spans or log records that say something of a conversation")
+        return False
 
 
 _MOST_REASONS = 5

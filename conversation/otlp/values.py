@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,7 +49,7 @@ def number(attributes: Attributes, *names: str) -> float | None:
     """Return the first of several attributes that is a number from 0."""
     for name in names:
         value = attributes.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
             return float(value)
     return None
 
@@ -117,8 +118,14 @@ def _with_lists(value: Any) -> Any:
         return value
     inner = {name: _with_lists(each) for name, each in value.items()}
     if inner and all(name.isascii() and name.isdigit() for name in inner):
-        return [inner[name] for name in sorted(inner, key=int)]
+        return [inner[name] for name in sorted(inner, key=_by_number)]
     return inner
+
+
+def _by_number(digits: str) -> tuple[int, str]:
+    """Return what sorts digits as their number, however many they are."""
+    number = digits.lstrip("0")
+    return len(number), number
 
 
 def plain(value: Any) -> Any:

@@ -68,7 +68,9 @@ class History:
     def _forget(self, kept: int) -> None:
         for said in self._messages[kept:]:
             if said.role == SYSTEM:
-                self._instructions -= Counter([said.digest])
+                self._instructions[said.digest] -= 1
+                if not self._instructions[said.digest]:
+                    del self._instructions[said.digest]
             else:
                 self._places.pop()
         del self._messages[kept:]
@@ -85,12 +87,9 @@ class History:
         if has_answer:
             return self._places[same], same  # the whole history up to an edited or repeated question
         # a client that sends the newest messages only
-        windows = (n for n in range(min(len(sent), count), 0, -1) if self._ends_with(sent[:n]))
-        return len(self._messages), next(windows, 0)
-
-    def _ends_with(self, sent: Sequence[bytes]) -> bool:
-        first = len(self._places) - len(sent)
-        return all(self._said(first + n).digest == each for n, each in enumerate(sent))
+        most = min(len(sent), count)
+        tail = [self._said(n).digest for n in range(count - most, count)]
+        return len(self._messages), _longest_overlap(tail, sent[:most])
 
     def _said(self, n: int) -> "_Said":
         """Return a message by its place among those that aren't instructions."""
@@ -101,6 +100,26 @@ class _Said(NamedTuple):
     digest: bytes
     role: str
     calls: int  # of tools
+
+
+def _longest_overlap(tail: Sequence[bytes], sent: Sequence[bytes]) -> int:
+    """Return how many items at the end of `tail` are those at the beginning of `sent`: as many as possible.
+
+    In linear time, by Knuth, Morris and Pratt: a conversation may say the same again and again.
+    """
+    shorter = [0] * len(sent)  # for each beginning of `sent`: the longest shorter one at its end
+    same = 0
+    for n in range(1, len(sent)):
+        while same and sent[n] != sent[same]:
+            same = shorter[same - 1]
+        same += sent[n] == sent[same]
+        shorter[n] = same
+    same = 0
+    for each in tail:
+        while same and (same == len(sent) or each != sent[same]):
+            same = shorter[same - 1]
+        same += same < len(sent) and each == sent[same]
+    return same
 
 
 def digest(message: Message) -> bytes:

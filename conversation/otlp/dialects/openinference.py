@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conversation.otlp import contents, facts, values
+from conversation.otlp import budget, contents, facts, values
 from conversation.otlp.facts import Facts
 from conversation.otlp.spans import Attributes, Kind, Opinion, Span
 from conversation.turns.message import Message
@@ -83,7 +83,10 @@ def _response(attributes: Attributes, output: Any) -> list[Message]:
 
 
 def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    budget.check(len(value))
+    return value
 
 
 def _message(item: Any) -> Any:
