@@ -2887,7 +2887,8 @@ declare
     -- how far apart spans of one call begin, so that the spans of a busy parent, or those of a server that repeats its
     -- ids, aren't all compared
     most_apart constant interval := '5 minutes';
-    most_near constant integer := 200;      -- likewise: those looked at before and after each span,
+    -- likewise: those looked at before and after each span,
+    most_near constant integer := least(200, greatest(20, 60000 / (select count(*) + 1 from jsonb_object_keys(changed) as k)));
     most_candidates constant integer := 20; --   and those of them that it may be joined with
     -- which are locked whenever spans of the trace come; a trace with more may deadlock with those, and is written again
     most_linked constant integer := 50;
@@ -3934,6 +3935,7 @@ declare
     kept record;
     trace_ids text[] := '{}';
     span_ids text[] := '{}';
+    joining jsonb;
     joined jsonb := '{}';
     changed jsonb;  -- of kept.changed, those of traces that aren't whole
     locked text[];
@@ -3952,8 +3954,12 @@ begin
     if changed <> '{}' then
         select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
     end if;
-    if kept.joining <> '{}' then
-        joined := turnlog.join_calls(in_project, kept.joining);
+    -- also those for which another session is named now
+    joining := kept.joining || coalesce((
+        select jsonb_object_agg(w.trace_id || '/' || w.span_id, true)
+          from unnest(trace_ids, span_ids) as w (trace_id, span_id)), '{}');
+    if joining <> '{}' then
+        joined := turnlog.join_calls(in_project, joining);
     end if;
     -- and with each span all those of its call
     select array_agg(t.trace_id), array_agg(t.span_id)

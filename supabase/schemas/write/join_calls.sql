@@ -13,7 +13,8 @@ declare
     -- how far apart spans of one call begin, so that the spans of a busy parent, or those of a server that repeats its
     -- ids, aren't all compared
     most_apart constant interval := '5 minutes';
-    most_near constant integer := 200;      -- likewise: those looked at before and after each span,
+    -- likewise: those looked at before and after each span,
+    most_near constant integer := least(200, greatest(20, 60000 / (select count(*) + 1 from jsonb_object_keys(changed) as k)));
     most_candidates constant integer := 20; --   and those of them that it may be joined with
     -- which are locked whenever spans of the trace come; a trace with more may deadlock with those, and is written again
     most_linked constant integer := 50;
