@@ -498,7 +498,9 @@ create table if not exists turnlog.ai_spans (
     event_fields   text[],                          --   and those that log events said
     has_feedback   boolean,
     created_at     timestamptz not null,            -- when the service first received it
-    erased_at      timestamptz,                     -- set: a tombstone with its place in the trace
+    erased_at      timestamptz,                     -- set: a tombstone with its place in the trace,
+    response_hash  bytea,                           --   and with what recognises another span of its call: see
+    scope_hash     bytea,                           --   turnlog.twin_hash
     constraint ai_spans_pkey primary key (project, trace_id, span_id),
     constraint ai_spans_call_spans_check check (cardinality(call_spans) > 1)
 );
@@ -514,10 +516,14 @@ create index if not exists ai_spans_repeated_response_idx
     on turnlog.ai_spans (project, response_id, started_at) where response_id is not null and repeats;
 create index if not exists ai_spans_same_call_idx
     on turnlog.ai_spans (project, same_call_as) where same_call_as is not null;
+create index if not exists ai_spans_response_hash_idx
+    on turnlog.ai_spans (project, response_hash) where response_hash is not null;
 -- For erasing.
 create index if not exists ai_spans_session_idx
     on turnlog.ai_spans (project, session_id) where session_id is not null;
 create index if not exists ai_spans_user_idx on turnlog.ai_spans (project, user_id) where user_id is not null;
+create index if not exists ai_spans_participant_idx
+    on turnlog.ai_spans (project, participant) where participant is not null;
 
 
 -- schemas/tables/user_merges.sql
@@ -1737,6 +1743,16 @@ as $$
 $$;
 
 
+-- schemas/rules/twin_hash.sql
+-- Returns a hash of what an erased span said, by which another span of its call is recognised.
+create or replace function turnlog.twin_hash(in_project text, said text) returns bytea
+language sql immutable parallel safe
+set search_path = ''
+as $$
+    select substr(sha256(convert_to(in_project || '/' || said, 'UTF8')), 1, 16)
+$$;
+
+
 -- schemas/rules/user_hash.sql
 -- Hashes the name of an erased user, which is all that stays of it. Without the project's secret nobody can guess it.
 create or replace function turnlog.user_hash(secret bytea, of_user text) returns bytea
@@ -2874,9 +2890,11 @@ $$;
 
 
 -- schemas/write/join_calls.sql
--- Joins spans of one call: two instrumentations that see it, in one trace or in two. Spans are joined that have the same
--- response id, failed ones without one that are next to each other in their trace (see turnlog.is_same_call), and those
--- that a mapper names (`same_call_as`). Whoever is joined to the same span is joined, too.
+-- Joins spans of one call: two instrumentations that see it, in one trace or in two. Spans are joined that a mapper names
+-- (`same_call_as`), that have the same response id, or that failed without one next to each other in their trace (see
+-- turnlog.is_same_call); in this order, the closest in time first. A call has one span of each instrumentation, but for those
+-- that a mapper names, and never spans for which callers named different sessions or users: rather one call is stored twice
+-- than one of two lost. Spans that come after their call was erased are erased: see turnlog.reject_twins.
 -- `changed`: TRACE/SPAN -> true of the spans that are new or say more now. Returns TRACE/SPAN -> the first of the spans of
 -- its call before, for the spans of calls that were joined now.
 create or replace function turnlog.join_calls(in_project text, changed jsonb) returns jsonb
@@ -2887,120 +2905,266 @@ declare
     -- how far apart spans of one call begin, so that the spans of a busy parent, or those of a server that repeats its
     -- ids, aren't all compared
     most_apart constant interval := '5 minutes';
+    -- likewise: those looked at before and after each span,
+    most_near constant integer := least(200, greatest(20, 60000 / (select count(*) + 1 from jsonb_object_keys(changed) as k)));
+    most_candidates constant integer := 20; --   and those of them that it may be joined with
     -- which are locked whenever spans of the trace come; a trace with more may deadlock with those, and is written again
     most_linked constant integer := 50;
+    ones text[];            -- candidates, parallel
+    others text[];
+    -- the spans of candidates and of their calls, parallel
+    refs text[];
+    scopes text[];
+    callers uuid[];         -- the session that a caller named
+    users text[];
+    named text[];           -- what a mapper says they are of
+    calls jsonb;            -- the spans of a call, if there are several
+    place jsonb;            -- TRACE/SPAN -> its position
+    next integer[];         -- the spans of a call are a ring
+    touched integer[] := '{}';
+    a integer;
+    b integer;
+    x integer;
+    y integer;
+    is_free boolean;
+    members text[];
+    done boolean[];
     one record;
     other record;
-    refs text[];
-    joined jsonb := '{}';
+    joined jsonb;
 begin
-    for one in
-        with new_calls as materialized (
-            select s.*
-              from jsonb_object_keys(changed) as k
-             cross join lateral (
-                   select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = split_part(k, '/', 1) and s.span_id = split_part(k, '/', 2)
-                   offset 0) as s
-             where s.kind = 'call' and s.erased_at is null
-        ), candidates as (
-            select n.trace_id, n.span_id, o.trace_id as other_trace, o.span_id as other_span
-              from new_calls as n
-             cross join lateral (
-                   select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.response_id = n.response_id and not s.repeats
-                   offset 0) as o
-             where turnlog.is_same_call(n.scope, n.started_at, n.completed_at, n.model,
-                                        o.scope, o.started_at, o.completed_at, o.model)
-            union all
-            select n.trace_id, n.span_id, o.trace_id, o.span_id
-              from new_calls as n
-             cross join lateral (
-                   select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.response_id = n.response_id and s.repeats
-                      and s.started_at between n.started_at - most_apart and n.started_at + most_apart
-                   offset 0) as o
-             where turnlog.is_same_call(n.scope, n.started_at, n.completed_at, n.model,
-                                        o.scope, o.started_at, o.completed_at, o.model)
-            union all
-            select n.trace_id, n.span_id, o.trace_id, o.span_id
-              from new_calls as n
-             cross join lateral (
-                   select s.* from turnlog.ai_spans as s -- siblings
-                    where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.parent_id
-                      and s.started_at between n.started_at - most_apart and n.started_at + most_apart
-                      and n.failed and s.failed
-                    union all
-                   select s.* from turnlog.ai_spans as s -- children
-                    where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.span_id
-                      and n.failed and s.failed
-                    union all
-                   select s.* from turnlog.ai_spans as s -- the parent
-                    where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.parent_id
-                      and n.failed and s.failed
-                   offset 0) as o
-             where n.response_id is null and o.response_id is null and o.kind = 'call'
-               and turnlog.is_same_call(n.scope, n.started_at, n.completed_at, n.model,
-                                        o.scope, o.started_at, o.completed_at, o.model)
-            union all
-            select n.trace_id, n.span_id, o.trace_id, o.span_id
-              from new_calls as n
-             cross join lateral (
-                   select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.trace_id = split_part(n.same_call_as, '/', 1)
-                      and s.span_id = split_part(n.same_call_as, '/', 2)
-                    union all
-                   select s.* from turnlog.ai_spans as s
-                    where s.project = in_project and s.same_call_as = n.trace_id || '/' || n.span_id
-                   offset 0) as o
-             -- of which more than log events came, so that their order is known
-             where o.kind = 'call' and o.rank is not null and n.rank is not null
-        )
-        select c.trace_id, c.span_id, c.other_trace, c.other_span
-          from candidates as c
-         where (c.trace_id, c.span_id) <> (c.other_trace, c.other_span)
-         order by c.trace_id, c.span_id, c.other_trace, c.other_span
-    loop
-        perform from turnlog.ai_traces as t
-          where t.project = in_project and t.trace_id = one.other_trace for no key update;
-        refs := array(
+    joined := turnlog.reject_twins(in_project, changed);
+    with new_calls as materialized (
+        select s.*, s.trace_id || '/' || s.span_id as ref
+          from jsonb_object_keys(changed) as k
+         cross join lateral (
+               select s.* from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(k, '/', 1) and s.span_id = split_part(k, '/', 2)
+               offset 0) as s
+         where s.kind = 'call' and s.erased_at is null
+    ), seen as materialized (
+        select n.ref as one, n.trace_id as one_trace, n.span_id as one_span, n.parent_id as one_parent, n.scope as one_scope,
+               n.started_at as one_start, n.completed_at as one_end, n.model as one_model,
+               coalesce(n.response_id, n.trace_id || '/' || n.parent_id) as kin, o.*, o.trace_id || '/' || o.span_id as ref
+          from new_calls as n
+         cross join lateral (
+               select s.* from turnlog.ai_spans as s
+                where s.project = in_project and s.response_id = n.response_id and not s.repeats
+                union all
+               (select s.* from turnlog.ai_spans as s
+                 where s.project = in_project and s.response_id = n.response_id and s.repeats and s.scope <> n.scope
+                   and s.started_at >= n.started_at and s.started_at <= n.started_at + most_apart
+                 order by s.started_at limit most_near)
+                union all
+               (select s.* from turnlog.ai_spans as s
+                 where s.project = in_project and s.response_id = n.response_id and s.repeats and s.scope <> n.scope
+                   and s.started_at < n.started_at and s.started_at >= n.started_at - most_apart
+                 order by s.started_at desc limit most_near)
+                union all
+               (select s.* from turnlog.ai_spans as s -- siblings
+                 where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.parent_id
+                   and n.failed and s.failed and n.response_id is null and s.response_id is null and s.scope <> n.scope
+                   and s.started_at >= n.started_at and s.started_at <= n.started_at + most_apart
+                 order by s.started_at limit most_near)
+                union all
+               (select s.* from turnlog.ai_spans as s
+                 where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.parent_id
+                   and n.failed and s.failed and n.response_id is null and s.response_id is null and s.scope <> n.scope
+                   and s.started_at < n.started_at and s.started_at >= n.started_at - most_apart
+                 order by s.started_at desc limit most_near)
+                union all
+               (select s.* from turnlog.ai_spans as s -- children
+                 where s.project = in_project and s.trace_id = n.trace_id and s.parent_id = n.span_id
+                   and n.failed and s.failed and n.response_id is null and s.response_id is null and s.scope <> n.scope
+                 order by s.started_at limit most_near)
+                union all
+               select s.* from turnlog.ai_spans as s -- the parent
+                where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.parent_id
+                  and n.failed and s.failed and n.response_id is null and s.response_id is null
+               offset 0) as o
+         where o.kind = 'call' and o.erased_at is null
+           and o.scope <> n.scope
+           and (o.call_spans is null or not exists (
+                select from unnest(o.call_spans) as m (ref)
+                 cross join lateral (
+                       select s.scope from turnlog.ai_spans as s
+                        where s.project = in_project and s.trace_id = split_part(m.ref, '/', 1)
+                          and s.span_id = split_part(m.ref, '/', 2)
+                       offset 0) as s
+                 where s.scope = n.scope))
+    ), alike as materialized (
+        select s.*
+          from seen as s
+         where turnlog.is_same_call(s.one_scope, s.one_start, s.one_end, s.one_model,
+                                    s.scope, s.started_at, s.completed_at, s.model)
+    ), numbered as materialized ( -- those at one time are paired in the order of their ids
+        select w.ref, row_number() over (partition by w.kin, w.scope order by w.started_at, w.ref) as nth
+          from (select distinct on (w.ref) w.*
+                  from (select s.one as ref, s.kin, s.one_scope as scope, s.one_start as started_at from alike as s
+                        union all
+                        select s.ref, s.kin, s.scope, s.started_at from alike as s) as w
+                 order by w.ref, w.kin) as w
+    ), ranked as (
+        select s.one, s.ref, s.one_parent is not null and s.one_parent = s.span_id and s.one_trace = s.trace_id
+                             or s.parent_id is not null and s.parent_id = s.one_span and s.one_trace = s.trace_id as is_nested,
+               abs(extract(epoch from s.started_at - s.one_start)) as apart, s.one_trace = s.trace_id as is_beside,
+               abs(n.nth - o.nth) as off
+          from alike as s
+          join numbered as n on n.ref = s.one
+          join numbered as o on o.ref = s.ref
+    ), nearest as (
+        select r.*, row_number() over (
+                   partition by r.one order by not coalesce(r.is_nested, false), r.apart, not r.is_beside, r.off, r.ref) as nth
+          from ranked as r
+    ), candidates as (
+        select own.one, o.ref as other, true as is_named, false as is_nested, 0::numeric as apart, true as is_beside, 0 as off
+          from new_calls as n
+         cross join lateral (
+               select s.trace_id || '/' || s.span_id as ref, s.kind, s.rank, s.erased_at from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(n.same_call_as, '/', 1)
+                  and s.span_id = split_part(n.same_call_as, '/', 2)
+                union all
+               select s.trace_id || '/' || s.span_id, s.kind, s.rank, s.erased_at from turnlog.ai_spans as s
+                where s.project = in_project and s.same_call_as = n.ref
+               offset 0) as o
+         cross join lateral (select n.ref as one) as own
+         -- of which more than log events came, so that their order is known
+         where o.kind = 'call' and o.rank is not null and n.rank is not null and o.erased_at is null
+        union all
+        select r.one, r.ref, false, coalesce(r.is_nested, false), r.apart, r.is_beside, r.off
+          from nearest as r where r.nth <= most_candidates
+    )
+    select array_agg(c.one order by not c.is_named, not c.is_nested, c.apart, not c.is_beside, c.off,
+                                    least(c.one, c.other), greatest(c.one, c.other)),
+           array_agg(c.other order by not c.is_named, not c.is_nested, c.apart, not c.is_beside, c.off,
+                                      least(c.one, c.other), greatest(c.one, c.other))
+      into ones, others
+      from candidates as c
+     where c.one <> c.other;
+    if ones is null then
+        return joined;
+    end if;
+
+    for one in select distinct split_part(o.ref, '/', 1) as id from unnest(others) as o (ref) order by id loop
+        perform from turnlog.ai_traces as t where t.project = in_project and t.trace_id = one.id for no key update;
+    end loop;
+    -- again, now that nobody else joins them
+    with wanted as materialized (
+        select w.ref, s.call_spans
+          from (select unnest(ones) union select unnest(others)) as w (ref)
+         cross join lateral (
+               select s.call_spans from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(w.ref, '/', 1)
+                  and s.span_id = split_part(w.ref, '/', 2) and s.erased_at is null
+               offset 0) as s
+    ), spans as materialized (
+        select m.ref, s.*
+          from (select w.ref from wanted as w
+                union
+                select m.ref from wanted as w cross join lateral unnest(w.call_spans) as m (ref)) as m
+         cross join lateral (
+               select s.trace_id, s.scope, s.caller_span, s.user_span, s.same_call_as, s.call_spans from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(m.ref, '/', 1)
+                  and s.span_id = split_part(m.ref, '/', 2)
+               offset 0) as s
+    )
+    select array_agg(s.ref order by s.ref), array_agg(s.scope order by s.ref), array_agg(c.stated_session order by s.ref),
+           array_agg(u.user_id order by s.ref), array_agg(coalesce(s.same_call_as, s.ref) order by s.ref),
+           coalesce(jsonb_object_agg(s.ref, s.call_spans) filter (where s.call_spans is not null), '{}')
+      into refs, scopes, callers, users, named, calls
+      from spans as s
+      left join lateral (
+           select c.stated_session from turnlog.ai_spans as c
+            where c.project = in_project and c.trace_id = s.trace_id
+              and c.span_id = s.caller_span
+           offset 0) as c on true
+      left join lateral (
+           select coalesce(m.into_user, c.user_id) as user_id
+             from turnlog.ai_spans as c
+             left join lateral (
+                  select m.into_user from turnlog.ai_user_merges as m
+                   where m.project = in_project and m.guest = c.user_id offset 0) as m on true
+            where c.project = in_project and c.trace_id = s.trace_id and c.span_id = s.user_span
+           offset 0) as u on true;
+    if refs is null then
+        return joined;
+    end if;
+    select jsonb_object_agg(r.ref, r.n) into place from unnest(refs) with ordinality as r (ref, n);
+    for n in 1 .. cardinality(refs) loop
+        if calls ? refs[n] then
+            members := array(select jsonb_array_elements_text(calls -> refs[n]));
+            next[n] := place ->> members[1 + array_position(members, refs[n]) % cardinality(members)];
+        else
+            next[n] := n;
+        end if;
+    end loop;
+
+    for nth in 1 .. cardinality(ones) loop
+        a := place ->> ones[nth];
+        b := place ->> others[nth];
+        continue when a is null or b is null;
+        is_free := true;
+        x := a;
+        loop
+            y := b;
+            loop
+                is_free := x <> y
+                       and coalesce(callers[x] = callers[y], true)
+                       and coalesce(users[x] = users[y], true)
+                       and (coalesce(scopes[x] <> scopes[y], true) or named[x] = named[y]
+                            or named[x] = refs[y] or named[y] = refs[x]);
+                y := next[y];
+                exit when not is_free or y = b;
+            end loop;
+            x := next[x];
+            exit when not is_free or x = a;
+        end loop;
+        if is_free then
+            x := next[a];
+            next[a] := next[b];
+            next[b] := x;
+            touched := touched || a;
+        end if;
+    end loop;
+
+    done := array_fill(false, array[cardinality(refs)]);
+    foreach a in array touched loop
+        continue when done[a];
+        members := '{}';
+        x := a;
+        loop
+            done[x] := true;
+            members := members || refs[x];
+            x := next[x];
+            exit when x = a;
+        end loop;
+        members := array(
             select m.ref
-              from (select distinct m.ref
-                      from (values (one.trace_id, one.span_id), (one.other_trace, one.other_span)) as e (trace_id, span_id)
-                     cross join lateral (
-                           select s.call_spans from turnlog.ai_spans as s
-                            where s.project = in_project and s.trace_id = e.trace_id and s.span_id = e.span_id
-                              and s.erased_at is null
-                           offset 0) as s
-                     cross join lateral unnest(coalesce(s.call_spans, array[e.trace_id || '/' || e.span_id])) as m (ref)) as m
+              from unnest(members) as m (ref)
              cross join lateral (
                    select s.rank, s.started_at from turnlog.ai_spans as s
                     where s.project = in_project and s.trace_id = split_part(m.ref, '/', 1)
                       and s.span_id = split_part(m.ref, '/', 2)
                    offset 0) as s
              order by s.rank, s.started_at, m.ref);
-        continue when cardinality(refs) < 2
-                      or (select s.call_spans = refs from turnlog.ai_spans as s
-                           where s.project = in_project and s.trace_id = one.trace_id and s.span_id = one.span_id
-                             and s.call_spans = refs);
         -- in the order of their ids; what deadlocks with another such pair is written again
-        perform from unnest(refs) as r (ref)
+        perform from (select distinct split_part(r.ref, '/', 1) as id from unnest(members) as r (ref) order by 1) as r
           cross join lateral (
                select from turnlog.ai_traces as t
-                where t.project = in_project and t.trace_id = split_part(r.ref, '/', 1) for no key update) as t;
+                where t.project = in_project and t.trace_id = r.id for no key update) as t;
         select joined || coalesce(jsonb_object_agg(r.ref, coalesce(joined ->> r.ref, s.call_spans[1], r.ref)), '{}')
           into joined
-          from unnest(refs) as r (ref)
+          from unnest(members) as r (ref)
          cross join lateral (
                select s.call_spans from turnlog.ai_spans as s
                 where s.project = in_project and s.trace_id = split_part(r.ref, '/', 1)
                   and s.span_id = split_part(r.ref, '/', 2)
                offset 0) as s;
         update turnlog.ai_spans as s
-           set call_spans = refs
+           set call_spans = members
          where s.project = in_project collate "C" and s.ctid = any (array(
                select d.ctid
-                 from unnest(refs) as r (ref)
+                 from unnest(members) as r (ref)
                 cross join lateral (
                       select d.ctid from turnlog.ai_spans as d
                        where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
@@ -3008,8 +3172,8 @@ begin
                       offset 0) as d));
         for other in
             select t.id, array_agg(o.id order by o.id) as others
-              from (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as t
-              join (select distinct split_part(r, '/', 1) as id from unnest(refs) as r) as o on o.id <> t.id
+              from (select distinct split_part(r, '/', 1) as id from unnest(members) as r) as t
+              join (select distinct split_part(r, '/', 1) as id from unnest(members) as r) as o on o.id <> t.id
              group by t.id
         loop
             update turnlog.ai_traces as t
@@ -3274,6 +3438,15 @@ begin
           into joining
           from jsonb_object_keys(changed) as k (key)
          where exists (select from turnlog.ai_spans as s where s.project = in_project and s.same_call_as = k.key);
+    end if;
+    -- the span that had its response id before it may be erased
+    if exists (select from turnlog.ai_spans as s where s.project = in_project and s.response_hash is not null) then
+        select joining || coalesce(jsonb_object_agg(n.trace_id || '/' || n.span_id, true), '{}')
+          into joining
+          from jsonb_to_recordset(spans) as n (trace_id text, span_id text, response_id text)
+         where changed ? (n.trace_id || '/' || n.span_id)
+           and exists (select from turnlog.ai_spans as s
+                        where s.project = in_project and s.response_hash = turnlog.twin_hash(in_project, n.response_id));
     end if;
 end
 $$;
@@ -3797,6 +3970,7 @@ declare
     kept record;
     trace_ids text[] := '{}';
     span_ids text[] := '{}';
+    joining jsonb;
     joined jsonb := '{}';
     changed jsonb;  -- of kept.changed, those of traces that aren't whole
     locked text[];
@@ -3815,8 +3989,12 @@ begin
     if changed <> '{}' then
         select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
     end if;
-    if kept.joining <> '{}' then
-        joined := turnlog.join_calls(in_project, kept.joining);
+    -- also those for which another session is named now
+    joining := kept.joining || coalesce((
+        select jsonb_object_agg(w.trace_id || '/' || w.span_id, true)
+          from unnest(trace_ids, span_ids) as w (trace_id, span_id)), '{}');
+    if joining <> '{}' then
+        joined := turnlog.join_calls(in_project, joining);
     end if;
     -- and with each span all those of its call
     select array_agg(t.trace_id), array_agg(t.span_id)
@@ -4088,6 +4266,114 @@ begin
                 cross join lateral (select owners -> coalesce(e.value ->> 'session_id', e.value ->> 'id') as ids) as o
                  where jsonb_typeof(o.ids) = 'array' and not o.ids ? (e.value ->> 'claim')
                  group by k.kind) as rejected);
+end
+$$;
+
+
+-- schemas/write/reject_twins.sql
+-- Makes tombstones of spans that came after their call was erased: another instrumentation's spans of it. They are
+-- recognised as turnlog.join_calls recognises spans of one call, by the hashes that the erased ones left, and become
+-- spans of the erased call. `changed` as in turnlog.join_calls. Returns TRACE/SPAN -> TRACE/SPAN of those.
+create or replace function turnlog.reject_twins(in_project text, changed jsonb) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+    one record;
+    own turnlog.ai_spans;
+    twin turnlog.ai_spans;
+    members text[];
+    rejected jsonb := '{}';
+begin
+    for one in
+        with new_calls as materialized (
+            select s.*, turnlog.twin_hash(in_project, s.response_id) as hash, turnlog.twin_hash(in_project, s.scope) as own_scope
+              from jsonb_object_keys(changed) as k
+             cross join lateral (
+                   select s.* from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = split_part(k, '/', 1) and s.span_id = split_part(k, '/', 2)
+                   offset 0) as s
+             where s.kind = 'call' and s.erased_at is null
+        )
+        select n.trace_id, n.span_id, o.trace_id as other_trace, o.span_id as other_span, o.named, n.own_scope
+          from new_calls as n
+         cross join lateral (
+               select s.*, false as named from turnlog.ai_spans as s
+                where s.project = in_project and s.response_hash = n.hash
+                union all
+               (select s.*, false from turnlog.ai_spans as s
+                 where s.project = in_project and s.trace_id = n.trace_id and s.parent_id in (n.parent_id, n.span_id)
+                   and n.failed and s.failed and n.response_id is null and s.response_hash is null)
+                union all
+               select s.*, false from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = n.trace_id and s.span_id = n.parent_id
+                  and n.failed and s.failed and n.response_id is null and s.response_hash is null
+                union all
+               select s.*, true from turnlog.ai_spans as s
+                where s.project = in_project and s.trace_id = split_part(n.same_call_as, '/', 1)
+                  and s.span_id = split_part(n.same_call_as, '/', 2)
+                union all
+               select s.*, true from turnlog.ai_spans as s
+                where s.project = in_project and s.same_call_as = n.trace_id || '/' || n.span_id
+               offset 0) as o
+         where o.erased_at is not null and o.kind = 'call'
+           and (o.named and o.rank is not null and n.rank is not null
+                or o.scope_hash <> n.own_scope
+                   and n.started_at <= greatest(o.started_at, o.completed_at)
+                   and o.started_at <= greatest(n.started_at, n.completed_at))
+         order by not o.named, abs(extract(epoch from o.started_at - n.started_at)),
+                  n.trace_id, n.span_id, o.trace_id, o.span_id
+    loop
+        continue when rejected ? (one.trace_id || '/' || one.span_id);
+        select s.* into own from turnlog.ai_spans as s
+         where s.project = in_project and s.trace_id = one.trace_id and s.span_id = one.span_id;
+        select s.* into twin from turnlog.ai_spans as s
+         where s.project = in_project and s.trace_id = one.other_trace and s.span_id = one.other_span;
+        members := coalesce(twin.call_spans, array[one.other_trace || '/' || one.other_span]);
+        continue when not one.named and exists (
+            select from unnest(members) as m (ref)
+             cross join lateral (
+                   select s.scope_hash from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = split_part(m.ref, '/', 1)
+                      and s.span_id = split_part(m.ref, '/', 2)
+                   offset 0) as s
+             where s.scope_hash = one.own_scope);
+        continue when (
+            select count(distinct s.stated_session) > 1
+              from (values (own.trace_id, own.caller_span), (twin.trace_id, twin.caller_span)) as c (trace_id, span_id)
+             cross join lateral (
+                   select s.stated_session from turnlog.ai_spans as s
+                    where s.project = in_project and s.trace_id = c.trace_id and s.span_id = c.span_id
+                   offset 0) as s);
+        perform from unnest(members) as r (ref)
+          cross join lateral (
+               select from turnlog.ai_traces as t
+                where t.project = in_project and t.trace_id = split_part(r.ref, '/', 1) for no key update) as t;
+        if own.session_id is not null and exists (
+           select from turnlog.ai_interactions as i
+            where i.project = in_project and i.session_id = own.session_id and i.id = own.id) then -- by log events
+            perform from turnlog.ai_sessions as s where s.project = in_project and s.id = own.session_id for update;
+            perform turnlog.blank_interactions(in_project, array[own.session_id], array[own.id]);
+        end if;
+        perform turnlog.blank_spans(in_project, array[one.trace_id || '/' || one.span_id]);
+        members := members || (one.trace_id || '/' || one.span_id);
+        update turnlog.ai_spans as s -- it belongs where the erased call does, whatever its own trace says
+           set caller_span = case when twin.session_id is null then s.caller_span else s.span_id end,
+               stated_session = coalesce(twin.session_id, s.stated_session), by_caller = true, call_spans = members
+         where s.project = in_project and s.trace_id = one.trace_id and s.span_id = one.span_id;
+        update turnlog.ai_spans as s
+           set call_spans = members
+         where s.project = in_project collate "C" and s.ctid = any (array(
+               select d.ctid
+                 from unnest(members) as r (ref)
+                cross join lateral (
+                      select d.ctid from turnlog.ai_spans as d
+                       where d.project = in_project and d.trace_id = split_part(r.ref, '/', 1)
+                         and d.span_id = split_part(r.ref, '/', 2)
+                      offset 0) as d));
+        rejected := rejected || jsonb_build_object(one.trace_id || '/' || one.span_id, one.trace_id || '/' || one.span_id);
+    end loop;
+    return rejected;
 end
 $$;
 
@@ -7593,7 +7879,8 @@ $$;
 
 -- schemas/erase/blank_spans.sql
 -- Erases what spans say, TRACE/SPAN each. They stay as tombstones with their place in the trace, so that what comes late of
--- them, or of spans below them, is known to be of an erased session.
+-- them, or of spans below them, is known to be of an erased session, and with hashes by which turnlog.join_calls recognises
+-- another span of an erased call.
 create or replace function turnlog.blank_spans(in_project text, refs text[]) returns void
 language plpgsql volatile
 set search_path = ''
@@ -7602,7 +7889,9 @@ as $$
 begin
     update turnlog.ai_spans as s
        set name = null, scope = null, session_key = null, user_id = null, participant = null, response_id = null,
-           model = null, fields = null, event_fields = null, erased_at = coalesce(s.erased_at, statement_timestamp())
+           model = null, fields = null, event_fields = null, erased_at = coalesce(s.erased_at, statement_timestamp()),
+           response_hash = coalesce(s.response_hash, turnlog.twin_hash(in_project, s.response_id)),
+           scope_hash = coalesce(s.scope_hash, turnlog.twin_hash(in_project, s.scope))
      where s.project = in_project collate "C" and s.ctid = any (array(
            select d.ctid
              from unnest(refs) as r (ref)
@@ -8018,6 +8307,7 @@ declare
         ' + (select count(*) from turnlog.ai_interactions where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_feedback where project = %1$L and author = %2$L)'
         ' + (select count(*) from turnlog.ai_spans where project = %1$L and user_id = %2$L)'
+        ' + (select count(*) from turnlog.ai_spans where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from turnlog.ai_reads where project = %1$L and (user_id = %2$L or reader = %2$L))'
         ' + (select count(*) from turnlog.ai_user_merges where project = %1$L and into_user = %2$L)'
@@ -8033,6 +8323,7 @@ declare
     reads bigint := 0;       -- records of reads that were found in this call
     blanked_sessions uuid[];
     blanked_ids uuid[];
+    names text[];            -- the user's, and those of guests who were merged into the user
     has_more boolean := true;
     removed jsonb := '{}';
 begin
@@ -8162,12 +8453,15 @@ begin
              where f.project = in_project and f.id = any (folder_ids);
             removed := jsonb_build_object('folders', cardinality(folder_ids));
             -- 5. What is left of the user in spans of other sessions.
+            names := of_user || array(
+                select m.guest from turnlog.ai_user_merges as m
+                 where m.project = in_project and m.into_user = of_user);
             perform turnlog.blank_spans(in_project, array(
                 select s.trace_id || '/' || s.span_id from turnlog.ai_spans as s
-                 where s.project = in_project
-                   and s.user_id = any (of_user || array(
-                       select m.guest from turnlog.ai_user_merges as m
-                        where m.project = in_project and m.into_user = of_user))));
+                 where s.project = in_project and s.user_id = any (names)));
+            update turnlog.ai_spans as s
+               set participant = null
+             where s.project = in_project and s.participant = any (names);
             -- 6. The user's reads of other sessions.
             has_more := folder_ids <> '{}' or turnlog.erase_reads(in_project, of_user, '{}', most) > 0;
             if not has_more then

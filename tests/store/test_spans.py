@@ -349,3 +349,119 @@ def test_a_mapper_may_know_which_spans_are_of_one_call(
         outcomes(repository, one)
     assert log.calls == [("chat-42", number(3), "Hi", "Hello!", "ada")]
     assert log.rows("select output_tokens from turnlog.ai_interactions") == [(7,)]
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_calls_of_two_callers_stay_two(repository: ConversationRepository, log: Log, is_reversed: bool) -> None:
+    of_alice = [
+        span(1, session="alice's", user="alice", kind="other"),
+        span(2, 1, response_id="same", call=Call(prompt="Alice's question", model="m")),
+    ]
+    of_bob = [
+        span(1, trace=OTHER, session="bob's", user="bob", kind="other"),
+        span(2, 1, trace=OTHER, scope="two", response_id="same", call=Call(prompt="Bob's question", model="m")),
+    ]
+    for part in [of_bob, of_alice] if is_reversed else [of_alice, of_bob]:
+        outcomes(repository, *part)
+    assert sorted(row[:3] for row in log.calls) == [
+        ("alice's", number(2), "Alice's question"),
+        ("bob's", number(2), "Bob's question"),
+    ]
+    assert log.sessions == {"alice's": "alice", "bob's": "bob"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_parallel_calls_with_one_response_id(repository: ConversationRepository, log: Log, size: int) -> None:
+    spans = [
+        span(10 * n + m, 1, at=n * 0.1 + m * 0.01, scope=scope, session="s", response_id="same", call=call)
+        for n in (1, 2, 3)
+        for m, (scope, call) in enumerate(
+            [("one", Call(prompt=f"Question {n}", model="m")), ("two", Call(output_tokens=n))]
+        )
+    ]
+    for first in range(0, len(spans), size):
+        outcomes(repository, *spans[first : first + size])
+    assert log.rows("select prompt, output_tokens from turnlog.ai_interactions order by 1") == [
+        (f"Question {n}", n) for n in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("size", [1, 10, 100])
+def test_parallel_failures_stay_apart(repository: ConversationRepository, log: Log, named: bool, size: int) -> None:
+    pairs = [(n, 100 + (9 - n if named else n)) for n in range(10)]
+    ones = [span(n, 200, session="s", call=Call(prompt=f"Question {n}", error="429")) for n, _ in pairs]
+    twos = [
+        span(
+            m,
+            200,
+            scope="two",
+            call=Call(error="429", model=f"m{n}"),
+            same_call_as=(TRACE, number(n)) if named else None,
+        )
+        for n, m in pairs
+    ]
+    spans = ones + twos
+    for first in range(0, len(spans), size):
+        outcomes(repository, *spans[first : first + size])
+    rows = log.rows("select prompt, model from turnlog.ai_interactions order by 1")
+    assert [prompt for prompt, _ in rows] == [f"Question {n}" for n in range(10)]
+    if named:
+        assert [model for _, model in rows] == [f"m{n}" for n in range(10)]
+
+
+TWIN = span(9, trace=OTHER, at=0.5, scope="two", response_id="r1", call=Call(prompt="Hi", response="Hello!"))
+
+
+@pytest.mark.parametrize("around", [[], [span(8, trace=OTHER, session="elsewhere", named_by="library")]])
+@pytest.mark.parametrize("is_session", [False, True])
+def test_another_span_of_an_erased_call_is_rejected(
+    repository: ConversationRepository, log: Log, is_session: bool, around: list[Span]
+) -> None:
+    call = span(3, 2, call=Call(prompt="Hi", response="Hello!"), response_id="r1", session="conv", named_by="library")
+    outcomes(repository, AGENT, call)
+    (row,) = repository.transcript("conv", ALL)["interactions"]
+    if is_session:
+        repository.erase("conv")
+    else:
+        repository.erase_interaction("conv", row["interaction_id"])
+    for _ in range(2):
+        receipts = repository.write_spans([TWIN, *around])
+        assert (receipts[0].receipt, receipts[0].reason) == ("rejected", "erased")
+    assert [row[2] for row in log.calls] == ([] if is_session else ["[erased]"])
+    assert log.rows("select count(*) from turnlog.ai_spans where response_id is not null or scope = 'two'") == [(0,)]
+    # one of a third call
+    other = span(12, trace=OTHER, at=60, scope="two", response_id="r1", call=Call(prompt="Else"))
+    assert outcomes(repository, other) == ["created"]
+
+
+def test_log_events_of_an_erased_call_go_with_their_span(repository: ConversationRepository, log: Log) -> None:
+    outcomes(repository, CALL)
+    (row,) = repository.transcript(f"trace:{TRACE}", ALL)["interactions"]
+    repository.erase_interaction(f"trace:{TRACE}", row["interaction_id"])
+    outcomes(repository, events(9, trace=OTHER, call=Call(prompt="Hi")))
+    assert outcomes(repository, TWIN) == ["rejected"]
+    assert [row[2] for row in log.calls] == ["[erased]"]
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_another_span_of_an_erased_failure_is_rejected(
+    repository: ConversationRepository, log: Log, is_named: bool
+) -> None:
+    outcomes(repository, span(3, 1, call=Call(prompt="Hi", error="429"), session="s"))
+    repository.erase("s")
+    named = (TRACE, number(3)) if is_named else None
+    trace, parent = (OTHER, None) if is_named else (TRACE, 3)
+    twin = span(4, parent, trace=trace, scope="two", call=Call(prompt="Hi", error="429"), same_call_as=named)
+    assert outcomes(repository, twin) == ["rejected"]
+    assert log.calls == []
+
+
+def test_erasing_a_user_removes_them_from_spans_of_others(repository: ConversationRepository, log: Log) -> None:
+    root = span(1, session="ada's", user="ada", kind="other")
+    outcomes(repository, root, CALL, AGENT, span(5, 1, user="bob"), span(6, 5, kind="tool", name="search"))
+    assert log.rows("select count(*) from turnlog.ai_spans where participant = 'bob'") == [(2,)]
+    repository.erase_user("bob")
+    assert log.rows("select count(*) from turnlog.ai_spans where user_id = 'bob' or participant = 'bob'") == [(0,)]
+    assert log.rows("select name from turnlog.ai_spans where kind = 'tool'") == [("search",)]
+    assert log.calls == [("ada's", number(3), "Hi", "Hello!", "ada")]

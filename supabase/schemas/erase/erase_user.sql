@@ -31,6 +31,7 @@ declare
         ' + (select count(*) from turnlog.ai_interactions where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_feedback where project = %1$L and author = %2$L)'
         ' + (select count(*) from turnlog.ai_spans where project = %1$L and user_id = %2$L)'
+        ' + (select count(*) from turnlog.ai_spans where project = %1$L and participant = %2$L)'
         ' + (select count(*) from turnlog.ai_session_folders where project = %1$L and user_id = %2$L)'
         ' + (select count(*) from turnlog.ai_reads where project = %1$L and (user_id = %2$L or reader = %2$L))'
         ' + (select count(*) from turnlog.ai_user_merges where project = %1$L and into_user = %2$L)'
@@ -46,6 +47,7 @@ declare
     reads bigint := 0;       -- records of reads that were found in this call
     blanked_sessions uuid[];
     blanked_ids uuid[];
+    names text[];            -- the user's, and those of guests who were merged into the user
     has_more boolean := true;
     removed jsonb := '{}';
 begin
@@ -175,12 +177,15 @@ begin
              where f.project = in_project and f.id = any (folder_ids);
             removed := jsonb_build_object('folders', cardinality(folder_ids));
             -- 5. What is left of the user in spans of other sessions.
+            names := of_user || array(
+                select m.guest from turnlog.ai_user_merges as m
+                 where m.project = in_project and m.into_user = of_user);
             perform turnlog.blank_spans(in_project, array(
                 select s.trace_id || '/' || s.span_id from turnlog.ai_spans as s
-                 where s.project = in_project
-                   and s.user_id = any (of_user || array(
-                       select m.guest from turnlog.ai_user_merges as m
-                        where m.project = in_project and m.into_user = of_user))));
+                 where s.project = in_project and s.user_id = any (names)));
+            update turnlog.ai_spans as s
+               set participant = null
+             where s.project = in_project and s.participant = any (names);
             -- 6. The user's reads of other sessions.
             has_more := folder_ids <> '{}' or turnlog.erase_reads(in_project, of_user, '{}', most) > 0;
             if not has_more then

@@ -46,7 +46,9 @@ create table if not exists turnlog.ai_spans (
     event_fields   text[],                          --   and those that log events said
     has_feedback   boolean,
     created_at     timestamptz not null,            -- when the service first received it
-    erased_at      timestamptz,                     -- set: a tombstone with its place in the trace
+    erased_at      timestamptz,                     -- set: a tombstone with its place in the trace,
+    response_hash  bytea,                           --   and with what recognises another span of its call: see
+    scope_hash     bytea,                           --   turnlog.twin_hash
     constraint ai_spans_pkey primary key (project, trace_id, span_id),
     constraint ai_spans_call_spans_check check (cardinality(call_spans) > 1)
 );
@@ -62,7 +64,11 @@ create index if not exists ai_spans_repeated_response_idx
     on turnlog.ai_spans (project, response_id, started_at) where response_id is not null and repeats;
 create index if not exists ai_spans_same_call_idx
     on turnlog.ai_spans (project, same_call_as) where same_call_as is not null;
+create index if not exists ai_spans_response_hash_idx
+    on turnlog.ai_spans (project, response_hash) where response_hash is not null;
 -- For erasing.
 create index if not exists ai_spans_session_idx
     on turnlog.ai_spans (project, session_id) where session_id is not null;
 create index if not exists ai_spans_user_idx on turnlog.ai_spans (project, user_id) where user_id is not null;
+create index if not exists ai_spans_participant_idx
+    on turnlog.ai_spans (project, participant) where participant is not null;

@@ -203,5 +203,14 @@ begin
           from jsonb_object_keys(changed) as k (key)
          where exists (select from turnlog.ai_spans as s where s.project = in_project and s.same_call_as = k.key);
     end if;
+    -- the span that had its response id before it may be erased
+    if exists (select from turnlog.ai_spans as s where s.project = in_project and s.response_hash is not null) then
+        select joining || coalesce(jsonb_object_agg(n.trace_id || '/' || n.span_id, true), '{}')
+          into joining
+          from jsonb_to_recordset(spans) as n (trace_id text, span_id text, response_id text)
+         where changed ? (n.trace_id || '/' || n.span_id)
+           and exists (select from turnlog.ai_spans as s
+                        where s.project = in_project and s.response_hash = turnlog.twin_hash(in_project, n.response_id));
+    end if;
 end
 $$;

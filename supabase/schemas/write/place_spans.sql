@@ -18,6 +18,7 @@ declare
     kept record;
     trace_ids text[] := '{}';
     span_ids text[] := '{}';
+    joining jsonb;
     joined jsonb := '{}';
     changed jsonb;  -- of kept.changed, those of traces that aren't whole
     locked text[];
@@ -36,8 +37,12 @@ begin
     if changed <> '{}' then
         select a.trace_ids, a.span_ids into trace_ids, span_ids from turnlog.inherit_sessions(in_project, changed) as a;
     end if;
-    if kept.joining <> '{}' then
-        joined := turnlog.join_calls(in_project, kept.joining);
+    -- also those for which another session is named now
+    joining := kept.joining || coalesce((
+        select jsonb_object_agg(w.trace_id || '/' || w.span_id, true)
+          from unnest(trace_ids, span_ids) as w (trace_id, span_id)), '{}');
+    if joining <> '{}' then
+        joined := turnlog.join_calls(in_project, joining);
     end if;
     -- and with each span all those of its call
     select array_agg(t.trace_id), array_agg(t.span_id)
