@@ -3,6 +3,7 @@
 A call is named by its trace and its span, so that what is sent again is a duplicate.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from logging_store.records.models import FeedbackInput
 from logging_store.records.spans import Call, Span, SpanKind
 from logging_store.records.values import MAX_NAME
 from logging_store.repository import ConversationRepository
+
+_log = logging.getLogger(__name__)
 
 _MOST_NAMES = 5  # of fields that a reason lists
 _MOST_SPANS = 1000  # of one transaction
@@ -168,9 +171,13 @@ def _call(span: MappedSpan, outcome: Outcome) -> Call | None:
     try:
         return _validated(_fields(span.call, span), outcome)
     except requests.InvalidBody as error:
-        outcome.rejected += 1
-        note(outcome.reasons, f"{span.name[:MAX_NAME]}: {_sentence(error)}")
-        return None
+        reason = _sentence(error)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        _log.warning("a call can't be written", exc_info=True)
+        reason = f"It can't be written ({type(error).__name__})"
+    outcome.rejected += 1
+    note(outcome.reasons, f"{span.name[:MAX_NAME]}: {reason}")
+    return None
 
 
 def _fields(call: ModelCall, span: MappedSpan) -> dict[str, Any]:
