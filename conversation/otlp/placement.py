@@ -3,6 +3,7 @@
 A call is named by its trace and its span, so that what is sent again is a duplicate.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from logging_store.records.models import FeedbackInput
 from logging_store.records.spans import Call, Span, SpanKind
 from logging_store.records.values import MAX_NAME
 from logging_store.repository import ConversationRepository
+
+_log = logging.getLogger(__name__)
 
 _MOST_NAMES = 5  # of fields that a reason lists
 _MOST_SPANS = 1000  # of one transaction
@@ -70,6 +73,7 @@ def records(mapped: Sequence[MappedSpan], parents: Parents, outcome: Outcome) ->
     for spans in joining.join(mapped, parents):
         twins |= dict.fromkeys((each.id for each in spans), spans[0].id)
     calls = twins.keys()
+    mapped = list(_without_echoes(mapped))
     feedback = _feedback(mapped, calls, parents, outcome)
     for each in mapped:
         call = _call(each, outcome) if each.call is not None and each.id in calls else None
@@ -81,6 +85,29 @@ def records(mapped: Sequence[MappedSpan], parents: Parents, outcome: Outcome) ->
         elif call or rated.of_call or rated.of_session or each.session or each.user:
             yield _record(each, call, rated)
     yield from _between(mapped, parents)
+
+
+def _without_echoes(mapped: Sequence[MappedSpan]) -> Iterator[MappedSpan]:
+    """Yield spans without those of web requests and the like that only say whose they are, as the span above them does.
+
+    Applications put the session on all their spans. The topmost of them is kept: a call may come in another request.
+    """
+    by_id = {each.id: each for each in mapped}
+    traces = {each.trace_id for each in mapped if _says_more(each)}
+    for each in mapped:
+        above = by_id.get((each.trace_id, each.parent_id)) if each.parent_id else None
+        is_echo = above is not None and (each.session, each.session_rank, each.user) == (
+            above.session,
+            above.session_rank,
+            above.user,
+        )
+        if not is_echo or each.trace_id in traces:
+            yield each
+
+
+def _says_more(span: MappedSpan) -> bool:
+    """Return whether a span says more than whose it is."""
+    return span.kind != "span" or span.call is not None or bool(span.feedback) or span.is_record
 
 
 def _span(mapped: MappedSpan, call: Call | None, rated: _Feedback, twin: Id | None) -> Span:
@@ -144,9 +171,13 @@ def _call(span: MappedSpan, outcome: Outcome) -> Call | None:
     try:
         return _validated(_fields(span.call, span), outcome)
     except requests.InvalidBody as error:
-        outcome.rejected += 1
-        note(outcome.reasons, f"{span.name[:MAX_NAME]}: {_sentence(error)}")
-        return None
+        reason = _sentence(error)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        _log.warning("a call can't be written", exc_info=True)
+        reason = f"It can't be written ({type(error).__name__})"
+    outcome.rejected += 1
+    note(outcome.reasons, f"{span.name[:MAX_NAME]}: {reason}")
+    return None
 
 
 def _fields(call: ModelCall, span: MappedSpan) -> dict[str, Any]:

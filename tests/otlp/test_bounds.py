@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from conversation.otlp import budget, joining, log_events, mapping, otlp_json, protobuf, spans
+from conversation.otlp import budget, joining, log_events, mapping, otlp_json, placement, protobuf, spans
 from conversation.otlp.spans import Decoded, MappedSpan
 from conversation.turns import shapes
+from conversation.turns.message import to_content
 from logging_store.records.json_values import MAX_MESSAGES
 from tests.http_calls import transcript
 from tests.otlp.builders import Sent, chat, json_span, json_traces, logs, record, trace, traces
@@ -181,6 +182,20 @@ def test_what_no_dialect_has_thought_of_costs_one_span(
     monkeypatch.setattr(mapping, "of_span", fails)
     rejected, message = partly(export(client, traces(Sent("odd", chat(), span=2), HELLO)))
     assert (rejected, message) == (1, f"odd: It can't be read ({error.__name__})")
+    assert len(transcript(client, "s")) == 1
+
+
+def test_what_cannot_be_written_costs_one_span(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = to_content
+
+    def fails(messages: Any, role: str) -> Any:
+        if any(each.content == "odd" for each in messages):
+            raise OverflowError
+        return real(messages, role)
+
+    monkeypatch.setattr(placement, "to_content", fails)
+    rejected, message = partly(export(client, traces(Sent("odd", chat("odd"), span=2), HELLO)))
+    assert (rejected, message) == (1, "odd: It can't be written (OverflowError)")
     assert len(transcript(client, "s")) == 1
 
 

@@ -19,6 +19,13 @@ def decoded(*spans: Sent) -> Decoded:
     return Decoded(found, parents={(each.trace_id, each.span_id): each.parent_id for each in found})
 
 
+def stored(*spans: Sent) -> list[int]:
+    """Return the numbers of the spans that are stored."""
+    request = decoded(*spans)
+    found = placement.records(mapping.spans(request), request.parents, placement.Outcome())
+    return sorted(int(each.span_id, 16) for each in found)
+
+
 def joined(*spans: Sent) -> list[list[MappedSpan]]:
     request = decoded(*spans)
     return joining.join(mapping.spans(request), request.parents)
@@ -136,3 +143,13 @@ def test_a_thousand_calls_at_once_are_compared_in_reasonable_time() -> None:
     ]
     joined(*spans)
     assert (datetime.now().astimezone() - begin).total_seconds() < 20
+
+
+def test_only_the_topmost_span_of_a_web_request_is_stored() -> None:
+    own = {"session.id": "s", "user.id": "ada"}
+    web = [Sent("GET /", own, span=1), Sent("select", own, span=2, parent=1), Sent("read", own, span=3, parent=2)]
+    assert stored(*web) == [1]
+    assert stored(*web[1:]) == [2]  # what is above it may come in another request
+    assert stored(*web, Sent("other", own | {"session.id": "t"}, span=4, parent=3)) == [1, 2, 3, 4]
+    assert stored(*web, Sent("chat", chat(), span=4, parent=3)) == [1, 2, 3, 4]
+    assert stored(*web, Sent("chat", chat(), span=4, trace=trace(7))) == [1, 4]
