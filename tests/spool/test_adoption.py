@@ -98,11 +98,11 @@ def test_a_damaged_file_blocks_no_other(tmp_path: Path, inner: FlakyStore, promp
 
 def test_delivered_entries_free_their_space_and_cannot_be_recovered(tmp_path: Path) -> None:
     file = SpoolFile.create(tmp_path)
-    for n in range(50):
+    for n in range(100):
         file.append([batch_of(f"a secret {n}", response="x" * 5000)])
     full = file.path.stat().st_size
     assert b"a secret 7" in file.path.read_bytes()
-    file.remove(file.oldest(49, 1 << 30))
+    file.remove(file.oldest(99, 1 << 30))
     assert file.path.stat().st_size < full / 10
     assert b"a secret 7" not in file.path.read_bytes()
     file.close()
