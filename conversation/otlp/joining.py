@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from conversation.otlp.spans import MappedSpan
+from conversation.otlp.spans import CALLER, MappedSpan
 from conversation.turns import matching
 
 Id = tuple[str, str]
@@ -87,6 +87,7 @@ class _Groups:
     def __init__(self, calls: Sequence[MappedSpan]) -> None:
         self._calls = calls
         self._group = list(range(len(calls)))  # of each call; a group's number is that of its first call
+        self._scopes = [set() if call.is_record else {call.scope} for call in calls]  # of each group
         self._dropped: set[int] = set()
 
     def _of(self, n: int) -> int:
@@ -97,6 +98,8 @@ class _Groups:
     def _join(self, one: int, other: int) -> None:
         first, second = sorted((self._of(one), self._of(other)))
         self._group[second] = first
+        if first != second:
+            self._scopes[first] |= self._scopes[second]
 
     def groups(self) -> list[list[MappedSpan]]:
         found: dict[int, list[MappedSpan]] = defaultdict(list)
@@ -112,15 +115,22 @@ class _Groups:
                 self._join(same[0], other)
 
     def join_response_ids(self, parents: Parents) -> None:
-        """Join what has one provider's id, at one time: a cache answers later calls with the same."""
+        """Join what has one provider's id, at one time: a cache answers later calls with the same.
+
+        Some servers repeat their ids, so each instrumentation sees a call once, and the closest spans are joined first.
+        """
         lineage = _Lineage(parents)
+        pairs: list[tuple[bool, timedelta, int, int]] = []
         for same in _by(enumerate(self._calls), lambda call: call.response_id).values():
             for place, one in enumerate(same):
                 for other in same[place + 1 : place + 1 + _MOST_NEIGHBOURS]:
                     a, b = self._calls[one], self._calls[other]
-                    is_beside = a.scope != b.scope or a.is_record or b.is_record or lineage.is_nested(a.id, b.id)
-                    if is_beside and _overlap(a, b):
-                        self._join(one, other)
+                    if _overlap(a, b) and not _are_of_different_callers(a, b):
+                        is_nested = lineage.is_nested(a.id, b.id)
+                        pairs.append((not is_nested, abs(_start(a) - _start(b)), one, other))
+        for is_beside, _, one, other in sorted(pairs):
+            if not is_beside or self._scopes[self._of(one)].isdisjoint(self._scopes[self._of(other)]):
+                self._join(one, other)
 
     def join_nested(self, parents: Parents) -> None:
         """Join a call with the one that it wraps. One that wraps several is none: it sums them up."""
@@ -195,6 +205,8 @@ def _may_be_one(one: MappedSpan, other: MappedSpan) -> bool:
     a, b = one.call, other.call
     if a is None or b is None or one.scope == other.scope or (a.error is None) != (b.error is None):
         return False
+    if _are_of_different_callers(one, other):
+        return False
     if None not in {one.response_id, other.response_id} and one.response_id != other.response_id:
         return False
     if a.error is not None and b.error is not None:
@@ -203,6 +215,14 @@ def _may_be_one(one: MappedSpan, other: MappedSpan) -> bool:
         return matching.key(a.response[-1]) == matching.key(b.response[-1])
     is_other = a.output_tokens and b.output_tokens and abs(a.output_tokens - b.output_tokens) > 1
     return not is_other and bool(one.response_id is None or other.response_id is None)
+
+
+def _are_of_different_callers(one: MappedSpan, other: MappedSpan) -> bool:
+    """Return whether two spans name different sessions, as callers do, or different users."""
+    by_callers = one.session_rank == other.session_rank == CALLER
+    if by_callers and one.session != other.session:
+        return True
+    return None not in {one.user, other.user} and one.user != other.user
 
 
 def _start(span: MappedSpan) -> datetime:

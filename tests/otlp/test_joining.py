@@ -57,6 +57,18 @@ def test_a_cache_answers_a_later_call_with_the_same_id() -> None:
     assert names(Sent(attributes=same), other) == [[1], [2]]
 
 
+def test_a_server_that_repeats_its_ids_joins_pairs_and_no_callers() -> None:
+    same = chat(gen_ai__response__id="chatcmpl-1")
+    spans = [Sent(attributes=same, span=n, start=n * 10) for n in range(1, 4)]
+    spans += [Sent(attributes=same, span=n + 10, start=n * 10 + 1, scope=SDK) for n in range(1, 4)]
+    assert names(*spans) == [[1, 11], [2, 12], [3, 13]]
+    callers = [
+        Sent(attributes=same | {"session.id": "a"}),
+        Sent(attributes=same | {"session.id": "b"}, span=2, scope=SDK),
+    ]
+    assert names(*callers) == [[1], [2]]
+
+
 def test_calls_of_one_instrumentation_at_one_time_stay_apart() -> None:
     assert names(*(Sent(attributes=chat(), span=n, start=n) for n in range(1, 6))) == [[n] for n in range(1, 6)]
 
