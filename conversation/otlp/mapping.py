@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
 
-from conversation.otlp import budget, callers, facts, log_events
+from conversation.otlp import budget, callers, log_events
 from conversation.otlp.budget import TooManyMessagesError
 from conversation.otlp.dialects import genai, langfuse, langsmith, logfire, mlflow, openinference, openllmetry, vercel
 from conversation.otlp.facts import Facts
@@ -74,7 +74,6 @@ def of_span(span: Span) -> MappedSpan:
         found.response_id if found else None,
         found.to_call(span) if found and is_call else None,
         openinference.feedback(span.attributes),
-        facts.error_of(span),
     )
 
 

@@ -164,7 +164,6 @@ class MappedSpan:
     response_id: str | None = None
     call: ModelCall | None = None
     feedback: Sequence[Opinion] = ()
-    error: str | None = None
     is_record: bool = False
 
     @property
